@@ -1,0 +1,189 @@
+"""The parts of the :class:`Log`: frames kept by channel, and readers' places in them."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import typing as t
+from bisect import bisect_right
+from collections import deque
+from operator import itemgetter
+
+
+class Gap(t.NamedTuple):
+    """Stands in a log where events were lost. Becomes a frame of its own for each
+    reader, since each is told another time to wait before it refetches."""
+
+    channels: tuple[str, ...]
+    reason: str
+
+
+#: What is at a number: an event's frame, or a gap.
+Piece = tuple[int, bytes | Gap]
+#: Bytes to be written, with the number that a reader has reached when it has them.
+Frame = tuple[int, bytes]
+
+number_of = itemgetter(0)
+
+# What a frame costs beside its bytes: a tuple, an int, two references, rounded up.
+_OVERHEAD = 160
+
+
+class Channel:
+    """The log of one channel, from the end at which it was first held."""
+
+    __slots__ = ("name", "held", "floor", "last", "lost", "pieces", "head", "sets")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        #: Whether the feed hands this channel's events over.
+        self.held = False
+        #: Everything after this number and up to the log's end is in `pieces`.
+        self.floor = 0
+        #: The last number of the channel that went through here.
+        self.last = 0
+        #: Readers with a cursor between the two may have missed what was never here.
+        self.lost = (0, 0)
+        self.pieces: list[Piece] = []
+        # Index of the oldest. Deleting from a list's front moves all the rest.
+        self.head = 0
+        self.sets: set[ChannelSet] = set()
+
+    def __len__(self) -> int:
+        return len(self.pieces) - self.head
+
+    def hold(self, number: int) -> None:
+        """Begin anew, with everything from the number on."""
+        self.held = True
+        self.floor = self.last = number
+        self.lost = (0, 0)
+        self.pieces = []
+        self.head = 0
+
+    def drop(self, upto: int) -> list[Piece]:
+        """Let go of everything up to the number."""
+        index = self._index(upto)
+        dropped = self.pieces[self.head : index]
+        self.floor = max(self.floor, upto)
+        self.head = index
+        if self.head > 64 and self.head * 2 > len(self.pieces):
+            del self.pieces[: self.head]
+            self.head = 0
+        return dropped
+
+    def between(self, after: int, upto: int) -> cabc.Iterator[Piece]:
+        for index in range(self._index(after), len(self.pieces)):
+            piece = self.pieces[index]
+            if piece[0] > upto:
+                return
+            yield piece
+
+    def _index(self, number: int) -> int:
+        return bisect_right(self.pieces, number, self.head, key=number_of)
+
+
+class Budget:
+    """Keeps the frames of all channels under a number of bytes; the oldest go first."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.clear()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def clear(self) -> None:
+        self._size = self._count = 0
+        # The channel of each piece, oldest first; and some whose piece is gone.
+        self._order: deque[Channel] = deque()
+
+    def put(self, channel: Channel, piece: Piece) -> None:
+        channel.last = piece[0]
+        channel.pieces.append(piece)
+        self._order.append(channel)
+        self._count += 1
+        self._size += _cost(piece)
+        while self._size > self.max_bytes:
+            oldest = self._order.popleft()
+            if oldest:
+                self.drop(oldest, oldest.pieces[oldest.head][0])
+
+    def drop(self, channel: Channel, upto: int) -> None:
+        dropped = channel.drop(upto)
+        self._count -= len(dropped)
+        self._size -= sum(_cost(piece) for piece in dropped)
+
+    def forget(self, channel: Channel) -> None:
+        """Drop all of a channel that nobody reads any more."""
+        self.drop(channel, channel.last)
+        if len(self._order) > 2 * self._count + 64:
+            channels = set(self._order)
+            ages = sorted((p[0], c.name, c) for c in channels for p in c.between(0, c.last))
+            self._order = deque(channel for _, _, channel in ages)
+
+
+def _cost(piece: Piece) -> int:
+    return _OVERHEAD + (0 if isinstance(piece[1], Gap) else len(piece[1]))
+
+
+class ChannelSet:
+    """All subscriptions to the same channels."""
+
+    __slots__ = (
+        *("channels", "names", "missing", "members"),
+        *("live", "turn", "gaps", "told", "stamp"),
+    )
+
+    def __init__(self, channels: tuple[Channel, ...]) -> None:
+        self.channels = channels
+        self.names = tuple(channel.name for channel in channels)
+        #: How many of the channels are not held yet.
+        self.missing = sum(not channel.held for channel in channels)
+        self.members = 0
+        #: The members that are at the end, by a key of the caller's.
+        self.live: dict[int, t.Any] = {}
+        #: What this turn brings the live members, merged over the channels (law 5).
+        self.turn: list[Piece] = []
+        #: Whether a gap is among it, so that each must be told by itself.
+        self.gaps = False
+        #: A number that all live members were sent, if they were not sent a later one
+        #: of their own.
+        self.told = 0
+        #: When the live members were last sent something, by the caller's clock.
+        self.stamp = 0.0
+
+    def admit(self, key: int, sub: Subscription) -> None:
+        """Make a reader live that has come to the end."""
+        self.live[key] = sub
+        self.told = min(self.told, sub.told)
+
+
+class Subscription:
+    """One reader's place. Joined, begun, then read until it is live or gone."""
+
+    __slots__ = ("set", "epoch", "cursor", "rest", "told")
+
+    set: ChannelSet
+    #: The epoch the cursor belongs to.
+    epoch: str
+    #: Everything up to here has been handed over. Means nothing while live.
+    cursor: int
+    #: What must be written before anything else may be: the opening, or the end of a
+    #: frame that was cut short (law 9).
+    rest: bytes
+    #: The last number that the reader itself was given as an id.
+    told: int
+
+    def advance(self, frames: cabc.Iterable[Frame], written: int) -> None:
+        """Note that the first `written` bytes of these frames are out."""
+        rest, self.rest = self.rest, b""
+        for number, frame in frames:
+            if written < len(frame):
+                if written or frame is rest:
+                    # A copy of this one frame, not a view of the turn's bytes.
+                    self.rest = frame[written:]
+                    self.cursor = number
+                return
+            written -= len(frame)
+            self.cursor = number
+            if frame:
+                self.told = number

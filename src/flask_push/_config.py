@@ -1,0 +1,133 @@
+"""The configuration: every key, its default, and what it has to be.
+
+A test holds this table and the page *Configuration* together.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+
+from ._stream import Options
+from .brokers import open_broker
+from .brokers import Retention
+
+
+@dataclass(frozen=True)
+class Config:
+    """The keys' values, checked. Seconds and bytes, unless said otherwise."""
+
+    broker_url: str | None = None
+    run_dir: str | None = None
+    hub: str | None = None
+    retention: float = Retention.age
+    keep: int = Retention.count
+    store_bytes: int = Retention.bytes
+    publish_timeout: float = 2
+    lifetime: float = 3600
+    heartbeat: float = Options.heartbeat
+    retry: float = Options.retry
+    max_streams: int = Options.max_streams
+    max_channels: int = 100
+    max_event_bytes: int = Options.max_event
+    log_bytes: int = Options.log_bytes
+    relay_max: int = 4
+    relay_lifetime: float = 25
+
+    @classmethod
+    def read(cls, values: cabc.Mapping[str, t.Any]) -> Config:
+        """Take the ``PUSH_`` keys out of an app's configuration.
+
+        :raises ValueError: If a key is unknown or its value can't be right.
+        """
+        given = {key: value for key, value in values.items() if key.startswith("PUSH_")}
+        for key, value in given.items():
+            if key not in KEYS:
+                raise ValueError(f"{key} is not a key of Flask-Push. {_nearest(key)}")
+            problem = KEYS[key](value)
+            if problem:
+                raise ValueError(f"{key} = {value!r}: {problem}")
+        return cls(**{key[5:].lower(): value for key, value in given.items()})
+
+    @property
+    def given_retention(self) -> Retention:
+        return Retention(self.retention, self.keep, self.store_bytes)
+
+    @property
+    def options(self) -> Options:
+        return Options(
+            heartbeat=self.heartbeat,
+            retry=self.retry,
+            max_streams=self.max_streams,
+            max_event=self.max_event_bytes,
+            log_bytes=self.log_bytes,
+        )
+
+
+def _nearest(key: str) -> str:
+    from difflib import get_close_matches
+
+    found = get_close_matches(key, KEYS, n=1)
+    return f"Did you mean {found[0]}?" if found else f"Its keys are {', '.join(KEYS)}."
+
+
+Check = cabc.Callable[[t.Any], str]
+
+
+def _number(least: float, most: float, unit: str, whole: bool = False) -> Check:
+    def check(value: t.Any) -> str:
+        kinds = (int,) if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            return f"it has to be a {'whole ' if whole else ''}number of {unit}."
+        if not least <= value <= most:
+            return f"it has to be from {least:,} to {most:,} {unit}."
+        return ""
+
+    return check
+
+
+def _url(value: t.Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return "it has to be a URL, such as 'sqlite:' or 'memory:'."
+    try:
+        open_broker(value, Path("/"))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _path(value: t.Any) -> str:
+    if value is None or (isinstance(value, (str, Path)) and Path(value).is_absolute()):
+        return ""
+    return "it has to be an absolute path, which means the same in every process."
+
+
+def _hub(value: t.Any) -> str:
+    return "" if value in (None, "thread") else "it can only be 'thread' so far."
+
+
+_YEAR = 366 * 86400
+_GIGABYTE = 2**30
+
+KEYS: dict[str, Check] = {
+    "PUSH_BROKER_URL": _url,
+    "PUSH_RUN_DIR": _path,
+    "PUSH_HUB": _hub,
+    "PUSH_RETENTION": _number(1, _YEAR, "seconds"),
+    "PUSH_KEEP": _number(1, 10_000_000, "events", whole=True),
+    "PUSH_STORE_BYTES": _number(2**20, 1024 * _GIGABYTE, "bytes", whole=True),
+    "PUSH_PUBLISH_TIMEOUT": _number(0.01, 60, "seconds"),
+    "PUSH_LIFETIME": _number(0, _YEAR, "seconds"),
+    "PUSH_HEARTBEAT": _number(0.1, 3600, "seconds"),
+    "PUSH_RETRY": _number(0.5, 3600, "seconds"),
+    "PUSH_MAX_STREAMS": _number(1, 10_000_000, "streams", whole=True),
+    "PUSH_MAX_CHANNELS": _number(1, 10_000, "channels", whole=True),
+    "PUSH_MAX_EVENT_BYTES": _number(1, _GIGABYTE, "bytes", whole=True),
+    "PUSH_LOG_BYTES": _number(0, 64 * _GIGABYTE, "bytes", whole=True),
+    "PUSH_RELAY_MAX": _number(0, 10_000, "streams", whole=True),
+    "PUSH_RELAY_LIFETIME": _number(1, 3600, "seconds"),
+}

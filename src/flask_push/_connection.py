@@ -1,0 +1,157 @@
+"""One browser: a descriptor, and a place in the log."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import os
+import select
+import socket
+
+from ._channel import Subscription
+from ._stream import Stream
+
+# Bytes that the kernel may hold for a browser that does not read. Linux doubles it.
+_SEND_BUFFER = 128 * 1024
+# Milliseconds after which bytes that a peer does not acknowledge end a connection. It
+# has vanished without a word: asleep, out of reach, or its router forgot it.
+_USER_TIMEOUT = 30_000
+# Bytes that a browser may send, having nothing to say. Enough for the rest of a request.
+_MOST_HEARD = 2**20
+
+
+class Connection(Subscription):
+    """Holds nothing that can be derived, since there are many of it."""
+
+    __slots__ = ("fd", "stream", "since", "ends", "heard", "begun", "blocked")
+
+    def __init__(self, fd: int, stream: Stream, now: float, ends: float) -> None:
+        self.fd = fd
+        self.stream = stream
+        #: When it was last sent something of its own.
+        self.since = now
+        #: When its lifetime is over.
+        self.ends = ends
+        #: Bytes it has sent us.
+        self.heard = 0
+        #: Whether it has a place in the log yet.
+        self.begun = False
+        #: Whether it waits for its socket to drain.
+        self.blocked = False
+
+    def __repr__(self) -> str:
+        state = "behind" if self.blocked else "begun" if self.begun else "waiting"
+        return f"<Connection {self.fd} to {', '.join(self.stream.channels)}: {state}>"
+
+    def prepare(self) -> None:
+        """Bound what a browser that is slow or gone can hold on to.
+
+        :raises OSError: If the connection is gone already.
+        """
+        os.set_blocking(self.fd, False)
+        with _borrowed(self.fd) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            if sock.family in (socket.AF_INET, socket.AF_INET6):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if hasattr(socket, "TCP_USER_TIMEOUT"):
+                    sock.setsockopt(
+                        socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT
+                    )
+
+    def write(self, data: bytes) -> int:
+        """How much of it the socket took.
+
+        :raises OSError: If the connection is gone.
+        """
+        try:
+            return os.write(self.fd, data)
+        except BlockingIOError:
+            return 0
+
+    def listen(self) -> bool:
+        """Read what the browser sends, to throw it away. False if it has left."""
+        try:
+            data = os.read(self.fd, 65536)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self.heard += len(data)
+        return bool(data) and self.heard <= _MOST_HEARD
+
+    def close(self) -> None:
+        """End it for the browser too, even if a forked process has a copy of it."""
+        with contextlib.suppress(OSError), _borrowed(self.fd) as sock:
+            sock.shutdown(socket.SHUT_RDWR)
+        os.close(self.fd)
+        self.fd = -1
+
+
+class Poller:
+    """Tells of many descriptors through one: ``epoll``."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        # What servers still say to those who were their clients.
+        self._drains: set[int] = set()
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def add(self, fd: int) -> None:
+        self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
+
+    def add_drain(self, fd: int) -> None:
+        """Read and throw away, and close it when the other end does."""
+        os.set_blocking(fd, False)
+        self._drains.add(fd)
+        self.add(fd)
+
+    def want_to_write(self, fd: int, wanted: bool) -> None:
+        out = select.EPOLLOUT if wanted else 0
+        self._epoll.modify(fd, select.EPOLLIN | select.EPOLLRDHUP | out)
+
+    def remove(self, fd: int) -> None:
+        # Closing is not enough where another process has a copy of the descriptor.
+        self._epoll.unregister(fd)
+
+    def poll(self) -> cabc.Iterator[tuple[int, bool, bool, bool]]:
+        """Descriptors, and whether each has sent something, is gone, can be written."""
+        gone = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+        for fd, mask in self._epoll.poll(0, 1000):
+            if fd in self._drains:
+                self._drain(fd)
+            else:
+                heard, writable = mask & select.EPOLLIN, mask & select.EPOLLOUT
+                yield fd, bool(heard), bool(mask & gone), bool(writable)
+
+    def descriptors(self) -> list[int]:
+        return [self._epoll.fileno(), *self._drains]
+
+    def close(self) -> None:
+        for fd in self._drains:
+            os.close(fd)
+        self._drains.clear()
+        self._epoll.close()
+
+    def _drain(self, fd: int) -> None:
+        try:
+            while os.read(fd, 65536):
+                pass
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self.remove(fd)
+        self._drains.remove(fd)
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _borrowed(fd: int) -> cabc.Iterator[socket.socket]:
+    """A socket object for a moment: one for each connection would be dear."""
+    sock = socket.socket(fileno=fd)
+    try:
+        yield sock
+    finally:
+        sock.detach()

@@ -1,0 +1,158 @@
+"""The values everything else is about: what is published, and where it stands.
+
+Nothing here does I/O or knows a clock, a thread, a loop or Flask.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+
+# Sorted as ASCII sorts, so that ids of equal length sort as their numbers do.
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
+_POSITION = re.compile(r"([0-9A-Za-z]{5})-([0-9A-Za-z]{1,11})\Z")
+_UNSAFE = re.compile(rb"[^0-9A-Za-z_-]")
+_ESCAPED = re.compile(r"(?:[0-9A-Za-z_-]|~[0-9a-f]{2})+\Z")
+
+MAX_NUMBER = 2**63 - 1
+MAX_CHANNEL = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened, on its way in (:meth:`Push.publish_many`) or out
+    (:meth:`Push.history`, :class:`sse.Parser`).
+
+    :param channel: Who hears it. Empty on events of a parser whose stream is not ours.
+    :param data: Any text.
+    :param type: What ``addEventListener`` is called with in the browser.
+    :param key: Publishing twice with one key stores once; see :meth:`Push.publish`.
+    :param store: ``False`` for an event that is not kept and not repeated.
+    :param id: Its position, a dot and its channel. Empty until it is published.
+    """
+
+    channel: str
+    data: str
+    type: str = "message"
+    key: str | None = None
+    store: bool = True
+    id: str = ""
+
+
+class Position(t.NamedTuple):
+    """A point in the one sequence that all channels of a store share.
+
+    Positions compare only within an epoch, which is one life of the store.
+    """
+
+    epoch: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{base62(self.number)}"
+
+    @classmethod
+    def parse(cls, id: str) -> Position:
+        """Read an id up to its first dot.
+
+        Never raises: what cannot be read is a position of no epoch, which every
+        store answers with a gap. So a browser with a stale or forged id is told
+        that it missed something, and is not turned away.
+        """
+        match = _POSITION.match(id.partition(".")[0])
+        if match is not None:
+            number = 0
+            for digit in match[2]:
+                number = number * 62 + _VALUES[digit]
+            if number <= MAX_NUMBER:
+                return cls(match[1], number)
+        return cls("", 0)
+
+
+class Entry(t.NamedTuple):
+    """A stored event, as brokers hand it to the hub."""
+
+    number: int
+    #: The number of the event before it on its channel: the proof that nothing
+    #: lies between. Where the store has forgotten that event, the oldest number
+    #: since which the channel is provably complete; it is never the number of an
+    #: event on another channel. ``None`` for an event that is not stored.
+    prev: int | None
+    channel: str
+    type: str
+    data: bytes
+
+
+class Proof(t.NamedTuple):
+    """How far back a channel's history is whole."""
+
+    #: Every event of the channel after this number is still held.
+    since: int
+    #: What a reader from before that number is told: ``trimmed`` where events are
+    #: known to be gone, ``unknown`` where it cannot be told whether there were any.
+    reason: str = "trimmed"
+
+
+class Page(t.NamedTuple):
+    """A piece of history, and what it proves. Read in one snapshot of the store."""
+
+    epoch: str
+    #: Where it starts.
+    after: int
+    #: Everything held of the channels asked for, in ``(after, reach]``, is here.
+    reach: int
+    #: The store's position when it was read. ``reach`` is less when the page is full.
+    end: int
+    #: In the order of numbers.
+    entries: t.Sequence[Entry]
+    #: One for each channel asked for.
+    proofs: t.Mapping[str, Proof]
+
+
+def base62(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 62)
+        digits = _DIGITS[digit] + digits
+    return digits or "0"
+
+
+def escape(channel: str) -> str:
+    """The channel's name as it stands in an id, ASCII and at most 64 bytes.
+
+    :raises ValueError: If the name is empty, too long, or not text.
+    """
+    if not isinstance(channel, str) or not channel:
+        raise ValueError(f"A channel's name is a non-empty string, not {channel!r}.")
+    try:
+        name = channel.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"The channel {channel!r} holds a lone surrogate.") from None
+    tag = _UNSAFE.sub(lambda match: b"~%02x" % match[0][0], name).decode()
+    if len(tag) > MAX_CHANNEL:
+        raise ValueError(
+            f"The channel {channel[:80]!r} takes {len(tag)} bytes of an event's id,"
+            f" {MAX_CHANNEL} at most: letters, digits, '_' and '-' count one, any"
+            " other byte three. Use a shorter name, or a hash of it."
+        )
+    return tag
+
+
+def unescape(tag: str) -> str:
+    """The channel that an id's part behind the dot names, or an empty string."""
+    if _ESCAPED.match(tag) is None:
+        return ""
+    try:
+        return re.sub(
+            rb"~(..)", lambda match: bytes([int(match[1], 16)]), tag.encode()
+        ).decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def channel_of(id: str) -> str:
+    """The channel an event came by, read from its id. Empty if the id is not ours."""
+    position, _, tag = id.partition(".")
+    return unescape(tag) if Position.parse(position).epoch else ""

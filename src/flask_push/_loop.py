@@ -1,0 +1,155 @@
+"""A hub in a thread of this process: started when first needed, in each process anew."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import collections.abc as cabc
+import logging
+import os
+import resource
+import threading
+import typing as t
+import weakref
+from contextvars import Context
+
+from ._hub import Hub
+from ._stream import Options
+from ._stream import Stream
+from .brokers import Broker
+
+logger = logging.getLogger("flask_push")
+
+#: Seconds that ending all streams may take.
+PATIENCE = 1.0
+
+
+class HubThread:
+    """Adopts clients from any thread.
+
+    :param broker: Called on the hub's thread when it starts.
+    """
+
+    def __init__(self, broker: cabc.Callable[[], Broker], options: Options) -> None:
+        self._broker = broker
+        self._options = options
+        self._stopped = False
+        self._forget()
+        _threads.add(self)
+
+    def __repr__(self) -> str:
+        return f"<HubThread {self._hub or 'not running'}>"
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._hub: Hub | None = None
+
+    def adopt(self, stream: Stream, fd: int, drain: int | None = None) -> None:
+        """Give a client's descriptors to the hub, which closes them. If this raises,
+        they are the caller's still.
+
+        :raises RuntimeError: If this process is about to end.
+        """
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._start()
+            assert self._loop is not None and self._hub is not None
+            self._loop.call_soon_threadsafe(
+                self._hub.adopt, stream, fd, drain, context=Context()
+            )
+
+    def stop(self) -> None:
+        """End all streams, and wait until that is done. The next process of a fork, but
+        not this one, can start again."""
+        with self._lock:
+            self._stopped = True
+            if self._thread is None or self._loop is None:
+                return
+            try:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+            except RuntimeError:
+                return
+            self._thread.join(PATIENCE)
+
+    def _start(self) -> None:
+        if self._stopped:
+            raise RuntimeError("This process is ending, and takes no new streams.")
+        raise_descriptor_limit()
+        # Nothing here runs in the caller's context: it is a request's, and would live on.
+        context = Context()
+        self._loop = loop = context.run(asyncio.new_event_loop)
+        started = threading.Event()
+        failed: list[BaseException] = []
+        self._thread = threading.Thread(
+            target=context.run,
+            args=(self._run, loop, started, failed),
+            name="flask-push",
+            daemon=True,
+        )
+        self._thread.start()
+        started.wait()
+        if failed:
+            self._thread.join()
+            raise RuntimeError("The hub can't start.") from failed[0]
+
+    def _run(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        started: threading.Event,
+        failed: list[BaseException],
+    ) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            self._hub = hub = Hub(self._broker(), self._options, loop)
+        except BaseException as error:
+            failed.append(error)
+            loop.close()
+            started.set()
+            return
+        started.set()
+        try:
+            loop.run_forever()
+        except BaseException:
+            logger.exception("The hub failed. Browsers come back, to a new one.")
+        finally:
+            hub.stop()
+            loop.close()
+            self._hub = None
+
+    def abandon(self) -> None:
+        """After a fork, let go of the parent's streams: they end when it ends them."""
+        hub, loop = self._hub, self._loop
+        if hub is not None:
+            for fd in hub.descriptors():
+                os.close(fd)
+            _parents.append((hub, loop))
+        self._stopped = False
+        self._forget()
+
+
+def raise_descriptor_limit() -> None:
+    """A stream is a descriptor, and the limit is often 1,024 where more may be had."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+_threads: weakref.WeakSet[HubThread] = weakref.WeakSet()
+# Loops that belong to another process's thread: never collected, and so never closed.
+_parents: list[t.Any] = []
+
+
+def _after_fork() -> None:
+    for thread in list(_threads):
+        thread.abandon()
+
+
+@atexit.register
+def _at_exit() -> None:
+    for thread in list(_threads):
+        thread.stop()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,166 @@
+"""Publishing, for processes with and without an app."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import json
+import typing as t
+from dataclasses import dataclass
+from dataclasses import replace
+
+from . import _wire
+from ._event import Entry
+from ._event import escape
+from ._event import Event
+from ._event import Position
+from ._stream import Options
+from .brokers import Broker
+from .brokers import open_broker
+from .sse import check_type
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Events that a channel holds, and the position that they were read at."""
+
+    #: Oldest first.
+    events: list[Event]
+    #: Streams from here on continue exactly where the events end.
+    position: str
+
+
+class Publisher:
+    """Publishes to a store. Any thread, any process, before or after a fork.
+
+    Everything a :class:`Push` does but streams, without an app: for a worker of a task
+    queue, a cron job, a script.
+
+    :param url: The store's, as ``PUSH_BROKER_URL``. With the default, ``sqlite:``, it
+        has to name the file: :attr:`Push.broker_url` does.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 2,
+        max_event_bytes: int = Options.max_event,
+        dumps: cabc.Callable[[t.Any], str] = json.dumps,
+    ) -> None:
+        self._broker: Broker = open_broker(url, timeout=timeout)
+        self._max_event_bytes = max_event_bytes
+        self._dumps = dumps
+
+    @classmethod
+    def on(
+        cls, broker: Broker, max_event_bytes: int, dumps: cabc.Callable[[t.Any], str]
+    ) -> Publisher:
+        """Publish to a broker that is already there."""
+        publisher = cls.__new__(cls)
+        publisher._broker = broker
+        publisher._max_event_bytes = max_event_bytes
+        publisher._dumps = dumps
+        return publisher
+
+    def publish(
+        self,
+        channel: str,
+        data: t.Any,
+        *,
+        type: str = "message",
+        key: str | None = None,
+        store: bool = True,
+    ) -> str:
+        """Store an event, and send it to everybody who listens to its channel.
+
+        When this returns, the event is stored, and will be sent whatever becomes of
+        this process.
+
+        :param data: Text goes as it is, anything else as JSON.
+        :param type: What the browser's ``addEventListener`` is called with. ``push:``
+            begins the types that are Flask-Push's own.
+        :param key: Publishing the same key on the channel again stores nothing, and
+            returns the first one's id: so a task that may be repeated can publish.
+        :param store: ``False`` for what matters only now, as that somebody is typing: it
+            is not kept, and readers that are behind or away don't get it.
+        :return: The event's id, as browsers see it.
+        :raises ValueError: If no client could be sent this.
+        :raises NotPublished: If nothing was stored.
+        :raises PublishUncertain: If it is not certain; with a key, publish again.
+        """
+        return self.publish_many([Event(channel, data, type, key, store)])
+
+    def publish_many(self, events: cabc.Iterable[Event]) -> str:
+        """Store events in this order, all or none, in one transaction.
+
+        As :meth:`publish`; each event's ``data`` may be text or anything JSON.
+
+        :return: The last one's id; an empty string if there are none.
+        """
+        events = [self._check(event) for event in events]
+        if not events:
+            return ""
+        position = self._broker.publish(events)[-1]
+        return f"{position}.{escape(events[-1].channel)}"
+
+    def history(self, channel: str, last: int) -> History:
+        """The newest events of a channel, at most so many, and their position.
+
+        Hand the position to the page, and its stream continues without a seam.
+        """
+        check_count("last", last)
+        pages = [self._broker.read([channel], last=last)]
+        while pages[-1].reach < pages[-1].end:
+            pages.append(self._broker.read([channel], after=pages[-1].reach))
+            if pages[-1].epoch != pages[0].epoch:
+                # The store has begun anew between two pages.
+                return self.history(channel, last)
+        events = [_event(page.epoch, entry) for page in pages for entry in page.entries]
+        return History(events, str(Position(pages[-1].epoch, pages[-1].end)))
+
+    def position(self) -> str:
+        """Where the store is now.
+
+        Called before a view reads its data, and handed to the page: its stream then
+        begins with whatever happened since, and nothing falls between.
+        """
+        page = self._broker.read([], after=0)
+        return str(Position(page.epoch, page.end))
+
+    def close(self) -> None:
+        """Let go of files and connections. They are opened again when needed."""
+        self._broker.close()
+
+    def _check(self, event: Event) -> Event:
+        escape(event.channel)
+        check_type(event.type)
+        if event.type.startswith(_wire.RESERVED):
+            raise ValueError(
+                f"Types that begin with {_wire.RESERVED!r} are Flask-Push's own."
+            )
+        if event.key is not None and not (isinstance(event.key, str) and event.key):
+            raise ValueError(f"A key is a non-empty string, not {event.key!r}.")
+        data = event.data if isinstance(event.data, str) else self._dumps(event.data)
+        try:
+            size = len(data.encode())
+        except UnicodeEncodeError:
+            raise ValueError(
+                "The data holds a lone surrogate, which is not text."
+            ) from None
+        if size > self._max_event_bytes:
+            raise ValueError(
+                f"The event has {size:,} bytes of data, more than {self._max_event_bytes:,}"
+                " (PUSH_MAX_EVENT_BYTES). Publish where to fetch it instead."
+            )
+        return replace(event, data=data)
+
+
+def _event(epoch: str, entry: Entry) -> Event:
+    number, _, channel, type, data = entry
+    id = f"{Position(epoch, number)}.{escape(channel)}"
+    return Event(channel, data.decode(errors="replace"), type, id=id)
+
+
+def check_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name} is a number of events, not {value!r}.")

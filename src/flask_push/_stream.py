@@ -1,0 +1,47 @@
+"""What a view's answer means to the hub, and what the hub is allowed to do."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One browser's wish, granted by a view."""
+
+    channels: tuple[str, ...]
+    #: Names the connection, to the browser alone.
+    connection: str
+    #: What is to be written before the stream; nothing if a server writes it.
+    head: bytes = b""
+    #: Where the browser was, in its words. Empty if it was nowhere.
+    position: str = ""
+    #: How many events back it begins, if it was nowhere.
+    last: int = 0
+    #: Whose stream it is.
+    user: str | None = None
+    #: Seconds after which it ends, about; 0 for never.
+    lifetime: float = 0
+    #: Whether it ends as soon as it has all that there is.
+    poll: bool = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a hub treats its streams. The configuration's defaults are these."""
+
+    #: Seconds without a byte after which a comment is sent.
+    heartbeat: float = 15
+    #: Seconds after which a browser comes back, about.
+    retry: float = 3
+    #: Streams at once.
+    max_streams: int = 10_000
+    #: Bytes of one event's data.
+    max_event: int = 2**20
+    #: Bytes of frames kept for readers that are slow, or just come back.
+    log_bytes: int = 32 * 2**20
+
+    def jittered_retry(self) -> int:
+        """Milliseconds after which one browser comes back, so that not all do at once."""
+        return max(500, round(self.retry * random.uniform(667, 1333)))

@@ -1,0 +1,85 @@
+"""What Flask-Push itself says on a stream: the head, and events that begin with ``push:``.
+
+Everything a browser reads from us that nobody published is made here. The formats
+are documented on the page *The wire*, and a test keeps the two together.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import json
+import typing as t
+
+from . import sse
+from ._event import Entry
+from ._event import escape
+from ._event import Position
+
+#: Types that begin so are ours; publishing one is refused.
+RESERVED = "push:"
+
+HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    # no-transform: HAProxy and CDNs then neither compress nor buffer.
+    "Cache-Control": "no-store, no-transform",
+    # nginx, and others that imitate it, then hand every event on at once.
+    "X-Accel-Buffering": "no",
+}
+
+# About the connection and its length, which are no longer the server's to say.
+_HOP_BY_HOP = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding"})
+
+
+def head(status: str, headers: cabc.Iterable[tuple[str, str]], date: str) -> bytes:
+    """The head of a response whose body ends with the connection, so that it means
+    the same to HTTP/1.0 and HTTP/1.1 clients."""
+    kept = [(k, v) for k, v in headers if k.lower() not in _HOP_BY_HOP]
+    if not any(k.lower() == "date" for k, _ in kept):
+        kept.append(("Date", date))
+    kept.append(("Connection", "close"))
+    lines = [f"HTTP/1.1 {status}", *(f"{k}: {v}" for k, v in kept), "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def first_bytes(retry: int) -> bytes:
+    """What a stream begins with. Firefox reports a stream open at its first byte."""
+    return sse.HEARTBEAT + sse.encode(retry=retry)
+
+
+def last_word(retry: int) -> bytes:
+    """What a stream ends with if the server ends it. No blank line, so no event."""
+    return sse.encode(retry=retry)
+
+
+def opening(
+    connection: str, channels: cabc.Iterable[str], position: Position | None
+) -> bytes:
+    """``push:open``. Without a position where a gap for all channels follows: cut
+    between the two, the browser comes back with its old id and is told again."""
+    data = {"connection": connection, "channels": list(channels)}
+    return _own("push:open", data, position)
+
+
+def gap(
+    channels: cabc.Iterable[str], reason: str, wait: float, position: Position
+) -> bytes:
+    """``push:gap``: events of these channels up to the position are not coming."""
+    data = {"channels": list(channels), "reason": reason, "wait": round(wait, 3)}
+    return _own("push:gap", data, position)
+
+
+def event(entry: Entry, epoch: str, number: int) -> bytes:
+    """An event as every reader gets it.
+
+    :raises ValueError: If it was stored by something that doesn't know the rules.
+    """
+    id = f"id: {Position(epoch, number)}.{escape(entry.channel)}\n"
+    return sse.frame(id.encode() + sse.type_line(entry.type), entry.data)
+
+
+def _own(type: str, data: dict[str, t.Any], position: Position | None) -> bytes:
+    return sse.encode(
+        json.dumps(data, separators=(",", ":"), ensure_ascii=False),
+        type=type,
+        id=None if position is None else str(position),
+    )

@@ -1,0 +1,180 @@
+"""How a client's socket comes from a WSGI server to the hub.
+
+Most servers let us have it, and then a stream costs no worker: the *transplant*. Under
+the server's own descriptor number is put one end of a socket pair whose other end the
+hub drains, so that the server ends the request as it ends any other, undisturbed: it
+writes its head, shuts down, closes, logs, counts. The client's socket, duplicated
+before, is the hub's alone.
+
+Where there is no socket to be had, a *relay* stands in: the hub gets one end of a
+socket pair, and the worker forwards from the other. That costs a worker for each
+stream, so there are few of them, and each is short.
+
+Servers are recognised by what they put into the environ, never by looking for a socket
+that happens to fit: one whose event loop still polls the number would go wild.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import stat
+import threading
+import typing as t
+from dataclasses import replace
+
+from ._stream import Stream
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+logger = logging.getLogger("flask_push")
+
+Adopt = cabc.Callable[[Stream, int, int | None], None]
+
+# Clients' descriptors are moved up here, where possible, so that the low numbers stay
+# free for a worker whose own code uses select(), which can't count further.
+_HIGH = 1024
+
+
+class NoSocket(Exception):
+    """Why the client's socket can't be had, in the words of a log line."""
+
+
+def find_socket(environ: WSGIEnvironment) -> int:
+    """The number under which the server holds the client's socket.
+
+    :raises NoSocket: If there is none to be had, or it would not do.
+    """
+    for key in "gunicorn.socket", "werkzeug.socket":
+        if key in environ:
+            sock = environ[key]
+            break
+    else:
+        raise NoSocket("this server does not give us the client's socket")
+    if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
+        raise NoSocket(f"the protocol is {environ.get('SERVER_PROTOCOL')}")
+    if hasattr(sock, "getpeercert"):
+        raise NoSocket("TLS ends in this server; let a proxy in front end it")
+    fd = sock.fileno()
+    if fd < 0 or not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        raise NoSocket("the server's socket is closed or not a socket")
+    return int(fd)
+
+
+def transplant(fd: int, stream: Stream, adopt: Adopt) -> None:
+    """Move the client from the server's descriptor to the hub.
+
+    :raises Exception: Whatever `adopt` raises, and then nothing has happened.
+    """
+    client = _duplicate(fd)
+    try:
+        ours, drain = socket.socketpair()
+    except OSError:
+        os.close(client)
+        raise
+    with ours:
+        # Before anyone adopts: the flags are shared by all that were duplicated.
+        os.set_blocking(ours.fileno(), os.get_blocking(fd))
+        # At once the end of input for the server, which may look for another request.
+        drain.shutdown(socket.SHUT_WR)
+        try:
+            adopt(stream, client, drain.fileno())
+        except BaseException:
+            os.close(client)
+            drain.close()
+            raise
+        drain.detach()
+        os.dup2(ours.fileno(), fd, inheritable=os.get_inheritable(fd))
+
+
+def _duplicate(fd: int) -> int:
+    for lowest in _HIGH, 3:
+        with contextlib.suppress(OSError):
+            return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+    return os.dup(fd)
+
+
+class Relays:
+    """The workers that forward: at most so many at once, each for so long.
+
+    :param seconds: How long one lasts. Then the stream ends, and the browser comes back.
+    """
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._free = threading.Semaphore(most)
+        self._most = most
+        self._seconds = seconds
+        self._reasons: set[str] = set()
+
+    def open(self, stream: Stream, adopt: Adopt, reason: str) -> Relay | None:
+        """A relay, or ``None`` if there are enough.
+
+        :param reason: Logged the first time, unless it is empty.
+        """
+        if reason and reason not in self._reasons:
+            self._reasons.add(reason)
+            logger.warning(
+                "Streams are relayed, and each takes a worker, because %s. At most %d at"
+                " once (PUSH_RELAY_MAX), for %g seconds each (PUSH_RELAY_LIFETIME).",
+                reason,
+                self._most,
+                self._seconds,
+            )
+        if not self._free.acquire(blocking=False):
+            return None
+        lifetime = min(stream.lifetime or self._seconds, self._seconds)
+        try:
+            ours, theirs = socket.socketpair()
+            relay = Relay(ours, self._free.release)
+            try:
+                adopt(replace(stream, lifetime=lifetime, head=b""), theirs.fileno(), None)
+                theirs.detach()
+            except BaseException:
+                theirs.close()
+                ours.close()
+                raise
+        except BaseException:
+            self._free.release()
+            raise
+        return relay
+
+
+class Relay:
+    """What a hub writes to one stream, as the body of a response."""
+
+    def __init__(self, sock: socket.socket, closed: cabc.Callable[[], None]) -> None:
+        self._socket = sock
+        self._closed: cabc.Callable[[], None] | None = closed
+
+    def __iter__(self) -> Relay:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            data = self._socket.recv(65536)
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            raise StopIteration
+        return data
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            with contextlib.suppress(OSError):
+                # Another thread may be waiting for it.
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+            closed()

@@ -1,0 +1,54 @@
+"""Where events are kept. :func:`open_broker` finds the broker that a URL names."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from .base import Broker
+from .base import Feed
+from .base import NotPublished
+from .base import PublishUncertain
+from .base import Retention
+from .base import Sink
+
+__all__ = [
+    "Broker",
+    "Feed",
+    "NotPublished",
+    "open_broker",
+    "PublishUncertain",
+    "Retention",
+    "Sink",
+]
+
+# Imported when first needed: each may need what is not installed.
+_OURS = {"memory": "memory", "sqlite": "sqlite"}
+
+
+def open_broker(
+    url: str,
+    directory: Path | None = None,
+    retention: Retention | None = None,
+    timeout: float = 2,
+) -> Broker:
+    """The broker at a URL. Nothing is opened before it is used.
+
+    :param directory: Where a broker without a place of its own keeps its files.
+    :param retention: Changes what the store keeps. Otherwise, it goes on keeping what
+        it kept.
+    :param timeout: Seconds that publishing may take.
+    :raises ValueError: If no broker knows the URL.
+    """
+    scheme, colon, _ = url.partition(":")
+    if colon and scheme in _OURS:
+        make = import_module(f".{_OURS[scheme]}", __name__).from_url
+    else:
+        found = entry_points(group="flask_push.brokers", name=scheme) if colon else ()
+        if not found:
+            known = ", ".join(f"'{name}:'" for name in _OURS)
+            raise ValueError(f"No broker knows {url!r}. A URL begins with one of {known}.")
+        make = next(iter(found)).load()
+    broker: Broker = make(url, directory, retention, timeout)
+    return broker

@@ -1,0 +1,163 @@
+"""What a broker is: a store that puts events into one order, and tells hubs of them.
+
+A broker has two faces, because two kinds of process use it. Whoever publishes calls
+:class:`Broker`, which blocks and may be used by any thread and after any fork. The hub
+holds a :class:`Feed`, which lives on an event loop and calls back in the order of the
+log. Third-party brokers implement both, register a scheme as an entry point in the
+group ``flask_push.brokers``, and inherit the tests of
+:class:`flask_push.testing.BrokerContract`.
+
+What must hold between the calls:
+
+- Numbers grow over all channels, in the order in which events can be read.
+- ``Entry.prev`` and ``Proof.since`` never claim what the store does not know. A
+  number that stands for forgotten events is never one of an event on another channel
+  that is still held.
+- Publishing either stores all of the events given, in their order, or none.
+- A feed's ``deliver`` with an ``end`` means that everything up to it, on the channels
+  watched, has been delivered. A change of epoch is delivered, with an ``end``, before
+  anything else says the new epoch.
+- From ``watched`` on, the channels' events after the last ``end`` are delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc as cabc
+import secrets
+import string
+import time
+import typing as t
+from dataclasses import dataclass
+
+from .._event import Entry
+from .._event import Event
+from .._event import Page
+from .._event import Position
+
+#: Bytes after which a page of history is full: about what a socket takes at once, since
+#: what it does not take is read again.
+PAGE_BYTES = 64 * 1024
+#: What an entry counts on a page beside its data.
+ENTRY_BYTES = 100
+
+
+class NotPublished(Exception):
+    """Nothing was stored: the store can't be reached or is full. Publish again later."""
+
+
+class PublishUncertain(Exception):
+    """The store may have the events or not. Publishing again with the same ``key``
+    stores them once."""
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long events are kept. Whichever limit is reached first, the oldest go."""
+
+    #: Seconds, which is also how long positions can be resumed.
+    age: float = 86400
+    #: Events of each channel.
+    count: int = 1000
+    #: Bytes of all channels together.
+    bytes: int = 256 * 2**20
+
+
+class Broker(t.Protocol):
+    """The publishing face. Any thread, any process, before or after a fork."""
+
+    @property
+    def url(self) -> str:
+        """Opens the same store in another process."""
+
+    def publish(self, events: cabc.Sequence[Event]) -> list[Position]:
+        """Store events in this order, all or none, and wake the feeds.
+
+        An event whose key its channel has seen within the retention is not stored
+        again, and has the position that it had.
+
+        :raises NotPublished: If it is certain that nothing was stored.
+        :raises PublishUncertain: If it is not.
+        """
+
+    def read(
+        self,
+        channels: cabc.Collection[str],
+        *,
+        after: int | None = None,
+        last: int = 0,
+        limit: int = PAGE_BYTES,
+    ) -> Page:
+        """One page of history, and the store's position with it.
+
+        :param after: The number to begin at. If it is ``None``, the page begins
+            ``last`` events before the end, or as many as can be read without a gap.
+        :param limit: Bytes after which the page is full, :data:`ENTRY_BYTES` for each
+            entry among them. It has at least one entry, if there is one.
+        """
+
+    def feed(self, sink: Sink, loop: asyncio.AbstractEventLoop) -> Feed:
+        """Begin to deliver to a hub. Called on the loop, and first delivers there."""
+
+    def close(self) -> None:
+        """Let go of what is open. The broker opens it again when it is used."""
+
+
+class Sink(t.Protocol):
+    """What a feed calls, always on its loop and never while it is being called."""
+
+    def deliver(
+        self, epoch: str, entries: cabc.Sequence[Entry], end: int | None
+    ) -> None: ...
+
+    def watched(self, channels: cabc.Sequence[str]) -> None: ...
+
+
+class Feed(t.Protocol):
+    """The hub's face. Everything happens on the loop that it was opened on."""
+
+    @property
+    def retention(self) -> int:
+        """How far behind the end, in numbers, a position can surely be resumed."""
+
+    def watch(self, channels: cabc.Collection[str]) -> None:
+        """Deliver these channels too; answered by ``watched``."""
+
+    def unwatch(self, channels: cabc.Collection[str]) -> None:
+        """Stop delivering these. One that was not ``watched`` yet never will be."""
+
+    def read(
+        self,
+        channels: cabc.Collection[str],
+        callback: cabc.Callable[[Page], None],
+        *,
+        after: int | None = None,
+        last: int = 0,
+    ) -> None:
+        """As :meth:`Broker.read`. Calls back later, when the store can be read."""
+
+    def close(self) -> None: ...
+
+
+# What brokers of ours have in common.
+
+
+def take(entries: cabc.Iterable[Entry], limit: int, end: int) -> tuple[list[Entry], int]:
+    """As many entries as fit on a page, and how far it reaches."""
+    page: list[Entry] = []
+    for entry in entries:
+        if limit <= 0 and page:
+            return page, page[-1].number
+        page.append(entry)
+        limit -= len(entry.data) + ENTRY_BYTES
+    return page, end
+
+
+def now() -> int:
+    """Microseconds since 1970: numbers made of them outlive a lost counter."""
+    return time.time_ns() // 1000
+
+
+def new_epoch() -> str:
+    letters = string.ascii_letters + string.digits
+    return "".join(secrets.choice(letters) for _ in range(5))

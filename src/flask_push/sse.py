@@ -1,0 +1,225 @@
+"""The ``text/event-stream`` format: an encoder and an incremental parser.
+
+Useful alone; nothing here does I/O or knows the rest of Flask-Push.
+
+Both keep the WHATWG specification (HTML, section 9.2, *Server-sent events*), and
+the encoder is stricter, because the format's many parsers are not alike:
+
+- lines end with LF only; data is split at CR LF, CR and LF and nowhere else;
+- a blank line stands behind data only, since some parsers make an empty event of
+  any other, so comments and ``retry`` are single lines;
+- ids keep to the characters and the length that every client sends back unchanged;
+- ``type`` and ``id`` can't carry a line break, so nobody can slip in a field.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from functools import lru_cache
+
+from ._event import channel_of
+from ._event import Event
+
+__all__ = ["encode", "HEARTBEAT", "ParseError", "Parser"]
+
+#: A comment, which keeps proxies from closing an idle connection. One newline: a
+#: blank line would be an empty event to some parsers.
+HEARTBEAT = b":\n"
+
+# What reconnecting clients send back unchanged: no CORS preflight, no double
+# encoding (Safari), no invalid header (Node).
+_ID = re.compile(r"[0-9A-Za-z._~-]{1,128}\Z")
+_BREAKS_FIELD = re.compile(r"[\r\n\0]")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+# sse.js, a common polyfill, fires these itself.
+_AMBIGUOUS = frozenset({"abort", "load", "readystatechange"})
+
+
+def encode(
+    data: str | None = None,
+    *,
+    type: str = "message",
+    id: str | None = None,
+    retry: int | None = None,
+) -> bytes:
+    """One event as bytes, or the line ``retry`` alone if there is no data.
+
+    :param data: The text. An empty string is an event, ``None`` is none.
+    :param type: The event's type; ``message`` is the default and not written.
+    :param id: What a client sends as ``Last-Event-ID`` when it comes back.
+    :param retry: Milliseconds after which a client comes back.
+    :raises ValueError: For anything that would break the stream or a client.
+    """
+    if data is None:
+        if id is not None or type != "message":
+            raise ValueError(
+                "An event without data reaches no browser, and some clients take its"
+                ' type or id for an empty event. Pass data="", or retry alone.'
+            )
+        return b"" if retry is None else _retry_line(retry)
+    try:
+        body = data.encode()
+    except UnicodeEncodeError:
+        raise ValueError("The data holds a lone surrogate, which is not text.") from None
+    head = b"" if id is None else b"id: %b\n" % check_id(id).encode()
+    if retry is not None:
+        head += _retry_line(retry)
+    return frame(head + type_line(type), body)
+
+
+def frame(head: bytes, data: bytes) -> bytes:
+    """An event from its other lines, already encoded, and its data."""
+    if b"\n" in data or b"\r" in data:
+        data = _LINE_END.sub(b"\ndata: ", data)
+    return b"%bdata: %b\n\n" % (head, data)
+
+
+@lru_cache(1024)
+def type_line(type: str) -> bytes:
+    """The line that names an event's type, empty for ``message``.
+
+    :raises ValueError: If no client could listen for the type.
+    """
+    check_type(type)
+    return b"" if type == "message" else b"event: %b\n" % type.encode()
+
+
+def check_type(type: str) -> None:
+    """:raises ValueError: If no client could listen for the type."""
+    if not isinstance(type, str) or not type:
+        raise ValueError(f"An event's type is a non-empty string, not {type!r}.")
+    if _BREAKS_FIELD.search(type):
+        raise ValueError(f"The type {type!r} holds a line break or NUL.")
+    if type in ("open", "error"):
+        raise ValueError(
+            f"Every browser fires {type!r} itself when a connection opens or breaks;"
+            " an event of that type would call onopen or onerror. Use another name."
+        )
+    try:
+        type.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"The type {type!r} holds a lone surrogate.") from None
+    if type in _AMBIGUOUS:
+        warnings.warn(
+            f"Some EventSource polyfills fire {type!r} themselves; another type"
+            " spares their users a surprise.",
+            stacklevel=3,
+        )
+
+
+def check_id(id: str) -> str:
+    """:raises ValueError: If a client might not send the id back unchanged."""
+    if _ID.match(id) is None:
+        raise ValueError(
+            f"The id {id!r} has to be 1 to 128 of the characters 0-9 A-Z a-z . _ ~ -,"
+            " which every client sends back unchanged."
+        )
+    return id
+
+
+def _retry_line(retry: int) -> bytes:
+    if isinstance(retry, bool) or not isinstance(retry, int) or retry < 500:
+        raise ValueError(
+            f"retry is a whole number of milliseconds, 500 or more, not {retry!r}:"
+            " with less, some browsers reconnect without pause."
+        )
+    return b"retry: %d\n" % retry
+
+
+class ParseError(ValueError):
+    """The stream holds an event larger than the parser's ``max_size``.
+
+    Close the connection: what follows can't be told apart from the event's rest.
+    """
+
+
+class Parser:
+    """Makes events of a stream's bytes, however they are cut.
+
+    For one connection. :meth:`reset` readies it for the next one, where
+    :attr:`last_event_id` is what to send as ``Last-Event-ID``.
+
+    :param max_size: Bytes that an unfinished event may have before
+        :exc:`ParseError` is raised.
+    """
+
+    def __init__(self, *, max_size: int = 16 * 2**20) -> None:
+        self.max_size = max_size
+        #: What a client that reconnects sends. Changes with a block's last line.
+        self.last_event_id = ""
+        #: Milliseconds to wait before reconnecting, if the server has said.
+        self.retry: int | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Drop what is half read, as at the end of a connection."""
+        self._line = bytearray()
+        self._started = self._broken = self._skip_lf = False
+        self._id = self.last_event_id
+        self._type = ""
+        self._data: list[str] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """The events that these bytes complete.
+
+        :raises ParseError: If an event grew too large, and from then on. Events that
+            were complete before it are returned first.
+        """
+        events: list[Event] = []
+        try:
+            self._feed(chunk, events)
+        except ParseError:
+            if not events:
+                raise
+        return events
+
+    def _feed(self, chunk: bytes, events: list[Event]) -> None:
+        start = 1 if self._skip_lf and chunk[:1] == b"\n" else 0
+        self._skip_lf = chunk.endswith(b"\r") or (self._skip_lf and not chunk)
+        for end in _LINE_END.finditer(chunk, start):
+            self._grow(chunk[start : end.start()])
+            start = end.end()
+            line = bytes(self._line)
+            self._line.clear()
+            if not self._started:
+                self._started = True
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if line:
+                self._take_field(line)
+            else:
+                self._dispatch(events)
+        self._grow(chunk[start:])
+
+    def _grow(self, data: bytes) -> None:
+        if self._size + len(self._line) + len(data) > self.max_size:
+            self._broken = True
+            self._line.clear()
+            self._data.clear()
+        if self._broken:
+            raise ParseError(f"An event is larger than {self.max_size} bytes.")
+        self._line += data
+
+    def _take_field(self, line: bytes) -> None:
+        name, _, rest = line.partition(b":")
+        value = rest.removeprefix(b" ").decode(errors="replace")
+        if name == b"data":
+            self._data.append(value)
+            self._size += len(rest) + 1
+        elif name == b"event":
+            self._type = value
+        elif name == b"id" and "\0" not in value:
+            self._id = value
+        elif name == b"retry" and value.isascii() and value.isdigit() and len(value) < 16:
+            self.retry = int(value)
+
+    def _dispatch(self, events: list[Event]) -> None:
+        self.last_event_id = self._id
+        if self._data:
+            data = "\n".join(self._data)
+            type = self._type or "message"
+            events.append(Event(channel_of(self._id), data, type, id=self._id))
+        self._type = ""
+        self._data = []
+        self._size = 0

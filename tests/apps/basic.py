@@ -1,0 +1,97 @@
+"""An app that does whatever the tests ask it for."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+
+from flask import abort
+from flask import Flask
+from flask import redirect
+from flask import request
+from flask import Response
+from flask import session
+from werkzeug.wrappers import Response as BaseResponse
+
+from flask_push import Event
+from flask_push import Push
+
+app = Flask("basic", instance_path=os.environ.get("INSTANCE"))
+app.secret_key = "tests"
+app.config.from_prefixed_env()
+push = Push(app)
+torn_down = 0
+
+
+@app.get("/ping")
+def ping() -> str:
+    return "pong"
+
+
+@app.get("/pid")
+def pid() -> str:
+    return str(os.getpid())
+
+
+@app.get("/torn-down")
+def count_torn_down() -> str:
+    return str(torn_down)
+
+
+@app.post("/publish")
+def publish() -> str:
+    """A list of events, in one transaction; the id of the last comes back."""
+    return push.publish_many(Event(**event) for event in json.loads(request.data))
+
+
+@app.get("/stream")
+def stream() -> BaseResponse:
+    args = request.args
+    if "status" in args:
+        abort(int(args["status"]))
+    if "redirect" in args:
+        return redirect(args["redirect"])
+    session["seen"] = True
+    return push.stream(
+        *args.getlist("channel"),
+        last=args.get("last", 0, int),
+        lifetime=float(args["lifetime"]) if "lifetime" in args else None,
+        replay=args.get("replay") != "no",
+    )
+
+
+@app.get("/history")
+def history() -> dict[str, t.Any]:
+    found = push.history(request.args["channel"], request.args.get("last", 10**6, int))
+    events = [{"id": event.id, "data": event.data} for event in found.events]
+    return {"position": found.position, "events": events}
+
+
+@app.get("/position")
+def position() -> str:
+    return push.position()
+
+
+@app.get("/burn")
+def burn() -> str:
+    """A view that computes for a while."""
+    import time
+
+    end = time.monotonic() + float(request.args.get("seconds", "1"))
+    while time.monotonic() < end:
+        sum(range(1000))
+    return "done"
+
+
+@app.after_request
+def mark(response: Response) -> Response:
+    response.headers["X-After-Request"] = "yes"
+    response.get_data()
+    return response
+
+
+@app.teardown_request
+def note(_: BaseException | None) -> None:
+    global torn_down
+    torn_down += 1

@@ -1,0 +1,28 @@
+"""Every broker keeps the contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flask_push.brokers import Broker
+from flask_push.brokers import open_broker
+from flask_push.brokers import Retention
+from flask_push.testing import BrokerContract
+
+
+class TestMemory(BrokerContract):
+    shared = False
+
+    def open(self, retention: Retention | None = None) -> Broker:
+        return open_broker("memory:", retention=retention)
+
+
+class TestSqlite(BrokerContract):
+    @pytest.fixture(autouse=True)
+    def directory(self, tmp_path: Path) -> None:
+        self.path = tmp_path
+
+    def open(self, retention: Retention | None = None) -> Broker:
+        return open_broker("sqlite:", self.path, retention=retention)

@@ -1,0 +1,365 @@
+"""What a Flask app sees, in Flask's own test client: no server, no file, no process."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import gc
+import json
+import logging
+import threading
+import time
+import typing as t
+import weakref
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask import request
+from flask import Response
+from flask import session
+from flask.testing import FlaskClient
+
+from flask_push import Event
+from flask_push import Position
+from flask_push import Push
+from flask_push.testing import read_events
+
+
+def make_app(push: Push, name: str = "app", **config: t.Any) -> Flask:
+    app = Flask(name, instance_path="/nonexistent")
+    app.testing = True
+    app.secret_key = "tests"
+    app.config.update(config)
+    push.init_app(app)
+
+    @app.get("/stream")
+    def stream() -> Response:
+        session["seen"] = True
+        return push.stream("a", "b", last=request.args.get("last", 0, int))
+
+    return app
+
+
+@pytest.fixture
+def push() -> Push:
+    return Push()
+
+
+@pytest.fixture
+def app(push: Push) -> Flask:
+    return make_app(push)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+# Streams in the test client.
+
+
+def test_a_test_reads_what_its_app_pushes(push: Push, client: FlaskClient) -> None:
+    push.publish("a", "before")
+    with client.get("/stream") as response:
+        assert response.status_code == 200
+        assert response.mimetype == "text/event-stream"
+        assert "session=" in response.headers["Set-Cookie"]
+        (opened,) = read_events(response, 1, own=True)
+        assert opened.type == "push:open"
+        push.publish("a", {"n": 1})
+        push.publish("b", "text", type="said")
+        first, second = read_events(response, 2)
+        assert json.loads(first.data) == {"n": 1}
+        assert (second.channel, second.type, second.data) == ("b", "said", "text")
+    with client.get("/stream", headers={"Last-Event-ID": first.id}) as response:
+        assert [event.data for event in read_events(response, 1)] == ["text"]
+
+
+def test_a_test_does_not_wait_for_ever(push: Push, client: FlaskClient) -> None:
+    with client.get("/stream") as response:
+        push.publish("a", "1")
+        with pytest.raises(TimeoutError, match="1 of 2 events came in time"):
+            read_events(response, 2, timeout=0.2)
+    with client.get("/stream?poll=1&last=9") as response:
+        with pytest.raises(EOFError, match="after 1 of 2"):
+            read_events(response, 2)
+        with pytest.raises(EOFError, match="after 0 of 1"):
+            read_events(response, 1)
+
+
+def test_a_closed_response_leaves_its_stream(push: Push, client: FlaskClient) -> None:
+    hub = hub_of(push)
+    responses = [client.get("/stream") for _ in range(5)]
+    for response in responses:
+        read_events(response, 1, own=True)
+    assert repr(hub) == "<HubThread <Hub [2 channels, 5 connections, 0 behind]>>"
+    for response in responses:
+        response.close()
+    until(lambda: "[0 channels, 0 connections" in repr(hub))
+
+
+def hub_of(push: Push) -> t.Any:
+    (state,) = push._states.values()
+    return state.parts().hub
+
+
+def until(condition: cabc.Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_stream_of_a_head_request_has_no_body(client: FlaskClient) -> None:
+    response = client.head("/stream")
+    assert (response.status_code, response.data) == (200, b"")
+    assert "text/event-stream" in response.headers["Content-Type"]
+
+
+def test_an_app_may_have_a_response_class_of_its_own(push: Push) -> None:
+    class Mine(Response):
+        def mine(self) -> str:
+            return "mine"
+
+    app = make_app(push)
+    app.response_class = Mine
+    seen = []
+
+    @app.after_request
+    def after(response: Response) -> Response:
+        assert isinstance(response, Mine)
+        seen.append(response.mine())
+        return response
+
+    with app.test_client().get("/stream") as response:
+        assert read_events(response, 1, own=True)
+    assert seen == ["mine"]
+
+
+def test_a_changed_status_ends_the_stream_before_it_begins(push: Push) -> None:
+    app = make_app(push)
+
+    @app.after_request
+    def after(response: Response) -> Response:
+        response.status_code = 403
+        return response
+
+    response = app.test_client().get("/stream")
+    assert (response.status_code, response.data) == (403, b"")
+
+
+def test_what_is_to_be_done_on_close_is_done(push: Push) -> None:
+    app = make_app(push)
+    closed = []
+
+    @app.after_request
+    def after(response: Response) -> Response:
+        response.call_on_close(lambda: closed.append(True))
+        return response
+
+    with app.test_client().get("/stream") as response:
+        read_events(response, 1, own=True)
+    assert closed == [True]
+
+
+def test_relays_are_few_and_say_why(push: Push, caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app(push, PUSH_RELAY_MAX=2, PUSH_BROKER_URL="memory:")
+    app.testing = False
+    client = app.test_client()
+    with client.get("/stream") as first, client.get("/stream") as second:
+        for response in first, second:
+            assert read_events(response, 1, own=True)
+        third = client.get("/stream")
+        assert third.status_code == 200
+        assert third.data.startswith(b":\nretry: ") and third.data.count(b"\n") == 2
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "does not give us the client's socket" in caplog.text
+    assert "PUSH_RELAY_MAX" in caplog.text
+    with client.get("/stream") as response:
+        assert read_events(response, 1, own=True)
+
+
+def test_a_relay_ends_after_its_time(push: Push) -> None:
+    app = make_app(push, PUSH_RELAY_LIFETIME=1)
+    with app.test_client().get("/stream") as response:
+        assert read_events(response, 1, own=True)
+        with pytest.raises(EOFError):
+            read_events(response, 1)
+
+
+def test_testing_is_seen_when_it_is_first_used(push: Push) -> None:
+    app = make_app(push)
+    app.testing = False
+    app.testing = True
+    assert push.broker_url == "memory:"
+
+
+# Publishing.
+
+
+def test_json_is_made_by_the_app(push: Push, app: Flask) -> None:
+    class Mine(type(app.json)):  # type: ignore[misc]
+        def dumps(self, data: t.Any, **kwargs: t.Any) -> str:
+            return f"<{data}>"
+
+    app.json = Mine(app)
+    push.publish("a", 5)
+    push.publish("a", "text")
+    push.publish("a", None)
+    assert [e.data for e in push.history("a", 9).events] == ["<5>", "text", "<None>"]
+
+
+def test_what_is_no_json_is_refused(push: Push, app: Flask) -> None:
+    with pytest.raises(TypeError):
+        push.publish("a", object())
+    with pytest.raises(TypeError):
+        push.publish("a", b"bytes")
+
+
+def test_an_id_comes_back(push: Push, app: Flask) -> None:
+    id = push.publish("user:1", "x")
+    assert Position.parse(id).epoch and id.endswith(".user~3a1")
+    assert push.publish_many([Event("a", "1"), Event("b", t.cast(str, {"n": 2}))]) > id
+    assert push.publish_many([]) == ""
+    assert push.publish("a", "x", key="k") == push.publish("a", "y", key="k")
+    (event,) = push.history("b", 1).events
+    assert (event.data, event.channel) == ('{"n": 2}', "b")
+
+
+def test_history_and_position_are_of_one_moment(push: Push, app: Flask) -> None:
+    ids = [push.publish("a", str(n)) for n in range(5)]
+    history = push.history("a", last=3)
+    assert [event.id for event in history.events] == ids[2:]
+    assert ids[-1].startswith(history.position)
+    assert push.position() == history.position
+    assert push.history("a", last=0).events == []
+    for last in -1, 1.5, True, "5":
+        with pytest.raises(ValueError, match="last"):
+            push.history("a", last)  # type: ignore[arg-type]
+
+
+def test_history_may_take_several_pages(push: Push, app: Flask) -> None:
+    push.publish_many(Event("a", f"{n} " + "x" * 10_000) for n in range(100))
+    assert [event.data.split()[0] for event in push.history("a", 90).events] == [
+        str(n) for n in range(10, 100)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("event", "problem"),
+    [
+        (("", "x"), "non-empty"),
+        (("a" * 65, "x"), "64 at most"),
+        (("a", "x" * (2**20 + 1)), "PUSH_MAX_EVENT_BYTES"),
+        (("a", "\ud800"), "surrogate"),
+        (("a", "x", "push:mine"), "Flask-Push's own"),
+        (("a", "x", "open"), "onopen"),
+        (("a", "x", "a\nb"), "line break"),
+        (("a", "x", "message", ""), "key"),
+    ],
+)
+def test_what_cannot_be_published_is_an_error_that_says_why(
+    event: tuple[str, ...], problem: str, push: Push, app: Flask
+) -> None:
+    with pytest.raises(ValueError, match=problem):
+        push.publish_many([Event("a", "fine"), Event(*event)])  # type: ignore[arg-type]
+    assert push.history("a", 9).events == []
+
+
+@pytest.mark.parametrize(
+    ("channels", "options", "problem"),
+    [
+        ((), {}, "at least one channel"),
+        (("",), {}, "non-empty"),
+        (tuple(map(str, range(101))), {}, "PUSH_MAX_CHANNELS"),
+        (("a",), {"last": -1}, "last"),
+        (("a",), {"lifetime": -1}, "lifetime"),
+        (("a",), {"lifetime": float("nan")}, "lifetime"),
+    ],
+)
+def test_a_stream_that_cannot_be_is_an_error_that_says_why(
+    channels: tuple[str, ...],
+    options: dict[str, t.Any],
+    problem: str,
+    push: Push,
+    app: Flask,
+) -> None:
+    with app.test_request_context(), pytest.raises(ValueError, match=problem):
+        push.stream(*channels, **options)
+
+
+# Apps.
+
+
+def test_an_app_in_a_thread_and_without_a_context(push: Push, app: Flask) -> None:
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(push.publish("a", "x")))
+    thread.start()
+    thread.join()
+    assert len(found) == 1
+
+
+def test_several_apps_are_told_apart_by_their_context(push: Push) -> None:
+    one, two = make_app(push, "one"), make_app(push, "two")
+    with one.app_context():
+        push.publish("a", "1")
+    with two.app_context():
+        push.publish("a", "2")
+        assert [event.data for event in push.history("a", 9).events] == ["2"]
+    with pytest.raises(RuntimeError, match="2 apps.*app_context"):
+        push.publish("a", "3")
+
+
+def test_an_app_that_is_not_registered_is_an_error_that_says_what_to_do(
+    push: Push, app: Flask
+) -> None:
+    with pytest.raises(RuntimeError, match="init_app"):
+        Push().publish("a", "x")
+    other = Flask("other")
+    with other.app_context(), pytest.raises(RuntimeError, match="'other'.*init_app"):
+        push.publish("a", "x")
+
+
+def test_an_app_is_not_kept_alive(push: Push) -> None:
+    app = make_app(push)
+    client = app.test_client()
+    with client.get("/stream") as response:
+        read_events(response, 1, own=True)
+    push.publish("a", "x")
+    before = threading.active_count()
+    ref = weakref.ref(app)
+    del app, client, response
+    gc.collect()
+    assert ref() is None
+    assert threading.active_count() < before, "and its hub has ended"
+    with pytest.raises(RuntimeError, match="no app"):
+        push.publish("a", "x")
+
+
+def test_a_configuration_that_cannot_be_is_refused_at_once(push: Push) -> None:
+    with pytest.raises(ValueError, match="PUSH_HEARTBEAT = 0"):
+        make_app(push, PUSH_HEARTBEAT=0)
+    with pytest.raises(ValueError, match="PUSH_HARTBEAT.*Did you mean PUSH_HEARTBEAT"):
+        make_app(push, PUSH_HARTBEAT=5)
+
+
+def test_an_extension_is_found_where_extensions_are(push: Push, app: Flask) -> None:
+    assert app.extensions["push"] is push
+    assert repr(push) == "<Push ['app']>"
+    with app.app_context():
+        assert repr(Push(app)) == "<Push ['app']>"
+
+
+def test_the_default_is_a_file_that_a_publisher_finds(tmp_path: Path) -> None:
+    from flask_push import Publisher
+
+    push = Push()
+    app = Flask("shop", instance_path=str(tmp_path))
+    push.init_app(app)
+    assert push.broker_url == f"sqlite://{tmp_path}/push-shop/push.db"
+    publisher = Publisher(push.broker_url)
+    id = publisher.publish("a", {"n": 1})
+    assert [event.id for event in push.history("a", 9).events] == [id]
+    assert publisher.position() == push.position()
+    publisher.close()
+    push._parts().close()

@@ -1,0 +1,385 @@
+"""Readers and publishers on a real server, while everything is killed, all the time.
+
+The judgement is made afterwards, by :mod:`checker`. Each safeguard of the store that is
+taken out has to make it find something.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import fcntl
+import json
+import os
+import random
+import selectors
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from checker import judge
+from checker import Trace
+from checker import Truth
+from servers import gunicorn
+from servers import Reader
+from servers import serve
+from servers import Server
+from servers import TESTS
+from servers import until
+
+from flask_push import Event
+from flask_push import NotPublished
+from flask_push import Position
+from flask_push import Publisher
+
+CHANNELS = "abc"
+
+
+class Client:
+    """A browser that is cut off all the time, at any byte, and comes back."""
+
+    def __init__(self, server: Server, rng: random.Random) -> None:
+        self.server = server
+        self.rng = rng
+        self.channels = sorted(rng.sample(CHANNELS, rng.randint(1, 3)))
+        self.last_id = ""
+        self.events: list[Event] = []
+        self.reader: Reader | None = None
+        self.patient = False
+        self.impatience = 5000
+        self.away_until = 0.0
+        self.cuts = 0
+
+    def connect(self) -> Reader | None:
+        if self.reader is None and time.monotonic() >= self.away_until:
+            with contextlib.suppress(OSError):
+                self.reader = Reader(self.server.port, *self.channels, last_id=self.last_id)
+                self.reader.parser.last_event_id = self.last_id
+                self.reader.parser.reset()
+                self.left = self.rng.choice([0, 50, 500, self.impatience])
+                self.left += self.rng.randint(0, 300)
+        return self.reader
+
+    def read(self) -> None:
+        assert self.reader is not None
+        most = None if self.patient else self.left
+        before = len(self.reader.body)
+        with contextlib.suppress(OSError):
+            self.events += self.reader.read(most)
+        self.left -= len(self.reader.body) - before
+        if self.reader.ended or (self.left <= 0 and not self.patient):
+            self.cut()
+
+    def cut(self) -> None:
+        assert self.reader is not None
+        self.last_id = self.reader.last_id
+        self.reader.close()
+        self.reader = None
+        self.cuts += 1
+        self.away_until = time.monotonic() + self.rng.choice([0, 0, 0, 0.1])
+
+
+class Run:
+    """One run: a server, publishers, clients, and what befalls them."""
+
+    def __init__(self, server: Server, directory: Path, mutant: str) -> None:
+        seed = random.randrange(10**6)
+        print("seed", seed)
+        self.server = server
+        self.directory = directory
+        self.store = directory / "push-basic" / "push.db"
+        self.url = f"sqlite://{self.store}"
+        self.mutant = mutant
+        self.rng = random.Random(seed)
+        self.clients = [Client(server, random.Random(seed + n)) for n in range(12)]
+        self.publishers = [self.start_publisher(n) for n in range(3)]
+        #: Events acknowledged before this number were lost with the file they were in.
+        self.restored = 0
+        self.backup = directory / "backup.db"
+
+    def start_publisher(self, n: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "apps.publisher", self.url]
+        return subprocess.Popen(
+            [*command, str(self.directory / f"notes{n}"), CHANNELS],
+            cwd=TESTS,
+            env={**os.environ, "MUTANT": self.mutant} if self.mutant else None,
+        )
+
+    def close(self) -> None:
+        for publisher in self.publishers:
+            self.end(publisher)
+        for client in self.clients:
+            if client.reader is not None:
+                client.reader.close()
+
+    def end(self, publisher: subprocess.Popen[bytes]) -> None:
+        publisher.kill()
+        publisher.wait()
+
+    def go(
+        self, faults: list[cabc.Callable[[], None]], deliveries: int, cuts: int, each: int
+    ) -> None:
+        """Until so much was delivered and cut, and each fault was met so often."""
+        met = dict.fromkeys(faults, 0)
+        deadline = time.monotonic() + 100
+        next_fault = 0.0
+        while (
+            sum(len(client.events) for client in self.clients) < deliveries
+            or sum(client.cuts for client in self.clients) < cuts
+            or min(met.values(), default=each) < each
+        ):
+            assert time.monotonic() < deadline, (met, self.server.log[-3000:])
+            self.serve_clients(0.02)
+            if faults and time.monotonic() > next_fault:
+                next_fault = time.monotonic() + self.rng.uniform(0.1, 0.4)
+                fault = self.rng.choice([f for f in faults if met[f] == min(met.values())])
+                fault()
+                met[fault] += 1
+
+    def serve_clients(self, seconds: float) -> None:
+        with selectors.DefaultSelector() as selector:
+            for client in self.clients:
+                reader = client.connect()
+                if reader is not None:
+                    selector.register(reader, selectors.EVENT_READ, client)
+            for key, _ in selector.select(seconds):
+                key.data.read()
+
+    def finish(self) -> list[str]:
+        """End the publishing, let every client come to the end, and judge."""
+        for publisher in self.publishers:
+            self.end(publisher)
+        for client in self.clients:
+            client.patient = True
+        last: dict[str, str] = {}
+        publisher_ = Publisher(self.url)
+        for name in CHANNELS:
+            until(lambda name=name: self.publish_last(publisher_, name, last))  # type: ignore[misc]
+        publisher_.close()
+        deadline = time.monotonic() + 30
+        while not all(self.is_done(client, last) for client in self.clients):
+            assert time.monotonic() < deadline, self.server.log[-3000:]
+            self.serve_clients(0.05)
+        for client in self.clients:
+            if client.reader is not None:
+                client.cut()
+        return self.judge()
+
+    def publish_last(self, publisher: Publisher, name: str, last: dict[str, str]) -> bool:
+        with contextlib.suppress(NotPublished):
+            last[name] = publisher.publish(name, f"the last of {name}")
+        return name in last
+
+    def is_done(self, client: Client, last: dict[str, str]) -> bool:
+        where = Position.parse(client.events[-1].id) if client.events else None
+        ends = [Position.parse(last[name]) for name in client.channels]
+        return where is not None and all(
+            where.epoch == end.epoch and where.number >= end.number for end in ends
+        )
+
+    def judge(self) -> list[str]:
+        truth = Truth()
+        acknowledged = []
+        for path in self.directory.glob("notes*"):
+            for line in path.read_text().splitlines():
+                note = json.loads(line)
+                if "id" in note:
+                    truth.add(**note)
+                    acknowledged.append(note)
+        for client in self.clients:
+            for event in client.events:
+                if not event.type.startswith("push:"):
+                    truth.add(event.id, event.channel, event.data)
+        truth.sort()
+        wrong = [f"{data} was stored twice" for data in truth.doubled()]
+        for client in self.clients:
+            wrong += judge(Trace(client.channels, client.events), truth)
+        self.deliveries = sum(len(client.events) for client in self.clients)
+        self.cuts = sum(client.cuts for client in self.clients)
+        self.acknowledged = acknowledged
+        return wrong
+
+    def missing(self) -> list[str]:
+        """Acknowledged events that the store does not hold."""
+        with contextlib.closing(sqlite3.connect(self.store)) as store:
+            held = {data.decode() for (data,) in store.execute("SELECT data FROM event")}
+        return [
+            note["data"]
+            for note in self.acknowledged
+            if note["data"] not in held
+            and Position.parse(note["id"]).number > self.restored
+        ]
+
+    # What befalls them.
+
+    def kill_worker(self) -> None:
+        pid = self.server.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if children:
+            os.kill(int(self.rng.choice(children)), signal.SIGKILL)
+
+    def kill_publisher(self) -> None:
+        n = self.rng.randrange(len(self.publishers))
+        notes = self.directory / f"notes{n}"
+        size = notes.stat().st_size if notes.exists() else 0
+        # In the middle of its work, and not before it has begun.
+        deadline = time.monotonic() + 20
+        while not notes.exists() or notes.stat().st_size < size + 500:
+            assert time.monotonic() < deadline
+            self.serve_clients(0.005)
+        self.end(self.publishers[n])
+        self.publishers[n] = self.start_publisher(n)
+
+    def stop_publisher(self) -> None:
+        """Hold it for a moment, maybe with the lock in its hands."""
+        publisher = self.rng.choice(self.publishers)
+        publisher.send_signal(signal.SIGSTOP)
+        self.serve_clients(0.02)
+        publisher.send_signal(signal.SIGCONT)
+
+    def restart_server(self) -> None:
+        self.server.process.send_signal(signal.SIGHUP)
+
+    @contextlib.contextmanager
+    def locked(self) -> cabc.Iterator[None]:
+        """As an operator does, with flock(1)."""
+        with open(f"{self.store}.lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def move_store(self) -> None:
+        """To another file, with everything in it."""
+        copy = self.directory / "copy.db"
+        with self.locked():
+            self.copy_store(copy)
+            time.sleep(0.005)
+            self.put_in_place(copy)
+
+    def back_up(self) -> None:
+        with self.locked():
+            self.copy_store(self.backup)
+
+    def restore(self) -> None:
+        """An old copy: what was acknowledged since is lost, and has to be told."""
+        if self.backup.exists():
+            with self.locked():
+                self.put_in_place(self.backup)
+                self.restored = time.time_ns() // 1000
+
+    def copy_store(self, to: Path) -> None:
+        to.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(self.store)) as store:
+            store.execute("VACUUM INTO ?", (str(to),))
+
+    def put_in_place(self, copy: Path) -> None:
+        for suffix in "-wal", "-shm":
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self.store}{suffix}")
+        shutil.move(copy, self.store)
+
+
+@contextlib.contextmanager
+def running(directory: Path, mutant: t.Any = None, **config: t.Any) -> cabc.Iterator[Run]:
+    text = json.dumps(mutant) if mutant else ""
+    if mutant:
+        os.environ["MUTANT"] = text
+    run = None
+    try:
+        with serve(gunicorn, directory, "-w", "2", app="apps.mutable", **config) as server:
+            server.get("/position")
+            run = Run(server, directory, text)
+            yield run
+    finally:
+        os.environ.pop("MUTANT", None)
+        if run is not None:
+            run.close()
+
+
+def everything(run: Run) -> list[cabc.Callable[[], None]]:
+    return [*killing(run), run.move_store, run.back_up, run.restore]
+
+
+def killing(run: Run) -> list[cabc.Callable[[], None]]:
+    return [run.kill_worker, run.kill_publisher, run.stop_publisher, run.restart_server]
+
+
+def test_nothing_is_lost_when_anything_is_killed_or_moved(tmp_path: Path) -> None:
+    with running(tmp_path, PUSH_KEEP=1_000_000) as run:
+        run.go(everything(run), deliveries=5_000, cuts=300, each=4)
+        assert run.finish() == []
+        assert run.missing() == []
+
+
+def test_what_the_store_has_forgotten_is_told(tmp_path: Path) -> None:
+    with running(tmp_path, PUSH_KEEP=20, PUSH_LOG_BYTES=4096) as run:
+        run.go(killing(run), deliveries=2_000, cuts=300, each=3)
+        assert run.finish() == []
+        events = [event for client in run.clients for event in client.events]
+        assert [event for event in events if event.type == "push:gap"]
+
+
+def test_readers_that_are_cut_thousands_of_times_lose_nothing(tmp_path: Path) -> None:
+    with running(tmp_path, PUSH_KEEP=1_000_000) as run:
+        for client in run.clients:
+            client.channels = list(CHANNELS)
+            client.impatience = 1000
+        while len(run.publishers) > 1:
+            run.end(run.publishers.pop())
+        run.go([], deliveries=1_000, cuts=3_000, each=0)
+        assert run.finish() == []
+        events = [event for client in run.clients for event in client.events]
+        assert not [event for event in events if event.type == "push:gap"]
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_for_long(tmp_path: Path) -> None:
+    for keep in 1_000_000, 20:
+        (directory := tmp_path / str(keep)).mkdir()
+        with running(directory, PUSH_KEEP=keep) as run:
+            for _ in range(10):
+                run.go(everything(run), deliveries=0, cuts=0, each=20)
+            assert run.finish() == []
+
+
+MUTANTS = {
+    "flock": (
+        "flask_push.brokers._lock",
+        "fcntl.LOCK_EX | fcntl.LOCK_NB",
+        "fcntl.LOCK_UN",
+    ),
+    "prev": (
+        "flask_push.brokers._sql",
+        "row = (last, event.channel, prev, nth + 1,",
+        "row = (last, event.channel, floor, nth + 1,",
+    ),
+    "epoch": (
+        "flask_push.brokers._sql",
+        "WHERE boot != ? OR inode != ? OR last < ?",
+        "WHERE boot != ? AND inode != ? AND last > ?",
+    ),
+    "idempotency": (
+        "flask_push._publisher",
+        "return replace(event, data=data)",
+        "return replace(event, data=data, key=None)",
+    ),
+}
+
+
+@pytest.mark.parametrize("safeguard", MUTANTS)
+def test_without_a_safeguard_something_is_lost(safeguard: str, tmp_path: Path) -> None:
+    keep = 20 if safeguard == "prev" else 1_000_000
+    with running(tmp_path, MUTANTS[safeguard], PUSH_KEEP=keep) as run:
+        faults = {
+            "flock": [run.move_store],
+            "prev": [],
+            "epoch": [run.back_up, run.restore],
+            "idempotency": [run.kill_publisher],
+        }
+        run.go(faults[safeguard], deliveries=1_000, cuts=100, each=12)
+        assert run.finish() or run.missing()

@@ -1,0 +1,359 @@
+"""The hub, with socket pairs for browsers and a store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc as cabc
+import json
+import os
+import re
+import socket
+import typing as t
+
+import pytest
+
+from flask_push import Event
+from flask_push import Position
+from flask_push import sse
+from flask_push._hub import Hub
+from flask_push._stream import Options
+from flask_push._stream import Stream
+from flask_push.brokers.base import Retention
+from flask_push.brokers.memory import MemoryBroker
+from flask_push.testing._contract import until
+
+Test = cabc.Callable[["House"], cabc.Coroutine[t.Any, t.Any, None]]
+
+
+class Browser:
+    def __init__(self) -> None:
+        self.sock, self.theirs = socket.socketpair()
+        self.sock.setblocking(False)
+        self.parser = sse.Parser()
+        self.body = b""
+        self.events: list[Event] = []
+        self.ended = False
+
+    def read(self, most: int = 2**20) -> None:
+        try:
+            data = self.sock.recv(most)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data = b""
+        self.ended |= not data
+        self.body += data
+        self.events += self.parser.feed(data)
+
+    @property
+    def data(self) -> list[str]:
+        return [e.data for e in self.events if not e.type.startswith("push:")]
+
+    @property
+    def gaps(self) -> list[dict[str, t.Any]]:
+        return [json.loads(e.data) for e in self.events if e.type == "push:gap"]
+
+    async def until(self, condition: cabc.Callable[[], object]) -> None:
+        def read() -> object:
+            self.read()
+            return condition()
+
+        await until(read)
+
+
+class House:
+    """A hub and its surroundings."""
+
+    def __init__(self, broker: MemoryBroker, options: Options) -> None:
+        self.broker = broker
+        self.hub = Hub(broker, options, asyncio.get_running_loop())
+        self.browsers: list[Browser] = []
+
+    def adopt(self, *channels: str, **how: t.Any) -> Browser:
+        browser = Browser()
+        self.browsers.append(browser)
+        fd = browser.theirs.detach()
+        self.hub.adopt(Stream(channels, f"browser {len(self.browsers)}", **how), fd)
+        return browser
+
+    async def open(self, *channels: str, **how: t.Any) -> Browser:
+        browser = self.adopt(*channels, **how)
+        await browser.until(lambda: browser.events)
+        return browser
+
+    def say(self, channel: str, *data: str, **more: t.Any) -> str:
+        events = [Event(channel, text, **more) for text in data]
+        return str(self.broker.publish(events)[-1])
+
+
+def run(test: Test, retention: Retention | None = None, **options: t.Any) -> None:
+    async def main() -> None:
+        house = House(MemoryBroker(retention), Options(**options))
+        try:
+            await asyncio.wait_for(test(house), 30)
+        finally:
+            house.hub.stop()
+            for browser in house.browsers:
+                browser.sock.close()
+
+    asyncio.run(main())
+
+
+def test_the_head_and_the_first_bytes_are_written_at_once() -> None:
+    async def test(house: House) -> None:
+        browser = house.adopt("a", head=b"HEAD\r\n\r\n")
+        browser.read()
+        assert re.fullmatch(rb"HEAD\r\n\r\n:\nretry: \d+\n", browser.body)
+        assert repr(house.hub) == "<Hub [1 channels, 1 connections, 1 behind]>"
+        await browser.until(lambda: browser.events)
+        assert repr(house.hub) == "<Hub [1 channels, 1 connections, 0 behind]>"
+
+    run(test)
+
+
+def test_readers_of_several_channels_get_them_in_one_order() -> None:
+    async def test(house: House) -> None:
+        readers = [await house.open(*names) for names in ("a", "ab", "abc", "cb")]
+        for n in range(60):
+            house.say("abc"[n % 3], str(n))
+        for reader, names in zip(readers, ("a", "ab", "abc", "cb"), strict=True):
+            expected = [str(n) for n in range(60) if "abc"[n % 3] in names]
+            await reader.until(lambda r=reader, e=expected: r.data == e)  # type: ignore[misc]
+            numbers = [Position.parse(event.id).number for event in reader.events]
+            assert numbers == sorted(numbers)
+
+    run(test)
+
+
+def test_what_waits_together_is_sent_together() -> None:
+    async def test(house: House) -> None:
+        browser = await house.open("a")
+        house.say("a", *map(str, range(100)))
+        await until(lambda: can_read(browser.sock))
+        browser.read()
+        assert len(browser.data) == 100
+
+    run(test)
+
+
+def can_read(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False
+
+
+def test_a_socket_that_is_full_has_a_cursor_and_reads_on() -> None:
+    async def test(house: House) -> None:
+        slow, fast = await house.open("a"), await house.open("a")
+        text = "x" * 50_000
+        for n in range(40):
+            house.say("a", f"{n} {text}")
+            await fast.until(lambda n=n: len(fast.data) == n + 1)  # type: ignore[misc]
+        assert "1 behind" in repr(house.hub)
+        (connection,) = (c for c in house.hub._connections.values() if c.blocked)
+        assert len(connection.rest) < 60_000, "of one frame, at most"
+        await slow.until(lambda: len(slow.data) == 40)
+        assert slow.data == fast.data
+        await until(lambda: "0 behind" in repr(house.hub))
+
+    run(test)
+
+
+def test_a_heartbeat_comes_so_long_after_the_last_byte() -> None:
+    async def test(house: House) -> None:
+        busy, idle = await house.open("a"), await house.open("b")
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 0.9
+        while loop.time() < end:
+            house.say("a", "x")
+            await asyncio.sleep(0.02)
+        busy.read()
+        idle.read()
+        assert busy.body.count(b"\n:\n") == 0
+        assert 1 <= idle.body.count(b"\n:\n") + idle.body.count(b":\n:\n") <= 6
+        assert len(idle.events) == 1
+
+    run(test, heartbeat=0.2)
+
+
+def test_a_browser_that_leaves_is_noticed_without_a_word() -> None:
+    async def test(house: House) -> None:
+        one, two = await house.open("a"), await house.open("a", "b")
+        one.sock.close()
+        await until(lambda: "1 connections" in repr(house.hub))
+        two.sock.shutdown(socket.SHUT_WR)
+        await until(lambda: repr(house.hub).startswith("<Hub [0 channels, 0"))
+
+    run(test)
+
+
+def test_a_browser_that_left_before_it_was_adopted_harms_nobody() -> None:
+    async def test(house: House) -> None:
+        for _ in range(5):
+            house.adopt("a").sock.close()
+        good = await house.open("a")
+        house.say("a", "x")
+        await good.until(lambda: good.data == ["x"])
+        await until(lambda: "1 connections" in repr(house.hub))
+
+    run(test)
+
+
+def test_what_is_no_socket_is_closed_and_no_more() -> None:
+    async def test(house: House) -> None:
+        reading, writing = os.pipe()
+        house.hub.adopt(Stream(("a",), "x"), writing)
+        with pytest.raises(OSError):
+            os.fstat(writing)
+        os.close(reading)
+        assert "0 connections" in repr(house.hub)
+
+    run(test)
+
+
+def test_a_drain_is_emptied_until_its_server_closes_it() -> None:
+    async def test(house: House) -> None:
+        server, drain = socket.socketpair()
+        browser = Browser()
+        house.browsers.append(browser)
+        number = drain.detach()
+        house.hub.adopt(Stream(("a",), "x"), browser.theirs.detach(), number)
+        server.setblocking(False)
+        sent = 0
+
+        def send() -> bool:
+            nonlocal sent
+            try:
+                sent += server.send(b"x" * 65536)
+            except BlockingIOError:
+                pass
+            return sent > 2**21
+
+        await until(send)
+        server.close()
+        await until(lambda: not os.path.exists(f"/proc/self/fd/{number}"))
+
+    run(test)
+
+
+def test_sockets_are_bounded() -> None:
+    async def test(house: House) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            served, _ = listener.accept()
+        house.hub.adopt(Stream(("a",), "x"), os.dup(served.fileno()))
+        buffer = served.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        assert buffer <= 2 * 128 * 1024
+        assert served.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+        assert served.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        client.close()
+        served.close()
+
+    run(test)
+
+
+def test_idle_readers_are_given_newer_ids() -> None:
+    async def test(house: House) -> None:
+        idle = await house.open("idle")
+        seen = {idle.events[0].id}
+
+        def another() -> bool:
+            house.say("busy", "x")
+            seen.add(idle.events[-1].id)
+            return len(seen) > 3
+
+        await idle.until(another)
+        assert {event.type for event in idle.events} == {"push:open"}
+        names = {json.loads(event.data)["connection"] for event in idle.events}
+        assert names == {"browser 1"}, "the same connection"
+        # And so, coming back, it has missed nothing.
+        again = await house.open("idle", position=idle.events[-1].id)
+        assert again.gaps == []
+
+    run(test, Retention(age=0.4), heartbeat=0.2)
+
+
+def test_a_connection_that_fails_is_ended_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(house: House) -> None:
+        bad, good = await house.open("a"), await house.open("a")
+        connection = min(house.hub._connections.values(), key=lambda c: c.fd)
+        connection.set.live.pop(connection.fd)
+        connection.cursor = t.cast(int, "nonsense")
+        house.hub._pump(connection)
+        house.say("a", "x")
+        await good.until(lambda: good.data == ["x"])
+        await bad.until(lambda: bad.ended)
+        assert "will be resumed" in caplog.text
+
+    run(test)
+
+
+def test_an_event_that_is_too_large_is_a_gap(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(house: House) -> None:
+        browser = await house.open("a", "b")
+        house.say("a", "small")
+        too_large = house.say("a", "x" * 2000)
+        house.say("b", "other")
+        await browser.until(lambda: browser.data == ["small", "other"])
+        (gap,) = browser.gaps
+        assert gap["channels"] == ["a"]
+        assert [e.id.partition(".")[0] for e in browser.events][2] == too_large
+        # Replay says the same.
+        again = await house.open("a", "b", position=browser.events[0].id)
+        await again.until(lambda: again.data == ["small", "other"])
+        assert again.gaps[0]["channels"] == ["a"]
+
+    run(test, max_event=1000)
+    assert "PUSH_MAX_EVENT_BYTES" in caplog.text
+
+
+def test_an_ending_is_not_put_into_half_a_frame() -> None:
+    async def test(house: House) -> None:
+        idle, full = await house.open("a"), await house.open("b")
+        house.say("b", *("x" * 100_000 for _ in range(20)))
+        await until(lambda: "1 behind" in repr(house.hub))
+        house.hub.stop()
+        await idle.until(lambda: idle.ended)
+        assert re.search(rb"\n\nretry: \d+\n\Z", idle.body)
+        await full.until(lambda: full.ended)
+        assert not re.search(rb"retry: \d+\n\Z", full.body)
+        assert not any("retry" in data for data in full.data)
+
+    async def main() -> None:
+        house = House(MemoryBroker(), Options())
+        try:
+            await test(house)
+        finally:
+            for browser in house.browsers:
+                browser.sock.close()
+
+    asyncio.run(main())
+
+
+def test_a_reader_is_told_how_long_to_wait_by_how_many_are_told() -> None:
+    async def test(house: House) -> None:
+        browsers = [await house.open("a", position="nowhere") for _ in range(50)]
+        waits = []
+        for browser in browsers:
+            await browser.until(lambda b=browser: b.gaps)  # type: ignore[misc]
+            waits += [gap["wait"] for gap in browser.gaps]
+        assert 0 <= min(waits) and max(waits) <= 0.05
+        assert len(set(waits)) > 5
+
+    run(test)
+
+
+def test_pages_are_read_until_a_reader_is_live() -> None:
+    async def test(house: House) -> None:
+        start = str(house.broker.publish([Event("a", "0"), Event("b", "0")])[-1])
+        for n in range(200):
+            house.say("ab"[n % 2], f"{n} " + "x" * 3000)
+        browser = house.adopt("a", "b", position=start)
+        await browser.until(lambda: len(browser.data) == 200)
+        house.say("a", "live")
+        await browser.until(lambda: browser.data[-1] == "live")
+        assert [data.split()[0] for data in browser.data[:-1]] == list(map(str, range(200)))
+        assert browser.gaps == []
+
+    run(test, log_bytes=0)

@@ -1,0 +1,392 @@
+"""Laws 5 to 14, held by Hypothesis against :mod:`world`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import types
+import typing as t
+from unittest import mock
+
+import pytest
+from hypothesis import Phase
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize
+from hypothesis.stateful import precondition
+from hypothesis.stateful import rule
+from hypothesis.stateful import RuleBasedStateMachine
+from hypothesis.stateful import run_state_machine_as_test
+from world import CHANNELS
+from world import Client
+from world import Reader
+from world import Store
+from world import World
+
+from flask_push._event import Position
+
+channels = st.sampled_from(CHANNELS)
+indices = st.integers(0, 7)
+limits = st.integers(1, 3)
+hubs = st.integers(0, 1)
+# What a socket takes: all, nothing, or it stops within a frame.
+ALL = 100_000
+rooms = st.one_of(st.just(ALL), st.integers(0, 100))
+
+
+class Laws(RuleBasedStateMachine):
+    """Any interleaving of what can happen to two hubs, their store and their readers."""
+
+    log: types.ModuleType | None = None
+
+    @initialize(max_bytes=st.sampled_from([0, 600, 10_000]))
+    def start(self, max_bytes: int) -> None:
+        self.store = Store()
+        self.hubs = [World(self.store, self.log, max_bytes) for _ in range(2)]
+        self.clients: list[Client] = []
+        for hub in self.hubs:
+            hub.feed(0)
+
+    @rule(channel=channels, step=st.integers(1, 3))
+    def publish(self, channel: str, step: int) -> None:
+        self.store.publish(channel, step)
+
+    @rule(channel=channels)
+    def publish_transient(self, channel: str) -> None:
+        self.store.publish(channel, 0, store=False)
+
+    @rule()
+    def publish_elsewhere(self) -> None:
+        self.store.elsewhere(12)
+
+    @rule(hub=hubs, count=st.integers(1, 4))
+    def feed(self, hub: int, count: int) -> None:
+        self.hubs[hub].feed(count)
+
+    @rule(hub=hubs, skip=limits, count=limits)
+    def feed_loses(self, hub: int, skip: int, count: int) -> None:
+        self.hubs[hub].feed(count, skip)
+
+    @rule(hub=hubs, count=limits)
+    def watch(self, hub: int, count: int) -> None:
+        self.hubs[hub].watch(count)
+
+    @precondition(lambda self: any(hub.log.hole for hub in self.hubs))
+    @rule(limit=limits)
+    def fill(self, limit: int) -> None:
+        next(hub for hub in self.hubs if hub.log.hole).fill(limit)
+
+    @rule(channel=channels, count=limits)
+    def trim(self, channel: str, count: int) -> None:
+        self.store.trim(channel, count)
+
+    @rule()
+    def new_epoch(self) -> None:
+        self.store.begin()
+        for hub in self.hubs:
+            hub.unnoticed.clear()
+
+    @rule(
+        hub=hubs,
+        names=st.sets(channels, min_size=1),
+        came_by=st.sampled_from(["nothing", "page", "earlier", "future", "garbage"]),
+        back=st.integers(1, 9),
+        room=rooms,
+    )
+    def connect(
+        self, hub: int, names: set[str], came_by: str, back: int, room: int
+    ) -> None:
+        store = self.store
+        client = Client(store, frozenset(names))
+        position = None
+        if came_by == "page":
+            position = Position(store.epoch, store.number)
+        elif came_by == "earlier":
+            position = Position(store.epoch, max(store.birth, store.number - back))
+        elif came_by == "future":
+            client.lost = True
+            position = Position(store.epoch, store.number + back)
+        elif came_by == "garbage":
+            client.lost = True
+            position = Position("", 0)
+        if position is not None:
+            client.last_id = str(position)
+            client.reset(position)
+        self.clients.append(client)
+        self.hubs[hub].connect(Reader(client, position), room)
+
+    def readers(self) -> list[tuple[World, Reader]]:
+        return [(hub, reader) for hub in self.hubs for reader in hub.readers]
+
+    def away(self) -> list[Client]:
+        connected = [id(reader.client) for _, reader in self.readers()]
+        return [client for client in self.clients if id(client) not in connected]
+
+    @precondition(lambda self: self.away())
+    @rule(hub=hubs, index=indices, room=rooms)
+    def come_back(self, hub: int, index: int, room: int) -> None:
+        away = self.away()
+        client = away[index % len(away)]
+        position = Position.parse(client.last_id) if client.last_id else None
+        self.hubs[hub].connect(Reader(client, position), room)
+
+    @precondition(lambda self: self.readers())
+    @rule(index=indices, room=rooms)
+    def grant(self, index: int, room: int) -> None:
+        readers = self.readers()
+        hub, reader = readers[index % len(readers)]
+        hub.grant(reader, room)
+
+    @precondition(lambda self: self.readers())
+    @rule(index=indices)
+    def cut(self, index: int) -> None:
+        readers = self.readers()
+        hub, reader = readers[index % len(readers)]
+        hub.cut(reader)
+
+    @precondition(lambda self: any(r.wants_page for _, r in self.readers()))
+    @rule(index=indices, limit=limits)
+    def answer(self, index: int, limit: int) -> None:
+        readers = [(hub, reader) for hub, reader in self.readers() if reader.wants_page]
+        hub, reader = readers[index % len(readers)]
+        hub.answer(reader, limit)
+
+    def teardown(self) -> None:
+        for hub in getattr(self, "hubs", ()):
+            hub.settle()
+
+
+def hold(log: types.ModuleType | None, examples: int) -> None:
+    run_state_machine_as_test(
+        type("Mutated", (Laws,), {"log": log}),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=40,
+            deadline=None,
+            # Explaining a failure takes longer than all the rest.
+            phases=set(Phase) - {Phase.explain},
+            report_multiple_bugs=False,
+        ),
+    )
+
+
+def test_every_interleaving_keeps_the_promise() -> None:
+    hold(None, examples=1000)
+
+
+@pytest.mark.slow
+def test_very_many_interleavings_keep_the_promise() -> None:
+    hold(None, examples=50_000)
+
+
+class Mutant(t.NamedTuple):
+    """A law taken out of the source, and the shortest story that misses it."""
+
+    law: str
+    story: str
+    old: str
+    new: str
+
+
+MUTANTS = [
+    Mutant(
+        "5 channels are merged by number",
+        "start 0; connect 0 a nothing; watch 0 1; publish a; publish a",
+        "set.turn.append(piece)",
+        "set.turn.insert(0, piece)",
+    ),
+    Mutant(
+        "5 replay is merged by number",
+        "start 0; publish a; publish b; connect 0 ab earlier 2; trim b 1",
+        "groupby(merge(*sources, key=number_of), key=number_of)",
+        "groupby((p for s in sources for p in s), key=number_of)",
+    ),
+    Mutant(
+        "5 replay reads no further than the end",
+        "start 600; connect 1 a page; publish a; watch 1 1; publish a; answer 0 2",
+        "reach = min(reach, page.reach)",
+        "reach = page.reach",
+    ),
+    Mutant(
+        "5 live begins at the end",
+        "start 0; connect 0 a nothing; watch 0 1; elsewhere; feed 0 1; publish a; "
+        "lose 0 1 1; publish b",
+        "return [] if reach == self.end else None",
+        "return []",
+    ),
+    Mutant(
+        "6 nothing before all channels are held",
+        "start 0; connect 1 ab nothing; watch 1 1; publish b",
+        "if not set.missing:",
+        "if set.missing >= 0:",
+    ),
+    Mutant(
+        "6 a hole in the feed shows",
+        "start 0; connect 0 a nothing; watch 0 1; publish a; lose 0 1 1; watch 0 1",
+        "if prev > max(channel.last, self._proved):",
+        "if False:",
+    ),
+    Mutant(
+        "6 no end passes a hole",
+        "start 0; connect 1 ab nothing; watch 1 2; publish b; publish b; "
+        "lose 1 1 1; publish a",
+        "if self.hole and entry.prev is not None:",
+        "if False:",
+    ),
+    Mutant(
+        "6 what is behind a reader is told, not filled in",
+        "start 0; connect 1 a nothing; watch 1 1; publish a; lose 1 1 1; publish b",
+        "channel.lost = (channel.lost[0] or channel.last, number)\n"
+        "                frame = None",
+        "frame = self._encode(entry, self.epoch, number)",
+    ),
+    Mutant(
+        "6 also to a reader whom the log does not reach",
+        "start 0; connect 0 a nothing; watch 0 1; transient a; publish a; "
+        "transient a; publish b; lose 0 3 1",
+        "if after < sub.cursor < upto <= channel.floor:",
+        "if False:",
+    ),
+    Mutant(
+        "7 a position that the store has is honoured",
+        "start 0; publish a; connect 0 a nothing; lose 0 1 1; watch 0 1; "
+        "connect 0 a page; answer 0 1",
+        "end = max(end, page.end)",
+        "pass",
+    ),
+    Mutant(
+        "7 a position that it has not is nowhere",
+        "start 0; connect 0 a future",
+        "elif position.epoch == self.epoch and position.number <= end:",
+        "elif position.epoch == self.epoch:",
+    ),
+    Mutant(
+        "8 a log begins at the end at which it was joined",
+        "start 0; connect 0 a page; publish a",
+        "channel.hold(self.end)\n            for set",
+        "channel.hold(0)\n            for set",
+    ),
+    Mutant(
+        "9 half a frame is followed by its rest",
+        "start 0; connect 0 a nothing 1 0; watch 0 1; epoch",
+        "self.rest = frame[written:]",
+        "self.rest = b''",
+    ),
+    Mutant(
+        "9 the rest is of one frame, and the cursor behind it",
+        "start 0; connect 0 a nothing 1 0; grant 0 83; watch 0 1; publish a; watch 0 1",
+        "self.rest = frame[written:]\n                    self.cursor = number",
+        "self.rest = frame[written:]",
+    ),
+    Mutant(
+        "11 the opening has the position that replay starts from",
+        "start 0; connect 0 a page; cut 0; publish a; back 0 0",
+        "_wire.opening(connection, names, Position(self.epoch, sub.cursor))",
+        "_wire.opening(connection, names, Position(self.epoch, self.end))",
+    ),
+    Mutant(
+        "12 a gap has the number since which the channel is whole",
+        "start 0; connect 0 a page; publish a; elsewhere; elsewhere; elsewhere; "
+        "publish a; elsewhere",
+        "(since, Gap((name,), reason))\n        for",
+        "(reach, Gap((name,), reason))\n        for",
+    ),
+    Mutant(
+        "12 gaps that share a number are one frame",
+        "start 0; connect 0 ab page; publish b; trim b 1",
+        "gaps = [piece for piece in pieces if isinstance(piece, Gap)]",
+        "gaps = [piece for piece in pieces if isinstance(piece, Gap)][:1]",
+    ),
+    Mutant(
+        "12 a new epoch is told",
+        "start 0; connect 0 a nothing; watch 0 1; epoch; publish a",
+        'sub.rest += self._whole_gap(sub, "restarted", self._birth)',
+        "sub.cursor = self._birth",
+    ),
+    Mutant(
+        "12 an opening before a gap for all has no position",
+        "start 0; connect 0 a garbage",
+        "sub.rest += _wire.opening(connection, names, None)",
+        "sub.rest += _wire.opening(connection, names, Position(self.epoch, end))",
+    ),
+    Mutant(
+        "12 only the store knows what was not told elsewhere",
+        "start 600; connect 0 ab page; publish a; watch 0 2; connect 0 a nothing; "
+        "publish a; cut 0; back 0 0; publish a; elsewhere; elsewhere; elsewhere; "
+        "publish b; trim b 1; elsewhere",
+        "if since > max(channel.floor, sub.cursor):",
+        "if False:",
+    ),
+    Mutant(
+        "13 idle readers are given newer ids",
+        "start 0; connect 1 a nothing; watch 1 1; elsewhere; feed 1 1; cut 0",
+        "if set.told < told",
+        "if False",
+    ),
+    Mutant(
+        "14 a transient event has the end for its position",
+        "start 600; connect 0 a nothing; watch 0 1; publish a; transient a",
+        "frame = self._encode(entry, self.epoch, self.end) if channel else None",
+        "frame = self._encode(entry, self.epoch, self.end - 1) if channel else None",
+    ),
+    Mutant(
+        "14 a reader that is behind skips it",
+        "start 600; connect 0 ab nothing; watch 0 2; transient a; transient a; "
+        "transient a; transient a; publish b; publish b; lose 0 3 2; publish a; "
+        "transient b; lose 0 1 1",
+        "self._show(channel, (self.end, frame), touched)",
+        "self._put(channel, (self.end, frame), touched)",
+    ),
+]
+
+
+def mutated(mutant: Mutant) -> types.ModuleType:
+    """The log with one law taken out, as a module of its own."""
+    modules = {}
+    found = 0
+    for name in ("flask_push._channel", "flask_push._replay", "flask_push._log"):
+        source = inspect.getsource(importlib.import_module(name))
+        found += source.count(mutant.old)
+        modules[name] = module = types.ModuleType(name)
+        module.__package__ = "flask_push"
+        with mock.patch.dict(sys.modules, modules):
+            exec(source.replace(mutant.old, mutant.new), module.__dict__)
+    assert found == 1, f"the source has {mutant.old!r} {found} times"
+    return modules["flask_push._log"]
+
+
+def tell(story: str, log: types.ModuleType | None) -> None:
+    """Play a story: steps of :class:`Laws`, in short. It ends in any case well."""
+    laws = type("Mutated", (Laws,), {"log": log})()
+    steps: dict[str, t.Callable[..., object]] = {
+        "connect": lambda hub, names, came_by, back=1, room=ALL: laws.connect(
+            hub, set(names), came_by, back, room
+        ),
+        "back": lambda hub, index: laws.come_back(hub, index, ALL),
+        "publish": lambda channel: laws.publish(channel, 1),
+        "transient": laws.publish_transient,
+        "elsewhere": laws.publish_elsewhere,
+        "epoch": laws.new_epoch,
+        "lose": laws.feed_loses,
+    }
+    for step in story.split("; "):
+        verb, *words = step.split()
+        args = [int(word) if word.isdigit() else word for word in words]
+        steps.get(verb, getattr(laws, verb, None))(*args)  # type: ignore[misc]
+    laws.teardown()
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.law))
+def test_each_law_taken_out_is_missed(mutant: Mutant) -> None:
+    tell(mutant.story, None)
+    log = mutated(mutant)
+    with pytest.raises(AssertionError):
+        tell(mutant.story, log)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.law))
+def test_each_law_taken_out_is_missed_without_a_story(mutant: Mutant) -> None:
+    with pytest.raises(AssertionError):
+        hold(mutated(mutant), examples=30_000)

@@ -1,0 +1,201 @@
+"""A hub in a thread: in each process its own, and gone with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import typing as t
+
+import pytest
+from servers import until
+
+from flask_push import Event
+from flask_push._loop import HubThread
+from flask_push._loop import raise_descriptor_limit
+from flask_push._stream import Options
+from flask_push._stream import Stream
+from flask_push.brokers.memory import MemoryBroker
+
+
+@pytest.fixture
+def broker() -> MemoryBroker:
+    return MemoryBroker()
+
+
+@pytest.fixture
+def hub(broker: MemoryBroker) -> t.Iterator[HubThread]:
+    hub = HubThread(lambda: broker, Options())
+    yield hub
+    hub.stop()
+
+
+def connect(hub: HubThread) -> socket.socket:
+    browser, theirs = socket.socketpair()
+    browser.settimeout(10)
+    hub.adopt(Stream(("a",), "x"), theirs.detach())
+    read_until(browser, b"push:open")
+    return browser
+
+
+def read_until(browser: socket.socket, text: bytes) -> bytes:
+    received = b""
+    while text not in received:
+        data = browser.recv(65536)
+        assert data, received
+        received += data
+    return received
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
+
+
+def test_a_hub_starts_with_its_first_stream(hub: HubThread, broker: MemoryBroker) -> None:
+    assert repr(hub) == "<HubThread not running>"
+    assert "flask-push" not in threads()
+    browsers = [connect(hub) for _ in range(3)]
+    assert threads().count("flask-push") == 1
+    broker.publish([Event("a", "x")])
+    for browser in browsers:
+        read_until(browser, b"data: x\n\n")
+        browser.close()
+
+
+def test_many_threads_start_one_hub(hub: HubThread) -> None:
+    browsers: list[socket.socket] = []
+    starters = [
+        threading.Thread(target=lambda: browsers.append(connect(hub))) for _ in range(20)
+    ]
+    for thread in starters:
+        thread.start()
+    for thread in starters:
+        thread.join()
+    assert threads().count("flask-push") == 1
+    for browser in browsers:
+        browser.close()
+
+
+def test_stopping_ends_the_streams_and_is_final(hub: HubThread) -> None:
+    browser = connect(hub)
+    start = time.monotonic()
+    hub.stop()
+    assert time.monotonic() - start < 1
+    assert b"retry: " in read_until(browser, b"\n")
+    assert browser.recv(100) == b""
+    browser.close()
+    assert "flask-push" not in threads()
+    browser, theirs = socket.socketpair()
+    with browser, theirs, pytest.raises(RuntimeError, match="ending"):
+        hub.adopt(Stream(("a",), "x"), theirs.fileno())
+    hub.stop()
+
+
+def test_a_hub_that_cannot_start_says_so() -> None:
+    def broken() -> MemoryBroker:
+        raise OSError("the disk is on fire")
+
+    hub = HubThread(broken, Options())
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="can't start") as raised:
+            hub.adopt(Stream(("a",), "x"), 99)
+        assert "on fire" in str(raised.value.__cause__)
+    hub.stop()
+
+
+def test_a_hub_that_failed_is_replaced(
+    hub: HubThread, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser = connect(hub)
+    assert hub._loop is not None
+
+    def fail() -> None:
+        raise SystemExit
+
+    hub._loop.call_soon_threadsafe(fail)
+    read_until(browser, b"retry: ")
+    until(lambda: "flask-push" not in threads())
+    assert "The hub failed" in caplog.text
+    again = connect(hub)
+    again.close()
+    browser.close()
+
+
+def test_a_child_of_a_fork_has_none_of_the_streams(hub: HubThread) -> None:
+    browser = connect(hub)
+    ready, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # It lives on, with whatever it has inherited, until its parent is done.
+        os.close(go)
+        os.read(ready, 1)
+        os._exit(0)
+    hub.stop()
+    read_until(browser, b"retry: ")
+    assert browser.recv(100) == b"", "the stream is not held open by the child"
+    browser.close()
+    os.close(go)
+    os.close(ready)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_child_of_a_fork_starts_its_own(hub: HubThread) -> None:
+    before = connect(hub)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        try:
+            assert repr(hub) == "<HubThread not running>"
+            browser = connect(hub)
+            hub.stop()
+            read_until(browser, b"retry: ")
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert "1 connections" in repr(hub), "the parent's goes on"
+    before.close()
+
+
+def test_a_process_that_exits_ends_its_streams_first() -> None:
+    code = """
+import socket, sys
+from flask_push._loop import HubThread
+from flask_push._stream import Options, Stream
+from flask_push.brokers.memory import MemoryBroker
+hub = HubThread(MemoryBroker, Options())
+hub.adopt(Stream(("a",), "x"), int(sys.argv[1]))
+sys.stdin.read()
+"""
+    browser, theirs = socket.socketpair()
+    browser.settimeout(10)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(theirs.fileno())],
+        stdin=subprocess.PIPE,
+        pass_fds=[theirs.fileno()],
+    )
+    theirs.close()
+    read_until(browser, b"push:open")
+    assert process.stdin is not None
+    process.stdin.close()
+    assert b"retry: " in read_until(browser, b"\n")
+    assert process.wait(10) == 0
+    browser.close()
+
+
+def test_the_soft_limit_of_descriptors_is_raised() -> None:
+    import resource
+
+    child = os.fork()
+    if child == 0:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        raise_descriptor_limit()
+        raised = resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+        os._exit(0 if raised else 1)
+    assert os.waitpid(child, 0)[1] == 0

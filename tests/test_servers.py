@@ -1,0 +1,273 @@
+"""Streams on real servers: the worker is free, the response is Flask's, nothing leaks."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import http.client
+import os
+import re
+import signal
+import socket
+import typing as t
+from pathlib import Path
+
+import pytest
+from servers import flask_run
+from servers import gunicorn
+from servers import Reader
+from servers import serve
+from servers import Server
+from servers import until
+
+SERVERS: dict[str, tuple[cabc.Callable[..., list[str]], list[str]]] = {
+    "flask run": (flask_run, []),
+    "flask run, one thread": (flask_run, ["--without-threads"]),
+    "flask run, debugger and reloader": (flask_run, ["--debug"]),
+    "gunicorn sync": (gunicorn, []),
+    "gunicorn sync, four workers": (gunicorn, ["-w", "4"]),
+    "gunicorn sync, preloaded": (gunicorn, ["-w", "2", "--preload"]),
+    "gunicorn gthread": (gunicorn, ["--threads", "4"]),
+    "gunicorn gthread, two workers": (gunicorn, ["-w", "2", "--threads", "2"]),
+}
+ONE_WORKER = ["flask run", "gunicorn sync", "gunicorn gthread"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> cabc.Iterator[cabc.Callable[..., Server]]:
+    contexts = []
+
+    def start(name: str, **config: t.Any) -> Server:
+        command, more = SERVERS[name]
+        contexts.append(serve(command, tmp_path, *more, **config))
+        return contexts[-1].__enter__()
+
+    yield start
+    for context in contexts:
+        context.__exit__(None, None, None)
+
+
+Start = cabc.Callable[..., Server]
+
+
+def workers(server: Server) -> list[int]:
+    """The processes that answer requests."""
+    found: list[int] = []
+    queue = [server.process.pid]
+    while queue:
+        pid = queue.pop()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        queue += map(int, children)
+        if not children:
+            found.append(pid)
+    return found
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def threads(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def assert_clean(server: Server) -> None:
+    """The server has nothing to complain of."""
+    assert not re.search("error|traceback|exception|warn(?!ing: this)", server.log, re.I), (
+        server.log
+    )
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_every_stream_gets_every_event_and_the_worker_is_free(
+    name: str, start: Start
+) -> None:
+    server = start(name)
+    readers = [server.stream("a", "b").opened() for _ in range(12)]
+    assert server.get("/ping") == "pong"
+    for n in range(20):
+        server.publish("ab"[n % 2], f"{n}")
+    for reader in readers:
+        assert reader.read_data(20) == [str(n) for n in range(20)]
+        reader.close()
+    assert server.get("/ping") == "pong"
+    assert_clean(server)
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_the_response_is_finished_as_any_other(name: str, start: Start) -> None:
+    server = start(name)
+    reader = server.stream("a").opened()
+    assert reader.status == 200
+    headers = reader.headers
+    assert headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert headers["cache-control"] == "no-store, no-transform"
+    assert headers["x-accel-buffering"] == "no"
+    assert headers["connection"] == "close"
+    assert "session=" in headers["set-cookie"]
+    assert headers["x-after-request"] == "yes"
+    assert "date" in headers
+    assert not headers.keys() & {"content-length", "transfer-encoding"}
+    reader.close()
+
+
+@pytest.mark.parametrize("name", ONE_WORKER)
+def test_a_request_is_torn_down_while_its_stream_is_open(name: str, start: Start) -> None:
+    server = start(name)
+    before = int(server.get("/torn-down"))
+    readers = [server.stream("a").opened() for _ in range(3)]
+    assert int(server.get("/torn-down")) == before + 4
+    for reader in readers:
+        reader.close()
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_what_is_no_stream_goes_the_ordinary_way(name: str, start: Start) -> None:
+    server = start(name)
+    status, headers, body = server.request("HEAD", "/stream?channel=a")
+    assert (status, body) == (200, b"")
+    assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert server.request("GET", "/stream?channel=a&status=403")[0] == 403
+    assert server.request("GET", "/stream?channel=a&status=404")[0] == 404
+    status, headers, _ = server.request("GET", "/stream?channel=a&redirect=/ping")
+    assert (status, headers["Location"]) == (302, "/ping")
+    assert server.get("/ping") == "pong"
+    assert_clean(server)
+
+
+@pytest.mark.parametrize("name", ONE_WORKER)
+def test_a_browser_that_leaves_is_noticed_at_once(name: str, start: Start) -> None:
+    server = start(name)
+    (worker,) = workers(server)
+    server.stream("a").opened().close()
+    until(lambda: server.get("/ping"))
+    before = descriptors(worker)
+    readers = [server.stream("a").opened() for _ in range(20)]
+    assert descriptors(worker) > before + 10
+    for reader in readers:
+        reader.close()
+    # Long before a heartbeat, which comes after fifteen seconds.
+    until(lambda: descriptors(worker) <= before, seconds=5)
+
+
+@pytest.mark.parametrize("name", ONE_WORKER)
+@pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
+def test_streams_end_with_their_server(
+    name: str, with_signal: signal.Signals, start: Start
+) -> None:
+    server = start(name)
+    readers = [server.stream("a").opened() for _ in range(5)]
+    took = server.stop(with_signal)
+    assert took < 3, "as long as the server needs, and a second"
+    for reader in readers:
+        reader.read_to_end()
+        if name != "flask run" or with_signal == signal.SIGINT:
+            # Flask's development server does not handle SIGTERM, and so just ends.
+            assert re.search(rb"\n\nretry: \d+\n\Z", reader.body), reader.body
+    assert len({reader.parser.retry for reader in readers}) > 1, "jittered"
+    assert_clean(server)
+
+
+def test_saving_a_file_reloads_the_app_and_the_stream_resumes(tmp_path: Path) -> None:
+    app = tmp_path / "shop.py"
+    app.write_text("from apps.basic import app\n")
+    with serve(flask_run, tmp_path, "--debug", app=str(app)) as server:
+        reader = server.stream("a").opened()
+        server.publish("a", "1")
+        reader.read_data(1)
+        before = server.get("/pid")
+        app.write_text("from apps.basic import app\n# saved\n")
+        reader.read_to_end()
+        assert re.search(rb"\n\nretry: \d+\n\Z", reader.body)
+        until(lambda: is_up(server) and server.get("/pid") != before)
+        server.publish("a", "2")
+        again = server.stream("a", last_id=reader.last_id)
+        assert again.read_data(1) == ["2"]
+        assert again.gaps == []
+
+
+def is_up(server: Server) -> bool:
+    try:
+        return server.get("/ping") == "pong"
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+@pytest.mark.parametrize("name", ONE_WORKER)
+def test_clients_that_misbehave_disturb_nobody(name: str, start: Start) -> None:
+    server = start(name)
+    good = server.stream("a").opened()
+    pipelined = server.stream("a")
+    pipelined.sock.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
+    garbage = server.stream("a").opened()
+    garbage.sock.sendall(b"\0\xff" * 1000)
+    flood = server.stream("a").opened()
+    with pytest.raises(OSError):
+        for _ in range(100):
+            flood.sock.sendall(b"x" * 100_000)
+    half_closed = server.stream("a").opened()
+    half_closed.sock.shutdown(socket.SHUT_WR)
+    half_closed.read_to_end()
+    old = socket.create_connection(("127.0.0.1", server.port))
+    old.sendall(b"GET /stream?channel=a HTTP/1.0\r\n\r\n")
+    server.publish("a", "1")
+    assert good.read_data(1) == ["1"]
+    assert pipelined.read_data(1) == ["1"]
+    assert garbage.read_data(1) == ["1"]
+    received = b""
+    while b"data: 1\n\n" not in received:
+        data = old.recv(65536)
+        assert data
+        received += data
+    assert b"pong" not in pipelined.body and b"HTTP/1" not in pipelined.body
+    for reader in good, pipelined, garbage, flood, half_closed, old:
+        reader.close()
+    assert_clean(server)
+
+
+def test_one_sync_worker_holds_a_thousand_streams(start: Start) -> None:
+    server = start("gunicorn sync")
+    (worker,) = workers(server)
+    server.publish("a", "the first use opens files")
+    server.stream("a").opened().close()
+    server.get("/ping")
+    before = descriptors(worker), threads(worker)
+    readers: list[Reader] = []
+    for _ in range(1000):
+        readers.append(server.stream("a"))
+    for reader in readers:
+        reader.opened()
+    assert threads(worker) == before[1]
+    server.publish("a", *map(str, range(10)))
+    for reader in readers:
+        assert reader.read_data(10) == [str(n) for n in range(10)]
+    for reader in readers:
+        reader.close()
+    until(lambda: descriptors(worker) <= before[0])
+    assert_clean(server)
+
+
+def memory(pid: int) -> int:
+    """Bytes of the process's own."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"^RssAnon:\s+(\d+) kB", status, re.M)[0]) * 1024
+
+
+def test_nothing_is_left_of_ten_thousand_streams(start: Start) -> None:
+    server = start("gunicorn sync")
+    (worker,) = workers(server)
+    server.publish("a", "the first use opens files")
+    after: list[tuple[int, int, int]] = []
+    for _ in range(20):
+        readers = [server.stream("a", f"user:{n}") for n in range(500)]
+        for reader in readers:
+            reader.opened()
+        server.publish("a", "x")
+        for reader in readers:
+            assert reader.read_data(1) == ["x"]
+            reader.close()
+        server.readers.clear()
+        until(lambda: descriptors(worker) < 50)
+        after.append((descriptors(worker), threads(worker), memory(worker)))
+    assert after[-1][0] <= after[0][0] + 1
+    assert after[-1][1] == after[0][1]
+    assert after[-1][2] < after[1][2] + 2 * 2**20, after

@@ -1,0 +1,224 @@
+"""From a server's socket to the hub, step by step, with socket pairs for servers."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import ssl
+import typing as t
+
+import pytest
+
+from flask_push._stream import Stream
+from flask_push._wsgi import find_socket
+from flask_push._wsgi import NoSocket
+from flask_push._wsgi import Relays
+from flask_push._wsgi import transplant
+
+STREAM = Stream(("a",), "connection", lifetime=3600)
+
+
+@pytest.fixture
+def pair() -> cabc.Iterator[tuple[socket.socket, socket.socket]]:
+    """A client, and what its server has of it."""
+    client, server = socket.socketpair()
+    client.settimeout(5)
+    with client, server:
+        yield client, server
+
+
+class Adopted:
+    """Stands where the hub's door is: notes what it is given."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.streams: list[Stream] = []
+        self.fds: list[int] = []
+
+    def __call__(self, stream: Stream, fd: int, drain: int | None = None) -> None:
+        if self.error is not None:
+            raise self.error
+        self.streams.append(stream)
+        self.fds += [fd] if drain is None else [fd, drain]
+
+    def close(self) -> None:
+        for fd in self.fds:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+@pytest.fixture
+def adopt() -> cabc.Iterator[Adopted]:
+    adopted = Adopted()
+    yield adopted
+    adopted.close()
+
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_client_moves_and_its_server_does_not_notice(pair: Pair, adopt: Adopted) -> None:
+    client, server = pair
+    number = server.fileno()
+    transplant(number, STREAM, adopt)
+    moved, drain = adopt.fds
+    # Under the number that was the client's, the server talks to the drain.
+    server.sendall(b"a head, and a body\r\n")
+    assert os.read(drain, 100) == b"a head, and a body\r\n"
+    assert server.recv(100) == b"", "and there is no other request"
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    assert os.read(drain, 100) == b""
+    os.write(moved, b"from the hub")
+    assert client.recv(100) == b"from the hub"
+    client.sendall(b"to the hub")
+    assert os.read(moved, 100) == b"to the hub"
+    os.close(moved)
+    adopt.fds.remove(moved)
+    assert client.recv(100) == b"", "the hub's end is the client's"
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_the_servers_flags_stay_as_they_were(
+    blocking: bool, pair: Pair, adopt: Adopted
+) -> None:
+    _, server = pair
+    server.setblocking(blocking)
+    inheritable = os.get_inheritable(server.fileno())
+
+    def flip(stream: Stream, fd: int, drain: int | None) -> None:
+        adopt(stream, fd, drain)
+        os.set_blocking(fd, not blocking)
+
+    transplant(server.fileno(), STREAM, flip)
+    assert os.get_blocking(server.fileno()) is blocking
+    assert os.get_inheritable(server.fileno()) is inheritable
+    for fd in adopt.fds:
+        assert fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+
+
+def test_clients_are_moved_out_of_the_way_of_select(pair: Pair, adopt: Adopted) -> None:
+    transplant(pair[1].fileno(), STREAM, adopt)
+    assert adopt.fds[0] >= 1024
+
+
+def test_a_hub_that_refuses_leaves_everything_as_it_was(pair: Pair) -> None:
+    client, server = pair
+    before = descriptors()
+    for _ in range(5):
+        with pytest.raises(RuntimeError, match="no"):
+            transplant(server.fileno(), STREAM, Adopted(RuntimeError("no")))
+    assert descriptors() == before
+    server.sendall(b"an ordinary answer")
+    assert client.recv(100) == b"an ordinary answer"
+
+
+# Who has a socket for us.
+
+
+def environ(sock: t.Any, key: str = "werkzeug.socket", **more: str) -> dict[str, t.Any]:
+    return {key: sock, "SERVER_PROTOCOL": "HTTP/1.1", **more}
+
+
+def test_servers_are_known_by_what_they_say(pair: Pair) -> None:
+    _, server = pair
+    for key in "werkzeug.socket", "gunicorn.socket":
+        assert find_socket(environ(server, key)) == server.fileno()
+        assert find_socket(environ(server, key, SERVER_PROTOCOL="HTTP/1.0"))
+
+
+@pytest.mark.parametrize("protocol", ["HTTP/2", "HTTP/2.0", "HTTP/3", "", "SPDY"])
+def test_other_protocols_have_no_socket_of_their_own(protocol: str, pair: Pair) -> None:
+    with pytest.raises(NoSocket, match="protocol"):
+        find_socket(environ(pair[1], SERVER_PROTOCOL=protocol))
+
+
+def test_unknown_servers_are_left_alone(pair: Pair) -> None:
+    with pytest.raises(NoSocket, match="does not give us"):
+        find_socket({"wsgi.input": pair[1], "SERVER_PROTOCOL": "HTTP/1.1"})
+
+
+def test_tls_in_the_server_is_left_alone(pair: Pair) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    wrapped = context.wrap_bio(incoming, outgoing, server_side=True)
+    with pytest.raises(NoSocket, match="TLS"):
+        find_socket(environ(wrapped))
+
+
+def test_what_is_closed_or_no_socket_is_left_alone() -> None:
+    closed = socket.socket()
+    closed.close()
+    with pytest.raises(NoSocket, match="closed"):
+        find_socket(environ(closed))
+    with open(os.devnull) as file, pytest.raises(NoSocket, match="not a socket"):
+        find_socket(environ(file))
+
+
+# Relays.
+
+
+def test_a_relay_forwards_until_the_hub_ends(adopt: Adopted) -> None:
+    relays = Relays(1, 20)
+    relay = relays.open(STREAM, adopt, "")
+    assert relay is not None
+    (fd,) = adopt.fds
+    os.write(fd, b"1")
+    assert next(relay) == b"1"
+    os.write(fd, b"2")
+    os.close(fd)
+    adopt.fds.clear()
+    assert list(relay) == [b"2"]
+    assert adopt.streams[0].lifetime == 20
+    assert adopt.streams[0].head == b"", "the server writes it"
+
+
+def test_a_relay_that_is_closed_is_gone_for_the_hub(adopt: Adopted) -> None:
+    relays = Relays(1, 20)
+    relay = relays.open(STREAM, adopt, "")
+    assert relay is not None and relays.open(STREAM, adopt, "") is None
+    relay.close()
+    relay.close()
+    assert os.read(adopt.fds[0], 100) == b""
+    assert list(relay) == []
+    again = relays.open(STREAM, adopt, "")
+    assert again is not None and relays.open(STREAM, adopt, "") is None
+    del again
+
+
+def test_a_relay_that_is_forgotten_is_free_again(adopt: Adopted) -> None:
+    relays = Relays(1, 20)
+    for _ in range(3):
+        assert relays.open(STREAM, adopt, "") is not None
+
+
+def test_a_relay_that_the_hub_refuses_is_free_again() -> None:
+    before = descriptors()
+    relays = Relays(1, 20)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            relays.open(STREAM, Adopted(RuntimeError("no")), "")
+    assert descriptors() == before
+
+
+def test_a_reason_is_logged_once(adopt: Adopted, caplog: pytest.LogCaptureFixture) -> None:
+    relays = Relays(9, 20)
+    for reason in "one", "one", "", "two":
+        relays.open(STREAM, adopt, reason)
+    assert len(caplog.records) == 2
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+def test_a_shorter_life_counts(adopt: Adopted) -> None:
+    relays = Relays(9, 20)
+    relays.open(Stream(("a",), "x", lifetime=5), adopt, "")
+    relays.open(Stream(("a",), "x", lifetime=0), adopt, "")
+    assert [stream.lifetime for stream in adopt.streams] == [5, 20]

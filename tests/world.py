@@ -1,0 +1,420 @@
+"""A small world around the log, for Hypothesis to turn upside down.
+
+:class:`Store` is the specification of a broker's log, kept as simply as possible.
+:class:`World` is the smallest hub there can be: it drives a :class:`Log` the way the
+real one does, with sockets that take as many bytes as they are told to. :class:`Client`
+is a browser that knows, from the store, everything it should have been given, and
+raises :exc:`AssertionError` at the first byte that breaks the promise.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing as t
+from dataclasses import dataclass
+from dataclasses import field
+
+from flask_push import _wire
+from flask_push import sse
+from flask_push._channel import ChannelSet
+from flask_push._channel import Frame
+from flask_push._channel import Subscription
+from flask_push._event import Entry
+from flask_push._event import Event
+from flask_push._event import Page
+from flask_push._event import Position
+from flask_push._event import Proof
+from flask_push._log import Log
+
+CHANNELS = ("a", "b", "c")
+#: How far back, in numbers, the store remembers.
+RETENTION = 40
+
+
+class Store:
+    """What a broker keeps, and what it can prove."""
+
+    def __init__(self) -> None:
+        self.number = 1000
+        self.epoch = "epoch"
+        self.lives = self.transients = 0
+        #: For each hub, what its feed has still to hand over.
+        self.feeds: list[list[Entry]] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """A new life, which remembers nothing."""
+        self.lives += 1
+        self.epoch = f"e{self.lives:04}"
+        self.birth = self.floor = self.number
+        self.held: dict[str, list[Entry]] = {name: [] for name in CHANNELS}
+        #: Everything ever acknowledged in this life, for the clients to judge by.
+        self.ever: dict[str, list[int]] = {name: [] for name in CHANNELS}
+        self.trimmed: dict[str, int] = dict.fromkeys(CHANNELS, 0)
+        for unfed in self.feeds:
+            unfed.clear()
+        #: What a feed lost.
+        self.unheard: dict[str, list[int]] = {name: [] for name in CHANNELS}
+        #: Events whose predecessor was forgotten before the hub came to it.
+        self.outrun: dict[str, int] = dict.fromkeys(CHANNELS, 0)
+
+    def publish(self, channel: str, step: int, store: bool = True) -> None:
+        if not store:
+            self.transients += 1
+            data = b"transient %d" % self.transients
+            self.hand_over(Entry(0, None, channel, "message", data))
+            return
+        self.number += step
+        held = self.held[channel]
+        prev = held[-1].number if held else self.floor
+        data = f"{channel} {self.number}".encode()
+        entry = Entry(self.number, prev, channel, "message", data)
+        held.append(entry)
+        self.ever[channel].append(self.number)
+        self.hand_over(entry)
+        self.forget()
+
+    def elsewhere(self, numbers: int) -> None:
+        """Much happens on channels that nobody here reads."""
+        self.number += numbers
+        self.forget()
+
+    def hand_over(self, entry: Entry) -> None:
+        for unfed in self.feeds:
+            unfed.append(entry)
+
+    def forget(self) -> None:
+        for name in CHANNELS:
+            old = [e for e in self.held[name] if e.number < self.number - RETENTION]
+            self.trim(name, len(old))
+
+    def trim(self, channel: str, count: int) -> None:
+        for entry in self.held[channel][:count]:
+            self.trimmed[channel] = entry.number
+        del self.held[channel][:count]
+        if count and not self.held[channel]:
+            self.floor = max(self.floor, self.trimmed[channel])
+
+    def proof(self, name: str) -> Proof:
+        if self.held[name]:
+            return Proof(self.held[name][0].prev or 0)
+        return Proof(self.floor, "unknown")
+
+    def page(self, names: t.Iterable[str], after: int, limit: int) -> Page:
+        names = list(names)
+        entries = sorted(e for name in names for e in self.held[name] if e.number > after)
+        reach = self.number if len(entries) <= limit else entries[limit - 1].number
+        proofs = {name: self.proof(name) for name in names}
+        return Page(self.epoch, after, reach, self.number, entries[:limit], proofs)
+
+
+@dataclass
+class Client:
+    """A browser, and the promise it was given."""
+
+    store: Store
+    channels: frozenset[str]
+    last_id: str = ""
+    epoch: str = ""
+    #: By channel, the number up to which it has everything or knows that it has not.
+    through: dict[str, int] = field(default_factory=dict)
+    #: It came with a position that no store could honour, and has to be told.
+    lost: bool = False
+    #: Channels of which it is past something without having been told, yet. True for
+    #: those of which a hub's feed, and so nobody else, knows.
+    owed: dict[str, bool] = field(default_factory=dict)
+    transients: set[str] = field(default_factory=set)
+    opened: bool = False
+    hub: World | None = None
+    parser: sse.Parser = field(default_factory=sse.Parser)
+
+    def receive(self, data: bytes) -> None:
+        for event in self.parser.feed(data):
+            self.take(event)
+            # Without one it comes back with what its page put into the address.
+            self.last_id = self.parser.last_event_id or self.last_id
+
+    def take(self, event: Event) -> None:
+        position = Position.parse(event.id)
+        assert self.opened or event.type == "push:open"
+        if event.type == "push:open":
+            self.opened = True
+            if event.id:
+                # By now, the store has come to what was its future.
+                self.lost = False
+            if event.id and event.id != self.last_id:
+                if not self.through:
+                    self.reset(position)
+                self.reach(position)
+        elif event.type == "push:gap":
+            self.be_told(json.loads(event.data), position)
+        elif event.data.startswith("transient"):
+            assert event.channel in self.channels
+            assert event.data not in self.transients, "twice"
+            self.transients.add(event.data)
+            assert position.number >= max(self.through.values()), "back to an older id"
+            self.reach(position)
+        else:
+            channel, number = event.data.split()
+            assert (channel, int(number)) == (event.channel, position.number)
+            assert channel in self.channels, "not asked for"
+            assert self.through[channel] < position.number, "twice, or out of order"
+            assert channel not in self.owed, "a gap must come first"
+            self.reach(position, but=position.number)
+
+    def reach(self, position: Position, but: int = 0, told: t.Container[str] = ()) -> None:
+        """Come to a position: coming back from here, nothing up to it is sent again."""
+        assert position.epoch == self.epoch, "another epoch, untold"
+        for name in self.channels:
+            for number in self.store.ever[name]:
+                if not self.through[name] < number <= position.number or number == but:
+                    continue
+                if name in told:
+                    continue
+                if self.store.proof(name).since > position.number:
+                    self.owed[name] = False
+                else:
+                    assert number in self.store.unheard[name], f"{name} {number} is lost"
+                    self.owed.setdefault(name, True)
+            self.through[name] = max(self.through[name], position.number)
+
+    def reset(self, position: Position) -> None:
+        self.epoch = position.epoch
+        self.through = dict.fromkeys(self.channels, position.number)
+        self.owed.clear()
+
+    def be_told(self, gap: dict[str, t.Any], position: Position) -> None:
+        told = set(gap["channels"])
+        if self.lost or self.epoch != position.epoch:
+            assert told == self.channels, "only some channels told of a new epoch"
+            assert position.number >= self.store.birth or position.epoch != self.store.epoch
+            self.lost = False
+            self.reset(position)
+            return
+        for name in told:
+            assert self.through[name] < position.number, "told twice"
+            if not self.owed.pop(name, None):
+                assert self.through[name] < self.cause(name), f"{name} told without cause"
+        self.reach(position, told=told)
+
+    def cause(self, name: str) -> int:
+        """A reader from before this number may be told that it missed something."""
+        if any(self.store.unheard.values()):
+            # After a loss, a hub can't tell a predecessor that it never heard from
+            # one that the store has forgotten.
+            return self.store.number + 1
+        return max(self.store.trimmed[name], self.store.floor, self.store.outrun[name])
+
+    def unseen(self) -> list[tuple[str, int]]:
+        return [
+            (name, number)
+            for name in sorted(self.channels)
+            for number in self.store.ever[name]
+            if self.epoch != self.store.epoch or number > self.through[name]
+        ]
+
+
+class Reader(Subscription):
+    """A connection of a client."""
+
+    def __init__(self, client: Client, position: Position | None) -> None:
+        self.client = client
+        self.position = position
+        self.room = 0
+        self.wants_page = False
+        self.begun = False
+
+
+class World:
+    """A hub with everything left out that is not a decision."""
+
+    def __init__(
+        self, store: Store, module: types.ModuleType | None, max_bytes: int
+    ) -> None:
+        self.store = store
+        self.unfed: list[Entry] = []
+        store.feeds.append(self.unfed)
+        log_class: type[Log] = Log if module is None else module.Log
+        self.advance = (Subscription if module is None else module.Subscription).advance
+        self.log = log_class(encode=_wire.event, wait=lambda: 0.5, max_bytes=max_bytes)
+        self.readers: list[Reader] = []
+        self.unwatched: list[str] = []
+        self.waiting: list[Reader] = []
+        #: Channels of which the feed has lost something, and nothing came since.
+        self.unnoticed: set[str] = set()
+        #: The last number up to which the feed has handed over everything.
+        self.vouched = 0
+
+    # What happens in the hub.
+
+    def connect(self, reader: Reader, room: int) -> None:
+        reader.room = room
+        reader.client.parser.reset()
+        reader.client.opened = False
+        # Who is past what a feed lost can't be told by another hub, nor by one that has
+        # forgotten the channel since.
+        for name in CHANNELS:
+            elsewhere = reader.client.hub is not self or name not in self.log.holds()
+            if elsewhere and reader.client.owed.get(name):
+                del reader.client.owed[name]
+        reader.client.hub = self
+        self.readers.append(reader)
+        self.unwatched += self.log.join(reader, reader.client.channels)
+        if not reader.set.missing:
+            self.start(reader)
+
+    def start(self, reader: Reader) -> None:
+        if reader.position is None or not reader.position.epoch:
+            self.begin(reader)
+        else:
+            reader.wants_page = True
+
+    def begin(self, reader: Reader, page: Page | None = None) -> None:
+        if self.log.begin(reader, "connection", reader.position, page):
+            reader.begun = True
+            self.pump(reader, page)
+        else:
+            reader.wants_page = True
+
+    def pump(self, reader: Reader, page: Page | None = None) -> None:
+        while True:
+            frames = self.log.read(reader, 200, page)
+            if frames is None:
+                if reader.cursor > self.log.end or page is not None:
+                    self.waiting.append(reader)
+                else:
+                    reader.wants_page = True
+                return
+            if not frames:
+                reader.set.admit(id(reader), reader)
+                return
+            written = self.write(reader, frames)
+            self.advance(reader, frames, written)
+            if written < sum(len(frame) for _, frame in frames):
+                return
+
+    def write(self, reader: Reader, frames: t.Sequence[Frame]) -> int:
+        data = b"".join(frame for _, frame in frames)
+        written = min(reader.room, len(data))
+        reader.room -= written
+        reader.client.receive(data[:written])
+        return written
+
+    def answer(self, reader: Reader, limit: int) -> None:
+        """The page that a reader waits for."""
+        reader.wants_page = False
+        after = reader.cursor if reader.begun else t.cast(Position, reader.position).number
+        page = self.store.page(reader.client.channels, after, limit)
+        if reader.begun:
+            self.pump(reader, page)
+        else:
+            self.begin(reader, page)
+
+    def flush(self, touched: t.Iterable[ChannelSet], start: int) -> None:
+        for set in touched:
+            frames = t.cast("list[Frame]", set.turn)
+            apart = set.gaps
+            set.turn, set.gaps = [], False
+            for key, reader in list(set.live.items()):
+                if apart:
+                    del set.live[key]
+                    reader.cursor = start
+                    self.pump(reader)
+                    continue
+                written = self.write(reader, frames)
+                if written < sum(len(frame) for _, frame in frames):
+                    del set.live[key]
+                    reader.cursor = start
+                    self.advance(reader, frames, written)
+            if frames and not apart:
+                set.told = frames[-1][0]
+        waiting, self.waiting = self.waiting, []
+        for reader in waiting:
+            self.pump(reader)
+
+    # What happens around it.
+
+    def feed(self, count: int, skip: int = 0) -> None:
+        """Hand over the next events, without the first few if it loses some."""
+        unfed = self.unfed
+        if self.store.epoch != self.log.epoch:
+            # A feed that meets a new epoch begins with a snapshot.
+            count, skip = len(unfed), 0
+        lost, unfed[:skip] = unfed[:skip], []
+        batch, unfed[:count] = unfed[:count], []
+        for entry in lost:
+            if entry.prev is not None:
+                self.store.unheard[entry.channel].append(entry.number)
+                self.unnoticed.add(entry.channel)
+        self.unnoticed -= {entry.channel for entry in batch if entry.prev is not None}
+        for entry in batch:
+            if (entry.prev or 0) > self.vouched and entry.prev not in (
+                self.store.ever[entry.channel]
+            ):
+                self.store.outrun[entry.channel] = entry.number
+        start = self.log.end
+        end = None if unfed or self.unnoticed else self.store.number
+        self.vouched = end or self.vouched
+        if batch or end:
+            self.flush(self.log.turn(self.store.epoch, batch, end), start)
+
+    def tick(self) -> None:
+        """The hub's timer."""
+        for reader in t.cast("list[Reader]", self.log.aged(RETENTION // 4)):
+            del reader.set.live[id(reader)]
+            self.log.reopen(reader, "connection")
+            self.pump(reader)
+
+    def grant(self, reader: Reader, room: int) -> None:
+        reader.room += room
+        idle = reader.begun and not reader.wants_page and reader not in self.waiting
+        if idle and id(reader) not in reader.set.live:
+            self.pump(reader)
+
+    def watch(self, count: int = 3) -> None:
+        """The feed has taken up some of the channels it was asked for."""
+        self.feed(len(self.unfed))
+        names, self.unwatched = self.unwatched[:count], self.unwatched[count:]
+        for set in self.log.hold(names):
+            for reader in self.readers:
+                if reader.set is set and not reader.begun and not reader.wants_page:
+                    self.start(reader)
+
+    def fill(self, limit: int) -> None:
+        start = self.log.end
+        page = self.store.page(self.log.holds(), start, limit)
+        self.flush(self.log.fill(page), start)
+
+    def cut(self, reader: Reader) -> None:
+        self.tick()
+        if reader.set.live.pop(id(reader), None):
+            id_number = Position.parse(reader.client.last_id).number
+            assert self.log.end - id_number <= RETENTION // 4, "aged into a gap"
+        self.readers.remove(reader)
+        if reader in self.waiting:
+            self.waiting.remove(reader)
+        for name in self.log.leave(reader):
+            if name in self.unwatched:
+                self.unwatched.remove(name)
+
+    def settle(self) -> None:
+        """Let everything happen that is on its way."""
+        for reader in self.readers:
+            reader.room = 10**9
+        for name in sorted(self.unnoticed):
+            self.store.publish(name, 1)
+        for _ in range(100):
+            self.watch()
+            while self.log.hole:
+                self.fill(1)
+            for reader in list(self.readers):
+                if reader.wants_page:
+                    self.answer(reader, 1)
+                self.grant(reader, 0)
+            if all(id(reader) in reader.set.live for reader in self.readers):
+                break
+        else:
+            raise AssertionError(f"never live: {self.log}")
+        for reader in self.readers:
+            assert not reader.client.unseen() and not reader.client.owed
