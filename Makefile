@@ -3,8 +3,9 @@
 
 PYTHON ?= python3
 BIN = .venv/bin
+PIP = $(BIN)/pip --disable-pip-version-check install -q
 
-.PHONY: chat test docs bench lock
+.PHONY: chat test soak lock
 
 chat: .venv/chat
 	$(BIN)/flask --app examples/chat/app run
@@ -16,10 +17,26 @@ test: .venv/test
 	$(BIN)/pytest
 	$(BIN)/sphinx-build -qW docs docs/_build
 
+soak: .venv/test
+	$(BIN)/pytest --soak --timeout 3600
+
 .venv/bin/pip:
+	$(PYTHON) -c "import ensurepip" || tests/install python3-venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --upgrade pip
 
 .venv/chat: .venv/bin/pip pyproject.toml
-	$(BIN)/pip install -q -e .
+	$(PIP) -e .
 	touch $@
+
+.venv/test: .venv/bin/pip pyproject.toml requirements.txt tests/install tests/clients/package.json
+	tests/install chromium fonts-dejavu-core curl
+	$(PIP) -r requirements.txt -e .
+	PATH=$(CURDIR)/$(BIN):$$PATH npm --prefix tests/clients install --no-package-lock --no-audit --no-fund --ignore-scripts
+	touch $@
+
+# What the tests run with, to the version: made in an environment of its own.
+lock:
+	$(PYTHON) -m venv --clear .venv/lock
+	.venv/lock/bin/pip install -q --upgrade pip
+	.venv/lock/bin/pip install -q --group tests --group lint --group docs
+	.venv/lock/bin/pip freeze > requirements.txt
