@@ -16,17 +16,20 @@ SOURCE = ROOT / "src" / "flask_push"
 # By floor, from the ground up. A file may import its own floor and those below.
 FLOORS = [
     # What is true.
-    {"_event", "sse", "_wire", "_channel", "_replay", "_log", "_stream"},
+    {"_event", "sse", "_wire", "_channel", "_replay", "_log", "_stream", "_frozen"},
     # What talks to one.
     {
-        *("_connection", "_limits", "_rundir"),
+        *("_connection", "_limits", "_rundir", "_site", "_unix", "_version"),
         *("brokers", "brokers.base", "brokers.memory", "brokers.sqlite"),
         *("brokers._sql", "brokers._database", "brokers._lock", "brokers._doorbell"),
     },
     # What runs.
-    {"_hub", "_loop", "_wsgi", "_publisher"},
+    {
+        *("_hub", "_streams", "_loop", "_wsgi", "_publisher"),
+        *("_worker", "_start", "_process", "_takeover", "_visitor"),
+    },
     # What Flask sees.
-    {"__init__", "_extension", "_config"},
+    {"__init__", "_extension", "_parts", "_config"},
     {"testing", "testing._contract", "testing._reader"},
 ]
 

@@ -9,6 +9,7 @@ import select
 import socket
 
 from ._channel import Subscription
+from ._frozen import Place
 from ._stream import Stream
 
 # Bytes that the kernel may hold for a browser that does not read. Linux doubles it.
@@ -42,6 +43,27 @@ class Connection(Subscription):
     def __repr__(self) -> str:
         state = "behind" if self.blocked else "begun" if self.begun else "waiting"
         return f"<Connection {self.fd} to {', '.join(self.stream.channels)}: {state}>"
+
+    @classmethod
+    def restore(cls, fd: int, place: Place, now: float) -> Connection:
+        """A connection that another hub has had. Where it is, :meth:`resume` says,
+        when it has joined."""
+        left = float("inf") if place.left is None else place.left
+        connection = cls(fd, place.stream, now, now + left)
+        connection.heard = place.heard
+        return connection
+
+    def resume(self, place: Place) -> None:
+        self.begun = place.begun
+        self.epoch, self.cursor = place.epoch, place.cursor
+        self.rest, self.told = place.rest, place.told
+
+    def freeze(self, now: float) -> Place:
+        left = None if self.ends == float("inf") else self.ends - now
+        return Place(
+            *(self.stream, self.begun, self.epoch, self.cursor),
+            *(self.rest, self.told, left, self.heard),
+        )
 
     def prepare(self) -> None:
         """Bound what a browser that is slow or gone can hold on to.
@@ -127,6 +149,14 @@ class Poller:
 
     def descriptors(self) -> list[int]:
         return [self._epoll.fileno(), *self._drains]
+
+    def release(self) -> list[int]:
+        """Give the drains away, which are not polled any more."""
+        drains = list(self._drains)
+        for fd in drains:
+            self.remove(fd)
+        self._drains.clear()
+        return drains
 
     def close(self) -> None:
         for fd in self._drains:

@@ -218,6 +218,8 @@ class News(t.NamedTuple):
     last: int
     #: How far behind the end a position can be resumed.
     retention: int
+    #: Whether some of it is forgotten already, so that only a page can tell.
+    forgotten: bool = False
 
 
 def news(connection: sqlite3.Connection, epoch: str, after: int) -> News:
@@ -233,6 +235,8 @@ def news(connection: sqlite3.Connection, epoch: str, after: int) -> News:
     retention = age if floor == birth else min(age, last - floor)
     if now_epoch != epoch:
         return News(now_epoch, [], last, last, retention)
+    if floor > after:
+        return News(epoch, [], last, last, retention, forgotten=True)
     new = "SELECT number FROM event WHERE number > ? ORDER BY number LIMIT 1 OFFSET ?"
     (upto,) = execute(new, (after, _BATCH)).fetchone() or (last,)
     rows = execute(

@@ -17,6 +17,8 @@ What must hold between the calls:
 - A feed's ``deliver`` with an ``end`` means that everything up to it, on the channels
   watched, has been delivered. A change of epoch is delivered, with an ``end``, before
   anything else says the new epoch.
+- A feed that can't say so, since the store has forgotten what it was about to deliver,
+  says ``missed``. The hub then reads what there is, and tells of the rest.
 - From ``watched`` on, the channels' events after the last ``end`` are delivered.
 """
 
@@ -96,8 +98,19 @@ class Broker(t.Protocol):
             entry among them. It has at least one entry, if there is one.
         """
 
-    def feed(self, sink: Sink, loop: asyncio.AbstractEventLoop) -> Feed:
-        """Begin to deliver to a hub. Called on the loop, and first delivers there."""
+    def feed(
+        self,
+        sink: Sink,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        after: Position | None = None,
+        channels: cabc.Collection[str] = (),
+    ) -> Feed:
+        """Begin to deliver to a hub. Called on the loop, and first delivers there.
+
+        :param after: Go on where another feed has ended, not at the end of the store,
+            with the channels that it watched.
+        """
 
     def close(self) -> None:
         """Let go of what is open. The broker opens it again when it is used."""
@@ -109,6 +122,8 @@ class Sink(t.Protocol):
     def deliver(
         self, epoch: str, entries: cabc.Sequence[Entry], end: int | None
     ) -> None: ...
+
+    def missed(self, end: int) -> None: ...
 
     def watched(self, channels: cabc.Sequence[str]) -> None: ...
 

@@ -126,8 +126,15 @@ class SqliteBroker:
         with self._reading.read() as connection:
             return _sql.page(connection, channels, after, last, limit)
 
-    def feed(self, sink: Sink, loop: asyncio.AbstractEventLoop) -> SqliteFeed:
-        return SqliteFeed(self.path, self._retention, sink, loop)
+    def feed(
+        self,
+        sink: Sink,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        after: Position | None = None,
+        channels: cabc.Collection[str] = (),
+    ) -> SqliteFeed:
+        return SqliteFeed(self.path, self._retention, sink, loop, after, channels)
 
     def close(self) -> None:
         self._writing.close()
@@ -148,6 +155,8 @@ class SqliteFeed:
         retention: Retention | None,
         sink: Sink,
         loop: asyncio.AbstractEventLoop,
+        after: Position | None = None,
+        channels: cabc.Collection[str] = (),
     ) -> None:
         self.retention = round(Retention().age * 1_000_000)
         self._path = path
@@ -155,12 +164,11 @@ class SqliteFeed:
         self._loop = loop
         self._database = Database(path, retention)
         self._connection: sqlite3.Connection | None = None
-        self._epoch = ""
-        self._end = 0
-        self._channels: set[str] = set()
+        self._epoch, self._end = after or ("", 0)
+        self._channels = set(channels)
         self._wanted: set[str] = set()
         self._reads: deque[_Read] = deque()
-        self._due = self._failing = False
+        self._due = self._failing = self._closed = False
         self._bell = Doorbell(bells(path))
         loop.add_reader(self._bell, self._ring)
         self._timer = loop.call_later(_POLL, self._poll)
@@ -186,7 +194,9 @@ class SqliteFeed:
         self._look_soon()
 
     def close(self) -> None:
-        self._due = True
+        if self._closed:
+            return
+        self._closed = True
         self._timer.cancel()
         self._loop.remove_reader(self._bell)
         self._bell.close()
@@ -206,6 +216,8 @@ class SqliteFeed:
             self._loop.call_soon(self._look)
 
     def _look(self) -> None:
+        if self._closed:
+            return
         reads = [self._reads.popleft() for _ in range(min(len(self._reads), _READS))]
         try:
             with self._database.read(timeout=0.2) as connection:
@@ -222,7 +234,10 @@ class SqliteFeed:
         self._due = False
         self._recover()
         self._epoch, self._end, self.retention = news.epoch, news.end, news.retention
-        self._sink.deliver(news.epoch, news.entries, news.end)
+        if news.forgotten:
+            self._sink.missed(news.end)
+        else:
+            self._sink.deliver(news.epoch, news.entries, news.end)
         if self._wanted:
             wanted, self._wanted = self._wanted, set()
             self._channels |= wanted
