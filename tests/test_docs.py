@@ -1,0 +1,445 @@
+"""The docs are complete and true: names, defaults, links, code that does what it says."""
+
+from __future__ import annotations
+
+import ast
+import collections.abc as cabc
+import importlib
+import inspect
+import json
+import math
+import re
+import subprocess
+import sys
+import textwrap
+import typing as t
+import zlib
+from pathlib import Path
+
+import pytest
+from browser import chromium
+from browser import Windows
+from flask import Flask
+from playwright.sync_api import expect
+from servers import flask_run
+from servers import ROOT
+from servers import serve
+from servers import Server
+from servers import until
+from test_house import FLOORS
+from test_house import MODULES
+from test_house import WRONG
+
+import flask_push
+import flask_push.brokers
+import flask_push.sse
+import flask_push.testing
+from flask_push import _wire
+from flask_push import Position
+from flask_push._config import Config
+from flask_push._config import KEYS
+from flask_push._extension import _POSITIONS
+from flask_push.sse import Parser
+from flask_push.testing import read_events
+
+DOCS = {path.stem: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
+README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+SOURCE = {name: path.read_text() for name, path in MODULES.items()}
+PUBLIC = flask_push, flask_push.sse, flask_push.brokers, flask_push.testing
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def prose(text: str) -> str:
+    """The text without its code, in one line."""
+    text = re.sub(r"^```.*?^```$|`[^`]*`", "", text, flags=re.MULTILINE | re.DOTALL)
+    return " ".join(text.split())
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands of each block of a console."""
+    return [re.findall(r"^\$ (.*)$", b, re.MULTILINE) for b in blocks(text, "console")]
+
+
+# The configuration.
+
+SECTIONS = dict(
+    re.findall(
+        r"^:::\{py:data\} (\w+)\n(.*?)^:::$", DOCS["config"], re.MULTILINE | re.DOTALL
+    )
+)
+
+
+def test_every_key_has_its_section_and_no_other() -> None:
+    assert sorted(SECTIONS) == sorted(KEYS)
+
+
+def default_of(key: str) -> t.Any:
+    return getattr(Config(), key[5:].lower())
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_has_the_default_that_the_docs_say(key: str) -> None:
+    (default,) = re.findall(r"^Default: `(.*?)`", SECTIONS[key], re.MULTILINE)
+    assert ast.literal_eval(default) == default_of(key)
+
+
+NUMBERS = [key for key in KEYS if isinstance(default_of(key), int | float)]
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_a_key_has_the_bounds_that_the_docs_say(key: str) -> None:
+    ((least, most),) = re.findall(r"From\s`(.*?)`\sto\s`(.*?)`", SECTIONS[key])
+    least, most = ast.literal_eval(least), ast.literal_eval(most)
+    whole = "a whole number" in " ".join(SECTIONS[key].split())
+    check = KEYS[key]
+    assert check(least) == check(most) == ""
+    if whole:
+        assert check(least - 1) and check(most + 1) and check(most - 0.5)
+    else:
+        assert check(math.nextafter(least, -math.inf))
+        assert check(math.nextafter(most, math.inf))
+        assert not check((least + most) / 2 + 0.1)
+
+
+# The API.
+
+
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Every Python name that the built docs have a place for."""
+    built = tmp_path_factory.mktemp("docs")
+    command = [sys.executable, "-m", "sphinx", "-qW", str(ROOT / "docs"), str(built)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    data = (built / "objects.inv").read_bytes().split(b"\n", 4)[4]
+    lines = zlib.decompress(data).decode().splitlines()
+    return {line.split()[0] for line in lines if " py:" in line}
+
+
+def resolve(name: str) -> t.Any:
+    """What a dotted name stands for, or nothing if it is no name of a module's."""
+    for module in sorted(PUBLIC, key=lambda m: -len(m.__name__)):
+        rest = name.removeprefix(f"{module.__name__}.")
+        if rest != name and "." not in rest:
+            return getattr(module, rest)
+    return None
+
+
+def test_every_public_name_is_documented(documented: set[str]) -> None:
+    places = {id(resolve(name)) for name in documented}
+    for module in PUBLIC:
+        for name in module.__all__:
+            assert id(getattr(module, name)) in places, f"{module.__name__}.{name}"
+
+
+CLASSES = [
+    *(flask_push.Push, flask_push.Publisher, flask_push.Position, flask_push.sse.Parser),
+    *(flask_push.brokers.Broker, flask_push.brokers.Feed, flask_push.brokers.Sink),
+]
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_every_public_method_is_documented(cls: type, documented: set[str]) -> None:
+    places = {place.rpartition(f".{cls.__name__}.")[2] for place in documented}
+    assert {name for name in vars(cls) if not name.startswith("_")} <= places
+
+
+def test_every_option_is_explained() -> None:
+    functions: list[cabc.Callable[..., t.Any]]
+    functions = [flask_push.testing.read_events, flask_push.Publisher.__init__]
+    for cls in flask_push.Push, flask_push.Publisher:
+        functions += [
+            f for n, f in inspect.getmembers(cls, inspect.isfunction) if n[0] != "_"
+        ]
+    pages = [text for name, text in DOCS.items() if name != "api"]
+    for function in functions:
+        for option in inspect.signature(function).parameters.values():
+            if option.kind is option.KEYWORD_ONLY:
+                word = re.compile(rf"\b{option.name}=")
+                assert any(map(word.search, pages)), (function, option.name)
+
+
+# The wire.
+
+
+def own_events() -> dict[str, dict[str, t.Any]]:
+    """What we say ourselves, by its type."""
+    position = Position("aaaaa", 1)
+    data = _wire.opening("x", ["a"], position) + _wire.gap(["a"], "unknown", 1, position)
+    return {event.type: json.loads(event.data) for event in Parser().feed(data)}
+
+
+def test_every_header_is_on_the_wire() -> None:
+    head = _wire.head("200 OK", _wire.HEADERS.items(), "today").decode()
+    for line in head.split("\r\n")[1:]:
+        if line and not line.startswith("Date:"):
+            assert f"`{line}`\n: " in DOCS["wire"], line
+
+
+def test_every_event_of_ours_is_on_the_wire_with_its_fields() -> None:
+    said = own_events()
+    assert said.keys() == set(re.findall('"(push:.+?)"', "".join(SOURCE.values())))
+    for type, fields in said.items():
+        (section,) = re.findall(
+            rf"^### {type}\n(.*?)(?=^##|\Z)", DOCS["wire"], re.MULTILINE | re.DOTALL
+        )
+        assert re.findall(r"^`(\w+)`\n: ", section, re.MULTILINE) == list(fields)
+        assert f"event: {type}\n" in section
+
+
+def test_every_reason_of_a_gap_is_explained() -> None:
+    for reason in "trimmed", "restarted", "unknown":
+        assert f"`{reason}`" in DOCS["wire"]
+        assert f"`{reason}`\n: " in DOCS["resume"]
+        assert any(f'"{reason}"' in text for text in SOURCE.values())
+
+
+def test_every_parameter_of_a_request_is_on_the_wire() -> None:
+    asked = re.findall(r"args\.get\(\"(\w+)\"\)", SOURCE["_extension"])
+    assert asked == ["poll"]
+    for name in *_POSITIONS, "poll=1", "Last-Event-ID":
+        assert f"`{name}`" in DOCS["wire"], name
+
+
+# What the log says.
+
+
+def lines_of_the_log() -> set[str]:
+    found = set()
+    for text in SOURCE.values():
+        for node in ast.walk(ast.parse(text)):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            if isinstance(node.func.value, ast.Name) and node.func.value.id == "logger":
+                (line, *_) = node.args
+                assert isinstance(line, ast.Constant)
+                level = {"exception": "error"}.get(node.func.attr, node.func.attr)
+                found.add(f"| {level} | {re.sub('%[a-z]', '…', str(line.value))} |")
+    return found
+
+
+def test_every_line_of_the_log_says_what_to_do() -> None:
+    rows = re.findall(r"^(\| (?:warning|error) \| .*? \|)", DOCS["deploy"], re.MULTILINE)
+    assert set(rows) == lines_of_the_log()
+
+
+# What the source and the docs say of each other.
+
+
+def test_every_law_that_the_source_names_stands_on_its_page() -> None:
+    _, _, laws = DOCS["how-it-works"].partition("## The laws")
+    numbers = [int(number) for number in re.findall(r"^(\d+)\. ", laws, re.MULTILINE)]
+    assert numbers == list(range(1, 21))
+    named = set()
+    for text in SOURCE.values():
+        for found in re.findall(r"\blaws? (\d+)(?: and (\d+))?", " ".join(text.split())):
+            named |= {int(n) for n in found if n}
+    assert named and named <= set(numbers)
+
+
+def test_every_page_that_the_source_names_is_there() -> None:
+    titles = {text.partition("\n")[0].removeprefix("# ") for text in DOCS.values()}
+    for name, text in SOURCE.items():
+        text = re.sub(r"[\s#]+", " ", text)
+        for title in re.findall(r"\bpage \*(.+?)\*", text):
+            assert title in titles, (name, title)
+
+
+def test_the_floors_are_those_of_the_house() -> None:
+    _, _, text = CONTRIBUTING.partition("## The floors")
+    floors: list[set[str]] = []
+    for line in blocks(text, "")[0].splitlines():
+        if line[0] != " ":
+            floors.append(set())
+        floors[-1].update(line[11:].split())
+    assert floors == FLOORS[::-1]
+
+
+TEXTS = {"README": README, **DOCS}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_things_have_one_name_in_the_docs_too(name: str) -> None:
+    assert not WRONG.findall(prose(TEXTS[name]))
+
+
+# Links and commands.
+
+PAGES = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = path.parent / file if file else path
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            slugs = [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
+            assert slugs.count(anchor) == 1, link
+
+
+def recipe(target: str) -> list[str]:
+    (lines,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    return [line.strip().replace("$(BIN)", ".venv/bin") for line in lines.splitlines()]
+
+
+def test_the_two_commands_run_what_is_written_of_them() -> None:
+    for text in README, CONTRIBUTING:
+        assert recipe("test") in commands(text)
+        for target in re.findall(r"`make (\w+)`", text):
+            assert recipe(target)
+    assert recipe("chat")[0] in [block[-1] for block in commands(README)]
+    assert "--soak" in recipe("soak")[0]
+
+
+def test_the_readme_is_read_in_a_minute() -> None:
+    assert len(README.splitlines()) < 110
+
+
+# The code.
+
+PYTHON = [
+    pytest.param(block, id=f"{name} {n}")
+    for name, text in {"README": README, **DOCS}.items()
+    for n, block in enumerate(blocks(text, "python"), 1)
+]
+APPS = [param for param in PYTHON if "Flask(__name__)" in str(param.values[0])]
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_python_is_python(code: str) -> None:
+    # A part of a view may return.
+    compile(f"def part():\n{textwrap.indent(code, '    ')}", "docs", "exec")
+
+
+@pytest.mark.parametrize("code", APPS)
+def test_an_app_that_is_whole_does_what_it_says(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "docs_app.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "docs_app", raising=False)
+    app: Flask = importlib.import_module("docs_app").app
+    app.testing = True
+    client = app.test_client()
+    rules = [str(rule) for rule in app.url_map.iter_rules() if not rule.arguments]
+    assert "/stream" in rules
+    with client.get("/stream") as response:
+        if response.status_code == 401:
+            with client.session_transaction() as session:
+                session["user"] = 1
+            response = client.get("/stream")
+        (opened,) = read_events(response, 1, own=True)
+        assert opened.type == "push:open"
+        if "/say" in rules:
+            assert client.post("/say", data={"text": "hi"}).status_code == 204
+            (event,) = read_events(response, 1)
+            assert json.loads(event.data) == {"text": "hi"}
+        response.close()
+    for rule in {"/", "/history"} & {*rules}:
+        assert client.get(rule).status_code == 200
+    monkeypatch.delitem(sys.modules, "docs_app")
+
+
+def hello(directory: Path, page: str = "start") -> Path:
+    (code,) = [code for code in blocks(DOCS[page], "python") if "/stream" in code][:1]
+    path = directory / "hello.py"
+    path.write_text(code)
+    return path
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> cabc.Iterator[Server]:
+    with serve(flask_run, tmp_path, app=str(hello(tmp_path))) as server:
+        yield server
+
+
+def test_the_first_five_minutes_go_as_they_are_told(server: Server) -> None:
+    told = [command for block in commands(DOCS["start"]) for command in block]
+    assert "flask --app hello run" in told
+    say, listen = (
+        command.replace("127.0.0.1:5000", f"127.0.0.1:{server.port}").split()
+        for command in told
+        if command.startswith("curl")
+    )
+    with subprocess.Popen(listen, stdout=subprocess.PIPE) as curl:
+        try:
+            assert curl.stdout is not None
+            lines = iter(curl.stdout.readline, b"")
+            assert b"event: push:open\n" in lines
+            subprocess.run(say, check=True, capture_output=True)
+            assert b'data: {"text": "hi"}\n' in lines
+        finally:
+            curl.kill()
+
+
+def test_the_first_page_shows_in_two_windows_what_is_said_in_one(server: Server) -> None:
+    with chromium() as browser:
+        windows = Windows(browser)
+        pages = [windows.open(server.url) for _ in range(2)]
+        # Both listen when they show what is said from here.
+        until(lambda: server.log.count("GET /stream") == 2)
+        pages[0].get_by_label("Text").fill("hi <b>")
+        pages[0].keyboard.press("Enter")
+        for page in pages:
+            expect(page.locator("li")).to_have_text("hi <b>")
+        # "Stop the server, start it again, and say something. Both windows show it."
+        server.stop()
+        server.start()
+        pages[1].get_by_label("Text").fill("again")
+        pages[1].keyboard.press("Enter")
+        for page in pages:
+            expect(page.locator("li")).to_have_text(["hi <b>", "again"])
+        windows.close()
+        assert windows.errors == []
+
+
+def test_the_reader_in_python_reads(server: Server) -> None:
+    (code,) = [code for code in blocks(DOCS["wire"], "python") if "HTTPConnection" in code]
+    command = [sys.executable, "-u", "-c", code.replace("5000", str(server.port))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+        try:
+            assert reader.stdout is not None
+            assert reader.stdout.readline().startswith(" push:open")
+            say = ["curl", "-sd", "text=hi", f"{server.url}/say"]
+            subprocess.run(say, check=True)
+            assert reader.stdout.readline() == 'chat message {"text": "hi"}\n'
+        finally:
+            reader.kill()
+
+
+def test_the_tests_of_the_page_about_tests_pass(tmp_path: Path) -> None:
+    """Each against the app that the docs have for it."""
+    *code, contract = blocks(DOCS["testing"], "python")
+    tests = "\n".join(code)
+    most = tests.count("def test_") - 1
+    for page, chosen, count in (
+        ("start", "not strangers", most),
+        ("authorize", "strangers", 1),
+    ):
+        (directory := tmp_path / page).mkdir()
+        hello(directory, page)
+        assert passed(directory, tests, chosen) == count
+    assert passed(tmp_path, contract, "order_of_the_caller") == 1
+
+
+def passed(directory: Path, tests: str, chosen: str) -> int:
+    """How many tests there were, all of which passed."""
+    (directory / "test_it.py").write_text(tests)
+    command = [sys.executable, "-m", "pytest", "-qW", "error", "-k", chosen, "test_it.py"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    return int(re.findall(r"^(\d+) passed", done.stdout, re.MULTILINE)[0])
