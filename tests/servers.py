@@ -249,6 +249,28 @@ class Reader:
         self.close()
 
 
+def hubs(directory: Path) -> list[int]:
+    """The hub processes of apps whose files are somewhere in the directory."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes()
+            if b"flask_push._process" in words and os.fsencode(directory) in words:
+                found.append(int(path.parent.name))
+    return found
+
+
+def end_hubs(directory: Path) -> None:
+    """Stop them, and see that they end."""
+    deadline = time.monotonic() + 10
+    while pids := hubs(directory):
+        assert time.monotonic() < deadline, "a hub does not end"
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        time.sleep(0.02)
+
+
 def flask_run(app: str, port: int, *more: str) -> list[str]:
     return [sys.executable, "-m", "flask", "--app", app, "run", "-p", str(port), *more]
 
@@ -278,3 +300,4 @@ def serve(
         yield server
     finally:
         server.kill()
+        end_hubs(directory)

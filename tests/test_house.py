@@ -29,7 +29,7 @@ FLOORS = [
         *("_worker", "_start", "_process", "_takeover", "_visitor"),
     },
     # What Flask sees.
-    {"__init__", "_extension", "_parts", "_config"},
+    {"__init__", "_extension", "_parts", "_config", "_cli"},
     {"testing", "testing._contract", "testing._reader"},
 ]
 
@@ -131,7 +131,7 @@ def test_the_hub_knows_no_broker_by_name() -> None:
 
 
 def test_nothing_is_needed_but_flask() -> None:
-    allowed = {"flask", "werkzeug", "_typeshed"}
+    allowed = {"flask", "werkzeug", "click", "_typeshed"}
     for name in MODULES:
         for other in imports(name):
             package = other.partition(".")[0]
@@ -161,7 +161,7 @@ def test_the_face_is_complete() -> None:
         assert module.__all__ == sorted(module.__all__, key=str.lower), module
         for name in module.__all__:
             assert getattr(module, name).__doc__ or name.isupper(), name
-    assert len(MODULES["__init__"].read_text().splitlines()) < 30
+    assert len(MODULES["__init__"].read_text().splitlines()) < 35
 
 
 # One word per thing. These are other words for ours.

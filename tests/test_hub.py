@@ -125,6 +125,15 @@ def test_readers_of_several_channels_get_them_in_one_order() -> None:
     run(test)
 
 
+def test_what_is_not_stored_may_be_the_first_that_a_reader_gets() -> None:
+    async def test(house: House) -> None:
+        browser = await house.open("a")
+        house.say("a", "typing", store=False)
+        await browser.until(lambda: browser.data == ["typing"])
+
+    run(test)
+
+
 def test_what_waits_together_is_sent_together() -> None:
     async def test(house: House) -> None:
         browser = await house.open("a")

@@ -285,6 +285,27 @@ MUTANTS = [
         "self.rest = frame[written:]",
     ),
     Mutant(
+        "10 the successor begins where the other ended",
+        "start 0; replace 0; lose 0 1 1; connect 0 a page",
+        "log.epoch, log.birth, log.end, channels = self",
+        "log.epoch, log.birth, log.end, channels = self; log.end += 1",
+    ),
+    Mutant(
+        "10 nobody is replaced whose end is in doubt",
+        "start 0; connect 0 ab nothing; watch 0 2; publish b; lose 0 1 1; "
+        "connect 0 a nothing; publish a; watch 0 1; replace 0; lose 0 1 1; publish b; "
+        "watch 0 1",
+        "return self.proved == self.end and not self.hole",
+        "return True",
+    ),
+    Mutant(
+        "10 a reader in an older epoch is told of the new one",
+        "start 0; connect 1 a nothing; watch 1 1; epoch; connect 1 a nothing 1 0; "
+        "lose 1 1 1; replace 1",
+        "return cls(log.epoch, log.birth,",
+        "return cls(log.epoch, 0,",
+    ),
+    Mutant(
         "11 the opening has the position that replay starts from",
         "start 0; connect 0 a page; cut 0; publish a; back 0 0",
         "_wire.opening(connection, names, Position(self.epoch, sub.cursor))",
@@ -332,8 +353,8 @@ MUTANTS = [
     Mutant(
         "14 a transient event has the end for its position",
         "start 600; connect 0 a nothing; watch 0 1; publish a; transient a",
-        "frame = self._encode(entry, self.epoch, self.end) if channel else None",
-        "frame = self._encode(entry, self.epoch, self.end - 1) if channel else None",
+        "if frame := self._encode(entry, self.epoch, self.end):",
+        "if frame := self._encode(entry, self.epoch, self.end - 1):",
     ),
     Mutant(
         "14 a reader that is behind skips it",

@@ -13,8 +13,13 @@ if _t.TYPE_CHECKING:
     from ._extension import Push
 
 __all__ = [
-    *("Event", "History", "NotPublished", "Position"),
-    *("Publisher", "PublishUncertain", "Push"),
+    "Event",
+    "History",
+    "NotPublished",
+    "Position",
+    "Publisher",
+    "PublishUncertain",
+    "Push",
 ]
 
 

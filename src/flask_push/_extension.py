@@ -26,6 +26,7 @@ from ._parts import Parts
 from ._parts import State
 from ._publisher import check_count
 from ._publisher import History
+from ._site import Site
 from ._stream import Stream
 from ._wsgi import find_socket
 from ._wsgi import NoSocket
@@ -99,6 +100,11 @@ class Push:
     def broker_url(self) -> str:
         """The store's URL, for a :class:`Publisher` in a process without the app."""
         return self._parts().broker.url
+
+    @property
+    def site(self) -> Site | None:
+        """Where the app's hub process is; ``None`` if it is a thread."""
+        return getattr(self._parts().hub, "site", None)
 
     def stream(
         self,

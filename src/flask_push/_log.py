@@ -309,9 +309,9 @@ class Log:
             channel = None
         if prev is None:
             # It is not kept, so it has the end for its position (law 14).
-            frame = self._encode(entry, self.epoch, self.end) if channel else None
-            if channel and frame and not self.hole:
-                self._show(channel, (self.end, frame), touched)
+            if channel is not None and not self.hole:
+                if frame := self._encode(entry, self.epoch, self.end):
+                    self._show(channel, (self.end, frame), touched)
             return True
         if number <= self.end:
             return True

@@ -320,8 +320,8 @@ def go(process: Process) -> None:
         logger.removeHandler(handler)
 
 
-def set_up(site: Site) -> None:
-    """Be a process of its own."""
+def set_up(site: Site, log: logging.Handler | None = None) -> None:
+    """Be a process of its own, with a log of its own if it is not given one."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.umask(0o077)
     raise_descriptor_limit()
@@ -329,16 +329,17 @@ def set_up(site: Site) -> None:
     logger.setLevel(logging.INFO)
     logger.propagate = False
     with contextlib.suppress(OSError):
-        log = logging.handlers.RotatingFileHandler(
-            site.log, maxBytes=_LOG_BYTES, backupCount=1, delay=False
-        )
-        log.setFormatter(
-            logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s")
-        )
-        logger.addHandler(log)
+        logger.addHandler(log or _log_file(site))
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("flask-push hub")
     sys.excepthook = _last_words
+
+
+def _log_file(site: Site) -> logging.Handler:
+    log = logging.handlers.RotatingFileHandler(site.log, maxBytes=_LOG_BYTES, backupCount=1)
+    form = "%(asctime)s %(process)d %(levelname)s %(message)s"
+    log.setFormatter(logging.Formatter(form))
+    return log
 
 
 def _last_words(*error: t.Any) -> None:
