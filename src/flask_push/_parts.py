@@ -106,8 +106,9 @@ class Parts:
             "options": asdict(config.options),
             "linger": config.hub_linger,
         }
-        if directory is None:
+        if kind != "process":
             return HubProcess(Site(Path(kind)), hello, starts=False)
+        assert directory is not None
         return HubProcess(Site.of(directory), hello, instead=thread)
 
     def close(self) -> None:

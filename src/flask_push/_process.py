@@ -22,6 +22,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from . import _wire
 from ._frozen import Frozen
 from ._frozen import stream_from_json
 from ._hub import Hub
@@ -29,6 +30,7 @@ from ._loop import raise_descriptor_limit
 from ._site import Site
 from ._site import Ties
 from ._stream import Options
+from ._stream import Stream
 from ._takeover import give
 from ._takeover import Handover
 from ._takeover import take
@@ -137,7 +139,7 @@ class Process:
 
     def _take(self, visitor: Visitor, message: dict[str, t.Any], fds: list[int]) -> None:
         if "adopt" in message:
-            self.adopt(message["adopt"], fds)
+            self.adopt(stream_from_json(message["adopt"]), fds, visitor.welcome)
         elif "hello" in message:
             problem = self.hello(message["hello"])
             welcome = {"welcome": 1, "version": version()}
@@ -193,13 +195,16 @@ class Process:
             **(self.hub.status() if self.hub is not None else {}),
         }
 
-    def adopt(self, values: dict[str, t.Any], fds: list[int]) -> None:
-        if self.hub is None or not fds:
-            for fd in fds:
-                os.close(fd)
+    def adopt(self, stream: Stream, fds: list[int], welcome: bool) -> None:
+        if self.hub is not None and welcome:
+            self.hub.adopt(stream, *fds)
             return
-        drain = fds[1] if len(fds) > 1 else None
-        self.hub.adopt(stream_from_json(values), fds[0], drain)
+        # It was sent before the worker could know. So the browser comes back.
+        retry = Options().jittered_retry()
+        with contextlib.suppress(OSError):
+            os.write(fds[0], stream.head + _wire.first_bytes(retry))
+        for fd in fds:
+            os.close(fd)
 
     # Its own replacement.
 
@@ -286,11 +291,12 @@ def main(arguments: cabc.Sequence[str]) -> None:
     parser.add_argument("--door", type=int)
     parser.add_argument("--lock", type=int)
     parser.add_argument("--replace", action="store_true")
+    parser.add_argument("--force", action="store_true")
     given = parser.parse_args(arguments)
     site = Site(given.socket)
     set_up(site)
     if given.replace:
-        replace(site, stays=False)
+        replace(site, stays=False, forced=given.force)
     else:
         door = socket.socket(fileno=given.door)
         os.set_inheritable(given.door, False)
