@@ -6,6 +6,8 @@ import collections.abc as cabc
 import gc
 import json
 import logging
+import os
+import signal
 import threading
 import time
 import typing as t
@@ -209,6 +211,23 @@ def test_json_is_made_by_the_app(push: Push, app: Flask) -> None:
     assert [e.data for e in push.history("a", 9).events] == ["<5>", "text", "<None>"]
 
 
+@pytest.mark.parametrize("url", ["memory:", "sqlite:"])
+def test_a_number_of_events_may_be_as_large_as_it_likes(
+    url: str, push: Push, tmp_path: Path
+) -> None:
+    """It may come from an address. One reader's must not end what others hear."""
+    app = make_app(push, PUSH_BROKER_URL=url, PUSH_RUN_DIR=str(tmp_path))
+    client = app.test_client()
+    with client.get("/stream") as good:
+        push.publish("a", "1")
+        with client.get(f"/stream?last={10**30}") as response:
+            assert [event.data for event in read_events(response, 1)] == ["1"]
+        push.publish("a", "2")
+        assert [event.data for event in read_events(good, 2)] == ["1", "2"]
+    assert len(push.history("a", last=10**30).events) == 2
+    hub_of(push).stop()
+
+
 def test_what_is_no_json_is_refused(push: Push, app: Flask) -> None:
     with pytest.raises(TypeError):
         push.publish("a", object())
@@ -318,6 +337,35 @@ def test_an_app_that_is_not_registered_is_an_error_that_says_what_to_do(
     other = Flask("other")
     with other.app_context(), pytest.raises(RuntimeError, match="'other'.*init_app"):
         push.publish("a", "x")
+
+
+def test_a_fork_does_not_stop_a_thread_that_publishes_first() -> None:
+    """As with ``gunicorn --preload`` and a thread that the app has started."""
+    started = threading.Event()
+
+    class SlowApp(Flask):
+        @property
+        def testing(self) -> bool:  # type: ignore[override]
+            started.set()
+            time.sleep(0.2)
+            return True
+
+    app = SlowApp("app", instance_path="/nonexistent")
+    push = Push(app)
+    thread = threading.Thread(target=push.publish, args=("a", "1"))
+    thread.start()
+    started.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        try:
+            push.publish("a", "2")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+    push.publish("a", "3")
 
 
 def test_an_app_is_not_kept_alive(push: Push) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import logging
+import os
 import secrets
 import threading
 import typing as t
@@ -131,7 +132,8 @@ class Push:
         parts = self._parts()
         if lifetime is None:
             lifetime = parts.config.lifetime
-        _check(channels, parts.config.max_channels, last, lifetime)
+        last = check_count("last", last)
+        _check(channels, parts.config.max_channels, lifetime)
         position = _position(request) if replay else ""
         if parts.testing and not position and not last:
             # So that a test may publish as soon as it has the response.
@@ -176,12 +178,11 @@ class _State:
 
     def __init__(self, app: weakref.ref[Flask]) -> None:
         self._app = app
-        self._lock = threading.Lock()
         self._parts: _Parts | None = None
 
     def parts(self) -> _Parts:
         if self._parts is None:
-            with self._lock:
+            with _making:
                 app = self._app()
                 if app is None:
                     raise RuntimeError("The app of this Push is gone.")
@@ -189,6 +190,17 @@ class _State:
                     self._parts = _Parts(app)
                     weakref.finalize(app, self._parts.close).atexit = False
         return self._parts
+
+
+# Held while parts are made, and by a fork: otherwise its child would have this lock, and
+# half an import, from a thread that it does not have.
+_making = threading.RLock()
+
+os.register_at_fork(
+    before=_making.acquire,
+    after_in_parent=_making.release,
+    after_in_child=_making.release,
+)
 
 
 class _Parts:
@@ -280,7 +292,7 @@ def _response_class(base: type[Response]) -> type[_StreamResponse]:
 _response_classes: dict[type[Response], type[_StreamResponse]] = {}
 
 
-def _check(channels: tuple[str, ...], most: int, last: int, lifetime: float) -> None:
+def _check(channels: tuple[str, ...], most: int, lifetime: float) -> None:
     if not channels:
         raise ValueError("A stream needs at least one channel.")
     if len(channels) > most:
@@ -290,7 +302,6 @@ def _check(channels: tuple[str, ...], most: int, last: int, lifetime: float) -> 
         )
     for channel in channels:
         escape(channel)
-    check_count("last", last)
     if not lifetime >= 0:
         raise ValueError(f"lifetime is a number of seconds, or 0, not {lifetime!r}.")
 
