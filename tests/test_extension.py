@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import typing as t
@@ -339,8 +341,33 @@ def test_an_app_that_is_not_registered_is_an_error_that_says_what_to_do(
         push.publish("a", "x")
 
 
-def test_a_fork_does_not_stop_a_thread_that_publishes_first() -> None:
+def test_forks_while_a_thread_publishes_first_harm_nobody(tmp_path: Path) -> None:
     """As with ``gunicorn --preload`` and a thread that the app has started."""
+    code = f"""
+import os, signal, sys, threading, time
+from flask import Flask
+from flask_push import Push
+app = Flask("app", instance_path={str(tmp_path)!r})
+push = Push(app)
+threading.Thread(target=lambda: [push.publish("a", "x") for _ in range(200)]).start()
+children = []
+for _ in range(20):
+    if (child := os.fork()) == 0:
+        signal.alarm(10)
+        try:
+            push.publish("a", "child")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    children.append(child)
+    time.sleep(0.003)
+sys.exit(any(os.waitpid(child, 0)[1] for child in children))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_child_of_a_fork_makes_its_own_choice() -> None:
     started = threading.Event()
 
     class SlowApp(Flask):

@@ -11,6 +11,7 @@ import typing as t
 import weakref
 from dataclasses import replace
 from email.utils import formatdate
+from pathlib import Path
 
 from flask import current_app
 from flask import Flask
@@ -68,7 +69,10 @@ class Push:
 
         :raises ValueError: If the configuration can't be right.
         """
-        Config.read(app.config)
+        config = Config.read(app.config)
+        # Imported here, for a fork in the middle of an import leaves its child a lock
+        # that nobody releases.
+        open_broker(config.broker_url or "sqlite:", Path("/"))
         app.extensions["push"] = self
         self._states[app] = _State(weakref.ref(app))
 
@@ -192,15 +196,16 @@ class _State:
         return self._parts
 
 
-# Held while parts are made, and by a fork: otherwise its child would have this lock, and
-# half an import, from a thread that it does not have.
+# Held while parts are made; in a child of a fork, by a thread that is not there.
 _making = threading.RLock()
 
-os.register_at_fork(
-    before=_making.acquire,
-    after_in_parent=_making.release,
-    after_in_child=_making.release,
-)
+
+def _after_fork() -> None:
+    global _making
+    _making = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Parts:
