@@ -80,12 +80,12 @@ class Hub:
         :param drain: Where its server writes what the client is not to see. Read and
             thrown away until the server closes it.
         """
-        if drain is not None:
-            self._poller.add_drain(drain)
         now = self._loop.time()
         lifetime = stream.lifetime * random.uniform(0.9, 1.1) or float("inf")
         connection = Connection(fd, stream, now, now + lifetime)
         try:
+            if drain is not None:
+                self._poller.add_drain(drain)
             connection.prepare()
             first = stream.head + _wire.first_bytes(self.options.jittered_retry())
             admitted = self._limits.admit(len(self._connections), now)
@@ -93,11 +93,11 @@ class Hub:
                 # It comes back later: any status but 200 would be final.
                 connection.close()
                 return
+            self._poller.add(fd)
         except OSError:
             connection.close()
             return
         self._connections[fd] = connection
-        self._poller.add(fd)
         new = self._log.join(connection, stream.channels)
         if new:
             self._feed.watch(new)
@@ -110,9 +110,10 @@ class Hub:
         """End all streams. Each browser is told when to come back, if no half frame
         stands in the way."""
         self._timer.cancel()
-        self._feed.close()
         for connection in list(self._connections.values()):
             self._end(connection)
+        # Last, since a store in trouble may keep it waiting.
+        self._feed.close()
         self._loop.remove_reader(self._poller)
         self._poller.close()
 
@@ -282,6 +283,8 @@ class Hub:
         joining = self._joining.get(connection.set)
         if joining and connection in joining:
             joining.remove(connection)
+            if not joining:
+                del self._joining[connection.set]
         unread = self._log.leave(connection)
         if unread:
             self._feed.unwatch(unread)

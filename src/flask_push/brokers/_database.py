@@ -99,7 +99,8 @@ class Database:
         with self._thread_lock:
             if self._connection is not None:
                 # Closing the last connection checkpoints, which the lock has to guard.
-                self._lock.acquire(time.monotonic() + 1)
+                # Not for long: it may be the end of the process.
+                self._lock.acquire(time.monotonic() + 0.3)
                 self._connection.close()
                 self._connection = None
             self._lock.close()
