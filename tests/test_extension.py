@@ -6,6 +6,10 @@ import collections.abc as cabc
 import gc
 import json
 import logging
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 import typing as t
@@ -209,6 +213,23 @@ def test_json_is_made_by_the_app(push: Push, app: Flask) -> None:
     assert [e.data for e in push.history("a", 9).events] == ["<5>", "text", "<None>"]
 
 
+@pytest.mark.parametrize("url", ["memory:", "sqlite:"])
+def test_a_number_of_events_may_be_as_large_as_it_likes(
+    url: str, push: Push, tmp_path: Path
+) -> None:
+    """It may come from an address. One reader's must not end what others hear."""
+    app = make_app(push, PUSH_BROKER_URL=url, PUSH_RUN_DIR=str(tmp_path))
+    client = app.test_client()
+    with client.get("/stream") as good:
+        push.publish("a", "1")
+        with client.get(f"/stream?last={10**30}") as response:
+            assert [event.data for event in read_events(response, 1)] == ["1"]
+        push.publish("a", "2")
+        assert [event.data for event in read_events(good, 2)] == ["1", "2"]
+    assert len(push.history("a", last=10**30).events) == 2
+    hub_of(push).stop()
+
+
 def test_what_is_no_json_is_refused(push: Push, app: Flask) -> None:
     with pytest.raises(TypeError):
         push.publish("a", object())
@@ -318,6 +339,60 @@ def test_an_app_that_is_not_registered_is_an_error_that_says_what_to_do(
     other = Flask("other")
     with other.app_context(), pytest.raises(RuntimeError, match="'other'.*init_app"):
         push.publish("a", "x")
+
+
+def test_forks_while_a_thread_publishes_first_harm_nobody(tmp_path: Path) -> None:
+    """As with ``gunicorn --preload`` and a thread that the app has started."""
+    code = f"""
+import os, signal, sys, threading, time
+from flask import Flask
+from flask_push import Push
+app = Flask("app", instance_path={str(tmp_path)!r})
+push = Push(app)
+threading.Thread(target=lambda: [push.publish("a", "x") for _ in range(200)]).start()
+children = []
+for _ in range(20):
+    if (child := os.fork()) == 0:
+        signal.alarm(10)
+        try:
+            push.publish("a", "child")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    children.append(child)
+    time.sleep(0.003)
+sys.exit(any(os.waitpid(child, 0)[1] for child in children))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_child_of_a_fork_makes_its_own_choice() -> None:
+    started = threading.Event()
+
+    class SlowApp(Flask):
+        @property
+        def testing(self) -> bool:  # type: ignore[override]
+            started.set()
+            time.sleep(0.2)
+            return True
+
+    app = SlowApp("app", instance_path="/nonexistent")
+    push = Push(app)
+    thread = threading.Thread(target=push.publish, args=("a", "1"))
+    thread.start()
+    started.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        try:
+            push.publish("a", "2")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+    push.publish("a", "3")
 
 
 def test_an_app_is_not_kept_alive(push: Push) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import typing as t
+from pathlib import Path
 
 import pytest
 
@@ -217,6 +218,38 @@ def test_what_is_no_socket_is_closed_and_no_more() -> None:
             os.fstat(writing)
         os.close(reading)
         assert "0 connections" in repr(house.hub)
+
+    run(test)
+
+
+def test_what_cannot_be_polled_is_closed_and_no_more(tmp_path: Path) -> None:
+    async def test(house: House) -> None:
+        file = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
+        first, second = Browser(), Browser()
+        house.browsers += first, second
+        house.hub.adopt(Stream(("a",), "x"), first.theirs.detach(), file)
+        await first.until(lambda: first.ended)
+        with pytest.raises(OSError):
+            os.fstat(file)
+        number = second.theirs.detach()
+        house.hub._poller.add(number)
+        house.hub.adopt(Stream(("a",), "x"), number)
+        await second.until(lambda: second.ended)
+        with pytest.raises(OSError):
+            os.fstat(number)
+        assert repr(house.hub).startswith("<Hub [0 channels, 0 connections")
+
+    run(test)
+
+
+def test_nothing_is_left_of_browsers_that_leave_before_their_channels_are_held() -> None:
+    async def test(house: House) -> None:
+        for n in range(3):
+            house.adopt("a", f"b{n}").sock.close()
+            house.adopt("a", f"b{n}").sock.close()
+        house.hub._ready()
+        assert repr(house.hub).startswith("<Hub [0 channels, 0 connections")
+        assert not house.hub._joining
 
     run(test)
 

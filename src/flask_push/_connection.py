@@ -124,10 +124,14 @@ class Poller:
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
 
     def add_drain(self, fd: int) -> None:
-        """Read and throw away, and close it when the other end does."""
-        os.set_blocking(fd, False)
+        """Read and throw away, and close it when the other end does, or if this fails."""
+        try:
+            os.set_blocking(fd, False)
+            self.add(fd)
+        except OSError:
+            os.close(fd)
+            raise
         self._drains.add(fd)
-        self.add(fd)
 
     def want_to_write(self, fd: int, wanted: bool) -> None:
         out = select.EPOLLOUT if wanted else 0

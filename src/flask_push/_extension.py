@@ -132,7 +132,8 @@ class Push:
         parts = self._parts()
         if lifetime is None:
             lifetime = parts.config.lifetime
-        _check(channels, parts.config.max_channels, last, lifetime)
+        last = check_count("last", last)
+        _check(channels, parts.config.max_channels, lifetime)
         position = _position(request) if replay else ""
         if parts.testing and not position and not last:
             # So that a test may publish as soon as it has the response.
@@ -221,7 +222,7 @@ def _response_class(base: type[Response]) -> type[_StreamResponse]:
 _response_classes: dict[type[Response], type[_StreamResponse]] = {}
 
 
-def _check(channels: tuple[str, ...], most: int, last: int, lifetime: float) -> None:
+def _check(channels: tuple[str, ...], most: int, lifetime: float) -> None:
     if not channels:
         raise ValueError("A stream needs at least one channel.")
     if len(channels) > most:
@@ -231,7 +232,6 @@ def _check(channels: tuple[str, ...], most: int, last: int, lifetime: float) -> 
         )
     for channel in channels:
         escape(channel)
-    check_count("last", last)
     if not lifetime >= 0:
         raise ValueError(f"lifetime is a number of seconds, or 0, not {lifetime!r}.")
 

@@ -65,12 +65,12 @@ class Hub(Streams):
         :param drain: Where its server writes what the client is not to see. Read and
             thrown away until the server closes it.
         """
-        if drain is not None:
-            self._poller.add_drain(drain)
         now = self._loop.time()
         lifetime = stream.lifetime * random.uniform(0.9, 1.1) or float("inf")
         connection = Connection(fd, stream, now, now + lifetime)
         try:
+            if drain is not None:
+                self._poller.add_drain(drain)
             connection.prepare()
             first = stream.head + _wire.first_bytes(self.options.jittered_retry())
             admitted = self._limits.admit(len(self._connections), now)
@@ -78,11 +78,11 @@ class Hub(Streams):
                 # It comes back later: any status but 200 would be final.
                 connection.close()
                 return
+            self._poller.add(fd)
         except OSError:
             connection.close()
             return
         self._connections[fd] = connection
-        self._poller.add(fd)
         new = self._log.join(connection, stream.channels)
         if new:
             self._feed.watch(new)
@@ -91,9 +91,10 @@ class Hub(Streams):
     def stop(self) -> None:
         """End all streams. Each browser is told when to come back, if no half frame
         stands in the way."""
-        self._close()
         for connection in list(self._connections.values()):
             self._end(connection)
+        # After the last words, for a store in trouble may keep it waiting.
+        self._close()
         self._poller.close()
 
     def status(self) -> dict[str, t.Any]:

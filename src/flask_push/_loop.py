@@ -71,7 +71,8 @@ class HubThread:
                 self._loop.call_soon_threadsafe(self._loop.stop)
             except RuntimeError:
                 return
-            self._thread.join(PATIENCE)
+            if self._thread is not threading.current_thread():
+                self._thread.join(PATIENCE)
 
     def _start(self) -> None:
         if self._stopped:
@@ -82,17 +83,22 @@ class HubThread:
         self._loop = loop = context.run(asyncio.new_event_loop)
         started = threading.Event()
         failed: list[BaseException] = []
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=context.run,
             args=(self._run, loop, started, failed),
             name="flask-push",
             daemon=True,
         )
-        self._thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            loop.close()
+            raise
+        self._thread = thread
         started.wait()
         if failed:
-            self._thread.join()
-            raise RuntimeError("The hub can't start.") from failed[0]
+            thread.join()
+            raise RuntimeError(f"The hub can't start: {failed[0]}") from failed[0]
 
     def _run(
         self,

@@ -37,8 +37,10 @@ class State:
 
     def __init__(self, app: Flask) -> None:
         config = Config.read(app.config)
+        # Imported here, for a fork in the middle of an import leaves its child a lock
+        # that nobody releases.
+        open_broker(config.broker_url or "sqlite:", Path("/"))
         self._app = weakref.ref(app)
-        self._lock = threading.Lock()
         self._parts: Parts | None = None
         self.tie: Tie | None = None
         if config.hub in (None, "process") and not app.testing:
@@ -48,7 +50,7 @@ class State:
 
     def parts(self) -> Parts:
         if self._parts is None:
-            with self._lock:
+            with _making:
                 app = self._app()
                 if app is None:
                     raise RuntimeError("The app of this Push is gone.")
@@ -135,9 +137,13 @@ def _dumps(app: Flask) -> t.Callable[[t.Any], str]:
 
 
 _states: weakref.WeakSet[State] = weakref.WeakSet()
+# Held while parts are made; in a child of a fork, by a thread that is not there.
+_making = threading.RLock()
 
 
 def _after_fork() -> None:
+    global _making
+    _making = threading.RLock()
     for state in list(_states):
         if state.tie is not None:
             state.tie.hold(make=False)

@@ -108,7 +108,7 @@ class Publisher:
 
         Hand the position to the page, and its stream continues without a seam.
         """
-        check_count("last", last)
+        last = check_count("last", last)
         pages = [self._broker.read([channel], last=last)]
         while pages[-1].reach < pages[-1].end:
             pages.append(self._broker.read([channel], after=pages[-1].reach))
@@ -161,6 +161,15 @@ def _event(epoch: str, entry: Entry) -> Event:
     return Event(channel, data.decode(errors="replace"), type, id=id)
 
 
-def check_count(name: str, value: int) -> None:
+# No store keeps more events of a channel (PUSH_KEEP), and some can't count further.
+_MOST = 10_000_000
+
+
+def check_count(name: str, value: int) -> int:
+    """The number, or that of all events that there can be.
+
+    :raises ValueError: If it is none.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"{name} is a number of events, not {value!r}.")
+    return min(value, _MOST)

@@ -182,6 +182,8 @@ class Streams:
         joining = self._joining.get(connection.set)
         if joining and connection in joining:
             joining.remove(connection)
+            if not joining:
+                del self._joining[connection.set]
         unread = self._log.leave(connection)
         if unread:
             self._feed.unwatch(unread)

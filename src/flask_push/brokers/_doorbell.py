@@ -51,10 +51,10 @@ class Ringer:
 
     def ring(self) -> None:
         """Never waits and never fails."""
-        if self._socket is None:
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._socket.setblocking(False)
         try:
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._socket.setblocking(False)
             for bell in self._list():
                 self._ring(bell)
         except OSError:

@@ -71,11 +71,12 @@ def prepare(
     boot: str,
     inode: int,
     noted: int,
-) -> None:
+) -> int:
     """Make the tables if there are none, and begin a new epoch if this can't surely be
     the file that it was.
 
     :param noted: The last number that is known to have been committed to it.
+    :return: The last number that is in it.
     :raises RuntimeError: If the file is of another version.
     """
     execute = connection.execute
@@ -106,6 +107,8 @@ def prepare(
             " WHERE (age, count, max_bytes) != (?, ?, ?)",
             kept * 2,
         )
+    (last,) = execute("SELECT last FROM store").fetchone()
+    return int(last)
 
 
 def store(

@@ -226,7 +226,8 @@ class SqliteFeed:
                     connection.create_function("heard", 1, self._channels.__contains__)
                 news = _sql.news(connection, self._epoch, self._end)
                 pages = [_sql.page(connection, *read[:3], PAGE_BYTES) for read in reads]
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:
+            # Whatever it is, such as a file of another version, it may be cured.
             self._reads.extendleft(reversed(reads))
             self._due = False
             self._fail(error)
