@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import gc
+import itertools
 import json
 import logging
 import os
@@ -22,6 +22,7 @@ from flask import request
 from flask import Response
 from flask import session
 from flask.testing import FlaskClient
+from servers import until
 
 from flask_push import Event
 from flask_push import Position
@@ -105,13 +106,6 @@ def test_a_closed_response_leaves_its_stream(push: Push, client: FlaskClient) ->
 def hub_of(push: Push) -> t.Any:
     (state,) = push._states.values()
     return state.parts().hub
-
-
-def until(condition: cabc.Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_stream_of_a_head_request_has_no_body(client: FlaskClient) -> None:
@@ -438,3 +432,32 @@ def test_the_default_is_a_file_that_a_publisher_finds(tmp_path: Path) -> None:
     assert publisher.position() == push.position()
     publisher.close()
     push._parts().close()
+
+
+def test_a_history_has_no_more_than_was_asked_for_and_no_seam(tmp_path: Path) -> None:
+    """While somebody publishes, and the store forgets."""
+    app = Flask("app", instance_path=str(tmp_path))
+    app.config.update(PUSH_KEEP=30)
+    push = Push(app)
+    stop = threading.Event()
+
+    def speak() -> None:
+        for n in itertools.count():
+            push.publish("a", f"{n} {'x' * 200_000}")
+            if stop.is_set():
+                break
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    try:
+        until(lambda: push.history("a", last=25).events)
+        for _ in range(10):
+            found = push.history("a", last=25)
+            numbers = [int(event.data.split()[0]) for event in found.events]
+            assert len(numbers) <= 25
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+            assert found.position == found.events[-1].id.partition(".")[0]
+    finally:
+        stop.set()
+        thread.join()
+        push._parts().close()

@@ -7,6 +7,7 @@ from ._event import Position
 from ._publisher import History
 from ._publisher import Publisher
 from .brokers import NotPublished
+from .brokers import NotRead
 from .brokers import PublishUncertain
 
 if _t.TYPE_CHECKING:
@@ -16,6 +17,7 @@ __all__ = [
     "Event",
     "History",
     "NotPublished",
+    "NotRead",
     "Position",
     "Publisher",
     "PublishUncertain",

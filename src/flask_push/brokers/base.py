@@ -48,6 +48,10 @@ class NotPublished(Exception):
     """Nothing was stored: the store can't be reached or is full. Publish again later."""
 
 
+class NotRead(Exception):
+    """The store can't be reached, or is busy, and nothing is known: read again later."""
+
+
 class PublishUncertain(Exception):
     """The store may have the events or not. Publishing again with the same ``key``
     stores them once."""
@@ -96,6 +100,7 @@ class Broker(t.Protocol):
             ``last`` events before the end, or as many as can be read without a gap.
         :param limit: Bytes after which the page is full, :data:`ENTRY_BYTES` for each
             entry among them. It has at least one entry, if there is one.
+        :raises NotRead: If the store can't be read now.
         """
 
     def feed(

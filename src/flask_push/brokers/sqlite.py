@@ -28,6 +28,7 @@ from ._database import Database
 from ._doorbell import Doorbell
 from ._doorbell import Ringer
 from .base import NotPublished
+from .base import NotRead
 from .base import PAGE_BYTES
 from .base import PublishUncertain
 from .base import Retention
@@ -123,8 +124,11 @@ class SqliteBroker:
         last: int = 0,
         limit: int = PAGE_BYTES,
     ) -> Page:
-        with self._reading.read() as connection:
-            return _sql.page(connection, channels, after, last, limit)
+        try:
+            with self._reading.read(self.timeout) as connection:
+                return _sql.page(connection, channels, after, last, limit)
+        except (sqlite3.Error, OSError) as error:
+            raise NotRead(f"The store can't be read: {error}") from error
 
     def feed(
         self,
