@@ -389,6 +389,22 @@ def test_a_child_of_a_fork_makes_its_own_choice() -> None:
     push.publish("a", "3")
 
 
+def test_a_process_that_has_published_ends_without_a_warning(tmp_path: Path) -> None:
+    code = f"""
+import atexit
+from flask import Flask
+from flask_push import Push
+push = Push()
+app = Flask("app", instance_path={str(tmp_path)!r})
+push.init_app(app)
+push.publish("a", "x")
+atexit.register(push.publish, "a", "y")
+"""
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_an_app_is_not_kept_alive(push: Push) -> None:
     app = make_app(push)
     client = app.test_client()

@@ -60,6 +60,10 @@ class Ringer:
         except OSError:
             self._listed = -1
 
+    def __del__(self) -> None:
+        # A process may end with it open: nobody says which use is the last.
+        self.close()
+
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
