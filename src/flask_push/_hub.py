@@ -19,6 +19,7 @@ import collections.abc as cabc
 import logging
 import os
 import random
+from dataclasses import replace
 from functools import partial
 
 from . import _wire
@@ -93,6 +94,8 @@ class Hub:
                 # It comes back later: any status but 200 would be final.
                 connection.close()
                 return
+            # Of many idle streams, it would be half of the memory.
+            connection.stream = replace(stream, head=b"")
             self._poller.add(fd)
         except OSError:
             connection.close()
