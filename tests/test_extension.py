@@ -357,7 +357,8 @@ for _ in range(20):
     time.sleep(0.003)
 sys.exit(any(os.waitpid(child, 0)[1] for child in children))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import tracemalloc
 import typing as t
 from pathlib import Path
 
@@ -250,6 +251,28 @@ def test_nothing_is_left_of_browsers_that_leave_before_their_channels_are_held()
         house.hub._ready()
         assert repr(house.hub).startswith("<Hub [0 channels, 0 connections")
         assert not house.hub._joining
+
+    run(test)
+
+
+def test_an_idle_stream_takes_half_a_kilobyte() -> None:
+    async def test(house: House) -> None:
+        pairs = [socket.socketpair() for _ in range(200)]
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        for n, (_, theirs) in enumerate(pairs):
+            head = b"Set-Cookie: session=%0300d\r\n\r\n" % n
+            stream = Stream(("a",), f"connection {n:5}", head, lifetime=3600)
+            house.hub.adopt(stream, theirs.detach())
+            del stream
+        await until(
+            lambda: repr(house.hub) == "<Hub [1 channels, 200 connections, 0 behind]>"
+        )
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (after - before) / 200 <= 512
+        for browser, _ in pairs:
+            browser.close()
 
     run(test)
 

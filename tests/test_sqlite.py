@@ -23,6 +23,7 @@ import pytest
 from flask_push import Event
 from flask_push import NotPublished
 from flask_push import NotRead
+from flask_push import Publisher
 from flask_push import PublishUncertain
 from flask_push.brokers._doorbell import Doorbell
 from flask_push.brokers._doorbell import Ringer
@@ -428,6 +429,15 @@ def test_a_disk_that_fails_behind_an_event_does_not_unpublish_it(
     monkeypatch.setattr(os, "pwrite", fail)
     say(broker, "2")
     assert heard(broker) == [b"1", b"2"]
+
+
+def test_publishers_that_are_not_closed_leave_nothing_open(path: Path) -> None:
+    Publisher(f"sqlite://{path}").publish("a", "0")
+    before = os.listdir("/proc/self/fd")
+    for n in range(1, 20):
+        Publisher(f"sqlite://{path}").publish("a", str(n))
+        assert Publisher(f"sqlite://{path}").history("a", 1).events[0].data == str(n)
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_what_is_kept_is_written_in_the_store(path: Path) -> None:

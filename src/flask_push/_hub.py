@@ -15,6 +15,7 @@ import collections.abc as cabc
 import os
 import random
 import typing as t
+from dataclasses import replace
 
 from . import _wire
 from ._channel import ChannelSet
@@ -78,6 +79,8 @@ class Hub(Streams):
                 # It comes back later: any status but 200 would be final.
                 connection.close()
                 return
+            # Of many idle streams, it would be half of the memory.
+            connection.stream = replace(stream, head=b"")
             self._poller.add(fd)
         except OSError:
             connection.close()

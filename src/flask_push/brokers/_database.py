@@ -105,6 +105,10 @@ class Database:
                 self._connection = None
             self._lock.close()
 
+    def __del__(self) -> None:
+        # Python would close the connection, but without the lock, and never the lock.
+        self.close()
+
     def hold(self, timeout: float) -> bool:
         """Keep other threads from using it."""
         return self._thread_lock.acquire(timeout=timeout)
