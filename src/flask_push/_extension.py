@@ -18,6 +18,7 @@ from flask import json
 from flask import Request
 from flask import request
 from flask import Response
+from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
 from . import _wire
@@ -31,6 +32,7 @@ from ._publisher import Publisher
 from ._rundir import run_directory
 from ._stream import Stream
 from ._wsgi import find_socket
+from ._wsgi import HAND_OVER
 from ._wsgi import NoSocket
 from ._wsgi import Relays
 from ._wsgi import transplant
@@ -231,23 +233,31 @@ class _Parts:
         """Hand the request's client to the hub. Flask's response is final now, and its
         headers are the stream's."""
         headers = response.get_wsgi_headers(environ)
-        body: cabc.Iterable[bytes]
         try:
-            try:
-                fd = find_socket(environ)
-            except NoSocket as reason:
-                said = "" if self.testing else str(reason)
-                body = self.relays.open(stream, self.hub.adopt, said) or self.later()
+            if HAND_OVER in environ:
+                environ[HAND_OVER](stream, self.hub.adopt)
+                body: cabc.Iterable[bytes] = ()
             else:
-                head = _wire.head(response.status, headers, formatdate(usegmt=True))
-                transplant(fd, replace(stream, head=head), self.hub.adopt)
-                headers["Content-Length"] = "0"
-                body = ()
+                body = self._take_over(stream, response.status, headers, environ)
         except (OSError, RuntimeError) as error:
             logger.error("A stream can't be had now, its browser comes back: %s", error)
             body = self.later()
         start_response(response.status, headers.to_wsgi_list())
         return ClosingIterator(body, [response.close, getattr(body, "close", _nothing)])
+
+    def _take_over(
+        self, stream: Stream, status: str, headers: Headers, environ: WSGIEnvironment
+    ) -> cabc.Iterable[bytes]:
+        """The client's socket, or else what is sent through a relay."""
+        try:
+            fd = find_socket(environ)
+        except NoSocket as reason:
+            said = "" if self.testing else str(reason)
+            return self.relays.open(stream, self.hub.adopt, said) or self.later()
+        head = _wire.head(status, headers, formatdate(usegmt=True))
+        transplant(fd, replace(stream, head=head), self.hub.adopt)
+        headers["Content-Length"] = "0"
+        return ()
 
     def later(self) -> list[bytes]:
         """A stream that only says to come back. Any status but 200 would be final."""
