@@ -319,7 +319,7 @@ class Client:
 
 
 @pytest.fixture
-def app() -> Flask:
+def app() -> cabc.Iterator[Flask]:
     app = Flask("app")
     app.testing = True
     push = Push(app)
@@ -344,7 +344,8 @@ def app() -> Flask:
     def hub() -> t.Any:
         return repr(push._parts().hub)
 
-    return app
+    yield app
+    push._parts().close()
 
 
 reached, go_on = threading.Event(), threading.Event()
