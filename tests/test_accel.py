@@ -1,4 +1,4 @@
-"""The listener for nginx: tickets, and those who come with them."""
+"""By way of nginx: streams of a server that gives no sockets away, and tickets."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 import socket
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from servers import free_port
+from servers import ROOT
+from servers import serve
+from servers import Server
 from servers import until
 
 from flask_push import _accel
@@ -22,6 +28,126 @@ from flask_push._accel import new_ticket
 from flask_push._accel import ticket_of
 from flask_push._stream import Options
 from flask_push._stream import Stream
+
+PAGE = (ROOT / "docs" / "nginx-accel.md").read_text()
+CONFIG = re.findall(r"^```nginx\n(.*?)^```", PAGE, re.M | re.S)[0]
+
+
+def granian(app: str, port: int, *more: str) -> list[str]:
+    program = str(Path(sys.executable).parent / "granian")
+    words = ["--interface", "wsgi", "--port", str(port), "--blocking-threads", "2"]
+    return [program, *words, *more, f"{app}:app"]
+
+
+def nginx(directory: Path, app: Server, config: str = CONFIG) -> Server:
+    """The configuration of the page, in front of the app."""
+    run_dir = directory / "push-basic"
+    port = free_port()
+    config = config.replace("127.0.0.1:8000", f"127.0.0.1:{app.port}")
+    config = config.replace("/run/shop", str(run_dir))
+    # Its workers are the user's who runs the tests, and so is the run directory.
+    user = "user root;" if os.geteuid() == 0 else ""
+    temporary = "".join(
+        f"{kind}_temp_path {directory}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    path = directory / "nginx.conf"
+    path.write_text(f"""
+        daemon off; worker_processes 2; pid {directory}/nginx.pid; {user}
+        error_log stderr warn;
+        events {{ worker_connections 512; }}
+        http {{
+            access_log off; {temporary}
+            server {{ listen 127.0.0.1:{port}; {config} }}
+        }}""")
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin")
+    assert program, "nginx is missing: tests/install nginx"
+    command = [program, "-p", str(directory), "-c", str(path), "-e", "stderr"]
+    return Server(command, port, directory / "nginx.log", {}, directory)
+
+
+@pytest.fixture
+def front(tmp_path: Path) -> cabc.Iterator[Server]:
+    with serve(granian, tmp_path, app="apps.nosocket", PUSH_ACCEL="/_push/") as server:
+        front = nginx(tmp_path, server)
+        try:
+            yield front
+        finally:
+            front.kill()
+            assert not re.search("error|warn|traceback", server.log, re.I), server.log
+
+
+def test_thirty_streams_take_none_of_two_threads(front: Server) -> None:
+    readers = [front.stream("a", "b").opened() for _ in range(30)]
+    assert front.get("/ping") == "pong"
+    assert "30 connections" in front.get("/hub")
+    for n in range(20):
+        front.publish("ab"[n % 2], f"{n}")
+    for reader in readers:
+        assert reader.read_data(20) == [str(n) for n in range(20)]
+        assert not reader.gaps
+    for reader in readers[:20]:
+        reader.close()
+    until(lambda: "10 connections" in front.get("/hub"), 5)
+    assert not front.log, "and nginx has nothing to say"
+
+
+def test_the_response_is_the_views(front: Server) -> None:
+    headers = front.stream("a").opened().head.decode().lower()
+    for line in (
+        "http/1.1 200 ok",
+        "content-type: text/event-stream; charset=utf-8",
+        "cache-control: no-store, no-transform",
+        "x-after-request: yes",
+        "vary: cookie",
+    ):
+        assert headers.count(f"{line}\r\n") == 1, headers
+    assert len(re.findall(r"^set-cookie: session=", headers, re.M)) == 1
+    assert len(re.findall(r"^date: ", headers, re.M)) == 1
+    assert "x-accel" not in headers and "content-length" not in headers
+
+
+def test_what_is_no_stream_goes_the_ordinary_way(front: Server) -> None:
+    assert front.request("HEAD", "/stream?channel=a")[0] == 200
+    assert front.request("GET", "/stream?channel=a&status=403")[0] == 403
+    assert front.request("GET", "/stream?channel=a&redirect=/ping")[0] == 302
+    # The location is no one's but nginx's.
+    assert front.request("GET", "/_push/x")[0] == 404
+
+
+def test_a_stream_resumes_where_it_was(front: Server) -> None:
+    reader = front.stream("a").opened()
+    front.publish("a", "1")
+    reader.read_data(1)
+    reader.close()
+    front.publish("a", "2")
+    again = front.stream("a", last_id=reader.last_id)
+    assert again.read_data(1) == ["2"] and not again.gaps
+
+
+def test_a_stream_ends_with_an_end_and_not_a_cut(front: Server) -> None:
+    status, headers, body = front.request("GET", "/stream?channel=a&lifetime=0.3")
+    assert status == 200 and headers["Transfer-Encoding"] == "chunked"
+    assert re.search(rb"\n\nretry: \d+\n\Z", body)
+
+
+def test_without_nginx_the_browser_comes_back_and_the_log_says_why(tmp_path: Path) -> None:
+    with serve(granian, tmp_path, app="apps.nosocket", PUSH_ACCEL="/_push/") as server:
+        status, headers, body = server.request("GET", "/stream?channel=a")
+        assert status == 200 and headers["X-Accel-Redirect"].startswith("/_push/")
+        assert re.fullmatch(rb":\nretry: \d+\n", body)
+
+
+def test_where_a_second_process_listens_streams_are_relayed(tmp_path: Path) -> None:
+    (tmp_path / "push-basic").mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "push-basic" / "accel.sock"))
+        other.listen()
+        with serve(granian, tmp_path, app="apps.nosocket", PUSH_ACCEL="/_push/") as server:
+            reader = server.stream("a").opened()
+            assert "x-accel-redirect" not in reader.headers
+            assert "because Another process listens on" in server.log
+
 
 # The listener alone.
 

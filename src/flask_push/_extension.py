@@ -21,6 +21,7 @@ from flask import Response
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
+from . import _accel
 from . import _wire
 from ._config import Config
 from ._event import escape
@@ -200,8 +201,8 @@ class _Parts:
         self.config = config = Config.read(app.config)
         self.testing = app.testing
         url = config.broker_url or ("memory:" if app.testing else "sqlite:")
-        directory = None
-        if url == "sqlite:":
+        directory = accel = None
+        if url == "sqlite:" or config.accel:
             directory = run_directory(
                 config.run_dir, app.instance_path, app.root_path, app.name
             )
@@ -215,7 +216,9 @@ class _Parts:
             return json.dumps(data) if app is None else app.json.dumps(data)
 
         self.publisher = Publisher.on(broker, config.max_event_bytes, dumps)
-        self.hub = HubThread(lambda: broker, config.options)
+        if directory is not None and config.accel:
+            accel = directory / "accel.sock"
+        self.hub = HubThread(lambda: broker, config.options, accel)
         most = 1000 if app.testing else config.relay_max
         self.relays = Relays(most, config.relay_lifetime)
 
@@ -248,16 +251,32 @@ class _Parts:
     def _take_over(
         self, stream: Stream, status: str, headers: Headers, environ: WSGIEnvironment
     ) -> cabc.Iterable[bytes]:
-        """The client's socket, or else what is sent through a relay."""
+        """Take the client's socket, or let nginx bring it. Or else, what is sent through
+        a relay."""
         try:
             fd = find_socket(environ)
         except NoSocket as reason:
-            said = "" if self.testing else str(reason)
-            return self.relays.open(stream, self.hub.adopt, said) or self.later()
+            return self._without_socket(stream, status, headers, str(reason))
         head = _wire.head(status, headers, formatdate(usegmt=True))
         transplant(fd, replace(stream, head=head), self.hub.adopt)
         headers["Content-Length"] = "0"
         return ()
+
+    def _without_socket(
+        self, stream: Stream, status: str, headers: Headers, reason: str
+    ) -> cabc.Iterable[bytes]:
+        if self.config.accel and not self.testing:
+            head = _accel.head(status, headers, formatdate(usegmt=True))
+            try:
+                ticket = self.hub.ticket(replace(stream, head=head))
+            except RuntimeError as error:
+                reason = str(error)
+            else:
+                headers["X-Accel-Redirect"] = self.config.accel + ticket
+                # Nginx keeps it to itself. Where there is none, the browser comes back.
+                return self.later()
+        said = "" if self.testing else reason
+        return self.relays.open(stream, self.hub.adopt, said) or self.later()
 
     def later(self) -> list[bytes]:
         """A stream that only says to come back. Any status but 200 would be final."""
