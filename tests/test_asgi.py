@@ -149,9 +149,10 @@ def test_a_browser_that_leaves_is_noticed_at_once(name: str, start: Start) -> No
     for reader in readers:
         reader.close()
     # Long before a heartbeat, which comes after fifteen seconds.
-    until(lambda: state(server)["descriptors"] <= before + 1, seconds=5)
-    found = state(server)
-    assert "[0 streams]" in found["asgi"] and " 0 connections" in found["hub"]
+    until(lambda: "[0 streams]" in state(server)["asgi"], seconds=5)
+    until(lambda: " 0 connections" in state(server)["hub"], seconds=5)
+    # Each of the threads may have opened some of its own.
+    assert state(server)["descriptors"] < before + 15
     assert_clean(server)
 
 
