@@ -18,6 +18,8 @@ from pathlib import Path
 
 from flask_push import Event
 from flask_push import sse
+from flask_push._site import Site
+from flask_push._unix import Messages
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -264,6 +266,20 @@ def hubs(directory: Path) -> list[int]:
             if path.read_text() == "flask-push hub\n" and os.fsencode(directory) in words:
                 found.append(int(path.parent.name))
     return found
+
+
+def status(directory: Path) -> dict[str, t.Any]:
+    """What the basic app's hub says of itself; nothing, if there is none."""
+    with contextlib.suppress(OSError, EOFError):
+        door = Messages(Site.of(directory / "push-basic").connect())
+        try:
+            door.send({"status": 1})
+            ((answer, _),) = door.receive()
+            found: dict[str, t.Any] = answer["status"]
+            return found
+        finally:
+            door.close()
+    return {}
 
 
 def end_hubs(directory: Path) -> None:

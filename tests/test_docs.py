@@ -31,6 +31,7 @@ from test_house import MODULES
 from test_house import WRONG
 
 import flask_push
+import flask_push.asgi
 import flask_push.brokers
 import flask_push.sse
 import flask_push.testing
@@ -47,7 +48,10 @@ README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 SOURCE = {name: path.read_text() for name, path in MODULES.items()}
-PUBLIC = flask_push, flask_push.sse, flask_push.brokers, flask_push.testing
+PUBLIC = (
+    *(flask_push, flask_push.asgi, flask_push.sse),
+    *(flask_push.brokers, flask_push.testing),
+)
 
 
 def blocks(text: str, language: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import contextlib
 import json
 import os
 import re
@@ -22,13 +21,13 @@ from servers import gunicorn
 from servers import hubs
 from servers import serve
 from servers import Server
+from servers import status
 from servers import TESTS
 from servers import until
 
 from flask_push import Publisher
 from flask_push._site import Site
 from flask_push._start import start_process
-from flask_push._unix import Messages
 
 STREAMS = 200
 
@@ -40,19 +39,6 @@ def store(directory: Path) -> str:
 def the_hub(directory: Path) -> int:
     (pid,) = until(lambda: hubs(directory))
     return int(pid)
-
-
-def streams(directory: Path) -> int:
-    """How many the hub has, by its own account."""
-    with contextlib.suppress(OSError, EOFError):
-        door = Messages(Site.of(directory / "push-basic").connect())
-        try:
-            door.send({"status": 1})
-            ((answer, _),) = door.receive()
-            return int(answer["status"].get("streams", 0))
-        finally:
-            door.close()
-    return 0
 
 
 def children(pid: int) -> list[int]:
@@ -84,9 +70,9 @@ def test_a_hub_is_a_process_of_its_own(tmp_path: Path) -> None:
         assert hubs(tmp_path) == [], "nobody needs one yet"
         reader = server.stream("a").opened()
         pid = the_hub(tmp_path)
-        status = Path(f"/proc/{pid}/status").read_text()
-        assert re.search(r"^Name:\tflask-push hub$", status, re.M)
-        assert re.search(r"^PPid:\t1$", status, re.M) or pid not in children(
+        shown = Path(f"/proc/{pid}/status").read_text()
+        assert re.search(r"^Name:\tflask-push hub$", shown, re.M)
+        assert re.search(r"^PPid:\t1$", shown, re.M) or pid not in children(
             server.process.pid
         )
         assert os.getsid(pid) != os.getsid(server.process.pid)
@@ -223,7 +209,7 @@ def test_streams_of_a_hub_that_is_killed_resume_in_the_next(tmp_path: Path) -> N
                 pid = the_hub(tmp_path)
                 os.kill(pid, signal.SIGKILL)
                 until(lambda p=pid: hubs(tmp_path) not in ([], [p]))  # type: ignore[misc]
-                until(lambda: streams(tmp_path) == STREAMS, 60)
+                until(lambda: status(tmp_path).get("streams") == STREAMS, 60)
             assert crowd.ended == 3 * STREAMS
         assert len(hubs(tmp_path)) == 1
         assert server.log.count("The hub has died") >= 3
@@ -345,9 +331,9 @@ def test_newer_tunables_count(tmp_path: Path) -> None:
 def test_a_hub_is_shown_and_stopped(tmp_path: Path) -> None:
     with serve(gunicorn, tmp_path, "-w", "2") as server:
         reader = server.stream("a", "b").opened()
-        status = json.loads(flask_push(tmp_path, "status", "--json"))
-        assert status["pid"] == the_hub(tmp_path)
-        assert (status["streams"], status["channels"], status["behind"]) == (1, 2, 0)
+        found = json.loads(flask_push(tmp_path, "status", "--json"))
+        assert found["pid"] == the_hub(tmp_path)
+        assert (found["streams"], found["channels"], found["behind"]) == (1, 2, 0)
         shown = flask_push(tmp_path, "status")
         assert re.search(r"^streams +1$", shown, re.M)
         assert flask_push(tmp_path, "publish", "a", "from a shell").strip().endswith(".a")
@@ -356,7 +342,7 @@ def test_a_hub_is_shown_and_stopped(tmp_path: Path) -> None:
         reader.read_to_end()
         assert re.search(rb"\nretry: \d+\n\Z", reader.body)
         again = server.stream("a", "b", last_id=reader.last_id).opened()
-        assert the_hub(tmp_path) != status["pid"]
+        assert the_hub(tmp_path) != found["pid"]
         again.close()
 
 

@@ -144,6 +144,8 @@ def test_other_protocols_have_no_socket_of_their_own(protocol: str, pair: Pair) 
 def test_unknown_servers_are_left_alone(pair: Pair) -> None:
     with pytest.raises(NoSocket, match="does not give us"):
         find_socket({"wsgi.input": pair[1], "SERVER_PROTOCOL": "HTTP/1.1"})
+    with pytest.raises(NoSocket, match="PushASGI"):
+        find_socket({"asgi.scope": {}, "SERVER_PROTOCOL": "HTTP/1.1"})
 
 
 def test_tls_in_the_server_is_left_alone(pair: Pair) -> None:

@@ -6,6 +6,7 @@ A test holds this table and the page *Configuration* together.
 from __future__ import annotations
 
 import collections.abc as cabc
+import re
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ class Config:
     max_channels: int = 100
     max_event_bytes: int = Options.max_event
     log_bytes: int = Options.log_bytes
+    accel: str | None = None
     relay_max: int = 4
     relay_lifetime: float = 25
 
@@ -118,6 +120,12 @@ def _hub(value: t.Any) -> str:
     )
 
 
+def _location(value: t.Any) -> str:
+    if value is None or (isinstance(value, str) and re.fullmatch(r"/([\w.~-]+/)+", value)):
+        return ""
+    return "it has to be a location of nginx that begins and ends with a slash: '/_push/'."
+
+
 _YEAR = 366 * 86400
 _GIGABYTE = 2**30
 
@@ -137,6 +145,7 @@ KEYS: dict[str, Check] = {
     "PUSH_MAX_CHANNELS": _number(1, 10_000, "channels", whole=True),
     "PUSH_MAX_EVENT_BYTES": _number(1, _GIGABYTE, "bytes", whole=True),
     "PUSH_LOG_BYTES": _number(0, 64 * _GIGABYTE, "bytes", whole=True),
+    "PUSH_ACCEL": _location,
     "PUSH_RELAY_MAX": _number(0, 10_000, "streams", whole=True),
     "PUSH_RELAY_LIFETIME": _number(1, 3600, "seconds"),
 }

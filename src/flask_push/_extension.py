@@ -19,6 +19,7 @@ from flask import Response
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
+from . import _accel
 from . import _wire
 from ._event import escape
 from ._event import Event
@@ -29,6 +30,7 @@ from ._publisher import History
 from ._site import Site
 from ._stream import Stream
 from ._wsgi import find_socket
+from ._wsgi import HAND_OVER
 from ._wsgi import NoSocket
 from ._wsgi import transplant
 
@@ -195,21 +197,38 @@ class _StreamResponse(Response):
         self, headers: Headers, environ: WSGIEnvironment
     ) -> cabc.Iterable[bytes]:
         """Bring the request's client to the hub. What the server still has to say."""
-        parts, stream = self.parts, self.stream_
+        hub = self.parts.hub
         try:
+            if HAND_OVER in environ:
+                environ[HAND_OVER](self.stream_, hub.adopt)
+                return ()
             try:
                 fd = find_socket(environ)
             except NoSocket as reason:
-                said = "" if parts.testing else str(reason)
-                relay = parts.relays.open(stream, parts.hub.adopt, said)
-                return relay or parts.later()
+                return self._without_socket(headers, str(reason))
             head = _wire.head(self.status, headers, formatdate(usegmt=True))
-            transplant(fd, replace(stream, head=head), parts.hub.adopt)
+            transplant(fd, replace(self.stream_, head=head), hub.adopt)
         except (OSError, RuntimeError) as error:
             logger.error("A stream can't be had now, its browser comes back: %s", error)
-            return parts.later()
+            return self.parts.later()
         headers["Content-Length"] = "0"
         return ()
+
+    def _without_socket(self, headers: Headers, reason: str) -> cabc.Iterable[bytes]:
+        """Let nginx bring the client, or else relay to it."""
+        parts, stream = self.parts, self.stream_
+        if parts.config.accel and not parts.testing:
+            head = _accel.head(self.status, headers, formatdate(usegmt=True))
+            try:
+                ticket = parts.hub.ticket(replace(stream, head=head))
+            except RuntimeError as error:
+                reason = str(error)
+            else:
+                headers["X-Accel-Redirect"] = parts.config.accel + ticket
+                # Nginx keeps it to itself. Where there is none, the browser comes back.
+                return parts.later()
+        said = "" if parts.testing else reason
+        return parts.relays.open(stream, parts.hub.adopt, said) or parts.later()
 
 
 def _response_class(base: type[Response]) -> type[_StreamResponse]:

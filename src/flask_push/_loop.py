@@ -11,8 +11,11 @@ import resource
 import threading
 import typing as t
 import weakref
+from concurrent.futures import Future
 from contextvars import Context
+from pathlib import Path
 
+from ._accel import AccelListener
 from ._hub import Hub
 from ._stream import Options
 from ._stream import Stream
@@ -28,11 +31,18 @@ class HubThread:
     """Adopts clients from any thread.
 
     :param broker: Called on the hub's thread when it starts.
+    :param accel: Where it listens for nginx, which comes with tickets.
     """
 
-    def __init__(self, broker: cabc.Callable[[], Broker], options: Options) -> None:
+    def __init__(
+        self,
+        broker: cabc.Callable[[], Broker],
+        options: Options,
+        accel: Path | None = None,
+    ) -> None:
         self._broker = broker
         self._options = options
+        self._accel_path = accel
         self._stopped = False
         self._forget()
         _threads.add(self)
@@ -45,6 +55,7 @@ class HubThread:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hub: Hub | None = None
+        self._accel: AccelListener | None = None
 
     def adopt(self, stream: Stream, fd: int, drain: int | None = None) -> None:
         """Give a client's descriptors to the hub, which closes them. If this raises,
@@ -53,12 +64,19 @@ class HubThread:
         :raises RuntimeError: If this process is about to end.
         """
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._start()
-            assert self._loop is not None and self._hub is not None
-            self._loop.call_soon_threadsafe(
-                self._hub.adopt, stream, fd, drain, context=Context()
-            )
+            hub, loop = self._started()
+            loop.call_soon_threadsafe(hub.adopt, stream, fd, drain, context=Context())
+
+    def ticket(self, stream: Stream) -> str:
+        """A ticket with which nginx brings the stream's client.
+
+        :raises RuntimeError: If there are too many, or nginx can't be listened for.
+        """
+        with self._lock:
+            hub, loop = self._started()
+            listening: Future[AccelListener] = Future()
+            loop.call_soon_threadsafe(self._listen, hub, listening, context=Context())
+        return listening.result(PATIENCE).ticket(stream)
 
     def stop(self) -> None:
         """End all streams, and wait until that is done. The next process of a fork, but
@@ -73,6 +91,24 @@ class HubThread:
                 return
             if self._thread is not threading.current_thread():
                 self._thread.join(PATIENCE)
+
+    def _started(self) -> tuple[Hub, asyncio.AbstractEventLoop]:
+        if self._thread is None or not self._thread.is_alive():
+            self._start()
+        assert self._loop is not None and self._hub is not None
+        return self._hub, self._loop
+
+    def _listen(self, hub: Hub, listening: Future[AccelListener]) -> None:
+        try:
+            if self._accel is None:
+                assert self._loop is not None and self._accel_path is not None
+                self._accel = AccelListener(
+                    self._loop, self._accel_path, hub.adopt, self._options
+                )
+        except RuntimeError as error:
+            listening.set_exception(error)
+        else:
+            listening.set_result(self._accel)
 
     def _start(self) -> None:
         if self._stopped:
@@ -120,17 +156,19 @@ class HubThread:
         except BaseException:
             logger.exception("The hub failed. Browsers come back, to a new one.")
         finally:
+            if self._accel is not None:
+                self._accel.close()
             hub.stop()
             loop.close()
-            self._hub = None
+            self._hub = self._accel = None
 
     def abandon(self) -> None:
         """After a fork, let go of the parent's streams: they end when it ends them."""
-        hub, loop = self._hub, self._loop
+        hub, loop, accel = self._hub, self._loop, self._accel
         if hub is not None:
-            for fd in hub.descriptors():
+            for fd in [*hub.descriptors(), *(accel.descriptors() if accel else ())]:
                 os.close(fd)
-            _parents.append((hub, loop))
+            _parents.append((hub, loop, accel))
         self._stopped = False
         self._forget()
 

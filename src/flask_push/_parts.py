@@ -83,7 +83,7 @@ class Parts:
         alone = app.testing or url == "memory:"
         kind = config.hub or ("thread" if alone else "process")
         directory = None
-        if url == "sqlite:" or kind == "process":
+        if url == "sqlite:" or kind == "process" or config.accel:
             directory = claim(_directory(app, config))
         self.broker = open_broker(
             url, directory, config.given_retention, config.publish_timeout
@@ -96,8 +96,12 @@ class Parts:
     def _choose_hub(self, kind: str, directory: Path | None) -> HubThread | HubProcess:
         config, broker = self.config, self.broker
 
+        accel = None
+        if directory is not None and config.accel:
+            accel = directory / "accel.sock"
+
         def thread() -> HubThread:
-            return HubThread(lambda: broker, config.options)
+            return HubThread(lambda: broker, config.options, accel)
 
         if kind == "thread":
             return thread()
@@ -107,6 +111,7 @@ class Parts:
             "timeout": config.publish_timeout,
             "options": asdict(config.options),
             "linger": config.hub_linger,
+            "accel": None if accel is None else str(accel),
         }
         if kind != "process":
             return HubProcess(Site(Path(kind)), hello, starts=False)

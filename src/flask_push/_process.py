@@ -23,6 +23,7 @@ import typing as t
 from pathlib import Path
 
 from . import _wire
+from ._accel import AccelListener
 from ._frozen import Frozen
 from ._frozen import stream_from_json
 from ._hub import Hub
@@ -69,6 +70,8 @@ class Process:
         self._visitors: set[Visitor] = set()
         self._hello: dict[str, t.Any] = {}
         self._broker: Broker | None = None
+        self._accel: AccelListener | None = None
+        self._no_accel = ""
         self._linger = 10.0
         self._alone_since = time.monotonic()
         self._since = time.time()
@@ -83,6 +86,7 @@ class Process:
         try:
             self.loop.run_forever()
         finally:
+            self._close_accel()
             if self.hub is not None:
                 self.hub.stop()
             for visitor in list(self._visitors):
@@ -140,9 +144,12 @@ class Process:
     def _take(self, visitor: Visitor, message: dict[str, t.Any], fds: list[int]) -> None:
         if "adopt" in message:
             self.adopt(stream_from_json(message["adopt"]), fds, visitor.welcome)
+        elif "expect" in message:
+            if self._accel is not None and visitor.welcome:
+                self._accel.expect(message["ticket"], stream_from_json(message["expect"]))
         elif "hello" in message:
             problem = self.hello(message["hello"])
-            welcome = {"welcome": 1, "version": version()}
+            welcome = {"welcome": 1, "version": version(), "no_accel": self._no_accel}
             visitor.say({"refused": problem} if problem else welcome)
             visitor.welcome = not problem
         elif "status" in message:
@@ -172,10 +179,31 @@ class Process:
                 self.hub = Hub(self._broker, options, self.loop)
             except Exception as error:
                 return f"Its store can't be opened: {error}"
+        self.hub.options = options
+        self._agree(hello)
+        return ""
+
+    def _agree(self, hello: dict[str, t.Any]) -> None:
         self._hello = hello
         self._linger = hello["linger"]
-        self.hub.options = options
-        return ""
+        if self._accel is None and hello.get("accel"):
+            self._listen(Path(hello["accel"]))
+
+    def _listen(self, path: Path, door: socket.socket | None = None) -> None:
+        """Let nginx in, too."""
+        assert self.hub is not None
+        try:
+            self._accel = AccelListener(
+                self.loop, path, self.hub.adopt, self.hub.options, door
+            )
+            self._no_accel = ""
+        except RuntimeError as error:
+            self._no_accel = str(error)
+
+    def _close_accel(self) -> None:
+        if self._accel is not None:
+            self._accel.close()
+            self._accel = None
 
     def _open_broker(self, hello: dict[str, t.Any]) -> None:
         kept = hello["retention"]
@@ -228,12 +256,10 @@ class Process:
         for other in self._visitors:
             self.loop.remove_reader(other.messages)
         self.loop.remove_reader(self._door)
-        things = Handover(
-            self._hello,
-            frozen,
-            [self._door.fileno(), self._lock],
-            [other.messages for other in others],
-        )
+        fds = [self._door.fileno(), self._lock]
+        if self._accel is not None:
+            fds.append(self._accel.release().fileno())
+        things = Handover(self._hello, frozen, fds, [other.messages for other in others])
         try:
             if not give(visitor.messages, things):
                 self._go_on(frozen)
@@ -247,24 +273,27 @@ class Process:
         """The successor has failed before it had the right to write: nothing happened."""
         logger.error("The hub was not replaced: the one that came for it has failed.")
         if self._broker is not None:
-            self.hub = Hub(self._broker, self.hub_options(), self.loop, frozen)
+            options = Options.from_json(self._hello["options"])
+            self.hub = Hub(self._broker, options, self.loop, frozen)
+        if self._accel is not None:
+            door, self._accel = self._accel.release(), None
+            self._listen(Path(self._hello["accel"]), door)
         for visitor in self._visitors:
             self.loop.add_reader(visitor.messages, visitor.ready)
         self.loop.add_reader(self._door, self._open_door)
-
-    def hub_options(self) -> Options:
-        return Options.from_json(self._hello["options"]) if self._hello else Options()
 
     def take_over(self, things: Handover) -> None:
         """Go on with what another process had, from now on the only one to write."""
         for messages in things.visitors:
             self.admit(messages, welcome=True)
         if things.hello:
-            self._hello = things.hello
-            self._linger = things.hello["linger"]
             self._open_broker(things.hello)
             assert self._broker is not None
-            self.hub = Hub(self._broker, self.hub_options(), self.loop, things.frozen)
+            options = Options.from_json(things.hello["options"])
+            self.hub = Hub(self._broker, options, self.loop, things.frozen)
+            for fd in things.fds[2:]:
+                self._listen(Path(things.hello["accel"]), socket.socket(fileno=fd))
+            self._agree(things.hello)
 
     def log_to_visitors(self, record: list[t.Any]) -> None:
         """Have one worker say it. Whatever it is, it stands in the hub's own log too."""
@@ -311,7 +340,7 @@ def replace(site: Site, stays: bool, forced: bool = False) -> None:
     """
     messages = Messages(site.connect())
     things = take(messages, forced)
-    door, lock = things.fds
+    door, lock, *_ = things.fds
     process = Process(site, socket.socket(fileno=door), lock, stays)
     process.take_over(things)
     go(process)

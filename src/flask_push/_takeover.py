@@ -36,7 +36,7 @@ class Handover(t.NamedTuple):
 
     hello: dict[str, t.Any]
     frozen: Frozen
-    #: The door, and the lock.
+    #: The door, the lock, and the door for nginx if there is one.
     fds: list[int]
     #: Workers with which there is an agreement.
     visitors: list[Messages]
@@ -99,7 +99,7 @@ def _collect(messages: Messages) -> Handover:
     hello: dict[str, t.Any] = {}
     chains = Chains()
     places: list[tuple[Place, int]] = []
-    door_and_lock: list[int] = []
+    doors: list[int] = []
     drains: list[int] = []
     visitors: list[Messages] = []
     for message, fds in _messages(messages):
@@ -107,7 +107,7 @@ def _collect(messages: Messages) -> Handover:
             raise OSError(message["refused"])
         elif "chains" in message:
             hello, chains = message["hello"], Chains.from_json(message["chains"])
-            door_and_lock = fds
+            doors = fds
         elif "visitor" in message:
             sock = socket.socket(fileno=fds[0])
             visitors.append(Messages(sock, message["visitor"].encode("latin-1"), fds[1:]))
@@ -118,7 +118,7 @@ def _collect(messages: Messages) -> Handover:
             drains += fds
         elif "all" in message:
             break
-    return Handover(hello, Frozen(chains, places, drains), door_and_lock, visitors)
+    return Handover(hello, Frozen(chains, places, drains), doors, visitors)
 
 
 def _batches(

@@ -26,14 +26,14 @@ HEADERS = {
     "X-Accel-Buffering": "no",
 }
 
-# About the connection and its length, which are no longer the server's to say.
-_HOP_BY_HOP = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding"})
+#: About the connection and its length, which are no longer the app's to say.
+HOP_BY_HOP = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding"})
 
 
 def head(status: str, headers: cabc.Iterable[tuple[str, str]], date: str) -> bytes:
     """The head of a response whose body ends with the connection, so that it means
     the same to HTTP/1.0 and HTTP/1.1 clients."""
-    kept = [(k, v) for k, v in headers if k.lower() not in _HOP_BY_HOP]
+    kept = [(k, v) for k, v in headers if k.lower() not in HOP_BY_HOP]
     if not any(k.lower() == "date" for k, _ in kept):
         kept.append(("Date", date))
     kept.append(("Connection", "close"))

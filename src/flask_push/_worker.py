@@ -18,8 +18,10 @@ import time
 import typing as t
 import weakref
 
+from ._accel import new_ticket
 from ._frozen import stream_to_json
 from ._loop import HubThread
+from ._site import PATIENCE
 from ._site import Site
 from ._start import enter
 from ._start import NoHub
@@ -65,15 +67,15 @@ class HubProcess:
         _workers.add(self)
 
     def __repr__(self) -> str:
-        state = self._thread or (
-            "not there" if self._door is None else "there" if self._welcome else "coming"
-        )
+        there = "there" if self._welcomed.is_set() else "coming"
+        state = self._thread or ("not there" if self._door is None else there)
         return f"<HubProcess {self.site.door}: {state}>"
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._door: Messages | None = None
-        self._welcome = self._started = False
+        self._welcomed = threading.Event()
+        self._started, self._no_accel = False, ""
         self._refused, self._refused_until = "", 0.0
         self._failures: list[float] = []
         self._thread: HubThread | None = None
@@ -85,8 +87,32 @@ class HubProcess:
 
         :raises RuntimeError: If no hub takes it now.
         """
-        message = {"adopt": stream_to_json(stream)}
         fds = [fd] if drain is None else [fd, drain]
+        thread = self._bring({"adopt": stream_to_json(stream)}, fds)
+        if thread is not None:
+            thread.adopt(stream, fd, drain)
+            return
+        for sent in fds:
+            os.close(sent)
+
+    def ticket(self, stream: Stream) -> str:
+        """A ticket with which nginx brings the stream's client.
+
+        :raises RuntimeError: If no hub takes it now.
+        """
+        ticket = new_ticket()
+        thread = self._bring({"expect": stream_to_json(stream), "ticket": ticket}, [])
+        if thread is not None:
+            return thread.ticket(stream)
+        # Nginx takes it for the server's failure if nobody listens yet.
+        if not self._welcomed.wait(PATIENCE):
+            raise RuntimeError("the hub has not answered yet.")
+        if self._no_accel:
+            raise RuntimeError(self._no_accel)
+        return ticket
+
+    def _bring(self, message: dict[str, t.Any], fds: list[int]) -> HubThread | None:
+        """Send it to the hub; or what has to do instead, if there is none for a while."""
         with self._lock:
             thread = self._instead()
             if thread is None:
@@ -96,11 +122,7 @@ class HubProcess:
                     thread = self._fail(str(error))
                     if thread is None:
                         raise RuntimeError(f"There is no hub now. {error}") from error
-            if thread is not None:
-                thread.adopt(stream, fd, drain)
-                return
-        for sent in fds:
-            os.close(sent)
+            return thread
 
     def stop(self) -> None:
         """Leave. The hub goes on, for others and, a while, for those who come back."""
@@ -129,7 +151,7 @@ class HubProcess:
     def _come(self) -> Messages:
         sock, self._started = self._enter()
         door = self._door = Messages(sock)
-        self._welcome = False
+        self._welcomed.clear()
         threading.Thread(
             target=_listen,
             args=(weakref.ref(self), door),
@@ -190,7 +212,8 @@ class HubProcess:
             level, text = message["log"]
             logger.log(level, "%s", text)
         elif "welcome" in message:
-            self._welcome = True
+            self._no_accel = message["no_accel"]
+            self._welcomed.set()
             self._respite = _RESPITE
             if self._starts and is_newer(version(), message["version"]):
                 self._replace(message["version"])
@@ -212,7 +235,7 @@ class HubProcess:
             if self._door is not door:
                 return
             self._leave()
-            if self._started and not self._welcome:
+            if self._started and not self._welcomed.is_set():
                 self._fail("It ended before it had begun.")
                 return
         logger.warning("The hub has died. Its streams come back, to the next one.")

@@ -36,6 +36,10 @@ logger = logging.getLogger("flask_push")
 
 Adopt = cabc.Callable[[Stream, int, int | None], None]
 
+#: The environ's key for a function that makes a stream of the answer, of the kind
+#: ``(stream, adopt) -> None``. It is there if the server is behind our own wrapper.
+HAND_OVER = "flask_push.hand_over"
+
 # Clients' descriptors are moved up here, where possible, so that the low numbers stay
 # free for a worker whose own code uses select(), which can't count further.
 _HIGH = 1024
@@ -55,6 +59,8 @@ def find_socket(environ: WSGIEnvironment) -> int:
             sock = environ[key]
             break
     else:
+        if "asgi.scope" in environ:
+            raise NoSocket("this ASGI server's app is not a flask_push.asgi.PushASGI")
         raise NoSocket("this server does not give us the client's socket")
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
         raise NoSocket(f"the protocol is {environ.get('SERVER_PROTOCOL')}")
@@ -90,6 +96,23 @@ def transplant(fd: int, stream: Stream, adopt: Adopt) -> None:
             raise
         drain.detach()
         os.dup2(ours.fileno(), fd, inheritable=os.get_inheritable(fd))
+
+
+def pair_with(stream: Stream, adopt: Adopt) -> socket.socket:
+    """One end of a socket pair, the hub having the other for a client.
+
+    :raises Exception: Whatever `adopt` raises, and then nothing has happened.
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        # A server writes the head.
+        adopt(replace(stream, head=b""), theirs.fileno(), None)
+    except BaseException:
+        theirs.close()
+        ours.close()
+        raise
+    theirs.detach()
+    return ours
 
 
 def _duplicate(fd: int) -> int:
@@ -129,19 +152,11 @@ class Relays:
             return None
         lifetime = min(stream.lifetime or self._seconds, self._seconds)
         try:
-            ours, theirs = socket.socketpair()
-            relay = Relay(ours, self._free.release)
-            try:
-                adopt(replace(stream, lifetime=lifetime, head=b""), theirs.fileno(), None)
-                theirs.detach()
-            except BaseException:
-                theirs.close()
-                ours.close()
-                raise
+            ours = pair_with(replace(stream, lifetime=lifetime), adopt)
         except BaseException:
             self._free.release()
             raise
-        return relay
+        return Relay(ours, self._free.release)
 
 
 class Relay:

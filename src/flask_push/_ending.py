@@ -1,0 +1,109 @@
+"""When a server begins to end, as all that runs in its process can see it.
+
+Servers have no word for it that reaches an app in time: most wait for what is open
+before they say anything. But they stop listening first, whatever it is that ends them (a
+signal to this process or to another, so many requests), and that can be seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+import typing as t
+
+#: Seconds between two looks, while anybody waits.
+PAUSE = 0.2
+
+# A descriptor, and what makes sure that it still is of the same socket.
+Listener = tuple[int, tuple[int, int]]
+
+
+class Ending:
+    """The end of the server that listens, in this process, at a port.
+
+    :param port: Or ``None`` if it listens on Unix sockets.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, port: str | None) -> None:
+        self._loop = loop
+        self._port = port
+        self._listeners: list[Listener] = []
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def wait(self) -> None:
+        """Return when it begins. Never, if nothing that listens was found at all."""
+        if not self._is_listening():
+            known = bool(self._listeners)
+            self._listeners = find_listeners(self._port) or self._listeners
+            if known and not self._is_listening():
+                return
+        future = self._loop.create_future()
+        self._waiting.add(future)
+        try:
+            if self._listeners and self._timer is None:
+                self._look()
+            await future
+        finally:
+            self._waiting.discard(future)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._is_listening():
+            if self._waiting:
+                self._timer = self._loop.call_later(PAUSE, self._look)
+            return
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def _is_listening(self) -> bool:
+        return any(_identity(fd) == identity for fd, identity in self._listeners)
+
+
+def find_listeners(port: str | None) -> list[Listener]:
+    """What listens there, of this process's descriptors."""
+    found = []
+    for name in _descriptors():
+        fd = int(name)
+        identity = _identity(fd)
+        if identity is not None and _listens(fd, port):
+            found.append((fd, identity))
+    return found
+
+
+def _descriptors() -> list[str]:
+    try:
+        return os.listdir("/dev/fd")
+    except OSError:
+        return []
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    """Which socket the descriptor is of, if it is of one."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISSOCK(found.st_mode) else None
+
+
+def _listens(fd: int, port: str | None) -> bool:
+    sock: socket.socket | None = None
+    try:
+        sock = socket.socket(fileno=fd)
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return False
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            address: t.Any = sock.getsockname()
+            return str(address[1]) == port
+        return sock.family == socket.AF_UNIX and port is None
+    except OSError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            if sock is not None:
+                sock.detach()

@@ -1,0 +1,324 @@
+"""By way of nginx: streams of a server that gives no sockets away, and tickets."""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc as cabc
+import contextlib
+import logging
+import os
+import re
+import shutil
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from servers import free_port
+from servers import ROOT
+from servers import serve
+from servers import Server
+from servers import status
+from servers import until
+
+from flask_push import _accel
+from flask_push._accel import AccelListener
+from flask_push._accel import head
+from flask_push._accel import new_ticket
+from flask_push._accel import ticket_of
+from flask_push._stream import Options
+from flask_push._stream import Stream
+
+PAGE = (ROOT / "docs" / "nginx-accel.md").read_text()
+CONFIG = re.findall(r"^```nginx\n(.*?)^```", PAGE, re.M | re.S)[0]
+
+
+def granian(app: str, port: int, *more: str) -> list[str]:
+    program = str(Path(sys.executable).parent / "granian")
+    words = ["--interface", "wsgi", "--port", str(port), "--blocking-threads", "2"]
+    return [program, *words, *more, f"{app}:app"]
+
+
+def nginx(directory: Path, app: Server, config: str = CONFIG) -> Server:
+    """The configuration of the page, in front of the app."""
+    run_dir = directory / "push-basic"
+    port = free_port()
+    config = config.replace("127.0.0.1:8000", f"127.0.0.1:{app.port}")
+    config = config.replace("/run/shop", str(run_dir))
+    # Its workers are the user's who runs the tests, and so is the run directory.
+    user = "user root;" if os.geteuid() == 0 else ""
+    temporary = "".join(
+        f"{kind}_temp_path {directory}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    path = directory / "nginx.conf"
+    path.write_text(f"""
+        daemon off; worker_processes 2; pid {directory}/nginx.pid; {user}
+        error_log stderr warn;
+        events {{ worker_connections 512; }}
+        http {{
+            access_log off; {temporary}
+            server {{ listen 127.0.0.1:{port}; {config} }}
+        }}""")
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin")
+    assert program, "nginx is missing: tests/install nginx"
+    command = [program, "-p", str(directory), "-c", str(path), "-e", "stderr"]
+    return Server(command, port, directory / "nginx.log", {}, directory)
+
+
+@pytest.fixture
+def front(tmp_path: Path) -> cabc.Iterator[Server]:
+    with serve(granian, tmp_path, PUSH_ACCEL="/_push/") as server:
+        front = nginx(tmp_path, server)
+        try:
+            yield front
+        finally:
+            front.kill()
+            assert not re.search("error|warn|traceback", server.log, re.I), server.log
+
+
+def test_thirty_streams_take_none_of_two_threads(front: Server, tmp_path: Path) -> None:
+    readers = [front.stream("a", "b").opened() for _ in range(30)]
+    assert front.get("/ping") == "pong"
+    assert status(tmp_path)["streams"] == 30
+    for n in range(20):
+        front.publish("ab"[n % 2], f"{n}")
+    for reader in readers:
+        assert reader.read_data(20) == [str(n) for n in range(20)]
+        assert not reader.gaps
+    for reader in readers[:20]:
+        reader.close()
+    until(lambda: status(tmp_path)["streams"] == 10, 5)
+    assert not front.log, "and nginx has nothing to say"
+
+
+def test_the_response_is_the_views(front: Server) -> None:
+    headers = front.stream("a").opened().head.decode().lower()
+    for line in (
+        "http/1.1 200 ok",
+        "content-type: text/event-stream; charset=utf-8",
+        "cache-control: no-store, no-transform",
+        "x-after-request: yes",
+        "vary: cookie",
+    ):
+        assert headers.count(f"{line}\r\n") == 1, headers
+    assert len(re.findall(r"^set-cookie: session=", headers, re.M)) == 1
+    assert len(re.findall(r"^date: ", headers, re.M)) == 1
+    assert "x-accel" not in headers and "content-length" not in headers
+
+
+def test_what_is_no_stream_goes_the_ordinary_way(front: Server) -> None:
+    assert front.request("HEAD", "/stream?channel=a")[0] == 200
+    assert front.request("GET", "/stream?channel=a&status=403")[0] == 403
+    assert front.request("GET", "/stream?channel=a&redirect=/ping")[0] == 302
+    # The location is no one's but nginx's.
+    assert front.request("GET", "/_push/x")[0] == 404
+
+
+def test_a_stream_resumes_where_it_was(front: Server) -> None:
+    reader = front.stream("a").opened()
+    front.publish("a", "1")
+    reader.read_data(1)
+    reader.close()
+    front.publish("a", "2")
+    again = front.stream("a", last_id=reader.last_id)
+    assert again.read_data(1) == ["2"] and not again.gaps
+
+
+def test_a_stream_ends_with_an_end_and_not_a_cut(front: Server) -> None:
+    status, headers, body = front.request("GET", "/stream?channel=a&lifetime=0.3")
+    assert status == 200 and headers["Transfer-Encoding"] == "chunked"
+    assert re.search(rb"\n\nretry: \d+\n\Z", body)
+
+
+def test_without_nginx_the_browser_comes_back_and_the_log_says_why(tmp_path: Path) -> None:
+    with serve(granian, tmp_path, PUSH_ACCEL="/_push/") as server:
+        status, headers, body = server.request("GET", "/stream?channel=a")
+        assert status == 200 and headers["X-Accel-Redirect"].startswith("/_push/")
+        assert re.fullmatch(rb":\nretry: \d+\n", body)
+
+
+def test_where_a_second_process_listens_streams_are_relayed(tmp_path: Path) -> None:
+    (tmp_path / "push-basic").mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "push-basic" / "accel.sock"))
+        other.listen()
+        with serve(granian, tmp_path, PUSH_ACCEL="/_push/") as server:
+            reader = server.stream("a").opened()
+            assert "x-accel-redirect" not in reader.headers
+            assert "because Another process listens on" in server.log
+
+
+# The listener alone.
+
+
+class Room:
+    """A listener, and what it gives to the hub."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.adopted: list[tuple[Stream, int]] = []
+        loop = asyncio.get_running_loop()
+        options = Options()
+        self.listener = AccelListener(loop, path, self.adopt, options)
+
+    def adopt(self, stream: Stream, fd: int) -> None:
+        self.adopted.append((stream, fd))
+        os.write(fd, stream.head)
+
+    def close(self) -> None:
+        self.listener.close()
+        for _, fd in self.adopted:
+            os.close(fd)
+
+    async def ask(self, request: bytes) -> bytes:
+        """What is answered, until it ends or the hub has it."""
+        reader, writer = await asyncio.open_unix_connection(self.path)
+        for n in range(len(request)):
+            writer.write(request[n : n + 1])
+        before = len(self.adopted)
+        answer = b""
+        async with asyncio.timeout(10):
+            while data := await reader.read(65536):
+                answer += data
+                if len(self.adopted) > before:
+                    break
+        writer.close()
+        return answer
+
+
+STREAM = Stream(("a",), "x", head=head("200 OK", [("X", "y")], "today"))
+
+
+def run(scene: cabc.Callable[[Room], cabc.Awaitable[None]], tmp_path: Path) -> None:
+    async def main() -> None:
+        room = Room(tmp_path / "accel.sock")
+        try:
+            await scene(room)
+        finally:
+            room.close()
+        assert not room.path.exists()
+
+    asyncio.run(main())
+
+
+def get(ticket: str, method: str = "GET") -> bytes:
+    return f"{method} /_push/{ticket} HTTP/1.0\r\nHost: x\r\n\r\n".encode()
+
+
+def test_a_ticket_is_good_once(tmp_path: Path) -> None:
+    async def scene(room: Room) -> None:
+        ticket = room.listener.ticket(STREAM)
+        assert repr(room.listener).endswith("accel.sock [1 tickets]>")
+        assert b"X: y\r\n" in await room.ask(get(ticket))
+        assert [stream for stream, _ in room.adopted] == [STREAM]
+        again = await room.ask(get(ticket))
+        assert again.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream")
+        assert re.search(rb"\r\n\r\n:\nretry: \d+\n\Z", again)
+        assert len(room.adopted) == 1
+
+    run(scene, tmp_path)
+
+
+def test_a_ticket_may_come_after_its_connection(tmp_path: Path) -> None:
+    async def scene(room: Room) -> None:
+        ticket = new_ticket()
+        asked = asyncio.create_task(room.ask(get(ticket)))
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(room.listener.expect, ticket, STREAM)
+        assert b"X: y" in await asked
+
+    run(scene, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "request_", [get("x", "POST"), b"\r\n\r\n", b"GET /\r\n\r\n", b"x" * 70_000]
+)
+def test_what_is_no_request_for_a_stream_is_cut(tmp_path: Path, request_: bytes) -> None:
+    async def scene(room: Room) -> None:
+        with contextlib.suppress(ConnectionError):
+            assert await room.ask(request_) == b""
+        until(lambda: not room.listener.visits)
+
+    run(scene, tmp_path)
+
+
+def test_only_the_last_part_of_the_path_counts() -> None:
+    assert ticket_of(b"GET /_push/a_b-c?x=/y HTTP/1.0\r\n\r\n") == "a_b-c"
+    assert ticket_of(b"GET /_push/ HTTP/1.0\r\n\r\n") == ""
+
+
+def test_old_tickets_are_forgotten_and_many_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_accel, "MOST", 3)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    async def scene(room: Room) -> None:
+        nonlocal now
+        old = [room.listener.ticket(STREAM) for _ in range(3)]
+        with pytest.raises(RuntimeError, match="nginx has not come for 3 streams"):
+            room.listener.ticket(STREAM)
+        now += _accel.GOOD_FOR + 1
+        assert room.listener.redeem(old[0]) is None
+        room.listener.ticket(STREAM)
+        assert "[1 tickets]" in repr(room.listener)
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        assert "did not come for 2 streams" in record.getMessage()
+        caplog.clear()
+
+    run(scene, tmp_path)
+
+
+def test_connections_that_say_nothing_are_bounded_and_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_accel, "MOST", 3)
+    monkeypatch.setattr(_accel, "_PATIENCE", 0.3)
+
+    async def scene(room: Room) -> None:
+        silent = [await asyncio.open_unix_connection(room.path) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        assert len(room.listener.visits) == 3
+        ticket = room.listener.ticket(STREAM)
+        assert b"X: y" in await room.ask(get(ticket))
+        for reader, writer in silent:
+            assert await asyncio.wait_for(reader.read(), 2) == b""
+            writer.close()
+
+    run(scene, tmp_path)
+
+
+def test_a_socket_that_was_left_behind_is_taken_and_another_process_is_not(
+    tmp_path: Path,
+) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "accel.sock"))
+
+    async def scene(room: Room) -> None:
+        with pytest.raises(RuntimeError, match="Another process listens"):
+            Room(room.path)
+        assert b"X: y" in await room.ask(get(room.listener.ticket(STREAM)))
+        assert len(room.listener.descriptors()) == 1
+
+    run(scene, tmp_path)
+
+
+def test_a_path_that_is_too_long_names_the_cure(tmp_path: Path) -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="PUSH_RUN_DIR"):
+            Room(tmp_path / ("x" * 100))
+
+    asyncio.run(main())
+
+
+def test_nginx_keeps_some_headers_itself() -> None:
+    kept = [("Set-Cookie", "a"), ("Cache-Control", "b"), ("Expires", "c")]
+    said = head("200 OK", [*kept, ("Vary", "d"), ("Content-Type", "e")], "today")
+    assert said == (
+        b"HTTP/1.1 200 OK\r\nVary: d\r\nContent-Type: e\r\n"
+        b"Date: today\r\nConnection: close\r\n\r\n"
+    )
