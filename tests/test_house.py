@@ -24,7 +24,7 @@ FLOORS = [
         *("brokers._sql", "brokers._database", "brokers._lock", "brokers._doorbell"),
     },
     # What runs.
-    {"_hub", "_loop", "_wsgi", "_publisher"},
+    {"_hub", "_loop", "_sockets", "_wsgi", "_publisher"},
     # What Flask sees.
     {"__init__", "_extension", "_config"},
     {"testing", "testing._contract", "testing._reader"},

@@ -29,9 +29,9 @@ from ._publisher import check_count
 from ._publisher import History
 from ._publisher import Publisher
 from ._rundir import run_directory
+from ._sockets import find_socket
+from ._sockets import NoSocket
 from ._stream import Stream
-from ._wsgi import find_socket
-from ._wsgi import NoSocket
 from ._wsgi import Relays
 from ._wsgi import transplant
 from .brokers import open_broker
