@@ -19,7 +19,7 @@ FLOORS = [
     {"_event", "sse", "_wire", "_channel", "_replay", "_log", "_stream"},
     # What talks to one.
     {
-        *("_connection", "_limits", "_rundir"),
+        *("_connection", "_native", "_limits", "_rundir"),
         *("brokers", "brokers.base", "brokers.memory", "brokers.sqlite"),
         *("brokers._sql", "brokers._database", "brokers._lock", "brokers._doorbell"),
     },
