@@ -105,6 +105,12 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(30)
 
+    def kill_without_readers(self) -> None:
+        """As :meth:`kill`, but what was read of it is read on."""
+        readers, self.readers = self.readers, []
+        self.kill()
+        self.readers = readers
+
     def request(
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
@@ -249,6 +255,30 @@ class Reader:
         self.close()
 
 
+def hubs(directory: Path) -> list[int]:
+    """The hub processes of apps whose files are somewhere in the directory."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            words = path.with_name("cmdline").read_bytes()
+            if path.read_text() == "flask-push hub\n" and os.fsencode(directory) in words:
+                found.append(int(path.parent.name))
+    return found
+
+
+def end_hubs(directory: Path) -> None:
+    """Stop them, and see that they end."""
+    told: set[int] = set()
+    deadline = time.monotonic() + 10
+    while pids := hubs(directory):
+        assert time.monotonic() < deadline, "a hub does not end"
+        for pid in set(pids) - told:
+            told.add(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        time.sleep(0.02)
+
+
 def flask_run(app: str, port: int, *more: str) -> list[str]:
     return [sys.executable, "-m", "flask", "--app", app, "run", "-p", str(port), *more]
 
@@ -280,3 +310,4 @@ def serve(
         yield server
     finally:
         server.kill()
+        end_hubs(directory)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import collections.abc as cabc
 import contextlib
 import itertools
+import os
 import re
 import shutil
+import signal
 import threading
 import time
 import typing as t
@@ -22,6 +24,7 @@ from playwright.sync_api import Page
 from playwright.sync_api import Route
 from servers import flask_run
 from servers import gunicorn
+from servers import hubs
 from servers import ROOT
 from servers import serve
 from servers import Server
@@ -58,6 +61,12 @@ class Chat:
         self.store.parent.mkdir(0o700, parents=True, exist_ok=True)
         self.publisher = Publisher(f"sqlite://{quote(str(self.store))}")
         self.spoken: list[str] = []
+
+    def kill(self) -> None:
+        """The server, and the process that holds the streams."""
+        self.server.kill()
+        for pid in hubs(self.store.parent):
+            os.kill(pid, signal.SIGKILL)
 
     def speak(self, *texts: str, name: str = "Eve", **more: t.Any) -> None:
         """As another process of the app would."""
@@ -224,7 +233,7 @@ def test_a_server_killed_and_started_again_costs_no_message(
     chat.spoken.append("before")
     shows(pages[1], "before")
 
-    chat.server.kill()
+    chat.kill()
     for page in pages:
         expect(page.get_by_role("status")).to_have_text("reconnecting…")
     chat.speak(*(f"down {n}" for n in range(60)))
@@ -241,6 +250,29 @@ def test_a_server_killed_and_started_again_costs_no_message(
     assert ("POST", f"{chat.server.url}/messages") in asked
 
 
+def test_a_server_stopped_and_started_again_is_not_noticed(
+    chat: Chat, windows: Windows
+) -> None:
+    page = enter(windows.open(chat.server.url), "Ann")
+    connected(page)
+    chat.speak("before")
+    shows(page, "before")
+    page.evaluate(
+        """() => {
+            const state = document.querySelector("#state");
+            new MutationObserver(() => { window.noticed = true; })
+                .observe(state, { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+    chat.server.stop()
+    chat.speak("while there is no server")
+    shows(page, "before", "while there is no server")
+    chat.server.start()
+    say(page, "after")
+    shows(page, "before", "while there is no server", "after")
+    assert not page.evaluate("window.noticed")
+
+
 def test_a_stream_that_was_turned_away_goes_on_from_the_last_id(
     room: Chat, windows: Windows
 ) -> None:
@@ -251,7 +283,7 @@ def test_a_stream_that_was_turned_away_goes_on_from_the_last_id(
     held = room.publisher.history("chat", last=1)
     again = re.compile(f"last_event_id={re.escape(quote(held.events[0].id))}$")
     with page.expect_request(again):
-        room.server.kill()
+        room.kill()
         # What a proxy says while there is no server. It ends an EventSource for good.
         page.route(STREAM, lambda route: route.fulfill(status=502), times=1)
         room.speak("meanwhile")

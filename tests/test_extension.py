@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import gc
+import itertools
 import json
 import logging
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 import typing as t
@@ -18,6 +22,7 @@ from flask import request
 from flask import Response
 from flask import session
 from flask.testing import FlaskClient
+from servers import until
 
 from flask_push import Event
 from flask_push import Position
@@ -101,13 +106,6 @@ def test_a_closed_response_leaves_its_stream(push: Push, client: FlaskClient) ->
 def hub_of(push: Push) -> t.Any:
     (state,) = push._states.values()
     return state.parts().hub
-
-
-def until(condition: cabc.Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_stream_of_a_head_request_has_no_body(client: FlaskClient) -> None:
@@ -207,6 +205,23 @@ def test_json_is_made_by_the_app(push: Push, app: Flask) -> None:
     push.publish("a", "text")
     push.publish("a", None)
     assert [e.data for e in push.history("a", 9).events] == ["<5>", "text", "<None>"]
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite:"])
+def test_a_number_of_events_may_be_as_large_as_it_likes(
+    url: str, push: Push, tmp_path: Path
+) -> None:
+    """It may come from an address. One reader's must not end what others hear."""
+    app = make_app(push, PUSH_BROKER_URL=url, PUSH_RUN_DIR=str(tmp_path))
+    client = app.test_client()
+    with client.get("/stream") as good:
+        push.publish("a", "1")
+        with client.get(f"/stream?last={10**30}") as response:
+            assert [event.data for event in read_events(response, 1)] == ["1"]
+        push.publish("a", "2")
+        assert [event.data for event in read_events(good, 2)] == ["1", "2"]
+    assert len(push.history("a", last=10**30).events) == 2
+    hub_of(push).stop()
 
 
 def test_what_is_no_json_is_refused(push: Push, app: Flask) -> None:
@@ -320,6 +335,77 @@ def test_an_app_that_is_not_registered_is_an_error_that_says_what_to_do(
         push.publish("a", "x")
 
 
+def test_forks_while_a_thread_publishes_first_harm_nobody(tmp_path: Path) -> None:
+    """As with ``gunicorn --preload`` and a thread that the app has started."""
+    code = f"""
+import os, signal, sys, threading, time
+from flask import Flask
+from flask_push import Push
+app = Flask("app", instance_path={str(tmp_path)!r})
+push = Push(app)
+threading.Thread(target=lambda: [push.publish("a", "x") for _ in range(200)]).start()
+children = []
+for _ in range(20):
+    if (child := os.fork()) == 0:
+        signal.alarm(10)
+        try:
+            push.publish("a", "child")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    children.append(child)
+    time.sleep(0.003)
+sys.exit(any(os.waitpid(child, 0)[1] for child in children))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_child_of_a_fork_makes_its_own_choice() -> None:
+    started = threading.Event()
+
+    class SlowApp(Flask):
+        @property
+        def testing(self) -> bool:  # type: ignore[override]
+            started.set()
+            time.sleep(0.2)
+            return True
+
+    app = SlowApp("app", instance_path="/nonexistent")
+    push = Push(app)
+    thread = threading.Thread(target=push.publish, args=("a", "1"))
+    thread.start()
+    started.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        try:
+            push.publish("a", "2")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+    push.publish("a", "3")
+
+
+def test_a_process_that_has_published_ends_without_a_warning(tmp_path: Path) -> None:
+    code = f"""
+import atexit
+from flask import Flask
+from flask_push import Push
+push = Push()
+app = Flask("app", instance_path={str(tmp_path)!r})
+push.init_app(app)
+push.publish("a", "x")
+atexit.register(push.publish, "a", "y")
+"""
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_an_app_is_not_kept_alive(push: Push) -> None:
     app = make_app(push)
     client = app.test_client()
@@ -363,3 +449,32 @@ def test_the_default_is_a_file_that_a_publisher_finds(tmp_path: Path) -> None:
     assert publisher.position() == push.position()
     publisher.close()
     push._parts().close()
+
+
+def test_a_history_has_no_more_than_was_asked_for_and_no_seam(tmp_path: Path) -> None:
+    """While somebody publishes, and the store forgets."""
+    app = Flask("app", instance_path=str(tmp_path))
+    app.config.update(PUSH_KEEP=30)
+    push = Push(app)
+    stop = threading.Event()
+
+    def speak() -> None:
+        for n in itertools.count():
+            push.publish("a", f"{n} {'x' * 200_000}")
+            if stop.is_set():
+                break
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    try:
+        until(lambda: push.history("a", last=25).events)
+        for _ in range(10):
+            found = push.history("a", last=25)
+            numbers = [int(event.data.split()[0]) for event in found.events]
+            assert len(numbers) <= 25
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+            assert found.position == found.events[-1].id.partition(".")[0]
+    finally:
+        stop.set()
+        thread.join()
+        push._parts().close()

@@ -27,6 +27,7 @@ from checker import judge
 from checker import Trace
 from checker import Truth
 from servers import gunicorn
+from servers import hubs
 from servers import Reader
 from servers import serve
 from servers import Server
@@ -37,6 +38,8 @@ from flask_push import Event
 from flask_push import NotPublished
 from flask_push import Position
 from flask_push import Publisher
+from flask_push._site import Site
+from flask_push._start import start_process
 
 CHANNELS = "abc"
 
@@ -224,6 +227,13 @@ class Run:
         if children:
             os.kill(int(self.rng.choice(children)), signal.SIGKILL)
 
+    def kill_hub(self) -> None:
+        for pid in hubs(self.directory):
+            os.kill(pid, signal.SIGKILL)
+
+    def replace_hub(self) -> None:
+        start_process(Site.of(self.store.parent), "--replace", "--force")
+
     def kill_publisher(self) -> None:
         n = self.rng.randrange(len(self.publishers))
         notes = self.directory / f"notes{n}"
@@ -289,6 +299,8 @@ def running(directory: Path, mutant: t.Any = None, **config: t.Any) -> cabc.Iter
     text = json.dumps(mutant) if mutant else ""
     if mutant:
         os.environ["MUTANT"] = text
+        # A process would have all its safeguards.
+        config["PUSH_HUB"] = "thread"
     run = None
     try:
         with serve(gunicorn, directory, "-w", "2", app="apps.mutable", **config) as server:
@@ -306,7 +318,10 @@ def everything(run: Run) -> list[cabc.Callable[[], None]]:
 
 
 def killing(run: Run) -> list[cabc.Callable[[], None]]:
-    return [run.kill_worker, run.kill_publisher, run.stop_publisher, run.restart_server]
+    return [
+        *(run.kill_worker, run.kill_hub, run.replace_hub, run.restart_server),
+        *(run.kill_publisher, run.stop_publisher),
+    ]
 
 
 def test_nothing_is_lost_when_anything_is_killed_or_moved(tmp_path: Path) -> None:

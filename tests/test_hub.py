@@ -8,7 +8,9 @@ import json
 import os
 import re
 import socket
+import tracemalloc
 import typing as t
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +127,15 @@ def test_readers_of_several_channels_get_them_in_one_order() -> None:
     run(test)
 
 
+def test_what_is_not_stored_may_be_the_first_that_a_reader_gets() -> None:
+    async def test(house: House) -> None:
+        browser = await house.open("a")
+        house.say("a", "typing", store=False)
+        await browser.until(lambda: browser.data == ["typing"])
+
+    run(test)
+
+
 def test_what_waits_together_is_sent_together() -> None:
     async def test(house: House) -> None:
         browser = await house.open("a")
@@ -208,6 +219,60 @@ def test_what_is_no_socket_is_closed_and_no_more() -> None:
             os.fstat(writing)
         os.close(reading)
         assert "0 connections" in repr(house.hub)
+
+    run(test)
+
+
+def test_what_cannot_be_polled_is_closed_and_no_more(tmp_path: Path) -> None:
+    async def test(house: House) -> None:
+        file = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
+        first, second = Browser(), Browser()
+        house.browsers += first, second
+        house.hub.adopt(Stream(("a",), "x"), first.theirs.detach(), file)
+        await first.until(lambda: first.ended)
+        with pytest.raises(OSError):
+            os.fstat(file)
+        number = second.theirs.detach()
+        house.hub._poller.add(number)
+        house.hub.adopt(Stream(("a",), "x"), number)
+        await second.until(lambda: second.ended)
+        with pytest.raises(OSError):
+            os.fstat(number)
+        assert repr(house.hub).startswith("<Hub [0 channels, 0 connections")
+
+    run(test)
+
+
+def test_nothing_is_left_of_browsers_that_leave_before_their_channels_are_held() -> None:
+    async def test(house: House) -> None:
+        for n in range(3):
+            house.adopt("a", f"b{n}").sock.close()
+            house.adopt("a", f"b{n}").sock.close()
+        house.hub._ready()
+        assert repr(house.hub).startswith("<Hub [0 channels, 0 connections")
+        assert not house.hub._joining
+
+    run(test)
+
+
+def test_an_idle_stream_takes_half_a_kilobyte() -> None:
+    async def test(house: House) -> None:
+        pairs = [socket.socketpair() for _ in range(200)]
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        for n, (_, theirs) in enumerate(pairs):
+            head = b"Set-Cookie: session=%0300d\r\n\r\n" % n
+            stream = Stream(("a",), f"connection {n:5}", head, lifetime=3600)
+            house.hub.adopt(stream, theirs.detach())
+            del stream
+        await until(
+            lambda: repr(house.hub) == "<Hub [1 channels, 200 connections, 0 behind]>"
+        )
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (after - before) / 200 <= 512
+        for browser, _ in pairs:
+            browser.close()
 
     run(test)
 

@@ -77,6 +77,11 @@ class Laws(RuleBasedStateMachine):
     def fill(self, limit: int) -> None:
         next(hub for hub in self.hubs if hub.log.hole).fill(limit)
 
+    @rule(hub=hubs)
+    def replace(self, hub: int) -> None:
+        if self.hubs[hub].log.is_whole():
+            self.hubs[hub].replace()
+
     @rule(channel=channels, count=limits)
     def trim(self, channel: str, count: int) -> None:
         self.store.trim(channel, count)
@@ -224,7 +229,7 @@ MUTANTS = [
     Mutant(
         "6 a hole in the feed shows",
         "start 0; connect 0 a nothing; watch 0 1; publish a; lose 0 1 1; watch 0 1",
-        "if prev > max(channel.last, self._proved):",
+        "if prev > max(channel.last, self.proved):",
         "if False:",
     ),
     Mutant(
@@ -280,6 +285,27 @@ MUTANTS = [
         "self.rest = frame[written:]",
     ),
     Mutant(
+        "10 the successor begins where the other ended",
+        "start 0; replace 0; lose 0 1 1; connect 0 a page",
+        "log.epoch, log.birth, log.end, channels = self",
+        "log.epoch, log.birth, log.end, channels = self; log.end += 1",
+    ),
+    Mutant(
+        "10 nobody is replaced whose end is in doubt",
+        "start 0; connect 0 ab nothing; watch 0 2; publish b; lose 0 1 1; "
+        "connect 0 a nothing; publish a; watch 0 1; replace 0; lose 0 1 1; publish b; "
+        "watch 0 1",
+        "return self.proved == self.end and not self.hole",
+        "return True",
+    ),
+    Mutant(
+        "10 a reader in an older epoch is told of the new one",
+        "start 0; connect 1 a nothing; watch 1 1; epoch; connect 1 a nothing 1 0; "
+        "lose 1 1 1; replace 1",
+        "return cls(log.epoch, log.birth,",
+        "return cls(log.epoch, 0,",
+    ),
+    Mutant(
         "11 the opening has the position that replay starts from",
         "start 0; connect 0 a page; cut 0; publish a; back 0 0",
         "_wire.opening(connection, names, Position(self.epoch, sub.cursor))",
@@ -301,8 +327,8 @@ MUTANTS = [
     Mutant(
         "12 a new epoch is told",
         "start 0; connect 0 a nothing; watch 0 1; epoch; publish a",
-        'sub.rest += self._whole_gap(sub, "restarted", self._birth)',
-        "sub.cursor = self._birth",
+        'sub.rest += self._whole_gap(sub, "restarted", self.birth)',
+        "sub.cursor = self.birth",
     ),
     Mutant(
         "12 an opening before a gap for all has no position",
@@ -327,8 +353,8 @@ MUTANTS = [
     Mutant(
         "14 a transient event has the end for its position",
         "start 600; connect 0 a nothing; watch 0 1; publish a; transient a",
-        "frame = self._encode(entry, self.epoch, self.end) if channel else None",
-        "frame = self._encode(entry, self.epoch, self.end - 1) if channel else None",
+        "if frame := self._encode(entry, self.epoch, self.end):",
+        "if frame := self._encode(entry, self.epoch, self.end - 1):",
     ),
     Mutant(
         "14 a reader that is behind skips it",
@@ -345,7 +371,8 @@ def mutated(mutant: Mutant) -> types.ModuleType:
     """The log with one law taken out, as a module of its own."""
     modules = {}
     found = 0
-    for name in ("flask_push._channel", "flask_push._replay", "flask_push._log"):
+    for part in "channel", "replay", "log", "frozen":
+        name = f"flask_push._{part}"
         source = inspect.getsource(importlib.import_module(name))
         found += source.count(mutant.old)
         modules[name] = module = types.ModuleType(name)
@@ -353,7 +380,10 @@ def mutated(mutant: Mutant) -> types.ModuleType:
         with mock.patch.dict(sys.modules, modules):
             exec(source.replace(mutant.old, mutant.new), module.__dict__)
     assert found == 1, f"the source has {mutant.old!r} {found} times"
-    return modules["flask_push._log"]
+    # All that a hub is made of, in one.
+    log = modules["flask_push._log"]
+    vars(log)["Chains"] = modules["flask_push._frozen"].Chains
+    return log
 
 
 def tell(story: str, log: types.ModuleType | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 from servers import until
@@ -20,6 +22,7 @@ from flask_push._loop import raise_descriptor_limit
 from flask_push._stream import Options
 from flask_push._stream import Stream
 from flask_push.brokers.memory import MemoryBroker
+from flask_push.brokers.sqlite import SqliteBroker
 
 
 @pytest.fixture
@@ -101,10 +104,52 @@ def test_a_hub_that_cannot_start_says_so() -> None:
 
     hub = HubThread(broken, Options())
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="can't start") as raised:
+        with pytest.raises(RuntimeError, match="can't start: .*on fire") as raised:
             hub.adopt(Stream(("a",), "x"), 99)
         assert "on fire" in str(raised.value.__cause__)
     hub.stop()
+
+
+def test_a_hub_without_a_thread_leaves_nothing_open(
+    hub: HubThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: threading.Thread) -> t.NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    before = os.listdir("/proc/self/fd")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="new thread"):
+            hub.adopt(Stream(("a",), "x"), 99)
+    assert os.listdir("/proc/self/fd") == before
+    hub.stop()
+
+
+def test_a_hub_may_be_stopped_by_its_own_thread(
+    hub: HubThread, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when an app is collected there."""
+    browser = connect(hub)
+    assert hub._loop is not None
+    hub._loop.call_soon_threadsafe(hub.stop)
+    read_until(browser, b"retry: ")
+    until(lambda: "flask-push" not in threads())
+    assert not caplog.records
+    browser.close()
+
+
+def test_a_store_that_is_locked_does_not_delay_the_last_word(tmp_path: Path) -> None:
+    hub = HubThread(lambda: SqliteBroker(tmp_path / "push.db"), Options())
+    browser = connect(hub)
+    with open(tmp_path / "push.db.lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        start = time.monotonic()
+        hub.stop()
+        assert time.monotonic() - start < 0.7
+    assert b"retry: " in read_until(browser, b"\n")
+    assert browser.recv(100) == b""
+    browser.close()
+    assert "flask-push" not in threads()
 
 
 def test_a_hub_that_failed_is_replaced(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from servers import flask_run
 from servers import gunicorn
+from servers import hubs
 from servers import Reader
 from servers import serve
 from servers import Server
@@ -136,7 +137,7 @@ def test_what_is_no_stream_goes_the_ordinary_way(name: str, start: Start) -> Non
 
 @pytest.mark.parametrize("name", ONE_WORKER)
 def test_a_browser_that_leaves_is_noticed_at_once(name: str, start: Start) -> None:
-    server = start(name)
+    server = start(name, PUSH_HUB="thread")
     (worker,) = workers(server)
     server.stream("a").opened().close()
     until(lambda: server.get("/ping"))
@@ -151,10 +152,10 @@ def test_a_browser_that_leaves_is_noticed_at_once(name: str, start: Start) -> No
 
 @pytest.mark.parametrize("name", ONE_WORKER)
 @pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
-def test_streams_end_with_their_server(
+def test_streams_of_a_thread_end_with_their_server(
     name: str, with_signal: signal.Signals, start: Start
 ) -> None:
-    server = start(name)
+    server = start(name, PUSH_HUB="thread")
     readers = [server.stream("a").opened() for _ in range(5)]
     took = server.stop(with_signal)
     assert took < 3, "as long as the server needs, and a second"
@@ -170,7 +171,7 @@ def test_streams_end_with_their_server(
 def test_saving_a_file_reloads_the_app_and_the_stream_resumes(tmp_path: Path) -> None:
     app = tmp_path / "shop.py"
     app.write_text("from apps.basic import app\n")
-    with serve(flask_run, tmp_path, "--debug", app=str(app)) as server:
+    with serve(flask_run, tmp_path, "--debug", app=str(app), PUSH_HUB="thread") as server:
         reader = server.stream("a").opened()
         server.publish("a", "1")
         reader.read_data(1)
@@ -224,8 +225,9 @@ def test_clients_that_misbehave_disturb_nobody(name: str, start: Start) -> None:
     assert_clean(server)
 
 
-def test_one_sync_worker_holds_a_thousand_streams(start: Start) -> None:
-    server = start("gunicorn sync")
+@pytest.mark.parametrize("hub", ["process", "thread"])
+def test_one_sync_worker_holds_a_thousand_streams(hub: str, start: Start) -> None:
+    server = start("gunicorn sync", PUSH_HUB=hub)
     (worker,) = workers(server)
     server.publish("a", "the first use opens files")
     server.stream("a").opened().close()
@@ -252,11 +254,16 @@ def memory(pid: int) -> int:
     return int(re.findall(r"^RssAnon:\s+(\d+) kB", status, re.M)[0]) * 1024
 
 
-def test_nothing_is_left_of_ten_thousand_streams(start: Start) -> None:
-    server = start("gunicorn sync")
+@pytest.mark.parametrize("hub", ["process", "thread"])
+def test_nothing_is_left_of_ten_thousand_streams(
+    hub: str, start: Start, tmp_path: Path
+) -> None:
+    server = start("gunicorn sync", PUSH_HUB=hub)
     (worker,) = workers(server)
     server.publish("a", "the first use opens files")
-    after: list[tuple[int, int, int]] = []
+    server.stream("a").opened().close()
+    pids = [worker, *hubs(tmp_path)]
+    after: list[list[tuple[int, int, int]]] = []
     for _ in range(20):
         readers = [server.stream("a", f"user:{n}") for n in range(500)]
         for reader in readers:
@@ -266,8 +273,9 @@ def test_nothing_is_left_of_ten_thousand_streams(start: Start) -> None:
             assert reader.read_data(1) == ["x"]
             reader.close()
         server.readers.clear()
-        until(lambda: descriptors(worker) < 50)
-        after.append((descriptors(worker), threads(worker), memory(worker)))
-    assert after[-1][0] <= after[0][0] + 1
-    assert after[-1][1] == after[0][1]
-    assert after[-1][2] < after[1][2] + 2 * 2**20, after
+        until(lambda: all(descriptors(pid) < 50 for pid in pids))
+        after.append([(descriptors(pid), threads(pid), memory(pid)) for pid in pids])
+    for first, second, last in zip(after[0], after[1], after[-1], strict=True):
+        assert last[0] <= first[0] + 1
+        assert last[1] == first[1]
+        assert last[2] < second[2] + 2 * 2**20, after

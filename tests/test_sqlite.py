@@ -22,6 +22,8 @@ import pytest
 
 from flask_push import Event
 from flask_push import NotPublished
+from flask_push import NotRead
+from flask_push import Publisher
 from flask_push import PublishUncertain
 from flask_push.brokers._doorbell import Doorbell
 from flask_push.brokers._doorbell import Ringer
@@ -101,6 +103,29 @@ def test_threads_wait_for_each_other_no_longer(path: Path, broker: SqliteBroker)
     thread.join()
     assert heard(broker) == [b"x", b"patient"]
     other.close()
+
+
+def test_another_program_that_writes_holds_nobody_up(
+    path: Path, broker: SqliteBroker
+) -> None:
+    """A shell or a backup knows SQLite's locks, and not ours."""
+    say(broker, "1")
+    with store(path) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        start = time.monotonic()
+        with pytest.raises(NotPublished, match="keeps .*push.db busy"):
+            say(broker)
+        assert 0.1 <= time.monotonic() - start < 1
+        broker.timeout = 1000
+        with pytest.raises(NotPublished):
+            say(broker)
+        other = SqliteBroker(path, timeout=0.1)
+        with pytest.raises(NotPublished):
+            say(other)
+        assert time.monotonic() - start < 1.5
+        other.close()
+    say(broker, "2")
+    assert heard(broker) == [b"1", b"2"]
 
 
 def test_a_process_that_dies_with_the_lock_leaves_it(path: Path) -> None:
@@ -230,7 +255,10 @@ def test_an_older_copy_in_the_same_file_is_another_epoch(path: Path) -> None:
     with open(path, "r+b") as file:
         file.write(path.with_name("copy").read_bytes())
     assert heard(broker) == [b"1"]
-    assert epoch(broker) != before
+    after = epoch(broker)
+    assert after != before
+    broker.close()
+    assert epoch(broker) == after, "one new epoch, for all"
     broker.close()
 
 
@@ -266,7 +294,7 @@ def test_a_broken_file_is_moved_away(
     for _ in range(2):
         path.write_bytes(garbage)
         if first == "read":
-            with pytest.raises(sqlite3.DatabaseError):
+            with pytest.raises(NotRead):
                 heard(broker)
         say(broker, "2")
         assert heard(broker) == [b"2"]
@@ -285,7 +313,7 @@ def test_a_file_that_breaks_under_its_readers_is_moved_away(path: Path) -> None:
     with open(path, "r+b") as file:
         file.seek(4096 * 3)
         file.write(b"\xff" * 4096 * 40)
-    with pytest.raises((sqlite3.DatabaseError, NotPublished)):
+    with pytest.raises(NotRead):
         for _ in range(3):
             SqliteBroker(path).read(["a"], after=0)
     say(broker, "2")
@@ -298,8 +326,11 @@ def test_a_file_of_another_version_is_refused(path: Path, broker: SqliteBroker) 
     broker.close()
     with store(path) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(RuntimeError, match="another version of Flask-Push"):
-        heard(broker)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="another version of Flask-Push"):
+            heard(broker)
+        with pytest.raises(RuntimeError, match="another version of Flask-Push"):
+            say(broker)
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -345,6 +376,68 @@ def test_a_full_disk_stores_nothing_or_is_uncertain(path: Path) -> None:
     with store(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     broker.close()
+
+
+def test_a_disk_that_is_full_at_first_is_used_when_it_is_not(path: Path) -> None:
+    import resource
+
+    broker = SqliteBroker(path)
+
+    def act() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+        with pytest.raises(NotPublished):
+            say(broker)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        say(broker, "after")
+
+    assert in_child(act) == 0
+    assert heard(broker) == [b"after"]
+    broker.close()
+
+
+def test_what_is_not_published_is_not_stored_whatever_descriptors_are_left(
+    path: Path,
+) -> None:
+    import resource
+
+    def act() -> None:
+        broker = SqliteBroker(path)
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.dup(0)
+        published = []
+        for more in range(12):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, hard))
+            with contextlib.suppress(NotPublished):
+                say(broker, str(more))
+                published.append(b"%d" % more)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        assert 0 < len(published) < 12
+        assert heard(broker) == published
+
+    assert in_child(act) == 0
+
+
+def test_a_disk_that_fails_behind_an_event_does_not_unpublish_it(
+    path: Path, broker: SqliteBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> t.NoReturn:
+        raise OSError("No space left on device")
+
+    say(broker, "1")
+    monkeypatch.setattr(os, "pwrite", fail)
+    say(broker, "2")
+    assert heard(broker) == [b"1", b"2"]
+
+
+def test_publishers_that_are_not_closed_leave_nothing_open(path: Path) -> None:
+    Publisher(f"sqlite://{path}").publish("a", "0")
+    before = os.listdir("/proc/self/fd")
+    for n in range(1, 20):
+        Publisher(f"sqlite://{path}").publish("a", str(n))
+        assert Publisher(f"sqlite://{path}").history("a", 1).events[0].data == str(n)
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_what_is_kept_is_written_in_the_store(path: Path) -> None:
@@ -440,6 +533,27 @@ def test_a_hub_of_a_file_that_breaks_goes_on(
     run(broker, test)
     assert caplog.text.count("streams wait") == 1
     assert caplog.text.count("can be read again") == 1
+
+
+def test_a_hub_goes_on_when_a_file_of_another_version_is_gone(
+    path: Path, broker: SqliteBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(hub: Hub) -> None:
+        await hub.watch("a")
+        say(broker, "1")
+        await until(lambda: hub.heard("a") == [b"1"])
+        remove(path)
+        with store(path) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        await until(lambda: "another version" in caplog.text)
+        remove(path)
+        before = hub.epoch
+        await until(lambda: hub.epoch != before)
+        say(broker, "2")
+        await until(lambda: hub.heard("a") == [b"1", b"2"])
+
+    run(broker, test)
+    assert caplog.text.count("streams wait") == 1
 
 
 def test_a_page_waits_for_a_store_that_cannot_be_read(

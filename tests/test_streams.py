@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from servers import gunicorn
+from servers import hubs
 from servers import Reader
 from servers import serve
 from servers import Server
@@ -351,8 +352,8 @@ def test_an_event_from_elsewhere_that_cannot_be_sent_is_a_gap(tmp_path: Path) ->
 
 def test_a_reader_that_stops_costs_no_memory_and_reads_on(tmp_path: Path) -> None:
     with serve(gunicorn, tmp_path, PUSH_LOG_BYTES=2**20, PUSH_KEEP=10_000) as server:
-        pid = int(server.get("/pid"))
         slow = server.stream("a", receive_buffer=4096).opened()
+        (pid,) = hubs(tmp_path)
         fast = server.stream("a").opened()
         for n in range(30):
             server.publish("a", *(f"{n} {i} " + "x" * 10_000 for i in range(100)))

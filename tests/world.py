@@ -25,6 +25,7 @@ from flask_push._event import Event
 from flask_push._event import Page
 from flask_push._event import Position
 from flask_push._event import Proof
+from flask_push._frozen import Chains
 from flask_push._log import Log
 
 CHANNELS = ("a", "b", "c")
@@ -237,7 +238,11 @@ class World:
         store.feeds.append(self.unfed)
         log_class: type[Log] = Log if module is None else module.Log
         self.advance = (Subscription if module is None else module.Subscription).advance
-        self.log = log_class(encode=_wire.event, wait=lambda: 0.5, max_bytes=max_bytes)
+        self.chains: type[Chains] = Chains if module is None else module.Chains
+        self.make_log: t.Callable[[], Log] = lambda: log_class(
+            encode=_wire.event, wait=lambda: 0.5, max_bytes=max_bytes
+        )
+        self.log = self.make_log()
         self.readers: list[Reader] = []
         self.unwatched: list[str] = []
         self.waiting: list[Reader] = []
@@ -332,6 +337,33 @@ class World:
         waiting, self.waiting = self.waiting, []
         for reader in waiting:
             self.pump(reader)
+
+    def replace(self) -> None:
+        """Another hub takes over all of it, and gets nothing but what can be sent."""
+        chains = self.chains.of(self.log)
+        places = []
+        for reader in self.readers:
+            if reader.set.live.pop(id(reader), None):
+                reader.cursor = self.log.end
+                reader.told = max(reader.told, reader.set.told)
+            places.append((reader.epoch, reader.cursor, reader.rest, reader.told))
+        self.log = self.make_log()
+        self.waiting = []
+        for reader, place in zip(self.readers, places, strict=True):
+            self.log.join(reader, reader.client.channels)
+            reader.epoch, reader.cursor, reader.rest, reader.told = place
+        chains.restore(self.log)
+        self.unwatched = [c.name for c in self.log.channels.values() if not c.held]
+        held = [e for entries in self.store.held.values() for e in entries]
+        self.unfed[:] = sorted(e for e in held if e.number > self.log.end)
+        if self.store.floor > self.log.end and self.store.epoch == self.log.epoch:
+            self.log.hole = self.store.number
+        for reader in self.readers:
+            reader.wants_page = False
+            if reader.begun:
+                self.pump(reader)
+            elif not reader.set.missing:
+                self.start(reader)
 
     # What happens around it.
 

@@ -22,6 +22,7 @@ class Config:
     broker_url: str | None = None
     run_dir: str | None = None
     hub: str | None = None
+    hub_linger: float = 10
     retention: float = Retention.age
     keep: int = Retention.count
     store_bytes: int = Retention.bytes
@@ -107,7 +108,14 @@ def _path(value: t.Any) -> str:
 
 
 def _hub(value: t.Any) -> str:
-    return "" if value in (None, "thread") else "it can only be 'thread' so far."
+    if value in (None, "process", "thread"):
+        return ""
+    if isinstance(value, str) and Path(value).is_absolute():
+        return ""
+    return (
+        "it has to be 'process', 'thread', or the absolute path of the socket of a hub"
+        " that is run by hand ('flask push hub')."
+    )
 
 
 _YEAR = 366 * 86400
@@ -117,6 +125,7 @@ KEYS: dict[str, Check] = {
     "PUSH_BROKER_URL": _url,
     "PUSH_RUN_DIR": _path,
     "PUSH_HUB": _hub,
+    "PUSH_HUB_LINGER": _number(0, 86400, "seconds"),
     "PUSH_RETENTION": _number(1, _YEAR, "seconds"),
     "PUSH_KEEP": _number(1, 10_000_000, "events", whole=True),
     "PUSH_STORE_BYTES": _number(2**20, 1024 * _GIGABYTE, "bytes", whole=True),

@@ -9,6 +9,7 @@ import select
 import socket
 
 from ._channel import Subscription
+from ._frozen import Place
 from ._native import close
 from ._native import original
 from ._stream import Stream
@@ -44,6 +45,27 @@ class Connection(Subscription):
     def __repr__(self) -> str:
         state = "behind" if self.blocked else "begun" if self.begun else "waiting"
         return f"<Connection {self.fd} to {', '.join(self.stream.channels)}: {state}>"
+
+    @classmethod
+    def restore(cls, fd: int, place: Place, now: float) -> Connection:
+        """A connection that another hub has had. Where it is, :meth:`resume` says,
+        when it has joined."""
+        left = float("inf") if place.left is None else place.left
+        connection = cls(fd, place.stream, now, now + left)
+        connection.heard = place.heard
+        return connection
+
+    def resume(self, place: Place) -> None:
+        self.begun = place.begun
+        self.epoch, self.cursor = place.epoch, place.cursor
+        self.rest, self.told = place.rest, place.told
+
+    def freeze(self, now: float) -> Place:
+        left = None if self.ends == float("inf") else self.ends - now
+        return Place(
+            *(self.stream, self.begun, self.epoch, self.cursor),
+            *(self.rest, self.told, left, self.heard),
+        )
 
     def prepare(self) -> None:
         """Bound what a browser that is slow or gone can hold on to.
@@ -104,10 +126,14 @@ class Poller:
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
 
     def add_drain(self, fd: int) -> None:
-        """Read and throw away, and close it when the other end does."""
-        os.set_blocking(fd, False)
+        """Read and throw away, and close it when the other end does, or if this fails."""
+        try:
+            os.set_blocking(fd, False)
+            self.add(fd)
+        except OSError:
+            close(fd)
+            raise
         self._drains.add(fd)
-        self.add(fd)
 
     def want_to_write(self, fd: int, wanted: bool) -> None:
         out = select.EPOLLOUT if wanted else 0
@@ -129,6 +155,14 @@ class Poller:
 
     def descriptors(self) -> list[int]:
         return [self._epoll.fileno(), *self._drains]
+
+    def release(self) -> list[int]:
+        """Give the drains away, which are not polled any more."""
+        drains = list(self._drains)
+        for fd in drains:
+            self.remove(fd)
+        self._drains.clear()
+        return drains
 
     def close(self) -> None:
         for fd in self._drains:

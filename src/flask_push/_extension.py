@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections.abc as cabc
 import logging
 import secrets
-import threading
 import typing as t
 import weakref
 from dataclasses import replace
@@ -14,27 +13,24 @@ from email.utils import formatdate
 from flask import current_app
 from flask import Flask
 from flask import has_app_context
-from flask import json
 from flask import Request
 from flask import request
 from flask import Response
+from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
 from . import _wire
-from ._config import Config
 from ._event import escape
 from ._event import Event
-from ._loop import HubThread
+from ._parts import Parts
+from ._parts import State
 from ._publisher import check_count
 from ._publisher import History
-from ._publisher import Publisher
-from ._rundir import run_directory
+from ._site import Site
 from ._sockets import find_socket
 from ._sockets import NoSocket
 from ._stream import Stream
-from ._wsgi import Relays
 from ._wsgi import transplant
-from .brokers import open_broker
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -54,7 +50,7 @@ class Push:
     """
 
     def __init__(self, app: Flask | None = None) -> None:
-        self._states: weakref.WeakKeyDictionary[Flask, _State] = weakref.WeakKeyDictionary()
+        self._states: weakref.WeakKeyDictionary[Flask, State] = weakref.WeakKeyDictionary()
         if app is not None:
             self.init_app(app)
 
@@ -67,9 +63,9 @@ class Push:
 
         :raises ValueError: If the configuration can't be right.
         """
-        Config.read(app.config)
+        state = State(app)
         app.extensions["push"] = self
-        self._states[app] = _State(weakref.ref(app))
+        self._states[app] = state
 
     def publish(
         self,
@@ -105,6 +101,11 @@ class Push:
         """The store's URL, for a :class:`Publisher` in a process without the app."""
         return self._parts().broker.url
 
+    @property
+    def site(self) -> Site | None:
+        """Where the app's hub process is; ``None`` if it is a thread."""
+        return getattr(self._parts().hub, "site", None)
+
     def stream(
         self,
         *channels: str,
@@ -131,7 +132,8 @@ class Push:
         parts = self._parts()
         if lifetime is None:
             lifetime = parts.config.lifetime
-        _check(channels, parts.config.max_channels, last, lifetime)
+        last = check_count("last", last)
+        _check(channels, parts.config.max_channels, lifetime)
         position = _position(request) if replay else ""
         if parts.testing and not position and not last:
             # So that a test may publish as soon as it has the response.
@@ -150,7 +152,7 @@ class Push:
         )
         return response
 
-    def _parts(self) -> _Parts:
+    def _parts(self) -> Parts:
         if has_app_context():
             app = current_app._get_current_object()  # type: ignore[attr-defined]
             if app not in self._states:
@@ -170,96 +172,12 @@ class Push:
         return states[0].parts()
 
 
-class _State:
-    """What one app has in one process: its configuration, and parts that are made of
-    it when they are first used."""
-
-    def __init__(self, app: weakref.ref[Flask]) -> None:
-        self._app = app
-        self._lock = threading.Lock()
-        self._parts: _Parts | None = None
-
-    def parts(self) -> _Parts:
-        if self._parts is None:
-            with self._lock:
-                app = self._app()
-                if app is None:
-                    raise RuntimeError("The app of this Push is gone.")
-                if self._parts is None:
-                    self._parts = _Parts(app)
-                    weakref.finalize(app, self._parts.close).atexit = False
-        return self._parts
-
-
-class _Parts:
-    """Chosen at first use: an app that is being tested touches nothing outside."""
-
-    def __init__(self, app: Flask) -> None:
-        self.config = config = Config.read(app.config)
-        self.testing = app.testing
-        url = config.broker_url or ("memory:" if app.testing else "sqlite:")
-        directory = None
-        if url == "sqlite:":
-            directory = run_directory(
-                config.run_dir, app.instance_path, app.root_path, app.name
-            )
-        self.broker = broker = open_broker(
-            url, directory, config.given_retention, config.publish_timeout
-        )
-        app_ref = weakref.ref(app)
-
-        def dumps(data: t.Any) -> str:
-            app = app_ref()
-            return json.dumps(data) if app is None else app.json.dumps(data)
-
-        self.publisher = Publisher.on(broker, config.max_event_bytes, dumps)
-        self.hub = HubThread(lambda: broker, config.options)
-        most = 1000 if app.testing else config.relay_max
-        self.relays = Relays(most, config.relay_lifetime)
-
-    def close(self) -> None:
-        self.hub.stop()
-        self.broker.close()
-
-    def answer(
-        self,
-        response: Response,
-        stream: Stream,
-        environ: WSGIEnvironment,
-        start_response: StartResponse,
-    ) -> cabc.Iterable[bytes]:
-        """Hand the request's client to the hub. Flask's response is final now, and its
-        headers are the stream's."""
-        headers = response.get_wsgi_headers(environ)
-        body: cabc.Iterable[bytes]
-        try:
-            try:
-                fd = find_socket(environ)
-            except NoSocket as reason:
-                said = "" if self.testing else str(reason)
-                body = self.relays.open(stream, self.hub.adopt, said) or self.later()
-            else:
-                head = _wire.head(response.status, headers, formatdate(usegmt=True))
-                transplant(fd, replace(stream, head=head), self.hub.adopt)
-                headers["Content-Length"] = "0"
-                body = ()
-        except (OSError, RuntimeError) as error:
-            logger.error("A stream can't be had now, its browser comes back: %s", error)
-            body = self.later()
-        start_response(response.status, headers.to_wsgi_list())
-        return ClosingIterator(body, [response.close, getattr(body, "close", _nothing)])
-
-    def later(self) -> list[bytes]:
-        """A stream that only says to come back. Any status but 200 would be final."""
-        return [_wire.first_bytes(self.config.options.jittered_retry())]
-
-
 class _StreamResponse(Response):
     """Has no body: the hub writes it. So everything that is done to a response (cookies,
     ``after_request``) is done to this one, and nothing waits for its end."""
 
     automatically_set_content_length = False
-    parts: _Parts
+    parts: Parts
     stream_: Stream
 
     def __call__(
@@ -267,7 +185,31 @@ class _StreamResponse(Response):
     ) -> cabc.Iterable[bytes]:
         if environ["REQUEST_METHOD"] == "HEAD" or self.status_code != 200:
             return super().__call__(environ, start_response)
-        return self.parts.answer(self, self.stream_, environ, start_response)
+        # Flask's response is final now, and its headers are the stream's.
+        headers = self.get_wsgi_headers(environ)
+        body = self._hand_over(headers, environ)
+        start_response(self.status, headers.to_wsgi_list())
+        return ClosingIterator(body, [self.close, getattr(body, "close", _nothing)])
+
+    def _hand_over(
+        self, headers: Headers, environ: WSGIEnvironment
+    ) -> cabc.Iterable[bytes]:
+        """Bring the request's client to the hub. What the server still has to say."""
+        parts, stream = self.parts, self.stream_
+        try:
+            try:
+                fd = find_socket(environ)
+            except NoSocket as reason:
+                said = "" if parts.testing else str(reason)
+                relay = parts.relays.open(stream, parts.hub.adopt, said)
+                return relay or parts.later()
+            head = _wire.head(self.status, headers, formatdate(usegmt=True))
+            transplant(fd, replace(stream, head=head), parts.hub.adopt)
+        except (OSError, RuntimeError) as error:
+            logger.error("A stream can't be had now, its browser comes back: %s", error)
+            return parts.later()
+        headers["Content-Length"] = "0"
+        return ()
 
 
 def _response_class(base: type[Response]) -> type[_StreamResponse]:
@@ -280,7 +222,7 @@ def _response_class(base: type[Response]) -> type[_StreamResponse]:
 _response_classes: dict[type[Response], type[_StreamResponse]] = {}
 
 
-def _check(channels: tuple[str, ...], most: int, last: int, lifetime: float) -> None:
+def _check(channels: tuple[str, ...], most: int, lifetime: float) -> None:
     if not channels:
         raise ValueError("A stream needs at least one channel.")
     if len(channels) > most:
@@ -290,7 +232,6 @@ def _check(channels: tuple[str, ...], most: int, last: int, lifetime: float) -> 
         )
     for channel in channels:
         escape(channel)
-    check_count("last", last)
     if not lifetime >= 0:
         raise ValueError(f"lifetime is a number of seconds, or 0, not {lifetime!r}.")
 

@@ -2,75 +2,61 @@
 
 The hub does what the :class:`Log` says. A feed hands it events in turns; what a turn
 brings is written to all live connections in one tight loop over descriptors, the same
-bytes to each. Everything else a connection needs (to begin, to be replayed to, to go on
-after its socket was full) is one function, :meth:`Hub._pump`, that writes what
-:meth:`Log.read` gives until the connection is live or has to wait.
+bytes to each. What else becomes of a connection is the matter of :class:`Streams`.
 
-Descriptors are in a poller of our own, which is one reader of the asyncio loop: the hot
-path stays out of asyncio, and everything else is ordinary asyncio. All of it runs on
-the loop's thread. Nothing here knows Flask, or a broker by name, or whether the loop is
-in a thread of an app or in a process of its own.
+All of it runs on the loop's thread. Nothing here knows Flask, or a broker by name, or
+whether the loop is in a thread of an app or in a process of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
-import logging
 import os
 import random
-from functools import partial
+import typing as t
+from dataclasses import replace
 
 from . import _wire
-from . import sse
 from ._channel import ChannelSet
 from ._connection import Connection
-from ._connection import Poller
 from ._event import Entry
 from ._event import Page
 from ._event import Position
-from ._limits import Limits
-from ._log import Log
+from ._frozen import Chains
+from ._frozen import Frozen
 from ._stream import Options
 from ._stream import Stream
+from ._streams import Streams
 from .brokers import Broker
 
-logger = logging.getLogger("flask_push")
-
-# Bytes that are read from the log, and written to one connection before others' turn.
-_PIECE = 64 * 1024
-_TURN = 512 * 1024
 # Seconds to wait for a store that does not say what is missing.
 _PATIENCE = 0.05
 
 
-class Hub:
-    def __init__(
-        self, broker: Broker, options: Options, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self.options = options
-        self._loop = loop
-        self._limits = Limits(options)
-        self._log = Log(
-            encode=self._limits.encode, wait=self._wait, max_bytes=options.log_bytes
-        )
-        self._connections: dict[int, Connection] = {}
-        # Connections that can't begin before the feed has taken up their channels.
-        self._joining: dict[ChannelSet, list[Connection]] = {}
-        # Connections that can't go on before the next turn.
-        self._waiting: list[Connection] = []
-        self._filling = False
-        self._poller = Poller()
-        loop.add_reader(self._poller, self._ready)
-        self._pause = min(1, options.heartbeat / 4)
-        self._timer = loop.call_later(self._pause, self._tick)
-        self._feed = broker.feed(self, loop)
+class Hub(Streams):
+    """
+    :param frozen: What another hub has left. This one goes on with it.
+    """
 
-    def __repr__(self) -> str:
-        live = sum(len(set.live) for set in self._log.sets.values())
-        channels = len({name for set in self._log.sets.values() for name in set.names})
-        count = len(self._connections)
-        return f"<Hub [{channels} channels, {count} connections, {count - live} behind]>"
+    def __init__(
+        self,
+        broker: Broker,
+        options: Options,
+        loop: asyncio.AbstractEventLoop,
+        frozen: Frozen | None = None,
+    ) -> None:
+        super().__init__(options, loop)
+        self._filling = self._closed = False
+        if frozen is None or not frozen.chains.epoch:
+            self._feed = broker.feed(self, loop)
+        else:
+            # Readers may be before the end, but nobody has had anything after it.
+            after = Position(frozen.chains.epoch, frozen.chains.end)
+            channels = frozen.chains.channels
+            self._feed = broker.feed(self, loop, after=after, channels=channels)
+        if frozen is not None:
+            self._restore(frozen)
 
     # What workers ask for.
 
@@ -80,12 +66,12 @@ class Hub:
         :param drain: Where its server writes what the client is not to see. Read and
             thrown away until the server closes it.
         """
-        if drain is not None:
-            self._poller.add_drain(drain)
         now = self._loop.time()
         lifetime = stream.lifetime * random.uniform(0.9, 1.1) or float("inf")
         connection = Connection(fd, stream, now, now + lifetime)
         try:
+            if drain is not None:
+                self._poller.add_drain(drain)
             connection.prepare()
             first = stream.head + _wire.first_bytes(self.options.jittered_retry())
             admitted = self._limits.admit(len(self._connections), now)
@@ -93,28 +79,80 @@ class Hub:
                 # It comes back later: any status but 200 would be final.
                 connection.close()
                 return
+            # Of many idle streams, it would be half of the memory.
+            connection.stream = replace(stream, head=b"")
+            self._poller.add(fd)
         except OSError:
             connection.close()
             return
         self._connections[fd] = connection
-        self._poller.add(fd)
         new = self._log.join(connection, stream.channels)
         if new:
             self._feed.watch(new)
-        if connection.set.missing:
-            self._joining.setdefault(connection.set, []).append(connection)
-        else:
-            self._start(connection)
+        self._start_if_whole(connection)
 
     def stop(self) -> None:
         """End all streams. Each browser is told when to come back, if no half frame
         stands in the way."""
-        self._timer.cancel()
-        self._feed.close()
         for connection in list(self._connections.values()):
             self._end(connection)
-        self._loop.remove_reader(self._poller)
+        # After the last words, for a store in trouble may keep it waiting.
+        self._close()
         self._poller.close()
+
+    def status(self) -> dict[str, t.Any]:
+        """What can be told of it in numbers."""
+        live = sum(len(set.live) for set in self._log.sets.values())
+        return {
+            "streams": len(self._connections),
+            "behind": len(self._connections) - live,
+            "channels": len(self._log.channels),
+            "position": str(Position(self._log.epoch, self._log.end)),
+        }
+
+    @property
+    def whole(self) -> bool:
+        """Whether it can be frozen: nothing of what it has handed over is in doubt."""
+        return self._log.is_whole()
+
+    def freeze(self) -> Frozen:
+        """Give away all streams, of which no byte is written here any more (law 10)."""
+        self._close()
+        now = self._loop.time()
+        places = []
+        for fd, connection in self._connections.items():
+            # Even closed, a descriptor that another process has goes on to be polled.
+            self._poller.remove(fd)
+            if connection.set.live.pop(fd, None):
+                connection.cursor = self._log.end
+                connection.told = max(connection.told, connection.set.told)
+            places.append((connection.freeze(now), fd))
+        frozen = Frozen(Chains.of(self._log), places, self._poller.release())
+        self._poller.close()
+        return frozen
+
+    def _restore(self, frozen: Frozen) -> None:
+        for place, fd in frozen.places:
+            connection = Connection.restore(fd, place, self._loop.time())
+            self._connections[fd] = connection
+            self._poller.add(fd)
+            self._log.join(connection, place.stream.channels)
+            connection.resume(place)
+        for fd in frozen.drains:
+            self._poller.add_drain(fd)
+        frozen.chains.restore(self._log)
+        self._feed.watch([c.name for c in self._log.channels.values() if not c.held])
+        for connection in list(self._connections.values()):
+            if connection.begun:
+                self._pump(connection)
+            else:
+                self._start_if_whole(connection)
+
+    def _close(self) -> None:
+        self._closed = True
+        self._timer.cancel()
+        self._feed.close()
+        self._loop.remove_reader(self._poller)
 
     def descriptors(self) -> list[int]:
         """Everything that a forked child has to close, not to keep it open."""
@@ -136,6 +174,10 @@ class Hub:
             else:
                 self._start(connection)
 
+    def missed(self, end: int) -> None:
+        self._log.hole = max(self._log.hole, end)
+        self.deliver(self._log.epoch, (), None)
+
     def watched(self, channels: cabc.Sequence[str]) -> None:
         for set in self._log.hold(channels):
             for connection in self._joining.pop(set, ()):
@@ -143,7 +185,8 @@ class Hub:
 
     def _fill(self) -> None:
         self._filling = True
-        self._feed.read(self._log.holds(), self._filled, after=self._log.end)
+        if not self._closed:
+            self._feed.read(self._log.holds(), self._filled, after=self._log.end)
 
     def _filled(self, page: Page) -> None:
         start = self._log.end
@@ -179,169 +222,6 @@ class Hub:
                     connection.advance(frames, written)
                     self._block(connection)
             set.told, set.stamp = frames[-1][0], now
-
-    # What a connection needs.
-
-    def _start(self, connection: Connection) -> None:
-        """Find out where the connection begins, all its channels being held."""
-        stream = connection.stream
-        names = connection.set.names
-        if stream.position:
-            position = Position.parse(stream.position)
-            if position.epoch:
-                answer = partial(self._begin, connection, position)
-                self._feed.read(names, answer, after=position.number)
-                return
-            self._log.begin(connection, stream.connection, position)
-        elif stream.last:
-            self._feed.read(names, partial(self._begin, connection, None), last=stream.last)
-            return
-        else:
-            self._log.begin(connection, stream.connection)
-        connection.begun = True
-        self._pump(connection)
-
-    def _begin(self, connection: Connection, position: Position | None, page: Page) -> None:
-        if connection.fd < 0:
-            return
-        position = position or Position(page.epoch, page.after)
-        name = connection.stream.connection
-        if self._log.begin(connection, name, position, page):
-            connection.begun = True
-            self._pump(connection, page)
-        else:
-            self._waiting.append(connection)
-
-    def _pump(self, connection: Connection, page: Page | None = None) -> None:
-        """Write to the connection until it is live, or has to wait: for its socket, for
-        a page, or for the next turn."""
-        try:
-            self._pump_out(connection, page)
-        except OSError:
-            self._drop(connection)
-        except Exception:
-            logger.exception("A stream failed, and will be resumed: %r", connection)
-            self._drop(connection)
-
-    def _pump_out(self, connection: Connection, page: Page | None) -> None:
-        budget = _TURN
-        while True:
-            frames = self._log.read(connection, _PIECE, page)
-            if frames is None:
-                break
-            if not frames:
-                self._come_live(connection)
-                return
-            data = b"".join([frame for _, frame in frames])
-            written = connection.write(data)
-            connection.since = self._loop.time()
-            connection.advance(frames, written)
-            budget -= written
-            if written < len(data) or budget < 0:
-                self._block(connection)
-                return
-        self._unblock(connection)
-        in_vain = page is not None and connection.cursor == page.after
-        if in_vain or connection.cursor > self._log.end:
-            self._waiting.append(connection)
-        else:
-            answer = partial(self._go_on, connection)
-            self._feed.read(connection.set.names, answer, after=connection.cursor)
-
-    def _go_on(self, connection: Connection, page: Page) -> None:
-        if connection.fd >= 0:
-            self._pump(connection, page)
-
-    def _come_live(self, connection: Connection) -> None:
-        self._unblock(connection)
-        if connection.stream.poll:
-            self._end(connection)
-        else:
-            connection.set.admit(connection.fd, connection)
-
-    def _fall_behind(self, connection: Connection, cursor: int) -> None:
-        del connection.set.live[connection.fd]
-        connection.cursor = cursor
-
-    def _block(self, connection: Connection) -> None:
-        if not connection.blocked:
-            connection.blocked = True
-            self._poller.want_to_write(connection.fd, True)
-
-    def _unblock(self, connection: Connection) -> None:
-        if connection.blocked:
-            connection.blocked = False
-            self._poller.want_to_write(connection.fd, False)
-
-    def _drop(self, connection: Connection) -> None:
-        """The browser has left, or has to."""
-        del self._connections[connection.fd]
-        self._poller.remove(connection.fd)
-        connection.set.live.pop(connection.fd, None)
-        connection.close()
-        joining = self._joining.get(connection.set)
-        if joining and connection in joining:
-            joining.remove(connection)
-        unread = self._log.leave(connection)
-        if unread:
-            self._feed.unwatch(unread)
-
-    def _end(self, connection: Connection) -> None:
-        """End the stream from our side."""
-        if not connection.rest:
-            try:
-                connection.write(_wire.last_word(self.options.jittered_retry()))
-            except OSError:
-                pass
-        self._drop(connection)
-
-    # What happens by itself.
-
-    def _ready(self) -> None:
-        for fd, heard, gone, writable in self._poller.poll():
-            connection = self._connections.get(fd)
-            if connection is None:
-                continue
-            if gone or heard and not connection.listen():
-                self._drop(connection)
-            elif writable:
-                self._pump(connection)
-
-    def _tick(self) -> None:
-        """One timer for all: heartbeats, lifetimes, and ids that grow old."""
-        self._timer = self._loop.call_later(self._pause, self._tick)
-        now = self._loop.time()
-        silent = now - self.options.heartbeat
-        for connection in list(self._connections.values()):
-            if connection.ends <= now:
-                self._end(connection)
-            elif connection.since <= silent and not connection.blocked:
-                if connection.fd not in connection.set.live:
-                    self._beat(connection)
-                elif connection.set.stamp <= silent:
-                    self._beat(connection)
-        for sub in self._log.aged(self._feed.retention // 4):
-            assert isinstance(sub, Connection)
-            del sub.set.live[sub.fd]
-            self._log.reopen(sub, sub.stream.connection)
-            self._pump(sub)
-
-    def _beat(self, connection: Connection) -> None:
-        connection.since = self._loop.time()
-        try:
-            written = connection.write(sse.HEARTBEAT)
-        except OSError:
-            self._drop(connection)
-            return
-        if 0 < written < len(sse.HEARTBEAT):
-            if connection.set.live.pop(connection.fd, None):
-                connection.cursor = self._log.end
-            connection.rest = sse.HEARTBEAT[written:]
-            self._block(connection)
-
-    def _wait(self) -> float:
-        """Seconds before a reader refetches: a thousand streams in each second."""
-        return random.uniform(0, len(self._connections) / 1000)
 
 
 def _write_all(live: dict[int, Connection], chunk: bytes) -> list[tuple[Connection, int]]:

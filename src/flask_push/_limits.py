@@ -17,20 +17,20 @@ _QUIET = 60
 
 class Limits:
     def __init__(self, options: Options) -> None:
-        self._options = options
+        self.options = options
         self._refused = 0
         self._warned = -_QUIET * 1.0
 
     def admit(self, streams: int, now: float) -> bool:
         """Whether there may be another stream beside so many."""
-        if streams < self._options.max_streams:
+        if streams < self.options.max_streams:
             return True
         self._refused += 1
         if now >= self._warned + _QUIET:
             logger.warning(
                 "%d streams are the most that PUSH_MAX_STREAMS allows; %d were told to"
                 " come back later.",
-                self._options.max_streams,
+                self.options.max_streams,
                 self._refused,
             )
             self._warned, self._refused = now, 0
@@ -39,7 +39,7 @@ class Limits:
     def encode(self, entry: Entry, epoch: str, number: int) -> bytes | None:
         """The frame of an event, or ``None``. Whoever stored it should have known."""
         try:
-            if len(entry.data) > self._options.max_event:
+            if len(entry.data) > self.options.max_event:
                 raise ValueError(
                     f"{len(entry.data)} bytes of data are more than PUSH_MAX_EVENT_BYTES"
                 )

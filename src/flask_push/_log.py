@@ -63,24 +63,27 @@ class Log:
         self.epoch = ""
         #: Every event of the channels held, up to this number, has been through here.
         self.end = 0
-        #: While not 0, events up to this number at least are missing, and the end
-        #: stays before them until they are filled in (law 6).
+        #: While not 0, events up to it at least may be missing, and the end stays
+        #: before them until they are filled in (law 6).
         self.hole = 0
         self.sets: dict[frozenset[str], ChannelSet] = {}
-        self._channels: dict[str, Channel] = {}
-        # The number at which the epoch was first seen.
-        self._birth = 0
-        # Up to here the feed has vouched for all channels at once.
-        self._proved = 0
+        self.channels: dict[str, Channel] = {}
+        #: The number at which the epoch was first seen.
+        self.birth = 0
+        #: Up to here the feed has vouched for all channels at once.
+        self.proved = 0
         self._wait = wait
         self._encode = encode
-        self._frames = Budget(max_bytes)
+        #: Bytes of frames kept, and how many there may be.
+        self.budget = Budget(max_bytes)
 
     def __repr__(self) -> str:
         place = f"{Position(self.epoch, self.end)}{' with a hole' if self.hole else ''}"
-        return (
-            f"<Log at {place}: {len(self._channels)} channels, {len(self._frames)} frames>"
-        )
+        return f"<Log at {place}: {len(self.channels)} channels, {len(self.budget)} frames>"
+
+    def is_whole(self) -> bool:
+        """Whether the feed has vouched for everything up to the end."""
+        return self.proved == self.end and not self.hole
 
     # What readers do.
 
@@ -90,11 +93,11 @@ class Log:
         :return: Channels that the feed has to be asked for.
         """
         key = frozenset(names)
-        new = [name for name in sorted(key) if name not in self._channels]
+        new = [name for name in sorted(key) if name not in self.channels]
         for name in new:
-            self._channels[name] = Channel(name)
+            self.channels[name] = Channel(name)
         if key not in self.sets:
-            channels = tuple(self._channels[name] for name in sorted(key))
+            channels = tuple(self.channels[name] for name in sorted(key))
             self.sets[key] = ChannelSet(channels)
             for channel in channels:
                 channel.sets.add(self.sets[key])
@@ -116,8 +119,8 @@ class Log:
         for channel in sub.set.channels:
             channel.sets.remove(sub.set)
             if not channel.sets:
-                del self._channels[channel.name]
-                self._frames.forget(channel)
+                del self.channels[channel.name]
+                self.budget.forget(channel)
                 unread.append(channel.name)
         return unread
 
@@ -153,7 +156,7 @@ class Log:
             sub.rest += _wire.opening(connection, names, None)
             sub.rest += self._whole_gap(sub, "restarted" if known else "unknown", end)
             return True
-        if page is not None and not prove(sub, page, self.end, self._frames):
+        if page is not None and not prove(sub, page, self.end, self.budget):
             return False
         sub.rest += _wire.opening(connection, names, Position(self.epoch, sub.cursor))
         return True
@@ -169,7 +172,7 @@ class Log:
         """
         if sub.epoch != self.epoch:
             sub.epoch = self.epoch
-            sub.rest += self._whole_gap(sub, "restarted", self._birth)
+            sub.rest += self._whole_gap(sub, "restarted", self.birth)
         if sub.rest:
             return [(sub.cursor, sub.rest)]
         if sub.cursor > self.end:
@@ -181,7 +184,7 @@ class Log:
             if not page.after <= sub.cursor < page.reach:
                 return None
             reach = min(reach, page.reach)
-            proofs = prove(sub, page, self.end, self._frames)
+            proofs = prove(sub, page, self.end, self.budget)
             if not proofs:
                 return None
             sources = [
@@ -230,7 +233,7 @@ class Log:
         """
         whole = []
         for name in names:
-            channel = self._channels.get(name)
+            channel = self.channels.get(name)
             if channel is None or channel.held:
                 continue
             channel.hold(self.end)
@@ -242,7 +245,7 @@ class Log:
 
     def holds(self) -> list[str]:
         """The channels that a page to :meth:`fill` a hole has to be of."""
-        return [name for name, channel in self._channels.items() if channel.held]
+        return [name for name, channel in self.channels.items() if channel.held]
 
     def turn(
         self, epoch: str, entries: cabc.Iterable[Entry], end: int | None = None
@@ -267,7 +270,7 @@ class Log:
             if self.hole:
                 self.hole = max(self.hole, end)
             else:
-                self.end = self._proved = max(end, self.end)
+                self.end = self.proved = max(end, self.end)
         return touched
 
     def fill(self, page: Page) -> list[ChannelSet]:
@@ -289,7 +292,7 @@ class Log:
         entries = ((entry.number, entry) for entry in page.entries)
         for number, piece in merge(missing, entries, key=number_of):
             if isinstance(piece, Gap):
-                self._put(self._channels[piece.channels[0]], (number, piece), touched)
+                self._put(self.channels[piece.channels[0]], (number, piece), touched)
                 self.end = max(self.end, number)
             else:
                 self._take(piece, touched, final=True)
@@ -301,19 +304,19 @@ class Log:
     def _take(self, entry: Entry, touched: list[ChannelSet], final: bool = False) -> bool:
         """One event of the feed. False if those before it have to be fetched."""
         number, prev, name, _, _ = entry
-        channel = self._channels.get(name)
+        channel = self.channels.get(name)
         if channel is not None and not channel.held:
             channel = None
         if prev is None:
             # It is not kept, so it has the end for its position (law 14).
-            frame = self._encode(entry, self.epoch, self.end) if channel else None
-            if channel and frame and not self.hole:
-                self._show(channel, (self.end, frame), touched)
+            if channel is not None and not self.hole:
+                if frame := self._encode(entry, self.epoch, self.end):
+                    self._show(channel, (self.end, frame), touched)
             return True
         if number <= self.end:
             return True
         if channel is not None:
-            if prev > max(channel.last, self._proved):
+            if prev > max(channel.last, self.proved):
                 if prev > self.end and not final:
                     return False
                 # Live readers are past what is missing, and nothing is filled in
@@ -327,7 +330,7 @@ class Log:
         return True
 
     def _put(self, channel: Channel, piece: Piece, touched: list[ChannelSet]) -> None:
-        self._frames.put(channel, piece)
+        self.budget.put(channel, piece)
         self._show(channel, piece, touched)
 
     def _show(self, channel: Channel, piece: Piece, touched: list[ChannelSet]) -> None:
@@ -341,10 +344,10 @@ class Log:
     def _restart(self, epoch: str, end: int) -> list[ChannelSet]:
         """Another life of the store: everybody is told, at its number (law 12)."""
         self.epoch = epoch
-        self.end = self._birth = self._proved = end
+        self.end = self.birth = self.proved = end
         self.hole = 0
-        self._frames.clear()
-        for channel in self._channels.values():
+        self.budget.clear()
+        for channel in self.channels.values():
             if channel.held:
                 channel.hold(end)
         for set in self.sets.values():

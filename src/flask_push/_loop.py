@@ -74,7 +74,8 @@ class HubThread:
                 self._loop.call_soon_threadsafe(self._loop.stop)
             except RuntimeError:
                 return
-            self._thread.join(PATIENCE)
+            if self._thread is not threading.current_thread():
+                self._thread.join(PATIENCE)
 
     def _start(self) -> None:
         if self._stopped:
@@ -90,7 +91,7 @@ class HubThread:
         started.acquire()
         if failed:
             self._thread.join(PATIENCE)
-            raise RuntimeError("The hub can't start.") from failed[0]
+            raise RuntimeError(f"The hub can't start: {failed[0]}") from failed[0]
 
     def _run(self, started: _thread.LockType, failed: list[BaseException]) -> None:
         try:

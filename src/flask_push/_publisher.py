@@ -18,6 +18,9 @@ from .brokers import Broker
 from .brokers import open_broker
 from .sse import check_type
 
+# Bytes of history read at once: one page, but for the longest.
+_PAGE = 4 * 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class History:
@@ -107,22 +110,29 @@ class Publisher:
         """The newest events of a channel, at most so many, and their position.
 
         Hand the position to the page, and its stream continues without a seam.
+
+        :raises NotRead: If the store can't be read now.
         """
-        check_count("last", last)
-        pages = [self._broker.read([channel], last=last)]
-        while pages[-1].reach < pages[-1].end:
-            pages.append(self._broker.read([channel], after=pages[-1].reach))
-            if pages[-1].epoch != pages[0].epoch:
-                # The store has begun anew between two pages.
+        last = check_count("last", last)
+        page = self._broker.read([channel], last=last, limit=_PAGE)
+        epoch, end, entries = page.epoch, page.end, [*page.entries]
+        while page.reach < end:
+            after = page.reach
+            page = self._broker.read([channel], after=after, limit=_PAGE)
+            if page.epoch != epoch or page.proofs[channel].since > after:
+                # Between two pages, the store has begun anew, or forgotten the second.
                 return self.history(channel, last)
-        events = [_event(page.epoch, entry) for page in pages for entry in page.entries]
-        return History(events, str(Position(pages[-1].epoch, pages[-1].end)))
+            entries += page.entries
+        events = [_event(epoch, entry) for entry in entries if entry.number <= end]
+        return History(events, str(Position(epoch, end)))
 
     def position(self) -> str:
         """Where the store is now.
 
         Called before a view reads its data, and handed to the page: its stream then
         begins with whatever happened since, and nothing falls between.
+
+        :raises NotRead: If the store can't be read now.
         """
         page = self._broker.read([], after=0)
         return str(Position(page.epoch, page.end))
@@ -161,6 +171,15 @@ def _event(epoch: str, entry: Entry) -> Event:
     return Event(channel, data.decode(errors="replace"), type, id=id)
 
 
-def check_count(name: str, value: int) -> None:
+# No store keeps more events of a channel (PUSH_KEEP), and some can't count further.
+_MOST = 10_000_000
+
+
+def check_count(name: str, value: int) -> int:
+    """The number, or that of all events that there can be.
+
+    :raises ValueError: If it is none.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"{name} is a number of events, not {value!r}.")
+    return min(value, _MOST)

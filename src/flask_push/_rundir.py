@@ -17,25 +17,28 @@ _REMOTE = re.compile(r"nfs|cifs|smb|9p|afs|ceph|gluster|lustre|fuse\.(?!overlay)
 _TEMP = Path("/tmp")
 
 
-def run_directory(configured: str | None, instance: str, root: str, name: str) -> Path:
-    """The run directory of an app, made if it is not there.
+def locate(configured: str | None, instance: str, root: str, name: str) -> Path:
+    """The run directory of an app, whether it is there or not.
 
     :param configured: ``PUSH_RUN_DIR``.
     :param instance: The app's instance folder, which is used if it is local and can be
         written; otherwise a directory of this user's in the system's temporary one.
-    :raises RuntimeError: If the directory belongs to another user.
     """
     if configured is not None:
-        return _claim(Path(configured))
+        return Path(configured)
     label = re.sub(r"[^0-9A-Za-z_.-]", "_", name)
     folder = Path(instance)
     if _is_local(folder) and _can_write(folder):
-        return _claim(folder / f"push-{label}")
+        return folder / f"push-{label}"
     digest = hashlib.sha256(f"{root}\0{name}".encode()).hexdigest()[:16]
-    return _claim(_TEMP / f"push-{os.geteuid()}-{label}-{digest}")
+    return _TEMP / f"push-{os.geteuid()}-{label}-{digest}"
 
 
-def _claim(path: Path) -> Path:
+def claim(path: Path) -> Path:
+    """Make a run directory, if it is not there.
+
+    :raises RuntimeError: If it can't be made, or belongs to another user.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import typing as t
 from dataclasses import dataclass
+from dataclasses import fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,12 @@ class Options:
     max_event: int = 2**20
     #: Bytes of frames kept for readers that are slow, or just come back.
     log_bytes: int = 32 * 2**20
+
+    @classmethod
+    def from_json(cls, values: dict[str, t.Any]) -> Options:
+        """Those that another version does not know, or has no more, are left out."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
 
     def jittered_retry(self) -> int:
         """Milliseconds after which one browser comes back, so that not all do at once."""

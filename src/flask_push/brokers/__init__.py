@@ -6,18 +6,26 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from .._event import Entry
+from .._event import Page
+from .._event import Proof
 from .base import Broker
 from .base import Feed
 from .base import NotPublished
+from .base import NotRead
 from .base import PublishUncertain
 from .base import Retention
 from .base import Sink
 
 __all__ = [
     "Broker",
+    "Entry",
     "Feed",
     "NotPublished",
+    "NotRead",
     "open_broker",
+    "Page",
+    "Proof",
     "PublishUncertain",
     "Retention",
     "Sink",

@@ -61,7 +61,9 @@ class Database:
         """
         deadline = time.monotonic() + timeout
         with self._exclusive(deadline), self._unbroken(locked=True):
-            connection = self._current(locked=True)
+            connection = self._current(locked=True, deadline=deadline)
+            # Only programs that don't know our lock can be in the way now.
+            connection.execute(f"PRAGMA busy_timeout = {1000 * _left(deadline):.0f}")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -72,11 +74,12 @@ class Database:
     @contextlib.contextmanager
     def read(self, timeout: float = 2) -> t.Iterator[sqlite3.Connection]:
         """A snapshot. Needs no lock, except to open the file."""
+        deadline = time.monotonic() + timeout
         if not self._thread_lock.acquire(timeout=timeout):
             raise TimeoutError(f"Another thread keeps {self.path} busy.")
         try:
             with self._unbroken(locked=False):
-                connection = self._current(locked=False, timeout=timeout)
+                connection = self._current(locked=False, deadline=deadline)
                 connection.execute("BEGIN")
                 try:
                     yield connection
@@ -87,17 +90,24 @@ class Database:
 
     def note(self, last: int) -> None:
         """Remember beside the file, within :meth:`write`, what was committed to it: an
-        older copy put in its place, even into the same inode, is then found out."""
-        self._lock.note(last)
+        older copy put in its place, even into the same inode, is then found out. On a
+        disk that fails, it is not; what was committed counts nevertheless."""
+        with contextlib.suppress(OSError):
+            self._lock.note(last)
 
     def close(self) -> None:
         with self._thread_lock:
             if self._connection is not None:
                 # Closing the last connection checkpoints, which the lock has to guard.
-                self._lock.acquire(time.monotonic() + 1)
+                # Not for long: it may be the end of the process.
+                self._lock.acquire(time.monotonic() + 0.3)
                 self._connection.close()
                 self._connection = None
             self._lock.close()
+
+    def __del__(self) -> None:
+        # Python would close the connection, but without the lock, and never the lock.
+        self.close()
 
     def hold(self, timeout: float) -> bool:
         """Keep other threads from using it."""
@@ -116,7 +126,7 @@ class Database:
 
     @contextlib.contextmanager
     def _exclusive(self, deadline: float) -> t.Iterator[None]:
-        if not self._thread_lock.acquire(timeout=max(0, deadline - time.monotonic())):
+        if not self._thread_lock.acquire(timeout=_left(deadline)):
             raise TimeoutError(f"Other threads of this process keep {self.path} busy.")
         try:
             with self._locked(deadline):
@@ -138,10 +148,12 @@ class Database:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            code = _code(error)
             if code in BROKEN:
                 with contextlib.nullcontext() if locked else self._locked(_soon()):
                     self._quarantine(error)
+            elif code == sqlite3.SQLITE_BUSY:
+                raise TimeoutError(f"Another program keeps {self.path} busy.") from error
             raise
 
     def _quarantine(self, error: Exception) -> None:
@@ -153,13 +165,18 @@ class Database:
                     os.replace(f"{self.path}{suffix}", f"{self.path}.broken{suffix}")
         self._drop()
 
-    def _current(self, locked: bool, timeout: float = 2) -> sqlite3.Connection:
+    def _current(self, locked: bool, deadline: float) -> sqlite3.Connection:
         if self._connection is not None and not self._is_current():
             self._drop()
         if self._connection is None:
-            deadline = time.monotonic() + timeout
             with contextlib.nullcontext() if locked else self._locked(deadline):
-                self._connection = self._open()
+                try:
+                    self._connection = self._open(deadline)
+                except BaseException as error:
+                    # What is half open is only of use to see that the file is broken.
+                    if _code(error) not in BROKEN:
+                        self._drop()
+                    raise
         return self._connection
 
     def _is_current(self) -> bool:
@@ -174,13 +191,16 @@ class Database:
             self._connection.close()
             self._connection = None
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, deadline: float) -> sqlite3.Connection:
         with contextlib.suppress(FileExistsError):
             # For this user alone, and its companions with it. Only a file that nobody
             # has open yet may be closed again.
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         connection = sqlite3.connect(
-            self.path, timeout=2, isolation_level=None, check_same_thread=False
+            self.path,
+            timeout=_left(deadline),
+            isolation_level=None,
+            check_same_thread=False,
         )
         self._connection = connection
         there = os.stat(self.path)
@@ -197,11 +217,15 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         try:
             inode, noted = there.st_ino & (2**63 - 1), self._lock.noted()
-            prepare(connection, self._retention, boot_id(), inode, noted)
+            last = prepare(connection, self._retention, boot_id(), inode, noted)
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
             raise
+        if last < noted:
+            # It is another epoch now, which whoever opens it next need not begin again.
+            self.note(last)
         return connection
 
 
@@ -215,6 +239,15 @@ def boot_id() -> str:
 
 def _soon() -> float:
     return time.monotonic() + 1
+
+
+def _left(deadline: float) -> float:
+    return max(0, deadline - time.monotonic())
+
+
+def _code(error: BaseException) -> int:
+    """What SQLite calls the error, without the details; 0 if it is not SQLite's."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 # A fork in the middle of another thread's call would leave the child SQLite's own

@@ -11,11 +11,9 @@ import os
 import secrets
 import socket
 import time
-import typing as t
 from pathlib import Path
 
-# Bytes of a socket's path that every system takes.
-_MAX_PATH = 100
+from .._unix import short_path
 
 
 class Doorbell:
@@ -26,7 +24,7 @@ class Doorbell:
         self.path = directory / f"{os.getpid()}-{secrets.token_hex(4)}"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        with _short(self.path) as path:
+        with short_path(self.path) as path:
             self._socket.bind(path)
 
     def fileno(self) -> int:
@@ -53,14 +51,18 @@ class Ringer:
 
     def ring(self) -> None:
         """Never waits and never fails."""
-        if self._socket is None:
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._socket.setblocking(False)
         try:
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._socket.setblocking(False)
             for bell in self._list():
                 self._ring(bell)
         except OSError:
             self._listed = -1
+
+    def __del__(self) -> None:
+        # A process may end with it open: nobody says which use is the last.
+        self.close()
 
     def close(self) -> None:
         if self._socket is not None:
@@ -70,7 +72,7 @@ class Ringer:
     def _ring(self, bell: Path) -> None:
         assert self._socket is not None
         try:
-            with _short(bell) as path:
+            with short_path(bell) as path:
                 self._socket.sendto(b"\1", path)
         except BlockingIOError:
             pass  # It has not listened to the last ring yet, and will look anyway.
@@ -85,16 +87,3 @@ class Ringer:
             self._bells = list(self.directory.iterdir())
             self._listed = changed
         return self._bells
-
-
-@contextlib.contextmanager
-def _short(path: Path) -> t.Iterator[str]:
-    """The path, or a short one to the same file, for as long as this lasts."""
-    if len(os.fsencode(path)) <= _MAX_PATH:
-        yield str(path)
-        return
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{directory}/{path.name}"
-    finally:
-        os.close(directory)

@@ -71,11 +71,12 @@ def prepare(
     boot: str,
     inode: int,
     noted: int,
-) -> None:
+) -> int:
     """Make the tables if there are none, and begin a new epoch if this can't surely be
     the file that it was.
 
     :param noted: The last number that is known to have been committed to it.
+    :return: The last number that is in it.
     :raises RuntimeError: If the file is of another version.
     """
     execute = connection.execute
@@ -106,6 +107,8 @@ def prepare(
             " WHERE (age, count, max_bytes) != (?, ?, ?)",
             kept * 2,
         )
+    (last,) = execute("SELECT last FROM store").fetchone()
+    return int(last)
 
 
 def store(
@@ -218,6 +221,8 @@ class News(t.NamedTuple):
     last: int
     #: How far behind the end a position can be resumed.
     retention: int
+    #: Whether some of it is forgotten already, so that only a page can tell.
+    forgotten: bool = False
 
 
 def news(connection: sqlite3.Connection, epoch: str, after: int) -> News:
@@ -233,6 +238,8 @@ def news(connection: sqlite3.Connection, epoch: str, after: int) -> News:
     retention = age if floor == birth else min(age, last - floor)
     if now_epoch != epoch:
         return News(now_epoch, [], last, last, retention)
+    if floor > after:
+        return News(epoch, [], last, last, retention, forgotten=True)
     new = "SELECT number FROM event WHERE number > ? ORDER BY number LIMIT 1 OFFSET ?"
     (upto,) = execute(new, (after, _BATCH)).fetchone() or (last,)
     rows = execute(

@@ -17,6 +17,8 @@ What must hold between the calls:
 - A feed's ``deliver`` with an ``end`` means that everything up to it, on the channels
   watched, has been delivered. A change of epoch is delivered, with an ``end``, before
   anything else says the new epoch.
+- A feed that can't say so, since the store has forgotten what it was about to deliver,
+  says ``missed``. The hub then reads what there is, and tells of the rest.
 - From ``watched`` on, the channels' events after the last ``end`` are delivered.
 """
 
@@ -44,6 +46,10 @@ ENTRY_BYTES = 100
 
 class NotPublished(Exception):
     """Nothing was stored: the store can't be reached or is full. Publish again later."""
+
+
+class NotRead(Exception):
+    """The store can't be reached, or is busy, and nothing is known: read again later."""
 
 
 class PublishUncertain(Exception):
@@ -94,10 +100,22 @@ class Broker(t.Protocol):
             ``last`` events before the end, or as many as can be read without a gap.
         :param limit: Bytes after which the page is full, :data:`ENTRY_BYTES` for each
             entry among them. It has at least one entry, if there is one.
+        :raises NotRead: If the store can't be read now.
         """
 
-    def feed(self, sink: Sink, loop: asyncio.AbstractEventLoop) -> Feed:
-        """Begin to deliver to a hub. Called on the loop, and first delivers there."""
+    def feed(
+        self,
+        sink: Sink,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        after: Position | None = None,
+        channels: cabc.Collection[str] = (),
+    ) -> Feed:
+        """Begin to deliver to a hub. Called on the loop, and first delivers there.
+
+        :param after: Go on where another feed has ended, not at the end of the store,
+            with the channels that it watched.
+        """
 
     def close(self) -> None:
         """Let go of what is open. The broker opens it again when it is used."""
@@ -109,6 +127,8 @@ class Sink(t.Protocol):
     def deliver(
         self, epoch: str, entries: cabc.Sequence[Entry], end: int | None
     ) -> None: ...
+
+    def missed(self, end: int) -> None: ...
 
     def watched(self, channels: cabc.Sequence[str]) -> None: ...
 

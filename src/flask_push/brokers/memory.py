@@ -92,8 +92,15 @@ class MemoryBroker:
             entries, reach = take(merge(*tails, key=_number), limit, self._last)
         return Page(self._epoch, after, reach, self._last, entries, proofs)
 
-    def feed(self, sink: Sink, loop: asyncio.AbstractEventLoop) -> MemoryFeed:
-        feed = MemoryFeed(self, sink, loop)
+    def feed(
+        self,
+        sink: Sink,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        after: Position | None = None,
+        channels: cabc.Collection[str] = (),
+    ) -> MemoryFeed:
+        feed = MemoryFeed(self, sink, loop, after, channels)
         with self._lock:
             self._feeds.append(feed)
         return feed
@@ -138,15 +145,17 @@ class MemoryBroker:
             if number < oldest:
                 del self._keys[key]
 
-    def news(self, after: int) -> tuple[str, list[Entry], int]:
-        """What a feed has not heard of: the epoch, events after a number, the end."""
+    def news(self, after: int) -> tuple[str, list[Entry], int, bool]:
+        """What a feed has not heard of: the epoch, events after a number, the end, and
+        whether some of them are forgotten."""
         with self._lock:
             index = bisect_right(self._log, after, key=_number)
-            return self._epoch, self._log[index:], self._last
+            return self._epoch, self._log[index:], self._last, self._floor > after
 
     def leave(self, feed: MemoryFeed) -> None:
         with self._lock:
-            self._feeds.remove(feed)
+            if feed in self._feeds:
+                self._feeds.remove(feed)
 
     @property
     def retention(self) -> int:
@@ -156,14 +165,19 @@ class MemoryBroker:
 
 class MemoryFeed:
     def __init__(
-        self, broker: MemoryBroker, sink: Sink, loop: asyncio.AbstractEventLoop
+        self,
+        broker: MemoryBroker,
+        sink: Sink,
+        loop: asyncio.AbstractEventLoop,
+        after: Position | None,
+        channels: cabc.Collection[str],
     ) -> None:
         self._broker = broker
         self._sink = sink
         self._loop = loop
-        self._channels: set[str] = set()
+        self._channels = set(channels)
         self._wanted: set[str] = set()
-        self._end = 0
+        self._epoch, self._end = after or ("", 0)
         self._closed = self._rung = False
         self.ring()
 
@@ -211,12 +225,16 @@ class MemoryFeed:
         self._rung = False
         if self._closed:
             return
-        epoch, entries, end = self._broker.news(self._end)
-        if self._end == 0:
-            entries = []
+        epoch, entries, end, forgotten = self._broker.news(self._end)
         heard = [entry for entry in entries if entry.channel in self._channels]
         self._end = end
-        self._sink.deliver(epoch, heard, end)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._sink.deliver(epoch, [], end)
+        elif forgotten:
+            self._sink.missed(end)
+        else:
+            self._sink.deliver(epoch, heard, end)
         if self._wanted:
             wanted, self._wanted = self._wanted, set()
             self._channels |= wanted

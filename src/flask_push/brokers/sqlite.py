@@ -28,6 +28,7 @@ from ._database import Database
 from ._doorbell import Doorbell
 from ._doorbell import Ringer
 from .base import NotPublished
+from .base import NotRead
 from .base import PAGE_BYTES
 from .base import PublishUncertain
 from .base import Retention
@@ -123,11 +124,21 @@ class SqliteBroker:
         last: int = 0,
         limit: int = PAGE_BYTES,
     ) -> Page:
-        with self._reading.read() as connection:
-            return _sql.page(connection, channels, after, last, limit)
+        try:
+            with self._reading.read(self.timeout) as connection:
+                return _sql.page(connection, channels, after, last, limit)
+        except (sqlite3.Error, OSError) as error:
+            raise NotRead(f"The store can't be read: {error}") from error
 
-    def feed(self, sink: Sink, loop: asyncio.AbstractEventLoop) -> SqliteFeed:
-        return SqliteFeed(self.path, self._retention, sink, loop)
+    def feed(
+        self,
+        sink: Sink,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        after: Position | None = None,
+        channels: cabc.Collection[str] = (),
+    ) -> SqliteFeed:
+        return SqliteFeed(self.path, self._retention, sink, loop, after, channels)
 
     def close(self) -> None:
         self._writing.close()
@@ -148,6 +159,8 @@ class SqliteFeed:
         retention: Retention | None,
         sink: Sink,
         loop: asyncio.AbstractEventLoop,
+        after: Position | None = None,
+        channels: cabc.Collection[str] = (),
     ) -> None:
         self.retention = round(Retention().age * 1_000_000)
         self._path = path
@@ -155,12 +168,11 @@ class SqliteFeed:
         self._loop = loop
         self._database = Database(path, retention)
         self._connection: sqlite3.Connection | None = None
-        self._epoch = ""
-        self._end = 0
-        self._channels: set[str] = set()
+        self._epoch, self._end = after or ("", 0)
+        self._channels = set(channels)
         self._wanted: set[str] = set()
         self._reads: deque[_Read] = deque()
-        self._due = self._failing = False
+        self._due = self._failing = self._closed = False
         self._bell = Doorbell(bells(path))
         loop.add_reader(self._bell, self._ring)
         self._timer = loop.call_later(_POLL, self._poll)
@@ -186,7 +198,9 @@ class SqliteFeed:
         self._look_soon()
 
     def close(self) -> None:
-        self._due = True
+        if self._closed:
+            return
+        self._closed = True
         self._timer.cancel()
         self._loop.remove_reader(self._bell)
         self._bell.close()
@@ -206,6 +220,8 @@ class SqliteFeed:
             self._loop.call_soon(self._look)
 
     def _look(self) -> None:
+        if self._closed:
+            return
         reads = [self._reads.popleft() for _ in range(min(len(self._reads), _READS))]
         try:
             with self._database.read(timeout=0.2) as connection:
@@ -214,7 +230,8 @@ class SqliteFeed:
                     connection.create_function("heard", 1, self._channels.__contains__)
                 news = _sql.news(connection, self._epoch, self._end)
                 pages = [_sql.page(connection, *read[:3], PAGE_BYTES) for read in reads]
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:
+            # Whatever it is, such as a file of another version, it may be cured.
             self._reads.extendleft(reversed(reads))
             self._due = False
             self._fail(error)
@@ -222,7 +239,10 @@ class SqliteFeed:
         self._due = False
         self._recover()
         self._epoch, self._end, self.retention = news.epoch, news.end, news.retention
-        self._sink.deliver(news.epoch, news.entries, news.end)
+        if news.forgotten:
+            self._sink.missed(news.end)
+        else:
+            self._sink.deliver(news.epoch, news.entries, news.end)
         if self._wanted:
             wanted, self._wanted = self._wanted, set()
             self._channels |= wanted

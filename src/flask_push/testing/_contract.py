@@ -37,12 +37,18 @@ T = t.TypeVar("T")
 class Hub:
     """The hub's side of a feed: notes what it is told, and that it may be told so."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, before: Hub | None = None) -> None:
         self.epoch = ""
-        self.end = self.newest = 0
+        self.end = self.missing = 0
         self.entries: list[Entry] = []
         self.watching: dict[str, int] = {}
-        self.feed: Feed = broker.feed(self, asyncio.get_running_loop())
+        after = None
+        if before is not None:
+            self.epoch, self.end = after = Position(before.epoch, before.end)
+            self.watching = dict.fromkeys(before.watching, self.end)
+        self.feed: Feed = broker.feed(
+            self, asyncio.get_running_loop(), after=after, channels=list(self.watching)
+        )
 
     def deliver(self, epoch: str, entries: cabc.Sequence[Entry], end: int | None) -> None:
         if epoch != self.epoch:
@@ -61,6 +67,10 @@ class Hub:
         if end is not None:
             assert end >= self.end, "backwards"
             self.end = end
+
+    def missed(self, end: int) -> None:
+        assert end >= self.end, "backwards"
+        self.end = self.missing = end
 
     def watched(self, channels: cabc.Sequence[str]) -> None:
         for channel in channels:
@@ -96,9 +106,13 @@ class BrokerContract:
         """A broker on the store of this test. Called again, another one on it."""
         raise NotImplementedError
 
-    def run(self, test: cabc.Callable[[Broker, Hub], cabc.Coroutine[t.Any, t.Any, T]]) -> T:
+    def run(
+        self,
+        test: cabc.Callable[[Broker, Hub], cabc.Coroutine[t.Any, t.Any, T]],
+        retention: Retention | None = None,
+    ) -> T:
         async def main() -> T:
-            broker = self.open()
+            broker = self.open(retention)
             hub = Hub(broker)
             try:
                 return await asyncio.wait_for(test(broker, hub), 60)
@@ -425,6 +439,46 @@ class BrokerContract:
             assert hub.end > start
 
         self.run(test)
+
+    def test_a_feed_goes_on_where_another_has_ended(self) -> None:
+        async def test(broker: Broker, hub: Hub) -> None:
+            await hub.watch("a", "b")
+            broker.publish([Event("a", "1")])
+            await until(lambda: hub.heard("a"))
+            hub.feed.close()
+            broker.publish([Event("a", "2"), Event("c", "no"), Event("b", "3")])
+            second = Hub(broker, hub)
+            try:
+                await until(lambda: second.heard("b"))
+                broker.publish([Event("a", "4")])
+                await until(lambda: len(second.entries) == 3)
+                assert [entry.data for entry in second.entries] == [b"2", b"3", b"4"]
+                assert second.entries[0].prev == hub.entries[0].number
+                assert second.missing == 0
+            finally:
+                second.feed.close()
+
+        self.run(test)
+
+    def test_a_feed_says_that_the_store_has_forgotten_what_it_should_deliver(self) -> None:
+        async def test(broker: Broker, hub: Hub) -> None:
+            await hub.watch("a")
+            hub.feed.close()
+            broker.publish([Event("a", "forgotten")])
+            for _ in range(80):
+                (last,) = broker.publish([Event("b", "x" * 1000)])
+            second = Hub(broker, hub)
+            try:
+                await until(lambda: second.end >= last.number)
+                assert second.missing >= last.number
+                (position,) = broker.publish([Event("a", "then")])
+                await until(lambda: second.heard("a"))
+                assert second.heard("a") == [b"then"]
+                assert second.end >= position.number
+            finally:
+                second.feed.close()
+
+        self.run(test, Retention(bytes=20_000))
 
     def test_several_hubs_hear_the_same(self) -> None:
         async def test(broker: Broker, hub: Hub) -> None:

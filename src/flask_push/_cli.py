@@ -1,0 +1,179 @@
+"""The commands ``flask push …``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import click
+from flask import Flask
+from flask.cli import ScriptInfo
+
+from . import _process
+from ._extension import Push
+from ._site import Site
+from ._unix import Messages
+
+# Seconds for which a hub may take its leave.
+_PATIENCE = 10.0
+
+_socket = click.option(
+    "--socket",
+    "path",
+    type=click.Path(path_type=Path, resolve_path=True),
+    help="The hub's socket. Without it, the app says where it is.",
+)
+
+
+@click.group()
+def push() -> None:
+    """See and run the process that holds the streams."""
+
+
+@push.command()
+@click.option(
+    "--socket",
+    "path",
+    type=click.Path(path_type=Path, resolve_path=True),
+    required=True,
+    help="Where workers find it. Set PUSH_HUB to the same path.",
+)
+@click.option("--replace", is_flag=True, help="Take the place of the one that is there.")
+def hub(path: Path, replace: bool) -> None:
+    """Run a hub in the foreground, until it is told to end.
+
+    Loads no app: the first worker that comes says which store it is. With systemd's
+    socket activation, the socket is the one it was given.
+    """
+    site = Site(path)
+    said = logging.StreamHandler()
+    said.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    _process.set_up(site, said)
+    try:
+        if replace:
+            _process.replace(site, stays=True, forced=True)
+            return
+        site.door.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = site.try_lock()
+        if lock is None:
+            raise click.ClickException(
+                f"There is a hub at {path} already. Use --replace to take its place."
+            )
+        _process.go(_process.Process(site, _door(site), lock, stays=True))
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _door(site: Site) -> socket.socket:
+    """The door that systemd has opened, or one of our own."""
+    if os.environ.get("LISTEN_PID") == str(os.getpid()):
+        return socket.socket(fileno=3)
+    return site.listen()
+
+
+@push.command()
+@_socket
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.pass_context
+def status(context: click.Context, path: Path | None, as_json: bool) -> None:
+    """Show the hub of this app."""
+    site = _find(context, path)
+    with _entered(site) as messages:
+        messages.send({"status": 1})
+        found = _answer(messages)["status"]
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    width = max(map(len, found))
+    for name, value in found.items():
+        click.echo(f"{name.replace('_', ' '):{width}}  {value}")
+
+
+@push.command()
+@_socket
+@click.pass_context
+def stop(context: click.Context, path: Path | None) -> None:
+    """End the hub of this app: browsers come back, and workers start the next."""
+    site = _find(context, path)
+    with _entered(site) as messages:
+        messages.send({"stop": 1})
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                messages.receive()
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        # It has the lock for life. Whoever has it now, it is another one.
+        lock = site.try_lock()
+        if lock is not None:
+            os.close(lock)
+            return
+        time.sleep(0.01)
+
+
+@push.command()
+@click.argument("channel")
+@click.argument("data")
+@click.option("--type", default="message", help="The event's type.")
+@click.option("--key", help="Publishing the same key again stores nothing.")
+@click.pass_context
+def publish(
+    context: click.Context, channel: str, data: str, type: str, key: str | None
+) -> None:
+    """Publish an event, and print its id. DATA goes as it is; '-' reads it."""
+    app, extension = _load(context)
+    text = sys.stdin.read() if data == "-" else data
+    with app.app_context():
+        try:
+            click.echo(extension.publish(channel, text, type=type, key=key))
+        except Exception as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _load(context: click.Context) -> tuple[Flask, Push]:
+    app = context.ensure_object(ScriptInfo).load_app()
+    if "push" not in app.extensions:
+        raise click.ClickException(
+            f"The app {app.name!r} has no Push. Call 'push.init_app(app)'."
+        )
+    return app, app.extensions["push"]
+
+
+def _find(context: click.Context, path: Path | None) -> Site:
+    if path is not None:
+        return Site(path)
+    app, extension = _load(context)
+    with app.app_context():
+        site = extension.site
+    if site is None:
+        raise click.ClickException(
+            "This app's hub is a thread of each of its processes: PUSH_HUB is 'thread',"
+            " or its store is 'memory:'."
+        )
+    return site
+
+
+@contextlib.contextmanager
+def _entered(site: Site) -> t.Iterator[Messages]:
+    try:
+        messages = Messages(site.connect())
+    except OSError as error:
+        raise click.ClickException(f"No hub is running at {site.door}: {error}.") from error
+    try:
+        yield messages
+    except (OSError, EOFError) as error:
+        raise click.ClickException(f"The hub does not answer: {error}.") from error
+    finally:
+        messages.close()
+
+
+def _answer(messages: Messages) -> dict[str, t.Any]:
+    while True:
+        for message, _ in messages.receive():
+            return message

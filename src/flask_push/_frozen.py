@@ -1,0 +1,100 @@
+"""A hub at rest: everything that its successor needs to go on, as plain values.
+
+A hub is frozen at one number. Up to it, every reader was handed everything, or has a
+cursor that says how far; after it, nothing was. What is written here is read by another
+version of Flask-Push, so fields are added with a default, and none changes its meaning
+(law 10).
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import asdict
+from dataclasses import fields
+
+from ._log import Log
+from ._stream import Stream
+
+
+class Chains(t.NamedTuple):
+    """The state of a log, without its frames."""
+
+    epoch: str = ""
+    #: The number at which the epoch was first seen.
+    birth: int = 0
+    end: int = 0
+    #: By channel, the range in which something of it was lost.
+    channels: dict[str, tuple[int, int]] = {}
+
+    @classmethod
+    def of(cls, log: Log) -> Chains:
+        """What another log needs to go on from the end of this one, which is whole."""
+        channels = {c.name: c.lost for c in log.channels.values() if c.held}
+        return cls(log.epoch, log.birth, log.end, channels)
+
+    @classmethod
+    def from_json(cls, values: list[t.Any]) -> Chains:
+        return cls(*values[:4])
+
+    def restore(self, log: Log) -> None:
+        """Let a log go on from here, that all its readers have joined."""
+        log.epoch, log.birth, log.end, channels = self
+        log.proved = log.end
+        log.hold(channels)
+        for name in channels.keys() & log.channels.keys():
+            after, upto = channels[name]
+            log.channels[name].lost = after, upto
+
+
+class Place(t.NamedTuple):
+    """One stream: what was asked for, and how far it is."""
+
+    stream: Stream
+    #: Whether it has a cursor yet.
+    begun: bool
+    epoch: str
+    cursor: int
+    rest: bytes
+    told: int
+    #: Seconds for which it may go on; ``None`` for ever.
+    left: float | None
+    #: Bytes that its browser has sent.
+    heard: int
+
+    def to_json(self) -> list[t.Any]:
+        stream = stream_to_json(self.stream)
+        return [stream, *self[1:4], self.rest.decode("latin-1"), *self[5:]]
+
+    @classmethod
+    def from_json(cls, values: list[t.Any]) -> Place:
+        stream, begun, epoch, cursor, rest, told, left, heard, *_ = values
+        return cls(
+            *(stream_from_json(stream), begun, epoch, cursor),
+            *(rest.encode("latin-1"), told, left, heard),
+        )
+
+
+class Frozen(t.NamedTuple):
+    chains: Chains
+    #: Each with its descriptor.
+    places: list[tuple[Place, int]]
+    #: Descriptors of what servers still say to those who were their clients.
+    drains: list[int]
+
+    @classmethod
+    def nothing(cls) -> Frozen:
+        return cls(Chains(), [], [])
+
+
+def stream_to_json(stream: Stream) -> dict[str, t.Any]:
+    return {**asdict(stream), "head": stream.head.decode("latin-1")}
+
+
+def stream_from_json(values: dict[str, t.Any]) -> Stream:
+    """Fields that this version does not know are those of a newer one, and left out."""
+    known = {
+        field.name: values[field.name] for field in fields(Stream) if field.name in values
+    }
+    known["channels"] = tuple(known["channels"])
+    known["head"] = known["head"].encode("latin-1")
+    return Stream(**known)

@@ -1,0 +1,152 @@
+"""What one app has in one process: its configuration, and the parts made of it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import typing as t
+import weakref
+from dataclasses import asdict
+from dataclasses import astuple
+from pathlib import Path
+
+from flask import Flask
+from flask import json
+
+from . import _wire
+from ._config import Config
+from ._loop import HubThread
+from ._publisher import Publisher
+from ._rundir import claim
+from ._rundir import locate
+from ._site import Site
+from ._site import Tie
+from ._worker import HubProcess
+from ._wsgi import Relays
+from .brokers import open_broker
+
+
+class State:
+    """An app's parts, made when they are first used, in each process anew.
+
+    Until then, the process is only tied to a hub that may be there already, which goes
+    on for as long as anybody might need it.
+
+    :raises ValueError: If the configuration can't be right.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        config = Config.read(app.config)
+        # Imported here, for a fork in the middle of an import leaves its child a lock
+        # that nobody releases.
+        open_broker(config.broker_url or "sqlite:", Path("/"))
+        self._app = weakref.ref(app)
+        self._parts: Parts | None = None
+        self.tie: Tie | None = None
+        if config.hub in (None, "process") and not app.testing:
+            self.tie = Tie(Site.of(_directory(app, config)))
+            self.tie.hold(make=False)
+        _states.add(self)
+
+    def parts(self) -> Parts:
+        if self._parts is None:
+            with _making:
+                app = self._app()
+                if app is None:
+                    raise RuntimeError("The app of this Push is gone.")
+                if self._parts is None:
+                    self._parts = Parts(app)
+                    weakref.finalize(app, self._parts.close).atexit = False
+                    if self.tie is not None:
+                        self._tie_for_good(self.tie)
+        return self._parts
+
+    def _tie_for_good(self, tie: Tie) -> None:
+        assert self._parts is not None
+        if isinstance(self._parts.hub, HubProcess):
+            tie.hold(make=True)
+        else:
+            tie.release()
+
+
+class Parts:
+    """Chosen at first use: an app that is being tested touches nothing outside.
+
+    :raises RuntimeError: If the run directory is not to be had.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self.config = config = Config.read(app.config)
+        self.testing = app.testing
+        url = config.broker_url or ("memory:" if app.testing else "sqlite:")
+        # What is in this process's memory, another one can't tell of.
+        alone = app.testing or url == "memory:"
+        kind = config.hub or ("thread" if alone else "process")
+        directory = None
+        if url == "sqlite:" or kind == "process":
+            directory = claim(_directory(app, config))
+        self.broker = open_broker(
+            url, directory, config.given_retention, config.publish_timeout
+        )
+        self.publisher = Publisher.on(self.broker, config.max_event_bytes, _dumps(app))
+        self.hub = self._choose_hub(kind, directory)
+        most = 1000 if app.testing else config.relay_max
+        self.relays = Relays(most, config.relay_lifetime)
+
+    def _choose_hub(self, kind: str, directory: Path | None) -> HubThread | HubProcess:
+        config, broker = self.config, self.broker
+
+        def thread() -> HubThread:
+            return HubThread(lambda: broker, config.options)
+
+        if kind == "thread":
+            return thread()
+        hello = {
+            "url": broker.url,
+            "retention": astuple(config.given_retention),
+            "timeout": config.publish_timeout,
+            "options": asdict(config.options),
+            "linger": config.hub_linger,
+        }
+        if kind != "process":
+            return HubProcess(Site(Path(kind)), hello, starts=False)
+        assert directory is not None
+        return HubProcess(Site.of(directory), hello, instead=thread)
+
+    def close(self) -> None:
+        self.hub.stop()
+        self.broker.close()
+
+    def later(self) -> list[bytes]:
+        """A stream that only says to come back. Any status but 200 would be final."""
+        return [_wire.first_bytes(self.config.options.jittered_retry())]
+
+
+def _directory(app: Flask, config: Config) -> Path:
+    return locate(config.run_dir, app.instance_path, app.root_path, app.name)
+
+
+def _dumps(app: Flask) -> t.Callable[[t.Any], str]:
+    reference = weakref.ref(app)
+
+    def dumps(data: t.Any) -> str:
+        app = reference()
+        return json.dumps(data) if app is None else app.json.dumps(data)
+
+    return dumps
+
+
+_states: weakref.WeakSet[State] = weakref.WeakSet()
+# Held while parts are made; in a child of a fork, by a thread that is not there.
+_making = threading.RLock()
+
+
+def _after_fork() -> None:
+    global _making
+    _making = threading.RLock()
+    for state in list(_states):
+        if state.tie is not None:
+            state.tie.hold(make=False)
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,352 @@
+"""The hub's end of the door: a process that holds the streams of all workers.
+
+It knows nothing of the app. The first worker's hello says which store it is, and how
+streams are treated; of later ones, the newest counts. It ends a while after the last
+process of the app has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import collections.abc as cabc
+import contextlib
+import logging
+import logging.handlers
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+from . import _wire
+from ._frozen import Frozen
+from ._frozen import stream_from_json
+from ._hub import Hub
+from ._loop import raise_descriptor_limit
+from ._site import Site
+from ._site import Ties
+from ._stream import Options
+from ._stream import Stream
+from ._takeover import give
+from ._takeover import Handover
+from ._takeover import take
+from ._unix import Messages
+from ._unix import peer_uid
+from ._version import is_newer
+from ._version import version
+from ._visitor import Visitor
+from .brokers import Broker
+from .brokers import open_broker
+from .brokers import Retention
+
+logger = logging.getLogger("flask_push")
+
+# Seconds between two looks whether anybody is tied still.
+_PAUSE = 1.0
+# Seconds for which a frozen hub waits to be whole, and then is not replaced.
+_WHOLE = 2.0
+_LOG_BYTES = 1_000_000
+
+
+class Process:
+    """Everything that one hub process is: its door, who is in it, and its hub.
+
+    :param stays: Whether it goes on when nobody is tied, having been run by hand.
+    """
+
+    def __init__(self, site: Site, door: socket.socket, lock: int, stays: bool) -> None:
+        self.site = site
+        self.loop = asyncio.new_event_loop()
+        self.hub: Hub | None = None
+        self._door = door
+        self._lock = lock
+        self._stays = stays
+        self._ties = Ties(site)
+        self._visitors: set[Visitor] = set()
+        self._hello: dict[str, t.Any] = {}
+        self._broker: Broker | None = None
+        self._linger = 10.0
+        self._alone_since = time.monotonic()
+        self._since = time.time()
+        door.setblocking(False)
+
+    def run(self) -> None:
+        """Until nobody needs it, or it is told to end."""
+        for number in signal.SIGTERM, signal.SIGINT:
+            self.loop.add_signal_handler(number, self.end, "it was told to")
+        self.loop.add_reader(self._door, self._open_door)
+        self.loop.call_later(_PAUSE, self._look_around)
+        try:
+            self.loop.run_forever()
+        finally:
+            if self.hub is not None:
+                self.hub.stop()
+            for visitor in list(self._visitors):
+                visitor.leave()
+            self._door.close()
+            self.loop.close()
+
+    def end(self, why: str) -> None:
+        """Let everybody know, and stop: browsers come back after their ``retry``."""
+        logger.info("The hub ends, since %s.", why)
+        for visitor in self._visitors:
+            visitor.say({"bye": why})
+        # While it has the lock, nobody else's door can be there.
+        self.site.door.unlink(missing_ok=True)
+        self.loop.stop()
+
+    # Who comes.
+
+    def _open_door(self) -> None:
+        try:
+            sock, _ = self._door.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            logger.error("The door can't be opened: %s", error)
+            self.loop.remove_reader(self._door)
+            self.loop.call_later(1, self.loop.add_reader, self._door, self._open_door)
+            return
+        uid = peer_uid(sock)
+        if uid in (os.geteuid(), 0):
+            self.admit(Messages(sock))
+        else:
+            logger.error("User %d came to the door of user %d.", uid, os.geteuid())
+            sock.close()
+
+    def admit(self, messages: Messages, welcome: bool = False) -> None:
+        visitor = Visitor(messages, self._take, self._forget, welcome)
+        self._visitors.add(visitor)
+        self.loop.add_reader(messages, visitor.ready)
+
+    def _forget(self, visitor: Visitor) -> None:
+        self.loop.remove_reader(visitor.messages)
+        self._visitors.discard(visitor)
+
+    def _look_around(self) -> None:
+        self.loop.call_later(_PAUSE, self._look_around)
+        now = time.monotonic()
+        if self._stays or self._visitors or self._ties.any():
+            self._alone_since = now
+        elif now - self._alone_since >= self._linger:
+            self.end("nobody needs it")
+
+    # What they want.
+
+    def _take(self, visitor: Visitor, message: dict[str, t.Any], fds: list[int]) -> None:
+        if "adopt" in message:
+            self.adopt(stream_from_json(message["adopt"]), fds, visitor.welcome)
+        elif "hello" in message:
+            problem = self.hello(message["hello"])
+            welcome = {"welcome": 1, "version": version()}
+            visitor.say({"refused": problem} if problem else welcome)
+            visitor.welcome = not problem
+        elif "status" in message:
+            visitor.say({"status": self.status()})
+        elif "stop" in message:
+            self.end("it was told to")
+        elif "replace" in message:
+            self.replace(message["replace"], visitor)
+
+    def hello(self, hello: dict[str, t.Any]) -> str:
+        """Come to an agreement. Returns what stands against it, if anything does."""
+        url = hello["url"]
+        if self._hello and self._hello["url"] != url:
+            if any(other.welcome for other in self._visitors):
+                return (
+                    f"The hub at {self.site.door} serves another store than this app's"
+                    " PUSH_BROKER_URL names. Set PUSH_RUN_DIR to a directory of its own"
+                    " for each app, or stop the hub: 'flask push stop'."
+                )
+            self.end("the app has another store now")
+            return "It ends, for the app has another store now."
+        options = Options.from_json(hello["options"])
+        if self.hub is None:
+            try:
+                self._open_broker(hello)
+                assert self._broker is not None
+                self.hub = Hub(self._broker, options, self.loop)
+            except Exception as error:
+                return f"Its store can't be opened: {error}"
+        self._hello = hello
+        self._linger = hello["linger"]
+        self.hub.options = options
+        return ""
+
+    def _open_broker(self, hello: dict[str, t.Any]) -> None:
+        kept = hello["retention"]
+        retention = None if kept is None else Retention(*kept)
+        self._broker = open_broker(hello["url"], None, retention, hello["timeout"])
+
+    def status(self) -> dict[str, t.Any]:
+        """What ``flask push status`` shows."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            "pid": os.getpid(),
+            "version": version(),
+            "seconds": round(time.time() - self._since),
+            "socket": str(self.site.door),
+            "processes": len([visitor for visitor in self._visitors if visitor.welcome]),
+            "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
+            **(self.hub.status() if self.hub is not None else {}),
+        }
+
+    def adopt(self, stream: Stream, fds: list[int], welcome: bool) -> None:
+        if self.hub is not None and welcome:
+            self.hub.adopt(stream, *fds)
+            return
+        # It was sent before the worker could know. So the browser comes back.
+        retry = Options().jittered_retry()
+        with contextlib.suppress(OSError):
+            os.write(fds[0], stream.head + _wire.first_bytes(retry))
+        for fd in fds:
+            os.close(fd)
+
+    # Its own replacement.
+
+    def replace(self, theirs: dict[str, t.Any], visitor: Visitor) -> None:
+        """Give everything to the process that has come for it, and leave (law 10)."""
+        if theirs["forced"] or is_newer(theirs["version"], version()):
+            self._replace(visitor, self.loop.time())
+        else:
+            visitor.say({"refused": f"The hub is of version {version()} already."})
+
+    def _replace(self, visitor: Visitor, since: float) -> None:
+        if self.hub is not None and not self.hub.whole:
+            if self.loop.time() < since + _WHOLE:
+                self.loop.call_later(0.01, self._replace, visitor, since)
+            else:
+                visitor.say({"refused": "Its store can't be reached now. Try again later."})
+            return
+        self._forget(visitor)
+        frozen = self.hub.freeze() if self.hub is not None else Frozen.nothing()
+        others = [other for other in self._visitors if other.welcome]
+        for other in self._visitors:
+            self.loop.remove_reader(other.messages)
+        self.loop.remove_reader(self._door)
+        things = Handover(
+            self._hello,
+            frozen,
+            [self._door.fileno(), self._lock],
+            [other.messages for other in others],
+        )
+        try:
+            if not give(visitor.messages, things):
+                self._go_on(frozen)
+                return
+        except OSError:
+            logger.exception("All streams come back.")
+        # Without another word to anybody: it is all the successor's.
+        os._exit(0)
+
+    def _go_on(self, frozen: Frozen) -> None:
+        """The successor has failed before it had the right to write: nothing happened."""
+        logger.error("The hub was not replaced: the one that came for it has failed.")
+        if self._broker is not None:
+            self.hub = Hub(self._broker, self.hub_options(), self.loop, frozen)
+        for visitor in self._visitors:
+            self.loop.add_reader(visitor.messages, visitor.ready)
+        self.loop.add_reader(self._door, self._open_door)
+
+    def hub_options(self) -> Options:
+        return Options.from_json(self._hello["options"]) if self._hello else Options()
+
+    def take_over(self, things: Handover) -> None:
+        """Go on with what another process had, from now on the only one to write."""
+        for messages in things.visitors:
+            self.admit(messages, welcome=True)
+        if things.hello:
+            self._hello = things.hello
+            self._linger = things.hello["linger"]
+            self._open_broker(things.hello)
+            assert self._broker is not None
+            self.hub = Hub(self._broker, self.hub_options(), self.loop, things.frozen)
+
+    def log_to_visitors(self, record: list[t.Any]) -> None:
+        """Have one worker say it. Whatever it is, it stands in the hub's own log too."""
+        for visitor in list(self._visitors):
+            if visitor.welcome and visitor.say({"log": record}):
+                return
+
+
+class _ToWorker(logging.Handler):
+    def __init__(self, process: Process) -> None:
+        super().__init__(logging.INFO)
+        self.process = process
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        text = f"hub {os.getpid()}: {self.format(record)}"
+        self.process.log_to_visitors([record.levelno, text])
+        return True
+
+
+def main(arguments: cabc.Sequence[str]) -> None:
+    """Run a hub: ``SOCKET --door FD --lock FD`` or ``SOCKET --replace``."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("socket", type=Path)
+    parser.add_argument("--door", type=int)
+    parser.add_argument("--lock", type=int)
+    parser.add_argument("--replace", action="store_true")
+    parser.add_argument("--force", action="store_true")
+    given = parser.parse_args(arguments)
+    site = Site(given.socket)
+    set_up(site)
+    if given.replace:
+        replace(site, stays=False, forced=given.force)
+    else:
+        door = socket.socket(fileno=given.door)
+        os.set_inheritable(given.door, False)
+        os.set_inheritable(given.lock, False)
+        go(Process(site, door, given.lock, stays=False))
+
+
+def replace(site: Site, stays: bool, forced: bool = False) -> None:
+    """Take the place of the hub that is there, which drops nobody.
+
+    :raises OSError: If there is none, or it does not give its place away.
+    """
+    messages = Messages(site.connect())
+    things = take(messages, forced)
+    door, lock = things.fds
+    process = Process(site, socket.socket(fileno=door), lock, stays)
+    process.take_over(things)
+    go(process)
+
+
+def go(process: Process) -> None:
+    handler = _ToWorker(process)
+    logger.addHandler(handler)
+    try:
+        process.run()
+    finally:
+        logger.removeHandler(handler)
+
+
+def set_up(site: Site, log: logging.Handler | None = None) -> None:
+    """Be a process of its own, with a log of its own if it is not given one."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    os.umask(0o077)
+    raise_descriptor_limit()
+    logging.raiseExceptions = False
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    with contextlib.suppress(OSError):
+        logger.addHandler(log or _log_file(site))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text("flask-push hub")
+    sys.excepthook = _last_words
+
+
+def _log_file(site: Site) -> logging.Handler:
+    log = logging.handlers.RotatingFileHandler(site.log, maxBytes=_LOG_BYTES, backupCount=1)
+    form = "%(asctime)s %(process)d %(levelname)s %(message)s"
+    log.setFormatter(logging.Formatter(form))
+    return log
+
+
+def _last_words(*error: t.Any) -> None:
+    logger.critical("The hub fails.", exc_info=error)

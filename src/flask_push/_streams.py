@@ -1,0 +1,246 @@
+"""The streams of a hub, each from its first byte to its last.
+
+Whatever a connection needs (to begin, to be replayed to, to go on after its socket was
+full) is one function, :meth:`Streams._pump`, that writes what :meth:`Log.read` gives
+until the connection is live or has to wait.
+
+Descriptors are in a poller of our own, which is one reader of the asyncio loop: the hot
+path stays out of asyncio, and everything else is ordinary asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from functools import partial
+
+from . import _wire
+from . import sse
+from ._channel import ChannelSet
+from ._connection import Connection
+from ._connection import Poller
+from ._event import Page
+from ._event import Position
+from ._limits import Limits
+from ._log import Log
+from ._stream import Options
+from .brokers import Feed
+
+logger = logging.getLogger("flask_push")
+
+# Bytes that are read from the log, and written to one connection before others' turn.
+_PIECE = 64 * 1024
+_TURN = 512 * 1024
+
+
+class Streams:
+    """What a :class:`Hub` does for its connections. Everything on the loop's thread."""
+
+    _feed: Feed
+
+    def __init__(self, options: Options, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._limits = Limits(options)
+        self._log = Log(
+            encode=self._limits.encode, wait=self._wait, max_bytes=options.log_bytes
+        )
+        self._connections: dict[int, Connection] = {}
+        # Connections that can't begin before the feed has taken up their channels.
+        self._joining: dict[ChannelSet, list[Connection]] = {}
+        # Connections that can't go on before the next turn.
+        self._waiting: list[Connection] = []
+        self._poller = Poller()
+        loop.add_reader(self._poller, self._ready)
+        self._timer = loop.call_later(self._pause, self._tick)
+
+    def __repr__(self) -> str:
+        live = sum(len(set.live) for set in self._log.sets.values())
+        channels = len({name for set in self._log.sets.values() for name in set.names})
+        count = len(self._connections)
+        return f"<Hub [{channels} channels, {count} connections, {count - live} behind]>"
+
+    @property
+    def options(self) -> Options:
+        """How streams are treated. May be changed at any time."""
+        return self._limits.options
+
+    @options.setter
+    def options(self, options: Options) -> None:
+        self._limits.options = options
+        self._log.budget.max_bytes = options.log_bytes
+
+    @property
+    def _pause(self) -> float:
+        return min(1, self.options.heartbeat / 4)
+
+    # What a connection needs.
+
+    def _start_if_whole(self, connection: Connection) -> None:
+        if connection.set.missing:
+            self._joining.setdefault(connection.set, []).append(connection)
+        else:
+            self._start(connection)
+
+    def _start(self, connection: Connection) -> None:
+        """Find out where the connection begins, all its channels being held."""
+        stream = connection.stream
+        names = connection.set.names
+        if stream.position:
+            position = Position.parse(stream.position)
+            if position.epoch:
+                answer = partial(self._begin, connection, position)
+                self._feed.read(names, answer, after=position.number)
+                return
+            self._log.begin(connection, stream.connection, position)
+        elif stream.last:
+            self._feed.read(names, partial(self._begin, connection, None), last=stream.last)
+            return
+        else:
+            self._log.begin(connection, stream.connection)
+        connection.begun = True
+        self._pump(connection)
+
+    def _begin(self, connection: Connection, position: Position | None, page: Page) -> None:
+        if connection.fd < 0:
+            return
+        position = position or Position(page.epoch, page.after)
+        name = connection.stream.connection
+        if self._log.begin(connection, name, position, page):
+            connection.begun = True
+            self._pump(connection, page)
+        else:
+            self._waiting.append(connection)
+
+    def _pump(self, connection: Connection, page: Page | None = None) -> None:
+        """Write to the connection until it is live, or has to wait: for its socket, for
+        a page, or for the next turn."""
+        try:
+            self._pump_out(connection, page)
+        except OSError:
+            self._drop(connection)
+        except Exception:
+            logger.exception("A stream failed, and will be resumed: %r", connection)
+            self._drop(connection)
+
+    def _pump_out(self, connection: Connection, page: Page | None) -> None:
+        budget = _TURN
+        while True:
+            frames = self._log.read(connection, _PIECE, page)
+            if frames is None:
+                break
+            if not frames:
+                self._come_live(connection)
+                return
+            data = b"".join([frame for _, frame in frames])
+            written = connection.write(data)
+            connection.since = self._loop.time()
+            connection.advance(frames, written)
+            budget -= written
+            if written < len(data) or budget < 0:
+                self._block(connection)
+                return
+        self._unblock(connection)
+        in_vain = page is not None and connection.cursor == page.after
+        if in_vain or connection.cursor > self._log.end:
+            self._waiting.append(connection)
+        else:
+            answer = partial(self._go_on, connection)
+            self._feed.read(connection.set.names, answer, after=connection.cursor)
+
+    def _go_on(self, connection: Connection, page: Page) -> None:
+        if connection.fd >= 0:
+            self._pump(connection, page)
+
+    def _come_live(self, connection: Connection) -> None:
+        self._unblock(connection)
+        if connection.stream.poll:
+            self._end(connection)
+        else:
+            connection.set.admit(connection.fd, connection)
+
+    def _fall_behind(self, connection: Connection, cursor: int) -> None:
+        del connection.set.live[connection.fd]
+        connection.cursor = cursor
+
+    def _block(self, connection: Connection) -> None:
+        if not connection.blocked:
+            connection.blocked = True
+            self._poller.want_to_write(connection.fd, True)
+
+    def _unblock(self, connection: Connection) -> None:
+        if connection.blocked:
+            connection.blocked = False
+            self._poller.want_to_write(connection.fd, False)
+
+    def _drop(self, connection: Connection) -> None:
+        """The browser has left, or has to."""
+        del self._connections[connection.fd]
+        self._poller.remove(connection.fd)
+        connection.set.live.pop(connection.fd, None)
+        connection.close()
+        joining = self._joining.get(connection.set)
+        if joining and connection in joining:
+            joining.remove(connection)
+            if not joining:
+                del self._joining[connection.set]
+        unread = self._log.leave(connection)
+        if unread:
+            self._feed.unwatch(unread)
+
+    def _end(self, connection: Connection) -> None:
+        """End the stream from our side."""
+        if not connection.rest:
+            try:
+                connection.write(_wire.last_word(self.options.jittered_retry()))
+            except OSError:
+                pass
+        self._drop(connection)
+
+    # What happens by itself.
+
+    def _ready(self) -> None:
+        for fd, heard, gone, writable in self._poller.poll():
+            connection = self._connections.get(fd)
+            if connection is None:
+                continue
+            if gone or heard and not connection.listen():
+                self._drop(connection)
+            elif writable:
+                self._pump(connection)
+
+    def _tick(self) -> None:
+        """One timer for all: heartbeats, lifetimes, and ids that grow old."""
+        self._timer = self._loop.call_later(self._pause, self._tick)
+        now = self._loop.time()
+        silent = now - self.options.heartbeat
+        for connection in list(self._connections.values()):
+            if connection.ends <= now:
+                self._end(connection)
+            elif connection.since <= silent and not connection.blocked:
+                if connection.fd not in connection.set.live:
+                    self._beat(connection)
+                elif connection.set.stamp <= silent:
+                    self._beat(connection)
+        for sub in self._log.aged(self._feed.retention // 4):
+            assert isinstance(sub, Connection)
+            del sub.set.live[sub.fd]
+            self._log.reopen(sub, sub.stream.connection)
+            self._pump(sub)
+
+    def _beat(self, connection: Connection) -> None:
+        connection.since = self._loop.time()
+        try:
+            written = connection.write(sse.HEARTBEAT)
+        except OSError:
+            self._drop(connection)
+            return
+        if 0 < written < len(sse.HEARTBEAT):
+            if connection.set.live.pop(connection.fd, None):
+                connection.cursor = self._log.end
+            connection.rest = sse.HEARTBEAT[written:]
+            self._block(connection)
+
+    def _wait(self) -> float:
+        """Seconds before a reader refetches: a thousand streams in each second."""
+        return random.uniform(0, len(self._connections) / 1000)

@@ -1,0 +1,151 @@
+"""How one hub process takes the place of another, and no stream ends (law 10).
+
+The old one is frozen and sends everything: the door and the lock, the connections of
+workers, who notice nothing, and each stream's descriptor with its place. Then the right
+to write passes, at one word: ``commit``. Before it, the successor has written nothing,
+and whatever goes wrong, the old one goes on. After it, the old one never writes again,
+and if it does not hear that the word arrived, it ends all streams, so that each browser
+comes back. So there is no instant at which two could write, or nobody knows.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import os
+import socket
+import typing as t
+
+from ._frozen import Chains
+from ._frozen import Frozen
+from ._frozen import Place
+from ._unix import Message
+from ._unix import Messages
+from ._unix import MOST_FDS
+from ._version import version
+
+# Seconds for each step. All streams stand still meanwhile.
+_PATIENCE = 5.0
+# Streams, and bytes of half-written frames, that go into one message.
+_MOST = 100
+_MOST_BYTES = 8 * 2**20
+
+
+class Handover(t.NamedTuple):
+    """All that a hub process is."""
+
+    hello: dict[str, t.Any]
+    frozen: Frozen
+    #: The door, and the lock.
+    fds: list[int]
+    #: Workers with which there is an agreement.
+    visitors: list[Messages]
+
+
+def give(messages: Messages, things: Handover) -> bool:
+    """Hand everything over. False if nothing has happened, since the other has failed.
+
+    :raises OSError: If it can't be known whether the other has it all. Then all streams
+        have been ended.
+    """
+    messages.sock.settimeout(_PATIENCE)
+    try:
+        messages.send({"hello": things.hello, "chains": things.frozen.chains}, things.fds)
+        for visitor in things.visitors:
+            data, fds = visitor.unread()
+            messages.send({"visitor": data.decode("latin-1")}, [visitor.fileno(), *fds])
+        for places, fds in _batches(things.frozen.places):
+            messages.send({"places": places}, fds)
+        drains = things.frozen.drains
+        for start in range(0, len(drains), MOST_FDS):
+            messages.send({"drains": 1}, drains[start : start + MOST_FDS])
+        messages.send({"all": 1})
+        _expect("ready", messages)
+    except (OSError, EOFError):
+        messages.close()
+        return False
+    try:
+        messages.send({"commit": 1})
+        _expect("taken", messages)
+    except (OSError, EOFError) as error:
+        for _, fd in things.frozen.places:
+            with contextlib.suppress(OSError), socket.socket(fileno=fd) as sock:
+                sock.shutdown(socket.SHUT_RDWR)
+        raise OSError("The successor has not said that it goes on.") from error
+    return True
+
+
+def take(messages: Messages, forced: bool) -> Handover:
+    """Receive everything, and with it the right to write.
+
+    :param forced: Whether it is wanted also from a hub of the same version.
+    :raises OSError: If the other does not give it, or not all of it.
+    """
+    messages.sock.settimeout(_PATIENCE)
+    messages.send({"replace": {"version": version(), "forced": forced}})
+    try:
+        things = _collect(messages)
+        messages.send({"ready": 1})
+        _expect("commit", messages)
+    except EOFError:
+        raise OSError("The hub that was to be replaced has ended.") from None
+    with contextlib.suppress(OSError):
+        messages.send({"taken": 1})
+    messages.close()
+    return things
+
+
+def _collect(messages: Messages) -> Handover:
+    hello: dict[str, t.Any] = {}
+    chains = Chains()
+    places: list[tuple[Place, int]] = []
+    door_and_lock: list[int] = []
+    drains: list[int] = []
+    visitors: list[Messages] = []
+    for message, fds in _messages(messages):
+        if "refused" in message:
+            raise OSError(message["refused"])
+        elif "chains" in message:
+            hello, chains = message["hello"], Chains.from_json(message["chains"])
+            door_and_lock = fds
+        elif "visitor" in message:
+            sock = socket.socket(fileno=fds[0])
+            visitors.append(Messages(sock, message["visitor"].encode("latin-1"), fds[1:]))
+        elif "places" in message:
+            found = map(Place.from_json, message["places"])
+            places += zip(found, fds, strict=True)
+        elif "drains" in message:
+            drains += fds
+        elif "all" in message:
+            break
+    return Handover(hello, Frozen(chains, places, drains), door_and_lock, visitors)
+
+
+def _batches(
+    places: list[tuple[Place, int]],
+) -> cabc.Iterator[tuple[list[list[t.Any]], list[int]]]:
+    batch: list[list[t.Any]] = []
+    fds: list[int] = []
+    size = 0
+    for place, fd in places:
+        batch.append(place.to_json())
+        fds.append(fd)
+        size += len(place.rest)
+        if len(fds) == _MOST or size > _MOST_BYTES:
+            yield batch, fds
+            batch, fds, size = [], [], 0
+    if fds:
+        yield batch, fds
+
+
+def _messages(messages: Messages) -> cabc.Iterator[Message]:
+    while True:
+        yield from messages.receive()
+
+
+def _expect(word: str, messages: Messages) -> None:
+    for message, fds in _messages(messages):
+        for fd in fds:
+            os.close(fd)
+        if word in message:
+            return

@@ -1,0 +1,64 @@
+"""A process that has come to a hub by its door, as the hub sees it."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import logging
+import typing as t
+
+from ._unix import Messages
+
+logger = logging.getLogger("flask_push")
+
+Take = cabc.Callable[["Visitor", dict[str, t.Any], list[int]], None]
+
+
+class Visitor:
+    """
+    :param take: Called with what it sends.
+    :param forget: Called when it has left.
+    :param welcome: Whether it is a worker with which there is an agreement.
+    """
+
+    def __init__(
+        self,
+        messages: Messages,
+        take: Take,
+        forget: cabc.Callable[[Visitor], None],
+        welcome: bool,
+    ) -> None:
+        self.messages = messages
+        self.welcome = welcome
+        self._take = take
+        self._forget = forget
+        messages.sock.setblocking(False)
+
+    def ready(self) -> None:
+        try:
+            received = self.messages.receive()
+        except BlockingIOError:
+            return
+        except EOFError:
+            self.leave()
+            return
+        except (OSError, ValueError) as error:
+            logger.error("What a process says at the door makes no sense: %s", error)
+            self.leave()
+            return
+        for message, fds in received:
+            try:
+                self._take(self, message, fds)
+            except Exception:
+                logger.exception("What came by the door can't be done.")
+
+    def say(self, message: dict[str, t.Any]) -> bool:
+        """False if it does not listen."""
+        try:
+            self.messages.send(message)
+        except OSError:
+            return False
+        return True
+
+    def leave(self) -> None:
+        self._forget(self)
+        self.messages.close()

@@ -1,0 +1,269 @@
+"""The worker's end of the door: clients go to a hub in a process of its own.
+
+A worker comes to the door when it has its first client, and stays there: what the hub
+logs, the worker says, and when the hub dies, the worker knows at once and starts the
+next. Handing over never waits for an answer. What is sent to a hub that is about to
+start, or dies with it, is closed by the kernel, and its browser comes back.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import logging
+import os
+import random
+import select
+import threading
+import time
+import typing as t
+import weakref
+
+from ._frozen import stream_to_json
+from ._loop import HubThread
+from ._site import Site
+from ._start import enter
+from ._start import NoHub
+from ._stream import Stream
+from ._unix import Messages
+from ._version import is_newer
+from ._version import version
+
+logger = logging.getLogger("flask_push")
+
+# So many starts that fail within so many seconds, and a thread has to do: for a minute,
+# then for twice as long each time, up to a quarter of an hour.
+_FAILURES = 3
+_WITHIN = 60.0
+_RESPITE = 60.0
+_MOST_RESPITE = 900.0
+# Seconds before a hub that has refused us is asked again.
+_REFUSED = 1.0
+
+
+class HubProcess:
+    """Hands clients to the hub of a site. Any thread, and after a fork anew.
+
+    :param hello: What the hub has to know: the store, and how to treat streams.
+    :param starts: Whether it is started if there is none.
+    :param instead: Makes the hub that stands in while no process can be had.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        hello: dict[str, t.Any],
+        *,
+        starts: bool = True,
+        instead: cabc.Callable[[], HubThread] | None = None,
+    ) -> None:
+        self.site = site
+        self._hello = {"hello": hello, "version": version()}
+        self._starts = starts
+        self._make_thread = instead
+        self._stopped = False
+        self._forget()
+        _workers.add(self)
+
+    def __repr__(self) -> str:
+        state = self._thread or (
+            "not there" if self._door is None else "there" if self._welcome else "coming"
+        )
+        return f"<HubProcess {self.site.door}: {state}>"
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._door: Messages | None = None
+        self._welcome = self._started = False
+        self._refused, self._refused_until = "", 0.0
+        self._failures: list[float] = []
+        self._thread: HubThread | None = None
+        self._respite, self._thread_until = _RESPITE, 0.0
+
+    def adopt(self, stream: Stream, fd: int, drain: int | None = None) -> None:
+        """Give a client's descriptors to the hub. If this raises, they are the caller's
+        still.
+
+        :raises RuntimeError: If no hub takes it now.
+        """
+        message = {"adopt": stream_to_json(stream)}
+        fds = [fd] if drain is None else [fd, drain]
+        with self._lock:
+            thread = self._instead()
+            if thread is None:
+                try:
+                    self._send(message, fds)
+                except NoHub as error:
+                    thread = self._fail(str(error))
+                    if thread is None:
+                        raise RuntimeError(f"There is no hub now. {error}") from error
+            if thread is not None:
+                thread.adopt(stream, fd, drain)
+                return
+        for sent in fds:
+            os.close(sent)
+
+    def stop(self) -> None:
+        """Leave. The hub goes on, for others and, a while, for those who come back."""
+        with self._lock:
+            self._stopped = True
+            self._leave()
+            if self._thread is not None:
+                self._thread.stop()
+
+    def _send(self, message: dict[str, t.Any], fds: list[int]) -> None:
+        if self._stopped:
+            raise NoHub("This process is ending, and takes no new streams.")
+        if time.monotonic() < self._refused_until:
+            raise NoHub(self._refused)
+        for attempt in 0, 1:
+            try:
+                door = self._door or self._come()
+                door.send(message, fds)
+                return
+            except OSError as error:
+                # It has died since, or takes nothing any more.
+                self._leave()
+                if attempt or isinstance(error, TimeoutError):
+                    raise NoHub(f"It does not take what it is sent: {error}") from error
+
+    def _come(self) -> Messages:
+        sock, self._started = self._enter()
+        door = self._door = Messages(sock)
+        self._welcome = False
+        threading.Thread(
+            target=_listen,
+            args=(weakref.ref(self), door),
+            name="flask-push door",
+            daemon=True,
+        ).start()
+        door.send(self._hello)
+        return door
+
+    def _enter(self) -> tuple[t.Any, bool]:
+        if self._starts:
+            return enter(self.site)
+        try:
+            return self.site.connect(), False
+        except OSError as error:
+            raise NoHub(
+                f"PUSH_HUB names {self.site.door}, where none answers ({error}). Start"
+                f" it: 'flask push hub --socket {self.site.door}'."
+            ) from error
+
+    def _leave(self) -> None:
+        door, self._door = self._door, None
+        if door is not None:
+            # Not closed before the thread that listens is done with the descriptor.
+            door.shut()
+
+    # While there is no process.
+
+    def _instead(self) -> HubThread | None:
+        """The thread that stands in, unless it is time to try again."""
+        if self._thread is not None and time.monotonic() >= self._thread_until:
+            self._thread.stop()
+            self._thread = None
+            self._failures.clear()
+        return self._thread
+
+    def _fail(self, reason: str) -> HubThread | None:
+        """Count a start that failed. The thread that stands in, when it were too many."""
+        now = time.monotonic()
+        self._failures = [when for when in self._failures if when > now - _WITHIN] + [now]
+        if len(self._failures) < _FAILURES or self._make_thread is None:
+            return None
+        logger.error(
+            "No hub process can be had, and for %d seconds a thread of this one stands in."
+            " Its streams end with this process. %s\n%s",
+            *(self._respite, reason, self.site.last_words()),
+        )
+        self._thread = self._make_thread()
+        self._thread_until = now + self._respite
+        self._respite = min(self._respite * 2, _MOST_RESPITE)
+        return self._thread
+
+    # What the hub says.
+
+    def heard(self, door: Messages, message: dict[str, t.Any]) -> None:
+        """Take what has come by the door. On the thread that listens."""
+        if "log" in message:
+            level, text = message["log"]
+            logger.log(level, "%s", text)
+        elif "welcome" in message:
+            self._welcome = True
+            self._respite = _RESPITE
+            if self._starts and is_newer(version(), message["version"]):
+                self._replace(message["version"])
+        elif "refused" in message:
+            logger.error("The hub refuses this process. %s", message["refused"])
+            with self._lock:
+                self._refused = message["refused"]
+                self._refused_until = time.monotonic() + _REFUSED
+                if self._door is door:
+                    self._leave()
+        elif "bye" in message:
+            with self._lock:
+                if self._door is door:
+                    self._leave()
+
+    def gone(self, door: Messages) -> None:
+        """The hub has died, or left. On the thread that listens."""
+        with self._lock:
+            if self._door is not door:
+                return
+            self._leave()
+            if self._started and not self._welcome:
+                self._fail("It ended before it had begun.")
+                return
+        logger.warning("The hub has died. Its streams come back, to the next one.")
+        time.sleep(random.uniform(0, 0.05))
+        with self._lock:
+            if self._door is None and not self._stopped:
+                try:
+                    self._come()
+                except (NoHub, OSError) as error:
+                    self._fail(str(error))
+
+    def _replace(self, older: str) -> None:
+        from ._start import start_process
+
+        logger.info("Version %s of the hub is replaced by %s.", older, version())
+        try:
+            start_process(self.site, "--replace")
+        except OSError as error:
+            logger.error("Version %s of the hub can't be replaced: %s", older, error)
+
+    def abandon(self) -> None:
+        """After a fork, let go of what is the parent's."""
+        if self._door is not None:
+            self._door.close()
+        self._stopped = False
+        self._forget()
+
+
+def _listen(worker: weakref.ref[HubProcess], door: Messages) -> None:
+    # Waiting has no end, unlike sending, which is what the socket's timeout is for.
+    readable = select.poll()
+    readable.register(door, select.POLLIN)
+    try:
+        while readable.poll():
+            for message, _ in door.receive():
+                if (it := worker()) is not None:
+                    it.heard(door, message)
+                del it
+    except (OSError, EOFError):
+        pass
+    if (it := worker()) is not None:
+        it.gone(door)
+    door.close()
+
+
+_workers: weakref.WeakSet[HubProcess] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for worker in list(_workers):
+        worker.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,392 @@
+"""The hub as a process: it outlives workers, and nobody has to know of it."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from crowd import talk
+from servers import end_hubs
+from servers import flask_run
+from servers import gunicorn
+from servers import hubs
+from servers import serve
+from servers import Server
+from servers import TESTS
+from servers import until
+
+from flask_push import Publisher
+from flask_push._site import Site
+from flask_push._start import start_process
+from flask_push._unix import Messages
+
+STREAMS = 200
+
+
+def store(directory: Path) -> str:
+    return f"sqlite://{directory}/push-basic/push.db"
+
+
+def the_hub(directory: Path) -> int:
+    (pid,) = until(lambda: hubs(directory))
+    return int(pid)
+
+
+def streams(directory: Path) -> int:
+    """How many the hub has, by its own account."""
+    with contextlib.suppress(OSError, EOFError):
+        door = Messages(Site.of(directory / "push-basic").connect())
+        try:
+            door.send({"status": 1})
+            ((answer, _),) = door.receive()
+            return int(answer["status"].get("streams", 0))
+        finally:
+            door.close()
+    return 0
+
+
+def children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return list(map(int, path.read_text().split()))
+
+
+def flask_push(directory: Path, *words: str, app: str = "apps.basic") -> str:
+    """What a command says."""
+    command = [sys.executable, "-m", "flask", "--app", app, "push", *words]
+    env = {**os.environ, "INSTANCE": str(directory)}
+    done = subprocess.run(
+        command, cwd=TESTS, env=env, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_hub_needs_neither_flask_nor_the_app() -> None:
+    code = "import sys, flask_push._process; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    modules = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "flask_push" in modules
+    assert not modules & {"flask", "werkzeug", "jinja2", "click", "redis"}
+
+
+def test_a_hub_is_a_process_of_its_own(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, "-w", "2") as server:
+        assert hubs(tmp_path) == [], "nobody needs one yet"
+        reader = server.stream("a").opened()
+        pid = the_hub(tmp_path)
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert re.search(r"^Name:\tflask-push hub$", status, re.M)
+        assert re.search(r"^PPid:\t1$", status, re.M) or pid not in children(
+            server.process.pid
+        )
+        assert os.getsid(pid) != os.getsid(server.process.pid)
+        assert os.readlink(f"/proc/{pid}/cwd") == "/"
+        for fd in 0, 1:
+            assert os.readlink(f"/proc/{pid}/fd/{fd}") == "/dev/null"
+        assert os.readlink(f"/proc/{pid}/fd/2").endswith("push-basic/hub.log")
+        held = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+        files = [path for path in held if path.startswith("/") and "/dev/null" not in path]
+        assert all("push-basic" in path for path in files), "nothing of the worker's"
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+        assert "sqlite" not in command, "what the store is, is told at the door"
+        assert oct(os.stat(tmp_path / "push-basic").st_mode)[-3:] == "700"
+        assert oct(os.stat(tmp_path / "push-basic/hub.sock").st_mode)[-3:] == "600"
+        server.publish("a", "x")
+        assert reader.read_data(1) == ["x"]
+
+
+@pytest.fixture
+def act(tmp_path: Path) -> cabc.Iterator[cabc.Callable[..., t.Any]]:
+    """Let something befall a server, while many streams are open on it."""
+
+    def act(
+        befall: cabc.Callable[[Server], None],
+        *more: str,
+        command: cabc.Callable[..., list[str]] = gunicorn,
+        **config: t.Any,
+    ) -> None:
+        with serve(command, tmp_path, *more, **config) as server:
+            with talk(server, store(tmp_path), STREAMS) as crowd:
+                befall(server)
+            assert crowd.ended == 0
+
+    yield act
+
+
+Act = cabc.Callable[..., None]
+
+
+def test_no_stream_ends_when_gunicorn_reloads(act: Act) -> None:
+    def befall(server: Server) -> None:
+        for _ in range(3):
+            before = set(children(server.process.pid))
+            server.process.send_signal(signal.SIGHUP)
+            until(lambda b=before: is_new(children(server.process.pid), b))  # type: ignore[misc]
+        assert server.get("/ping") == "pong"
+
+    act(befall, "-w", "2")
+
+
+def is_new(now: list[int], before: set[int]) -> bool:
+    return len(now) == len(before) and not before & set(now)
+
+
+def test_no_stream_ends_when_workers_are_recycled(act: Act) -> None:
+    def befall(server: Server) -> None:
+        seen: set[str] = set()
+        while len(seen) < 6:
+            seen.add(server.get("/pid"))
+
+    act(befall, "-w", "2", "--max-requests", "10")
+
+
+def test_no_stream_ends_when_every_worker_is_killed(act: Act) -> None:
+    def befall(server: Server) -> None:
+        for _ in range(3):
+            before = set(until(lambda: children(server.process.pid)))
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            until(lambda b=before: is_new(children(server.process.pid), b))  # type: ignore[misc]
+        assert server.get("/ping") == "pong"
+
+    act(befall, "-w", "2")
+
+
+def test_no_stream_ends_when_the_server_stops_and_starts(act: Act, tmp_path: Path) -> None:
+    def befall(server: Server) -> None:
+        server.stop()
+        server.start()
+        # Nobody asks for anything, for longer than a hub lingers.
+        before = the_hub(tmp_path)
+        deadline = time.monotonic() + 6
+        while time.monotonic() < deadline:
+            assert hubs(tmp_path) == [before]
+            time.sleep(0.1)
+
+    act(befall, "-w", "2", PUSH_HUB_LINGER=2)
+
+
+def test_no_stream_ends_when_a_hub_is_replaced_again_and_again(
+    act: Act, tmp_path: Path
+) -> None:
+    def befall(server: Server) -> None:
+        for _ in range(10):
+            (before,) = hubs(tmp_path)
+            replace(tmp_path)
+            until(lambda b=before: len(hubs(tmp_path)) == 1 and hubs(tmp_path) != [b])  # type: ignore[misc]
+            with server.stream("b").opened() as reader:
+                server.publish("b", "new")
+                assert reader.read_data(1) == ["new"]
+
+    act(befall, "-w", "2")
+
+
+def replace(directory: Path) -> None:
+    start_process(Site.of(directory / "push-basic"), "--replace", "--force")
+
+
+def test_saving_a_file_reloads_the_app_and_the_stream_goes_on(tmp_path: Path) -> None:
+    app = tmp_path / "shop.py"
+    app.write_text("from apps.basic import app\n")
+    with serve(flask_run, tmp_path, "--debug", app=str(app)) as server:
+        with talk(server, store(tmp_path), 20) as crowd:
+            for n in range(2):
+                before = server.get("/pid")
+                app.write_text(f"from apps.basic import app\n# {n}\n")
+                until(lambda b=before: pid_of(server) not in ("", b))  # type: ignore[misc]
+        assert crowd.ended == 0
+
+
+def pid_of(server: Server) -> str:
+    import http.client
+
+    try:
+        return server.get("/pid")
+    except (OSError, http.client.HTTPException):
+        return ""
+
+
+def test_streams_of_a_hub_that_is_killed_resume_in_the_next(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, "-w", "2", PUSH_RETRY=0.5) as server:
+        with talk(server, store(tmp_path), STREAMS, returns=True) as crowd:
+            for _ in range(3):
+                pid = the_hub(tmp_path)
+                os.kill(pid, signal.SIGKILL)
+                until(lambda p=pid: hubs(tmp_path) not in ([], [p]))  # type: ignore[misc]
+                until(lambda: streams(tmp_path) == STREAMS, 60)
+            assert crowd.ended == 3 * STREAMS
+        assert len(hubs(tmp_path)) == 1
+        assert server.log.count("The hub has died") >= 3
+
+
+def test_views_that_compute_do_not_hold_up_streams(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, "-w", "2") as server:
+        reader = server.stream("a").opened()
+        publisher = Publisher(store(tmp_path))
+        command = ["curl", "-s", f"{server.url}/burn?seconds=4"]
+        burning = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+        try:
+            for n in range(50):
+                publisher.publish("a", str(n))
+                reader.read_data(n + 1)
+            assert [process.poll() for process in burning] == [None, None]
+        finally:
+            publisher.close()
+            for process in burning:
+                process.communicate()
+
+
+def test_a_hub_ends_when_nobody_is_left(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, "-w", "2", PUSH_HUB_LINGER=0.5) as server:
+        reader = server.stream("a").opened()
+        assert len(hubs(tmp_path)) == 1
+        server.kill_without_readers()
+        reader.read_to_end()
+        assert re.search(rb"\nretry: \d+\n\Z", reader.body)
+        until(lambda: not hubs(tmp_path))
+        left = {path.name for path in (tmp_path / "push-basic").iterdir()}
+        assert "hub.sock" not in left
+        assert not list((tmp_path / "push-basic/push.db.bells").iterdir())
+        assert "nobody needs it" in (tmp_path / "push-basic/hub.log").read_text()
+
+
+def test_what_the_hub_says_a_worker_says_too(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, PUSH_MAX_STREAMS=1) as server:
+        server.stream("a").opened()
+        server.stream("a").read_to_end()
+        until(lambda: "PUSH_MAX_STREAMS" in server.log)
+        assert f"hub {the_hub(tmp_path)}: " in server.log
+        assert "PUSH_MAX_STREAMS" in (tmp_path / "push-basic/hub.log").read_text()
+
+
+def test_many_workers_start_one_hub_however_often_it_is_killed(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, "-w", "20", PUSH_RETRY=0.5) as server:
+        with talk(server, store(tmp_path), 60, returns=True):
+            for _ in range(8):
+                (pid,) = until(lambda: hubs(tmp_path))
+                os.kill(pid, signal.SIGKILL)
+                until(lambda p=pid: hubs(tmp_path) not in ([], [p]))  # type: ignore[misc]
+                assert len(hubs(tmp_path)) == 1
+        assert "stands in" not in server.log
+
+
+# When something stands in its way.
+
+
+def test_a_hub_that_cannot_start_is_replaced_by_a_thread(tmp_path: Path) -> None:
+    run = tmp_path / "push-basic"
+    run.mkdir(0o700)
+    # Where a file should be that could be locked.
+    (run / "hub.lock").mkdir()
+    with serve(gunicorn, tmp_path, PUSH_RETRY=0.5) as server:
+        reader = until(lambda: opened(server))
+        server.publish("a", "x")
+        assert reader.read_data(1) == ["x"]
+        assert server.log.count("a thread of this one stands in") == 1
+        assert hubs(tmp_path) == []
+
+
+def opened(server: Server) -> t.Any:
+    """A stream, if it is more than a few bytes that say to come back."""
+    reader = server.stream("a")
+    while not reader.ended and not reader.events:
+        reader.read()
+    return reader if reader.events else None
+
+
+def test_another_store_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path) as server:
+        reader = server.stream("a").opened()
+        url = f"sqlite://{tmp_path}/other.db"
+        port = "PUSH_BROKER_URL"
+        with serve(gunicorn, tmp_path, **{port: url}) as other:
+            refused = other.stream("a").read_to_end()
+            assert re.fullmatch(rb"(:\nretry: \d+\n)*", refused.body)
+            until(lambda: "another store" in other.log)
+            assert "PUSH_RUN_DIR" in other.log
+            server.publish("a", "x")
+            assert reader.read_data(1) == ["x"]
+            other.kill()
+
+
+def test_an_app_that_moves_to_another_store_gets_its_hub(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path) as server:
+        server.stream("a").opened()
+        before = the_hub(tmp_path)
+        server.stop()
+    url = f"sqlite://{tmp_path}/other.db"
+    with serve(gunicorn, tmp_path, PUSH_BROKER_URL=url) as server:
+        until(lambda: opened(server))
+        assert the_hub(tmp_path) != before
+
+
+def test_newer_tunables_count(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, PUSH_HEARTBEAT=60) as server:
+        reader = server.stream("a").opened()
+        with serve(gunicorn, tmp_path, PUSH_HEARTBEAT=0.2) as other:
+            other.stream("a").opened()
+            reader.read_until(lambda r: b"\n\n:\n:\n" in r.body)
+            other.kill()
+
+
+# By hand.
+
+
+def test_a_hub_is_shown_and_stopped(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, "-w", "2") as server:
+        reader = server.stream("a", "b").opened()
+        status = json.loads(flask_push(tmp_path, "status", "--json"))
+        assert status["pid"] == the_hub(tmp_path)
+        assert (status["streams"], status["channels"], status["behind"]) == (1, 2, 0)
+        shown = flask_push(tmp_path, "status")
+        assert re.search(r"^streams +1$", shown, re.M)
+        assert flask_push(tmp_path, "publish", "a", "from a shell").strip().endswith(".a")
+        assert reader.read_data(1) == ["from a shell"]
+        flask_push(tmp_path, "stop")
+        reader.read_to_end()
+        assert re.search(rb"\nretry: \d+\n\Z", reader.body)
+        again = server.stream("a", "b", last_id=reader.last_id).opened()
+        assert the_hub(tmp_path) != status["pid"]
+        again.close()
+
+
+def test_a_hub_may_be_run_by_hand(tmp_path: Path) -> None:
+    door = tmp_path / "by-hand.sock"
+    command = [sys.executable, "-m", "flask", "push", "hub", "--socket", str(door)]
+    log = (tmp_path / "by-hand.log").open("w")
+    processes = [subprocess.Popen(command, cwd="/", stderr=log)]
+    try:
+        until(door.exists)
+        with serve(gunicorn, tmp_path, "-w", "2", PUSH_HUB=str(door)) as server:
+            with talk(server, store(tmp_path), 20) as crowd:
+                assert hubs(tmp_path) == [processes[0].pid]
+                processes.append(
+                    subprocess.Popen([*command, "--replace"], cwd="/", stderr=log)
+                )
+                assert processes[0].wait(20) == 0
+                server.stop()
+                server.start()
+            assert crowd.ended == 0
+            second = subprocess.run(command, cwd="/", capture_output=True, text=True)
+            assert second.returncode == 1 and "--replace" in second.stderr
+        processes[1].terminate()
+        assert processes[1].wait(20) == 0
+        with serve(gunicorn, tmp_path, PUSH_HUB=str(door)) as server:
+            assert server.stream("a").read_to_end().status == 200
+            assert "flask push hub --socket" in server.log
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+        log.close()
+        end_hubs(tmp_path)
