@@ -308,8 +308,7 @@ def test_another_store_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
     with serve(gunicorn, tmp_path) as server:
         reader = server.stream("a").opened()
         url = f"sqlite://{tmp_path}/other.db"
-        port = "PUSH_BROKER_URL"
-        with serve(gunicorn, tmp_path, **{port: url}) as other:
+        with serve(gunicorn, tmp_path, PUSH_BROKER_URL=url) as other:
             refused = other.stream("a").read_to_end()
             assert re.fullmatch(rb"(:\nretry: \d+\n)*", refused.body)
             until(lambda: "another store" in other.log)
