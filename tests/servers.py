@@ -313,13 +313,15 @@ def serve(
     directory: Path,
     *more: str,
     app: str = "apps.basic",
+    env: cabc.Mapping[str, str] | None = None,
+    cwd: Path = TESTS,
     **config: t.Any,
 ) -> cabc.Iterator[Server]:
     """The basic app, or another, on a server. Its files are in the directory."""
     port = free_port()
-    env = {f"FLASK_{key}": json.dumps(value) for key, value in config.items()}
+    env = {f"FLASK_{k}": json.dumps(value) for k, value in config.items()} | {**(env or {})}
     env["INSTANCE"] = str(directory)
-    server = Server(command(app, port, *more), port, directory / "server.log", env)
+    server = Server(command(app, port, *more), port, directory / "server.log", env, cwd)
     try:
         yield server
     finally:

@@ -19,14 +19,16 @@ FLOORS = [
     {"_event", "sse", "_wire", "_channel", "_replay", "_log", "_stream", "_frozen"},
     # What talks to one.
     {
-        *("_connection", "_limits", "_rundir", "_site", "_unix", "_version", "_ending"),
+        *("_connection", "_limits", "_rundir", "_site", "_unix", "_version"),
+        *("_ending", "_native"),
         *("brokers", "brokers.base", "brokers.memory", "brokers.sqlite"),
         *("brokers._sql", "brokers._database", "brokers._lock", "brokers._doorbell"),
     },
     # What runs.
     {
-        *("_hub", "_streams", "_loop", "_wsgi", "_publisher", "_accel", "asgi"),
-        *("_worker", "_start", "_process", "_takeover", "_visitor"),
+        *("_hub", "_streams", "_loop", "_sockets", "_wsgi", "_publisher"),
+        *("_accel", "asgi"),
+        *("_worker", "_start", "_process", "_run", "_takeover", "_visitor"),
     },
     # What Flask sees.
     {"__init__", "_extension", "_parts", "_config", "_cli"},

@@ -58,7 +58,7 @@ def flask_push(directory: Path, *words: str, app: str = "apps.basic") -> str:
 
 
 def test_a_hub_needs_neither_flask_nor_the_app() -> None:
-    code = "import sys, flask_push._process; print(*sys.modules)"
+    code = "import sys, flask_push._run; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     modules = {name.partition(".")[0] for name in done.stdout.split()}
     assert "flask_push" in modules
@@ -294,8 +294,7 @@ def test_another_store_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
     with serve(gunicorn, tmp_path) as server:
         reader = server.stream("a").opened()
         url = f"sqlite://{tmp_path}/other.db"
-        port = "PUSH_BROKER_URL"
-        with serve(gunicorn, tmp_path, **{port: url}) as other:
+        with serve(gunicorn, tmp_path, PUSH_BROKER_URL=url) as other:
             refused = other.stream("a").read_to_end()
             assert re.fullmatch(rb"(:\nretry: \d+\n)*", refused.body)
             until(lambda: "another store" in other.log)

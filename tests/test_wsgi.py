@@ -8,14 +8,10 @@ import fcntl
 import logging
 import os
 import socket
-import ssl
-import typing as t
 
 import pytest
 
 from flask_push._stream import Stream
-from flask_push._wsgi import find_socket
-from flask_push._wsgi import NoSocket
 from flask_push._wsgi import Relays
 from flask_push._wsgi import transplant
 
@@ -119,50 +115,6 @@ def test_a_hub_that_refuses_leaves_everything_as_it_was(pair: Pair) -> None:
     assert descriptors() == before
     server.sendall(b"an ordinary answer")
     assert client.recv(100) == b"an ordinary answer"
-
-
-# Who has a socket for us.
-
-
-def environ(sock: t.Any, key: str = "werkzeug.socket", **more: str) -> dict[str, t.Any]:
-    return {key: sock, "SERVER_PROTOCOL": "HTTP/1.1", **more}
-
-
-def test_servers_are_known_by_what_they_say(pair: Pair) -> None:
-    _, server = pair
-    for key in "werkzeug.socket", "gunicorn.socket":
-        assert find_socket(environ(server, key)) == server.fileno()
-        assert find_socket(environ(server, key, SERVER_PROTOCOL="HTTP/1.0"))
-
-
-@pytest.mark.parametrize("protocol", ["HTTP/2", "HTTP/2.0", "HTTP/3", "", "SPDY"])
-def test_other_protocols_have_no_socket_of_their_own(protocol: str, pair: Pair) -> None:
-    with pytest.raises(NoSocket, match="protocol"):
-        find_socket(environ(pair[1], SERVER_PROTOCOL=protocol))
-
-
-def test_unknown_servers_are_left_alone(pair: Pair) -> None:
-    with pytest.raises(NoSocket, match="does not give us"):
-        find_socket({"wsgi.input": pair[1], "SERVER_PROTOCOL": "HTTP/1.1"})
-    with pytest.raises(NoSocket, match="PushASGI"):
-        find_socket({"asgi.scope": {}, "SERVER_PROTOCOL": "HTTP/1.1"})
-
-
-def test_tls_in_the_server_is_left_alone(pair: Pair) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    wrapped = context.wrap_bio(incoming, outgoing, server_side=True)
-    with pytest.raises(NoSocket, match="TLS"):
-        find_socket(environ(wrapped))
-
-
-def test_what_is_closed_or_no_socket_is_left_alone() -> None:
-    closed = socket.socket()
-    closed.close()
-    with pytest.raises(NoSocket, match="closed"):
-        find_socket(environ(closed))
-    with open(os.devnull) as file, pytest.raises(NoSocket, match="not a socket"):
-        find_socket(environ(file))
 
 
 # Relays.

@@ -16,8 +16,9 @@ import click
 from flask import Flask
 from flask.cli import ScriptInfo
 
-from . import _process
+from . import _run
 from ._extension import Push
+from ._process import Process
 from ._site import Site
 from ._unix import Messages
 
@@ -55,10 +56,10 @@ def hub(path: Path, replace: bool) -> None:
     site = Site(path)
     said = logging.StreamHandler()
     said.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    _process.set_up(site, said)
+    _run.set_up(site, said)
     try:
         if replace:
-            _process.replace(site, stays=True, forced=True)
+            _run.replace(site, stays=True, forced=True)
             return
         site.door.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = site.try_lock()
@@ -66,7 +67,7 @@ def hub(path: Path, replace: bool) -> None:
             raise click.ClickException(
                 f"There is a hub at {path} already. Use --replace to take its place."
             )
-        _process.go(_process.Process(site, _door(site), lock, stays=True))
+        _run.go(Process(site, _door(site), lock, stays=True))
     except OSError as error:
         raise click.ClickException(str(error)) from error
 

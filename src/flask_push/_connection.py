@@ -10,6 +10,8 @@ import socket
 
 from ._channel import Subscription
 from ._frozen import Place
+from ._native import close
+from ._native import original
 from ._stream import Stream
 
 # Bytes that the kernel may hold for a browser that does not read. Linux doubles it.
@@ -105,7 +107,7 @@ class Connection(Subscription):
         """End it for the browser too, even if a forked process has a copy of it."""
         with contextlib.suppress(OSError), _borrowed(self.fd) as sock:
             sock.shutdown(socket.SHUT_RDWR)
-        os.close(self.fd)
+        close(self.fd)
         self.fd = -1
 
 
@@ -113,7 +115,7 @@ class Poller:
     """Tells of many descriptors through one: ``epoll``."""
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
+        self._epoll: select.epoll = original("select", "epoll")()
         # What servers still say to those who were their clients.
         self._drains: set[int] = set()
 
@@ -129,7 +131,7 @@ class Poller:
             os.set_blocking(fd, False)
             self.add(fd)
         except OSError:
-            os.close(fd)
+            close(fd)
             raise
         self._drains.add(fd)
 
@@ -164,7 +166,7 @@ class Poller:
 
     def close(self) -> None:
         for fd in self._drains:
-            os.close(fd)
+            close(fd)
         self._drains.clear()
         self._epoll.close()
 
@@ -178,13 +180,13 @@ class Poller:
             pass
         self.remove(fd)
         self._drains.remove(fd)
-        os.close(fd)
+        close(fd)
 
 
 @contextlib.contextmanager
 def _borrowed(fd: int) -> cabc.Iterator[socket.socket]:
     """A socket object for a moment: one for each connection would be dear."""
-    sock = socket.socket(fileno=fd)
+    sock: socket.socket = original("socket", "socket")(fileno=fd)
     try:
         yield sock
     finally:

@@ -28,10 +28,10 @@ from ._parts import State
 from ._publisher import check_count
 from ._publisher import History
 from ._site import Site
+from ._sockets import find_socket
+from ._sockets import NoSocket
 from ._stream import Stream
-from ._wsgi import find_socket
 from ._wsgi import HAND_OVER
-from ._wsgi import NoSocket
 from ._wsgi import transplant
 
 if t.TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import atexit
 import collections.abc as cabc
@@ -13,8 +14,10 @@ import typing as t
 import weakref
 from concurrent.futures import Future
 from contextvars import Context
+from functools import partial
 from pathlib import Path
 
+from . import _native
 from ._accel import AccelListener
 from ._hub import Hub
 from ._stream import Options
@@ -52,7 +55,7 @@ class HubThread:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread: _native.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hub: Hub | None = None
         self._accel: AccelListener | None = None
@@ -113,44 +116,32 @@ class HubThread:
     def _start(self) -> None:
         if self._stopped:
             raise RuntimeError("This process is ending, and takes no new streams.")
+        if reason := _native.unfit():
+            raise RuntimeError(f"A hub in a thread can't work here: {reason}.")
         raise_descriptor_limit()
-        # Nothing here runs in the caller's context: it is a request's, and would live on.
-        context = Context()
-        self._loop = loop = context.run(asyncio.new_event_loop)
-        started = threading.Event()
+        started = _native.lock()
         failed: list[BaseException] = []
-        thread = threading.Thread(
-            target=context.run,
-            args=(self._run, loop, started, failed),
-            name="flask-push",
-            daemon=True,
-        )
-        try:
-            thread.start()
-        except RuntimeError:
-            loop.close()
-            raise
-        self._thread = thread
-        started.wait()
+        # Nothing of it runs in the caller's context: it is a request's, and would live on.
+        run = partial(Context().run, self._run, started, failed)
+        self._thread = _native.start_thread(run)
+        started.acquire()
         if failed:
-            thread.join()
+            self._thread.join(PATIENCE)
             raise RuntimeError(f"The hub can't start: {failed[0]}") from failed[0]
 
-    def _run(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        started: threading.Event,
-        failed: list[BaseException],
-    ) -> None:
-        asyncio.set_event_loop(loop)
+    def _run(self, started: _thread.LockType, failed: list[BaseException]) -> None:
         try:
-            self._hub = hub = Hub(self._broker(), self._options, loop)
+            self._loop = loop = _new_loop()
+            try:
+                self._hub = hub = Hub(self._broker(), self._options, loop)
+            except BaseException:
+                loop.close()
+                raise
         except BaseException as error:
             failed.append(error)
-            loop.close()
-            started.set()
             return
-        started.set()
+        finally:
+            started.release()
         try:
             loop.run_forever()
         except BaseException:
@@ -171,6 +162,15 @@ class HubThread:
             _parents.append((hub, loop, accel))
         self._stopped = False
         self._forget()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    if _native.is_replaced("selectors", "EpollSelector"):
+        selector = _native.original("selectors", "EpollSelector")()
+        return asyncio.SelectorEventLoop(selector)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop
 
 
 def raise_descriptor_limit() -> None:

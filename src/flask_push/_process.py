@@ -7,17 +7,13 @@ process of the app has.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import collections.abc as cabc
 import contextlib
 import logging
-import logging.handlers
 import os
 import resource
 import signal
 import socket
-import sys
 import time
 import typing as t
 from pathlib import Path
@@ -27,14 +23,12 @@ from ._accel import AccelListener
 from ._frozen import Frozen
 from ._frozen import stream_from_json
 from ._hub import Hub
-from ._loop import raise_descriptor_limit
 from ._site import Site
 from ._site import Ties
 from ._stream import Options
 from ._stream import Stream
 from ._takeover import give
 from ._takeover import Handover
-from ._takeover import take
 from ._unix import Messages
 from ._unix import peer_uid
 from ._version import is_newer
@@ -50,7 +44,6 @@ logger = logging.getLogger("flask_push")
 _PAUSE = 1.0
 # Seconds for which a frozen hub waits to be whole, and then is not replaced.
 _WHOLE = 2.0
-_LOG_BYTES = 1_000_000
 
 
 class Process:
@@ -300,82 +293,3 @@ class Process:
         for visitor in list(self._visitors):
             if visitor.welcome and visitor.say({"log": record}):
                 return
-
-
-class _ToWorker(logging.Handler):
-    def __init__(self, process: Process) -> None:
-        super().__init__(logging.INFO)
-        self.process = process
-
-    def handle(self, record: logging.LogRecord) -> bool:
-        text = f"hub {os.getpid()}: {self.format(record)}"
-        self.process.log_to_visitors([record.levelno, text])
-        return True
-
-
-def main(arguments: cabc.Sequence[str]) -> None:
-    """Run a hub: ``SOCKET --door FD --lock FD`` or ``SOCKET --replace``."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("socket", type=Path)
-    parser.add_argument("--door", type=int)
-    parser.add_argument("--lock", type=int)
-    parser.add_argument("--replace", action="store_true")
-    parser.add_argument("--force", action="store_true")
-    given = parser.parse_args(arguments)
-    site = Site(given.socket)
-    set_up(site)
-    if given.replace:
-        replace(site, stays=False, forced=given.force)
-    else:
-        door = socket.socket(fileno=given.door)
-        os.set_inheritable(given.door, False)
-        os.set_inheritable(given.lock, False)
-        go(Process(site, door, given.lock, stays=False))
-
-
-def replace(site: Site, stays: bool, forced: bool = False) -> None:
-    """Take the place of the hub that is there, which drops nobody.
-
-    :raises OSError: If there is none, or it does not give its place away.
-    """
-    messages = Messages(site.connect())
-    things = take(messages, forced)
-    door, lock, *_ = things.fds
-    process = Process(site, socket.socket(fileno=door), lock, stays)
-    process.take_over(things)
-    go(process)
-
-
-def go(process: Process) -> None:
-    handler = _ToWorker(process)
-    logger.addHandler(handler)
-    try:
-        process.run()
-    finally:
-        logger.removeHandler(handler)
-
-
-def set_up(site: Site, log: logging.Handler | None = None) -> None:
-    """Be a process of its own, with a log of its own if it is not given one."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    os.umask(0o077)
-    raise_descriptor_limit()
-    logging.raiseExceptions = False
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    with contextlib.suppress(OSError):
-        logger.addHandler(log or _log_file(site))
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text("flask-push hub")
-    sys.excepthook = _last_words
-
-
-def _log_file(site: Site) -> logging.Handler:
-    log = logging.handlers.RotatingFileHandler(site.log, maxBytes=_LOG_BYTES, backupCount=1)
-    form = "%(asctime)s %(process)d %(levelname)s %(message)s"
-    log.setFormatter(logging.Formatter(form))
-    return log
-
-
-def _last_words(*error: t.Any) -> None:
-    logger.critical("The hub fails.", exc_info=error)

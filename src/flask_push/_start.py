@@ -26,7 +26,7 @@ _CODE = """\
 import os, sys
 if os.fork(): os._exit(0)
 sys.path += [p for p in sys.argv.pop().split(os.pathsep) if p not in sys.path]
-from flask_push._process import main
+from flask_push._run import main
 main(sys.argv[1:])"""
 
 

@@ -9,9 +9,6 @@ before, is the hub's alone.
 Where there is no socket to be had, a *relay* stands in: the hub gets one end of a
 socket pair, and the worker forwards from the other. That costs a worker for each
 stream, so there are few of them, and each is short.
-
-Servers are recognised by what they put into the environ, never by looking for a socket
-that happens to fit: one whose event loop still polls the number would go wild.
 """
 
 from __future__ import annotations
@@ -22,15 +19,10 @@ import fcntl
 import logging
 import os
 import socket
-import stat
 import threading
-import typing as t
 from dataclasses import replace
 
 from ._stream import Stream
-
-if t.TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
 
 logger = logging.getLogger("flask_push")
 
@@ -43,33 +35,6 @@ HAND_OVER = "flask_push.hand_over"
 # Clients' descriptors are moved up here, where possible, so that the low numbers stay
 # free for a worker whose own code uses select(), which can't count further.
 _HIGH = 1024
-
-
-class NoSocket(Exception):
-    """Why the client's socket can't be had, in the words of a log line."""
-
-
-def find_socket(environ: WSGIEnvironment) -> int:
-    """The number under which the server holds the client's socket.
-
-    :raises NoSocket: If there is none to be had, or it would not do.
-    """
-    for key in "gunicorn.socket", "werkzeug.socket":
-        if key in environ:
-            sock = environ[key]
-            break
-    else:
-        if "asgi.scope" in environ:
-            raise NoSocket("this ASGI server's app is not a flask_push.asgi.PushASGI")
-        raise NoSocket("this server does not give us the client's socket")
-    if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
-        raise NoSocket(f"the protocol is {environ.get('SERVER_PROTOCOL')}")
-    if hasattr(sock, "getpeercert"):
-        raise NoSocket("TLS ends in this server; let a proxy in front end it")
-    fd = sock.fileno()
-    if fd < 0 or not stat.S_ISSOCK(os.fstat(fd).st_mode):
-        raise NoSocket("the server's socket is closed or not a socket")
-    return int(fd)
 
 
 def transplant(fd: int, stream: Stream, adopt: Adopt) -> None:

@@ -8,7 +8,6 @@ import time
 import typing as t
 
 from apps.basic import app
-from apps.basic import push
 from flask_push.asgi import PushASGI
 
 asgi = PushASGI(app, threads=4)
@@ -18,7 +17,6 @@ asgi = PushASGI(app, threads=4)
 def state() -> dict[str, t.Any]:
     return {
         "asgi": repr(asgi),
-        "hub": repr(push._parts().hub),
         "threads": threading.active_count(),
         "descriptors": len(os.listdir("/dev/fd")),
     }

@@ -1,0 +1,89 @@
+"""What gevent replaces in the standard library, as it was before.
+
+A program that gevent has patched is one thread, whose functions let others run wherever
+they would wait. A hub in a thread beside it has to wait for real, or everybody waits
+with it.
+"""
+
+from __future__ import annotations
+
+import _thread
+import collections.abc as cabc
+import importlib
+import sys
+import threading
+import typing as t
+
+
+def original(module: str, name: str) -> t.Any:
+    """What a module of the standard library has, or had before gevent replaced it."""
+    monkey: t.Any = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched(module):
+        return monkey.get_original(module, name)
+    return getattr(importlib.import_module(module), name)
+
+
+def close(fd: int) -> None:
+    """Close it now. gevent's waits for its own loop, which a thread of ours doesn't run."""
+    original("os", "close")(fd)
+
+
+def is_replaced(module: str, name: str) -> bool:
+    return original(module, name) is not getattr(
+        importlib.import_module(module), name, None
+    )
+
+
+def unfit() -> str:
+    """Why a thread can't work beside the requests of this process. Nothing, if it can."""
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is not None and getattr(uwsgi, "has_threads", 1) == 0:
+        return "uWSGI runs no threads between requests; start it with --enable-threads"
+    patcher: t.Any = sys.modules.get("eventlet.patcher")
+    if patcher is not None and patcher.is_monkey_patched("thread"):
+        return "eventlet has replaced threads; the hub has to be a process of its own"
+    return ""
+
+
+def start_thread(target: cabc.Callable[[], None]) -> Thread:
+    """Run it in a thread that the system knows of, not in a greenlet."""
+    if is_replaced("_thread", "start_new_thread"):
+        return _Native(target)
+    thread = threading.Thread(target=target, name="flask-push", daemon=True)
+    thread.start()
+    return thread
+
+
+class Thread(t.Protocol):
+    """As much of a thread as is needed."""
+
+    def is_alive(self) -> bool: ...
+
+    def join(self, timeout: float) -> None: ...
+
+
+class _Native:
+    def __init__(self, target: cabc.Callable[[], None]) -> None:
+        self._target = target
+        self._running = lock()
+        original("_thread", "start_new_thread")(self._run, ())
+
+    def _run(self) -> None:
+        try:
+            self._target()
+        finally:
+            self._running.release()
+
+    def is_alive(self) -> bool:
+        return self._running.locked()
+
+    def join(self, timeout: float) -> None:
+        if self._running.acquire(timeout=timeout):
+            self._running.release()
+
+
+def lock() -> _thread.LockType:
+    """A lock that is held, for another thread to open."""
+    held: _thread.LockType = original("_thread", "allocate_lock")()
+    held.acquire()
+    return held

@@ -1,0 +1,114 @@
+"""Where each WSGI server keeps the client's socket.
+
+Servers are recognised by what they put into the environ, never by looking for a socket
+that happens to fit: one whose event loop still polls the number would go wild. None of
+them is imported, and nothing is asked of an object that was not recognised first.
+
+Some of these places are private. A server that has moved its socket is one that has
+none: streams are relayed, and a log line says why.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import io
+import os
+import stat
+import sys
+import typing as t
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+
+class NoSocket(Exception):
+    """Why the client's socket can't be had, in the words of a log line."""
+
+
+def find_socket(environ: WSGIEnvironment) -> int:
+    """The number under which the server holds the client's socket.
+
+    :raises NoSocket: If there is none to be had, or it would not do.
+    """
+    server, place = _recognise(environ)
+    if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
+        # HTTP/2 has many requests on one socket. Its name is the client's to choose,
+        # and stays out of a reason, each of which is logged and remembered.
+        raise NoSocket("the protocol of its requests is not HTTP/1")
+    try:
+        found = place(environ)
+        fd = int(found if isinstance(found, int) else found.fileno())
+    except NoSocket:
+        raise
+    except Exception:
+        raise NoSocket(
+            f"this version of {server} keeps the client's socket in another place"
+        ) from None
+    if hasattr(found, "getpeercert") or hasattr(found, "get_peer_certificate"):
+        raise NoSocket("TLS ends in this server; let a proxy in front end it")
+    try:
+        if stat.S_ISSOCK(os.fstat(fd).st_mode):
+            return fd
+    except OSError:
+        pass
+    raise NoSocket("the server's socket is closed or not a socket")
+
+
+# What leads from an environ to a socket, or to its number.
+Place = cabc.Callable[["WSGIEnvironment"], t.Any]
+
+
+def _recognise(environ: WSGIEnvironment) -> tuple[str, Place]:
+    for key, place in _KEYS.items():
+        if key in environ:
+            return key.partition(".")[0], place
+    # The others are known by the file that a request's body is read from.
+    body = environ.get("wsgi.input")
+    name = _BODIES.get(type(body).__module__)
+    software = environ.get("SERVER_SOFTWARE", "")
+    if type(body) is io.BufferedReader and software.startswith("WSGIServer/"):
+        name = "wsgiref"
+    if "asgi.scope" in environ:
+        raise NoSocket("this ASGI server's app is not a flask_push.asgi.PushASGI")
+    if name is None:
+        raise NoSocket("this server does not give us the client's socket")
+    return name, _behind_body
+
+
+def _behind_body(environ: WSGIEnvironment) -> t.Any:
+    body = t.cast(t.Any, environ["wsgi.input"])
+    return getattr(body, "rfile", body).raw._sock
+
+
+def _ask_uwsgi(environ: WSGIEnvironment) -> int:
+    # A module that is built into the program. In another there is none.
+    uwsgi: t.Any = sys.modules["uwsgi"]
+    framed = [name for name in uwsgi.opt if name.startswith(_FRAMED)]
+    for name in "protocol", "socket-protocol":
+        if uwsgi.opt.get(name, b"http") not in _PLAIN:
+            framed.append(name)
+    if framed:
+        raise NoSocket(f"uWSGI's option {framed[0]} may mean other than plain HTTP")
+    return int(uwsgi.connection_fd())
+
+
+_BODIES = {"cheroot.server": "cheroot", "gevent.pywsgi": "gevent"}
+
+_KEYS: dict[str, Place] = {
+    "gunicorn.socket": lambda environ: environ["gunicorn.socket"],
+    # Of its worker gevent_pywsgi.
+    "gunicorn.sock": lambda environ: environ["gunicorn.sock"],
+    "werkzeug.socket": lambda environ: environ["werkzeug.socket"],
+    "waitress.client_disconnected": (
+        lambda environ: environ["waitress.client_disconnected"].__self__.socket
+    ),
+    "eventlet.input": lambda environ: environ["eventlet.input"].get_socket(),
+    "uwsgi.version": _ask_uwsgi,
+}
+
+# What uWSGI's options begin with if it talks in frames, or keeps connections for more.
+_FRAMED = (
+    *("fastcgi-", "scgi-", "raw-socket", "zeromq", "zmq"),
+    *("https-socket", "suwsgi-", "puwsgi-"),
+)
+_PLAIN = (b"uwsgi", b"http", b"http11")

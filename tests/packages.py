@@ -1,0 +1,43 @@
+"""Other versions of packages than those that the tests run with, each installed into a
+directory of its own, once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+
+def install(config: pytest.Config, *requirement: str) -> Path:
+    """Where they are, together with what they need."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    home = config.cache.mkdir("packages") / version if config.cache else None
+    assert home is not None, "pytest's cache is where they are kept"
+    home.mkdir(exist_ok=True)
+    path = home / "+".join(requirement)
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=home) as new:
+            options = ["-q", "--disable-pip-version-check", "--only-binary", ":all:"]
+            command = [sys.executable, "-m", "pip", "install", *options]
+            target = Path(new, "new")
+            done = subprocess.run(
+                [*command, "--target", str(target), *requirement],
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stderr
+            target.rename(path)
+    return path
+
+
+def environment(*paths: Path) -> dict[str, str]:
+    """What makes a program prefer them."""
+    programs = [*(path / "bin" for path in paths), Path(sys.executable).parent]
+    return {
+        "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+    }
