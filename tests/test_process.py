@@ -46,10 +46,10 @@ def children(pid: int) -> list[int]:
     return list(map(int, path.read_text().split()))
 
 
-def flask_push(directory: Path, *words: str, app: str = "apps.basic") -> str:
+def flask_push(directory: Path, *words: str, env: dict[str, str] | None = None) -> str:
     """What a command says."""
-    command = [sys.executable, "-m", "flask", "--app", app, "push", *words]
-    env = {**os.environ, "INSTANCE": str(directory)}
+    command = [sys.executable, "-m", "flask", "--app", "apps.basic", "push", *words]
+    env = {**os.environ, "INSTANCE": str(directory), **(env or {})}
     done = subprocess.run(
         command, cwd=TESTS, env=env, capture_output=True, text=True, timeout=30
     )
@@ -264,6 +264,22 @@ def test_many_workers_start_one_hub_however_often_it_is_killed(tmp_path: Path) -
                 until(lambda p=pid: hubs(tmp_path) not in ([], [p]))  # type: ignore[misc]
                 assert len(hubs(tmp_path)) == 1
         assert "stands in" not in server.log
+
+
+def test_several_hubs_share_the_streams(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, "-w", "2", PUSH_HUB_PROCESSES=3) as server:
+        with talk(server, store(tmp_path), 60) as crowd:
+            until(lambda: len(hubs(tmp_path)) == 3)
+            lines = flask_push(
+                tmp_path, "status", "--json", env={"FLASK_PUSH_HUB_PROCESSES": "3"}
+            )
+            each = [json.loads(line)["streams"] for line in lines.splitlines()]
+            assert len(each) == 3 and sum(each) == 60 and min(each) > 5
+            server.process.send_signal(signal.SIGHUP)
+            server.stop()
+            server.start()
+            assert len(hubs(tmp_path)) == 3
+        assert crowd.ended == 0
 
 
 # When something stands in its way.

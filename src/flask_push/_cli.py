@@ -84,17 +84,19 @@ def _door(site: Site) -> socket.socket:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.pass_context
 def status(context: click.Context, path: Path | None, as_json: bool) -> None:
-    """Show the hub of this app."""
-    site = _find(context, path)
-    with _entered(site) as messages:
-        messages.send({"status": 1})
-        found = _answer(messages)["status"]
-    if as_json:
-        click.echo(json.dumps(found))
-        return
-    width = max(map(len, found))
-    for name, value in found.items():
-        click.echo(f"{name.replace('_', ' '):{width}}  {value}")
+    """Show the hub of this app, or each of them."""
+    for number, site in enumerate(_find(context, path)):
+        with _entered(site) as messages:
+            messages.send({"status": 1})
+            found = _answer(messages)["status"]
+        if as_json:
+            click.echo(json.dumps(found))
+            continue
+        if number:
+            click.echo()
+        width = max(map(len, found))
+        for name, value in found.items():
+            click.echo(f"{name.replace('_', ' '):{width}}  {value}")
 
 
 @push.command()
@@ -102,7 +104,11 @@ def status(context: click.Context, path: Path | None, as_json: bool) -> None:
 @click.pass_context
 def stop(context: click.Context, path: Path | None) -> None:
     """End the hub of this app: browsers come back, and workers start the next."""
-    site = _find(context, path)
+    for site in _find(context, path):
+        _stop(site)
+
+
+def _stop(site: Site) -> None:
     with _entered(site) as messages:
         messages.send({"stop": 1})
         with contextlib.suppress(EOFError, OSError):
@@ -146,18 +152,19 @@ def _load(context: click.Context) -> tuple[Flask, Push]:
     return app, app.extensions["push"]
 
 
-def _find(context: click.Context, path: Path | None) -> Site:
+def _find(context: click.Context, path: Path | None) -> list[Site]:
+    """The sites of the app's hubs, those that have one; if none has, the first."""
     if path is not None:
-        return Site(path)
+        return [Site(path)]
     app, extension = _load(context)
     with app.app_context():
-        site = extension.site
-    if site is None:
+        sites = extension.sites
+    if not sites:
         raise click.ClickException(
             "This app's hub is a thread of each of its processes: PUSH_HUB is 'thread',"
             " or its store is 'memory:'."
         )
-    return site
+    return [site for site in sites if site.door.exists()] or sites[:1]
 
 
 @contextlib.contextmanager

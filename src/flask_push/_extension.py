@@ -104,9 +104,9 @@ class Push:
         return self._parts().broker.url
 
     @property
-    def site(self) -> Site | None:
-        """Where the app's hub process is; ``None`` if it is a thread."""
-        return getattr(self._parts().hub, "site", None)
+    def sites(self) -> list[Site]:
+        """Where the app's hub processes are; nowhere, if it is a thread."""
+        return getattr(self._parts().hub, "sites", [])
 
     def stream(
         self,
@@ -149,6 +149,7 @@ class Push:
             position=position,
             last=last if replay else 0,
             user=None if user is None else str(user),
+            address=request.remote_addr if parts.config.max_streams_per_address else None,
             lifetime=lifetime,
             poll=request.args.get("poll") == "1",
         )
