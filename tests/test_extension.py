@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import gc
 import itertools
 import json
@@ -51,8 +52,11 @@ def push() -> Push:
 
 
 @pytest.fixture
-def app(push: Push) -> Flask:
-    return make_app(push)
+def app(push: Push) -> cabc.Iterator[Flask]:
+    app = make_app(push)
+    yield app
+    with app.app_context():
+        push._parts().close()
 
 
 @pytest.fixture

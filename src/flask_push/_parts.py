@@ -48,6 +48,7 @@ class State:
             directory, numbers = _directory(app, config), range(config.hub_processes)
             self.ties = [Tie(Site.of(directory, number)) for number in numbers]
             self.hold_ties(make=False)
+            weakref.finalize(app, _release, self.ties).atexit = False
         _states.add(self)
 
     def parts(self) -> Parts:
@@ -60,8 +61,7 @@ class State:
                     self._parts = Parts(app)
                     weakref.finalize(app, self._parts.close).atexit = False
                     if isinstance(self._parts.hub, HubThread):
-                        for tie in self.ties:
-                            tie.release()
+                        _release(self.ties)
                     else:
                         self.hold_ties(make=True)
         return self._parts
@@ -133,6 +133,11 @@ class Parts:
     def later(self) -> list[bytes]:
         """A stream that only says to come back. Any status but 200 would be final."""
         return [_wire.first_bytes(self.config.options.jittered_retry())]
+
+
+def _release(ties: list[Tie]) -> None:
+    for tie in ties:
+        tie.release()
 
 
 def _directory(app: Flask, config: Config) -> Path:
