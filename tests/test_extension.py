@@ -426,6 +426,17 @@ def test_an_app_is_not_kept_alive(push: Push) -> None:
         push.publish("a", "x")
 
 
+@pytest.mark.parametrize("hub", ["process", "/nonexistent/hub.sock"])
+def test_what_is_in_memory_is_streamed_from_there(push: Push, hub: str) -> None:
+    """A hub elsewhere would open a memory of its own, in which nothing happens."""
+    app = make_app(push, PUSH_HUB=hub)
+    with app.test_client().get("/stream") as response:
+        push.publish("a", "x")
+        (event,) = read_events(response, 1)
+    assert event.data == "x"
+    assert push.site is None
+
+
 def test_a_configuration_that_cannot_be_is_refused_at_once(push: Push) -> None:
     with pytest.raises(ValueError, match="PUSH_HEARTBEAT = 0"):
         make_app(push, PUSH_HEARTBEAT=0)

@@ -383,6 +383,7 @@ def test_a_hub_may_be_run_by_hand(tmp_path: Path) -> None:
             assert second.returncode == 1 and "--replace" in second.stderr
         processes[1].terminate()
         assert processes[1].wait(20) == 0
+        assert door.exists(), "for systemd goes on to listen there"
         with serve(gunicorn, tmp_path, PUSH_HUB=str(door)) as server:
             assert server.stream("a").read_to_end().status == 200
             assert "flask push hub --socket" in server.log

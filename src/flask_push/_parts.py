@@ -81,9 +81,10 @@ class Parts:
         self.config = config = Config.read(app.config)
         self.testing = app.testing
         url = config.broker_url or ("memory:" if app.testing else "sqlite:")
-        # What is in this process's memory, another one can't tell of.
-        alone = app.testing or url == "memory:"
-        kind = config.hub or ("thread" if alone else "process")
+        kind = config.hub or ("thread" if app.testing else "process")
+        if url == "memory:":
+            # What is in this process's memory, another one can't tell of.
+            kind = "thread"
         directory = None
         if url == "sqlite:" or kind == "process" or config.accel:
             directory = claim(_directory(app, config))
