@@ -46,7 +46,11 @@ def push() -> None:
     required=True,
     help="Where workers find it. Set PUSH_HUB to the same path.",
 )
-@click.option("--replace", is_flag=True, help="Take the place of the one that is there.")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Take the place of the one that is there, if there is one.",
+)
 def hub(path: Path, replace: bool) -> None:
     """Run a hub in the foreground, until it is told to end.
 
@@ -58,7 +62,7 @@ def hub(path: Path, replace: bool) -> None:
     said.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     _run.set_up(site, said)
     try:
-        if replace:
+        if replace and site.is_open():
             _run.replace(site, stays=True, forced=True)
             return
         site.door.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,7 +85,9 @@ def _door(site: Site) -> socket.socket:
 
 @push.command()
 @_socket
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print it as JSON, a line for each hub."
+)
 @click.pass_context
 def status(context: click.Context, path: Path | None, as_json: bool) -> None:
     """Show the hub of this app, or each of them."""
@@ -158,13 +164,13 @@ def _find(context: click.Context, path: Path | None) -> list[Site]:
         return [Site(path)]
     app, extension = _load(context)
     with app.app_context():
-        sites = extension.sites
+        sites: list[Site] = getattr(extension._parts().hub, "sites", [])
     if not sites:
         raise click.ClickException(
             "This app's hub is a thread of each of its processes: PUSH_HUB is 'thread',"
             " or its store is 'memory:'."
         )
-    return [site for site in sites if site.door.exists()] or sites[:1]
+    return [site for site in sites if site.is_open()] or sites[:1]
 
 
 @contextlib.contextmanager

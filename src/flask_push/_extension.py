@@ -27,7 +27,6 @@ from ._parts import Parts
 from ._parts import State
 from ._publisher import check_count
 from ._publisher import History
-from ._site import Site
 from ._sockets import find_socket
 from ._sockets import NoSocket
 from ._stream import Stream
@@ -102,11 +101,6 @@ class Push:
     def broker_url(self) -> str:
         """The store's URL, for a :class:`Publisher` in a process without the app."""
         return self._parts().broker.url
-
-    @property
-    def sites(self) -> list[Site]:
-        """Where the app's hub processes are; nowhere, if it is a thread."""
-        return getattr(self._parts().hub, "sites", [])
 
     def stream(
         self,

@@ -67,6 +67,14 @@ class Site(t.NamedTuple):
             raise
         return sock
 
+    def is_open(self) -> bool:
+        """Whether a hub is there."""
+        try:
+            self.connect().close()
+        except OSError:
+            return False
+        return True
+
     def listen(self) -> socket.socket:
         """The door itself, for the one who has the lock. Nobody meets it half open."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
