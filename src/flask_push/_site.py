@@ -118,7 +118,8 @@ class Tie:
         if self._fd is not None:
             return
         flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_CREAT if make else 0)
-        with contextlib.suppress(FileNotFoundError):
+        # What is wrong with the directory is said by whoever needs it.
+        with contextlib.suppress(FileNotFoundError if make else OSError):
             fd = os.open(self._path, flags, 0o600)
             # The hub has it for itself for an instant, when it looks.
             fcntl.flock(fd, fcntl.LOCK_SH)
