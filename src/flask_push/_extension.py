@@ -212,6 +212,7 @@ class _StreamResponse(Response):
     def _without_socket(self, headers: Headers, reason: str) -> cabc.Iterable[bytes]:
         """Let nginx bring the client, or else relay to it."""
         parts, stream = self.parts, self.stream_
+        why = reason
         if parts.config.accel and not parts.testing:
             head = _accel.head(self.status, headers, formatdate(usegmt=True))
             try:
@@ -223,6 +224,8 @@ class _StreamResponse(Response):
                 # Nginx keeps it to itself. Where there is none, the browser comes back.
                 return parts.later()
         said = "" if parts.testing else reason
+        if not parts.testing:
+            headers[_wire.RELAY] = why
         return parts.relays.open(stream, parts.hub.adopt, said) or parts.later()
 
 
