@@ -53,6 +53,12 @@ class Crowd:
     def opened(self) -> int:
         return sum(bool(reader.parser.last_event_id) for reader in self.readers.values())
 
+    @property
+    def here(self) -> int:
+        """How many have a stream, and not only asked for one."""
+        readers = list(self.readers.values())
+        return sum(b"push:open" in r.body[:2000] and not r.ended for r in readers)
+
     def _read(self) -> None:
         away: dict[int, str] = {}
         while not self._stop.is_set():

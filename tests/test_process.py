@@ -221,6 +221,22 @@ def test_streams_of_a_hub_that_is_killed_resume_in_the_next(
         assert server.log.count("The hub has died") >= 3
 
 
+def test_streams_of_a_thread_resume_when_workers_are_reloaded_and_killed(
+    tmp_path: Path,
+) -> None:
+    with serve(gunicorn, tmp_path, "-w", "2", PUSH_HUB="thread", PUSH_RETRY=0.5) as server:
+        with talk(server, store(tmp_path), 50, returns=True) as crowd:
+            for act in signal.SIGHUP, signal.SIGKILL:
+                until(lambda: crowd.here == 50)
+                before = set(until(lambda: children(server.process.pid)))
+                ended = crowd.ended
+                for pid in before if act == signal.SIGKILL else [server.process.pid]:
+                    os.kill(pid, act)
+                until(lambda b=before: is_new(children(server.process.pid), b))  # type: ignore[misc]
+                until(lambda e=ended: crowd.ended >= e + 50)  # type: ignore[misc]
+        assert hubs(tmp_path) == []
+
+
 def test_views_that_compute_do_not_hold_up_streams(tmp_path: Path) -> None:
     with serve(gunicorn, tmp_path, "-w", "2") as server:
         reader = server.stream("a").opened()
