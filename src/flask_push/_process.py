@@ -42,7 +42,7 @@ logger = logging.getLogger("flask_push")
 
 # Seconds between two looks whether anybody is tied still.
 _PAUSE = 1.0
-# Seconds for which a frozen hub waits to be whole, and then is not replaced.
+# Seconds for which a hub that is to be frozen waits to be whole, and then is not replaced.
 _WHOLE = 2.0
 
 
