@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import collections.abc as cabc
+import gc
+import os
+import threading
+import time
+
 import pytest
 
 
@@ -13,3 +19,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     slow = [item for item in items if item.get_closest_marker("slow")]
     items[:] = [item for item in items if item not in slow]
     config.hook.pytest_deselected(items=slow)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> cabc.Iterator[None]:
+    """No thread and no descriptor of this process outlives the test that began it."""
+    before = left()
+    yield
+    deadline = time.monotonic() + 5
+    while any(a > b for a, b in zip(left(), before, strict=True)):
+        assert time.monotonic() < deadline, (before, left(), threading.enumerate())
+        gc.collect()
+        time.sleep(0.01)
+
+
+def left() -> tuple[int, int]:
+    # But for those of a loop of the browser's driver, which lasts longer.
+    threads = [t for t in threading.enumerate() if not t.name.startswith("asyncio")]
+    return len(threads), len(os.listdir("/proc/self/fd"))

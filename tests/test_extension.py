@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import gc
 import itertools
 import json
@@ -51,8 +52,11 @@ def push() -> Push:
 
 
 @pytest.fixture
-def app(push: Push) -> Flask:
-    return make_app(push)
+def app(push: Push) -> cabc.Iterator[Flask]:
+    app = make_app(push)
+    yield app
+    with app.app_context():
+        push._parts().close()
 
 
 @pytest.fixture
@@ -420,6 +424,17 @@ def test_an_app_is_not_kept_alive(push: Push) -> None:
     assert threading.active_count() < before, "and its hub has ended"
     with pytest.raises(RuntimeError, match="no app"):
         push.publish("a", "x")
+
+
+@pytest.mark.parametrize("hub", ["process", "/nonexistent/hub.sock"])
+def test_what_is_in_memory_is_streamed_from_there(push: Push, hub: str) -> None:
+    """A hub elsewhere would open a memory of its own, in which nothing happens."""
+    app = make_app(push, PUSH_HUB=hub)
+    with app.test_client().get("/stream") as response:
+        push.publish("a", "x")
+        (event,) = read_events(response, 1)
+    assert event.data == "x"
+    assert not hasattr(hub_of(push), "sites")
 
 
 def test_a_configuration_that_cannot_be_is_refused_at_once(push: Push) -> None:

@@ -136,6 +136,56 @@ def test_what_is_not_stored_may_be_the_first_that_a_reader_gets() -> None:
     run(test)
 
 
+def test_a_user_has_so_many_streams_and_another_as_many(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test(house: House) -> None:
+        ann = [await house.open("a", user="ann") for _ in range(2)]
+        ben = [await house.open("a", user="ben") for _ in range(2)]
+        nobody = [await house.open("a") for _ in range(3)]
+        for _ in range(3):
+            refused = house.adopt("a", user="ann")
+            await refused.until(lambda r=refused: r.ended)  # type: ignore[misc]
+            assert re.fullmatch(rb":\nretry: \d+\n", refused.body)
+        assert caplog.text.count("PUSH_MAX_STREAMS_PER_USER") == 1
+        ann[0].sock.close()
+        await until(lambda: "6 connections" in repr(house.hub))
+        again = await house.open("a", user="ann")
+        house.say("a", "x")
+        for browser in [ann[1], again, *ben, *nobody]:
+            await browser.until(lambda b=browser: b.data == ["x"])  # type: ignore[misc]
+
+    run(test, max_per_user=2)
+
+
+def test_an_address_has_so_many_streams_if_that_is_wanted() -> None:
+    async def test(house: House) -> None:
+        await house.open("a", address="::1")
+        refused = house.adopt("a", address="::1", user="ann")
+        await refused.until(lambda: refused.ended)
+        await house.open("a", address="::2", user="ann")
+
+    run(test, max_per_address=1)
+
+
+@pytest.mark.parametrize("limit", [{"stream_events": 5}, {"stream_bytes": 300}])
+def test_a_stream_that_has_had_enough_ends_and_goes_on_in_the_next(
+    limit: dict[str, t.Any],
+) -> None:
+    async def test(house: House) -> None:
+        first = await house.open("a")
+        for n in range(10):
+            house.say("a", str(n))
+            await first.until(lambda n=n: len(first.data) == n + 1 or first.ended)  # type: ignore[misc]
+        await first.until(lambda: first.ended)
+        assert re.search(rb"\n\nretry: \d+\n\Z", first.body)
+        second = house.adopt("a", position=first.parser.last_event_id)
+        await second.until(lambda: len(first.data + second.data) == 10)
+        assert first.data + second.data == [str(n) for n in range(10)]
+
+    run(test, heartbeat=0.2, **limit)
+
+
 def test_what_waits_together_is_sent_together() -> None:
     async def test(house: House) -> None:
         browser = await house.open("a")

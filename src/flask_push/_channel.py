@@ -130,7 +130,7 @@ class ChannelSet:
 
     __slots__ = (
         *("channels", "names", "missing", "members"),
-        *("live", "turn", "gaps", "told", "stamp"),
+        *("live", "turn", "gaps", "told", "stamp", "events", "bytes"),
     )
 
     def __init__(self, channels: tuple[Channel, ...]) -> None:
@@ -150,6 +150,8 @@ class ChannelSet:
         self.told = 0
         #: When the live members were last sent something, by the caller's clock.
         self.stamp = 0.0
+        #: How much was sent to each of them since the set is there.
+        self.events = self.bytes = 0
 
     def admit(self, key: int, sub: Subscription) -> None:
         """Make a reader live that has come to the end."""

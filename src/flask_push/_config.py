@@ -24,6 +24,7 @@ class Config:
     run_dir: str | None = None
     hub: str | None = None
     hub_linger: float = 10
+    hub_processes: int = 1
     retention: float = Retention.age
     keep: int = Retention.count
     store_bytes: int = Retention.bytes
@@ -32,6 +33,10 @@ class Config:
     heartbeat: float = Options.heartbeat
     retry: float = Options.retry
     max_streams: int = Options.max_streams
+    max_streams_per_user: int = Options.max_per_user
+    max_streams_per_address: int = Options.max_per_address
+    max_stream_events: int = Options.stream_events
+    max_stream_bytes: int = Options.stream_bytes
     max_channels: int = 100
     max_event_bytes: int = Options.max_event
     log_bytes: int = Options.log_bytes
@@ -63,7 +68,12 @@ class Config:
         return Options(
             heartbeat=self.heartbeat,
             retry=self.retry,
-            max_streams=self.max_streams,
+            # Each process has its share.
+            max_streams=-(-self.max_streams // self.hub_processes),
+            max_per_user=self.max_streams_per_user,
+            max_per_address=self.max_streams_per_address,
+            stream_events=self.max_stream_events,
+            stream_bytes=self.max_stream_bytes,
             max_event=self.max_event_bytes,
             log_bytes=self.log_bytes,
         )
@@ -134,6 +144,7 @@ KEYS: dict[str, Check] = {
     "PUSH_RUN_DIR": _path,
     "PUSH_HUB": _hub,
     "PUSH_HUB_LINGER": _number(0, 86400, "seconds"),
+    "PUSH_HUB_PROCESSES": _number(1, 64, "processes", whole=True),
     "PUSH_RETENTION": _number(1, _YEAR, "seconds"),
     "PUSH_KEEP": _number(1, 10_000_000, "events", whole=True),
     "PUSH_STORE_BYTES": _number(2**20, 1024 * _GIGABYTE, "bytes", whole=True),
@@ -142,6 +153,10 @@ KEYS: dict[str, Check] = {
     "PUSH_HEARTBEAT": _number(0.1, 3600, "seconds"),
     "PUSH_RETRY": _number(0.5, 3600, "seconds"),
     "PUSH_MAX_STREAMS": _number(1, 10_000_000, "streams", whole=True),
+    "PUSH_MAX_STREAMS_PER_USER": _number(0, 10_000_000, "streams", whole=True),
+    "PUSH_MAX_STREAMS_PER_ADDRESS": _number(0, 10_000_000, "streams", whole=True),
+    "PUSH_MAX_STREAM_EVENTS": _number(0, 10**12, "events", whole=True),
+    "PUSH_MAX_STREAM_BYTES": _number(0, 1024 * _GIGABYTE, "bytes", whole=True),
     "PUSH_MAX_CHANNELS": _number(1, 10_000, "channels", whole=True),
     "PUSH_MAX_EVENT_BYTES": _number(1, _GIGABYTE, "bytes", whole=True),
     "PUSH_LOG_BYTES": _number(0, 64 * _GIGABYTE, "bytes", whole=True),

@@ -26,7 +26,10 @@ _MOST_HEARD = 2**20
 class Connection(Subscription):
     """Holds nothing that can be derived, since there are many of it."""
 
-    __slots__ = ("fd", "stream", "since", "ends", "heard", "begun", "blocked")
+    __slots__ = (
+        *("fd", "stream", "since", "ends", "heard", "begun", "blocked"),
+        *("events", "bytes"),
+    )
 
     def __init__(self, fd: int, stream: Stream, now: float, ends: float) -> None:
         self.fd = fd
@@ -37,6 +40,8 @@ class Connection(Subscription):
         self.ends = ends
         #: Bytes it has sent us.
         self.heard = 0
+        #: What it was sent; while it is live, less what its set was sent before that.
+        self.events = self.bytes = 0
         #: Whether it has a place in the log yet.
         self.begun = False
         #: Whether it waits for its socket to drain.
@@ -59,13 +64,43 @@ class Connection(Subscription):
         self.begun = place.begun
         self.epoch, self.cursor = place.epoch, place.cursor
         self.rest, self.told = place.rest, place.told
+        self.events, self.bytes = place.events, place.bytes
 
     def freeze(self, now: float) -> Place:
         left = None if self.ends == float("inf") else self.ends - now
         return Place(
-            *(self.stream, self.begun, self.epoch, self.cursor),
-            *(self.rest, self.told, left, self.heard),
+            stream=self.stream,
+            begun=self.begun,
+            epoch=self.epoch,
+            cursor=self.cursor,
+            rest=self.rest,
+            told=self.told,
+            left=left,
+            heard=self.heard,
+            events=self.events,
+            bytes=self.bytes,
         )
+
+    def enter_live(self) -> None:
+        """Be at the end with the others of its set, by the descriptor."""
+        self.set.admit(self.fd, self)
+        self.events -= self.set.events
+        self.bytes -= self.set.bytes
+
+    def leave_live(self, cursor: int) -> bool:
+        """Be at a place of its own, and say whether it was live."""
+        if self.set.live.pop(self.fd, None) is None:
+            return False
+        self.cursor = cursor
+        self.events += self.set.events
+        self.bytes += self.set.bytes
+        return True
+
+    def sent(self) -> tuple[int, int]:
+        """How many events and bytes it was sent."""
+        if self.fd in self.set.live:
+            return self.events + self.set.events, self.bytes + self.set.bytes
+        return self.events, self.bytes
 
     def prepare(self) -> None:
         """Bound what a browser that is slow or gone can hold on to.

@@ -60,6 +60,9 @@ class Place(t.NamedTuple):
     left: float | None
     #: Bytes that its browser has sent.
     heard: int
+    #: What it was sent.
+    events: int = 0
+    bytes: int = 0
 
     def to_json(self) -> list[t.Any]:
         stream = stream_to_json(self.stream)
@@ -67,11 +70,10 @@ class Place(t.NamedTuple):
 
     @classmethod
     def from_json(cls, values: list[t.Any]) -> Place:
-        stream, begun, epoch, cursor, rest, told, left, heard, *_ = values
-        return cls(
-            *(stream_from_json(stream), begun, epoch, cursor),
-            *(rest.encode("latin-1"), told, left, heard),
-        )
+        stream, begun, epoch, cursor, rest, *others = values
+        known = others[: len(cls._fields) - 5]
+        bytes_ = rest.encode("latin-1")
+        return cls(stream_from_json(stream), begun, epoch, cursor, bytes_, *known)
 
 
 class Frozen(t.NamedTuple):

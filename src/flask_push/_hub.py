@@ -74,7 +74,7 @@ class Hub(Streams):
                 self._poller.add_drain(drain)
             connection.prepare()
             first = stream.head + _wire.first_bytes(self.options.jittered_retry())
-            admitted = self._limits.admit(len(self._connections), now)
+            admitted = self._limits.admit(stream, len(self._connections), now)
             if connection.write(first) < len(first) or not admitted:
                 # It comes back later: any status but 200 would be final.
                 connection.close()
@@ -86,6 +86,7 @@ class Hub(Streams):
             connection.close()
             return
         self._connections[fd] = connection
+        self._limits.enter(connection.stream)
         new = self._log.join(connection, stream.channels)
         if new:
             self._feed.watch(new)
@@ -123,8 +124,7 @@ class Hub(Streams):
         for fd, connection in self._connections.items():
             # Even closed, a descriptor that another process has goes on to be polled.
             self._poller.remove(fd)
-            if connection.set.live.pop(fd, None):
-                connection.cursor = self._log.end
+            if connection.leave_live(self._log.end):
                 connection.told = max(connection.told, connection.set.told)
             places.append((connection.freeze(now), fd))
         frozen = Frozen(Chains.of(self._log), places, self._poller.release())
@@ -135,6 +135,7 @@ class Hub(Streams):
         for place, fd in frozen.places:
             connection = Connection.restore(fd, place, self._loop.time())
             self._connections[fd] = connection
+            self._limits.enter(connection.stream)
             self._poller.add(fd)
             self._log.join(connection, place.stream.channels)
             connection.resume(place)
@@ -207,7 +208,7 @@ class Hub(Streams):
             apart, set.gaps = set.gaps, False
             if apart:
                 for connection in list(set.live.values()):
-                    self._fall_behind(connection, start)
+                    connection.leave_live(start)
                     self._pump(connection)
                 continue
             frames = [
@@ -218,10 +219,13 @@ class Hub(Streams):
                 if written < 0:
                     self._drop(connection)
                 else:
-                    self._fall_behind(connection, start)
+                    connection.leave_live(start)
                     connection.advance(frames, written)
+                    connection.bytes += written
                     self._block(connection)
             set.told, set.stamp = frames[-1][0], now
+            set.events += len(frames)
+            set.bytes += len(chunk)
 
 
 def _write_all(live: dict[int, Connection], chunk: bytes) -> list[tuple[Connection, int]]:

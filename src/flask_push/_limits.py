@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 
 from . import _wire
 from ._event import Entry
 from ._event import Position
 from ._stream import Options
+from ._stream import Stream
 
 logger = logging.getLogger("flask_push")
 
@@ -18,22 +20,55 @@ _QUIET = 60
 class Limits:
     def __init__(self, options: Options) -> None:
         self.options = options
-        self._refused = 0
-        self._warned = -_QUIET * 1.0
+        # How many streams each has, of those who have any.
+        self._users: Counter[str] = Counter()
+        self._addresses: Counter[str] = Counter()
+        # By key: how many were refused since it was last said, and when that was.
+        self._refused: dict[str, tuple[int, float]] = {}
 
-    def admit(self, streams: int, now: float) -> bool:
+    def admit(self, stream: Stream, streams: int, now: float) -> bool:
         """Whether there may be another stream beside so many."""
-        if streams < self.options.max_streams:
-            return True
-        self._refused += 1
-        if now >= self._warned + _QUIET:
+        options, user, address = self.options, stream.user, stream.address
+        if streams >= options.max_streams:
+            return self._refuse("PUSH_MAX_STREAMS", options.max_streams, now)
+        if user and 0 < options.max_per_user <= self._users[user]:
+            return self._refuse("PUSH_MAX_STREAMS_PER_USER", options.max_per_user, now)
+        if address and 0 < options.max_per_address <= self._addresses[address]:
+            most = options.max_per_address
+            return self._refuse("PUSH_MAX_STREAMS_PER_ADDRESS", most, now)
+        return True
+
+    def enter(self, stream: Stream) -> None:
+        self._count(stream, 1)
+
+    def leave(self, stream: Stream) -> None:
+        self._count(stream, -1)
+
+    def is_over(self, events: int, size: int) -> bool:
+        """Whether a stream has had as much as one may have, and begins anew."""
+        options = self.options
+        return 0 < options.stream_events <= events or 0 < options.stream_bytes <= size
+
+    def _count(self, stream: Stream, change: int) -> None:
+        for counter, key in (
+            (self._users, stream.user),
+            (self._addresses, stream.address),
+        ):
+            if key:
+                counter[key] += change
+                if not counter[key]:
+                    del counter[key]
+
+    def _refuse(self, key: str, most: int, now: float) -> bool:
+        count, said = self._refused.get(key, (0, -_QUIET * 1.0))
+        count += 1
+        if now >= said + _QUIET:
             logger.warning(
-                "%d streams are the most that PUSH_MAX_STREAMS allows; %d were told to"
-                " come back later.",
-                self.options.max_streams,
-                self._refused,
+                "%d streams are the most that %s allows; %d were told to come back later.",
+                *(most, key, count),
             )
-            self._warned, self._refused = now, 0
+            count, said = 0, now
+        self._refused[key] = count, said
         return False
 
     def encode(self, entry: Entry, epoch: str, number: int) -> bytes | None:

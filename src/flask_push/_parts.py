@@ -22,6 +22,7 @@ from ._rundir import locate
 from ._site import Site
 from ._site import Tie
 from ._worker import HubProcess
+from ._worker import HubProcesses
 from ._wsgi import Relays
 from .brokers import open_broker
 
@@ -42,10 +43,12 @@ class State:
         open_broker(config.broker_url or "sqlite:", Path("/"))
         self._app = weakref.ref(app)
         self._parts: Parts | None = None
-        self.tie: Tie | None = None
+        self.ties: list[Tie] = []
         if config.hub in (None, "process") and not app.testing:
-            self.tie = Tie(Site.of(_directory(app, config)))
-            self.tie.hold(make=False)
+            directory, numbers = directory_of(app, config), range(config.hub_processes)
+            self.ties = [Tie(Site.of(directory, number)) for number in numbers]
+            self.hold_ties(make=False)
+            weakref.finalize(app, _release, self.ties).atexit = False
         _states.add(self)
 
     def parts(self) -> Parts:
@@ -57,16 +60,15 @@ class State:
                 if self._parts is None:
                     self._parts = Parts(app)
                     weakref.finalize(app, self._parts.close).atexit = False
-                    if self.tie is not None:
-                        self._tie_for_good(self.tie)
+                    if isinstance(self._parts.hub, HubThread):
+                        _release(self.ties)
+                    else:
+                        self.hold_ties(make=True)
         return self._parts
 
-    def _tie_for_good(self, tie: Tie) -> None:
-        assert self._parts is not None
-        if isinstance(self._parts.hub, HubProcess):
-            tie.hold(make=True)
-        else:
-            tie.release()
+    def hold_ties(self, make: bool) -> None:
+        for tie in self.ties:
+            tie.hold(make)
 
 
 class Parts:
@@ -78,13 +80,10 @@ class Parts:
     def __init__(self, app: Flask) -> None:
         self.config = config = Config.read(app.config)
         self.testing = app.testing
-        url = config.broker_url or ("memory:" if app.testing else "sqlite:")
-        # What is in this process's memory, another one can't tell of.
-        alone = app.testing or url == "memory:"
-        kind = config.hub or ("thread" if alone else "process")
+        url, kind = choose(app, config)
         directory = None
         if url == "sqlite:" or kind == "process" or config.accel:
-            directory = claim(_directory(app, config))
+            directory = claim(directory_of(app, config))
         self.broker = open_broker(
             url, directory, config.given_retention, config.publish_timeout
         )
@@ -93,9 +92,10 @@ class Parts:
         most = 1000 if app.testing else config.relay_max
         self.relays = Relays(most, config.relay_lifetime)
 
-    def _choose_hub(self, kind: str, directory: Path | None) -> HubThread | HubProcess:
+    def _choose_hub(
+        self, kind: str, directory: Path | None
+    ) -> HubThread | HubProcess | HubProcesses:
         config, broker = self.config, self.broker
-
         accel = None
         if directory is not None and config.accel:
             accel = directory / "accel.sock"
@@ -116,7 +116,12 @@ class Parts:
         if kind != "process":
             return HubProcess(Site(Path(kind)), hello, starts=False)
         assert directory is not None
-        return HubProcess(Site.of(directory), hello, instead=thread)
+        first = HubProcess(Site.of(directory), hello, instead=thread)
+        if config.hub_processes == 1:
+            return first
+        hello = {**hello, "accel": None}
+        sites = [Site.of(directory, number) for number in range(1, config.hub_processes)]
+        return HubProcesses([first, *(HubProcess(site, hello) for site in sites)])
 
     def close(self) -> None:
         self.hub.stop()
@@ -127,7 +132,21 @@ class Parts:
         return [_wire.first_bytes(self.config.options.jittered_retry())]
 
 
-def _directory(app: Flask, config: Config) -> Path:
+def _release(ties: list[Tie]) -> None:
+    for tie in ties:
+        tie.release()
+
+
+def choose(app: Flask, config: Config) -> tuple[str, str]:
+    """The store's URL, and what the hub is: a process, a thread, or a path."""
+    url = config.broker_url or ("memory:" if app.testing else "sqlite:")
+    if url == "memory:":
+        # What is in this process's memory, another one can't tell of.
+        return url, "thread"
+    return url, config.hub or ("thread" if app.testing else "process")
+
+
+def directory_of(app: Flask, config: Config) -> Path:
     return locate(config.run_dir, app.instance_path, app.root_path, app.name)
 
 
@@ -150,8 +169,7 @@ def _after_fork() -> None:
     global _making
     _making = threading.RLock()
     for state in list(_states):
-        if state.tie is not None:
-            state.tie.hold(make=False)
+        state.hold_ties(make=False)
 
 
 os.register_at_fork(after_in_child=_after_fork)

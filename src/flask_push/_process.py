@@ -92,8 +92,10 @@ class Process:
         logger.info("The hub ends, since %s.", why)
         for visitor in self._visitors:
             visitor.say({"bye": why})
-        # While it has the lock, nobody else's door can be there.
-        self.site.door.unlink(missing_ok=True)
+        if not self._stays:
+            # While it has the lock, nobody else's door can be there. That of one who was
+            # run by hand may be systemd's, which goes on to listen.
+            self.site.door.unlink(missing_ok=True)
         self.loop.stop()
 
     # Who comes.

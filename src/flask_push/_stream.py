@@ -23,6 +23,8 @@ class Stream:
     last: int = 0
     #: Whose stream it is.
     user: str | None = None
+    #: Where it comes from, if that matters.
+    address: str | None = None
     #: Seconds after which it ends, about; 0 for never.
     lifetime: float = 0
     #: Whether it ends as soon as it has all that there is.
@@ -39,6 +41,12 @@ class Options:
     retry: float = 3
     #: Streams at once.
     max_streams: int = 10_000
+    #: Streams at once of one user, and of one address; 0 for any number.
+    max_per_user: int = 100
+    max_per_address: int = 0
+    #: Events and bytes after which a stream ends, and begins anew; 0 for never.
+    stream_events: int = 0
+    stream_bytes: int = 0
     #: Bytes of one event's data.
     max_event: int = 2**20
     #: Bytes of frames kept for readers that are slow, or just come back.

@@ -136,6 +136,8 @@ class Streams:
             written = connection.write(data)
             connection.since = self._loop.time()
             connection.advance(frames, written)
+            connection.events += len(frames)
+            connection.bytes += written
             budget -= written
             if written < len(data) or budget < 0:
                 self._block(connection)
@@ -157,11 +159,7 @@ class Streams:
         if connection.stream.poll:
             self._end(connection)
         else:
-            connection.set.admit(connection.fd, connection)
-
-    def _fall_behind(self, connection: Connection, cursor: int) -> None:
-        del connection.set.live[connection.fd]
-        connection.cursor = cursor
+            connection.enter_live()
 
     def _block(self, connection: Connection) -> None:
         if not connection.blocked:
@@ -177,6 +175,7 @@ class Streams:
         """The browser has left, or has to."""
         del self._connections[connection.fd]
         self._poller.remove(connection.fd)
+        self._limits.leave(connection.stream)
         connection.set.live.pop(connection.fd, None)
         connection.close()
         joining = self._joining.get(connection.set)
@@ -215,7 +214,7 @@ class Streams:
         now = self._loop.time()
         silent = now - self.options.heartbeat
         for connection in list(self._connections.values()):
-            if connection.ends <= now:
+            if connection.ends <= now or self._limits.is_over(*connection.sent()):
                 self._end(connection)
             elif connection.since <= silent and not connection.blocked:
                 if connection.fd not in connection.set.live:
@@ -224,7 +223,7 @@ class Streams:
                     self._beat(connection)
         for sub in self._log.aged(self._feed.retention // 4):
             assert isinstance(sub, Connection)
-            del sub.set.live[sub.fd]
+            sub.leave_live(self._log.end)
             self._log.reopen(sub, sub.stream.connection)
             self._pump(sub)
 
@@ -236,8 +235,7 @@ class Streams:
             self._drop(connection)
             return
         if 0 < written < len(sse.HEARTBEAT):
-            if connection.set.live.pop(connection.fd, None):
-                connection.cursor = self._log.end
+            connection.leave_live(self._log.end)
             connection.rest = sse.HEARTBEAT[written:]
             self._block(connection)
 

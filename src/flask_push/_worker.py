@@ -17,6 +17,7 @@ import threading
 import time
 import typing as t
 import weakref
+from zlib import crc32
 
 from ._accel import new_ticket
 from ._frozen import stream_to_json
@@ -80,6 +81,10 @@ class HubProcess:
         self._failures: list[float] = []
         self._thread: HubThread | None = None
         self._respite, self._thread_until = _RESPITE, 0.0
+
+    @property
+    def sites(self) -> list[Site]:
+        return [self.site]
 
     def adopt(self, stream: Stream, fd: int, drain: int | None = None) -> None:
         """Give a client's descriptors to the hub. If this raises, they are the caller's
@@ -262,6 +267,42 @@ class HubProcess:
             self._door.close()
         self._stopped = False
         self._forget()
+
+
+class HubProcesses:
+    """Several hubs, each with its share of the streams. The first stands for all where
+    there can be one only: for nginx, and when no process can be had."""
+
+    def __init__(self, hubs: cabc.Sequence[HubProcess]) -> None:
+        self._hubs = hubs
+
+    def __repr__(self) -> str:
+        return f"<HubProcesses {list(self._hubs)}>"
+
+    @property
+    def sites(self) -> list[Site]:
+        return [site for hub in self._hubs for site in hub.sites]
+
+    def adopt(self, stream: Stream, fd: int, drain: int | None = None) -> None:
+        """As :meth:`HubProcess.adopt`. A user's streams are in one hub, for who counts
+        them is the hub."""
+        whose = stream.user or stream.address or stream.connection
+        hub = self._hubs[crc32(whose.encode()) % len(self._hubs)]
+        try:
+            hub.adopt(stream, fd, drain)
+        except RuntimeError:
+            if hub is self._hubs[0]:
+                raise
+            self._hubs[0].adopt(stream, fd, drain)
+
+    def ticket(self, stream: Stream) -> str:
+        """As :meth:`HubProcess.ticket`."""
+        return self._hubs[0].ticket(stream)
+
+    def stop(self) -> None:
+        """Leave all of them."""
+        for hub in self._hubs:
+            hub.stop()
 
 
 def _listen(worker: weakref.ref[HubProcess], door: Messages) -> None:

@@ -159,7 +159,9 @@ class Database:
     def _quarantine(self, error: Exception) -> None:
         """Move the file away, with all that belongs to it. One is kept, to look at."""
         if self._connection is not None and self._is_current():
-            logger.error("%s is broken (%s); it goes on in a new file.", self.path, error)
+            logger.error(
+                "%s is broken (%s); it goes on in a new file.", self.path, str(error)
+            )
             for suffix in "-wal", "-shm", "":
                 with contextlib.suppress(FileNotFoundError):
                     os.replace(f"{self.path}{suffix}", f"{self.path}.broken{suffix}")
