@@ -28,7 +28,6 @@ class Trouble(t.NamedTuple):
 _BUFFERS = (
     (NGINX, "proxy_buffering off;  # or no X-Accel-Buffering in proxy_ignore_headers"),
     (APACHE, "ProxyPass /stream http://127.0.0.1:8000/stream flushpackets=on"),
-    (CADDY, "flush_interval -1"),
 )
 _COMPRESSES = (
     (NGINX, "gzip off;  # or no text/event-stream in gzip_types"),
