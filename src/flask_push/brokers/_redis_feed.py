@@ -120,7 +120,10 @@ class RedisFeed:
             name = channel[self._prefix :].decode()
             if name not in self._channels:
                 continue
-            epoch, entry = wire.news(name, data)
+            try:
+                epoch, entry = wire.news(name, data)
+            except ValueError:
+                continue  # Somebody else's, and nothing that was published by us.
             fits = epoch == self._epoch and self._fits(entry)
             if not fits:
                 break
