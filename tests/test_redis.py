@@ -668,10 +668,9 @@ def test_two_servers_with_a_hub_each_share_a_channel(redis: Redis, tmp_path: Pat
     paths = [tmp_path / "one", tmp_path / "two"]
     for path in paths:
         path.mkdir()
-    config = {"PUSH_BROKER_URL": redis.url}
     with (
-        serve(gunicorn, paths[0], "-w", "2", **config) as one,
-        serve(gunicorn, paths[1], "-w", "2", **config) as two,
+        serve(gunicorn, paths[0], "-w", "2", PUSH_BROKER_URL=redis.url) as one,
+        serve(gunicorn, paths[1], "-w", "2", PUSH_BROKER_URL=redis.url) as two,
     ):
         readers = [server.stream("a", "b") for server in (one, two)]
         for reader in readers:
