@@ -642,7 +642,8 @@ def test_our_reader_reads_as_hiredis_does_however_it_is_cut() -> None:
     )
     rng = random.Random(1)
     for _ in range(50):
-        ours, theirs = _resp.PureReader(), hiredis.Reader(replyError=_resp.ReplyError)
+        ours: t.Any = _resp.PureReader()
+        theirs: t.Any = hiredis.Reader(replyError=_resp.ReplyError)
         found: list[list[t.Any]] = [[], []]
         at = 0
         while at < len(data):

@@ -142,3 +142,44 @@ def test_nothing_is_lost_for_long(tmp_path: Path) -> None:
             for _ in range(10):
                 run.go(faults, deliveries=0, cuts=0, each=random.choice([10, 20]))
             assert run.finish() == []
+
+
+MUTANTS = {
+    "prev": (
+        "flask_push.brokers._lua",
+        "prev = numbers(newest)",
+        "prev = whole(s.floor)",
+    ),
+    "epoch": (
+        "flask_push.brokers._lua",
+        "if new or here ~= s.server or (epoch == s.epoch and seen > s.last) then",
+        "if new then",
+    ),
+    "joining": (
+        "flask_push.brokers._redis_feed",
+        "self._answered(question, reply, entries)",
+        "self._answered(question, reply, [])",
+    ),
+    "idempotency": (
+        "flask_push._publisher",
+        "return replace(event, data=data)",
+        "return replace(event, data=data, key=None)",
+    ),
+}
+
+
+@pytest.mark.parametrize("safeguard", MUTANTS)
+def test_without_a_safeguard_something_is_lost(safeguard: str, tmp_path: Path) -> None:
+    keep = 20 if safeguard == "prev" else 1_000_000
+    with running(tmp_path, MUTANTS[safeguard], PUSH_KEEP=keep) as run:
+        faults = {
+            "prev": [run.cut_links],
+            "epoch": [run.save, run.crash],
+            "joining": [run.cut_links],
+            "idempotency": [run.kill_publisher],
+        }
+        run.go(faults[safeguard], deliveries=1_000, cuts=100, each=8)
+        # Then it is calm for a while, so that all can come to the end.
+        so_far = sum(len(client.events) for client in run.clients)
+        run.go([], deliveries=so_far + 1_000, cuts=0, each=0)
+        assert run.finish()
