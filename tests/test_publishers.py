@@ -104,11 +104,8 @@ def test_greenlets_publish_and_let_others_run(redis: Redis, server: Server) -> N
 
 def test_a_script_and_a_shell_publish(redis: Redis, server: Server) -> None:
     reader = server.stream("a").opened()
-    run(
-        redis,
-        "-c",
-        f"from flask_push import Publisher; Publisher({redis.url!r}).publish('a', 'script')",
-    )
+    code = f"from flask_push import Publisher as P; P({redis.url!r}).publish('a', 'script')"
+    run(redis, "-c", code)
     env = {
         **environment(redis),
         "FLASK_PUSH_BROKER_URL": redis.url,
