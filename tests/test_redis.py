@@ -33,6 +33,7 @@ from flask_push.brokers import _redis_line
 from flask_push.brokers import _resp
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
+from flask_push.brokers._redis_feed import RedisFeed
 from flask_push.brokers.redis import RedisBroker
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until as until_on_loop
@@ -207,6 +208,17 @@ def test_a_hub_that_comes_before_its_server_begins_with_it(tmp_path: Path) -> No
             broker.close()
 
     asyncio.run(main())
+
+
+def test_a_channel_asked_for_just_before_a_tick_is_heard(broker: RedisBroker) -> None:
+    async def test(hub: Hub) -> None:
+        hub.feed.watch(["b"])
+        t.cast(RedisFeed, hub.feed)._tick()
+        await hub.watch("b")
+        say(broker, "1", channel="b")
+        await until_on_loop(lambda: hub.heard("b") == [b"1"])
+
+    listen(broker, test)
 
 
 def test_what_others_publish_on_its_channels_is_not_heard(
