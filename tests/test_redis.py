@@ -20,6 +20,7 @@ import pytest
 from redises import Redis
 from servers import free_port
 from servers import gunicorn
+from servers import hubs
 from servers import serve
 from servers import until
 
@@ -29,10 +30,13 @@ from flask_push import NotRead
 from flask_push import Position
 from flask_push import Publisher
 from flask_push import PublishUncertain
+from flask_push._site import Site
+from flask_push._start import start_process
 from flask_push.brokers import _redis_line
 from flask_push.brokers import _resp
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
+from flask_push.brokers._redis_feed import RedisFeed
 from flask_push.brokers.redis import RedisBroker
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until as until_on_loop
@@ -207,6 +211,17 @@ def test_a_hub_that_comes_before_its_server_begins_with_it(tmp_path: Path) -> No
             broker.close()
 
     asyncio.run(main())
+
+
+def test_a_channel_asked_for_just_before_a_tick_is_heard(broker: RedisBroker) -> None:
+    async def test(hub: Hub) -> None:
+        hub.feed.watch(["b"])
+        t.cast(RedisFeed, hub.feed)._tick()
+        await hub.watch("b")
+        say(broker, "1", channel="b")
+        await until_on_loop(lambda: hub.heard("b") == [b"1"])
+
+    listen(broker, test)
 
 
 def test_what_others_publish_on_its_channels_is_not_heard(
@@ -706,3 +721,32 @@ def test_two_servers_with_a_hub_each_share_a_channel(redis: Redis, tmp_path: Pat
         for reader in readers:
             reader.read_until(lambda r: r.gaps)
             assert reader.gaps[0]["reason"] == "restarted"
+
+
+def test_a_hub_is_replaced_while_events_never_cease(redis: Redis, tmp_path: Path) -> None:
+    stop = threading.Event()
+    said: list[str] = []
+
+    def publish() -> None:
+        publisher = Publisher(redis.url)
+        while not stop.is_set():
+            publisher.publish("a", str(len(said)))
+            said.append(str(len(said)))
+            time.sleep(0.001)
+        publisher.close()
+
+    with serve(gunicorn, tmp_path, PUSH_BROKER_URL=redis.url) as server:
+        reader = server.stream("a")
+        reader.read_until(lambda r: r.last_id)
+        thread = threading.Thread(target=publish)
+        thread.start()
+        try:
+            reader.read_until(lambda r: len(r.data) > 100)
+            before = hubs(tmp_path)
+            start_process(Site.of(tmp_path / "push-basic"), "--replace", "--force")
+            reader.read_until(lambda r: hubs(tmp_path) not in ([], before))
+        finally:
+            stop.set()
+            thread.join()
+        reader.read_until(lambda r: len(r.data) >= len(said))
+        assert reader.data == said and not reader.gaps

@@ -178,15 +178,15 @@ return {s.epoch, done}
 """
 )
 
-#: ARGV: after or an empty string, last, bytes of each channel, bytes of all; channels.
-#: What comes back: epoch, end, floor, birth, age, after; by channel: since, the reason,
-#: whether there is more, records. If bytes of all are given, it is instead of after
-#: whether this is everything, and channels that have something, each with its records.
+#: ARGV: after or an empty string, last, bytes after which it is full, whether all has to
+#: be there; channels. What comes back: epoch, end, floor, birth, age, after, how far it
+#: reaches; since and the reason, by channel, or nothing if all is there and was asked
+#: for; and in the order of numbers, the index of a channel and a record, by turns.
 READ = (
     _OPEN
     + """
 local after, last, limit = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
-local left, all = tonumber(ARGV[14]), '1'
+local joining = ARGV[14] == '1'
 local channels, firsts, evicted = {}, {}, {}
 for i = 15, #ARGV do
   local channel = ARGV[i]
@@ -234,38 +234,54 @@ local function start(list)
   end
   return low
 end
--- Adds records, until that would be too much. Whether these are all.
-local function read(list, index, held, most, least)
+-- The channels' next records, the one with the least number first: a binary heap.
+local heap = {}
+local function sift(i, item)
   while true do
-    local records = redis.call('LRANGE', list, index, index + 15)
-    if #records == 0 then return true, most end
-    for _, record in ipairs(records) do
-      if most < (least or #record) then return false, most end
-      held[#held + 1] = record
-      most = most - #record
-      index = index + 1
-    end
+    local child = 2 * i
+    if child < #heap and heap[child + 1][1] < heap[child][1] then child = child + 1 end
+    if child > #heap or item[1] <= heap[child][1] then break end
+    heap[i], i = heap[child], child
   end
+  heap[i] = item
 end
-local reply = {s.epoch, whole(s.last), whole(s.floor), whole(s.birth), whole(s.age), ''}
-for _, channel in ipairs(channels) do
-  local list, whole_ = log(channel), true
+for i, channel in ipairs(channels) do
+  local list = log(channel)
   local index = start(list)
-  if left then
-    if tonumber(since[channel]) > after then all = '0' end
-    if index and all == '1' then
-      local held = {channel}
-      whole_, left = read(list, index, held, left)
-      if not whole_ then all = '0' end
-      reply[#reply + 1] = held
-    end
-  else
-    local held = {since[channel], firsts[channel] and 'trimmed' or 'unknown', 0}
-    if index and not read(list, index, held, limit, 1) then held[3] = 1 end
-    reply[#reply + 1] = held
+  if index then
+    local record = redis.call('LINDEX', list, index)
+    heap[#heap + 1] = {tonumber((numbers(record))), i, list, index, record}
   end
 end
-reply[6] = left and all or whole(after)
+for i = math.floor(#heap / 2), 1, -1 do sift(i, heap[i]) end
+local reply = {s.epoch, whole(s.last), whole(s.floor), whole(s.birth), whole(s.age),
+  whole(after), whole(s.last), {}, {}}
+local proofs, records, reached = reply[8], reply[9], nil
+while #heap > 0 do
+  local item = heap[1]
+  if joining and #item[5] > limit or limit <= 0 and reached then
+    reply[7] = whole(reached or after)
+    break
+  end
+  records[#records + 1] = item[2]
+  records[#records + 1] = item[5]
+  limit = limit - #item[5] - 64
+  reached = item[1]
+  local record = redis.call('LINDEX', item[3], item[4] + 1)
+  if record then
+    sift(1, {tonumber((numbers(record))), item[2], item[3], item[4] + 1, record})
+  else
+    local rest = table.remove(heap)
+    if #heap > 0 then sift(1, rest) end
+  end
+end
+if joining and greatest <= after and reply[7] == reply[2] then return reply end
+if joining then reply[9] = {} end
+for _, channel in ipairs(joining and {} or channels) do
+  proofs[#proofs + 1] = since[channel]
+  proofs[#proofs + 1] = firsts[channel] and 'trimmed' or 'unknown'
+end
+if joining then reply[7] = '0' end
 return reply
 """
 )

@@ -90,7 +90,7 @@ class RedisFeed:
         after: int | None = None,
         last: int = 0,
     ) -> None:
-        self._reads.append(_Read(channels, after, last, callback))
+        self._reads.append(_Read(list(channels), after, last, callback))
         self._go_on()
 
     def close(self) -> None:
@@ -160,9 +160,7 @@ class RedisFeed:
         unwanted, self._unwanted = self._unwanted, set()
         unwanted -= self._channels | self._wanted.keys()
         self._line.unsubscribe(map(self._names.channel, unwanted))
-        new = [name for name, n in self._wanted.items() if n == self._question]
-        if new:
-            self._line.subscribe(map(self._names.channel, new))
+        if self._question in self._wanted.values():
             self._tick()
         while self._live and self._reads and len(self._reading) < _READS:
             read = self._reads.popleft()
@@ -171,15 +169,21 @@ class RedisFeed:
             args += wire.read_args(read.channels, read.after, read.last, PAGE_BYTES)
             self._line.ask(wire.READ, args, partial(self._was_read, read))
 
-    def _ask(self, args: list[wire.Arg], answer: cabc.Callable[[t.Any], None]) -> None:
+    def _ask(
+        self, args: list[wire.Arg], answered: cabc.Callable[[int, list[t.Any]], None]
+    ) -> None:
+        """Its answer is one to whatever was asked for before, too."""
+        question, self._question = self._question, self._question + 1
+        new = [name for name, n in self._wanted.items() if n == question]
+        self._line.subscribe(map(self._names.channel, new))
         opening = wire.opening(self._kept, (self._epoch, self._end), thorough=True)
-        self._line.prove(wire.READ, opening + args, answer)
+        self._line.prove(wire.READ, opening + args, partial(answered, question))
 
     def _join(self) -> None:
         self._live = False
-        question, self._question = self._question, self._question + 1
-        args = wire.join_args(sorted(self._channels), self._end)
-        self._ask(args, partial(self._joined, question, self._epoch))
+        channels = sorted(self._channels)
+        args = wire.join_args(channels, self._end)
+        self._ask(args, partial(self._joined, channels))
 
     def _tick_in(self, seconds: float) -> None:
         when = self._loop.time() + seconds
@@ -194,16 +198,15 @@ class RedisFeed:
             self._timer.cancel()
             self._timer = None
         if self._live:
-            question, self._question = self._question, self._question + 1
-            self._ask(wire.read_args([], 0, 0, 0), partial(self._ticked, question))
+            self._ask(wire.read_args([], 0, 0, 0), self._ticked)
 
     # What the store answers.
 
-    def _joined(self, question: int, epoch: str, reply: list[t.Any]) -> None:
+    def _joined(self, channels: list[str], question: int, reply: list[t.Any]) -> None:
         self._line.well()
         self._live = True
-        entries = wire.joined(reply)
-        if entries is not None and epoch == self._epoch:
+        entries = wire.joined(reply, channels)
+        if entries is not None:
             # A channel that was let go of meanwhile is in it, too.
             entries = [entry for entry in entries if entry.channel in self._channels]
         self._answered(question, reply, entries)
@@ -252,7 +255,7 @@ class RedisFeed:
 class _Read:
     def __init__(
         self,
-        channels: cabc.Collection[str],
+        channels: list[str],
         after: int | None,
         last: int,
         callback: cabc.Callable[[Page], None],

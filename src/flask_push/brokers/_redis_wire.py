@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections.abc as cabc
 import hashlib
 import typing as t
-from heapq import merge
 
 from .._event import Entry
 from .._event import Event
@@ -14,9 +13,7 @@ from .._event import Position
 from .._event import Proof
 from . import _lua
 from .base import new_epoch
-from .base import PAGE_BYTES
 from .base import Retention
-from .base import take
 
 # Bytes of history that a subscribed connection is asked for. What it gets more than a
 # megabyte of at once, the server may cut off, each time again (law 18).
@@ -109,11 +106,11 @@ def read_args(
     channels: cabc.Collection[str], after: int | None, last: int, limit: int
 ) -> list[Arg]:
     start: Arg = "" if after is None else after
-    return [start, last, limit, "", *channels]
+    return [start, last, limit, 0, *channels]
 
 
 def join_args(channels: cabc.Collection[str], after: int) -> list[Arg]:
-    return [after, 0, 0, _JOIN_BYTES, *channels]
+    return [after, 0, _JOIN_BYTES, 1, *channels]
 
 
 def record(channel: str, data: bytes) -> Entry:
@@ -133,28 +130,26 @@ def number_of(data: bytes) -> int:
     return int(data.split(b":", 2)[1])
 
 
-def page(
-    reply: list[t.Any],
-    channels: cabc.Collection[str],
-    after: int | None,
-    limit: int = PAGE_BYTES,
-) -> Page:
+def page(reply: list[t.Any], channels: cabc.Sequence[str], after: int | None) -> Page:
     epoch, end, _ = Head.of(reply)
     if after is None:
         after = int(reply[5])
-    proofs, tails, most = {}, [], end
-    for name, (since, reason, more, *records) in zip(channels, reply[6:], strict=True):
-        proofs[name] = Proof(int(since), reason.decode())
-        tails.append([record(name, data) for data in records])
-        if more:
-            most = min(most, tails[-1][-1].number)
-    entries = (entry for entry in merge(*tails) if entry.number <= most)
-    held, reach = take(entries, limit, most)
-    return Page(epoch, after, reach, end, held, proofs)
+    proofs = {
+        name: Proof(int(since), reason.decode())
+        for name, since, reason in zip(channels, *_turns(reply[7]), strict=True)
+    }
+    return Page(epoch, after, int(reply[6]), end, _entries(reply, channels), proofs)
 
 
-def joined(reply: list[t.Any]) -> list[Entry] | None:
+def joined(reply: list[t.Any], channels: cabc.Sequence[str]) -> list[Entry] | None:
     """All that a feed has not heard; nothing if this is not all of it."""
-    if reply[5] != b"1":
-        return None
-    return list(merge(*([record(name.decode(), r) for r in rs] for name, *rs in reply[6:])))
+    return _entries(reply, channels) if int(reply[6]) else None
+
+
+def _entries(reply: list[t.Any], channels: cabc.Sequence[str]) -> list[Entry]:
+    indices, records = _turns(reply[8])
+    return [record(channels[i - 1], data) for i, data in zip(indices, records, strict=True)]
+
+
+def _turns(values: list[t.Any]) -> tuple[list[t.Any], list[t.Any]]:
+    return values[::2], values[1::2]

@@ -91,13 +91,14 @@ class RedisBroker:
         last: int = 0,
         limit: int = PAGE_BYTES,
     ) -> Page:
+        channels = list(channels)
         args = wire.opening(self._retention)
         args += wire.read_args(channels, after, last, limit)
         try:
             reply = self._ask(wire.READ, args, _Attempt())
         except (*FAILED, Silence) as error:
             raise NotRead(f"Redis can't be read: {error}") from error
-        return wire.page(reply, channels, after, limit)
+        return wire.page(reply, channels, after)
 
     def feed(
         self,
