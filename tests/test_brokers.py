@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
 from pathlib import Path
 
 import pytest
+from redises import certificate
+from redises import Redis
+from redises import Valkey
+from servers import free_port
 
+from flask_push.brokers import _resp
 from flask_push.brokers import Broker
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
@@ -26,3 +32,96 @@ class TestSqlite(BrokerContract):
 
     def open(self, retention: Retention | None = None) -> Broker:
         return open_broker("sqlite:", self.path, retention=retention)
+
+
+class OnRedis(BrokerContract):
+    """A store of its own for each test, under a prefix of its own on one server."""
+
+    server = Redis
+    options: tuple[str, ...] = ()
+    count = 0
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def redis(cls, tmp_path_factory: pytest.TempPathFactory) -> cabc.Iterator[Redis]:
+        directory = tmp_path_factory.mktemp("redis")
+        with cls.server.started(directory, *cls.options_in(directory)) as redis:
+            yield redis
+
+    @classmethod
+    def options_in(cls, directory: Path) -> tuple[str, ...]:
+        return cls.options
+
+    @pytest.fixture(autouse=True)
+    def store(self, redis: Redis) -> None:
+        OnRedis.count += 1
+        url = self.url(redis)
+        self.place = f"{url}{'&' if '?' in url else '?'}prefix=test-{self.count}"
+
+    def url(self, redis: Redis) -> str:
+        return redis.url
+
+    def open(self, retention: Retention | None = None) -> Broker:
+        return open_broker(self.place, retention=retention)
+
+
+class TestRedis(OnRedis):
+    pass
+
+
+class TestValkey(OnRedis):
+    server = Valkey
+
+
+class TestRedisWithoutHiredis(OnRedis):
+    @pytest.fixture(autouse=True)
+    def without(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(_resp, "new_reader", _resp.PureReader)
+
+
+class TestRedisThatKnowsNoNewerProtocol(OnRedis):
+    options = ("--rename-command", "HELLO", "")
+
+
+class TestRedisOnAUnixSocket(OnRedis):
+    def url(self, redis: Redis) -> str:
+        return f"unix://{redis.socket}?db=3"
+
+
+class TestRedisWithAUser(OnRedis):
+    """Who may do just what is needed."""
+
+    rights = (
+        "+evalsha +eval +subscribe +unsubscribe +publish +ping +hello +select +info +time"
+        " +get +set +exists +hmget +hset +rpush +lpop +lrange +lindex +llen"
+        " +zadd +zrem +zrange +zscore +zcard"
+    )
+
+    @classmethod
+    def options_in(cls, directory: Path) -> tuple[str, ...]:
+        users = directory / "users.acl"
+        users.write_text(
+            "user default on nopass ~* &* +@all\n"
+            f"user app on >s3cret ~{{test-*}}:* &{{test-*}}:* -@all {cls.rights}\n"
+        )
+        return "--aclfile", str(users)
+
+    def url(self, redis: Redis) -> str:
+        return f"redis://app:s3cret@127.0.0.1:{redis.port}/0"
+
+
+class TestRedisWithTls(OnRedis):
+    port: int
+    certificate: Path
+
+    @classmethod
+    def options_in(cls, directory: Path) -> tuple[str, ...]:
+        cls.port = free_port()
+        cls.certificate, key = certificate(directory)
+        return (
+            *("--tls-port", str(cls.port), "--tls-auth-clients", "no"),
+            *("--tls-cert-file", str(cls.certificate), "--tls-key-file", str(key)),
+        )
+
+    def url(self, redis: Redis) -> str:
+        return f"rediss://127.0.0.1:{self.port}/0?ssl_ca_certs={self.certificate}"

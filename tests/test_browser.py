@@ -22,6 +22,7 @@ from playwright.sync_api import Browser
 from playwright.sync_api import expect
 from playwright.sync_api import Page
 from playwright.sync_api import Route
+from redises import Redis
 from servers import flask_run
 from servers import gunicorn
 from servers import hubs
@@ -77,7 +78,7 @@ class Chat:
 
 
 @contextlib.contextmanager
-def chat_on(name: str, directory: Path) -> cabc.Iterator[Chat]:
+def chat_on(name: str, directory: Path, **config: t.Any) -> cabc.Iterator[Chat]:
     ignore = shutil.ignore_patterns("instance", "__pycache__")
     app = shutil.copytree(ROOT / "examples/chat", directory / "chat", ignore=ignore)
     if name == "gunicorn":
@@ -85,7 +86,7 @@ def chat_on(name: str, directory: Path) -> cabc.Iterator[Chat]:
     else:
         command, more = flask_run, []
     module = "app" if name == "gunicorn" else str(app / "app")
-    with serve(command, directory, *more, app=module, PUSH_RETRY=0.5) as server:
+    with serve(command, directory, *more, app=module, PUSH_RETRY=0.5, **config) as server:
         chat = Chat(server, app / "instance")
         yield chat
         chat.publisher.close()
@@ -271,6 +272,26 @@ def test_a_server_stopped_and_started_again_is_not_noticed(
     say(page, "after")
     shows(page, "before", "while there is no server", "after")
     assert not page.evaluate("window.noticed")
+
+
+def test_two_servers_share_one_chat_by_a_redis(windows: Windows, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        redis = stack.enter_context(Redis.started(tmp_path))
+        chats = []
+        for name in "flask run", "gunicorn":
+            (directory := tmp_path / name.replace(" ", "-")).mkdir()
+            config = {"PUSH_BROKER_URL": redis.url}
+            chats.append(stack.enter_context(chat_on(name, directory, **config)))
+        ann, ben = (
+            enter(windows.open(chat.server.url), name)
+            for chat, name in zip(chats, ["Ann", "Ben"], strict=True)
+        )
+        say(ann, "Is anybody here?")
+        shows(ben, "Is anybody here?")
+        say(ben, "I am.")
+        shows(ann, "Is anybody here?", "I am.")
+        assert len(hubs(tmp_path)) == 2
+        assert not any(chat.store.exists() for chat in chats)
 
 
 def test_a_stream_that_was_turned_away_goes_on_from_the_last_id(

@@ -91,13 +91,13 @@ class Client:
 class Run:
     """One run: a server, publishers, clients, and what befalls them."""
 
-    def __init__(self, server: Server, directory: Path, mutant: str) -> None:
+    def __init__(self, server: Server, directory: Path, mutant: str, url: str = "") -> None:
         seed = random.randrange(10**6)
         print("seed", seed)
         self.server = server
         self.directory = directory
         self.store = directory / "push-basic" / "push.db"
-        self.url = f"sqlite://{self.store}"
+        self.url = url or f"sqlite://{self.store}"
         self.mutant = mutant
         self.rng = random.Random(seed)
         self.clients = [Client(server, random.Random(seed + n)) for n in range(12)]

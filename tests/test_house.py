@@ -26,6 +26,8 @@ FLOORS = [
         *("_ending", "_native", "_visit"),
         *("brokers", "brokers.base", "brokers.memory", "brokers.sqlite"),
         *("brokers._sql", "brokers._database", "brokers._lock", "brokers._doorbell"),
+        *("brokers.redis", "brokers._redis_wire", "brokers._redis_pool", "brokers._lua"),
+        *("brokers._redis_feed", "brokers._redis_line", "brokers._resp"),
     },
     # What runs.
     {
@@ -39,7 +41,11 @@ FLOORS = [
 ]
 
 #: What isn't needed: each is imported in one file.
-OPTIONAL = {"asgi": {"a2wsgi"}}
+OPTIONAL = {
+    "asgi": {"a2wsgi"},
+    "brokers._redis_pool": {"redis"},
+    "brokers._resp": {"hiredis"},
+}
 
 #: What the ground floor is made of, beside itself.
 PURE = {

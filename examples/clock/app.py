@@ -9,6 +9,7 @@ from flask import Response
 from flask_push import Push
 
 app = Flask(__name__)
+app.config.from_prefixed_env()  # FLASK_PUSH_BROKER_URL, say
 push = Push(app)
 
 

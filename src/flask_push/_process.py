@@ -241,7 +241,8 @@ class Process:
     def _replace(self, visitor: Visitor, since: float) -> None:
         if self.hub is not None and not self.hub.whole:
             if self.loop.time() < since + _WHOLE:
-                self.loop.call_later(0.01, self._replace, visitor, since)
+                # Where events never cease it is so just for a moment, now and then.
+                self.loop.call_later(0.0002, self._replace, visitor, since)
             else:
                 visitor.say({"refused": "Its store can't be reached now. Try again later."})
             return

@@ -32,7 +32,10 @@ __all__ = [
 ]
 
 # Imported when first needed: each may need what is not installed.
-_OURS = {"memory": "memory", "sqlite": "sqlite"}
+_OURS = {
+    **{"memory": "memory", "sqlite": "sqlite"},
+    **{"redis": "redis", "rediss": "redis", "unix": "redis"},
+}
 
 
 def open_broker(

@@ -1,0 +1,266 @@
+"""What a hub hears from a Redis.
+
+Events come as they are published, on one connection, in the order of numbers. That
+they are all is proved by the *tick*: a question whose answer comes behind everything
+that was published before it. The same tick finds a server that is silent, one that was
+demoted, and another life of the store. After a cut, *joining* asks for what the channels
+got since the last event that was handed on; what can't be shown to be whole is missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc as cabc
+import typing as t
+from collections import deque
+from functools import partial
+
+from .._event import Entry
+from .._event import Page
+from .._event import Position
+from . import _redis_wire as wire
+from ._redis_line import Line
+from ._redis_pool import Place
+from ._resp import News
+from .base import PAGE_BYTES
+from .base import Retention
+from .base import Sink
+
+# Seconds to the next tick: while something is not proved, and otherwise.
+_SOON, _LATER = 0.5, 4.0
+# Pages asked for at once.
+_READS = 16
+
+
+class RedisFeed:
+    def __init__(
+        self,
+        place: Place,
+        retention: Retention | None,
+        sink: Sink,
+        loop: asyncio.AbstractEventLoop,
+        after: Position | None = None,
+        channels: cabc.Collection[str] = (),
+    ) -> None:
+        self.retention = round((retention or Retention()).age * 1_000_000)
+        self._kept = retention
+        self._names = place.names
+        self._prefix = len(place.names.channel(""))
+        self._sink = sink
+        self._loop = loop
+        #: Everything of the epoch up to the end was handed on, as far as can be seen;
+        #: up to `proved`, provably.
+        self._epoch, self._end = after or ("", 0)
+        self._proved = self._end
+        #: The last number of channels that had an event since `proved`.
+        self._last: dict[str, int] = {}
+        self._channels = set(channels)
+        #: Channels that were asked for, each with the question that will answer it.
+        self._wanted: dict[str, int] = {}
+        self._unwanted: set[str] = set()
+        self._question = 0
+        #: Whether what is published continues what was handed on.
+        self._live = False
+        #: The furthest that any page has seen the store.
+        self._seen = 0
+        self._reads: deque[_Read] = deque()
+        self._reading: list[_Read] = []
+        self._due = self._closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._line = Line(place, loop, self)
+
+    # What the hub says.
+
+    def watch(self, channels: cabc.Collection[str]) -> None:
+        self._wanted.update(dict.fromkeys(channels, self._question))
+        self._go_on()
+
+    def unwatch(self, channels: cabc.Collection[str]) -> None:
+        for name in channels:
+            self._wanted.pop(name, None)
+        self._channels.difference_update(channels)
+        self._unwanted.update(channels)
+        self._go_on()
+
+    def read(
+        self,
+        channels: cabc.Collection[str],
+        callback: cabc.Callable[[Page], None],
+        *,
+        after: int | None = None,
+        last: int = 0,
+    ) -> None:
+        self._reads.append(_Read(list(channels), after, last, callback))
+        self._go_on()
+
+    def close(self) -> None:
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._line.close()
+
+    # What the line says.
+
+    def up(self) -> None:
+        self._unwanted.clear()
+        self._line.subscribe(map(self._names.channel, {*self._channels, *self._wanted}))
+        self._join()
+
+    def down(self) -> None:
+        self._live = False
+        self._reads.extendleft(reversed(self._reading))
+        self._reading.clear()
+
+    def pushed(self, news: News) -> None:
+        if not self._live:
+            return
+        entries: list[Entry] = []
+        fits = True
+        for channel, data in news:
+            name = channel[self._prefix :].decode()
+            if name not in self._channels:
+                continue
+            try:
+                epoch, entry = wire.news(name, data)
+            except ValueError:
+                continue  # Somebody else's, and nothing that was published by us.
+            fits = epoch == self._epoch and self._fits(entry)
+            if not fits:
+                break
+            if entry.prev is not None:
+                if entry.number <= self._end:
+                    continue
+                self._end = self._last[name] = entry.number
+            entries.append(entry)
+        if entries:
+            self._sink.deliver(self._epoch, entries, None)
+        if fits:
+            self._tick_in(_SOON)
+        elif not self._closed:
+            self._join()
+
+    def _fits(self, entry: Entry) -> bool:
+        """Whether nothing is missing before it."""
+        number, prev, name, _, _ = entry
+        if prev is None or number <= self._end:
+            return True
+        return prev <= max(self._last.get(name, 0), self._proved)
+
+    # What is asked of the store.
+
+    def _go_on(self) -> None:
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._due = False
+        if not self._live or self._closed:
+            return  # Joining takes it all up.
+        unwanted, self._unwanted = self._unwanted, set()
+        unwanted -= self._channels | self._wanted.keys()
+        self._line.unsubscribe(map(self._names.channel, unwanted))
+        if self._question in self._wanted.values():
+            self._tick()
+        while self._live and self._reads and len(self._reading) < _READS:
+            read = self._reads.popleft()
+            self._reading.append(read)
+            args = wire.opening(self._kept)
+            args += wire.read_args(read.channels, read.after, read.last, PAGE_BYTES)
+            self._line.ask(wire.READ, args, partial(self._was_read, read))
+
+    def _ask(
+        self, args: list[wire.Arg], answered: cabc.Callable[[int, list[t.Any]], None]
+    ) -> None:
+        """Its answer is one to whatever was asked for before, too."""
+        question, self._question = self._question, self._question + 1
+        new = [name for name, n in self._wanted.items() if n == question]
+        self._line.subscribe(map(self._names.channel, new))
+        opening = wire.opening(self._kept, (self._epoch, self._end), thorough=True)
+        self._line.prove(wire.READ, opening + args, partial(answered, question))
+
+    def _join(self) -> None:
+        self._live = False
+        channels = sorted(self._channels)
+        args = wire.join_args(channels, self._end)
+        self._ask(args, partial(self._joined, channels))
+
+    def _tick_in(self, seconds: float) -> None:
+        when = self._loop.time() + seconds
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._tick)
+
+    def _tick(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._live:
+            self._ask(wire.read_args([], 0, 0, 0), self._ticked)
+
+    # What the store answers.
+
+    def _joined(self, channels: list[str], question: int, reply: list[t.Any]) -> None:
+        self._line.well()
+        self._live = True
+        entries = wire.joined(reply, channels)
+        if entries is not None:
+            # A channel that was let go of meanwhile is in it, too.
+            entries = [entry for entry in entries if entry.channel in self._channels]
+        self._answered(question, reply, entries)
+
+    def _ticked(self, question: int, reply: list[t.Any]) -> None:
+        if self._live:
+            self._answered(question, reply, [])
+
+    def _answered(
+        self, question: int, reply: list[t.Any], entries: list[Entry] | None
+    ) -> None:
+        epoch, end, self.retention = wire.Head.of(reply)
+        before, self._epoch = self._epoch, epoch
+        self._end = self._proved = end
+        self._last.clear()
+        if epoch != before:
+            self._sink.deliver(epoch, [], end)
+        elif entries is None:
+            self._sink.missed(end)
+        else:
+            self._sink.deliver(epoch, entries, end)
+        found = sorted(name for name, n in self._wanted.items() if n <= question)
+        for name in found:
+            del self._wanted[name]
+        self._channels.update(found)
+        if found:
+            self._sink.watched(found)
+        self._tick_in(0 if self._seen > end else _LATER)
+        self._go_on()
+
+    def _was_read(self, read: _Read, reply: list[t.Any]) -> None:
+        self._reading.remove(read)
+        page = wire.page(reply, read.channels, read.after)
+        if page.epoch != self._epoch or not self._live:
+            # The epoch has to be told before it is read of.
+            self._reads.appendleft(read)
+            self._tick()
+            return
+        if page.end > self._end:
+            self._seen = page.end
+            self._tick_in(0)
+        self._go_on()
+        read.callback(page)
+
+
+class _Read:
+    def __init__(
+        self,
+        channels: list[str],
+        after: int | None,
+        last: int,
+        callback: cabc.Callable[[Page], None],
+    ) -> None:
+        self.channels = channels
+        self.after = after
+        self.last = last
+        self.callback = callback

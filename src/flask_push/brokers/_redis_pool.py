@@ -1,0 +1,143 @@
+"""Connections to a Redis, opened by redis-py, which knows its addresses, TLS and users.
+
+Nothing that is asked of them takes longer than until a deadline: it is the same for all
+that a call does, connecting and saying who one is included.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import os
+import socket
+import time
+import typing as t
+from collections import deque
+from urllib.parse import parse_qsl
+from urllib.parse import urlencode
+from urllib.parse import urlsplit
+
+from redis.backoff import NoBackoff
+from redis.connection import Connection
+from redis.connection import parse_url
+from redis.exceptions import BusyLoadingError
+from redis.exceptions import RedisError
+from redis.exceptions import ResponseError
+from redis.retry import Retry
+
+from ._redis_wire import Arg
+from ._redis_wire import Names
+
+# Connections kept for the next call.
+_IDLE = 16
+
+#: What a server that was asked may say no with.
+Refused = (ResponseError, BusyLoadingError)
+#: What can go wrong with a connection, but for what the server says itself.
+FAILED = (RedisError, OSError)
+
+
+class Place:
+    """A store in a Redis, by its URL.
+
+    :raises ValueError: If it is none.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        parts = urlsplit(url)
+        query = parse_qsl(parts.query, keep_blank_values=True)
+        prefix = dict(query).get("prefix", "push")
+        if not prefix or set(prefix) & set("{}*?[]\\"):
+            raise ValueError(f"{prefix!r} can't be a prefix: it names keys, as it is.")
+        rest = urlencode([pair for pair in query if pair[0] != "prefix"])
+        parse: t.Any = parse_url
+        self._options: dict[str, t.Any] = parse(f"{url.partition('?')[0]}?{rest}")
+        self._connect = self._options.pop("connection_class", Connection)
+        self.names = Names(prefix, int(self._options.get("db") or 0))
+        # Without user and password, for the log.
+        place = parts.netloc.rpartition("@")[2] + parts.path
+        self.name = f"{parts.scheme}://{place} ({prefix})"
+
+    def connect(self, seconds: float) -> t.Any:
+        """A connection that has said who it is. Each step of it may take so long."""
+        options = {"retry": Retry(NoBackoff(), 0), **self._options}
+        options |= {"protocol": 2, "decode_responses": False}
+        options |= {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+        connection = self._connect(**options)
+        connection.connect()
+        return connection
+
+    def dial(self, seconds: float) -> socket.socket:
+        """As :meth:`connect`, but the bare socket."""
+        connection = self.connect(seconds)
+        sock: socket.socket = connection._sock
+        connection._sock = None
+        connection.disconnect()
+        sock.setblocking(False)
+        return sock
+
+
+class Silence(Exception):
+    """The time is up."""
+
+
+class Pool:
+    """Connections of this process that are not in use. Any thread; after a fork, the
+    child has none of its parent's."""
+
+    def __init__(self, place: Place, greet: cabc.Callable[[], list[Arg]]) -> None:
+        self._place = place
+        #: What is said first on each.
+        self._greet = greet
+        self._idle: deque[t.Any] = deque()
+        self._pid = os.getpid()
+
+    def take(self, deadline: float) -> t.Any:
+        if self._pid != os.getpid():
+            # redis-py closes them without a word to the server, which is the parent's.
+            self._pid = os.getpid()
+            self.close()
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                break
+            try:
+                if not connection.can_read(0):
+                    return connection
+            except FAILED:
+                pass
+            connection.disconnect()
+        connection = self._place.connect(_left(deadline))
+        try:
+            self.ask(connection, self._greet(), deadline)
+        except BaseException:
+            connection.disconnect()
+            raise
+        return connection
+
+    def give_back(self, connection: t.Any) -> None:
+        if len(self._idle) < _IDLE and self._pid == os.getpid():
+            self._idle.append(connection)
+        else:
+            connection.disconnect()
+
+    def ask(self, connection: t.Any, args: list[Arg], deadline: float) -> t.Any:
+        """One command and its reply.
+
+        :raises ResponseError: If the server says no.
+        """
+        connection._sock.settimeout(_left(deadline))
+        connection.send_command(*args)
+        return connection.read_response()
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().disconnect()
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise Silence("The time is up.")
+    return left

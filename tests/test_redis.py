@@ -1,0 +1,752 @@
+"""What can befall a Redis, and the way to it."""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc as cabc
+import contextlib
+import random
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+import hiredis
+import pytest
+from redises import Redis
+from servers import free_port
+from servers import gunicorn
+from servers import hubs
+from servers import serve
+from servers import until
+
+from flask_push import Event
+from flask_push import NotPublished
+from flask_push import NotRead
+from flask_push import Position
+from flask_push import Publisher
+from flask_push import PublishUncertain
+from flask_push._site import Site
+from flask_push._start import start_process
+from flask_push.brokers import _redis_line
+from flask_push.brokers import _resp
+from flask_push.brokers import open_broker
+from flask_push.brokers import Retention
+from flask_push.brokers._redis_feed import RedisFeed
+from flask_push.brokers.redis import RedisBroker
+from flask_push.testing._contract import Hub
+from flask_push.testing._contract import until as until_on_loop
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> cabc.Iterator[Redis]:
+    with Redis.started(tmp_path, "--appendonly", "no") as redis:
+        yield redis
+
+
+@pytest.fixture
+def broker(redis: Redis) -> cabc.Iterator[RedisBroker]:
+    broker = RedisBroker(redis.url, timeout=5)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_resp, "PATIENCE", 0.5)
+    monkeypatch.setattr(_redis_line, "PATIENCE", 0.5)
+
+
+def say(broker: RedisBroker, *data: str, channel: str = "a") -> Position:
+    return broker.publish([Event(channel, text) for text in data])[-1]
+
+
+def heard(broker: RedisBroker) -> list[bytes]:
+    return [entry.data for entry in broker.read(["a"], after=0, limit=2**30).entries]
+
+
+def listen(
+    broker: RedisBroker, test: cabc.Callable[[Hub], cabc.Coroutine[t.Any, t.Any, None]]
+) -> None:
+    async def main() -> None:
+        hub = Hub(broker)
+        try:
+            await hub.watch("a")
+            await asyncio.wait_for(test(hub), 60)
+        finally:
+            hub.feed.close()
+
+    asyncio.run(main())
+
+
+async def proved(hub: Hub, position: Position) -> None:
+    await until_on_loop(lambda: hub.epoch == position.epoch)
+    await until_on_loop(lambda: hub.end >= position.number)
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.name == "flask_push"]
+
+
+# The way to it.
+
+
+def test_a_link_that_is_cut_is_replaced_and_nothing_is_missed(
+    redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(hub: Hub) -> None:
+        said = []
+        for round in range(4):
+            for n in range(50):
+                said.append(f"{round} {n}".encode())
+                say(broker, said[-1].decode())
+                if n == 20:
+                    redis.do("CLIENT", "KILL", "TYPE", "pubsub")
+            await until_on_loop(lambda: hub.heard("a") == said)
+            await proved(hub, say(broker, "x", channel="b"))
+        assert hub.missing == 0
+
+    listen(broker, test)
+    assert len(lines(caplog)) == 8
+    lost = ["is lost, and streams wait" in line for line in lines(caplog)]
+    assert lost == [True, False] * 4
+
+
+def test_more_than_a_link_bears_is_said_to_be_missed_and_read_in_pages(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    redis.do("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 0 0")
+
+    async def test(hub: Hub) -> None:
+        start = hub.end
+        redis.do("CLIENT", "KILL", "TYPE", "pubsub")
+        last = say(broker, *[str(n) * 100_000 for n in range(9)] * 3)
+        await until_on_loop(lambda: hub.missing >= last.number)
+        found: list[bytes] = []
+        while start < last.number:
+            page = await hub.read("a", after=start)
+            found += [entry.data[:1] for entry in page.entries]
+            start = page.reach
+        assert found == [b"%d" % n for n in range(9)] * 3
+        say(broker, "then")
+        await until_on_loop(lambda: hub.heard("a") == [b"then"])
+
+    listen(broker, test)
+
+
+def test_a_hub_that_does_not_read_is_cut_off_and_goes_on(
+    redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis.do("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 0 0")
+
+    async def test(hub: Hub) -> None:
+        # Publishing blocks the loop, and so the hub, until far more is on its way than
+        # sockets hold.
+        for n in range(40):
+            last = say(broker, f"{n}:" + "x" * 500_000)
+        await until_on_loop(lambda: hub.end >= last.number)
+        numbers = [int(data.partition(b":")[0]) for data in hub.heard("a")]
+        assert numbers == list(range(len(numbers)))
+        assert hub.missing >= last.number
+        say(broker, "then")
+        await until_on_loop(lambda: hub.heard("a")[-1] == b"then")
+
+    listen(broker, test)
+    assert len(lines(caplog)) == 2
+
+
+def test_a_frozen_server_is_noticed_and_when_it_goes_on_nothing_was_missed(
+    redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture, impatient: None
+) -> None:
+    async def test(hub: Hub) -> None:
+        say(broker, "1")
+        await until_on_loop(lambda: hub.heard("a") == [b"1"])
+        redis.stop()
+        await until_on_loop(lambda: lines(caplog))
+        redis.go_on()
+        until(redis.answers)
+        last = say(broker, "2")
+        await until_on_loop(lambda: hub.end >= last.number)
+        assert hub.heard("a") == [b"1", b"2"] and hub.missing == 0
+
+    listen(broker, test)
+    assert "is lost, and streams wait" in lines(caplog)[0]
+    assert lines(caplog)[1:] == [f"redis://127.0.0.1:{redis.port}/0 (push) is back."]
+
+
+def test_a_line_that_is_never_there_says_so_once_and_can_be_closed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        broker = RedisBroker(f"redis://127.0.0.1:{free_port()}", timeout=0.2)
+        hub = Hub(broker)
+        hub.feed.watch(["a"])
+        await until_on_loop(lambda: lines(caplog))
+        await asyncio.sleep(0.5)
+        hub.feed.close()
+        broker.close()
+
+    asyncio.run(main())
+    (line,) = lines(caplog)
+    assert "Connection refused" in line
+
+
+def test_a_hub_that_comes_before_its_server_begins_with_it(tmp_path: Path) -> None:
+    port = free_port()
+
+    async def main() -> None:
+        broker = RedisBroker(f"redis://127.0.0.1:{port}")
+        hub = Hub(broker)
+        hub.feed.watch(["a"])
+        await asyncio.sleep(0.1)
+        with Redis.started(tmp_path, "--port", str(port)):
+            await until_on_loop(lambda: "a" in hub.watching)
+            say(broker, "1")
+            await until_on_loop(lambda: hub.heard("a") == [b"1"])
+            hub.feed.close()
+            broker.close()
+
+    asyncio.run(main())
+
+
+def test_a_channel_asked_for_just_before_a_tick_is_heard(broker: RedisBroker) -> None:
+    async def test(hub: Hub) -> None:
+        hub.feed.watch(["b"])
+        t.cast(RedisFeed, hub.feed)._tick()
+        await hub.watch("b")
+        say(broker, "1", channel="b")
+        await until_on_loop(lambda: hub.heard("b") == [b"1"])
+
+    listen(broker, test)
+
+
+def test_what_others_publish_on_its_channels_is_not_heard(
+    redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(hub: Hub) -> None:
+        for junk in b"", b"junk", b"a:b:c:d:e", b"\xff:1:2:3:4", b"epoch:::9:x":
+            redis.do("PUBLISH", "{push}:0:a", junk)
+        other = RedisBroker(f"{redis.url}?prefix=other")
+        say(other, "other prefix")
+        other.close()
+        other = RedisBroker(f"redis://127.0.0.1:{redis.port}/1")
+        say(other, "other database")
+        other.close()
+        say(broker, "ours")
+        await until_on_loop(lambda: hub.heard("a"))
+        assert hub.heard("a") == [b"ours"]
+
+    listen(broker, test)
+    assert not lines(caplog)
+
+
+# Publishing within limits.
+
+
+def test_a_paused_server_makes_publishing_uncertain_and_then_fail_fast(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    say(broker, "1")
+    broker.timeout = 0.2
+    redis.do("CLIENT", "PAUSE", 700, "WRITE")
+    with pytest.raises(PublishUncertain):
+        broker.publish([Event("a", "2", key="k")])
+    broker.timeout = 1000
+    with pytest.raises(NotPublished):
+        say(broker, "no")
+    with pytest.raises(NotRead):
+        heard(broker)
+
+    def again() -> bool:
+        with contextlib.suppress(NotPublished):
+            broker.publish([Event("a", "again", key="k")])
+            return True
+        return False
+
+    until(again)
+    # What was uncertain was done or not, but not twice.
+    assert len(heard(broker)) == 2
+
+
+def test_a_frozen_server_holds_no_view_up(redis: Redis, broker: RedisBroker) -> None:
+    say(broker, "1")
+    broker.timeout = 0.2
+    redis.stop()
+    with pytest.raises(PublishUncertain):
+        say(broker, "2")
+    broker.timeout = 1000
+    start = time.monotonic()
+    with pytest.raises(NotPublished):
+        say(broker, "3")
+    assert time.monotonic() - start < 100
+    other = RedisBroker(redis.url, timeout=0.2)
+    with pytest.raises(NotPublished):
+        say(other, "a new connection is not answered either, and nothing was sent")
+    redis.go_on()
+    other.close()
+
+
+def test_a_server_that_is_away_has_stored_nothing(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    redis.kill()
+    with pytest.raises(NotPublished, match="refused"):
+        say(broker, "1")
+    with pytest.raises(NotRead, match="refused"):
+        heard(broker)
+    redis.start()
+    say(broker, "2")
+    assert heard(broker) == [b"2"]
+
+
+def test_a_connection_that_was_closed_while_idle_harms_nobody(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    say(broker, "1")
+    redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    say(broker, "2")
+    assert heard(broker) == [b"1", b"2"]
+
+
+class Proxy:
+    """Hands bytes on between a broker and a server, but for some replies."""
+
+    def __init__(self, port: int) -> None:
+        self.server = port
+        #: Replies to come that are thrown away, with their connections.
+        self.cuts = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.thread = threading.Thread(target=self.run)
+        self.pairs: dict[socket.socket, socket.socket] = {}
+        self.stopping = False
+        self.thread.start()
+
+    def run(self) -> None:
+        servers = set()
+        while not self.stopping:
+            ready, _, _ = select.select([self.listener, *self.pairs], [], [], 0.05)
+            for sock in ready:
+                if sock is self.listener:
+                    near, _ = sock.accept()
+                    far = socket.create_connection(("127.0.0.1", self.server))
+                    self.pairs |= {near: far, far: near}
+                    servers.add(far)
+                elif sock in self.pairs:
+                    data = b""
+                    with contextlib.suppress(OSError):
+                        data = sock.recv(65536)
+                    if data and not (self.cuts and sock in servers):
+                        self.pairs[sock].sendall(data)
+                        continue
+                    self.cuts -= bool(data)
+                    other = self.pairs.pop(sock)
+                    del self.pairs[other]
+                    sock.close()
+                    other.close()
+
+    def close(self) -> None:
+        self.stopping = True
+        self.thread.join()
+        for sock in [self.listener, *self.pairs]:
+            sock.close()
+
+
+@pytest.fixture
+def proxy(redis: Redis) -> cabc.Iterator[Proxy]:
+    proxy = Proxy(redis.port)
+    yield proxy
+    proxy.close()
+
+
+def test_an_event_whose_reply_is_lost_is_stored_once(redis: Redis, proxy: Proxy) -> None:
+    broker = RedisBroker(proxy.url)
+    say(broker, "1")
+    proxy.cuts = 1
+    position = say(broker, "2", "3")
+    assert heard(broker) == [b"1", b"2", b"3"]
+    assert broker.read(["a"], after=0).end == position.number
+    broker.close()
+
+
+def test_where_every_reply_is_lost_the_key_makes_it_once(
+    redis: Redis, proxy: Proxy
+) -> None:
+    broker = RedisBroker(proxy.url)
+    say(broker, "1")
+    proxy.cuts = 2
+    with pytest.raises(PublishUncertain):
+        broker.publish([Event("a", "2", key="k")])
+    assert heard(broker) == [b"1", b"2"]
+    broker.publish([Event("a", "2", key="k")])
+    assert heard(broker) == [b"1", b"2"]
+    broker.close()
+
+
+# Lives of the store.
+
+
+def test_a_restart_is_another_epoch_and_a_feed_says_so(
+    redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(hub: Hub) -> None:
+        say(broker, "1")
+        await until_on_loop(lambda: hub.heard("a"))
+        before = hub.epoch
+        redis.kill()
+        redis.start()
+        last = say(broker, "2")
+        await until_on_loop(lambda: hub.epoch != before)
+        assert hub.epoch == last.epoch and hub.end >= last.number
+        say(broker, "3")
+        await until_on_loop(lambda: hub.heard("a") == [b"1", b"3"])
+
+    listen(broker, test)
+    assert len(lines(caplog)) == 2
+
+
+def test_a_restart_that_lost_nothing_is_another_epoch_too_but_keeps_history(
+    tmp_path: Path,
+) -> None:
+    options = "--appendonly", "yes", "--appendfsync", "always"
+    with Redis.started(tmp_path, *options) as redis:
+        broker = RedisBroker(redis.url, Retention(count=7))
+        before = say(broker, "1")
+        redis.kill()
+        redis.start()
+        other = RedisBroker(redis.url)
+        after = say(other, *"23456789")
+        assert after.epoch != before.epoch and after.number > before.number
+        assert heard(broker) == heard(other) == [b"%d" % n for n in range(3, 10)]
+        other.close()
+        broker.close()
+
+
+def test_a_flushed_store_is_another_epoch(redis: Redis, broker: RedisBroker) -> None:
+    async def test(hub: Hub) -> None:
+        for _ in range(3):
+            before = say(broker, "1")
+            await until_on_loop(lambda: hub.heard("a"))
+            assert hub.epoch == before.epoch
+            redis.do("FLUSHALL")
+            after = say(broker, "2")
+            assert after.epoch != before.epoch
+            await proved(hub, after)
+            hub.entries.clear()
+            await proved(hub, say(broker, "3"))
+            assert hub.heard("a") == [b"3"]
+            hub.entries.clear()
+        redis.do("FLUSHALL")
+        # Also where nobody publishes.
+        await until_on_loop(lambda: hub.epoch != after.epoch)
+
+    listen(broker, test)
+
+
+def test_flushed_scripts_are_told_again(redis: Redis, broker: RedisBroker) -> None:
+    async def test(hub: Hub) -> None:
+        for n in range(3):
+            redis.do("SCRIPT", "FLUSH")
+            say(broker, str(n))
+            redis.do("SCRIPT", "FLUSH")
+            assert len((await hub.read("a", after=0)).entries) == n + 1
+            redis.do("SCRIPT", "FLUSH")
+            assert len(heard(broker)) == n + 1
+        await until_on_loop(lambda: len(hub.entries) == 3)
+
+    listen(broker, test)
+
+
+def test_a_master_that_was_demoted_meanwhile_does_not_look_like_itself(
+    redis: Redis, broker: RedisBroker, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    with Redis.started(tmp_path / "other") as other:
+        other.do("REPLICAOF", "127.0.0.1", redis.port)
+        until(lambda: other.info("replication", "master_link_status") == "up")
+        before = say(broker, "both have it")
+        until(lambda: other.do("EXISTS", "{push}:store"))
+        other.do("REPLICAOF", "NO", "ONE")
+        lost = say(broker, "only the first has it")
+        redis.do("REPLICAOF", "127.0.0.1", other.port)
+        until(lambda: redis.info("replication", "master_link_status") == "up")
+        with pytest.raises(NotPublished, match="replica"):
+            say(broker, "no")
+        with pytest.raises(NotPublished, match="replica"):
+            say(broker, "no, also by a new connection")
+        redis.do("REPLICAOF", "NO", "ONE")
+        assert redis.do("HGET", "{push}:store", "epoch").decode() == before.epoch
+        after = say(broker, "again")
+        assert lost.epoch == before.epoch != after.epoch
+        assert heard(broker) == [b"both have it", b"again"]
+
+
+def test_a_demoted_server_is_noticed_where_nobody_publishes(
+    redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+
+    async def test(hub: Hub) -> None:
+        before = hub.epoch
+        redis.do("REPLICAOF", "127.0.0.1", other.port)
+        await until_on_loop(lambda: lines(caplog))
+        assert "READONLY" in lines(caplog)[0]
+        redis.do("REPLICAOF", "NO", "ONE")
+        await until_on_loop(lambda: hub.epoch != before)
+
+    with Redis.started(tmp_path / "other") as other:
+        listen(broker, test)
+
+
+def test_a_store_that_went_back_in_time_unseen_is_another_epoch(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    """As behind a proxy, whose servers all look the same."""
+
+    async def test(hub: Hub) -> None:
+        say(broker, "1")
+        held = {key: redis.do("DUMP", key) for key in redis.do("KEYS", "*")}
+        last = say(broker, "2")
+        await until_on_loop(lambda: hub.end >= last.number)
+        redis.do("FLUSHALL")
+        for key, value in held.items():
+            redis.do("RESTORE", key, 0, value)
+        await until_on_loop(lambda: hub.epoch != last.epoch)
+
+    listen(broker, test)
+
+
+def test_what_is_kept_is_the_stores_own(redis: Redis, broker: RedisBroker) -> None:
+    say(broker, *"12345")
+    other = RedisBroker(redis.url, Retention(count=3))
+    other.read([], after=0)
+    say(broker, "6")
+    assert heard(broker) == [b"4", b"5", b"6"]
+    other.close()
+
+
+# Memory.
+
+
+def test_a_full_store_takes_nothing_and_is_read_on(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    async def test(hub: Hub) -> None:
+        say(broker, "1")
+        redis.do("SET", "junk", "x" * 100_000)
+        redis.do("CONFIG", "SET", "maxmemory", "1mb")
+        end = redis.do("HGET", "{push}:store", "last")
+        for store in True, False:
+            with pytest.raises(NotPublished, match="maxmemory"):
+                broker.publish([Event("a", "no", store=store), Event("a", "no")])
+        assert redis.do("HGET", "{push}:store", "last") == end
+        assert heard(broker) == [b"1"]
+        await hub.watch("b")
+        redis.do("CLIENT", "KILL", "TYPE", "pubsub")
+        await hub.watch("c")
+        assert len((await hub.read("a", after=0)).entries) == 1
+        redis.do("CONFIG", "SET", "maxmemory", "0")
+        say(broker, "2")
+        await until_on_loop(lambda: hub.heard("a") == [b"1", b"2"])
+
+    listen(broker, test)
+
+
+def test_an_evicted_log_can_tell_that_it_is_gone(redis: Redis, broker: RedisBroker) -> None:
+    kept = say(broker, "kept", channel="b")
+    lost = say(broker, "lost", "lost")
+    (key,) = redis.do("KEYS", "*:log:a")
+    redis.do("DEL", key)
+    page = broker.read("abc", after=0)
+    assert page.proofs["a"].reason == "unknown"
+    assert lost.number < page.proofs["a"].since <= page.end
+    assert page.proofs["b"].since < kept.number
+    # By publishing, too.
+    then = say(broker, "then")
+    assert then.epoch == lost.epoch
+    (key,) = redis.do("KEYS", "*:log:a")
+    redis.do("DEL", key)
+    say(broker, "again")
+    (entry,) = broker.read("a", after=0).entries
+    assert entry.prev is not None and then.number < entry.prev < entry.number
+
+
+@pytest.mark.parametrize("name", ["store", "heads"])
+def test_without_its_book_a_store_is_another_one(
+    redis: Redis, broker: RedisBroker, name: str
+) -> None:
+    before = say(broker, "1")
+    (key,) = redis.do("KEYS", f"*:{name}")
+    redis.do("DEL", key)
+    after = say(broker, "2")
+    assert before.epoch != after.epoch
+    assert heard(broker) == [b"2"]
+    assert broker.read(["a"], after=0).proofs["a"].since > before.number
+
+
+def test_whatever_is_evicted_nothing_that_is_gone_is_said_to_be_there(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    used = redis.info("memory", "used_memory")
+    redis.do(
+        "CONFIG", "SET", "maxmemory", used + 1_000_000, "maxmemory-policy", "allkeys-lru"
+    )
+    rng = random.Random(7)
+    said: dict[str, list[Position]] = {}
+    for _ in range(3000):
+        name = f"c{rng.randrange(50)}"
+        with contextlib.suppress(NotPublished):
+            said.setdefault(name, []).append(say(broker, "x" * 1000, channel=name))
+    assert redis.info("stats", "evicted_keys") > 10
+    whole = 0
+    for name, positions in said.items():
+        page = broker.read([name], after=0, limit=2**30)
+        since = page.proofs[name].since
+        expected = [
+            p.number for p in positions if p.epoch == page.epoch and p.number > since
+        ]
+        assert [e.number for e in page.entries if e.number > since] == expected
+        whole += len(expected)
+    assert whole
+
+
+# URLs.
+
+
+@pytest.mark.parametrize("prefix", ["", "a*", "a{b"])
+def test_a_prefix_names_keys(prefix: str) -> None:
+    with pytest.raises(ValueError, match="can't be a prefix"):
+        open_broker(f"redis://127.0.0.1/0?prefix={prefix}")
+
+
+def test_a_url_without_redis_py_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in list(sys.modules):
+        if name.startswith(("flask_push.brokers.redis", "flask_push.brokers._redis")):
+            monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "redis"]:
+        monkeypatch.delitem(sys.modules, name)
+    # None of the installed ones is found.
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if "site-packages" not in p])
+    with pytest.raises(ValueError, match=r"pip install 'Flask-Push\[redis\]'"):
+        open_broker("redis://127.0.0.1")
+
+
+def test_the_log_shows_no_password(redis: Redis) -> None:
+    broker = RedisBroker("redis://app:s3cret@127.0.0.1:1/0", timeout=1)
+    assert "s3cret" in broker.url, "the hub needs it"
+    assert "s3cret" not in broker._place.name
+    with pytest.raises(NotPublished) as raised:
+        say(broker, "x")
+    assert "s3cret" not in str(raised.value)
+
+
+# What Redis says.
+
+
+def test_our_reader_reads_as_hiredis_does_however_it_is_cut() -> None:
+    data = (
+        b"+OK\r\n:-12\r\n$3\r\na\r\n\r\n$-1\r\n*-1\r\n_\r\n#t\r\n*2\r\n:1\r\n*1\r\n$0\r\n\r\n"
+        b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\n\r\n\r\n"
+        b"%1\r\n$1\r\nk\r\n:1\r\n-ERR no\r\n*0\r\n"
+    )
+    rng = random.Random(1)
+    for _ in range(50):
+        ours: t.Any = _resp.PureReader()
+        theirs: t.Any = hiredis.Reader(replyError=_resp.ReplyError)
+        found: list[list[t.Any]] = [[], []]
+        at = 0
+        while at < len(data):
+            size = rng.choice([1, 2, 5, 50])
+            for reader, seen in zip((ours, theirs), found, strict=True):
+                reader.feed(data[at : at + size])
+                while (reply := reader.gets()) is not False:
+                    seen.append(reply)
+            at += size
+        mine, other = found
+        assert len(mine) == len(other) == 12
+        assert [str(reply) for reply in mine[:9]] == [str(reply) for reply in other[:9]]
+        assert mine[9] == [b"k", 1] and str(mine[10]) == str(other[10]) == "ERR no"
+    with pytest.raises(ValueError, match="how a Redis answers"):
+        ours.feed(b"HTTP/1.1 400\r\n")
+        ours.gets()
+
+
+# Over HTTP.
+
+
+def test_two_servers_with_a_hub_each_share_a_channel(redis: Redis, tmp_path: Path) -> None:
+    paths = [tmp_path / "one", tmp_path / "two"]
+    for path in paths:
+        path.mkdir()
+    with (
+        serve(gunicorn, paths[0], "-w", "2", PUSH_BROKER_URL=redis.url) as one,
+        serve(gunicorn, paths[1], "-w", "2", PUSH_BROKER_URL=redis.url) as two,
+    ):
+        readers = [server.stream("a", "b") for server in (one, two)]
+        for reader in readers:
+            reader.read_until(lambda r: r.last_id)
+        said = []
+        for n in range(30):
+            (one, two)[n % 2].publish("ab"[n % 3 % 2], str(n))
+            said.append(str(n))
+        publisher = Publisher(redis.url)
+        publisher.publish("a", "from elsewhere")
+        publisher.close()
+        said.append("from elsewhere")
+        for reader in readers:
+            reader.read_until(lambda r: len(r.data) >= len(said))
+            assert reader.data == said and not reader.gaps
+        # A reader of one goes on at the other.
+        first = readers[0].last_id
+        two.publish("a", "later")
+        with two.stream("a", "b", last_id=first) as again:
+            again.read_until(lambda r: r.data)
+            assert again.data == ["later"] and not again.gaps
+        # The server is cut off and comes back: streams stay open, and go on.
+        redis.do("CLIENT", "KILL", "TYPE", "pubsub")
+        redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        one.publish("b", "after the cut")
+        for reader in readers:
+            reader.read_until(lambda r: r.data[-1] == "after the cut")
+            assert reader.data == [*said, "later", "after the cut"] and not reader.gaps
+        redis.kill(signal.SIGKILL)
+        redis.start()
+        two.publish("a", "another life")
+        for reader in readers:
+            reader.read_until(lambda r: r.gaps)
+            assert reader.gaps[0]["reason"] == "restarted"
+
+
+def test_a_hub_is_replaced_while_events_never_cease(redis: Redis, tmp_path: Path) -> None:
+    stop = threading.Event()
+    said: list[str] = []
+
+    def publish() -> None:
+        publisher = Publisher(redis.url)
+        while not stop.is_set():
+            publisher.publish("a", str(len(said)))
+            said.append(str(len(said)))
+            time.sleep(0.001)
+        publisher.close()
+
+    with serve(gunicorn, tmp_path, PUSH_BROKER_URL=redis.url) as server:
+        reader = server.stream("a")
+        reader.read_until(lambda r: r.last_id)
+        thread = threading.Thread(target=publish)
+        thread.start()
+        try:
+            reader.read_until(lambda r: len(r.data) > 100)
+            before = hubs(tmp_path)
+            start_process(Site.of(tmp_path / "push-basic"), "--replace", "--force")
+            reader.read_until(lambda r: hubs(tmp_path) not in ([], before))
+        finally:
+            stop.set()
+            thread.join()
+        reader.read_until(lambda r: len(r.data) >= len(said))
+        assert reader.data == said and not reader.gaps
