@@ -19,7 +19,7 @@ nitpicky = True
 # Types in signatures that are documented elsewhere, or are not ours to call.
 nitpick_ignore_regex = [
     ("py:class", r"(asyncio|collections|flask|pathlib|t)\..*"),
-    ("py:class", r"flask_push\.(_site\.Site|testing\._reader\.StreamResponse)"),
+    ("py:class", r"flask_push\.testing\._reader\.StreamResponse"),
     ("py:data", "ENTRY_BYTES"),
 ]
 

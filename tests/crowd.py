@@ -38,7 +38,7 @@ class Crowd:
             self._connect(n)
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
-        until(lambda: self.opened == count, what="all streams are open")
+        until(lambda: self.opened == count, 120, "all streams are open")
 
     def _connect(self, n: int, last_id: str = "") -> None:
         reader = Reader(self.server.port, self.channel, last_id=last_id)
@@ -52,6 +52,12 @@ class Crowd:
     @property
     def opened(self) -> int:
         return sum(bool(reader.parser.last_event_id) for reader in self.readers.values())
+
+    @property
+    def here(self) -> int:
+        """How many have a stream, and not only asked for one."""
+        readers = list(self.readers.values())
+        return sum(b"push:open" in r.body[:2000] and not r.ended for r in readers)
 
     def _read(self) -> None:
         away: dict[int, str] = {}
@@ -79,7 +85,7 @@ class Crowd:
         """Wait until this has come to everybody, as the last."""
         until(
             lambda: all(heard and heard[-1] == data for heard in self.data),
-            60,
+            120,
             f"all have {data}",
         )
 
@@ -94,7 +100,7 @@ class Crowd:
 class Speaker:
     """Publishes numbers, one after another, until it is told to stop."""
 
-    def __init__(self, url: str, channel: str, pause: float = 0.005) -> None:
+    def __init__(self, url: str, channel: str, pause: float) -> None:
         self.said: list[str] = []
         self._publisher = Publisher(url)
         self._channel = channel
@@ -124,7 +130,8 @@ def talk(
     """While this lasts, somebody speaks. In the end, everybody has heard all of it."""
     crowd = Crowd(server, "a", count, returns)
     try:
-        speaker = Speaker(url, "a")
+        # No faster than all of them can be read here.
+        speaker = Speaker(url, "a", count / 40_000)
         try:
             until(lambda: len(speaker.said) > 5)
             yield crowd

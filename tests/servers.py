@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -228,8 +227,9 @@ class Reader:
         while not condition(self):
             left = deadline - time.monotonic()
             assert left > 0 and not self.ended, (self.ended, self.head, self.events[-3:])
-            if select.select([self.sock], [], [], left)[0]:
-                self.read()
+            self.sock.settimeout(max(left, 0.001))
+            self.read()
+        self.sock.settimeout(20)
         return self
 
     def opened(self) -> Reader:

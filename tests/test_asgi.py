@@ -178,13 +178,14 @@ def test_streams_end_with_their_server(
 def test_a_server_that_has_had_enough_requests_ends_too(start: Start) -> None:
     server = start("uvicorn", "--limit-max-requests", "4")
     readers = [server.stream("a").opened() for _ in range(3)]
-    # It doesn't count those who leave as soon as they have their answer.
-    with httpx.Client(base_url=server.url) as client:
-        for _ in range(4):
-            assert client.get("/ping").text == "pong"
+    # It doesn't count each of them: not those who leave as soon as they have their answer.
+    with contextlib.suppress(httpx.TransportError):
+        with httpx.Client(base_url=server.url) as client:
+            for _ in range(1000):
+                assert client.get("/ping").text == "pong"
     for reader in readers:
-        reader.read_to_end(5)
-    assert server.process.wait(5) == 0
+        reader.read_to_end()
+    assert server.process.wait(20) == 0
 
 
 @pytest.mark.parametrize("name", SERVERS)

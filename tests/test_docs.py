@@ -177,7 +177,9 @@ def own_events() -> dict[str, dict[str, t.Any]]:
     """What we say ourselves, by its type."""
     position = Position("aaaaa", 1)
     data = _wire.opening("x", ["a"], position) + _wire.gap(["a"], "unknown", 1, position)
-    return {event.type: json.loads(event.data) for event in Parser().feed(data)}
+    said = {event.type: json.loads(event.data) for event in Parser().feed(data)}
+    probe = _wire.probe("a", "x")
+    return {**said, probe.type: json.loads(probe.data)}
 
 
 def test_every_header_is_on_the_wire() -> None:

@@ -16,11 +16,14 @@ SOURCE = ROOT / "src" / "flask_push"
 # By floor, from the ground up. A file may import its own floor and those below.
 FLOORS = [
     # What is true.
-    {"_event", "sse", "_wire", "_channel", "_replay", "_log", "_stream", "_frozen"},
+    {
+        *("_event", "sse", "_wire", "_channel", "_replay", "_log", "_stream", "_frozen"),
+        *("_findings", "_troubles"),
+    },
     # What talks to one.
     {
         *("_connection", "_limits", "_rundir", "_site", "_unix", "_version"),
-        *("_ending", "_native"),
+        *("_ending", "_native", "_visit"),
         *("brokers", "brokers.base", "brokers.memory", "brokers.sqlite"),
         *("brokers._sql", "brokers._database", "brokers._lock", "brokers._doorbell"),
         *("brokers.redis", "brokers._redis_wire", "brokers._redis_pool", "brokers._lua"),
@@ -29,11 +32,11 @@ FLOORS = [
     # What runs.
     {
         *("_hub", "_streams", "_loop", "_sockets", "_wsgi", "_publisher"),
-        *("_accel", "asgi"),
+        *("_accel", "asgi", "_doctor", "_front"),
         *("_worker", "_start", "_process", "_run", "_takeover", "_visitor"),
     },
     # What Flask sees.
-    {"__init__", "_extension", "_parts", "_config", "_cli"},
+    {"__init__", "_extension", "_parts", "_config", "_checkup", "_cli"},
     {"testing", "testing._contract", "testing._reader"},
 ]
 

@@ -29,7 +29,10 @@ from flask_push import Publisher
 from flask_push._site import Site
 from flask_push._start import start_process
 
-STREAMS = 200
+
+@pytest.fixture
+def many(request: pytest.FixtureRequest) -> int:
+    return 2000 if request.config.getoption("--soak") else 200
 
 
 def store(directory: Path) -> str:
@@ -92,7 +95,7 @@ def test_a_hub_is_a_process_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def act(tmp_path: Path) -> cabc.Iterator[cabc.Callable[..., t.Any]]:
+def act(tmp_path: Path, many: int) -> cabc.Iterator[cabc.Callable[..., t.Any]]:
     """Let something befall a server, while many streams are open on it."""
 
     def act(
@@ -102,7 +105,7 @@ def act(tmp_path: Path) -> cabc.Iterator[cabc.Callable[..., t.Any]]:
         **config: t.Any,
     ) -> None:
         with serve(command, tmp_path, *more, **config) as server:
-            with talk(server, store(tmp_path), STREAMS) as crowd:
+            with talk(server, store(tmp_path), many) as crowd:
                 befall(server)
             assert crowd.ended == 0
 
@@ -202,18 +205,36 @@ def pid_of(server: Server) -> str:
         return ""
 
 
-def test_streams_of_a_hub_that_is_killed_resume_in_the_next(tmp_path: Path) -> None:
+def test_streams_of_a_hub_that_is_killed_resume_in_the_next(
+    many: int, tmp_path: Path
+) -> None:
     with serve(gunicorn, tmp_path, "-w", "2", PUSH_RETRY=0.5) as server:
-        with talk(server, store(tmp_path), STREAMS, returns=True) as crowd:
+        with talk(server, store(tmp_path), many, returns=True) as crowd:
             for _ in range(3):
                 pid = the_hub(tmp_path)
                 os.kill(pid, signal.SIGKILL)
                 until(lambda p=pid: hubs(tmp_path) not in ([], [p]))  # type: ignore[misc]
-                until(lambda: status(tmp_path).get("streams") == STREAMS, 60)
+                until(lambda: status(tmp_path).get("streams") == many, 120)
             # Some are cut off while they come back, before they were open.
-            assert crowd.ended >= 3 * STREAMS
+            assert crowd.ended >= 3 * many
         assert len(hubs(tmp_path)) == 1
         assert server.log.count("The hub has died") >= 3
+
+
+def test_streams_of_a_thread_resume_when_workers_are_reloaded_and_killed(
+    tmp_path: Path,
+) -> None:
+    with serve(gunicorn, tmp_path, "-w", "2", PUSH_HUB="thread", PUSH_RETRY=0.5) as server:
+        with talk(server, store(tmp_path), 50, returns=True) as crowd:
+            for act in signal.SIGHUP, signal.SIGKILL:
+                until(lambda: crowd.here == 50)
+                before = set(until(lambda: children(server.process.pid)))
+                ended = crowd.ended
+                for pid in before if act == signal.SIGKILL else [server.process.pid]:
+                    os.kill(pid, act)
+                until(lambda b=before: is_new(children(server.process.pid), b))  # type: ignore[misc]
+                until(lambda e=ended: crowd.ended >= e + 50)  # type: ignore[misc]
+        assert hubs(tmp_path) == []
 
 
 def test_views_that_compute_do_not_hold_up_streams(tmp_path: Path) -> None:

@@ -278,7 +278,9 @@ def test_nothing_is_left_of_ten_thousand_streams(
     server.publish("a", "the first use opens files")
     server.stream("a").opened().close()
     pids = [worker, *hubs(tmp_path)]
-    after: list[list[tuple[int, int, int]]] = []
+    until(lambda: all(quiet(pid) for pid in pids))
+    before = {pid: (descriptors(pid), threads(pid)) for pid in pids}
+    sizes: list[list[int]] = []
     for _ in range(20):
         readers = [server.stream("a", f"user:{n}") for n in range(500)]
         for reader in readers:
@@ -288,9 +290,9 @@ def test_nothing_is_left_of_ten_thousand_streams(
             assert reader.read_data(1) == ["x"]
             reader.close()
         server.readers.clear()
-        until(lambda: all(descriptors(pid) < 50 for pid in pids))
-        after.append([(descriptors(pid), threads(pid), memory(pid)) for pid in pids])
-    for first, second, last in zip(after[0], after[1], after[-1], strict=True):
-        assert last[0] <= first[0] + 1
-        assert last[1] == first[1]
-        assert last[2] < second[2] + 2 * 2**20, after
+        for pid in pids:
+            until(lambda pid=pid: descriptors(pid) <= before[pid][0] + 1)  # type: ignore[misc]
+            assert threads(pid) <= before[pid][1]
+        sizes.append([memory(pid) for pid in pids])
+    for second, last in zip(sizes[1], sizes[-1], strict=True):
+        assert last < second + 2 * 2**20, sizes

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import sys
 import time
@@ -17,7 +18,11 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 from . import _run
+from ._checkup import Checkup
+from ._doctor import Doctor
 from ._extension import Push
+from ._findings import Finding
+from ._findings import trouble
 from ._process import Process
 from ._site import Site
 from ._unix import Messages
@@ -46,7 +51,11 @@ def push() -> None:
     required=True,
     help="Where workers find it. Set PUSH_HUB to the same path.",
 )
-@click.option("--replace", is_flag=True, help="Take the place of the one that is there.")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Take the place of the one that is there, if there is one.",
+)
 def hub(path: Path, replace: bool) -> None:
     """Run a hub in the foreground, until it is told to end.
 
@@ -58,7 +67,7 @@ def hub(path: Path, replace: bool) -> None:
     said.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     _run.set_up(site, said)
     try:
-        if replace:
+        if replace and site.is_open():
             _run.replace(site, stays=True, forced=True)
             return
         site.door.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,14 +90,15 @@ def _door(site: Site) -> socket.socket:
 
 @push.command()
 @_socket
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print it as JSON, a line for each hub."
+)
 @click.pass_context
 def status(context: click.Context, path: Path | None, as_json: bool) -> None:
     """Show the hub of this app, or each of them."""
     for number, site in enumerate(_find(context, path)):
         with _entered(site) as messages:
-            messages.send({"status": 1})
-            found = _answer(messages)["status"]
+            found = messages.ask({"status": 1})["status"]
         if as_json:
             click.echo(json.dumps(found))
             continue
@@ -143,6 +153,60 @@ def publish(
             raise click.ClickException(str(error)) from error
 
 
+@push.command()
+@click.argument("url", required=False)
+@click.option("--header", "headers", multiple=True, help='Sent too: "Cookie: session=…".')
+@click.option("--quick", is_flag=True, help="Don't wait for a heartbeat.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.pass_context
+def doctor(
+    context: click.Context,
+    url: str | None,
+    headers: tuple[str, ...],
+    quick: bool,
+    as_json: bool,
+) -> None:
+    """Say what is wrong, and what cures it.
+
+    Looks at the app and its machine; with the URL of a stream, at the way to it too, as
+    a browser would. The status is 1 if there is an error.
+    """
+    if url is not None and not re.match(r"https?://[^/]", url):
+        raise click.UsageError("A stream's URL begins with http:// or https://.")
+    for header in headers:
+        if not re.fullmatch(r"[\w-]+: ?[ -~]*", header):
+            raise click.UsageError(f"{header!r} is no header: 'Name: value'.")
+    found = []
+    for finding in _examine(context, url, headers, quick):
+        found.append(finding)
+        if not as_json:
+            click.echo(f"{finding.level:5}  {finding.name}: {finding.what}")
+            for cure in finding.cures:
+                click.echo(f"       -> {cure}")
+    if as_json:
+        click.echo(json.dumps([finding._asdict() for finding in found]))
+    if any(finding.level == "error" for finding in found):
+        context.exit(1)
+
+
+def _examine(
+    context: click.Context, url: str | None, headers: tuple[str, ...], quick: bool
+) -> t.Iterator[Finding]:
+    try:
+        app, _ = _load(context)
+        checkup = Checkup(app)
+    except (ValueError, RuntimeError, click.ClickException) as error:
+        text = error.message if isinstance(error, click.ClickException) else str(error)
+        yield trouble("config", error=text)
+        return
+    try:
+        yield from checkup.examine()
+        if url is not None:
+            yield from Doctor(url, headers, checkup.known(), quick).examine()
+    finally:
+        checkup.close()
+
+
 def _load(context: click.Context) -> tuple[Flask, Push]:
     app = context.ensure_object(ScriptInfo).load_app()
     if "push" not in app.extensions:
@@ -158,13 +222,13 @@ def _find(context: click.Context, path: Path | None) -> list[Site]:
         return [Site(path)]
     app, extension = _load(context)
     with app.app_context():
-        sites = extension.sites
+        sites: list[Site] = getattr(extension._parts().hub, "sites", [])
     if not sites:
         raise click.ClickException(
             "This app's hub is a thread of each of its processes: PUSH_HUB is 'thread',"
             " or its store is 'memory:'."
         )
-    return [site for site in sites if site.door.exists()] or sites[:1]
+    return [site for site in sites if site.is_open()] or sites[:1]
 
 
 @contextlib.contextmanager
@@ -179,9 +243,3 @@ def _entered(site: Site) -> t.Iterator[Messages]:
         raise click.ClickException(f"The hub does not answer: {error}.") from error
     finally:
         messages.close()
-
-
-def _answer(messages: Messages) -> dict[str, t.Any]:
-    while True:
-        for message, _ in messages.receive():
-            return message

@@ -27,7 +27,6 @@ from ._parts import Parts
 from ._parts import State
 from ._publisher import check_count
 from ._publisher import History
-from ._site import Site
 from ._sockets import find_socket
 from ._sockets import NoSocket
 from ._stream import Stream
@@ -102,11 +101,6 @@ class Push:
     def broker_url(self) -> str:
         """The store's URL, for a :class:`Publisher` in a process without the app."""
         return self._parts().broker.url
-
-    @property
-    def sites(self) -> list[Site]:
-        """Where the app's hub processes are; nowhere, if it is a thread."""
-        return getattr(self._parts().hub, "sites", [])
 
     def stream(
         self,
@@ -218,6 +212,7 @@ class _StreamResponse(Response):
     def _without_socket(self, headers: Headers, reason: str) -> cabc.Iterable[bytes]:
         """Let nginx bring the client, or else relay to it."""
         parts, stream = self.parts, self.stream_
+        why = reason
         if parts.config.accel and not parts.testing:
             head = _accel.head(self.status, headers, formatdate(usegmt=True))
             try:
@@ -229,6 +224,8 @@ class _StreamResponse(Response):
                 # Nginx keeps it to itself. Where there is none, the browser comes back.
                 return parts.later()
         said = "" if parts.testing else reason
+        if not parts.testing:
+            headers[_wire.RELAY] = why
         return parts.relays.open(stream, parts.hub.adopt, said) or parts.later()
 
 

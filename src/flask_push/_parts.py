@@ -45,7 +45,7 @@ class State:
         self._parts: Parts | None = None
         self.ties: list[Tie] = []
         if config.hub in (None, "process") and not app.testing:
-            directory, numbers = _directory(app, config), range(config.hub_processes)
+            directory, numbers = directory_of(app, config), range(config.hub_processes)
             self.ties = [Tie(Site.of(directory, number)) for number in numbers]
             self.hold_ties(make=False)
             weakref.finalize(app, _release, self.ties).atexit = False
@@ -80,14 +80,10 @@ class Parts:
     def __init__(self, app: Flask) -> None:
         self.config = config = Config.read(app.config)
         self.testing = app.testing
-        url = config.broker_url or ("memory:" if app.testing else "sqlite:")
-        kind = config.hub or ("thread" if app.testing else "process")
-        if url == "memory:":
-            # What is in this process's memory, another one can't tell of.
-            kind = "thread"
+        url, kind = choose(app, config)
         directory = None
         if url == "sqlite:" or kind == "process" or config.accel:
-            directory = claim(_directory(app, config))
+            directory = claim(directory_of(app, config))
         self.broker = open_broker(
             url, directory, config.given_retention, config.publish_timeout
         )
@@ -141,7 +137,16 @@ def _release(ties: list[Tie]) -> None:
         tie.release()
 
 
-def _directory(app: Flask, config: Config) -> Path:
+def choose(app: Flask, config: Config) -> tuple[str, str]:
+    """The store's URL, and what the hub is: a process, a thread, or a path."""
+    url = config.broker_url or ("memory:" if app.testing else "sqlite:")
+    if url == "memory:":
+        # What is in this process's memory, another one can't tell of.
+        return url, "thread"
+    return url, config.hub or ("thread" if app.testing else "process")
+
+
+def directory_of(app: Flask, config: Config) -> Path:
     return locate(config.run_dir, app.instance_path, app.root_path, app.name)
 
 

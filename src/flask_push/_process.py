@@ -42,7 +42,7 @@ logger = logging.getLogger("flask_push")
 
 # Seconds between two looks whether anybody is tied still.
 _PAUSE = 1.0
-# Seconds for which a frozen hub waits to be whole, and then is not replaced.
+# Seconds for which a hub that is to be frozen waits to be whole, and then is not replaced.
 _WHOLE = 2.0
 
 
@@ -248,14 +248,14 @@ class Process:
             return
         self._forget(visitor)
         frozen = self.hub.freeze() if self.hub is not None else Frozen.nothing()
-        others = [other for other in self._visitors if other.welcome]
+        others = [(other.messages, other.welcome) for other in self._visitors]
         for other in self._visitors:
             self.loop.remove_reader(other.messages)
         self.loop.remove_reader(self._door)
         fds = [self._door.fileno(), self._lock]
         if self._accel is not None:
             fds.append(self._accel.release().fileno())
-        things = Handover(self._hello, frozen, fds, [other.messages for other in others])
+        things = Handover(self._hello, frozen, fds, others)
         try:
             if not give(visitor.messages, things):
                 self._go_on(frozen)
@@ -280,8 +280,8 @@ class Process:
 
     def take_over(self, things: Handover) -> None:
         """Go on with what another process had, from now on the only one to write."""
-        for messages in things.visitors:
-            self.admit(messages, welcome=True)
+        for messages, welcome in things.visitors:
+            self.admit(messages, welcome)
         if things.hello:
             self._open_broker(things.hello)
             assert self._broker is not None

@@ -28,7 +28,7 @@ def locate(configured: str | None, instance: str, root: str, name: str) -> Path:
         return Path(configured)
     label = re.sub(r"[^0-9A-Za-z_.-]", "_", name)
     folder = Path(instance)
-    if _is_local(folder) and _can_write(folder):
+    if is_local(folder) and _can_write(folder):
         return folder / f"push-{label}"
     digest = hashlib.sha256(f"{root}\0{name}".encode()).hexdigest()[:16]
     return _TEMP / f"push-{os.geteuid()}-{label}-{digest}"
@@ -51,9 +51,9 @@ def claim(path: Path) -> Path:
         raise RuntimeError(f"The run directory {path} is not a directory. Remove it.")
     if found.st_uid != os.geteuid():
         raise RuntimeError(
-            f"The run directory {path} belongs to {_user(found.st_uid)}, and this process"
-            f" to {_user(os.geteuid())}. Run all processes of the app as one user, or set"
-            " PUSH_RUN_DIR to a directory of this one."
+            f"The run directory {path} belongs to {user_name(found.st_uid)}, and this"
+            f" process to {user_name(os.geteuid())}. Run all processes of the app as one"
+            " user, or set PUSH_RUN_DIR to a directory of this one."
         )
     return path
 
@@ -66,7 +66,7 @@ def _can_write(folder: Path) -> bool:
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
-def _is_local(path: Path) -> bool:
+def is_local(path: Path) -> bool:
     """Whether the mount that holds the path is of a kind that keeps locks."""
     try:
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
@@ -82,7 +82,7 @@ def _is_local(path: Path) -> bool:
     return _REMOTE.match(kind) is None
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
     import pwd
 
     try:

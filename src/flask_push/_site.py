@@ -67,6 +67,14 @@ class Site(t.NamedTuple):
             raise
         return sock
 
+    def is_open(self) -> bool:
+        """Whether a hub is there."""
+        try:
+            self.connect().close()
+        except OSError:
+            return False
+        return True
+
     def listen(self) -> socket.socket:
         """The door itself, for the one who has the lock. Nobody meets it half open."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -110,7 +118,8 @@ class Tie:
         if self._fd is not None:
             return
         flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_CREAT if make else 0)
-        with contextlib.suppress(FileNotFoundError):
+        # What is wrong with the directory is said by whoever needs it.
+        with contextlib.suppress(FileNotFoundError if make else OSError):
             fd = os.open(self._path, flags, 0o600)
             # The hub has it for itself for an instant, when it looks.
             fcntl.flock(fd, fcntl.LOCK_SH)

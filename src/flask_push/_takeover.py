@@ -38,8 +38,8 @@ class Handover(t.NamedTuple):
     frozen: Frozen
     #: The door, the lock, and the door for nginx if there is one.
     fds: list[int]
-    #: Workers with which there is an agreement.
-    visitors: list[Messages]
+    #: Who has come in by the door, and whether there is an agreement with them.
+    visitors: list[tuple[Messages, bool]]
 
 
 def give(messages: Messages, things: Handover) -> bool:
@@ -51,9 +51,10 @@ def give(messages: Messages, things: Handover) -> bool:
     messages.sock.settimeout(_PATIENCE)
     try:
         messages.send({"hello": things.hello, "chains": things.frozen.chains}, things.fds)
-        for visitor in things.visitors:
+        for visitor, welcome in things.visitors:
             data, fds = visitor.unread()
-            messages.send({"visitor": data.decode("latin-1")}, [visitor.fileno(), *fds])
+            said = {"visitor": data.decode("latin-1"), "welcome": welcome}
+            messages.send(said, [visitor.fileno(), *fds])
         for places, fds in _batches(things.frozen.places):
             messages.send({"places": places}, fds)
         drains = things.frozen.drains
@@ -101,7 +102,7 @@ def _collect(messages: Messages) -> Handover:
     places: list[tuple[Place, int]] = []
     doors: list[int] = []
     drains: list[int] = []
-    visitors: list[Messages] = []
+    visitors: list[tuple[Messages, bool]] = []
     for message, fds in _messages(messages):
         if "refused" in message:
             raise OSError(message["refused"])
@@ -110,7 +111,8 @@ def _collect(messages: Messages) -> Handover:
             doors = fds
         elif "visitor" in message:
             sock = socket.socket(fileno=fds[0])
-            visitors.append(Messages(sock, message["visitor"].encode("latin-1"), fds[1:]))
+            data = message["visitor"].encode("latin-1")
+            visitors.append((Messages(sock, data, fds[1:]), message["welcome"]))
         elif "places" in message:
             found = map(Place.from_json, message["places"])
             places += zip(found, fds, strict=True)

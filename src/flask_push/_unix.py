@@ -100,6 +100,17 @@ class Messages:
         self._data += data
         return list(self._complete())
 
+    def ask(self, message: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Send it, and wait for one answer.
+
+        :raises EOFError: If the other end is gone.
+        :raises OSError: If none comes within the socket's timeout.
+        """
+        self.send(message)
+        while True:
+            for answer, _ in self.receive():
+                return answer
+
     def _complete(self) -> cabc.Iterator[Message]:
         while len(self._data) >= _HEADER.size:
             length, count = _HEADER.unpack_from(self._data)

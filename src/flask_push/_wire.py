@@ -13,6 +13,7 @@ import typing as t
 from . import sse
 from ._event import Entry
 from ._event import escape
+from ._event import Event
 from ._event import Position
 
 #: Types that begin so are ours; publishing one is refused.
@@ -25,6 +26,9 @@ HEADERS = {
     # nginx, and others that imitate it, then hand every event on at once.
     "X-Accel-Buffering": "no",
 }
+
+#: Why a stream is relayed. On such a stream only.
+RELAY = "X-Push-Relay"
 
 #: About the connection and its length, which are no longer the app's to say.
 HOP_BY_HOP = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding"})
@@ -66,6 +70,12 @@ def gap(
     """``push:gap``: events of these channels up to the position are not coming."""
     data = {"channels": list(channels), "reason": reason, "wait": round(wait, 3)}
     return _own("push:gap", data, position)
+
+
+def probe(channel: str, word: str) -> Event:
+    """``push:doctor``, which is not kept: shows the doctor what the way is like."""
+    data = json.dumps({"probe": word}, separators=(",", ":"))
+    return Event(channel, data, "push:doctor", store=False)
 
 
 def event(entry: Entry, epoch: str, number: int) -> bytes:

@@ -1,0 +1,270 @@
+"""What can be found out without a stream: the app's configuration, and its machine.
+
+Nothing is made here, and nothing opened that this user should not: a directory that a
+doctor makes as root is one that the app can't use.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import os
+import re
+import resource
+import stat
+import sys
+import typing as t
+from importlib import metadata
+from pathlib import Path
+
+from flask import Flask
+
+from ._config import Config
+from ._doctor import Trusted
+from ._event import Position
+from ._findings import Finding
+from ._findings import good
+from ._findings import trouble
+from ._parts import choose
+from ._parts import directory_of
+from ._rundir import is_local
+from ._rundir import user_name
+from ._site import Site
+from ._unix import Messages
+from ._version import version
+from .brokers import Broker
+from .brokers import NotRead
+from .brokers import open_broker
+
+Findings = cabc.Iterator[Finding]
+
+# Seconds of silence that the most impatient of proxies known bear (Heroku).
+_PATIENT = 55
+# Descriptors of a hub that are not a stream's.
+_OWN = 100
+
+
+class Checkup:
+    """Of one app, in this process."""
+
+    def __init__(self, app: Flask) -> None:
+        self.testing = app.testing
+        self.config = Config.read(app.config)
+        self.url, self.kind = choose(app, self.config)
+        self.directory = directory_of(app, self.config)
+        self._usable = True
+        self._broker: Broker | None = None
+
+    def examine(self) -> Findings:
+        yield _versions()
+        if self.testing:
+            yield trouble("testing")
+        if self.url == "sqlite:" or self.kind == "process":
+            yield from self._check_directory()
+        yield from self._check_store()
+        yield from self._check_hub()
+        if self.config.heartbeat > _PATIENT:
+            yield trouble("heartbeat", seconds=self.config.heartbeat)
+
+    def known(self) -> Trusted:
+        """What a :class:`Doctor` has to know."""
+        log = None if self.kind == "thread" else self._sites()[0].log
+        heartbeat = self.config.heartbeat
+        return Trusted(self._broker, heartbeat, log, self._status_of_all)
+
+    def close(self) -> None:
+        if self._broker is not None:
+            self._broker.close()
+
+    # The run directory.
+
+    def _check_directory(self) -> Findings:
+        found = list(self._troubles_of(self.directory))
+        self._usable = not any(finding.level == "error" for finding in found)
+        yield from found
+        if self._usable:
+            there = "" if self.directory.exists() else ", made when it is needed"
+            yield good("directory", f"{self.directory}{there}.")
+
+    def _troubles_of(self, path: Path) -> Findings:
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            parent = next(p for p in path.parents if p.exists())
+            if not os.access(parent, os.W_OK | os.X_OK):
+                yield trouble("directory", path=path, error=f"{parent} can't be written")
+            return
+        except OSError as error:
+            yield trouble("directory", path=path, error=error.strerror)
+            return
+        if not stat.S_ISDIR(found.st_mode):
+            yield trouble("directory", path=path, error="it is no directory")
+        elif strange := list(_owners(path)):
+            yield from strange
+        elif not is_local(path):
+            yield trouble("remote", path=path)
+        elif found.st_mode & 0o022:
+            yield trouble("open", path=path, mode=f"{stat.S_IMODE(found.st_mode):o}")
+
+    # The store.
+
+    def _check_store(self) -> Findings:
+        if self.url == "memory:":
+            yield trouble("memory")
+            return
+        if self.url == "sqlite:" and not self._usable:
+            return
+        broker = open_broker(self.url, self.directory, timeout=self.config.publish_timeout)
+        path: Path | None = getattr(broker, "path", None)
+        try:
+            if path is not None:
+                strange = list(_owners(path if path.exists() else path.parent))
+                if strange:
+                    yield from strange
+                    return
+                if not path.exists():
+                    self._broker = broker
+                    yield good("store", f"{broker.url}, made when it is needed.")
+                    return
+            page = broker.read([], after=0)
+        except (NotRead, OSError) as error:
+            yield trouble("store", url=broker.url, error=error)
+            return
+        self._broker = broker
+        yield good("store", f"{broker.url}, epoch {page.epoch}.")
+
+    # The hub.
+
+    def _check_hub(self) -> Findings:
+        if self.kind == "thread":
+            yield trouble("thread")
+            yield from self._check_limit("a worker", os.getpid())
+            return
+        if self.kind == "process" and not self._usable:
+            return
+        for number, site in enumerate(self._sites()):
+            if number and not site.is_open():
+                continue
+            try:
+                status = _status(site)
+            except PermissionError as error:
+                # Ours says all; the system's says nothing of where.
+                said = f"{site.door}: {error.strerror}." if error.errno else error
+                yield trouble("stranger", error=said, name=_owner_of(site))
+            except OSError as error:
+                yield from self._explain_no_hub(site, error)
+            else:
+                yield from self._judge_hub(status)
+
+    def _explain_no_hub(self, site: Site, error: OSError) -> Findings:
+        why = error.strerror or error
+        if _is_locked(site):
+            yield trouble("stuck", path=site.lock, error=why)
+        elif self.kind != "process":
+            yield trouble("no-hub", path=site.door, error=why)
+        else:
+            yield good("hub", "None runs: the first stream starts it.")
+            yield from self._check_limit("a hub", os.getpid())
+
+    def _judge_hub(self, status: dict[str, t.Any]) -> Findings:
+        pid, streams = status["pid"], status.get("streams", 0)
+        yield good("hub", f"Process {pid}, version {status['version']}, {streams} streams.")
+        if status["version"] != version():
+            yield trouble("version", hub=status["version"], here=version())
+        yield from self._check_limit("the hub", pid)
+
+    def _check_limit(self, whose: str, pid: int) -> Findings:
+        limit, streams = _limit(pid), self.config.options.max_streams
+        if streams + _OWN > limit:
+            yield trouble(
+                "descriptors",
+                whose=whose,
+                streams=streams,
+                limit=limit,
+                wanted=streams + 2 * _OWN,
+                possible=max(1, limit - _OWN),
+            )
+        else:
+            yield good("limits", f"{streams} streams at most, of {limit} descriptors.")
+
+    def _sites(self) -> list[Site]:
+        if self.kind != "process":
+            return [Site(Path(self.kind))]
+        numbers = range(self.config.hub_processes)
+        return [Site.of(self.directory, number) for number in numbers]
+
+    def _status_of_all(self) -> dict[str, t.Any]:
+        """The streams of all hubs, and the position that the last of them has reached;
+        nothing, if none can be asked."""
+        found = []
+        for site in self._sites() if self.kind != "thread" else ():
+            with contextlib.suppress(OSError):
+                found.append(_status(site))
+        if not found:
+            return {}
+        streams = sum(status.get("streams", 0) for status in found)
+        positions = [Position.parse(status.get("position", "")) for status in found]
+        return {
+            "streams": streams,
+            "position": str(min(filter(_known, positions), default="")),
+        }
+
+
+def _known(position: Position) -> bool:
+    return bool(position.epoch)
+
+
+def _versions() -> Finding:
+    python = ".".join(map(str, sys.version_info[:3]))
+    flask = metadata.version("flask")
+    return good("versions", f"Flask-Push {version()}, Flask {flask}, Python {python}.")
+
+
+def _owners(path: Path) -> Findings:
+    """What is another user's stays as it is: even root would leave files there."""
+    found = path.stat().st_uid if path.exists() else os.geteuid()
+    if found != os.geteuid():
+        owner, user = user_name(found), user_name(os.geteuid())
+        name = owner.partition(" ")[0]
+        yield trouble("owner", path=path, owner=owner, user=user, name=name)
+
+
+def _owner_of(site: Site) -> str:
+    try:
+        return user_name(site.door.stat().st_uid).partition(" ")[0]
+    except OSError:
+        return "…"
+
+
+def _status(site: Site) -> dict[str, t.Any]:
+    messages = Messages(site.connect())
+    try:
+        found: dict[str, t.Any] = messages.ask({"status": 1})["status"]
+        return found
+    except EOFError:
+        raise ConnectionResetError("it has hung up") from None
+    finally:
+        messages.close()
+
+
+def _is_locked(site: Site) -> bool:
+    """Whether a hub lives. Asks without making the lock where there is none."""
+    try:
+        if not site.lock.exists():
+            return False
+        lock = site.try_lock()
+    except OSError:
+        return False
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
+def _limit(pid: int) -> int:
+    """The descriptors that a process can have: a hub raises its limit to the hard one."""
+    try:
+        text = Path(f"/proc/{pid}/limits").read_text()
+        found = re.search(r"^Max open files +\w+ +(\d+)", text, re.M)
+    except OSError:
+        found = None
+    return int(found[1]) if found else resource.getrlimit(resource.RLIMIT_NOFILE)[1]

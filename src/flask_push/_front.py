@@ -1,0 +1,85 @@
+"""Who answers for a stream, as far as its head tells."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import re
+
+from . import _wire
+from ._findings import Finding
+from ._findings import good
+from ._findings import trouble
+from ._troubles import ANY
+from ._troubles import APACHE
+from ._troubles import CADDY
+from ._troubles import HAPROXY
+from ._troubles import NGINX
+from ._visit import speaks_http2
+from ._visit import Visit
+
+Findings = cabc.Iterator[Finding]
+
+_PROXIES = {"nginx": NGINX, "apache": APACHE, "caddy": CADDY, "haproxy": HAPROXY}
+
+
+def greet(
+    url: str, headers: cabc.Sequence[str], seconds: float
+) -> tuple[str, list[Finding]]:
+    """Ask without wanting a stream: then the server answers, and not the hub.
+
+    :return: Which proxy it is, and what else was found.
+    :raises OSError: If there is none.
+    """
+    with Visit(url, headers, method="HEAD") as visit:
+        visit.read(lambda: visit.status, seconds)
+        server = visit.headers.get("server", "")
+        said = f"{server} {visit.headers.get('via', '')}".lower()
+    proxy = next((who for key, who in _PROXIES.items() if key in said), ANY)
+    found = []
+    if proxy:
+        found.append(good("proxy", f"{server or proxy} is in front."))
+    elif server:
+        found.append(good("server", f"{server}. No proxy shows itself."))
+    if url.startswith("https:"):
+        if speaks_http2(url):
+            said = "Browsers get HTTP/2, and as many streams as they like."
+            found.append(good("http2", said))
+        else:
+            found.append(trouble("http1", proxy))
+    return proxy, found
+
+
+def judge_head(visit: Visit, proxy: str) -> Findings:
+    status, headers = visit.status, visit.headers
+    if status != 200:
+        yield _refusal(status, headers, proxy)
+        return
+    type = headers.get("content-type", "")
+    if not re.fullmatch(r"text/event-stream\s*(;\s*charset=\"?utf-8\"?)?", type, re.I):
+        yield trouble("type", type=type)
+        return
+    if "content-length" in headers:
+        yield trouble("length")
+        return
+    yield good("head", f"{visit.version} {status}, {type}.")
+    control = headers.get("cache-control", "").lower()
+    missing = [word for word in ("no-store", "no-transform") if word not in control]
+    if missing:
+        yield trouble("headers", names=", ".join(missing))
+    if is_relayed(visit):
+        yield trouble("relayed", reason=headers[_wire.RELAY.lower()])
+    if encoding := headers.get("content-encoding"):
+        yield trouble("compressed", proxy, encoding=encoding)
+
+
+def is_relayed(visit: Visit) -> bool:
+    return _wire.RELAY.lower() in visit.headers
+
+
+def _refusal(status: int, headers: dict[str, str], proxy: str) -> Finding:
+    if status in (401, 403) or 300 <= status < 400:
+        to = headers.get("location")
+        return trouble("denied", status=status, more=f", to {to}" if to else "")
+    if status in (502, 503, 504):
+        return trouble("away", proxy, status=status)
+    return trouble("missing" if status in (404, 405, 410) else "failed", status=status)

@@ -1,0 +1,225 @@
+"""One hub takes another's place, and whatever dies in between: the right to write passes
+at one word (law 10)."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import os
+import signal
+import typing as t
+from pathlib import Path
+
+import pytest
+from crowd import talk
+from servers import gunicorn
+from servers import hubs
+from servers import serve
+from servers import Server
+from servers import status
+from servers import until
+from test_process import replace
+
+from flask_push._frozen import Chains
+from flask_push._frozen import Place
+from flask_push._frozen import stream_from_json
+from flask_push._frozen import stream_to_json
+from flask_push._site import Site
+from flask_push._stream import Options
+from flask_push._stream import Stream
+from flask_push._unix import Messages
+from flask_push._version import is_newer
+from flask_push._version import version
+
+STREAMS = 30
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> cabc.Iterator[Server]:
+    with serve(gunicorn, tmp_path, "-w", "2", PUSH_RETRY=0.5) as server:
+        yield server
+
+
+def store(directory: Path) -> str:
+    return f"sqlite://{directory}/push-basic/push.db"
+
+
+class Successor:
+    """Somebody who comes for a hub's place, as far as a test lets it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.messages = Messages(Site.of(directory / "push-basic").connect())
+        self.messages.sock.settimeout(20)
+        self.fds: list[int] = []
+
+    def ask(self, forced: bool = True, version: str = "0") -> None:
+        self.messages.send({"replace": {"version": version, "forced": forced}})
+
+    def read_until(self, word: str) -> dict[str, t.Any]:
+        while True:
+            for message, fds in self.messages.receive():
+                self.fds += fds
+                if word in message:
+                    return message
+
+    def close(self) -> None:
+        self.messages.close()
+        for fd in self.fds:
+            os.close(fd)
+
+
+@pytest.fixture
+def successor(
+    server: Server, tmp_path: Path
+) -> cabc.Iterator[cabc.Callable[[], Successor]]:
+    made: list[Successor] = []
+
+    def make() -> Successor:
+        made.append(Successor(tmp_path))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+Make = cabc.Callable[[], Successor]
+
+
+@pytest.mark.parametrize("word", ["chains", "places", "all"])
+def test_a_successor_that_fails_before_it_may_write_changes_nothing(
+    word: str, server: Server, successor: Make, tmp_path: Path
+) -> None:
+    with talk(server, store(tmp_path), STREAMS) as crowd:
+        (before,) = hubs(tmp_path)
+        for _ in range(3):
+            one = successor()
+            one.ask()
+            one.read_until(word)
+            # Its descriptors are still open, as those of one that hangs would be.
+            one.messages.shut()
+            until(lambda: status(tmp_path).get("streams") == STREAMS)
+        assert hubs(tmp_path) == [before]
+    assert crowd.ended == 0
+    until(lambda: "was not replaced" in server.log)
+
+
+def test_a_hub_that_does_not_hear_that_it_was_succeeded_ends_all_streams(
+    server: Server, successor: Make, tmp_path: Path
+) -> None:
+    with talk(server, store(tmp_path), STREAMS, returns=True) as crowd:
+        (before,) = hubs(tmp_path)
+        one = successor()
+        one.ask()
+        one.read_until("all")
+        one.messages.send({"ready": 1})
+        one.read_until("commit")
+        # Dead, but for what it holds open.
+        one.messages.shut()
+        until(lambda: crowd.ended == STREAMS)
+        until(lambda: before not in hubs(tmp_path))
+        one.close()
+        one.fds.clear()
+        until(lambda: crowd.here == STREAMS)
+
+
+def test_after_the_word_the_old_hub_writes_nothing(
+    server: Server, successor: Make, tmp_path: Path
+) -> None:
+    reader = server.stream("a").opened()
+    one = successor()
+    one.ask()
+    one.read_until("all")
+    server.publish("a", "x")
+    one.messages.send({"ready": 1})
+    one.read_until("commit")
+    one.messages.send({"taken": 1})
+    until(lambda: not hubs(tmp_path))
+    assert reader.data == []
+    # It is ours now, and nobody else's: when we let go, it ends.
+    one.close()
+    one.fds.clear()
+    assert reader.read_to_end().data == []
+
+
+def test_a_hub_gives_way_to_a_newer_one_only(
+    server: Server, successor: Make, tmp_path: Path
+) -> None:
+    server.stream("a").opened()
+    for older in "0", version():
+        one = successor()
+        one.ask(forced=False, version=older)
+        assert "already" in one.read_until("refused")["refused"]
+    one = successor()
+    one.ask(forced=False, version="99")
+    one.read_until("all")
+
+
+def test_half_a_frame_is_finished_by_the_successor(server: Server, tmp_path: Path) -> None:
+    slow = server.stream("a", receive_buffer=4096).opened()
+    texts = [f"{n} {'x' * 100_000}" for n in range(20)]
+    server.publish("a", *texts)
+    until(lambda: status(tmp_path)["behind"] == 1)
+    for _ in range(3):
+        (before,) = hubs(tmp_path)
+        replace(tmp_path)
+        until(lambda b=before: len(hubs(tmp_path)) == 1 and hubs(tmp_path) != [b])  # type: ignore[misc]
+        until(lambda: status(tmp_path).get("streams") == 1)
+    assert slow.read_data(20) == texts
+    assert slow.gaps == []
+
+
+def test_a_hub_killed_while_it_is_replaced_leaves_nobody_in_the_dark(
+    server: Server, successor: Make, tmp_path: Path
+) -> None:
+    with talk(server, store(tmp_path), STREAMS, returns=True) as crowd:
+        one = successor()
+        one.ask()
+        one.read_until("places")
+        for pid in hubs(tmp_path):
+            os.kill(pid, signal.SIGKILL)
+        one.close()
+        one.fds.clear()
+        until(lambda: crowd.ended == STREAMS)
+        until(lambda: crowd.here == STREAMS)
+
+
+# What one version writes, another reads.
+
+
+def test_what_is_sent_comes_back_the_same() -> None:
+    stream = Stream(("a", "é"), "c", b"HEAD\xff", "p", 3, "ann", lifetime=7.5, poll=True)
+    assert stream_from_json(stream_to_json(stream)) == stream
+    place = Place(stream, True, "epoch", 5, b"\x00\xffrest", 4, None, 9, 1, 2)
+    assert Place.from_json(place.to_json()) == place
+    chains = Chains("epoch", 1, 2, {"a": (0, 0), "b": (3, 4)})
+    assert Chains.from_json(list(chains)) == chains
+
+
+def test_what_another_version_adds_is_left_out_and_what_it_lacks_has_a_default() -> None:
+    stream = Stream(("a",), "c")
+    values = {**stream_to_json(stream), "new": 1}
+    del values["user"]
+    assert stream_from_json(values) == stream
+    place = Place(stream, False, "", 0, b"", 0, 1.0, 0)
+    assert Place.from_json([*place.to_json(), "new"]) == place
+    assert Place.from_json(place.to_json()[:8]) == place
+    assert Options.from_json({"retry": 5, "new": 1}) == Options(retry=5)
+
+
+@pytest.mark.parametrize(
+    ("newer", "older"),
+    [
+        ("1.0", "0.9.9"),
+        ("1.10", "1.9"),
+        ("1.0", "1.0rc1"),
+        ("1.0rc2", "1.0rc1"),
+        ("1.0", "1.0.dev0"),
+        ("1.0.post1", "1.0"),
+        ("1.0.1", "1.0"),
+    ],
+)
+def test_versions_are_compared_as_they_are_meant(newer: str, older: str) -> None:
+    assert is_newer(newer, older)
+    assert not is_newer(older, newer)
+    assert not is_newer(newer, newer)
+    assert not is_newer("1.0", "1.0.0")
