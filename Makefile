@@ -29,11 +29,7 @@ soak: .venv/test
 	touch $@
 
 .venv/test: .venv/bin/pip pyproject.toml requirements.txt tests/install tests/clients/package.json
-<<<<<<< HEAD
-	tests/install chromium fonts-dejavu-core curl nginx openssl redis-tools
-=======
-	tests/install apache2-bin caddy chromium fonts-dejavu-core curl haproxy nginx openssl
->>>>>>> hub
+	tests/install apache2-bin caddy chromium fonts-dejavu-core curl haproxy nginx openssl redis-tools
 	$(PIP) -r requirements.txt -e .
 	PATH=$(CURDIR)/$(BIN):$$PATH npm --prefix tests/clients install --no-package-lock --no-audit --no-fund --ignore-scripts
 	touch $@
