@@ -29,7 +29,7 @@ class Redis:
 
     @classmethod
     @contextlib.contextmanager
-    def started(cls, directory: Path, *options: str) -> cabc.Iterator[t.Self]:
+    def started(cls, directory: Path, *options: t.Any) -> cabc.Iterator[t.Self]:
         server = cls(directory, *options)
         try:
             yield server
@@ -42,12 +42,15 @@ class Redis:
         assert program, "Redis is missing: tests/install redis-tools"
         return program
 
-    def start(self) -> None:
+    def arguments(self) -> list[str]:
         given = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         given += ["--unixsocket", str(self.socket), "--dir", str(self.directory)]
+        return [*given, *self.options]
+
+    def start(self) -> None:
         with (self.directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["redis-server", *given, *self.options],
+                ["redis-server", *self.arguments()],
                 executable=self.program(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -87,6 +90,25 @@ class Redis:
 
     def go_on(self) -> None:
         self.process.send_signal(signal.SIGCONT)
+
+
+class Sentinel(Redis):
+    """Watches over a master and its replicas, and makes a replica the master."""
+
+    def __init__(self, directory: Path, master: int) -> None:
+        config = directory / "sentinel.conf"
+        config.write_text(
+            f"sentinel monitor shop 127.0.0.1 {master} 1\n"
+            "sentinel down-after-milliseconds shop 300\n"
+            "sentinel failover-timeout shop 2000\n"
+        )
+        super().__init__(directory)
+        self.url = f"redis+sentinel://127.0.0.1:{self.port}/shop/0"
+
+    def arguments(self) -> list[str]:
+        config = str(self.directory / "sentinel.conf")
+        given = ["--port", str(self.port), "--unixsocket", str(self.socket)]
+        return [config, "--sentinel", *given, "--dir", str(self.directory)]
 
 
 class Valkey(Redis):

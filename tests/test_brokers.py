@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from redises import certificate
 from redises import Redis
+from redises import Sentinel
 from redises import Valkey
 from servers import free_port
 
@@ -125,3 +126,20 @@ class TestRedisWithTls(OnRedis):
 
     def url(self, redis: Redis) -> str:
         return f"rediss://127.0.0.1:{self.port}/0?ssl_ca_certs={self.certificate}"
+
+
+class TestRedisWithSentinels(OnRedis):
+    sentinel: Sentinel
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def redis(cls, tmp_path_factory: pytest.TempPathFactory) -> cabc.Iterator[Redis]:
+        directory = tmp_path_factory.mktemp("sentinel")
+        with (
+            Redis.started(tmp_path_factory.mktemp("redis")) as redis,
+            Sentinel.started(directory, redis.port) as cls.sentinel,
+        ):
+            yield redis
+
+    def url(self, redis: Redis) -> str:
+        return self.sentinel.url

@@ -18,6 +18,7 @@ from pathlib import Path
 import hiredis
 import pytest
 from redises import Redis
+from redises import Sentinel
 from servers import free_port
 from servers import gunicorn
 from servers import hubs
@@ -485,6 +486,44 @@ def test_a_master_that_was_demoted_meanwhile_does_not_look_like_itself(
         assert heard(broker) == [b"both have it", b"again"]
 
 
+def test_a_failover_of_sentinels_is_followed_and_told(
+    redis: Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "replica", "sentinel":
+        (tmp_path / name).mkdir()
+
+    master = f"127.0.0.1 {redis.port}"
+
+    async def test(hub: Hub) -> None:
+        before = say(shop, "1")
+        await proved(hub, before)
+        redis.do("WAIT", 1, 5000)
+        redis.kill()
+        after: list[Position] = []
+
+        def again() -> bool:
+            with contextlib.suppress(NotPublished, PublishUncertain):
+                after.append(say(shop, "2"))
+            return bool(after)
+
+        until(again)
+        assert after[0].epoch != before.epoch
+        await proved(hub, after[0])
+        await proved(hub, say(shop, "3"))
+        assert hub.heard("a")[-1] == b"3" and heard(shop)[:1] == [b"1"]
+
+    with (
+        Redis.started(tmp_path / "replica", "--replicaof", master) as copy,
+        Sentinel.started(tmp_path / "sentinel", redis.port) as sentinel,
+    ):
+        until(lambda: copy.info("replication", "master_link_status") == "up")
+        until(lambda: sentinel.do("SENTINEL", "REPLICAS", "shop"))
+        shop = RedisBroker(sentinel.url)
+        listen(shop, test)
+        shop.close()
+    assert len(lines(caplog)) == 2
+
+
 def test_a_demoted_server_is_noticed_where_nobody_publishes(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
@@ -615,6 +654,11 @@ def test_whatever_is_evicted_nothing_that_is_gone_is_said_to_be_there(
 
 
 # URLs.
+
+
+def test_sentinels_are_asked_for_a_service() -> None:
+    with pytest.raises(ValueError, match="names no service"):
+        open_broker("redis+sentinel://127.0.0.1:26379")
 
 
 @pytest.mark.parametrize("prefix", ["", "a*", "a{b"])

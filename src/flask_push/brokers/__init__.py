@@ -35,6 +35,7 @@ __all__ = [
 _OURS = {
     **{"memory": "memory", "sqlite": "sqlite"},
     **{"redis": "redis", "rediss": "redis", "unix": "redis"},
+    "redis+sentinel": "redis",
 }
 
 

@@ -188,7 +188,10 @@ class Line:
 
     def _dial(self) -> None:
         self._timer = None
-        _native.start_thread(self._dial_in_thread)
+        try:
+            _native.start_thread(self._dial_in_thread)
+        except RuntimeError as error:
+            self.fail(error)
 
     def _dial_in_thread(self) -> None:
         socks: list[socket.socket] = []

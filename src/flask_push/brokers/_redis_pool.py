@@ -13,6 +13,7 @@ import time
 import typing as t
 from collections import deque
 from urllib.parse import parse_qsl
+from urllib.parse import SplitResult
 from urllib.parse import urlencode
 from urllib.parse import urlsplit
 
@@ -23,10 +24,12 @@ from redis.exceptions import BusyLoadingError
 from redis.exceptions import RedisError
 from redis.exceptions import ResponseError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from ._redis_wire import Arg
 from ._redis_wire import Names
 
+_NO_RETRY = Retry(NoBackoff(), 0)
 # Connections kept for the next call.
 _IDLE = 16
 
@@ -51,7 +54,11 @@ class Place:
             raise ValueError(f"{prefix!r} can't be a prefix: it names keys, as it is.")
         rest = urlencode([pair for pair in query if pair[0] != "prefix"])
         parse: t.Any = parse_url
-        self._options: dict[str, t.Any] = parse(f"{url.partition('?')[0]}?{rest}")
+        self._sentinels: list[tuple[str, int]] = []
+        address = url.partition("?")[0]
+        if parts.scheme == "redis+sentinel":
+            address = self._note_sentinels(url, parts)
+        self._options: dict[str, t.Any] = parse(f"{address}?{rest}")
         self._connect = self._options.pop("connection_class", Connection)
         self.names = Names(prefix, int(self._options.get("db") or 0))
         # Without user and password, for the log.
@@ -60,12 +67,37 @@ class Place:
 
     def connect(self, seconds: float) -> t.Any:
         """A connection that has said who it is. Each step of it may take so long."""
-        options = {"retry": Retry(NoBackoff(), 0), **self._options}
+        options = {"retry": _NO_RETRY, **self._options}
         options |= {"protocol": 2, "decode_responses": False}
         options |= {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+        if self._sentinels:
+            options["host"], options["port"] = self._master(seconds)
         connection = self._connect(**options)
         connection.connect()
         return connection
+
+    def _note_sentinels(self, url: str, parts: SplitResult) -> str:
+        """As in ``redis+sentinel://user:password@host:26379,host:26379/service/0``. What
+        is left is the URL of the master, but for where it is."""
+        user, at, hosts = parts.netloc.rpartition("@")
+        self._service, _, database = parts.path.strip("/").partition("/")
+        for host in hosts.split(","):
+            name, _, port = host.rpartition(":") if ":" in host else (host, "", "26379")
+            self._sentinels.append((name, int(port)))
+        if not self._service:
+            raise ValueError(f"{url!r} names no service: redis+sentinel://host:26379/name")
+        return f"redis://{user}{at}master/{database}"
+
+    def _master(self, seconds: float) -> tuple[str, int]:
+        """Where the sentinels say that it is, asked anew for each connection."""
+        sentinel: t.Any = Sentinel
+        asked = sentinel(self._sentinels, socket_timeout=seconds / 2, retry=_NO_RETRY)
+        try:
+            found: tuple[str, int] = asked.discover_master(self._service)
+            return found
+        finally:
+            for client in asked.sentinels:
+                client.close()
 
     def dial(self, seconds: float) -> socket.socket:
         """As :meth:`connect`, but the bare socket."""
