@@ -8,6 +8,7 @@ import select
 import threading
 import time
 import typing as t
+from itertools import zip_longest
 
 from servers import Reader
 from servers import Server
@@ -123,6 +124,12 @@ class Speaker:
         self._publisher.close()
 
 
+def difference(heard: list[str], said: list[str]) -> str:
+    """Where the two begin to differ."""
+    place = next(n for n, pair in enumerate(zip_longest(heard, said)) if len(set(pair)) > 1)
+    return f"heard {heard[place - 2 : place + 5]}, said {said[place - 2 : place + 5]}"
+
+
 @contextlib.contextmanager
 def talk(
     server: Server, url: str, count: int, returns: bool = False
@@ -131,7 +138,7 @@ def talk(
     crowd = Crowd(server, "a", count, returns)
     try:
         # No faster than all of them can be read here.
-        speaker = Speaker(url, "a", count / 40_000)
+        speaker = Speaker(url, "a", max(0.005, count / 40_000))
         try:
             until(lambda: len(speaker.said) > 5)
             yield crowd
@@ -140,8 +147,8 @@ def talk(
         finally:
             speaker.stop()
         crowd.all_have(speaker.said[-1])
-        for heard in crowd.data:
-            assert heard == speaker.said
         assert crowd.gaps == []
+        for heard in crowd.data:
+            assert heard == speaker.said, difference(heard, speaker.said)
     finally:
         crowd.close()

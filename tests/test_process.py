@@ -29,6 +29,9 @@ from flask_push import Publisher
 from flask_push._site import Site
 from flask_push._start import start_process
 
+# However long a busy machine takes, the store remembers all that was said.
+KEEP = 1_000_000
+
 
 @pytest.fixture
 def many(request: pytest.FixtureRequest) -> int:
@@ -104,7 +107,7 @@ def act(tmp_path: Path, many: int) -> cabc.Iterator[cabc.Callable[..., t.Any]]:
         command: cabc.Callable[..., list[str]] = gunicorn,
         **config: t.Any,
     ) -> None:
-        with serve(command, tmp_path, *more, **config) as server:
+        with serve(command, tmp_path, *more, PUSH_KEEP=KEEP, **config) as server:
             with talk(server, store(tmp_path), many) as crowd:
                 befall(server)
             assert crowd.ended == 0
@@ -208,7 +211,7 @@ def pid_of(server: Server) -> str:
 def test_streams_of_a_hub_that_is_killed_resume_in_the_next(
     many: int, tmp_path: Path
 ) -> None:
-    with serve(gunicorn, tmp_path, "-w", "2", PUSH_RETRY=0.5) as server:
+    with serve(gunicorn, tmp_path, "-w", "2", PUSH_RETRY=0.5, PUSH_KEEP=KEEP) as server:
         with talk(server, store(tmp_path), many, returns=True) as crowd:
             for _ in range(3):
                 pid = the_hub(tmp_path)
@@ -224,7 +227,8 @@ def test_streams_of_a_hub_that_is_killed_resume_in_the_next(
 def test_streams_of_a_thread_resume_when_workers_are_reloaded_and_killed(
     tmp_path: Path,
 ) -> None:
-    with serve(gunicorn, tmp_path, "-w", "2", PUSH_HUB="thread", PUSH_RETRY=0.5) as server:
+    config: dict[str, t.Any] = {"PUSH_HUB": "thread", "PUSH_RETRY": 0.5, "PUSH_KEEP": KEEP}
+    with serve(gunicorn, tmp_path, "-w", "2", **config) as server:
         with talk(server, store(tmp_path), 50, returns=True) as crowd:
             for act in signal.SIGHUP, signal.SIGKILL:
                 until(lambda: crowd.here == 50)
@@ -278,7 +282,7 @@ def test_what_the_hub_says_a_worker_says_too(tmp_path: Path) -> None:
 
 
 def test_many_workers_start_one_hub_however_often_it_is_killed(tmp_path: Path) -> None:
-    with serve(gunicorn, tmp_path, "-w", "20", PUSH_RETRY=0.5) as server:
+    with serve(gunicorn, tmp_path, "-w", "20", PUSH_RETRY=0.5, PUSH_KEEP=KEEP) as server:
         with talk(server, store(tmp_path), 60, returns=True):
             for _ in range(8):
                 (pid,) = until(lambda: hubs(tmp_path))

@@ -35,7 +35,9 @@ STREAMS = 30
 
 @pytest.fixture
 def server(tmp_path: Path) -> cabc.Iterator[Server]:
-    with serve(gunicorn, tmp_path, "-w", "2", PUSH_RETRY=0.5) as server:
+    with serve(
+        gunicorn, tmp_path, "-w", "2", PUSH_RETRY=0.5, PUSH_KEEP=1_000_000
+    ) as server:
         yield server
 
 
