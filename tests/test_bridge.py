@@ -423,6 +423,31 @@ def test_a_hub_that_leaves_lets_the_next_take_the_lease_at_once(
     on_a_loop(redis, test)
 
 
+def test_what_one_hub_has_published_the_next_one_does_not_publish_again(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_redis_bridge, "_RETRY", 1.0)
+
+    async def test(broker: RedisBroker, hub: Hub) -> None:
+        bridges = [begin(broker) for _ in range(4)]
+        expected: list[str] = []
+        while bridges:
+            await until_on_loop(lambda: any(b._has for b in bridges))
+            await until_on_loop(lambda: all(b._ran for b in bridges))
+            (has,) = [bridge for bridge in bridges if bridge._has]
+            # All listen; one publishes.
+            expected += words(f"of {len(bridges)}")
+            say(redis, *words(f"of {len(bridges)}"))
+            while len(heard(hub)) < len(expected):
+                await asyncio.sleep(0.002)
+            has.close()
+            bridges.remove(has)
+            expected += ["gap"] * bool(bridges)
+        assert heard(hub) == expected
+
+    on_a_loop(redis, test)
+
+
 def test_more_than_can_be_stored_is_told_as_a_gap(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
