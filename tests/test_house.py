@@ -28,10 +28,11 @@ FLOORS = [
         *("brokers._sql", "brokers._database", "brokers._lock", "brokers._doorbell"),
         *("brokers.redis", "brokers._redis_wire", "brokers._redis_pool", "brokers._lua"),
         *("brokers._redis_feed", "brokers._redis_line", "brokers._resp"),
+        *("brokers._redis_bridge",),
     },
     # What runs.
     {
-        *("_hub", "_streams", "_loop", "_sockets", "_wsgi", "_publisher"),
+        *("_hub", "_streams", "_bridges", "_loop", "_sockets", "_wsgi", "_publisher"),
         *("_accel", "asgi", "_doctor", "_front"),
         *("_worker", "_start", "_process", "_run", "_takeover", "_visitor"),
     },

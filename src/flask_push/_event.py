@@ -19,6 +19,10 @@ _ESCAPED = re.compile(r"(?:[0-9A-Za-z_-]|~[0-9a-f]{2})+\Z")
 MAX_NUMBER = 2**63 - 1
 MAX_CHANNEL = 64
 
+#: The type of an event in whose place readers are told of a gap: something before it may
+#: be missing that no store can know of. Types that begin so are not to be published.
+GAP = "push:gap"
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

@@ -21,6 +21,7 @@ from werkzeug.wsgi import ClosingIterator
 
 from . import _accel
 from . import _wire
+from ._bridges import make_bridge
 from ._event import escape
 from ._event import Event
 from ._parts import Parts
@@ -32,6 +33,7 @@ from ._sockets import NoSocket
 from ._stream import Stream
 from ._wsgi import HAND_OVER
 from ._wsgi import transplant
+from .brokers import Bridge
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -52,6 +54,7 @@ class Push:
 
     def __init__(self, app: Flask | None = None) -> None:
         self._states: weakref.WeakKeyDictionary[Flask, State] = weakref.WeakKeyDictionary()
+        self._bridges: list[Bridge] = []
         if app is not None:
             self.init_app(app)
 
@@ -64,9 +67,41 @@ class Push:
 
         :raises ValueError: If the configuration can't be right.
         """
-        state = State(app)
+        state = State(app, self._bridges)
         app.extensions["push"] = self
         self._states[app] = state
+
+    def bridge(
+        self,
+        source: str,
+        *,
+        channel: str,
+        type: str = "message",
+        app: Flask | None = None,
+    ) -> None:
+        """Publish what other programs say in the Redis of ``PUSH_BROKER_URL`` with a bare
+        ``PUBLISH``.
+
+        One hub of all does it, while there is a hub. What can't have been heard is told
+        as a gap. Called where the app is made, before or after :meth:`init_app`.
+
+        :param source: ``redis:`` and the name of a channel of Redis's.
+        :param channel: Where it is published.
+        :param type: The events' type.
+        :param app: For this app; otherwise for all of this Push.
+        :raises ValueError: If nothing can be brought from there to there.
+        :raises RuntimeError: If the app is in use already. With another broker than a
+            Redis, whatever the app does first raises it.
+        """
+        bridge = make_bridge(source, channel, type)
+        if app is None:
+            for state in self._states.values():
+                state.bridge(bridge)
+            self._bridges.append(bridge)
+        elif app in self._states:
+            self._states[app].bridge(bridge)
+        else:
+            raise RuntimeError(_unknown(app))
 
     def publish(
         self,
@@ -153,10 +188,7 @@ class Push:
         if has_app_context():
             app = current_app._get_current_object()  # type: ignore[attr-defined]
             if app not in self._states:
-                raise RuntimeError(
-                    f"The app {app.name!r} is not registered with this Push. Call"
-                    " 'push.init_app(app)' when it is made."
-                )
+                raise RuntimeError(_unknown(app))
             return self._states[app].parts()
         states = list(self._states.values())
         if not states:
@@ -256,6 +288,13 @@ def _check(channels: tuple[str, ...], most: int, lifetime: float) -> None:
 def _position(request: Request) -> str:
     header = request.headers.get("Last-Event-ID", "")
     return header or next(filter(None, map(request.args.get, _POSITIONS)), "")
+
+
+def _unknown(app: Flask) -> str:
+    return (
+        f"The app {app.name!r} is not registered with this Push. Call"
+        " 'push.init_app(app)' when it is made."
+    )
 
 
 def _nothing() -> None: ...

@@ -7,6 +7,7 @@ from collections import Counter
 
 from . import _wire
 from ._event import Entry
+from ._event import GAP
 from ._event import Position
 from ._stream import Options
 from ._stream import Stream
@@ -73,6 +74,8 @@ class Limits:
 
     def encode(self, entry: Entry, epoch: str, number: int) -> bytes | None:
         """The frame of an event, or ``None``. Whoever stored it should have known."""
+        if entry.type == GAP:
+            return None
         try:
             if len(entry.data) > self.options.max_event:
                 raise ValueError(

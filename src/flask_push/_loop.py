@@ -19,9 +19,11 @@ from pathlib import Path
 
 from . import _native
 from ._accel import AccelListener
+from ._bridges import Bridges
 from ._hub import Hub
 from ._stream import Options
 from ._stream import Stream
+from .brokers import Bridge
 from .brokers import Broker
 
 logger = logging.getLogger("flask_push")
@@ -35,6 +37,7 @@ class HubThread:
 
     :param broker: Called on the hub's thread when it starts.
     :param accel: Where it listens for nginx, which comes with tickets.
+    :param bridges: What it runs beside the streams.
     """
 
     def __init__(
@@ -42,10 +45,12 @@ class HubThread:
         broker: cabc.Callable[[], Broker],
         options: Options,
         accel: Path | None = None,
+        bridges: cabc.Collection[Bridge] = (),
     ) -> None:
         self._broker = broker
         self._options = options
         self._accel_path = accel
+        self._wanted = bridges
         self._stopped = False
         self._forget()
         _threads.add(self)
@@ -59,6 +64,7 @@ class HubThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hub: Hub | None = None
         self._accel: AccelListener | None = None
+        self._bridges: Bridges | None = None
 
     def adopt(self, stream: Stream, fd: int, drain: int | None = None) -> None:
         """Give a client's descriptors to the hub, which closes them. If this raises,
@@ -133,7 +139,10 @@ class HubThread:
         try:
             self._loop = loop = _new_loop()
             try:
-                self._hub = hub = Hub(self._broker(), self._options, loop)
+                broker = self._broker()
+                self._hub = hub = Hub(broker, self._options, loop)
+                self._bridges = bridges = Bridges(broker, loop)
+                bridges.agree(self._wanted, self._options.max_event)
             except BaseException:
                 loop.close()
                 raise
@@ -149,9 +158,10 @@ class HubThread:
         finally:
             if self._accel is not None:
                 self._accel.close()
+            bridges.close()
             hub.stop()
             loop.close()
-            self._hub = self._accel = None
+            self._hub = self._accel = self._bridges = None
 
     def abandon(self) -> None:
         """After a fork, let go of the parent's streams: they end when it ends them."""
@@ -159,7 +169,7 @@ class HubThread:
         if hub is not None:
             for fd in [*hub.descriptors(), *(accel.descriptors() if accel else ())]:
                 os.close(fd)
-            _parents.append((hub, loop, accel))
+            _parents.append((hub, loop, accel, self._bridges))
         self._stopped = False
         self._forget()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import os
 import threading
 import typing as t
@@ -13,6 +14,7 @@ from pathlib import Path
 from flask import Flask
 from flask import json
 
+from . import _bridges
 from . import _wire
 from ._config import Config
 from ._loop import HubThread
@@ -24,6 +26,8 @@ from ._site import Tie
 from ._worker import HubProcess
 from ._worker import HubProcesses
 from ._wsgi import Relays
+from .brokers import Bridge
+from .brokers import Bridging
 from .brokers import open_broker
 
 
@@ -36,13 +40,14 @@ class State:
     :raises ValueError: If the configuration can't be right.
     """
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, bridges: cabc.Iterable[Bridge]) -> None:
         config = Config.read(app.config)
         # Imported here, for a fork in the middle of an import leaves its child a lock
         # that nobody releases.
         open_broker(config.broker_url or "sqlite:", Path("/"))
         self._app = weakref.ref(app)
         self._parts: Parts | None = None
+        self._bridges = list(bridges)
         self.ties: list[Tie] = []
         if config.hub in (None, "process") and not app.testing:
             directory, numbers = directory_of(app, config), range(config.hub_processes)
@@ -58,13 +63,22 @@ class State:
                 if app is None:
                     raise RuntimeError("The app of this Push is gone.")
                 if self._parts is None:
-                    self._parts = Parts(app)
+                    self._parts = Parts(app, self._bridges)
                     weakref.finalize(app, self._parts.close).atexit = False
                     if isinstance(self._parts.hub, HubThread):
                         _release(self.ties)
                     else:
                         self.hold_ties(make=True)
         return self._parts
+
+    def bridge(self, bridge: Bridge) -> None:
+        if self._parts is not None:
+            raise RuntimeError(
+                "The hub may be running already, and knows its bridges. Call"
+                " 'push.bridge' where the app is made."
+            )
+        if bridge not in self._bridges:
+            self._bridges.append(bridge)
 
     def hold_ties(self, make: bool) -> None:
         for tie in self.ties:
@@ -77,7 +91,7 @@ class Parts:
     :raises RuntimeError: If the run directory is not to be had.
     """
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, bridges: list[Bridge]) -> None:
         self.config = config = Config.read(app.config)
         self.testing = app.testing
         url, kind = choose(app, config)
@@ -87,6 +101,12 @@ class Parts:
         self.broker = open_broker(
             url, directory, config.given_retention, config.publish_timeout
         )
+        self.bridges = bridges if isinstance(self.broker, Bridging) else []
+        if bridges and not self.bridges and not (app.testing and not config.broker_url):
+            raise RuntimeError(
+                f"{url!r} has no bridges: {bridges[0].source!r} is of a Redis. Set"
+                " PUSH_BROKER_URL to that Redis, or don't call 'push.bridge'."
+            )
         self.publisher = Publisher.on(self.broker, config.max_event_bytes, _dumps(app))
         self.hub = self._choose_hub(kind, directory)
         most = 1000 if app.testing else config.relay_max
@@ -101,7 +121,7 @@ class Parts:
             accel = directory / "accel.sock"
 
         def thread() -> HubThread:
-            return HubThread(lambda: broker, config.options, accel)
+            return HubThread(lambda: broker, config.options, accel, self.bridges)
 
         if kind == "thread":
             return thread()
@@ -112,6 +132,7 @@ class Parts:
             "options": asdict(config.options),
             "linger": config.hub_linger,
             "accel": None if accel is None else str(accel),
+            "bridges": _bridges.to_json(self.bridges),
         }
         if kind != "process":
             return HubProcess(Site(Path(kind)), hello, starts=False)

@@ -18,8 +18,10 @@ import time
 import typing as t
 from pathlib import Path
 
+from . import _bridges
 from . import _wire
 from ._accel import AccelListener
+from ._bridges import Bridges
 from ._frozen import Frozen
 from ._frozen import stream_from_json
 from ._hub import Hub
@@ -63,6 +65,7 @@ class Process:
         self._visitors: set[Visitor] = set()
         self._hello: dict[str, t.Any] = {}
         self._broker: Broker | None = None
+        self._bridges: Bridges | None = None
         self._accel: AccelListener | None = None
         self._no_accel = ""
         self._linger = 10.0
@@ -80,6 +83,7 @@ class Process:
             self.loop.run_forever()
         finally:
             self._close_accel()
+            self._close_bridges()
             if self.hub is not None:
                 self.hub.stop()
             for visitor in list(self._visitors):
@@ -179,10 +183,24 @@ class Process:
         return ""
 
     def _agree(self, hello: dict[str, t.Any]) -> None:
-        self._hello = hello
+        # An older worker knows of no bridges, and ends none.
+        known = self._hello.get("bridges", [])
+        self._hello = {"bridges": known, **hello}
         self._linger = hello["linger"]
+        self._run_bridges()
         if self._accel is None and hello.get("accel"):
             self._listen(Path(hello["accel"]))
+
+    def _run_bridges(self) -> None:
+        assert self._broker is not None and self.hub is not None
+        if self._bridges is None:
+            self._bridges = Bridges(self._broker, self.loop)
+        bridges = _bridges.from_json(self._hello.get("bridges", []))
+        self._bridges.agree(bridges, self.hub.options.max_event)
+
+    def _close_bridges(self) -> None:
+        if self._bridges is not None:
+            self._bridges.close()
 
     def _listen(self, path: Path, door: socket.socket | None = None) -> None:
         """Let nginx in, too."""
@@ -247,6 +265,7 @@ class Process:
                 visitor.say({"refused": "Its store can't be reached now. Try again later."})
             return
         self._forget(visitor)
+        self._close_bridges()
         frozen = self.hub.freeze() if self.hub is not None else Frozen.nothing()
         others = [(other.messages, other.welcome) for other in self._visitors]
         for other in self._visitors:
@@ -271,6 +290,7 @@ class Process:
         if self._broker is not None:
             options = Options.from_json(self._hello["options"])
             self.hub = Hub(self._broker, options, self.loop, frozen)
+            self._run_bridges()
         if self._accel is not None:
             door, self._accel = self._accel.release(), None
             self._listen(Path(self._hello["accel"]), door)

@@ -12,6 +12,7 @@ from . import _wire
 from ._event import Entry
 from ._event import escape
 from ._event import Event
+from ._event import GAP
 from ._event import Position
 from ._stream import Options
 from .brokers import Broker
@@ -123,7 +124,8 @@ class Publisher:
                 # Between two pages, the store has begun anew, or forgotten the second.
                 return self.history(channel, last)
             entries += page.entries
-        events = [_event(epoch, entry) for entry in entries if entry.number <= end]
+        entries = [e for e in entries if e.number <= end and e.type != GAP]
+        events = [_event(epoch, entry) for entry in entries]
         return History(events, str(Position(epoch, end)))
 
     def position(self) -> str:

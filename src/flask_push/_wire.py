@@ -14,6 +14,7 @@ from . import sse
 from ._event import Entry
 from ._event import escape
 from ._event import Event
+from ._event import GAP
 from ._event import Position
 
 #: Types that begin so are ours; publishing one is refused.
@@ -69,7 +70,7 @@ def gap(
 ) -> bytes:
     """``push:gap``: events of these channels up to the position are not coming."""
     data = {"channels": list(channels), "reason": reason, "wait": round(wait, 3)}
-    return _own("push:gap", data, position)
+    return _own(GAP, data, position)
 
 
 def probe(channel: str, word: str) -> Event:

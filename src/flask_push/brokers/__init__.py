@@ -9,6 +9,8 @@ from pathlib import Path
 from .._event import Entry
 from .._event import Page
 from .._event import Proof
+from .base import Bridge
+from .base import Bridging
 from .base import Broker
 from .base import Feed
 from .base import NotPublished
@@ -18,6 +20,8 @@ from .base import Retention
 from .base import Sink
 
 __all__ = [
+    "Bridge",
+    "Bridging",
     "Broker",
     "Entry",
     "Feed",

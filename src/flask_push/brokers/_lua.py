@@ -1,4 +1,4 @@
-"""What runs inside of Redis: one script that publishes, and one that reads.
+"""What runs inside of Redis: scripts that publish, that read, and that bridge.
 
 Each call is one transaction. All keys of a store share one hash tag, and are named by
 the store's *life*: where the key that holds the store is lost, another life begins, and
@@ -16,6 +16,9 @@ what is left of the last is never seen again.
     The number that the event with this key has. Expires with the retention.
 ``{push}:<life>:call:<id>``
     What a call to publish came to, for a few seconds, so that it can be repeated.
+``{push}:bridge:<bridge>``
+    Who has the lease of a bridge, for as long as it goes. Who had it last stands in the
+    store, as ``bridge:<bridge>``.
 
 Each event is published on ``{push}:<database>:<channel>`` as ``epoch:`` and its record;
 prev is empty if it is not stored.
@@ -86,9 +89,7 @@ end
 
 #: ARGV: call id, its seconds, where to publish; by event: channel, key, whether it is
 #: stored, type, data.
-PUBLISH = (
-    _OPEN
-    + """
+_PUBLISH = """
 local call = base .. s.life .. ':call:' .. ARGV[11]
 local done = redis.call('GET', call)
 if done then return {s.epoch, done} end
@@ -176,6 +177,39 @@ if #given > 0 then redis.call('SET', call, done, 'EX', ARGV[12]) end
 for _, pair in ipairs(news) do redis.call('PUBLISH', pair[1], pair[2]) end
 return {s.epoch, done}
 """
+
+PUBLISH = _OPEN + _PUBLISH
+
+#: ARGV: as for PUBLISH, and behind it the bridge; its holder, which is a name, a dot and
+#: how many times it has taken the lease; milliseconds for which it goes; where to say
+#: that it was taken, or nothing if it is to be had already; and whether the bridge is
+#: known to have run. What comes back has a third item if nothing was done, for the lease
+#: is another's.
+#:
+#: Whoever had it last still has it if it has run out since: nobody else has published.
+#: Taking it publishes the events, which is a gap, only if the bridge has run before.
+BRIDGE = (
+    _OPEN
+    + """
+local lease = {}
+for i = 5, 1, -1 do lease[i] = table.remove(ARGV) end
+local bridge, holder, going, taken, ran = unpack(lease)
+local function name(of) return string.match(of, '^[^.]*') end
+local has = redis.call('GET', base .. 'bridge:' .. bridge)
+local last = redis.call('HMGET', store, 'bridge:' .. bridge)[1]
+if taken == '' then
+  if last ~= holder or (has and has ~= holder) then return {s.epoch, '', 'theirs'} end
+else
+  if has and name(has) ~= name(holder) then return {s.epoch, '', 'theirs'} end
+  if not last and ran == '0' then
+    while #ARGV > 13 do table.remove(ARGV) end
+  end
+  set('bridge:' .. bridge, holder)
+  redis.call('PUBLISH', taken, holder)
+end
+redis.call('SET', base .. 'bridge:' .. bridge, holder, 'PX', going)
+"""
+    + _PUBLISH
 )
 
 #: ARGV: after or an empty string, last, bytes after which it is full, whether all has to

@@ -77,6 +77,10 @@ class Line:
     def unsubscribe(self, channels: cabc.Iterable[bytes]) -> None:
         self._to_each("UNSUBSCRIBE", channels)
 
+    def settle(self, then: cabc.Callable[[], None]) -> None:
+        """Go on when whatever is subscribed to is."""
+        self._links[0].call(["PING"], partial(self._answered, lambda _: then()))
+
     def prove(self, script: Script, args: list[Arg], answer: Answer) -> None:
         """Ask, so that whatever was published before the answer has been handed on, and
         whatever is subscribed to will be after it."""

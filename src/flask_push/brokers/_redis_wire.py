@@ -39,6 +39,7 @@ def _script(text: str) -> Script:
 
 PUBLISH = _script(_lua.PUBLISH)
 READ = _script(_lua.READ)
+BRIDGE = _script(_lua.BRIDGE)
 
 
 class Names(t.NamedTuple):
@@ -50,6 +51,9 @@ class Names(t.NamedTuple):
     @property
     def store(self) -> str:
         return f"{{{self.prefix}}}:store"
+
+    def bridge(self, name: str) -> bytes:
+        return f"{{{self.prefix}}}:bridge:{name}".encode()
 
     def channel(self, name: str) -> bytes:
         return f"{{{self.prefix}}}:{self.database}:{name}".encode()

@@ -159,6 +159,32 @@ class Feed(t.Protocol):
     def close(self) -> None: ...
 
 
+class Bridge(t.NamedTuple):
+    """What others say, and where it is published. See :meth:`.Push.bridge`."""
+
+    source: str
+    channel: str
+    type: str = "message"
+
+
+@t.runtime_checkable
+class Bridging(t.Protocol):
+    """A broker that can bring what others say without it into its channels, too."""
+
+    def bridge(
+        self, bridge: Bridge, loop: asyncio.AbstractEventLoop, max_event: int
+    ) -> cabc.Callable[[], None]:
+        """Begin to publish what the source says, if nobody else does: of all that were
+        begun, in any process, one publishes. Called on the loop, and stays there.
+
+        Where it may have missed something, it publishes an event of the type
+        ``push:gap``, which readers are told as a gap; and so it does for what can't be
+        an event, or has more bytes than `max_event`.
+
+        :return: Ends it, and lets another process go on at once.
+        """
+
+
 # What brokers of ours have in common.
 
 

@@ -19,6 +19,7 @@ from .._event import Event
 from .._event import Page
 from .._event import Position
 from . import _redis_wire as wire
+from .base import Bridge
 from .base import NotPublished
 from .base import NotRead
 from .base import PAGE_BYTES
@@ -27,6 +28,7 @@ from .base import Retention
 from .base import Sink
 
 try:
+    from ._redis_bridge import RedisBridge
     from ._redis_feed import RedisFeed
     from ._redis_pool import FAILED
     from ._redis_pool import Place
@@ -109,6 +111,11 @@ class RedisBroker:
         channels: cabc.Collection[str] = (),
     ) -> RedisFeed:
         return RedisFeed(self._place, self._retention, sink, loop, after, channels)
+
+    def bridge(
+        self, bridge: Bridge, loop: asyncio.AbstractEventLoop, max_event: int
+    ) -> cabc.Callable[[], None]:
+        return RedisBridge(self._place, self._retention, bridge, loop, max_event).close
 
     def close(self) -> None:
         self._pool.close()
