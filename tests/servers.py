@@ -268,10 +268,10 @@ def hubs(directory: Path) -> list[int]:
     return found
 
 
-def status(directory: Path) -> dict[str, t.Any]:
+def status(directory: Path, name: str = "push-basic") -> dict[str, t.Any]:
     """What the basic app's hub says of itself; nothing, if there is none."""
     with contextlib.suppress(OSError, EOFError):
-        door = Messages(Site.of(directory / "push-basic").connect())
+        door = Messages(Site.of(directory / name).connect())
         try:
             door.send({"status": 1})
             ((answer, _),) = door.receive()
