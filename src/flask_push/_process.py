@@ -257,6 +257,8 @@ class Process:
             visitor.say({"refused": f"The hub is of version {version()} already."})
 
     def _replace(self, visitor: Visitor, since: float) -> None:
+        if visitor not in self._visitors:
+            return  # It has left, while it waited for the hub to be whole.
         if self.hub is not None and not self.hub.whole:
             if self.loop.time() < since + _WHOLE:
                 # Where events never cease it is so just for a moment, now and then.
@@ -288,8 +290,7 @@ class Process:
         """The successor has failed before it had the right to write: nothing happened."""
         logger.error("The hub was not replaced: the one that came for it has failed.")
         if self._broker is not None:
-            options = Options.from_json(self._hello["options"])
-            self.hub = Hub(self._broker, options, self.loop, frozen)
+            self.hub = self._make_hub(self._hello, frozen)
             self._run_bridges()
         if self._accel is not None:
             door, self._accel = self._accel.release(), None
@@ -298,15 +299,18 @@ class Process:
             self.loop.add_reader(visitor.messages, visitor.ready)
         self.loop.add_reader(self._door, self._open_door)
 
+    def _make_hub(self, hello: dict[str, t.Any], frozen: Frozen) -> Hub:
+        assert self._broker is not None
+        options = Options.from_json(hello["options"])
+        return Hub(self._broker, options, self.loop, frozen)
+
     def take_over(self, things: Handover) -> None:
         """Go on with what another process had, from now on the only one to write."""
         for messages, welcome in things.visitors:
             self.admit(messages, welcome)
         if things.hello:
             self._open_broker(things.hello)
-            assert self._broker is not None
-            options = Options.from_json(things.hello["options"])
-            self.hub = Hub(self._broker, options, self.loop, things.frozen)
+            self.hub = self._make_hub(things.hello, things.frozen)
             for fd in things.fds[2:]:
                 self._listen(Path(things.hello["accel"]), socket.socket(fileno=fd))
             self._agree(things.hello)
