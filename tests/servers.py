@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -24,11 +25,17 @@ TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 
 
+# Outside of what the kernel gives to connections, and never the same for two test
+# processes: so it is still free when the server comes.
+_ports = random.SystemRandom()
+
+
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    while True:
+        port = _ports.randrange(10000, 32768)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def until(

@@ -131,15 +131,17 @@ class Run:
         """Until so much was delivered and cut, and each fault was met so often."""
         met = dict.fromkeys(faults, 0)
         deadline = time.monotonic() + 100
-        next_fault = 0.0
+        next_fault, before = 0.0, -1
         while (
-            sum(len(client.events) for client in self.clients) < deliveries
+            (delivered := sum(len(client.events) for client in self.clients)) < deliveries
             or sum(client.cuts for client in self.clients) < cuts
             or min(met.values(), default=each) < each
         ):
             assert time.monotonic() < deadline, (met, self.server.log[-3000:])
             self.serve_clients(0.02)
-            if faults and time.monotonic() > next_fault:
+            # On a busy machine, too, each fault is one in what works.
+            if faults and time.monotonic() > next_fault and delivered > before:
+                before = delivered
                 next_fault = time.monotonic() + self.rng.uniform(0.1, 0.4)
                 fault = self.rng.choice([f for f in faults if met[f] == min(met.values())])
                 fault()
@@ -333,7 +335,7 @@ def test_nothing_is_lost_when_anything_is_killed_or_moved(tmp_path: Path) -> Non
 
 def test_what_the_store_has_forgotten_is_told(tmp_path: Path) -> None:
     with running(tmp_path, PUSH_KEEP=20, PUSH_LOG_BYTES=4096) as run:
-        run.go(killing(run), deliveries=2_000, cuts=300, each=3)
+        run.go(killing(run), deliveries=1_000, cuts=150, each=3)
         assert run.finish() == []
         events = [event for client in run.clients for event in client.events]
         assert [event for event in events if event.type == "push:gap"]
