@@ -156,6 +156,7 @@ class Reader:
         last_id: str = "",
         path: str = "/stream",
         receive_buffer: int = 0,
+        headers: cabc.Mapping[str, str] | None = None,
         **query: t.Any,
     ) -> None:
         self.head = b""
@@ -173,6 +174,7 @@ class Reader:
         pairs = [("channel", name) for name in channels] + list(query.items())
         lines = [f"GET {path}?{urlencode(pairs)} HTTP/1.1", "Host: localhost"]
         lines += ["Accept: text/event-stream"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         if last_id:
             lines.append(f"Last-Event-ID: {last_id}")
         self.sock.sendall("\r\n".join([*lines, "", ""]).encode())

@@ -18,7 +18,7 @@ FLOORS = [
     # What is true.
     {
         *("_event", "sse", "_wire", "_channel", "_replay", "_log", "_stream", "_frozen"),
-        *("_findings", "_troubles"),
+        *("_findings", "_troubles", "_return"),
     },
     # What talks to one.
     {
@@ -50,9 +50,9 @@ OPTIONAL = {
 
 #: What the ground floor is made of, beside itself.
 PURE = {
-    *("__future__", "bisect", "collections", "collections.abc", "dataclasses"),
-    *("functools", "heapq", "itertools", "json", "operator", "random", "re"),
-    *("typing", "warnings"),
+    *("__future__", "base64", "bisect", "collections", "collections.abc", "dataclasses"),
+    *("functools", "hashlib", "heapq", "hmac", "itertools", "json", "operator", "random"),
+    *("re", "typing", "urllib.parse", "warnings"),
 }
 
 

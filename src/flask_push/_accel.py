@@ -8,6 +8,10 @@ sees it close when the client leaves.
 A ticket is random, good for one connection and a few seconds. Whoever can open the
 socket could guess at tickets, but not hit one. Whatever nginx can't be given, the
 browser is told to come back: any status but 200 would be final for it.
+
+By the same socket a browser comes that has a *return ticket*, and needs no view. Nginx
+says so in a header. If it has none that is good, it hears so by a status that nginx
+keeps to itself, and asks the app.
 """
 
 from __future__ import annotations
@@ -23,8 +27,11 @@ import threading
 import time
 from email.utils import formatdate
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from . import _wire
+from ._return import Asked
+from ._return import ReturnTickets
 from ._stream import Options
 from ._stream import Stream
 
@@ -40,6 +47,10 @@ _LATE = 1.0
 _PAUSE = 0.05
 # Bytes of a request, with a browser's cookies in it if nginx passes them on.
 _REQUEST = 64 * 1024
+# With it nginx says that a browser asks itself. Misdirected Request is what it takes for
+# the advice to ask the app (RFC 9110, 15.5.20).
+_RETURNS = "x-push-return"
+_ASK_THE_APP = b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\n\r\n"
 # What nginx keeps of the view's response. From ours it would come a second time.
 _KEPT = frozenset(
     {"accept-ranges", "cache-control", "content-disposition", "expires", "set-cookie"}
@@ -73,6 +84,8 @@ class AccelListener:
         options: Options,
         door: socket.socket | None = None,
     ) -> None:
+        #: Tells which return tickets are good. None is, as long as there are no keys.
+        self.returns = ReturnTickets([])
         self._loop = loop
         self._path = path
         self._adopt = adopt
@@ -182,6 +195,11 @@ class AccelListener:
             self._redeemed = True
             return stream
 
+    def find(self, asked: Asked) -> Stream | None:
+        """The stream that a request's return ticket is good for."""
+        now, date = time.time(), formatdate(usegmt=True)
+        return self.returns.look(asked, secrets.token_urlsafe(12), now, date)
+
     def adopt(self, stream: Stream, fd: int) -> None:
         self._adopt(stream, fd)
 
@@ -233,19 +251,33 @@ class _Visit:
             self.close()
         elif b"\r\n\r\n" in self._request:
             ticket = ticket_of(self._request)
-            if ticket:
+            if asked := returns(self._request):
+                self._return(asked)
+            elif ticket:
                 self._loop.remove_reader(self._socket)
                 self._find(ticket, self._loop.time() + _LATE)
             else:
                 self.close()
 
+    def _return(self, asked: Asked) -> None:
+        stream = self._listener.find(asked)
+        if stream is not None:
+            self._give(stream)
+            return
+        with contextlib.suppress(OSError):
+            self._socket.send(_ASK_THE_APP)
+        self.close()
+
+    def _give(self, stream: Stream) -> None:
+        self._end()
+        self._listener.adopt(stream, self._socket.fileno())
+        self._socket.detach()
+
     def _find(self, ticket: str, until: float) -> None:
         self._timer.cancel()
         stream = self._listener.redeem(ticket)
         if stream is not None:
-            self._end()
-            self._listener.adopt(stream, self._socket.fileno())
-            self._socket.detach()
+            self._give(stream)
         elif self._loop.time() < until:
             # One that comes from another process may be read after its request.
             self._timer = self._loop.call_later(_PAUSE, self._find, ticket, until)
@@ -262,6 +294,21 @@ def ticket_of(request: bytes) -> str:
         return ""
     path = words[1].decode("latin-1").partition("?")[0]
     return path.rpartition("/")[2]
+
+
+def returns(request: bytes) -> Asked | None:
+    """What a browser asks for that may have a return ticket, if nginx says so."""
+    lines = request.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+    pairs = (line.partition(":") for line in lines[1:])
+    headers = {name.lower(): value.strip() for name, _, value in pairs}
+    if _RETURNS not in headers:
+        return None
+    method, _, target = lines[0].rpartition(" ")[0].partition(" ")
+    if method != "GET":
+        return Asked(b"", "")
+    path, _, query = target.partition("?")
+    sent = (headers.get(name, "") for name in ("cookie", "authorization", "last-event-id"))
+    return Asked(unquote_to_bytes(path), query, *sent)
 
 
 def _listen(path: Path) -> socket.socket:

@@ -41,6 +41,7 @@ class Config:
     max_event_bytes: int = Options.max_event
     log_bytes: int = Options.log_bytes
     accel: str | None = None
+    return_ticket: float = 0
     relay_max: int = 4
     relay_lifetime: float = 25
 
@@ -57,7 +58,14 @@ class Config:
             problem = KEYS[key](value)
             if problem:
                 raise ValueError(f"{key} = {value!r}: {problem}")
-        return cls(**{key[5:].lower(): value for key, value in given.items()})
+        config = cls(**{key[5:].lower(): value for key, value in given.items()})
+        if config.return_ticket and config.hub_processes > 1:
+            raise ValueError(
+                "PUSH_RETURN_TICKET needs one hub, to which nginx leads, and"
+                f" PUSH_HUB_PROCESSES is {config.hub_processes}. Set one of them to its"
+                " default."
+            )
+        return config
 
     @property
     def given_retention(self) -> Retention:
@@ -161,6 +169,7 @@ KEYS: dict[str, Check] = {
     "PUSH_MAX_EVENT_BYTES": _number(1, _GIGABYTE, "bytes", whole=True),
     "PUSH_LOG_BYTES": _number(0, 64 * _GIGABYTE, "bytes", whole=True),
     "PUSH_ACCEL": _location,
+    "PUSH_RETURN_TICKET": _number(0, _YEAR, "seconds"),
     "PUSH_RELAY_MAX": _number(0, 10_000, "streams", whole=True),
     "PUSH_RELAY_LIFETIME": _number(1, 3600, "seconds"),
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import logging
+import math
 import secrets
+import time
 import typing as t
 import weakref
 from dataclasses import replace
@@ -17,6 +19,7 @@ from flask import Request
 from flask import request
 from flask import Response
 from werkzeug.datastructures import Headers
+from werkzeug.http import dump_cookie
 from werkzeug.wsgi import ClosingIterator
 
 from . import _accel
@@ -28,6 +31,8 @@ from ._parts import Parts
 from ._parts import State
 from ._publisher import check_count
 from ._publisher import History
+from ._return import Asked
+from ._return import COOKIE as RETURN_TICKET
 from ._sockets import find_socket
 from ._sockets import NoSocket
 from ._stream import Stream
@@ -182,6 +187,7 @@ class Push:
             lifetime=lifetime,
             poll=request.args.get("poll") == "1",
         )
+        response.may_return = replay and not response.stream_.poll
         return response
 
     def _parts(self) -> Parts:
@@ -208,6 +214,7 @@ class _StreamResponse(Response):
     automatically_set_content_length = False
     parts: Parts
     stream_: Stream
+    may_return: bool
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -216,9 +223,38 @@ class _StreamResponse(Response):
             return super().__call__(environ, start_response)
         # Flask's response is final now, and its headers are the stream's.
         headers = self.get_wsgi_headers(environ)
+        if self.may_return:
+            self._add_ticket(headers, environ)
         body = self._hand_over(headers, environ)
         start_response(self.status, headers.to_wsgi_list())
         return ClosingIterator(body, [self.close, getattr(body, "close", _nothing)])
+
+    def _add_ticket(self, headers: Headers, environ: WSGIEnvironment) -> None:
+        """Let the browser come back by the hub alone, for a while."""
+        parts = self.parts
+        if parts.returns is None:
+            return
+        path = environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"]
+        asked = Asked(
+            path.encode("latin-1"),
+            environ.get("QUERY_STRING", ""),
+            environ.get("HTTP_COOKIE", ""),
+            environ.get("HTTP_AUTHORIZATION", ""),
+        )
+        ticket = parts.returns.make(
+            self.stream_, headers, asked, time.time(), parts.config.return_ticket
+        )
+        cookie = dump_cookie(
+            RETURN_TICKET,
+            ticket,
+            # One that this browser has from before would not be for this stream.
+            max_age=math.ceil(parts.config.return_ticket) if ticket else 0,
+            path=environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"],
+            secure=environ["wsgi.url_scheme"] == "https",
+            httponly=True,
+            samesite=parts.same_site,
+        )
+        headers.add("Set-Cookie", cookie)
 
     def _hand_over(
         self, headers: Headers, environ: WSGIEnvironment

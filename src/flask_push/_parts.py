@@ -19,6 +19,7 @@ from . import _wire
 from ._config import Config
 from ._loop import HubThread
 from ._publisher import Publisher
+from ._return import ReturnTickets
 from ._rundir import claim
 from ._rundir import locate
 from ._site import Site
@@ -96,7 +97,7 @@ class Parts:
         self.testing = app.testing
         url, kind = choose(app, config)
         directory = None
-        if url == "sqlite:" or kind == "process" or config.accel:
+        if url == "sqlite:" or kind == "process" or config.accel or config.return_ticket:
             directory = claim(directory_of(app, config))
         self.broker = open_broker(
             url, directory, config.given_retention, config.publish_timeout
@@ -108,16 +109,20 @@ class Parts:
                 " PUSH_BROKER_URL to that Redis, or don't call 'push.bridge'."
             )
         self.publisher = Publisher.on(self.broker, config.max_event_bytes, _dumps(app))
-        self.hub = self._choose_hub(kind, directory)
+        # A thread of one process of several isn't there for all who come back.
+        keys = _keys(app) if config.return_ticket and kind != "thread" else []
+        self.returns = ReturnTickets(keys) if keys else None
+        self.same_site = app.config["SESSION_COOKIE_SAMESITE"] or "Lax"
+        self.hub = self._choose_hub(kind, directory, keys)
         most = 1000 if app.testing else config.relay_max
         self.relays = Relays(most, config.relay_lifetime)
 
     def _choose_hub(
-        self, kind: str, directory: Path | None
+        self, kind: str, directory: Path | None, keys: list[bytes]
     ) -> HubThread | HubProcess | HubProcesses:
         config, broker = self.config, self.broker
         accel = None
-        if directory is not None and config.accel:
+        if directory is not None and (config.accel or keys):
             accel = directory / "accel.sock"
 
         def thread() -> HubThread:
@@ -133,6 +138,7 @@ class Parts:
             "linger": config.hub_linger,
             "accel": None if accel is None else str(accel),
             "bridges": _bridges.to_json(self.bridges),
+            "return_keys": [key.hex() for key in keys],
         }
         if kind != "process":
             return HubProcess(Site(Path(kind)), hello, starts=False)
@@ -156,6 +162,17 @@ class Parts:
 def _release(ties: list[Tie]) -> None:
     for tie in ties:
         tie.release()
+
+
+def _keys(app: Flask) -> list[bytes]:
+    """What return tickets are signed with. Unlike anything else that the app signs."""
+    secrets = [app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or [])]
+    if not app.secret_key:
+        raise RuntimeError(
+            "PUSH_RETURN_TICKET needs a SECRET_KEY, to sign tickets with. Set it to a long"
+            " random text, the same in every process."
+        )
+    return [key.encode() if isinstance(key, str) else key for key in secrets if key]
 
 
 def choose(app: Flask, config: Config) -> tuple[str, str]:

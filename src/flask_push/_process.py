@@ -25,6 +25,7 @@ from ._bridges import Bridges
 from ._frozen import Frozen
 from ._frozen import stream_from_json
 from ._hub import Hub
+from ._return import ReturnTickets
 from ._site import Site
 from ._site import Ties
 from ._stream import Options
@@ -190,6 +191,9 @@ class Process:
         self._run_bridges()
         if self._accel is None and hello.get("accel"):
             self._listen(Path(hello["accel"]))
+        if self._accel is not None:
+            keys = [bytes.fromhex(key) for key in hello.get("return_keys", [])]
+            self._accel.returns = ReturnTickets(keys)
 
     def _run_bridges(self) -> None:
         assert self._broker is not None and self.hub is not None

@@ -1,0 +1,154 @@
+"""Return tickets: with one, a browser that comes back is let in by the hub alone.
+
+A view costs twenty times what the hub does with a stream, so when thousands come back at
+once, views are what they wait for. A ticket is what a view has decided, signed, and good
+for a while: which channels, whose stream it is, and its end. It is a cookie, so that the
+browser's own ``EventSource`` has it, too.
+
+It is good only for the same address of the app, asked with the same credentials: whoever
+logs in or out, and so has other cookies, is asked by the view again. Whatever is odd
+about a ticket, the view is asked; no ticket ever refuses anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections.abc as cabc
+import hashlib
+import hmac
+import json
+import typing as t
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from . import _wire
+from ._stream import Stream
+
+COOKIE = "push_ticket"
+#: Where browsers and the libraries that imitate them put the position.
+POSITIONS = ("last_event_id", "lastEventId", "Last-Event-Id", "evs_last_event_id")
+# Browsers keep cookies of 4096 bytes, and nginx takes 8192 of all that are sent at once.
+_MOST = 2048
+# What is said of every stream anyhow, and what is said but once.
+_UNSAID = frozenset({*(key.lower() for key in _wire.HEADERS), "date", "set-cookie"})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request for a stream, as far as a ticket is for it and no other.
+
+    :param path: Without what it was quoted with.
+    :param cookie: The header.
+    """
+
+    path: bytes
+    query: str
+    cookie: str = ""
+    authorization: str = ""
+    last_event_id: str = ""
+
+    @property
+    def position(self) -> str:
+        """Where the browser was. The header is newer than the address, which stays the
+        same from one connection to the next."""
+        given = dict(reversed(self._query()))
+        return self.last_event_id or next(filter(None, map(given.get, POSITIONS)), "")
+
+    @property
+    def ticket(self) -> str:
+        return self._cookies().get(COOKIE, "")
+
+    def mark(self, answered: cabc.Iterable[str] = ()) -> str:
+        """The same for another request only if it asks for the same, with the same
+        credentials.
+
+        :param answered: The ``Set-Cookie`` headers of the response, for the next request.
+        """
+        cookies = self._cookies()
+        for header in answered:
+            name, _, value = header.partition(";")[0].strip().partition("=")
+            cookies[name] = value
+        cookies.pop(COOKIE, None)
+        # A cookie that was taken back is one that the next request hasn't.
+        kept = sorted(pair for pair in cookies.items() if pair[1])
+        query = [pair for pair in self._query() if pair[0] not in POSITIONS]
+        said = json.dumps([self.path.hex(), query, kept, self.authorization])
+        return hashlib.sha256(said.encode()).hexdigest()[:32]
+
+    def _query(self) -> list[tuple[str, str]]:
+        return parse_qsl(self.query, keep_blank_values=True)
+
+    def _cookies(self) -> dict[str, str]:
+        pairs = (pair.strip().partition("=") for pair in self.cookie.split(";"))
+        return {name: value for name, _, value in pairs if name}
+
+
+class ReturnTickets:
+    """Makes them, and tells those that are good.
+
+    :param keys: The first one signs.
+    """
+
+    def __init__(self, keys: cabc.Sequence[bytes]) -> None:
+        self._keys = list(keys)
+
+    def make(
+        self,
+        stream: Stream,
+        headers: cabc.Iterable[tuple[str, str]],
+        asked: Asked,
+        now: float,
+        seconds: float,
+    ) -> str:
+        """A ticket for the stream; empty if it is too large for a cookie.
+
+        :param headers: Those of the view's response.
+        :param seconds: How long it is good, if the stream may last that long.
+        """
+        headers = list(headers)
+        cookies = [value for name, value in headers if name.lower() == "set-cookie"]
+        ends = now + stream.lifetime if stream.lifetime else 0
+        says = {
+            "channels": stream.channels,
+            "user": stream.user,
+            "address": stream.address,
+            "ends": ends,
+            "good": min(now + seconds, ends or float("inf")),
+            "mark": asked.mark(cookies),
+            "head": [(k, v) for k, v in headers if k.lower() not in _UNSAID],
+        }
+        body = _text(json.dumps(says, separators=(",", ":")).encode())
+        ticket = (body + b"." + _sign(self._keys[0], body)).decode()
+        return ticket if len(ticket) <= _MOST else ""
+
+    def look(self, asked: Asked, connection: str, now: float, date: str) -> Stream | None:
+        """The stream that the request's ticket is good for, if it comes back.
+
+        :param connection: Names the connection.
+        :param date: For the stream's head.
+        """
+        body, _, signature = asked.ticket.encode("latin-1", "replace").rpartition(b".")
+        signed = any(hmac.compare_digest(signature, _sign(key, body)) for key in self._keys)
+        if not signed or not asked.position:
+            return None
+        says: dict[str, t.Any] = json.loads(base64.urlsafe_b64decode(body + b"=="))
+        if now >= says["good"] or says["mark"] != asked.mark():
+            return None
+        headers = [*_wire.HEADERS.items(), *says["head"]]
+        return Stream(
+            channels=tuple(says["channels"]),
+            connection=connection,
+            head=_wire.head("200 OK", headers, date),
+            position=asked.position,
+            user=says["user"],
+            address=says["address"],
+            lifetime=says["ends"] and says["ends"] - now,
+        )
+
+
+def _sign(key: bytes, body: bytes) -> bytes:
+    return _text(hmac.digest(key, b"flask-push return ticket " + body, "sha256"))
+
+
+def _text(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
