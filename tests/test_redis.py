@@ -35,6 +35,7 @@ from flask_push import PublishUncertain
 from flask_push._site import Site
 from flask_push._start import start_process
 from flask_push.brokers import _redis_line
+from flask_push.brokers import _redis_wire as wire
 from flask_push.brokers import _resp
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
@@ -376,6 +377,39 @@ def test_an_event_whose_reply_is_lost_is_stored_once(redis: Redis, proxy: Proxy)
     assert heard(broker) == [b"1", b"2", b"3"]
     assert broker.read(["a"], after=0).end == position.number
     broker.close()
+
+
+def test_a_call_that_comes_twice_or_late_is_done_once(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    """As where a server that was frozen finds both attempts, the second one first."""
+    say(broker, "1")
+    caller, runs = broker._callers.take(), wire.Runs([Event("a", "2"), Event("a", "3")])
+    attempt = wire.PUBLISH.by_text(broker._store.publish(runs, caller))
+    reply = redis.do(*attempt)
+    assert redis.do(*attempt) == reply
+    broker._callers.give_back(caller)
+    say(broker, "4")
+    redis.do(*attempt)
+    assert heard(broker) == [b"1", b"2", b"3", b"4"]
+
+
+def test_a_name_that_the_store_would_soon_forget_is_given_up(
+    redis: Redis, broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def callers() -> int:
+        return len(redis.do("KEYS", "*:call:*"))
+
+    say(broker, "1")
+    say(broker, "2")
+    assert callers() == 1
+    monkeypatch.setattr(wire, "CALLER_SECONDS", -1)
+    broker._callers.take()
+    say(broker, "3")
+    say(broker, "4")
+    assert callers() == 3
+    (*_, ttl) = sorted(redis.do("PTTL", key) for key in redis.do("KEYS", "*:call:*"))
+    assert 0 < ttl <= 60_000
 
 
 def test_where_every_reply_is_lost_the_key_makes_it_once(

@@ -147,8 +147,8 @@ def test_nothing_is_lost_for_long(tmp_path: Path) -> None:
 MUTANTS = {
     "prev": (
         "flask_push.brokers._lua",
-        "prev = tails[log]",
-        "prev = tails[log] and '1'",
+        "prev = match(newest, '^%d+')",
+        "prev = '1'",
     ),
     "epoch": (
         "flask_push.brokers._lua",

@@ -16,8 +16,9 @@ may touch, so it has to know the life, and is told if it does not.
 ``{push}:<life>:key:<length of channel>:<channel, then key>``
     The number that the event with this key has. Expires with the retention.
 ``{push}:<life>:call:<caller>``
-    Which call of the caller was the last, and what it came to, for a minute, so that it
-    can be repeated. Calls of one caller come one after the other.
+    Which call of the caller was the last, and what it came to, so that it can be
+    repeated. Calls of one caller come one after the other, and for half a minute; the
+    key lives a minute.
 ``{push}:bridge:<bridge>``
     Who has the lease of a bridge, for as long as it goes. Who had it last stands in the
     store, as ``bridge:<bridge>``.
@@ -117,34 +118,28 @@ local had = call('HMGET', store,
   'life', 'epoch', 'last', 'bytes', 'most', 'count', 'checked', 'channels')
 local slow = had[1] ~= ARGV[2] or math.abs(now - had[7]) > 1000000
   or call('ZCARD', heads) ~= tonumber(had[8])
-local tails, size, k, a = {}, #ARGV, at, first
-while a <= size and not slow do
-  local n, log = tonumber(ARGV[a]), KEYS[k]
-  if n >= 0 and not tails[log] then
-    local newest = call('LINDEX', log, -1)
-    if newest then tails[log] = match(newest, '^%d+') else slow = true end
-  end
-  if n == 0 then k, a = k + 3, a + 2 else k, a = k + 2, a + 1 + math.abs(n) end
-end
+local size = #ARGV
 if slow then
 """
 
 _USUAL = """
 end
 local epoch, last, bytes = had[2], tonumber(had[3]), tonumber(had[4])
-local most, count = tonumber(had[5]), tonumber(had[6])
+local most, count, due = tonumber(had[5]), tonumber(had[6]), false
 if slow then
   epoch, last, bytes, most, count = s.epoch, s.last, s.bytes, s.most, s.count
-  if math.abs(now - s.checked) > 1000000 then set('checked', now) end
+  due = s.channels > 0 and s.oldest < last - s.age * 65 / 64
+  if math.abs(now - s.checked) > 1000000 then
+    call('HSET', store, 'checked', format('%.0f', now))
+  end
 end
 """
 
 _PUBLISH = """
-local given, news, stored = {}, {}, false
-k, a = at, first
+local k, a, done, stored = at, first, nil, false
 while a <= size do
   local n, log, channel = tonumber(ARGV[a]), KEYS[k], KEYS[k + 1]
-  local key, number, prev
+  local body, key, number, prev = ARGV[a + 1], nil, nil, nil
   k = k + 2
   if n == 0 then
     key, k, n = KEYS[k], k + 1, ARGV[a] == '0' and 1 or -1
@@ -154,41 +149,50 @@ while a <= size do
     n = 1
   elseif n < 0 then
     n, number, prev = -n, format('%.0f', last), ''
+    -- Nobody is to hear of it where nothing can be written.
+    call('HSET', store, 'last', number)
   else
-    prev = tails[log]
-    if slow and not prev then
-      local newest = call('LINDEX', log, -1)
-      prev = newest and match(newest, '^%d+')
-    end
-    local began = not prev
-    if began then
-      s.last, s.bytes = last, bytes
-      if call('ZSCORE', heads, string.sub(log, #heads)) then lost() end
-      last, bytes, prev = s.last, s.bytes, format('%.0f', s.floor)
+    local newest = call('LINDEX', log, -1)
+    if newest then
+      prev = match(newest, '^%d+')
+    else
+      local name = string.sub(log, #heads)
+      local more = call('HMGET', store, 'channels', 'floor', 'oldest', 'age')
+      local channels = tonumber(more[1])
+      prev, due = more[2], due or now - more[3] > more[4] * 65 / 64
+      if call('ZSCORE', heads, name) then
+        -- It was evicted, as in `lost`.
+        bytes = math.floor(bytes * (channels - 1) / channels)
+        channels, last = channels - 1, math.max(now, last + 1)
+        prev = format('%.0f', last)
+      end
+      local head = format('%.0f', math.max(now, last + 1))
+      call('HSET', store, 'channels', channels + 1, 'floor', prev)
+      if channels == 0 then call('HSET', store, 'oldest', head) end
+      call('ZADD', heads, head, name)
     end
     last = math.max(now, last + 1)
     number = format('%.0f', last)
-    local tail, records = number, {number .. ':' .. prev .. ':' .. ARGV[a + 1]}
-    bytes = bytes + #records[1] + 100
-    for i = 2, n do
-      last = last + 1
-      local next = format('%.0f', last)
-      local record = next .. ':' .. tail .. ':' .. ARGV[a + i]
-      records[i], tail, bytes = record, next, bytes + #record + 100
-    end
-    tails[log] = tail
-    local length = call('RPUSH', log, unpack(records))
-    if began then
-      call('ZADD', heads, number, string.sub(log, #heads))
-      if s.channels == 0 then set('oldest', last) end
-      set('channels', s.channels + 1)
+    local record, length = number .. ':' .. prev .. ':' .. body, nil
+    bytes = bytes + #record + 100
+    if n == 1 then
+      length = call('RPUSH', log, record)
+    else
+      local records, tail = {record}, number
+      for i = 2, n do
+        last = last + 1
+        local next = format('%.0f', last)
+        record = next .. ':' .. tail .. ':' .. ARGV[a + i]
+        records[i], tail, bytes = record, next, bytes + #record + 100
+      end
+      length = call('RPUSH', log, unpack(records))
     end
     -- A few more than are to be kept, so that they go at once.
     local over = length - count
     if over > 0 and over > math.min(16, math.floor(count / 16)) then
       over = math.min(over, 16 + 2 * n)
-      for _, record in ipairs(call('LRANGE', log, 0, over - 1)) do
-        bytes = bytes - #record - 100
+      for _, old in ipairs(call('LRANGE', log, 0, over - 1)) do
+        bytes = bytes - #old - 100
       end
       call('LTRIM', log, over, -1)
     end
@@ -198,21 +202,18 @@ while a <= size do
     if key then
       call('SET', key, number, 'PX', math.ceil(call('HGET', store, 'age') / 1000))
     end
-    local bodies = n == 1 and ARGV[a + 1] or table.concat(ARGV, '', a + 1, a + n)
-    news[#news + 1] = channel
-    news[#news + 1] = epoch .. ':' .. number .. ':' .. prev .. ':' .. bodies
+    if n > 1 then body = table.concat(ARGV, '', a + 1, a + n) end
+    call('PUBLISH', channel, epoch .. ':' .. number .. ':' .. prev .. ':' .. body)
   end
-  given[#given + 1] = number
+  done = done and done .. ',' .. number or number
   a = a + n + 1
 end
-if slow and #changed > 0 then call('HSET', store, unpack(changed)) end
+done = done or ''
 if stored then call('HSET', store, 'last', format('%.0f', last), 'bytes', bytes) end
-local done = table.concat(given, ',')
-if ARGV[3] ~= '' then call('SET', KEYS[3], ARGV[3] .. ':' .. done, 'EX', 60) end
-for i = 1, #news, 2 do call('PUBLISH', news[i], news[i + 1]) end
-if bytes > most or (slow and s.oldest < last - s.age * 65 / 64) then
-  return {epoch, done, 'prune'}
-end
+"""
+
+_REPLY = """
+if due or bytes > most then return {epoch, done, 'prune'} end
 return {epoch, done}
 """
 
@@ -235,6 +236,17 @@ if before then
 end
 """
     + _PUBLISH
+    + """
+-- Its time to live is set once, for that is half of the cost: callers have another name
+-- before it is over.
+local value = ARGV[3] .. ':' .. done
+if before then
+  call('SET', KEYS[3], value, 'KEEPTTL')
+else
+  call('SET', KEYS[3], value, 'EX', 60)
+end
+"""
+    + _REPLY
 )
 
 #: KEYS: the store, its heads, the lease, where to say that it was taken, and the runs'.
@@ -268,6 +280,7 @@ end
 call('SET', KEYS[3], holder, 'PX', going)
 """
     + _PUBLISH
+    + _REPLY
 )
 
 #: KEYS: the store, its heads, the logs of channels that may lose what is too old, or too

@@ -21,6 +21,9 @@ from .base import Retention
 # megabyte of at once, the server may cut off, each time again (law 18).
 _JOIN_BYTES = 512 * 1024
 
+#: Half of the seconds for which a store remembers a caller: those in which it calls, and
+#: those in which it repeats a call.
+CALLER_SECONDS = 30
 # Bytes that are published together.
 _RUN_BYTES = 64 * 1024
 
@@ -86,9 +89,11 @@ class Head(t.NamedTuple):
 class Caller:
     """Whose calls come one after the other, so that one that is repeated is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self.name = secrets.token_urlsafe(12)
         self.count = 0
+        #: When its name is to be given up. The store forgets it after twice the time.
+        self.ends = now + CALLER_SECONDS
 
 
 class Store:

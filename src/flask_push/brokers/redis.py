@@ -172,8 +172,8 @@ class RedisBroker:
             except Refused:
                 raise
             except FAILED:
-                # The store remembers for a minute what a call came to.
-                if time.monotonic() >= min(deadline, start + 30):
+                # After longer, the store may not remember what the call came to.
+                if time.monotonic() >= min(deadline, start + wire.CALLER_SECONDS / 2):
                     raise
                 return self._ask_once(script, args, attempt, deadline)
         except (*FAILED, Silence):
@@ -236,10 +236,13 @@ class _Callers:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._idle.clear()
+        now = time.monotonic()
         try:
             caller = self._idle.pop()
         except IndexError:
-            caller = wire.Caller()
+            caller = wire.Caller(now)
+        if caller.ends < now:
+            caller = wire.Caller(now)
         caller.count += 1
         return caller
 
