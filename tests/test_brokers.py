@@ -94,7 +94,7 @@ class TestRedisWithAUser(OnRedis):
 
     rights = (
         "+evalsha +eval +subscribe +unsubscribe +publish +ping +hello +select +info +time"
-        " +get +set +exists +hmget +hset +rpush +lpop +lrange +lindex +llen"
+        " +get +set +hget +hmget +hset +rpush +lrange +ltrim +lindex +llen"
         " +zadd +zrem +zrange +zscore +zcard"
     )
 

@@ -6,6 +6,7 @@ import asyncio
 import collections.abc as cabc
 import contextlib
 import random
+import re
 import select
 import signal
 import socket
@@ -34,10 +35,14 @@ from flask_push import PublishUncertain
 from flask_push._site import Site
 from flask_push._start import start_process
 from flask_push.brokers import _redis_line
+from flask_push.brokers import _redis_wire as wire
 from flask_push.brokers import _resp
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
+from flask_push.brokers._redis_bridge import RedisBridge
 from flask_push.brokers._redis_feed import RedisFeed
+from flask_push.brokers._redis_pool import Place
+from flask_push.brokers.base import Bridge
 from flask_push.brokers.redis import RedisBroker
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until as until_on_loop
@@ -229,7 +234,7 @@ def test_what_others_publish_on_its_channels_is_not_heard(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test(hub: Hub) -> None:
-        for junk in b"", b"junk", b"a:b:c:d:e", b"\xff:1:2:3:4", b"epoch:::9:x":
+        for junk in b"", b"junk", b"a:b:c:d:e", b"\xff:1:2:3:4", b"epoch:::9:x", b"a:1:2:":
             redis.do("PUBLISH", "{push}:0:a", junk)
         other = RedisBroker(f"{redis.url}?prefix=other")
         say(other, "other prefix")
@@ -372,6 +377,39 @@ def test_an_event_whose_reply_is_lost_is_stored_once(redis: Redis, proxy: Proxy)
     assert heard(broker) == [b"1", b"2", b"3"]
     assert broker.read(["a"], after=0).end == position.number
     broker.close()
+
+
+def test_a_call_that_comes_twice_or_late_is_done_once(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    """As where a server that was frozen finds both attempts, the second one first."""
+    say(broker, "1")
+    caller, runs = broker._callers.take(), wire.Runs([Event("a", "2"), Event("a", "3")])
+    attempt = wire.PUBLISH.by_text(broker._store.publish(runs, caller))
+    reply = redis.do(*attempt)
+    assert redis.do(*attempt) == reply
+    broker._callers.give_back(caller)
+    say(broker, "4")
+    redis.do(*attempt)
+    assert heard(broker) == [b"1", b"2", b"3", b"4"]
+
+
+def test_a_name_that_the_store_would_soon_forget_is_given_up(
+    redis: Redis, broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def callers() -> int:
+        return len(redis.do("KEYS", "*:call:*"))
+
+    say(broker, "1")
+    say(broker, "2")
+    assert callers() == 1
+    monkeypatch.setattr(wire, "CALLER_SECONDS", -1)
+    broker._callers.take()
+    say(broker, "3")
+    say(broker, "4")
+    assert callers() == 3
+    (*_, ttl) = sorted(redis.do("PTTL", key) for key in redis.do("KEYS", "*:call:*"))
+    assert 0 < ttl <= 60_000
 
 
 def test_where_every_reply_is_lost_the_key_makes_it_once(
@@ -651,6 +689,65 @@ def test_whatever_is_evicted_nothing_that_is_gone_is_said_to_be_there(
         assert [e.number for e in page.entries if e.number > since] == expected
         whole += len(expected)
     assert whole
+
+
+# Keys.
+
+
+@contextlib.contextmanager
+def monitor(redis: Redis) -> cabc.Iterator[list[tuple[bool, list[str]]]]:
+    """In the end, all that was done meanwhile, and whether a script did it."""
+    done: list[tuple[bool, list[str]]] = []
+    with socket.socket(socket.AF_UNIX) as sock, sock.makefile("rb") as file:
+        sock.connect(str(redis.socket))
+        sock.sendall(b"MONITOR\r\n")
+        file.readline()
+        yield done
+        redis.do("ECHO", "all")
+        while not done or done[-1][1] != ["ECHO", "all"]:
+            line = file.readline().decode()
+            words = re.findall(r'"((?:[^"\\]|\\.)*)"', line)
+            done.append(("lua]" in line.partition('"')[0], words))
+
+
+def test_scripts_touch_no_key_that_was_not_named(redis: Redis, broker: RedisBroker) -> None:
+    """Or a service or a proxy that looks where to send them would refuse them."""
+
+    async def test(hub: Hub) -> None:
+        for n in range(4):
+            say(broker, *"123", channel="trimmed")
+            broker.publish([Event(f"b{n}", "1"), Event("a", "2", key="k")])
+            broker.publish([Event("a", "3", store=False), Event("a", "4", store=False)])
+        last = say(broker, "x" * 1900, "all else is too much", channel="c")
+        await until_on_loop(lambda: hub.end >= last.number)
+        await hub.read("a", "b1", after=0)
+        broker.read(["a", "b0"], last=3)
+        redis.do("DEL", "{push}:store")
+        say(broker, "another life")
+        await until_on_loop(lambda: hub.epoch != last.epoch)
+        redis.do("CLIENT", "KILL", "TYPE", "pubsub")
+        await proved(hub, say(broker, "a link is cut"))
+        loop = asyncio.get_running_loop()
+        bridge = RedisBridge(Place(redis.url), None, Bridge("redis:x", "a"), loop, 10)
+        await until_on_loop(lambda: bridge._has)
+        redis.do("PUBLISH", "x", "bridged")
+        await until_on_loop(lambda: b"bridged" in hub.heard("a"))
+        bridge.close()
+
+    other = RedisBroker(redis.url, Retention(count=4, bytes=2000), timeout=5)
+    with monitor(redis) as done:
+        other.read([], after=0)
+        listen(other, test)
+    other.close()
+    named: set[str] = set()
+    touched = set()
+    for by_script, words in done:
+        if words[0].startswith("EVAL"):
+            named = set(words[3 : 3 + int(words[2])])
+        elif by_script and words[0] not in ("TIME", "INFO"):
+            assert words[1] in named, words
+            touched.add(words[0])
+    assert {"LTRIM", "ZREM", "SET", "PUBLISH", "RPUSH"} <= touched
 
 
 # URLs.

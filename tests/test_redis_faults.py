@@ -147,12 +147,12 @@ def test_nothing_is_lost_for_long(tmp_path: Path) -> None:
 MUTANTS = {
     "prev": (
         "flask_push.brokers._lua",
-        "prev = numbers(newest)",
-        "prev = whole(s.floor)",
+        "prev = match(newest, '^%d+')",
+        "prev = '1'",
     ),
     "epoch": (
         "flask_push.brokers._lua",
-        "if new or here ~= s.server or (epoch == s.epoch and seen > s.last) then",
+        "if new or server ~= s.server or went_back then",
         "if new then",
     ),
     "joining": (

@@ -1,321 +1,338 @@
-"""What runs inside of Redis: scripts that publish, that read, and that bridge.
+"""What runs inside of Redis: scripts that publish, bridge and prune.
 
 Each call is one transaction. All keys of a store share one hash tag, and are named by
 the store's *life*: where the key that holds the store is lost, another life begins, and
-what is left of the last is never seen again.
+what is left of the last is never seen again. Whoever calls names all keys that a script
+may touch, so it has to know the life, and is told if it does not.
 
 ``{push}:store``
-    A hash: the epoch, the last number given, the retention, and so on.
+    A hash: the life, the epoch, the last number given, the retention, and so on.
 ``{push}:<life>:heads``
     A sorted set: each channel that holds events, by a number that is not after its
     oldest. So the store knows what it should have: a log that is not there any more,
     though its channel is here, was evicted.
 ``{push}:<life>:log:<channel>``
-    A list of records ``number:prev:length of type:type, then data``.
+    A list of records ``number:prev:length of type:length of data:type, then data``.
 ``{push}:<life>:key:<length of channel>:<channel, then key>``
     The number that the event with this key has. Expires with the retention.
-``{push}:<life>:call:<id>``
-    What a call to publish came to, for a few seconds, so that it can be repeated.
+``{push}:<life>:call:<caller>``
+    Which call of the caller was the last, and what it came to, so that it can be
+    repeated. Calls of one caller come one after the other, and for half a minute; the
+    key lives a minute.
 ``{push}:bridge:<bridge>``
     Who has the lease of a bridge, for as long as it goes. Who had it last stands in the
     store, as ``bridge:<bridge>``.
 
-Each event is published on ``{push}:<database>:<channel>`` as ``epoch:`` and its record;
-prev is empty if it is not stored.
+Events are published on ``{push}:<database>:<channel>``, those that are neighbours
+together, as ``epoch:`` and their records without the numbers of all but the first; prev
+is empty if they are not stored.
 
 A server that is not the one that the store was last seen on, or is itself but was
 another's replica meanwhile, may have lost what was acknowledged: another epoch (law 3).
+
+What a script costs is its calls of the server, near a microsecond each, and then its
+closures, which it builds anew each time. So publishing has none on its usual way, and
+looks at the rest of the store only once a second, or where something is not usual.
 """
 
 from __future__ import annotations
 
-_OPEN = """
-local store, base = KEYS[1], string.sub(KEYS[1], 1, -6)
-local spare, epoch, seen, thorough = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local time = redis.call('TIME')
+#: KEYS: the store, its heads. ARGV: words for `OPEN`, the life as far as it is known.
+BEGIN = """
+local call, format = redis.call, string.format
+local store, heads = KEYS[1], KEYS[2]
+local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
-local names = {'epoch', 'life', 'server', 'checked', 'birth', 'last', 'floor',
-  'channels', 'bytes', 'age', 'count', 'most'}
-local s, changed = {}, {}
-for i, value in ipairs(redis.call('HMGET', store, unpack(names))) do
-  s[names[i]] = i > 3 and tonumber(value) or value
-end
-local function whole(number) return string.format('%.0f', number) end
-local function set(name, value)
+local s, changed, set, lost
+"""
+
+#: All of the store, and whether it still is what it was.
+OPEN = """
+s, changed = {}, {}
+set = function(name, value)
   s[name] = value
   changed[#changed + 1] = name
-  changed[#changed + 1] = type(value) == 'number' and whole(value) or value
+  changed[#changed + 1] = type(value) == 'number' and format('%.0f', value) or value
 end
-local function server()
-  local info = redis.call('INFO', 'server') .. redis.call('INFO', 'replication')
-  if string.find(info, 'role:slave', 1, true) then return nil end
-  return (string.match(info, 'run_id:(%w+)') or '')
-    .. (string.match(info, 'master_replid:(%w+)') or '')
-end
-local READONLY = {err = 'READONLY This is a replica.'}
-local heads = s.life and base .. s.life .. ':heads'
-local new = not s.last or redis.call('ZCARD', heads) ~= s.channels
-if new or thorough == '1' or math.abs(now - s.checked) > 1000000 then
-  local here = server()
-  if not here then return READONLY end
-  if new then
-    set('life', spare)
-    set('birth', math.max(now, (s.last or 0) + 1))
-    for _, name in ipairs({'last', 'floor'}) do set(name, s.birth) end
-    for _, name in ipairs({'channels', 'bytes', 'checked'}) do set(name, 0) end
-    heads = base .. s.life .. ':heads'
-  end
-  -- The server may be ahead of what has become of the store: it went back in time.
-  if new or here ~= s.server or (epoch == s.epoch and seen > s.last) then
-    set('epoch', spare)
-    set('server', here)
-  end
-end
-local fresh = s.epoch == spare
-for i, name in ipairs({'age', 'count', 'most'}) do
-  local given = tonumber(ARGV[4 + i]) or (not s[name] and tonumber(ARGV[7 + i]))
-  if given and given ~= s[name] then set(name, given) end
-end
-local function log(channel) return base .. s.life .. ':log:' .. channel end
-local function numbers(record) return string.match(record, '^(%d+):(%d+)') end
 -- An evicted log: what it had is forgotten, and since this number all is known.
-local function lost()
+lost = function()
   set('bytes', math.floor(s.bytes * (s.channels - 1) / s.channels))
   set('channels', s.channels - 1)
   set('last', math.max(now, s.last + 1))
   set('floor', s.last)
 end
+local names = {'life', 'epoch', 'server', 'checked', 'birth', 'last', 'floor',
+  'channels', 'bytes', 'oldest', 'age', 'count', 'most'}
+for i, value in ipairs(call('HMGET', store, unpack(names))) do
+  s[names[i]] = i > 3 and tonumber(value) or value
+end
+if s.life and s.life ~= ARGV[2] then
+  return {'', format('%.0f', s.last), s.life}
+end
+local words = {}
+for word in string.gmatch(ARGV[1], '%S+') do words[#words + 1] = word end
+local spare, epoch, seen, thorough = unpack(words)
+local new = not s.life or call('ZCARD', heads) ~= s.channels
+if new or thorough == '1' or math.abs(now - s.checked) > 1000000 then
+  local info = call('INFO', 'server') .. call('INFO', 'replication')
+  if string.find(info, 'role:slave', 1, true) then
+    return {err = 'READONLY This is a replica.'}
+  end
+  local server = (string.match(info, 'run_id:(%w+)') or '')
+    .. (string.match(info, 'master_replid:(%w+)') or '')
+  if new then
+    set('life', spare)
+    set('birth', math.max(now, (s.last or 0) + 1))
+    for _, name in ipairs({'last', 'floor', 'oldest'}) do set(name, s.birth) end
+    for _, name in ipairs({'channels', 'bytes', 'checked'}) do set(name, 0) end
+  end
+  -- The server may be ahead of what has become of the store: it went back in time.
+  local went_back = epoch == s.epoch and tonumber(seen) > s.last
+  if new or server ~= s.server or went_back then
+    set('epoch', spare)
+    set('server', server)
+  end
+end
+local fresh = s.epoch == spare
+for i, name in ipairs({'age', 'count', 'most'}) do
+  local given = tonumber(words[4 + i]) or (not s[name] and tonumber(words[7 + i]))
+  if given and given ~= s[name] then set(name, given) end
+end
 """
 
-#: ARGV: call id, its seconds, where to publish; by event: channel, key, whether it is
-#: stored, type, data.
+# What has changed is saved, and who has the wrong keys for it is told the right life.
+_SAVE = """
+if #changed > 0 then
+  call('HSET', store, unpack(changed))
+  changed = {}
+end
+if s.life ~= ARGV[2] then return {'', format('%.0f', s.last), s.life} end
+"""
+
+# Events come in runs, each with its keys, the log, where to publish, and if need be the
+# key; and in ARGV with how many it has, a negative number if they are not stored, and 0
+# or -0 for one that has a key; and then what each record ends with.
+_RUNS = """
+local match = string.match
+local had = call('HMGET', store,
+  'life', 'epoch', 'last', 'bytes', 'most', 'count', 'checked', 'channels')
+local slow = had[1] ~= ARGV[2] or math.abs(now - had[7]) > 1000000
+  or call('ZCARD', heads) ~= tonumber(had[8])
+local size = #ARGV
+if slow then
+"""
+
+_USUAL = """
+end
+local epoch, last, bytes = had[2], tonumber(had[3]), tonumber(had[4])
+local most, count, due = tonumber(had[5]), tonumber(had[6]), false
+if slow then
+  epoch, last, bytes, most, count = s.epoch, s.last, s.bytes, s.most, s.count
+  due = s.channels > 0 and s.oldest < last - s.age * 65 / 64
+  if math.abs(now - s.checked) > 1000000 then
+    call('HSET', store, 'checked', format('%.0f', now))
+  end
+end
+"""
+
 _PUBLISH = """
-local call = base .. s.life .. ':call:' .. ARGV[11]
-local done = redis.call('GET', call)
-if done then return {s.epoch, done} end
-if math.abs(now - s.checked) > 1000000 then set('checked', now) end
-local OVERHEAD, given, news, stored = 100, {}, {}, 0
-local function dropped(channel)
-  local record = redis.call('LPOP', log(channel))
-  s.bytes = s.bytes - #record - OVERHEAD
-  local number = numbers(record)
-  redis.call('ZADD', heads, number, channel)
-  return tonumber(number)
-end
-local function add(channel, kind, data)
-  local newest, prev = redis.call('LINDEX', log(channel), -1), nil
-  if newest then
-    prev = numbers(newest)
+local k, a, done, stored = at, first, nil, false
+while a <= size do
+  local n, log, channel = tonumber(ARGV[a]), KEYS[k], KEYS[k + 1]
+  local body, key, number, prev = ARGV[a + 1], nil, nil, nil
+  k = k + 2
+  if n == 0 then
+    key, k, n = KEYS[k], k + 1, ARGV[a] == '0' and 1 or -1
+    number = call('GET', key)
+  end
+  if number then
+    n = 1
+  elseif n < 0 then
+    n, number, prev = -n, format('%.0f', last), ''
+    -- Nobody is to hear of it where nothing can be written.
+    call('HSET', store, 'last', number)
   else
-    if redis.call('ZSCORE', heads, channel) then lost() end
-    prev = whole(s.floor)
-  end
-  s.last = math.max(now, s.last + 1)
-  local number = whole(s.last)
-  local record = number .. ':' .. prev .. ':' .. #kind .. ':' .. kind .. data
-  local length = redis.call('RPUSH', log(channel), record)
-  if not newest then
-    redis.call('ZADD', heads, number, channel)
-    s.channels = s.channels + 1
-  end
-  s.bytes = s.bytes + #record + OVERHEAD
-  for _ = 1, math.min(8, length - s.count) do dropped(channel) end
-  stored = stored + 1
-  return record
-end
-for i = 14, #ARGV, 5 do
-  local channel, key = ARGV[i], ARGV[i + 1]
-  local same = base .. s.life .. ':key:' .. #channel .. ':' .. channel
-    .. string.sub(key, 2)
-  local number = key ~= '' and redis.call('GET', same)
-  if not number then
-    local record
-    if ARGV[i + 2] == '1' then
-      record = add(channel, ARGV[i + 3], ARGV[i + 4])
+    local newest = call('LINDEX', log, -1)
+    if newest then
+      prev = match(newest, '^%d+')
     else
-      record = whole(s.last) .. '::' .. #ARGV[i + 3] .. ':' .. ARGV[i + 3] .. ARGV[i + 4]
+      local name = string.sub(log, #heads)
+      local more = call('HMGET', store, 'channels', 'floor', 'oldest', 'age')
+      local channels = tonumber(more[1])
+      prev, due = more[2], due or now - more[3] > more[4] * 65 / 64
+      if call('ZSCORE', heads, name) then
+        -- It was evicted, as in `lost`.
+        bytes = math.floor(bytes * (channels - 1) / channels)
+        channels, last = channels - 1, math.max(now, last + 1)
+        prev = format('%.0f', last)
+      end
+      local head = format('%.0f', math.max(now, last + 1))
+      call('HSET', store, 'channels', channels + 1, 'floor', prev)
+      if channels == 0 then call('HSET', store, 'oldest', head) end
+      call('ZADD', heads, head, name)
     end
-    news[#news + 1] = {ARGV[13] .. channel, s.epoch .. ':' .. record}
-    number = whole(s.last)
-    if key ~= '' then
-      redis.call('SET', same, number, 'PX', math.ceil(s.age / 1000))
+    last = math.max(now, last + 1)
+    number = format('%.0f', last)
+    local record, length = number .. ':' .. prev .. ':' .. body, nil
+    bytes = bytes + #record + 100
+    if n == 1 then
+      length = call('RPUSH', log, record)
+    else
+      local records, tail = {record}, number
+      for i = 2, n do
+        last = last + 1
+        local next = format('%.0f', last)
+        record = next .. ':' .. tail .. ':' .. ARGV[a + i]
+        records[i], tail, bytes = record, next, bytes + #record + 100
+      end
+      length = call('RPUSH', log, unpack(records))
     end
+    -- A few more than are to be kept, so that they go at once.
+    local over = length - count
+    if over > 0 and over > math.min(16, math.floor(count / 16)) then
+      over = math.min(over, 16 + 2 * n)
+      for _, old in ipairs(call('LRANGE', log, 0, over - 1)) do
+        bytes = bytes - #old - 100
+      end
+      call('LTRIM', log, over, -1)
+    end
+    stored = true
   end
-  given[#given + 1] = number
-end
--- What is too old, or too many bytes: from the channel whose oldest is oldest.
-for _ = 1, 8 * stored do
-  local head = redis.call('ZRANGE', heads, 0, 0, 'WITHSCORES')
-  local channel, score = head[1], tonumber(head[2])
-  if not channel then break end
-  if s.bytes <= s.most and score >= s.last - s.age then break end
-  local first = redis.call('LINDEX', log(channel), 0)
-  local number = first and tonumber((numbers(first)))
-  if not first then
-    lost()
-    redis.call('ZREM', heads, channel)
-  elseif number > score then
-    redis.call('ZADD', heads, whole(number), channel)
-  elseif number == s.last then
-    break
-  else
-    dropped(channel)
-    if redis.call('EXISTS', log(channel)) == 0 then
-      redis.call('ZREM', heads, channel)
-      s.channels = s.channels - 1
-      s.floor = math.max(s.floor, number)
+  if prev then
+    if key then
+      call('SET', key, number, 'PX', math.ceil(call('HGET', store, 'age') / 1000))
     end
+    if n > 1 then body = table.concat(ARGV, '', a + 1, a + n) end
+    call('PUBLISH', channel, epoch .. ':' .. number .. ':' .. prev .. ':' .. body)
   end
+  done = done and done .. ',' .. number or number
+  a = a + n + 1
 end
-if stored > 0 then
-  if s.channels == 0 then s.bytes = 0 end
-  for _, name in ipairs({'last', 'floor', 'channels', 'bytes'}) do set(name, s[name]) end
-end
-if #changed > 0 then redis.call('HSET', store, unpack(changed)) end
-done = table.concat(given, ',')
-if #given > 0 then redis.call('SET', call, done, 'EX', ARGV[12]) end
-for _, pair in ipairs(news) do redis.call('PUBLISH', pair[1], pair[2]) end
-return {s.epoch, done}
+done = done or ''
+if stored then call('HSET', store, 'last', format('%.0f', last), 'bytes', bytes) end
 """
 
-PUBLISH = _OPEN + _PUBLISH
+_REPLY = """
+if due or bytes > most then return {epoch, done, 'prune'} end
+return {epoch, done}
+"""
 
-#: ARGV: as for PUBLISH, and behind it the bridge; its holder, which is a name, a dot and
-#: how many times it has taken the lease; milliseconds for which it goes; where to say
-#: that it was taken, or nothing if it is to be had already; and whether the bridge is
-#: known to have run. What comes back has a third item if nothing was done, for the lease
-#: is another's.
+#: KEYS: the store, its heads, the caller, and the runs'. ARGV: words, life, which call
+#: of the caller it is, and the runs.
+PUBLISH = (
+    BEGIN
+    + "local at, first = 4, 4"
+    + _RUNS
+    + OPEN
+    + _SAVE
+    + _USUAL
+    + """
+local before = call('GET', KEYS[3])
+if before then
+  local which, done = match(before, '^(%d+):(.*)$')
+  if which == ARGV[3] then return {epoch, done} end
+  -- It comes after another that was sent later, and nobody waits for it any more.
+  if tonumber(which) > tonumber(ARGV[3]) then return {epoch, ''} end
+end
+"""
+    + _PUBLISH
+    + """
+-- Its time to live is set once, for that is half of the cost: callers have another name
+-- before it is over.
+local value = ARGV[3] .. ':' .. done
+if before then
+  call('SET', KEYS[3], value, 'KEEPTTL')
+else
+  call('SET', KEYS[3], value, 'EX', 60)
+end
+"""
+    + _REPLY
+)
+
+#: KEYS: the store, its heads, the lease, where to say that it was taken, and the runs'.
+#: ARGV: words, life, an empty string, the bridge; its holder, which is a name, a dot and
+#: how many times it has taken the lease; milliseconds for which it goes; whether it is
+#: being taken, and not to be had already; whether the bridge is known to have run; and
+#: the runs.
 #:
 #: Whoever had it last still has it if it has run out since: nobody else has published.
 #: Taking it publishes the events, which is a gap, only if the bridge has run before.
 BRIDGE = (
-    _OPEN
+    BEGIN
+    + "local at, first = 5, 9"
+    + _RUNS
+    + OPEN
+    + _SAVE
+    + _USUAL
     + """
-local lease = {}
-for i = 5, 1, -1 do lease[i] = table.remove(ARGV) end
-local bridge, holder, going, taken, ran = unpack(lease)
-local function name(of) return string.match(of, '^[^.]*') end
-local has = redis.call('GET', base .. 'bridge:' .. bridge)
-local last = redis.call('HMGET', store, 'bridge:' .. bridge)[1]
-if taken == '' then
-  if last ~= holder or (has and has ~= holder) then return {s.epoch, '', 'theirs'} end
+local bridge, holder, going, taken, ran = unpack(ARGV, 4, 8)
+local has = call('GET', KEYS[3])
+local latest = call('HGET', store, 'bridge:' .. bridge)
+if taken == '0' then
+  if latest ~= holder or (has and has ~= holder) then return {epoch, '', 'theirs'} end
 else
-  if has and name(has) ~= name(holder) then return {s.epoch, '', 'theirs'} end
-  if not last and ran == '0' then
-    while #ARGV > 13 do table.remove(ARGV) end
-  end
-  set('bridge:' .. bridge, holder)
-  redis.call('PUBLISH', taken, holder)
+  local name = match(has or holder, '^[^.]*')
+  if name ~= match(holder, '^[^.]*') then return {epoch, '', 'theirs'} end
+  if not latest and ran == '0' then size = 0 end
+  call('HSET', store, 'bridge:' .. bridge, holder)
+  call('PUBLISH', KEYS[4], holder)
 end
-redis.call('SET', base .. 'bridge:' .. bridge, holder, 'PX', going)
+call('SET', KEYS[3], holder, 'PX', going)
 """
     + _PUBLISH
+    + _REPLY
 )
 
-#: ARGV: after or an empty string, last, bytes after which it is full, whether all has to
-#: be there; channels. What comes back: epoch, end, floor, birth, age, after, how far it
-#: reaches; since and the reason, by channel, or nothing if all is there and was asked
-#: for; and in the order of numbers, the index of a channel and a record, by turns.
-READ = (
-    _OPEN
+#: KEYS: the store, its heads, the logs of channels that may lose what is too old, or too
+#: many bytes. What comes back: the channels to be asked with next, if it is not done.
+#:
+#: The channel whose oldest is oldest goes first, and with it what it has of about the
+#: same age; what is younger than the retention only where there are too many bytes.
+PRUNE = (
+    BEGIN
+    + OPEN
+    + _SAVE
     + """
-local after, last, limit = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
-local joining = ARGV[14] == '1'
-local channels, firsts, evicted = {}, {}, {}
-for i = 15, #ARGV do
-  local channel = ARGV[i]
-  channels[#channels + 1] = channel
-  firsts[channel] = redis.call('LINDEX', log(channel), 0)
-  if not firsts[channel] and redis.call('ZSCORE', heads, channel) then
+local logs, done = {}, false
+for i = 3, #KEYS do logs[string.sub(KEYS[i], #heads)] = KEYS[i] end
+for _ = 1, 64 do
+  local top = call('ZRANGE', heads, 0, 1, 'WITHSCORES')
+  local channel, score = top[1], tonumber(top[2])
+  local log = channel and logs[channel]
+  local old, goal = s.last - s.age, s.most * 15 / 16
+  done = not channel or (s.bytes <= goal and score >= old)
+  if done or not log then break end
+  local near = math.max(tonumber(top[4]) or 0, score + (s.last - score) / 64)
+  local gone, number, next = 0, nil, nil
+  local records = call('LRANGE', log, 0, 15)
+  for _, record in ipairs(records) do
+    next = tonumber(string.match(record, '^%d+'))
+    -- The very last is kept, however large it is.
+    local goes = next < old or (next <= near and s.bytes > goal and next < s.last)
+    if not goes or (gone == 0 and next > score) then break end
+    gone, number = gone + 1, next
+    s.bytes = s.bytes - #record - 100
+  end
+  if gone > 0 then call('LTRIM', log, gone, -1) end
+  if #records == 0 then
     lost()
-    evicted[#evicted + 1] = channel
-  end
-end
-if #changed > 0 then
-  -- Where nothing can be written, what is there can still be read.
-  local save = (fresh or #evicted > 0) and redis.call or redis.pcall
-  save('HSET', store, unpack(changed))
-end
-if #evicted > 0 then redis.call('ZREM', heads, unpack(evicted)) end
-local since, greatest = {}, 0
-for _, channel in ipairs(channels) do
-  local _, prev = numbers(firsts[channel] or '')
-  since[channel] = prev or whole(s.floor)
-  greatest = math.max(greatest, tonumber(since[channel]))
-end
-if not after then
-  local newest = {}
-  for _, channel in ipairs(last > 0 and channels or {}) do
-    for _, record in ipairs(redis.call('LRANGE', log(channel), -last, -1)) do
-      newest[#newest + 1] = tonumber((numbers(record)))
-    end
-  end
-  table.sort(newest, function(a, b) return a > b end)
-  local earliest = newest[math.min(last, #newest)]
-  after = earliest and math.max(earliest - 1, greatest) or s.last
-end
-local function start(list)
-  local low, high = 0, redis.call('LLEN', list)
-  local newest = high > 0 and redis.call('LINDEX', list, -1)
-  if not newest or tonumber((numbers(newest))) <= after then return nil end
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    if tonumber((numbers(redis.call('LINDEX', list, middle)))) > after then
-      high = middle
-    else
-      low = middle + 1
-    end
-  end
-  return low
-end
--- The channels' next records, the one with the least number first: a binary heap.
-local heap = {}
-local function sift(i, item)
-  while true do
-    local child = 2 * i
-    if child < #heap and heap[child + 1][1] < heap[child][1] then child = child + 1 end
-    if child > #heap or item[1] <= heap[child][1] then break end
-    heap[i], i = heap[child], child
-  end
-  heap[i] = item
-end
-for i, channel in ipairs(channels) do
-  local list = log(channel)
-  local index = start(list)
-  if index then
-    local record = redis.call('LINDEX', list, index)
-    heap[#heap + 1] = {tonumber((numbers(record))), i, list, index, record}
-  end
-end
-for i = math.floor(#heap / 2), 1, -1 do sift(i, heap[i]) end
-local reply = {s.epoch, whole(s.last), whole(s.floor), whole(s.birth), whole(s.age),
-  whole(after), whole(s.last), {}, {}}
-local proofs, records, reached = reply[8], reply[9], nil
-while #heap > 0 do
-  local item = heap[1]
-  if joining and #item[5] > limit or limit <= 0 and reached then
-    reply[7] = whole(reached or after)
+    call('ZREM', heads, channel)
+  elseif gone == #records and call('LLEN', log) == 0 then
+    call('ZREM', heads, channel)
+    set('channels', s.channels - 1)
+    set('floor', math.max(s.floor, number))
+  elseif gone == 0 and next == score then
+    done = true
     break
-  end
-  records[#records + 1] = item[2]
-  records[#records + 1] = item[5]
-  limit = limit - #item[5] - 64
-  reached = item[1]
-  local record = redis.call('LINDEX', item[3], item[4] + 1)
-  if record then
-    sift(1, {tonumber((numbers(record))), item[2], item[3], item[4] + 1, record})
   else
-    local rest = table.remove(heap)
-    if #heap > 0 then sift(1, rest) end
+    call('ZADD', heads, format('%.0f', gone == #records and number or next), channel)
   end
 end
-if joining and greatest <= after and reply[7] == reply[2] then return reply end
-if joining then reply[9] = {} end
-for _, channel in ipairs(joining and {} or channels) do
-  proofs[#proofs + 1] = since[channel]
-  proofs[#proofs + 1] = firsts[channel] and 'trimmed' or 'unknown'
-end
-if joining then reply[7] = '0' end
-return reply
+if s.channels == 0 then s.bytes = 0 end
+local head = call('ZRANGE', heads, 0, 0, 'WITHSCORES')
+set('oldest', tonumber(head[2]) or s.last)
+set('bytes', s.bytes)
+call('HSET', store, unpack(changed))
+return {s.epoch, done and {} or call('ZRANGE', heads, 0, 15)}
 """
 )

@@ -50,8 +50,7 @@ class RedisBridge:
         loop: asyncio.AbstractEventLoop,
         max_event: int,
     ) -> None:
-        self._names = place.names
-        self._kept = retention
+        self._store = wire.Store(place.names, retention)
         self._channel, self._type = bridge.channel, bridge.type
         self._source = bridge.source.partition(":")[2]
         self._name = (
@@ -109,12 +108,12 @@ class RedisBridge:
         self._timer = None
         self._taken += 1
         gap = Event(self._channel, "", GAP)
-        self._ask([gap], self._was_taken, told=self._told)
+        self._ask([gap], self._was_taken, taking=True)
 
     def _was_taken(self, reply: list[t.Any]) -> None:
         self._line.well()
         self._ran = True
-        self._has = len(reply) == 2
+        self._has = wire.THEIRS not in reply
         if not self._has:
             self._lose()
             return
@@ -145,7 +144,7 @@ class RedisBridge:
 
     def _published(self, reply: list[t.Any]) -> None:
         self._asking = False
-        if len(reply) == 2:
+        if wire.THEIRS not in reply:
             self._publish()
         else:
             self._lose()
@@ -167,13 +166,38 @@ class RedisBridge:
         self,
         events: list[Event],
         answered: t.Callable[[list[t.Any]], None],
-        told: bytes = b"",
+        taking: bool = False,
         going: float = _TERM,
     ) -> None:
-        args = wire.opening(self._kept)
-        args += wire.publish_args(events, self._names, secrets.token_urlsafe(12), 10)
-        args += [self._name, self._holder, round(going * 1000), told, int(self._ran)]
-        self._line.ask(wire.BRIDGE, args, answered)
+        runs = wire.Runs(events)
+        term = self._holder, round(going * 1000), int(taking), int(self._ran)
+
+        def replied(reply: list[t.Any]) -> None:
+            if self._store.is_another(reply):
+                ask()
+                return
+            answered(reply)
+            if wire.PRUNE_NEXT in reply:
+                self._prune([])
+
+        def ask() -> None:
+            self._line.ask(
+                wire.BRIDGE,
+                self._store.bridge(runs, self._name, self._told, *term),
+                replied,
+            )
+
+        ask()
+
+    def _prune(self, channels: list[str]) -> None:
+        """Let go of what is not to be kept any more."""
+
+        def pruned(reply: list[t.Any]) -> None:
+            if not self._store.is_another(reply) and (more := wire.prunes(reply)):
+                self._prune(more)
+
+        if self._line.ready:
+            self._line.ask(wire.PRUNE, self._store.prune(channels), pruned)
 
     # What others say.
 

@@ -43,7 +43,7 @@ class RedisFeed:
         channels: cabc.Collection[str] = (),
     ) -> None:
         self.retention = round((retention or Retention()).age * 1_000_000)
-        self._kept = retention
+        self._store = wire.Store(place.names, retention)
         self._names = place.names
         self._prefix = len(place.names.channel(""))
         self._sink = sink
@@ -121,17 +121,18 @@ class RedisFeed:
             if name not in self._channels:
                 continue
             try:
-                epoch, entry = wire.news(name, data)
+                epoch, new = wire.news(name, data)
             except ValueError:
                 continue  # Somebody else's, and nothing that was published by us.
-            fits = epoch == self._epoch and self._fits(entry)
+            fits = epoch == self._epoch and self._fits(new[0])
             if not fits:
                 break
-            if entry.prev is not None:
-                if entry.number <= self._end:
+            if new[0].prev is not None:
+                new = [entry for entry in new if entry.number > self._end]
+                if not new:
                     continue
-                self._end = self._last[name] = entry.number
-            entries.append(entry)
+                self._end = self._last[name] = new[-1].number
+            entries += new
         if entries:
             self._sink.deliver(self._epoch, entries, None)
         if fits:
@@ -165,25 +166,23 @@ class RedisFeed:
         while self._live and self._reads and len(self._reading) < _READS:
             read = self._reads.popleft()
             self._reading.append(read)
-            args = wire.opening(self._kept)
-            args += wire.read_args(read.channels, read.after, read.last, PAGE_BYTES)
+            args = self._store.read(read.channels, read.after, read.last, PAGE_BYTES)
             self._line.ask(wire.READ, args, partial(self._was_read, read))
 
     def _ask(
-        self, args: list[wire.Arg], answered: cabc.Callable[[int, list[t.Any]], None]
+        self, channels: list[str], answered: cabc.Callable[[int, list[t.Any]], None]
     ) -> None:
         """Its answer is one to whatever was asked for before, too."""
         question, self._question = self._question, self._question + 1
         new = [name for name, n in self._wanted.items() if n == question]
         self._line.subscribe(map(self._names.channel, new))
-        opening = wire.opening(self._kept, (self._epoch, self._end), thorough=True)
-        self._line.prove(wire.READ, opening + args, partial(answered, question))
+        args = self._store.join(channels, self._epoch, self._end)
+        self._line.prove(wire.READ, args, partial(answered, question))
 
     def _join(self) -> None:
         self._live = False
         channels = sorted(self._channels)
-        args = wire.join_args(channels, self._end)
-        self._ask(args, partial(self._joined, channels))
+        self._ask(channels, partial(self._joined, channels))
 
     def _tick_in(self, seconds: float) -> None:
         when = self._loop.time() + seconds
@@ -198,12 +197,15 @@ class RedisFeed:
             self._timer.cancel()
             self._timer = None
         if self._live:
-            self._ask(wire.read_args([], 0, 0, 0), self._ticked)
+            self._ask([], self._ticked)
 
     # What the store answers.
 
     def _joined(self, channels: list[str], question: int, reply: list[t.Any]) -> None:
         self._line.well()
+        if self._store.is_another(reply):
+            self._join()
+            return
         self._live = True
         entries = wire.joined(reply, channels)
         if entries is not None:
@@ -212,7 +214,9 @@ class RedisFeed:
         self._answered(question, reply, entries)
 
     def _ticked(self, question: int, reply: list[t.Any]) -> None:
-        if self._live:
+        if self._store.is_another(reply):
+            self._tick()
+        elif self._live:
             self._answered(question, reply, [])
 
     def _answered(
@@ -239,8 +243,10 @@ class RedisFeed:
 
     def _was_read(self, read: _Read, reply: list[t.Any]) -> None:
         self._reading.remove(read)
-        page = wire.page(reply, read.channels, read.after)
-        if page.epoch != self._epoch or not self._live:
+        page = None
+        if not self._store.is_another(reply):
+            page = wire.page(reply, read.channels, read.after)
+        if page is None or page.epoch != self._epoch or not self._live:
             # The epoch has to be told before it is read of.
             self._reads.appendleft(read)
             self._tick()

@@ -84,7 +84,7 @@ class Line:
     def prove(self, script: Script, args: list[Arg], answer: Answer) -> None:
         """Ask, so that whatever was published before the answer has been handed on, and
         whatever is subscribed to will be after it."""
-        asked = script.by_text(self._place.names.store, args)
+        asked = script.by_text(args)
         answer = partial(self._answered, answer)
         if not self._links[0].resp2:
             self._links[0].call(asked, answer)
@@ -105,7 +105,6 @@ class Line:
 
         def came(reply: t.Any) -> None:
             held, self._held = self._held or [], None
-            self._questions.popleft()
             if not isinstance(reply, ReplyError):
                 end = int(reply[1])
                 before = [piece for piece in held if number_of(piece[1]) <= end]
@@ -114,6 +113,7 @@ class Line:
             answer(reply)
             if self.ready:
                 self._pushed(held)
+                self._questions.popleft()
                 if self._questions:
                     self._prove_next()
 
@@ -127,16 +127,15 @@ class Line:
 
     def ask(self, script: Script, args: list[Arg], answer: Answer) -> None:
         """Ask, without regard to what is published meanwhile."""
-        key = self._place.names.store
 
         def replied(reply: t.Any) -> None:
             if isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT"):
-                plain.call(script.by_text(key, args), partial(self._answered, answer))
+                plain.call(script.by_text(args), partial(self._answered, answer))
             else:
                 self._answered(answer, reply)
 
         plain = self._links[1]
-        plain.call(script.by_sha(key, args), replied)
+        plain.call(script.by_sha(args), replied)
 
     def well(self) -> None:
         """What was asked was answered as it should be."""

@@ -117,7 +117,7 @@ class Pool:
     """Connections of this process that are not in use. Any thread; after a fork, the
     child has none of its parent's."""
 
-    def __init__(self, place: Place, greet: cabc.Callable[[], list[Arg]]) -> None:
+    def __init__(self, place: Place, greet: cabc.Callable[[t.Any, float], None]) -> None:
         self._place = place
         #: What is said first on each.
         self._greet = greet
@@ -142,7 +142,7 @@ class Pool:
             connection.disconnect()
         connection = self._place.connect(_left(deadline))
         try:
-            self.ask(connection, self._greet(), deadline)
+            self._greet(connection, deadline)
         except BaseException:
             connection.disconnect()
             raise

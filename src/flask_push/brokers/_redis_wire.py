@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import hashlib
+import secrets
 import typing as t
 
 from .._event import Entry
@@ -12,12 +13,23 @@ from .._event import Page
 from .._event import Position
 from .._event import Proof
 from . import _lua
+from . import _lua_read
 from .base import new_epoch
 from .base import Retention
 
 # Bytes of history that a subscribed connection is asked for. What it gets more than a
 # megabyte of at once, the server may cut off, each time again (law 18).
 _JOIN_BYTES = 512 * 1024
+
+#: Half of the seconds for which a store remembers a caller: those in which it calls, and
+#: those in which it repeats a call.
+CALLER_SECONDS = 30
+# Bytes that are published together.
+_RUN_BYTES = 64 * 1024
+
+#: What may stand behind what was asked for: that the lease is another's, and that there
+#: is more than is to be kept.
+THEIRS, PRUNE_NEXT = b"theirs", b"prune"
 
 Arg = str | bytes | int
 
@@ -26,11 +38,11 @@ class Script(t.NamedTuple):
     text: str
     sha: str
 
-    def by_sha(self, key: str, args: cabc.Sequence[Arg]) -> list[Arg]:
-        return ["EVALSHA", self.sha, 1, key, *args]
+    def by_sha(self, args: cabc.Sequence[Arg]) -> list[Arg]:
+        return ["EVALSHA", self.sha, *args]
 
-    def by_text(self, key: str, args: cabc.Sequence[Arg]) -> list[Arg]:
-        return ["EVAL", self.text, 1, key, *args]
+    def by_text(self, args: cabc.Sequence[Arg]) -> list[Arg]:
+        return ["EVAL", self.text, *args]
 
 
 def _script(text: str) -> Script:
@@ -38,7 +50,8 @@ def _script(text: str) -> Script:
 
 
 PUBLISH = _script(_lua.PUBLISH)
-READ = _script(_lua.READ)
+PRUNE = _script(_lua.PRUNE)
+READ = _script(_lua_read.READ)
 BRIDGE = _script(_lua.BRIDGE)
 
 
@@ -48,15 +61,14 @@ class Names(t.NamedTuple):
     prefix: str
     database: int
 
-    @property
-    def store(self) -> str:
-        return f"{{{self.prefix}}}:store"
+    def key(self, *parts: str) -> str:
+        return f"{{{self.prefix}}}:{':'.join(parts)}"
 
     def bridge(self, name: str) -> bytes:
-        return f"{{{self.prefix}}}:bridge:{name}".encode()
+        return self.key("bridge", name).encode()
 
     def channel(self, name: str) -> bytes:
-        return f"{{{self.prefix}}}:{self.database}:{name}".encode()
+        return self.key(str(self.database), name).encode()
 
 
 class Head(t.NamedTuple):
@@ -74,64 +86,164 @@ class Head(t.NamedTuple):
         return cls(epoch, end, retention)
 
 
-def opening(
-    retention: Retention | None, at: tuple[str, int] = ("", 0), thorough: bool = False
-) -> list[Arg]:
-    """What each script is told first."""
-    default = Retention()
-    kept: list[Arg] = ["", "", ""]
-    if retention is not None:
-        kept = [round(retention.age * 1_000_000), retention.count, retention.bytes]
-    spare = [round(default.age * 1_000_000), default.count, default.bytes]
-    return [new_epoch(), *at, int(thorough), *kept, *spare]
+class Caller:
+    """Whose calls come one after the other, so that one that is repeated is known."""
+
+    def __init__(self, now: float) -> None:
+        self.name = secrets.token_urlsafe(12)
+        self.count = 0
+        #: When its name is to be given up. The store forgets it after twice the time.
+        self.ends = now + CALLER_SECONDS
 
 
-def publish_args(
-    events: cabc.Sequence[Event], names: Names, call: str, seconds: int
-) -> list[Arg]:
-    args: list[Arg] = [call, seconds, names.channel("")]
-    for channel, data, type, key, store in map(_parts, events):
-        args += [channel, key, store, type, data]
-    return args
+class Store:
+    """What is known of a store, and what its scripts are told."""
+
+    def __init__(self, names: Names, retention: Retention | None) -> None:
+        self.names = names
+        self._retention = retention
+        # Keys are named by it. Whoever has the wrong one is told.
+        self._life = ""
+
+    def is_another(self, reply: list[t.Any]) -> bool:
+        """Whether nothing was done, for the store's life was not the one known. Now it
+        is: ask again."""
+        if reply[0]:
+            return False
+        self._life = reply[2].decode()
+        return True
+
+    def publish(self, runs: Runs, caller: Caller) -> list[Arg]:
+        life = self._life
+        keys = [self.names.key(life, "call", caller.name), *runs.keys(self.names, life)]
+        return self._args(life, keys, [caller.count, *runs.args])
+
+    def bridge(self, runs: Runs, lease: str, told: bytes, *args: Arg) -> list[Arg]:
+        life = self._life
+        own = [self.names.bridge(lease), told]
+        keys = [*own, *runs.keys(self.names, life)]
+        return self._args(life, keys, ["", lease, *args, *runs.args])
+
+    def prune(self, channels: cabc.Iterable[str]) -> list[Arg]:
+        return self._args(self._life, self._logs(channels), [])
+
+    def read(
+        self, channels: cabc.Iterable[str], after: int | None, last: int, limit: int
+    ) -> list[Arg]:
+        start: Arg = "" if after is None else after
+        return self._args(self._life, self._logs(channels), [start, last, limit, 0])
+
+    def join(
+        self, channels: cabc.Iterable[str], epoch: str = "", end: int = 0
+    ) -> list[Arg]:
+        """Whether the store is what it was, and what it has since."""
+        args: list[Arg] = [end, 0, _JOIN_BYTES, 1]
+        return self._args(self._life, self._logs(channels), args, f"{epoch or '-'} {end} 1")
+
+    def _logs(self, channels: cabc.Iterable[str]) -> list[Arg]:
+        return [self.names.key(self._life, "log", name) for name in channels]
+
+    def _args(
+        self,
+        life: str,
+        keys: cabc.Sequence[Arg],
+        args: cabc.Sequence[Arg],
+        seen: str = "- 0 0",
+    ) -> list[Arg]:
+        kept = _kept(self._retention) if self._retention else "- - -"
+        words = f"{new_epoch()} {seen} {kept} {_kept(Retention())}"
+        own = self.names.key("store"), self.names.key(life, "heads")
+        return [2 + len(keys), *own, *keys, words, life, *args]
 
 
-def _parts(event: Event) -> tuple[bytes, bytes, bytes, bytes, int]:
-    key = b"" if event.key is None else b"=" + event.key.encode()
-    data, type = event.data.encode(), event.type.encode()
-    return event.channel.encode(), data, type, key, int(event.store)
+def _kept(retention: Retention) -> str:
+    return f"{round(retention.age * 1_000_000)} {retention.count} {retention.bytes}"
 
 
-def positions(reply: list[bytes]) -> list[Position]:
-    epoch, numbers = reply[0].decode(), reply[1].decode()
-    return [Position(epoch, int(number)) for number in numbers.split(",") if number]
+class Runs:
+    """Events, of which neighbours that are alike go together."""
+
+    def __init__(self, events: cabc.Iterable[Event]) -> None:
+        #: How many of each, and what they are.
+        self.args: list[Arg] = []
+        # By run, its channel and key, and how many numbers it gets, how far apart.
+        self._runs: list[tuple[str, str | None, int, int]] = []
+        alike: list[bytes] = []
+        like: tuple[str, str | None, bool] | None = None
+        size = 0
+        for event in events:
+            kind = event.channel, event.key, event.store
+            body = _body(event)
+            size += len(body)
+            if like and (like != kind or event.key is not None or size > _RUN_BYTES):
+                self._add(*like, alike)
+                alike, size = [], len(body)
+            like = kind
+            alike.append(body)
+        if like:
+            self._add(*like, alike)
+
+    def _add(self, channel: str, key: str | None, store: bool, bodies: list[bytes]) -> None:
+        count = str(len(bodies) if key is None else 0)
+        self.args += [count if store else f"-{count}", *bodies]
+        self._runs.append((channel, key, len(bodies), int(store)))
+
+    def keys(self, names: Names, life: str) -> list[Arg]:
+        keys: list[Arg] = []
+        for channel, key, _, _ in self._runs:
+            keys += [names.key(life, "log", channel), names.channel(channel)]
+            if key is not None:
+                size = str(len(channel.encode()))
+                keys.append(names.key(life, "key", size, channel + key))
+        return keys
+
+    def positions(self, reply: list[bytes]) -> list[Position]:
+        epoch, numbers = reply[0].decode(), reply[1].decode().split(",")
+        return [
+            Position(epoch, int(number) + n * step)
+            for number, (_, _, count, step) in zip(numbers, self._runs, strict=True)
+            for n in range(count)
+        ]
 
 
-def read_args(
-    channels: cabc.Collection[str], after: int | None, last: int, limit: int
-) -> list[Arg]:
-    start: Arg = "" if after is None else after
-    return [start, last, limit, 0, *channels]
-
-
-def join_args(channels: cabc.Collection[str], after: int) -> list[Arg]:
-    return [after, 0, _JOIN_BYTES, 1, *channels]
+def _body(event: Event) -> bytes:
+    type, data = event.type.encode(), event.data.encode()
+    return b"%d:%d:%b%b" % (len(type), len(data), type, data)
 
 
 def record(channel: str, data: bytes) -> Entry:
-    number, prev, size, rest = data.split(b":", 3)
+    number, prev, size, _, rest = data.split(b":", 4)
     length = int(size)
-    type, body = rest[:length].decode(), rest[length:]
-    return Entry(int(number), int(prev) if prev else None, channel, type, body)
+    return Entry(int(number), int(prev), channel, rest[:length].decode(), rest[length:])
 
 
-def news(channel: str, data: bytes) -> tuple[str, Entry]:
-    """What is published: the epoch and an entry."""
-    epoch, _, rest = data.partition(b":")
-    return epoch.decode(), record(channel, rest)
+def news(channel: str, data: bytes) -> tuple[str, list[Entry]]:
+    """What is published: the epoch and entries.
+
+    :raises ValueError: If it was not by us.
+    """
+    epoch, start, before, rest = data.split(b":", 3)
+    number, prev = int(start), int(before) if before else None
+    entries = []
+    while rest:
+        size, length, rest = rest.split(b":", 2)
+        middle = int(size)
+        end = middle + int(length)
+        type, body = rest[:middle].decode(), rest[middle:end]
+        entries.append(Entry(number, prev, channel, type, body))
+        if prev is not None:
+            number, prev = number + 1, number
+        rest = rest[end:]
+    return epoch.decode(), entries
 
 
 def number_of(data: bytes) -> int:
     return int(data.split(b":", 2)[1])
+
+
+def prunes(reply: list[t.Any]) -> list[str]:
+    """The channels that are to be pruned next."""
+    return [name.decode() for name in reply[1]]
 
 
 def page(reply: list[t.Any], channels: cabc.Sequence[str], after: int | None) -> Page:

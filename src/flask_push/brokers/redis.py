@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
-import math
-import secrets
+import os
 import time
 import typing as t
+from collections import deque
+from functools import partial
 from pathlib import Path
 
 from .._event import Event
@@ -41,6 +42,12 @@ except ModuleNotFoundError as error:
     raise ValueError("Redis needs redis-py: pip install 'Flask-Push[redis]'") from None
 
 
+# Names kept for the next call.
+_IDLE = 64
+# How often it is pruned after one call, at most.
+_PRUNES = 32
+
+
 def from_url(
     url: str, directory: Path | None, retention: Retention | None, timeout: float
 ) -> RedisBroker:
@@ -62,20 +69,22 @@ class RedisBroker:
         self.timeout = timeout
         self._place = Place(url)
         self._retention = retention
-        self._pool = Pool(self._place, self._greeting)
+        self._store = wire.Store(self._place.names, retention)
+        self._pool = Pool(self._place, self._greet)
+        self._callers = _Callers()
         self._silent_until = 0.0
 
     def publish(self, events: cabc.Sequence[Event]) -> list[Position]:
-        # Made before the first attempt, so that the second stores nothing twice.
-        call = secrets.token_urlsafe(12)
-        seconds = math.ceil(3 * self.timeout) + 10
-        args = wire.opening(self._retention)
-        args += wire.publish_args(events, self._place.names, call, seconds)
         if not events:
             return []
+        runs = wire.Runs(events)
+        deadline = time.monotonic() + self.timeout
         attempt = _Attempt()
+        # One call at a time, so that the second attempt stores nothing twice.
+        caller = self._callers.take()
         try:
-            return wire.positions(self._ask(wire.PUBLISH, args, attempt))
+            args = partial(self._store.publish, runs, caller)
+            reply = self._ask(wire.PUBLISH, args, attempt, deadline)
         except FAILED as error:
             if attempt.unsure:
                 raise PublishUncertain(f"Redis did not answer: {error}") from error
@@ -84,6 +93,24 @@ class RedisBroker:
             if attempt.unsure:
                 raise PublishUncertain("Redis did not answer in time.") from error
             raise NotPublished("Redis can't be reached in time.") from error
+        finally:
+            self._callers.give_back(caller)
+        if wire.PRUNE_NEXT in reply:
+            self._prune(deadline)
+        return runs.positions(reply)
+
+    def _prune(self, deadline: float) -> None:
+        """Let go of what is not to be kept any more."""
+        channels: list[str] = []
+        try:
+            for _ in range(_PRUNES):
+                args = partial(self._store.prune, channels)
+                reply = self._ask(wire.PRUNE, args, _Attempt(), deadline)
+                channels = wire.prunes(reply)
+                if not channels:
+                    return
+        except (*FAILED, Silence):
+            pass  # What was published is, and the next one who does is asked again.
 
     def read(
         self,
@@ -94,10 +121,10 @@ class RedisBroker:
         limit: int = PAGE_BYTES,
     ) -> Page:
         channels = list(channels)
-        args = wire.opening(self._retention)
-        args += wire.read_args(channels, after, last, limit)
+        args = partial(self._store.read, channels, after, last, limit)
+        deadline = time.monotonic() + self.timeout
         try:
-            reply = self._ask(wire.READ, args, _Attempt())
+            reply = self._ask(wire.READ, args, _Attempt(), deadline)
         except (*FAILED, Silence) as error:
             raise NotRead(f"Redis can't be read: {error}") from error
         return wire.page(reply, channels, after)
@@ -120,24 +147,33 @@ class RedisBroker:
     def close(self) -> None:
         self._pool.close()
 
-    def _greeting(self) -> list[wire.Arg]:
-        args = [*wire.opening(self._retention, thorough=True), *wire.read_args([], 0, 0, 0)]
-        return wire.READ.by_text(self._place.names.store, args)
+    def _greet(self, connection: t.Any, deadline: float) -> None:
+        """See that the server is the one that the store was last seen on."""
+        while self._store.is_another(
+            self._pool.ask(connection, wire.READ.by_text(self._store.join([])), deadline)
+        ):
+            pass
 
-    def _ask(self, script: wire.Script, args: list[wire.Arg], attempt: _Attempt) -> t.Any:
+    def _ask(
+        self,
+        script: wire.Script,
+        args: cabc.Callable[[], list[wire.Arg]],
+        attempt: _Attempt,
+        deadline: float,
+    ) -> t.Any:
         """Twice, if a connection is lost: it may be one that was idle for too long."""
         start = time.monotonic()
         if start < self._silent_until:
             # Who has waited in vain once does not make others wait, for a second.
             raise Silence("Redis has not answered within the last second.")
-        deadline = start + self.timeout
         try:
             try:
                 return self._ask_once(script, args, attempt, deadline)
             except Refused:
                 raise
             except FAILED:
-                if time.monotonic() >= deadline:
+                # After longer, the store may not remember what the call came to.
+                if time.monotonic() >= min(deadline, start + wire.CALLER_SECONDS / 2):
                     raise
                 return self._ask_once(script, args, attempt, deadline)
         except (*FAILED, Silence):
@@ -148,21 +184,16 @@ class RedisBroker:
     def _ask_once(
         self,
         script: wire.Script,
-        args: list[wire.Arg],
+        args: cabc.Callable[[], list[wire.Arg]],
         attempt: _Attempt,
         deadline: float,
     ) -> t.Any:
         connection = self._pool.take(deadline)
-        key = self._place.names.store
         unsure, attempt.unsure = attempt.unsure, True
         try:
-            try:
-                reply = self._pool.ask(connection, script.by_sha(key, args), deadline)
-            except Refused as error:
-                # redis-py strips the code that its class stands for.
-                if type(error).__name__ != "NoScriptError":
-                    raise
-                reply = self._pool.ask(connection, script.by_text(key, args), deadline)
+            reply = self._tell(connection, script, args(), deadline)
+            while self._store.is_another(reply):
+                reply = self._tell(connection, script, args(), deadline)
         except Refused as error:
             attempt.unsure = unsure
             if type(error).__name__ == "ReadOnlyError":
@@ -177,7 +208,43 @@ class RedisBroker:
         self._pool.give_back(connection)
         return reply
 
+    def _tell(
+        self, connection: t.Any, script: wire.Script, args: list[wire.Arg], deadline: float
+    ) -> t.Any:
+        try:
+            return self._pool.ask(connection, script.by_sha(args), deadline)
+        except Refused as error:
+            # redis-py strips the code that its class stands for.
+            if type(error).__name__ != "NoScriptError":
+                raise
+        return self._pool.ask(connection, script.by_text(args), deadline)
+
 
 class _Attempt:
     #: Whether the server may have done it, though it did not say so.
     unsure = False
+
+
+class _Callers:
+    """Names that are not in use. Any thread; after a fork, the child has its own."""
+
+    def __init__(self) -> None:
+        self._idle: deque[wire.Caller] = deque(maxlen=_IDLE)
+        self._pid = os.getpid()
+
+    def take(self) -> wire.Caller:
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._idle.clear()
+        now = time.monotonic()
+        try:
+            caller = self._idle.pop()
+        except IndexError:
+            caller = wire.Caller(now)
+        if caller.ends < now:
+            caller = wire.Caller(now)
+        caller.count += 1
+        return caller
+
+    def give_back(self, caller: wire.Caller) -> None:
+        self._idle.append(caller)
