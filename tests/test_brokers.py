@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from redises import certificate
+from redises import Cluster
 from redises import Redis
 from redises import Sentinel
+from redises import TlsCluster
 from redises import Valkey
+from redises import ValkeyCluster
 from servers import free_port
 
 from flask_push.brokers import _resp
@@ -143,3 +146,76 @@ class TestRedisWithSentinels(OnRedis):
 
     def url(self, redis: Redis) -> str:
         return self.sentinel.url
+
+
+class OnACluster(OnRedis):
+    """Whose tests have their keys now on one node and now on another."""
+
+    kind = Cluster
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def cluster(cls, tmp_path_factory: pytest.TempPathFactory) -> cabc.Iterator[Cluster]:
+        directory = tmp_path_factory.mktemp("cluster")
+        with cls.kind.started(directory, *cls.options_in(directory)) as cluster:
+            yield cluster
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def redis(cls, cluster: Cluster) -> Redis:
+        return cluster.nodes[0]
+
+    @pytest.fixture(autouse=True)
+    def store(self, cluster: Cluster) -> None:
+        OnRedis.count += 1
+        self.place = f"{self.cluster_url(cluster)}prefix=test-{self.count}"
+
+    def cluster_url(self, cluster: Cluster) -> str:
+        # Any node will do.
+        return f"redis+cluster://127.0.0.1:{cluster.nodes[self.count % 3].port}/?"
+
+
+class TestRedisCluster(OnACluster):
+    pass
+
+
+class TestValkeyCluster(OnACluster):
+    kind = ValkeyCluster
+
+
+class TestRedisClusterThatKnowsNoNewerProtocol(OnACluster):
+    options = ("--rename-command", "HELLO", "")
+
+
+class TestRedisClusterWithAUser(OnACluster):
+    """Who may do just what is needed."""
+
+    @classmethod
+    def options_in(cls, directory: Path) -> tuple[str, ...]:
+        rights = TestRedisWithAUser.rights
+        for name in "publish", "subscribe", "unsubscribe":
+            rights = rights.replace(f"+{name} ", f"+s{name} ")
+        users = directory / "users.acl"
+        users.write_text(
+            "user default on nopass ~* &* +@all\n"
+            "user app on >s3cret ~{test-*}:* &{test-*}:* -@all"
+            f" {rights} +cluster|slots\n"
+        )
+        return "--aclfile", str(users)
+
+    def cluster_url(self, cluster: Cluster) -> str:
+        return f"redis+cluster://app:s3cret@127.0.0.1:{cluster.nodes[0].port}/0?"
+
+
+class TestRedisClusterWithTls(OnACluster):
+    kind = TlsCluster
+    certificate: Path
+
+    @classmethod
+    def options_in(cls, directory: Path) -> tuple[str, ...]:
+        cls.certificate, _ = certificate(directory)
+        return ()
+
+    def cluster_url(self, cluster: Cluster) -> str:
+        hosts = ",".join(f"127.0.0.1:{node.met}" for node in cluster.nodes)
+        return f"rediss+cluster://{hosts}?ssl_ca_certs={self.certificate}&"

@@ -28,7 +28,7 @@ FLOORS = [
         *("brokers._sql", "brokers._database", "brokers._lock", "brokers._doorbell"),
         *("brokers.redis", "brokers._redis_wire", "brokers._redis_pool", "brokers._lua"),
         *("brokers._redis_feed", "brokers._redis_line", "brokers._resp"),
-        *("brokers._redis_bridge", "brokers._lua_read"),
+        *("brokers._redis_bridge", "brokers._redis_cluster", "brokers._lua_read"),
     },
     # What runs.
     {

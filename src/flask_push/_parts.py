@@ -105,8 +105,8 @@ class Parts:
         self.bridges = bridges if isinstance(self.broker, Bridging) else []
         if bridges and not self.bridges and not (app.testing and not config.broker_url):
             raise RuntimeError(
-                f"{url!r} has no bridges: {bridges[0].source!r} is of a Redis. Set"
-                " PUSH_BROKER_URL to that Redis, or don't call 'push.bridge'."
+                f"{url!r} has no bridges: {bridges[0].source!r} is of a Redis that is no"
+                " Cluster. Set PUSH_BROKER_URL to that Redis, or don't call 'push.bridge'."
             )
         self.publisher = Publisher.on(self.broker, config.max_event_bytes, _dumps(app))
         # A thread of one process of several isn't there for all who come back.

@@ -39,7 +39,8 @@ __all__ = [
 _OURS = {
     **{"memory": "memory", "sqlite": "sqlite"},
     **{"redis": "redis", "rediss": "redis", "unix": "redis"},
-    "redis+sentinel": "redis",
+    **{"redis+sentinel": "redis"},
+    **{"redis+cluster": "redis", "rediss+cluster": "redis"},
 }
 
 

@@ -336,3 +336,9 @@ call('HSET', store, unpack(changed))
 return {s.epoch, done and {} or call('ZRANGE', heads, 0, 15)}
 """
 )
+
+
+def sharded(script: str) -> str:
+    """For a Cluster: what is published stays with the node that has the slot, so that it
+    comes in order to who listens there. All nodes would hear of it otherwise."""
+    return script.replace("call('PUBLISH'", "call('SPUBLISH'")

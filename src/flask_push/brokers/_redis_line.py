@@ -148,6 +148,7 @@ class Line:
         """Hang up, and dial again."""
         if self._closed or self._timer is not None:
             return
+        self._place.elsewhere(error)
         if not self._failing:
             self._failing = True
             logger.error("%s is lost, and streams wait: %s", self.name, error)
@@ -173,6 +174,8 @@ class Line:
 
     def _to_each(self, command: str, channels: cabc.Iterable[bytes]) -> None:
         names = list(channels)
+        if self._place.nodes is not None:
+            command = f"S{command}"
         for start in range(0, len(names), _BATCH):
             self._links[0].send([command, *names[start : start + _BATCH]])
 

@@ -20,12 +20,19 @@ from urllib.parse import urlsplit
 from redis.backoff import NoBackoff
 from redis.connection import Connection
 from redis.connection import parse_url
+from redis.exceptions import AskError
 from redis.exceptions import BusyLoadingError
+from redis.exceptions import ClusterDownError
+from redis.exceptions import MovedError
 from redis.exceptions import RedisError
 from redis.exceptions import ResponseError
+from redis.exceptions import TryAgainError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from ._redis_cluster import Address
+from ._redis_cluster import addresses
+from ._redis_cluster import Nodes
 from ._redis_wire import Arg
 from ._redis_wire import Names
 
@@ -37,6 +44,12 @@ _IDLE = 16
 Refused = (ResponseError, BusyLoadingError)
 #: What can go wrong with a connection, but for what the server says itself.
 FAILED = (RedisError, OSError)
+# A node of a Cluster that was asked for what it has not got, or not all of, did nothing.
+_ELSEWHERE = (AskError, TryAgainError, ClusterDownError)
+
+
+class Moving(ResponseError):
+    """Nobody has the slot, for now."""
 
 
 class Place:
@@ -54,10 +67,14 @@ class Place:
             raise ValueError(f"{prefix!r} can't be a prefix: it names keys, as it is.")
         rest = urlencode([pair for pair in query if pair[0] != "prefix"])
         parse: t.Any = parse_url
-        self._sentinels: list[tuple[str, int]] = []
+        self._sentinels: list[Address] = []
+        #: Where else to ask, if it is a Cluster.
+        self.nodes: Nodes | None = None
         address = url.partition("?")[0]
         if parts.scheme == "redis+sentinel":
             address = self._note_sentinels(url, parts)
+        elif parts.scheme in ("redis+cluster", "rediss+cluster"):
+            address = self._note_nodes(url, parts, prefix)
         self._options: dict[str, t.Any] = parse(f"{address}?{rest}")
         self._connect = self._options.pop("connection_class", Connection)
         self.names = Names(prefix, int(self._options.get("db") or 0))
@@ -72,18 +89,37 @@ class Place:
         options |= {"socket_timeout": seconds, "socket_connect_timeout": seconds}
         if self._sentinels:
             options["host"], options["port"] = self._master(seconds)
+        elif self.nodes is not None:
+            options["host"], options["port"] = self._node(self.nodes, seconds, options)
         connection = self._connect(**options)
-        connection.connect()
+        try:
+            connection.connect()
+        except FAILED:
+            if self.nodes is not None:
+                self.nodes.doubt()
+            raise
         return connection
+
+    def elsewhere(self, error: Exception) -> bool:
+        """Whether a node of a Cluster did nothing, for it has not got all it needs. The
+        next connection is to the one that it names."""
+        if self.nodes is None:
+            return False
+        code, _, rest = str(error).partition(" ")
+        if isinstance(error, MovedError):
+            self.nodes.moved(f"{error.host}:{error.port}")
+        elif code == "MOVED":
+            self.nodes.moved(rest.rpartition(" ")[2])
+        elif isinstance(error, ClusterDownError) or code == "CLUSTERDOWN":
+            self.nodes.doubt()
+        return isinstance(error, _ELSEWHERE)
 
     def _note_sentinels(self, url: str, parts: SplitResult) -> str:
         """As in ``redis+sentinel://user:password@host:26379,host:26379/service/0``. What
         is left is the URL of the master, but for where it is."""
         user, at, hosts = parts.netloc.rpartition("@")
         self._service, _, database = parts.path.strip("/").partition("/")
-        for host in hosts.split(","):
-            name, _, port = host.rpartition(":") if ":" in host else (host, "", "26379")
-            self._sentinels.append((name, int(port)))
+        self._sentinels = addresses(hosts, 26379)
         if not self._service:
             raise ValueError(f"{url!r} names no service: redis+sentinel://host:26379/name")
         return f"redis://{user}{at}master/{database}"
@@ -98,6 +134,38 @@ class Place:
         finally:
             for client in asked.sentinels:
                 client.close()
+
+    def _note_nodes(self, url: str, parts: SplitResult, prefix: str) -> str:
+        """As in ``redis+cluster://user:password@host:6379,host:6379``. What is left is
+        the URL of a node, but for where it is."""
+        user, at, hosts = parts.netloc.rpartition("@")
+        if parts.path.strip("/") not in ("", "0"):
+            raise ValueError(f"{url!r} names a database, and a Redis Cluster has but one.")
+        self.nodes = Nodes(addresses(hosts, 6379), prefix)
+        return f"{parts.scheme.partition('+')[0]}://{user}{at}node"
+
+    def _node(self, nodes: Nodes, seconds: float, options: dict[str, t.Any]) -> Address:
+        """Where the slot is, as any node says, asked anew for each connection."""
+        if (named := nodes.named()) is not None:
+            return named
+        known = nodes.known
+        each = seconds / (len(known) + 1)
+        options = options | {"socket_timeout": each, "socket_connect_timeout": each}
+        failed: Exception | None = None
+        for host, port in known:
+            connection = self._connect(**{**options, "host": host, "port": port})
+            try:
+                connection.connect()
+                connection.send_command("CLUSTER", "SLOTS")
+                master = nodes.learn(connection.read_response(), (host, port))
+            except FAILED as error:
+                failed = error
+            else:
+                if master is not None:
+                    return master
+            finally:
+                connection.disconnect()
+        raise failed or Moving(f"No node of the Cluster has the slot {nodes.slot}.")
 
     def dial(self, seconds: float) -> socket.socket:
         """As :meth:`connect`, but the bare socket."""

@@ -50,6 +50,8 @@ def _script(text: str) -> Script:
 
 
 PUBLISH = _script(_lua.PUBLISH)
+#: In a Cluster.
+SPUBLISH = _script(_lua.sharded(_lua.PUBLISH))
 PRUNE = _script(_lua.PRUNE)
 READ = _script(_lua_read.READ)
 BRIDGE = _script(_lua.BRIDGE)

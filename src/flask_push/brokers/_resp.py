@@ -18,6 +18,7 @@ from ._redis_wire import Arg
 # Seconds without a sign of life after which a server that was asked is lost.
 PATIENCE = 4.0
 _CHUNK = 256 * 1024
+_MESSAGES = b"message", b"smessage"
 
 
 class ReplyError(Exception):
@@ -144,10 +145,15 @@ class Link:
         self._heard = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._closed = self._writing = False
+        #: Channels of a Cluster that it was asked to leave, and has not left yet. It
+        #: leaves others where their slot is not its own any more.
+        self._leaving = 0
         loop.add_reader(sock, self._read)
 
     def send(self, args: cabc.Sequence[Arg]) -> None:
         """A command without a reply."""
+        if args[0] == "SUNSUBSCRIBE":
+            self._leaving += len(args) - 1
         self._out += encode(args)
         self._write()
 
@@ -234,9 +240,13 @@ class Link:
         gets = self._reader.gets
         while (reply := gets()) is not False and not self._closed:
             if isinstance(reply, _PUSHES) or (self.resp2 and isinstance(reply, list)):
-                if reply[0] == b"message":
+                if reply[0] in _MESSAGES:
                     news.append((reply[1], reply[2]))
                     continue
+                if reply[0] == b"sunsubscribe":
+                    self._leaving -= 1
+                    if self._leaving < 0:
+                        raise ConnectionError("The slot has moved to another node.")
                 if reply[0] != b"pong":
                     continue
             if news:

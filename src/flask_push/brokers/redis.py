@@ -32,6 +32,7 @@ try:
     from ._redis_bridge import RedisBridge
     from ._redis_feed import RedisFeed
     from ._redis_pool import FAILED
+    from ._redis_pool import Moving
     from ._redis_pool import Place
     from ._redis_pool import Pool
     from ._redis_pool import Refused
@@ -41,17 +42,19 @@ except ModuleNotFoundError as error:
         raise
     raise ValueError("Redis needs redis-py: pip install 'Flask-Push[redis]'") from None
 
-
 # Names kept for the next call.
 _IDLE = 64
 # How often it is pruned after one call, at most.
 _PRUNES = 32
+# Seconds between two questions, longer each time, while a slot is on its way.
+_PAUSE = 0.02
 
 
 def from_url(
     url: str, directory: Path | None, retention: Retention | None, timeout: float
 ) -> RedisBroker:
-    return RedisBroker(url, retention, timeout)
+    kind = ClusterBroker if "+cluster:" in url else RedisBroker
+    return kind(url, retention, timeout)
 
 
 class RedisBroker:
@@ -68,6 +71,7 @@ class RedisBroker:
         self.url = url
         self.timeout = timeout
         self._place = Place(url)
+        self._publish = wire.PUBLISH if self._place.nodes is None else wire.SPUBLISH
         self._retention = retention
         self._store = wire.Store(self._place.names, retention)
         self._pool = Pool(self._place, self._greet)
@@ -84,7 +88,7 @@ class RedisBroker:
         caller = self._callers.take()
         try:
             args = partial(self._store.publish, runs, caller)
-            reply = self._ask(wire.PUBLISH, args, attempt, deadline)
+            reply = self._ask(self._publish, args, attempt, deadline)
         except FAILED as error:
             if attempt.unsure:
                 raise PublishUncertain(f"Redis did not answer: {error}") from error
@@ -168,18 +172,41 @@ class RedisBroker:
             raise Silence("Redis has not answered within the last second.")
         try:
             try:
-                return self._ask_once(script, args, attempt, deadline)
+                return self._ask_where_it_is(script, args, attempt, deadline)
             except Refused:
                 raise
             except FAILED:
                 # After longer, the store may not remember what the call came to.
-                if time.monotonic() >= min(deadline, start + wire.CALLER_SECONDS / 2):
+                until = min(deadline, start + wire.CALLER_SECONDS / 2)
+                if time.monotonic() >= until:
                     raise
-                return self._ask_once(script, args, attempt, deadline)
+                return self._ask_where_it_is(script, args, attempt, until)
         except (*FAILED, Silence):
             if time.monotonic() >= deadline:
                 self._silent_until = time.monotonic() + 1
             raise
+
+    def _ask_where_it_is(
+        self,
+        script: wire.Script,
+        args: cabc.Callable[[], list[wire.Arg]],
+        attempt: _Attempt,
+        deadline: float,
+    ) -> t.Any:
+        """In a Cluster, until a node has it all; those that have not have done nothing."""
+        pause = 0.0
+        while True:
+            try:
+                return self._ask_once(script, args, attempt, deadline)
+            except Refused as error:
+                if not self._place.elsewhere(error):
+                    raise
+                # All others are to the same node.
+                self._pool.close()
+                if time.monotonic() + pause >= deadline:
+                    raise Moving("Its slot is on its way to another node.") from error
+            time.sleep(pause)
+            pause = min(pause + _PAUSE, 10 * _PAUSE)
 
     def _ask_once(
         self,
@@ -218,6 +245,13 @@ class RedisBroker:
             if type(error).__name__ != "NoScriptError":
                 raise
         return self._pool.ask(connection, script.by_text(args), deadline)
+
+
+class ClusterBroker(RedisBroker):
+    """The store in a Redis Cluster."""
+
+    #: Node tells node what is published, and may lose it without a word.
+    bridge = None  # type: ignore[assignment]
 
 
 class _Attempt:
