@@ -40,9 +40,9 @@ import flask_push.sse
 import flask_push.testing
 from flask_push import _wire
 from flask_push import Position
+from flask_push._asked import POSITIONS
 from flask_push._config import Config
 from flask_push._config import KEYS
-from flask_push._extension import _POSITIONS
 from flask_push.sse import Parser
 from flask_push.testing import read_events
 
@@ -209,9 +209,10 @@ def test_every_reason_of_a_gap_is_explained() -> None:
 
 
 def test_every_parameter_of_a_request_is_on_the_wire() -> None:
-    asked = re.findall(r"args\.get\(\"(\w+)\"\)", SOURCE["_extension"])
-    assert asked == ["poll"]
-    for name in *_POSITIONS, "poll=1", "Last-Event-ID":
+    asked = re.findall(r"args\.get(?:list)?\(\"(\w+)\"\)", SOURCE["_asked"])
+    assert {*asked} == {"poll", "channel"}
+    assert not re.search(r"args\.", SOURCE["_extension"])
+    for name in *POSITIONS, "poll=1", "channel", "Last-Event-ID":
         assert f"`{name}`" in DOCS["wire"], name
 
 

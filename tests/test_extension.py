@@ -307,6 +307,58 @@ def test_a_stream_that_cannot_be_is_an_error_that_says_why(
         push.stream(*channels, **options)
 
 
+# What a page asks for.
+
+
+def make_choosing(push: Push, **config: t.Any) -> FlaskClient:
+    app = make_app(push, "choosing", **config)
+
+    @app.get("/choose")
+    def choose() -> Response:
+        return push.stream(*(c for c in push.requested() if c.startswith("open:")))
+
+    @app.get("/more")
+    def more() -> Response:
+        return push.stream("news", *push.requested())
+
+    return app.test_client()
+
+
+def granted(client: FlaskClient, path: str) -> list[str]:
+    with client.get(path) as response:
+        assert response.status_code == 200
+        (opened,) = read_events(response, 1, own=True)
+        channels: list[str] = json.loads(opened.data)["channels"]
+        return channels
+
+
+def test_a_view_grants_what_it_likes_of_what_is_asked_for(push: Push) -> None:
+    client = make_choosing(push)
+    asked = "channel=open:1&channel=secret&channel=open:%C3%A9&channel=open:1"
+    assert granted(client, f"/choose?{asked}") == ["open:1", "open:é"]
+    assert granted(client, "/more?channel=b") == ["b", "news"]
+    assert granted(client, "/more") == ["news"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "problem"),
+    [
+        ("", 400, "at least one channel"),
+        ("channel=secret", 403, "none of these channels"),
+        ("channel=open:1&channel=", 400, "non-empty"),
+        (f"channel={'a' * 65}", 400, "64 at most"),
+        ("channel=1&channel=2&channel=3&channel=4", 400, "4 channels are more"),
+    ],
+)
+def test_what_cannot_be_granted_is_refused_for_good(
+    query: str, status: int, problem: str, push: Push
+) -> None:
+    client = make_choosing(push, PUSH_MAX_CHANNELS=3)
+    response = client.get(f"/choose?{query}")
+    assert response.status_code == status
+    assert problem in response.text
+
+
 # Apps.
 
 

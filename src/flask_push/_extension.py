@@ -15,7 +15,6 @@ from email.utils import formatdate
 from flask import current_app
 from flask import Flask
 from flask import has_app_context
-from flask import Request
 from flask import request
 from flask import Response
 from werkzeug.datastructures import Headers
@@ -23,9 +22,9 @@ from werkzeug.http import dump_cookie
 from werkzeug.wsgi import ClosingIterator
 
 from . import _accel
+from . import _asked
 from . import _wire
 from ._bridges import make_bridge
-from ._event import escape
 from ._event import Event
 from ._parts import Parts
 from ._parts import State
@@ -45,10 +44,6 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 logger = logging.getLogger("flask_push")
-
-# Where browsers and the libraries that imitate them put the position. The header is
-# newer than the address, which stays the same from one connection to the next.
-_POSITIONS = ("last_event_id", "lastEventId", "Last-Event-Id", "evs_last_event_id")
 
 
 class Push:
@@ -142,6 +137,15 @@ class Push:
         """The store's URL, for a :class:`Publisher` in a process without the app."""
         return self._parts().broker.url
 
+    def requested(self) -> tuple[str, ...]:
+        """The channels that the request asks for: ``channel=`` in its address, once for
+        each.
+
+        Anybody can ask for any: your view decides which of them it grants. If one is no
+        name of a channel, or there are more than a stream may have, the answer is 400.
+        """
+        return _asked.channels(request, self._parts().config.max_channels)
+
     def stream(
         self,
         *channels: str,
@@ -154,7 +158,8 @@ class Push:
 
         Return it from a view, which has decided that whoever asks may listen, and so may
         read what the channels keep. The view ends there: its session is saved, its
-        connections are returned, its worker is free.
+        connections are returned, its worker is free. Without any channel the answer is
+        403 if the request asks for some, else 400.
 
         :param last: Begin so many events back, for a browser that brings no position.
         :param user: Whose stream it is.
@@ -169,8 +174,8 @@ class Push:
         if lifetime is None:
             lifetime = parts.config.lifetime
         last = check_count("last", last)
-        _check(channels, parts.config.max_channels, lifetime)
-        position = _position(request) if replay else ""
+        _asked.check(request, channels, parts.config.max_channels, lifetime)
+        position = _asked.position(request) if replay else ""
         if parts.testing and not position and not last:
             # So that a test may publish as soon as it has the response.
             position = parts.publisher.position()
@@ -185,7 +190,7 @@ class Push:
             user=None if user is None else str(user),
             address=request.remote_addr if parts.config.max_streams_per_address else None,
             lifetime=lifetime,
-            poll=request.args.get("poll") == "1",
+            poll=_asked.polls(request),
         )
         response.may_return = replay and not response.stream_.poll
         return response
@@ -305,25 +310,6 @@ def _response_class(base: type[Response]) -> type[_StreamResponse]:
 
 
 _response_classes: dict[type[Response], type[_StreamResponse]] = {}
-
-
-def _check(channels: tuple[str, ...], most: int, lifetime: float) -> None:
-    if not channels:
-        raise ValueError("A stream needs at least one channel.")
-    if len(channels) > most:
-        raise ValueError(
-            f"A stream of {len(channels):,} channels is more than {most:,}"
-            " (PUSH_MAX_CHANNELS). Publish to fewer channels that more readers share."
-        )
-    for channel in channels:
-        escape(channel)
-    if not lifetime >= 0:
-        raise ValueError(f"lifetime is a number of seconds, or 0, not {lifetime!r}.")
-
-
-def _position(request: Request) -> str:
-    header = request.headers.get("Last-Event-ID", "")
-    return header or next(filter(None, map(request.args.get, _POSITIONS)), "")
 
 
 def _unknown(app: Flask) -> str:
