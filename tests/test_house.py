@@ -33,7 +33,7 @@ FLOORS = [
     # What runs.
     {
         *("_hub", "_streams", "_bridges", "_loop", "_sockets", "_wsgi", "_publisher"),
-        *("_accel", "asgi", "_doctor", "_front"),
+        *("_accel", "asgi", "client", "_doctor", "_front"),
         *("_worker", "_start", "_process", "_run", "_takeover", "_visitor"),
     },
     # What Flask sees.
@@ -170,14 +170,15 @@ def test_the_face_is_complete() -> None:
     import flask_push
     from flask_push import asgi
     from flask_push import brokers
+    from flask_push import client
     from flask_push import sse
     from flask_push import testing
 
-    for module in flask_push, asgi, brokers, sse, testing:
+    for module in flask_push, asgi, brokers, client, sse, testing:
         assert module.__all__ == sorted(module.__all__, key=str.lower), module
         for name in module.__all__:
             assert getattr(module, name).__doc__ or name.isupper(), name
-    assert len(MODULES["__init__"].read_text().splitlines()) < 35
+    assert len(MODULES["__init__"].read_text().splitlines()) <= 40
 
 
 # One word per thing. These are other words for ours.
@@ -199,5 +200,5 @@ def test_public_names_have_docstrings(name: str) -> None:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             for item in node.body:
                 if isinstance(item, ast.FunctionDef) and not item.name.startswith("_"):
-                    if node.name in ("Push", "PushASGI", "Publisher", "Parser"):
+                    if node.name in ("Push", "PushASGI", "Publisher", "Parser", "Source"):
                         assert ast.get_docstring(item), item.name
