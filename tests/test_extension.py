@@ -19,10 +19,13 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from flask import has_request_context
 from flask import request
 from flask import Response
 from flask import session
 from flask.testing import FlaskClient
+from jinja2 import DictLoader
+from jinja2 import TemplateNotFound
 from servers import until
 
 from flask_push import Event
@@ -226,6 +229,35 @@ def test_a_number_of_events_may_be_as_large_as_it_likes(
         assert [event.data for event in read_events(good, 2)] == ["1", "2"]
     assert len(push.history("a", last=10**30).events) == 2
     hub_of(push).stop()
+
+
+def test_a_template_is_rendered_and_published(push: Push, app: Flask) -> None:
+    templates = {"_said.html": "<b>{{ who }}</b>\n{{ channel }}, {{ request_path }}"}
+    app.jinja_env.loader = DictLoader(templates)
+
+    @app.context_processor
+    def path() -> dict[str, str]:
+        return {"request_path": request.path if has_request_context() else "none"}
+
+    @app.get("/say")
+    def say() -> str:
+        return push.publish_template("a", "_said.html", who="<Ann>", type="said")
+
+    client = app.test_client()
+    with client.get("/stream") as response:
+        id = client.get("/say").text
+        with app.app_context():
+            for _ in range(2):
+                push.publish_template("a", "_said.html", who="Ben", channel="c", key="k")
+        first, second = read_events(response, 2)
+    assert (first.id, first.type) == (id, "said")
+    assert first.data == "<b>&lt;Ann&gt;</b>\n, /say"
+    assert (second.type, second.data) == ("message", "<b>Ben</b>\nc, none")
+    assert len(push.history("a", 9).events) == 2
+    with app.app_context(), pytest.raises(TemplateNotFound):
+        push.publish_template("a", "none.html")
+    with pytest.raises(RuntimeError, match="application context"):
+        push.publish_template("a", "_said.html")
 
 
 def test_what_is_no_json_is_refused(push: Push, app: Flask) -> None:

@@ -15,6 +15,7 @@ from email.utils import formatdate
 from flask import current_app
 from flask import Flask
 from flask import has_app_context
+from flask import render_template
 from flask import request
 from flask import Response
 from werkzeug.datastructures import Headers
@@ -119,6 +120,25 @@ class Push:
         """
         publisher = self._parts().publisher
         return publisher.publish(channel, data, type=type, key=key, store=store)
+
+    def publish_template(
+        self,
+        channel: str,
+        template: str,
+        /,
+        *,
+        type: str = "message",
+        key: str | None = None,
+        store: bool = True,
+        **context: t.Any,
+    ) -> str:
+        """Render a template, and publish what it comes to.
+
+        As :meth:`publish` and ``flask.render_template``, in an app context. It is
+        rendered once, by whoever publishes, and everybody gets the same.
+        """
+        data = render_template(template, **context)
+        return self.publish(channel, data, type=type, key=key, store=store)
 
     def publish_many(self, events: cabc.Iterable[Event]) -> str:
         """Store events in this order, all or none. As :meth:`Publisher.publish_many`."""
