@@ -412,7 +412,7 @@ def test_what_was_not_taken_comes_again(hasty: None) -> None:
 
 def test_a_gap_is_told_and_what_else_we_say_is_not(hasty: None) -> None:
     stream = (
-        b'id: aaaaa-1\nevent: push:open\ndata: {"connection":"x","channels":["a"]}\n\n'
+        b'id: aaaaa-1\nevent: push:open\ndata: {"connection":"x.y","channels":["a"]}\n\n'
         b'id: aaaaa-2\nevent: push:gap\ndata: {"channels":["a"]}\n\n'
         b"id: aaaaa-3.a\nevent: push:doctor\ndata: \n\n"
     )
@@ -420,7 +420,7 @@ def test_a_gap_is_told_and_what_else_we_say_is_not(hasty: None) -> None:
         source = flask_push.connect(server.url)
         assert source.connection == ""
         assert source.opened() is source
-        assert source.connection == "x"
+        assert source.connection == "x.y"
         assert [(e.type, e.data) for e in source] == [("push:gap", '{"channels":["a"]}')]
         assert server.header(1, "Last-Event-ID") == "aaaaa-3.a"
 
@@ -453,6 +453,28 @@ def test_nothing_is_lost_or_told_twice_whatever_becomes_of_the_server(
         source.close()
         assert [event.data for event in given] == [str(n) for n in range(total)]
         assert [event.channel for event in given] == ["a", "b"] * (total // 2)
+
+
+def test_who_did_it_is_not_told_though_it_came_back(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, PUSH_RETRY=0.5) as server:
+        url = f"{server.url}/stream?channel=a&lifetime=0.5"
+        with flask_push.connect(url) as source, flask_push.connect(url) as other:
+            called = source.opened().connection
+            other.opened()
+            server.publish("a", "0", exclude=called)
+            server.publish("a", "1")
+            assert next(source).data == "1"
+            before = source._http
+            thread = threading.Thread(target=lambda: next(source))
+            thread.start()
+            until(lambda: source._http not in (None, before))
+            server.publish("a", "2", exclude=source.connection)
+            server.publish("a", "3", exclude=other.connection)
+            thread.join(20)
+            assert source.connection == called
+            server.publish("a", "4")
+            assert next(source).data == "4"
+            assert [next(other).data for _ in range(4)] == ["0", "1", "2", "4"]
 
 
 def tail(*words: str) -> subprocess.Popen[str]:

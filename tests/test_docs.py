@@ -41,9 +41,9 @@ import flask_push.sse
 import flask_push.testing
 from flask_push import _wire
 from flask_push import Position
-from flask_push._asked import POSITIONS
 from flask_push._config import Config
 from flask_push._config import KEYS
+from flask_push._return import POSITIONS
 from flask_push.sse import Parser
 from flask_push.testing import read_events
 
@@ -212,10 +212,10 @@ def test_every_reason_of_a_gap_is_explained() -> None:
 
 
 def test_every_parameter_of_a_request_is_on_the_wire() -> None:
-    asked = re.findall(r"args\.get(?:list)?\(\"(\w+)\"\)", SOURCE["_asked"])
-    assert {*asked} == {"poll", "channel"}
+    asked = re.findall(r"args\.get(?:list)?\(\"(\w+)\"", SOURCE["_asked"])
+    assert {*asked} == {"poll", "channel", "connection"}
     assert not re.search(r"args\.", SOURCE["_extension"])
-    for name in *POSITIONS, "poll=1", "channel", "Last-Event-ID":
+    for name in *POSITIONS, "poll=1", "channel", "connection", "Last-Event-ID":
         assert f"`{name}`" in DOCS["wire"], name
 
 

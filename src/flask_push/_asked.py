@@ -9,11 +9,9 @@ from flask import Request
 from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import Forbidden
 
+from . import _names
 from ._event import escape
-
-# Where browsers and the libraries that imitate them put the position. The header is
-# newer than the address, which stays the same from one connection to the next.
-POSITIONS = ("last_event_id", "lastEventId", "Last-Event-Id", "evs_last_event_id")
+from ._return import POSITIONS
 
 
 class NoChannel(BadRequest, ValueError):
@@ -23,6 +21,11 @@ class NoChannel(BadRequest, ValueError):
 def position(request: Request) -> str:
     header = request.headers.get("Last-Event-ID", "")
     return header or next(filter(None, map(request.args.get, POSITIONS)), "")
+
+
+def connection(request: Request) -> str:
+    """What to call the connection: as it was called before, if it says so."""
+    return _names.call(request.args.get("connection", ""))
 
 
 def polls(request: Request) -> bool:

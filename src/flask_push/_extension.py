@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections.abc as cabc
 import logging
 import math
-import secrets
 import time
 import typing as t
 import weakref
@@ -112,6 +111,7 @@ class Push:
         type: str = "message",
         key: str | None = None,
         store: bool = True,
+        exclude: str | None = None,
     ) -> str:
         """Store an event, and send it to everybody who listens to its channel.
 
@@ -119,7 +119,9 @@ class Push:
         there is one app. As :meth:`Publisher.publish`; JSON is made by ``app.json``.
         """
         publisher = self._parts().publisher
-        return publisher.publish(channel, data, type=type, key=key, store=store)
+        return publisher.publish(
+            channel, data, type=type, key=key, store=store, exclude=exclude
+        )
 
     def publish_template(
         self,
@@ -130,6 +132,7 @@ class Push:
         type: str = "message",
         key: str | None = None,
         store: bool = True,
+        exclude: str | None = None,
         **context: t.Any,
     ) -> str:
         """Render a template, and publish what it comes to.
@@ -138,7 +141,7 @@ class Push:
         rendered once, by whoever publishes, and everybody gets the same.
         """
         data = render_template(template, **context)
-        return self.publish(channel, data, type=type, key=key, store=store)
+        return self.publish(channel, data, type=type, key=key, store=store, exclude=exclude)
 
     def publish_many(self, events: cabc.Iterable[Event]) -> str:
         """Store events in this order, all or none. As :meth:`Publisher.publish_many`."""
@@ -204,7 +207,7 @@ class Push:
         response.parts = parts
         response.stream_ = Stream(
             channels=tuple(dict.fromkeys(channels)),
-            connection=secrets.token_urlsafe(12),
+            connection=_asked.connection(request),
             position=position,
             last=last if replay else 0,
             user=None if user is None else str(user),

@@ -36,9 +36,8 @@ logger = logging.getLogger("flask_push")
 _PATIENCE = 10.0
 _RETRY = 3.0
 _LEAST, _MOST = 0.5, 3600.0
-# Where pauses end to grow.
+# Where pauses end to grow; and seconds without a byte, three heartbeats.
 _CAP = 60.0
-# Seconds without a byte: three heartbeats.
 _SILENCE = 45.0
 _REDIRECTS = 10
 # What may pass, beside 500 and above.
@@ -112,8 +111,8 @@ class Source:
     ) -> None:
         #: The id of the last event that was taken. Connect with it, and go on there.
         self.last_id = last_id
-        #: What ``push:open`` has said: the name of this connection. Empty before it,
-        #: and where the server is none of ours.
+        #: What ``push:open`` has called it, to :meth:`exclude <.Push.publish>` it, and it
+        #: stays so. Empty before, and where the server is none of ours.
         self.connection = ""
         self._address = address
         self._heartbeat = heartbeat
@@ -212,7 +211,7 @@ class Source:
         for event in self._parser.feed(data):
             self._pending.append(event)
             if event.type == "push:open":
-                self.connection = _connection_of(event)
+                self.connection = _connection_of(event) or self.connection
         if not self._pending:
             self.last_id = self._parser.last_event_id
 
@@ -238,8 +237,9 @@ class Source:
 
     def _ask(self, address: _Address) -> http.client.HTTPResponse:
         parts = address.split()
-        query = f"?{parse.quote(parts.query, _SAFE)}" if parts.query else ""
-        target = parse.quote(parts.path or "/", _SAFE) + query
+        name = self.connection and f"connection={self.connection.partition('.')[0]}"
+        query = "&".join(filter(None, [parse.quote(parts.query, _SAFE), name]))
+        target = parse.quote(parts.path or "/", _SAFE) + (f"?{query}" if query else "")
         headers: dict[str, str | bytes] = {
             "Accept": "text/event-stream",
             "Cache-Control": "no-store",
@@ -267,9 +267,8 @@ class Source:
         host = parts.hostname or ""
         if parts.scheme == "http":
             return http.client.HTTPConnection(host, parts.port, timeout=_PATIENCE)
-        context = self._context or ssl.create_default_context()
         return http.client.HTTPSConnection(
-            host, parts.port, timeout=_PATIENCE, context=context
+            host, parts.port, timeout=_PATIENCE, context=self._context
         )
 
     def _pause(self, lost: _Lost) -> None:
@@ -283,17 +282,17 @@ class Source:
 
     def _let_go(self) -> None:
         self._cut(self._socket)
-        for part in self._response, self._http:
-            if part is not None:
-                with contextlib.suppress(OSError):
-                    part.close()
+        if self._response is not None:
+            self._response.close()
+        if self._http is not None:
+            self._http.close()
         self._socket = self._response = self._http = None
 
     @staticmethod
     def _cut(sock: socket.socket | None) -> None:
         # Past TLS, whose own shutdown would wait for the other end. It wakes who reads.
-        if sock is not None:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if sock is not None:
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
@@ -333,9 +332,8 @@ def connect(
 
 
 def _wait(floor: float, attempt: int) -> float:
-    """Seconds before the next connection: no less than the server wishes, which has
-    spread that already, and with each in vain up to twice as much, anywhere between, so
-    that not all come at once."""
+    """Seconds before the next connection: no less than the server wishes, and with each
+    in vain up to twice as much, anywhere between, so that not all come at once."""
     floor = min(max(floor, _LEAST), _MOST)
     longest = max(floor, min(_CAP, floor * 2 ** min(attempt - 1, 16)))
     return random.uniform(floor, longest)
@@ -365,6 +363,8 @@ def _judge(response: http.client.HTTPResponse, url: str) -> None:
 def _connection_of(event: Event) -> str:
     with contextlib.suppress(ValueError):
         said: t.Any = json.loads(event.data)
-        if isinstance(said, dict) and isinstance(said.get("connection"), str):
-            return str(said["connection"])
+        called = said.get("connection") if isinstance(said, dict) else None
+        # Without its secret it is what we have said ourselves.
+        if isinstance(called, str) and re.fullmatch(r"[\w-]+\.[\w-]+", called, re.A):
+            return called
     return ""
