@@ -331,9 +331,12 @@ def test_pauses_grow_and_are_spread(floor: float, attempt: int) -> None:
         assert len(set(pauses)) > 1
 
 
-def test_silence_is_taken_for_a_lost_connection(hasty: None) -> None:
-    silent: Answer = [STREAM + b"\r\n", b"id: 1\ndata: a\n\n", 20.0]
-    headless: Answer = [20.0]
+def test_silence_is_taken_for_a_lost_connection(
+    hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_PATIENCE", 1000.0)
+    silent: Answer = [STREAM + b"\r\n", b"id: 1\ndata: a\n\n", 1000.0]
+    headless: Answer = [1000.0]
     with Scripted(silent, headless, body(b"data: b\n\n")) as server:
         given = listen(server.url, heartbeat=0.2)
         assert given == [("message", "a", "1"), ("message", "b", "1")]
