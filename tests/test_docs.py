@@ -36,13 +36,14 @@ from test_house import WRONG
 import flask_push
 import flask_push.asgi
 import flask_push.brokers
+import flask_push.client
 import flask_push.sse
 import flask_push.testing
 from flask_push import _wire
 from flask_push import Position
 from flask_push._config import Config
 from flask_push._config import KEYS
-from flask_push._extension import _POSITIONS
+from flask_push._return import POSITIONS
 from flask_push.sse import Parser
 from flask_push.testing import read_events
 
@@ -52,7 +53,7 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 SOURCE = {name: path.read_text() for name, path in MODULES.items()}
 PUBLIC = (
-    *(flask_push, flask_push.asgi, flask_push.sse),
+    *(flask_push, flask_push.asgi, flask_push.client, flask_push.sse),
     *(flask_push.brokers, flask_push.testing),
 )
 
@@ -145,6 +146,7 @@ def test_every_public_name_is_documented(documented: set[str]) -> None:
 
 
 CLASSES = [
+    flask_push.client.Source,
     *(flask_push.Push, flask_push.Publisher, flask_push.Position, flask_push.sse.Parser),
     *(flask_push.brokers.Broker, flask_push.brokers.Feed, flask_push.brokers.Sink),
 ]
@@ -159,6 +161,7 @@ def test_every_public_method_is_documented(cls: type, documented: set[str]) -> N
 def test_every_option_is_explained() -> None:
     functions: list[cabc.Callable[..., t.Any]]
     functions = [flask_push.testing.read_events, flask_push.Publisher.__init__]
+    functions.append(flask_push.connect)
     for cls in flask_push.Push, flask_push.Publisher:
         functions += [
             f for n, f in inspect.getmembers(cls, inspect.isfunction) if n[0] != "_"
@@ -209,9 +212,10 @@ def test_every_reason_of_a_gap_is_explained() -> None:
 
 
 def test_every_parameter_of_a_request_is_on_the_wire() -> None:
-    asked = re.findall(r"args\.get\(\"(\w+)\"\)", SOURCE["_extension"])
-    assert asked == ["poll"]
-    for name in *_POSITIONS, "poll=1", "Last-Event-ID":
+    asked = re.findall(r"args\.get(?:list)?\(\"(\w+)\"", SOURCE["_asked"])
+    assert {*asked} == {"poll", "channel", "connection"}
+    assert not re.search(r"args\.", SOURCE["_extension"])
+    for name in *POSITIONS, "poll=1", "channel", "connection", "Last-Event-ID":
         assert f"`{name}`" in DOCS["wire"], name
 
 

@@ -43,7 +43,7 @@ PAGE = DOCS["hub"]
 HUB_PAGE = [command for block in commands(PAGE) for command in block]
 SEE, STOP, INSTALL, RELOAD, RUN, MAKE, ENABLE, REPLACE = HUB_PAGE
 CLI_PAGE = [command for block in commands(DOCS["cli"]) for command in block]
-_, _, PUBLISH, _, _ = CLI_PAGE
+_, _, PUBLISH, _, _, TAIL = CLI_PAGE
 
 (CONFIG,) = blocks(PAGE, "python")
 SOCKET_UNIT, SERVICE_UNIT = blocks(PAGE, "ini")

@@ -9,19 +9,28 @@ import re
 import shlex
 import shutil
 import sys
+import typing as t
 from pathlib import Path
 
 import httpx
 import pytest
+from browser import chromium
+from browser import Windows
 from httpx_sse import connect_sse
+from playwright.sync_api import expect
+from playwright.sync_api import Page
+from playwright.sync_api import Route
 from servers import free_port
 from servers import ROOT
 from servers import Server
+from servers import TESTS
 
 EXAMPLES = ROOT / "examples"
 README = (EXAMPLES / "README.md").read_text()
 COMMANDS = re.findall(r"^\$ (.*)$", README, re.MULTILINE)
-CHAT, CLOCK = ([c for c in COMMANDS if name in c] for name in ("chat", "clock"))
+CHAT, CLOCK, FRONTENDS = (
+    [c for c in COMMANDS if name in c] for name in ("chat", "clock", "frontends")
+)
 
 Run = cabc.Callable[[str], Server]
 
@@ -60,7 +69,7 @@ def say(client: httpx.Client, message: str, key: str) -> int:
     return client.post("/messages", json={"message": message, "key": key}).status_code
 
 
-@pytest.mark.parametrize(("name", "most"), [("chat", 60), ("clock", 30)])
+@pytest.mark.parametrize(("name", "most"), [("chat", 60), ("clock", 30), ("frontends", 60)])
 def test_an_example_is_short(name: str, most: int) -> None:
     files = (EXAMPLES / name).rglob("*.py")
     lines = [line for file in files for line in file.read_text().splitlines()]
@@ -73,7 +82,7 @@ def test_every_example_is_in_the_readme() -> None:
 
 
 def test_each_example_is_shown_on_both_servers() -> None:
-    for commands in CHAT, CLOCK:
+    for commands in CHAT, CLOCK, FRONTENDS:
         assert [command.split()[0] for command in commands] == ["flask", "gunicorn"]
 
 
@@ -159,3 +168,47 @@ def test_the_clock_shows_each_second_once(run: Run, command: str) -> None:
         assert len(set(shown)) == len(shown)
         assert not reader.gaps
     assert "EventSource" in server.get("/")
+
+
+CDN = re.compile(r"https://cdn\.jsdelivr\.net/npm/((?:@\w+/)?[^@]+)@([^/]+)/(.+)")
+PACKAGES = json.loads((TESTS / "clients" / "package.json").read_text())["dependencies"]
+
+
+def bring(route: Route) -> None:
+    """The file that the CDN has, of the package that is installed for the tests."""
+    found = CDN.fullmatch(route.request.url)
+    assert found is not None, route.request.url
+    name, version, file = found.groups()
+    (folder,) = [k for k, v in PACKAGES.items() if f"{k}@{v}".endswith(f"{name}@{version}")]
+    route.fulfill(path=TESTS / "clients" / "node_modules" / folder / file)
+
+
+@pytest.mark.parametrize("name", ["htmx2", "htmx4", "turbo", "alpine"])
+def test_a_frontend_shows_what_is_said(name: str, run: Run) -> None:
+    server = run(FRONTENDS[0])
+    with chromium() as browser:
+        windows = Windows(browser)
+        profile = windows.profile()
+        profile.route(re.compile("^https:"), bring)
+        pages = [windows.open(f"{server.url}/{name}", profile) for _ in range(2)]
+        form: dict[str, t.Any] = {"Content-Type": "application/x-www-form-urlencoded"}
+        expect_items(pages, [])
+        said = ["<i>first</i>"]
+        pages[0].get_by_label("Text").fill(said[0])
+        pages[0].keyboard.press("Enter")
+        expect_items(pages, said)
+        expect(pages[0].get_by_label("Text")).to_have_value("")
+        # And what was said while its server was away, once.
+        server.stop()
+        server.start()
+        for text in "second", "third":
+            server.request("POST", "/say", f"text={text}".encode(), **form)
+            said.append(text)
+        expect_items(pages, said)
+        windows.close()
+        assert windows.errors == []
+
+
+def expect_items(pages: list[Page], texts: list[str]) -> None:
+    for page in pages:
+        expect(page.locator("ul > li")).to_have_text(texts)

@@ -30,6 +30,8 @@ channels = st.sampled_from(CHANNELS)
 indices = st.integers(0, 7)
 limits = st.integers(1, 3)
 hubs = st.integers(0, 1)
+# What clients are called, so that events can exclude them.
+called = st.sampled_from(["A", "B"])
 # What a socket takes: all, nothing, or it stops within a frame.
 ALL = 100_000
 rooms = st.one_of(st.just(ALL), st.integers(0, 100))
@@ -48,13 +50,13 @@ class Laws(RuleBasedStateMachine):
         for hub in self.hubs:
             hub.feed(0)
 
-    @rule(channel=channels, step=st.integers(1, 3))
-    def publish(self, channel: str, step: int) -> None:
-        self.store.publish(channel, step)
+    @rule(channel=channels, step=st.integers(1, 3), exclude=st.just("") | called)
+    def publish(self, channel: str, step: int, exclude: str = "") -> None:
+        self.store.publish(channel, step, exclude=exclude)
 
-    @rule(channel=channels)
-    def publish_transient(self, channel: str) -> None:
-        self.store.publish(channel, 0, store=False)
+    @rule(channel=channels, exclude=st.just("") | called)
+    def publish_transient(self, channel: str, exclude: str = "") -> None:
+        self.store.publish(channel, 0, store=False, exclude=exclude)
 
     @rule()
     def publish_elsewhere(self) -> None:
@@ -98,12 +100,13 @@ class Laws(RuleBasedStateMachine):
         came_by=st.sampled_from(["nothing", "page", "earlier", "future", "garbage"]),
         back=st.integers(1, 9),
         room=rooms,
+        name=called,
     )
     def connect(
-        self, hub: int, names: set[str], came_by: str, back: int, room: int
+        self, hub: int, names: set[str], came_by: str, back: int, room: int, name: str
     ) -> None:
         store = self.store
-        client = Client(store, frozenset(names))
+        client = Client(store, frozenset(names), name)
         position = None
         if came_by == "page":
             position = Position(store.epoch, store.number)
@@ -198,8 +201,8 @@ MUTANTS = [
     Mutant(
         "5 channels are merged by number",
         "start 0; connect 0 a nothing; watch 0 1; publish a; publish a",
-        "set.turn.append(piece)",
-        "set.turn.insert(0, piece)",
+        "self.turn.append(piece)",
+        "self.turn.insert(0, piece)",
     ),
     Mutant(
         "5 replay is merged by number",
@@ -364,6 +367,18 @@ MUTANTS = [
         "self._show(channel, (self.end, frame), touched)",
         "self._put(channel, (self.end, frame), touched)",
     ),
+    Mutant(
+        "the excluded are spared by replay",
+        "start 0; spare A a; connect 0 a earlier 2",
+        "frame = sub.own(self._render(number, [piece for _, piece in pieces]))",
+        "frame = self._render(number, [piece for _, piece in pieces])",
+    ),
+    Mutant(
+        "the excluded are spared while they are live",
+        "start 0; connect 0 a nothing; watch 0 1; spare A a",
+        "elif isinstance(piece[1], Apart):",
+        "elif False:",
+    ),
 ]
 
 
@@ -391,10 +406,11 @@ def tell(story: str, log: types.ModuleType | None) -> None:
     laws = type("Mutated", (Laws,), {"log": log})()
     steps: dict[str, t.Callable[..., object]] = {
         "connect": lambda hub, names, came_by, back=1, room=ALL: laws.connect(
-            hub, set(names), came_by, back, room
+            hub, set(names), came_by, back, room, "A"
         ),
         "back": lambda hub, index: laws.come_back(hub, index, ALL),
         "publish": lambda channel: laws.publish(channel, 1),
+        "spare": lambda name, channel: laws.publish(channel, 1, name),
         "transient": laws.publish_transient,
         "elsewhere": laws.publish_elsewhere,
         "epoch": laws.new_epoch,

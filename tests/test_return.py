@@ -101,6 +101,13 @@ def test_cookies_that_the_response_sets_are_the_next_requests() -> None:
     assert look(replace(asked, cookie=f"session=2; push_ticket={asked.ticket}"))
 
 
+def test_a_connection_may_keep_its_name() -> None:
+    name = "0123456789abcdef"
+    asked = replace(make(), query=f"channel=a&connection={name}&channel=b")
+    assert look(asked)
+    assert asked.connection == name and make().connection == ""
+
+
 def test_the_position_may_be_anywhere() -> None:
     for name in "last_event_id", "lastEventId", "Last-Event-Id", "evs_last_event_id":
         asked = replace(make(), query=f"channel=a&{name}=e-2.b&channel=b", last_event_id="")

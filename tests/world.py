@@ -40,6 +40,8 @@ class Store:
         self.number = 1000
         self.epoch = "epoch"
         self.lives = self.transients = 0
+        #: By number, stored or transient, who is not to get it.
+        self.excluded: dict[int, str] = {}
         #: For each hub, what its feed has still to hand over.
         self.feeds: list[list[Entry]] = []
         self.begin()
@@ -60,17 +62,22 @@ class Store:
         #: Events whose predecessor was forgotten before the hub came to it.
         self.outrun: dict[str, int] = dict.fromkeys(CHANNELS, 0)
 
-    def publish(self, channel: str, step: int, store: bool = True) -> None:
+    def publish(
+        self, channel: str, step: int, store: bool = True, exclude: str = ""
+    ) -> None:
+        type = f"message\0{exclude}" if exclude else "message"
         if not store:
             self.transients += 1
             data = b"transient %d" % self.transients
-            self.hand_over(Entry(0, None, channel, "message", data))
+            self.excluded[self.transients] = exclude
+            self.hand_over(Entry(0, None, channel, type, data))
             return
         self.number += step
         held = self.held[channel]
         prev = held[-1].number if held else self.floor
         data = f"{channel} {self.number}".encode()
-        entry = Entry(self.number, prev, channel, "message", data)
+        self.excluded[self.number] = exclude
+        entry = Entry(self.number, prev, channel, type, data)
         held.append(entry)
         self.ever[channel].append(self.number)
         self.hand_over(entry)
@@ -116,6 +123,7 @@ class Client:
 
     store: Store
     channels: frozenset[str]
+    name: str
     last_id: str = ""
     epoch: str = ""
     #: By channel, the number up to which it has everything or knows that it has not.
@@ -153,12 +161,15 @@ class Client:
         elif event.data.startswith("transient"):
             assert event.channel in self.channels
             assert event.data not in self.transients, "twice"
+            number = int(event.data.split()[1])
+            assert self.store.excluded[number] != self.name, "its own"
             self.transients.add(event.data)
             assert position.number >= max(self.through.values()), "back to an older id"
             self.reach(position)
         else:
-            channel, number = event.data.split()
-            assert (channel, int(number)) == (event.channel, position.number)
+            channel, number = event.data.split()[0], int(event.data.split()[1])
+            assert (channel, number) == (event.channel, position.number)
+            assert self.store.excluded[number] != self.name, "its own"
             assert channel in self.channels, "not asked for"
             assert self.through[channel] < position.number, "twice, or out of order"
             assert channel not in self.owed, "a gap must come first"
@@ -168,7 +179,7 @@ class Client:
         """Come to a position: coming back from here, nothing up to it is sent again."""
         assert position.epoch == self.epoch, "another epoch, untold"
         for name in self.channels:
-            for number in self.store.ever[name]:
+            for number in self.meant(name):
                 if not self.through[name] < number <= position.number or number == but:
                     continue
                 if name in told:
@@ -207,11 +218,15 @@ class Client:
             return self.store.number + 1
         return max(self.store.trimmed[name], self.store.floor, self.store.outrun[name])
 
+    def meant(self, name: str) -> list[int]:
+        """What of a channel it is to get."""
+        return [n for n in self.store.ever[name] if self.store.excluded[n] != self.name]
+
     def unseen(self) -> list[tuple[str, int]]:
         return [
             (name, number)
             for name in sorted(self.channels)
-            for number in self.store.ever[name]
+            for number in self.meant(name)
             if self.epoch != self.store.epoch or number > self.through[name]
         ]
 
@@ -225,6 +240,10 @@ class Reader(Subscription):
         self.room = 0
         self.wants_page = False
         self.begun = False
+
+    @property
+    def name(self) -> str:
+        return self.client.name
 
 
 class World:
@@ -320,20 +339,29 @@ class World:
         for set in touched:
             frames = t.cast("list[Frame]", set.turn)
             apart = set.gaps
+            names, set.spared = set.spared, frozenset()
             set.turn, set.gaps = [], False
+            told = frames[-1][0] if frames else 0
             for key, reader in list(set.live.items()):
                 if apart:
                     del set.live[key]
                     reader.cursor = start
                     self.pump(reader)
                     continue
-                written = self.write(reader, frames)
-                if written < sum(len(frame) for _, frame in frames):
+                sent = frames
+                if reader.name in names:
+                    sent = [(number, reader.own(frame)) for number, frame in frames]
+                written = self.write(reader, sent)
+                if written < sum(len(frame) for _, frame in sent):
                     del set.live[key]
                     reader.cursor = start
-                    self.advance(reader, frames, written)
+                    self.advance(reader, sent, written)
+                elif sent is not frames:
+                    reader.told = max(reader.told, set.told)
+                    self.advance(reader, sent, written)
+                    told = min(told, reader.told)
             if frames and not apart:
-                set.told = frames[-1][0]
+                set.told = told
         waiting, self.waiting = self.waiting, []
         for reader in waiting:
             self.pump(reader)

@@ -12,8 +12,10 @@ from .brokers import PublishUncertain
 
 if _t.TYPE_CHECKING:
     from ._extension import Push
+    from .client import connect
 
 __all__ = [
+    "connect",
     "Event",
     "History",
     "NotPublished",
@@ -26,9 +28,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _t.Any:
-    # Only an app needs Flask: neither a hub does, nor a script that publishes.
-    if name != "Push":
-        raise AttributeError(name)
-    from ._extension import Push
+    # Only an app needs Flask, and only who listens needs HTTP. A hub needs neither.
+    if name == "Push":
+        from ._extension import Push
 
-    return Push
+        return Push
+    if name == "connect":
+        from .client import connect
+
+        return connect
+    raise AttributeError(name)

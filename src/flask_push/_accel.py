@@ -29,6 +29,7 @@ from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+from . import _names
 from . import _wire
 from ._return import Asked
 from ._return import ReturnTickets
@@ -198,7 +199,7 @@ class AccelListener:
     def find(self, asked: Asked) -> Stream | None:
         """The stream that a request's return ticket is good for."""
         now, date = time.time(), formatdate(usegmt=True)
-        return self.returns.look(asked, secrets.token_urlsafe(12), now, date)
+        return self.returns.look(asked, _names.call(asked.connection), now, date)
 
     def adopt(self, stream: Stream, fd: int) -> None:
         self._adopt(stream, fd)

@@ -8,6 +8,8 @@ from bisect import bisect_right
 from collections import deque
 from operator import itemgetter
 
+from ._event import Apart
+
 
 class Gap(t.NamedTuple):
     """Stands in a log where events were lost. Becomes a frame of its own for each
@@ -130,7 +132,7 @@ class ChannelSet:
 
     __slots__ = (
         *("channels", "names", "missing", "members"),
-        *("live", "turn", "gaps", "told", "stamp", "events", "bytes"),
+        *("live", "turn", "gaps", "spared", "told", "stamp", "events", "bytes"),
     )
 
     def __init__(self, channels: tuple[Channel, ...]) -> None:
@@ -145,6 +147,8 @@ class ChannelSet:
         self.turn: list[Piece] = []
         #: Whether a gap is among it, so that each must be told by itself.
         self.gaps = False
+        #: The names of connections that don't get all of it.
+        self.spared: frozenset[str] = frozenset()
         #: A number that all live members were sent, if they were not sent a later one
         #: of their own.
         self.told = 0
@@ -152,6 +156,14 @@ class ChannelSet:
         self.stamp = 0.0
         #: How much was sent to each of them since the set is there.
         self.events = self.bytes = 0
+
+    def note(self, piece: Piece) -> None:
+        """Add to what this turn brings."""
+        self.turn.append(piece)
+        if isinstance(piece[1], Gap):
+            self.gaps = True
+        elif isinstance(piece[1], Apart):
+            self.spared |= {piece[1].name}
 
     def admit(self, key: int, sub: Subscription) -> None:
         """Make a reader live that has come to the end."""
@@ -174,6 +186,16 @@ class Subscription:
     rest: bytes
     #: The last number that the reader itself was given as an id.
     told: int
+
+    @property
+    def name(self) -> str:
+        """What it is called by events that it is not to get."""
+        return ""
+
+    def own(self, frame: bytes) -> bytes:
+        """What this reader gets of a frame: nothing, if it is the one to be spared. Its
+        cursor passes over it as over any other."""
+        return b"" if isinstance(frame, Apart) and frame.name == self.name else frame
 
     def advance(self, frames: cabc.Iterable[Frame], written: int) -> None:
         """Note that the first `written` bytes of these frames are out."""

@@ -26,6 +26,9 @@ from ._findings import trouble
 from ._process import Process
 from ._site import Site
 from ._unix import Messages
+from .client import connect
+from .client import Refused
+from .sse import ParseError
 
 # Seconds for which a hub may take its leave.
 _PATIENCE = 10.0
@@ -173,9 +176,7 @@ def doctor(
     """
     if url is not None and not re.match(r"https?://[^/]", url):
         raise click.UsageError("A stream's URL begins with http:// or https://.")
-    for header in headers:
-        if not re.fullmatch(r"[\w-]+: ?[ -~]*", header):
-            raise click.UsageError(f"{header!r} is no header: 'Name: value'.")
+    _split(headers)
     found = []
     for finding in _examine(context, url, headers, quick):
         found.append(finding)
@@ -205,6 +206,50 @@ def _examine(
             yield from Doctor(url, headers, checkup.known(), quick).examine()
     finally:
         checkup.close()
+
+
+def _split(headers: tuple[str, ...]) -> dict[str, str]:
+    for header in headers:
+        if not re.fullmatch(r"[\w-]+: ?[ -~]*", header):
+            raise click.UsageError(f"{header!r} is no header: 'Name: value'.")
+    pairs = (header.partition(":") for header in headers)
+    return {name: value.strip() for name, _, value in pairs}
+
+
+@push.command()
+@click.argument("url")
+@click.option("--channel", "channels", multiple=True, help="Ask for it; may be repeated.")
+@click.option("--last-id", default="", help="Begin behind the event with this id.")
+@click.option("--header", "headers", multiple=True, help='Sent too: "Cookie: session=…".')
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, a line for each event.")
+def tail(
+    url: str,
+    channels: tuple[str, ...],
+    last_id: str,
+    headers: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Print a stream's events as they come, until Ctrl-C.
+
+    Comes back by itself, and where it was. The status is 1 if the server refuses.
+    """
+    try:
+        source = connect(url, channels=channels, headers=_split(headers), last_id=last_id)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        with source:
+            for event in source:
+                what = event.id, event.channel, event.type, event.data
+                if as_json:
+                    names = "id", "channel", "type", "data"
+                    click.echo(json.dumps(dict(zip(names, what, strict=True))))
+                else:
+                    click.echo(" ".join(what[1:]).lstrip())
+    except KeyboardInterrupt:
+        pass
+    except (Refused, ParseError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _load(context: click.Context) -> tuple[Flask, Push]:

@@ -51,6 +51,10 @@ class Connection(Subscription):
         state = "behind" if self.blocked else "begun" if self.begun else "waiting"
         return f"<Connection {self.fd} to {', '.join(self.stream.channels)}: {state}>"
 
+    @property
+    def name(self) -> str:
+        return self.stream.connection.partition(".")[0]
+
     @classmethod
     def restore(cls, fd: int, place: Place, now: float) -> Connection:
         """A connection that another hub has had. Where it is, :meth:`resume` says,

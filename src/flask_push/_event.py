@@ -34,6 +34,8 @@ class Event:
     :param type: What ``addEventListener`` is called with in the browser.
     :param key: Publishing twice with one key stores once; see :meth:`Push.publish`.
     :param store: ``False`` for an event that is not kept and not repeated.
+    :param exclude: The connection that does not get it; see :meth:`Push.publish`. Empty on
+        events on their way out.
     :param id: Its position, a dot and its channel. Empty until it is published.
     """
 
@@ -43,6 +45,7 @@ class Event:
     key: str | None = None
     store: bool = True
     id: str = ""
+    exclude: str | None = None
 
 
 class Position(t.NamedTuple):
@@ -85,8 +88,28 @@ class Entry(t.NamedTuple):
     #: event on another channel. ``None`` for an event that is not stored.
     prev: int | None
     channel: str
+    #: And behind a NUL, which no type has, the name of the connection that does not get
+    #: it. So stores carry it without a word.
     type: str
     data: bytes
+
+    def type_and_name(self) -> tuple[str, str]:
+        """The type alone, and the name, which mostly is empty."""
+        type, _, name = self.type.partition("\0")
+        return type, name
+
+
+class Apart(bytes):
+    """A frame that one connection does not get: whoever sent it has it already."""
+
+    #: The connection's name.
+    name: str
+
+    @classmethod
+    def of(cls, frame: bytes, name: str) -> Apart:
+        apart = cls(frame)
+        apart.name = name
+        return apart
 
 
 class Proof(t.NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections.abc as cabc
 import logging
 import math
-import secrets
 import time
 import typing as t
 import weakref
@@ -15,7 +14,7 @@ from email.utils import formatdate
 from flask import current_app
 from flask import Flask
 from flask import has_app_context
-from flask import Request
+from flask import render_template
 from flask import request
 from flask import Response
 from werkzeug.datastructures import Headers
@@ -23,9 +22,9 @@ from werkzeug.http import dump_cookie
 from werkzeug.wsgi import ClosingIterator
 
 from . import _accel
+from . import _asked
 from . import _wire
 from ._bridges import make_bridge
-from ._event import escape
 from ._event import Event
 from ._parts import Parts
 from ._parts import State
@@ -45,10 +44,6 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 logger = logging.getLogger("flask_push")
-
-# Where browsers and the libraries that imitate them put the position. The header is
-# newer than the address, which stays the same from one connection to the next.
-_POSITIONS = ("last_event_id", "lastEventId", "Last-Event-Id", "evs_last_event_id")
 
 
 class Push:
@@ -116,6 +111,7 @@ class Push:
         type: str = "message",
         key: str | None = None,
         store: bool = True,
+        exclude: str | None = None,
     ) -> str:
         """Store an event, and send it to everybody who listens to its channel.
 
@@ -123,7 +119,29 @@ class Push:
         there is one app. As :meth:`Publisher.publish`; JSON is made by ``app.json``.
         """
         publisher = self._parts().publisher
-        return publisher.publish(channel, data, type=type, key=key, store=store)
+        return publisher.publish(
+            channel, data, type=type, key=key, store=store, exclude=exclude
+        )
+
+    def publish_template(
+        self,
+        channel: str,
+        template: str,
+        /,
+        *,
+        type: str = "message",
+        key: str | None = None,
+        store: bool = True,
+        exclude: str | None = None,
+        **context: t.Any,
+    ) -> str:
+        """Render a template, and publish what it comes to.
+
+        As :meth:`publish` and ``flask.render_template``, in an app context. It is
+        rendered once, by whoever publishes, and everybody gets the same.
+        """
+        data = render_template(template, **context)
+        return self.publish(channel, data, type=type, key=key, store=store, exclude=exclude)
 
     def publish_many(self, events: cabc.Iterable[Event]) -> str:
         """Store events in this order, all or none. As :meth:`Publisher.publish_many`."""
@@ -142,6 +160,15 @@ class Push:
         """The store's URL, for a :class:`Publisher` in a process without the app."""
         return self._parts().broker.url
 
+    def requested(self) -> tuple[str, ...]:
+        """The channels that the request asks for: ``channel=`` in its address, once for
+        each.
+
+        Anybody can ask for any: your view decides which of them it grants. If one is no
+        name of a channel, or there are more than a stream may have, the answer is 400.
+        """
+        return _asked.channels(request, self._parts().config.max_channels)
+
     def stream(
         self,
         *channels: str,
@@ -154,7 +181,8 @@ class Push:
 
         Return it from a view, which has decided that whoever asks may listen, and so may
         read what the channels keep. The view ends there: its session is saved, its
-        connections are returned, its worker is free.
+        connections are returned, its worker is free. Without any channel the answer is
+        403 if the request asks for some, else 400.
 
         :param last: Begin so many events back, for a browser that brings no position.
         :param user: Whose stream it is.
@@ -169,8 +197,8 @@ class Push:
         if lifetime is None:
             lifetime = parts.config.lifetime
         last = check_count("last", last)
-        _check(channels, parts.config.max_channels, lifetime)
-        position = _position(request) if replay else ""
+        _asked.check(request, channels, parts.config.max_channels, lifetime)
+        position = _asked.position(request) if replay else ""
         if parts.testing and not position and not last:
             # So that a test may publish as soon as it has the response.
             position = parts.publisher.position()
@@ -179,13 +207,13 @@ class Push:
         response.parts = parts
         response.stream_ = Stream(
             channels=tuple(dict.fromkeys(channels)),
-            connection=secrets.token_urlsafe(12),
+            connection=_asked.connection(request),
             position=position,
             last=last if replay else 0,
             user=None if user is None else str(user),
             address=request.remote_addr if parts.config.max_streams_per_address else None,
             lifetime=lifetime,
-            poll=request.args.get("poll") == "1",
+            poll=_asked.polls(request),
         )
         response.may_return = replay and not response.stream_.poll
         return response
@@ -305,25 +333,6 @@ def _response_class(base: type[Response]) -> type[_StreamResponse]:
 
 
 _response_classes: dict[type[Response], type[_StreamResponse]] = {}
-
-
-def _check(channels: tuple[str, ...], most: int, lifetime: float) -> None:
-    if not channels:
-        raise ValueError("A stream needs at least one channel.")
-    if len(channels) > most:
-        raise ValueError(
-            f"A stream of {len(channels):,} channels is more than {most:,}"
-            " (PUSH_MAX_CHANNELS). Publish to fewer channels that more readers share."
-        )
-    for channel in channels:
-        escape(channel)
-    if not lifetime >= 0:
-        raise ValueError(f"lifetime is a number of seconds, or 0, not {lifetime!r}.")
-
-
-def _position(request: Request) -> str:
-    header = request.headers.get("Last-Event-ID", "")
-    return header or next(filter(None, map(request.args.get, _POSITIONS)), "")
 
 
 def _unknown(app: Flask) -> str:

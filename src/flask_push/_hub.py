@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from . import _wire
 from ._channel import ChannelSet
+from ._channel import Frame
 from ._connection import Connection
 from ._event import Entry
 from ._event import Page
@@ -207,6 +208,7 @@ class Hub(Streams):
             pieces, set.turn = set.turn, []
             apart, set.gaps = set.gaps, False
             if apart:
+                set.spared = frozenset()
                 for connection in list(set.live.values()):
                     connection.leave_live(start)
                     self._pump(connection)
@@ -215,6 +217,7 @@ class Hub(Streams):
                 (number, frame) for number, frame in pieces if isinstance(frame, bytes)
             ]
             chunk = b"".join([frame for _, frame in frames])
+            spared = self._spare(set, frames, start) if set.spared else ()
             for connection, written in _write_all(set.live, chunk):
                 if written < 0:
                     self._drop(connection)
@@ -226,6 +229,31 @@ class Hub(Streams):
             set.told, set.stamp = frames[-1][0], now
             set.events += len(frames)
             set.bytes += len(chunk)
+            for connection in spared:
+                connection.enter_live()
+
+    def _spare(self, set: ChannelSet, frames: list[Frame], start: int) -> list[Connection]:
+        """Send those who are not to get all of it what is theirs. Who took it all."""
+        names, set.spared = set.spared, frozenset()
+        done = []
+        for connection in [c for c in set.live.values() if c.name in names]:
+            connection.told = max(connection.told, set.told)
+            connection.leave_live(start)
+            own = [(number, connection.own(frame)) for number, frame in frames]
+            chunk = b"".join([frame for _, frame in own])
+            try:
+                written = connection.write(chunk)
+            except OSError:
+                self._drop(connection)
+                continue
+            connection.advance(own, written)
+            connection.events += len(own)
+            connection.bytes += written
+            if written < len(chunk):
+                self._block(connection)
+            else:
+                done.append(connection)
+        return done
 
 
 def _write_all(live: dict[int, Connection], chunk: bytes) -> list[tuple[Connection, int]]:

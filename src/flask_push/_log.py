@@ -194,7 +194,8 @@ class Log:
         sources += [channel.between(sub.cursor, reach) for channel in sub.set.channels]
         frames: list[Frame] = []
         for number, pieces in groupby(merge(*sources, key=number_of), key=number_of):
-            frames.append((number, self._render(number, [piece for _, piece in pieces])))
+            frame = sub.own(self._render(number, [piece for _, piece in pieces]))
+            frames.append((number, frame))
             limit -= len(frames[-1][1])
             if limit <= 0:
                 return frames
@@ -334,12 +335,10 @@ class Log:
         self._show(channel, piece, touched)
 
     def _show(self, channel: Channel, piece: Piece, touched: list[ChannelSet]) -> None:
-        gap = isinstance(piece[1], Gap)
         for set in channel.sets:
             if not set.turn:
                 touched.append(set)
-            set.turn.append(piece)
-            set.gaps |= gap
+            set.note(piece)
 
     def _restart(self, epoch: str, end: int) -> list[ChannelSet]:
         """Another life of the store: everybody is told, at its number (law 12)."""

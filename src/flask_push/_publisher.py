@@ -14,6 +14,7 @@ from ._event import escape
 from ._event import Event
 from ._event import GAP
 from ._event import Position
+from ._names import name_of
 from ._stream import Options
 from .brokers import Broker
 from .brokers import open_broker
@@ -74,6 +75,7 @@ class Publisher:
         type: str = "message",
         key: str | None = None,
         store: bool = True,
+        exclude: str | None = None,
     ) -> str:
         """Store an event, and send it to everybody who listens to its channel.
 
@@ -87,12 +89,14 @@ class Publisher:
             returns the first one's id: so a task that may be repeated can publish.
         :param store: ``False`` for what matters only now, as that somebody is typing: it
             is not kept, and readers that are behind or away don't get it.
+        :param exclude: The connection that does not get it, as its ``push:open`` has told
+            it: of who did this, and has shown it already. Anything else is nobody's.
         :return: The event's id, as browsers see it.
         :raises ValueError: If no client could be sent this.
         :raises NotPublished: If nothing was stored.
         :raises PublishUncertain: If it is not certain; with a key, publish again.
         """
-        return self.publish_many([Event(channel, data, type, key, store)])
+        return self.publish_many([Event(channel, data, type, key, store, exclude=exclude)])
 
     def publish_many(self, events: cabc.Iterable[Event]) -> str:
         """Store events in this order, all or none, in one transaction.
@@ -164,11 +168,15 @@ class Publisher:
                 f"The event has {size:,} bytes of data, more than {self._max_event_bytes:,}"
                 " (PUSH_MAX_EVENT_BYTES). Publish where to fetch it instead."
             )
-        return replace(event, data=data)
+        # From here on, brokers carry it with the type.
+        name = name_of(event.exclude)
+        type = f"{event.type}\0{name}" if name else event.type
+        return replace(event, data=data, type=type, exclude=None)
 
 
 def _event(epoch: str, entry: Entry) -> Event:
-    number, _, channel, type, data = entry
+    number, _, channel, _, data = entry
+    type, _ = entry.type_and_name()
     id = f"{Position(epoch, number)}.{escape(channel)}"
     return Event(channel, data.decode(errors="replace"), type, id=id)
 

@@ -55,6 +55,11 @@ class Asked:
         return self.last_event_id or next(filter(None, map(given.get, POSITIONS)), "")
 
     @property
+    def connection(self) -> str:
+        """What the connection is called already."""
+        return dict(reversed(self._query())).get("connection", "")
+
+    @property
     def ticket(self) -> str:
         return self._cookies().get(COOKIE, "")
 
@@ -71,7 +76,9 @@ class Asked:
         cookies.pop(COOKIE, None)
         # A cookie that was taken back is one that the next request hasn't.
         kept = sorted(pair for pair in cookies.items() if pair[1])
-        query = [pair for pair in self._query() if pair[0] not in POSITIONS]
+        # Each connection has its own.
+        own = *POSITIONS, "connection"
+        query = [pair for pair in self._query() if pair[0] not in own]
         said = json.dumps([self.path.hex(), query, kept, self.authorization])
         return hashlib.sha256(said.encode()).hexdigest()[:32]
 

@@ -11,6 +11,7 @@ import json
 import typing as t
 
 from . import sse
+from ._event import Apart
 from ._event import Entry
 from ._event import escape
 from ._event import Event
@@ -85,7 +86,9 @@ def event(entry: Entry, epoch: str, number: int) -> bytes:
     :raises ValueError: If it was stored by something that doesn't know the rules.
     """
     id = f"id: {Position(epoch, number)}.{escape(entry.channel)}\n"
-    return sse.frame(id.encode() + sse.type_line(entry.type), entry.data)
+    type, name = entry.type_and_name()
+    frame = sse.frame(id.encode() + sse.type_line(type), entry.data)
+    return Apart.of(frame, name) if name else frame
 
 
 def _own(type: str, data: dict[str, t.Any], position: Position | None) -> bytes:

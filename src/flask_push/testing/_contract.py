@@ -213,6 +213,15 @@ class BrokerContract:
         assert [entry.type for entry in page.entries] == [f"t {x[:9]!r}" for x in texts]
         broker.close()
 
+    def test_what_stands_behind_a_type_is_kept_with_it(self) -> None:
+        """The connection that is not to get an event, behind a NUL."""
+        type = "said\0d0nt-te11_me0000"
+        broker = self.open()
+        broker.publish([Event("a", "1", type), Event("a", "2")])
+        page = broker.read(["a"], after=0)
+        assert [entry.type for entry in page.entries] == [type, "message"]
+        assert page.entries[0].type_and_name() == ("said", "d0nt-te11_me0000")
+
     def test_all_of_a_call_is_stored_or_nothing(self) -> None:
         broker = self.open()
         before = broker.read([], after=0).end

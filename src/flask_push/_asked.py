@@ -1,0 +1,71 @@
+"""What a request asks for, in its own words."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import typing as t
+
+from flask import Request
+from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import Forbidden
+
+from . import _names
+from ._event import escape
+from ._return import POSITIONS
+
+
+class NoChannel(BadRequest, ValueError):
+    """A bad request where a request may choose, and a mistake where it may not."""
+
+
+def position(request: Request) -> str:
+    header = request.headers.get("Last-Event-ID", "")
+    return header or next(filter(None, map(request.args.get, POSITIONS)), "")
+
+
+def connection(request: Request) -> str:
+    """What to call the connection: as it was called before, if it says so."""
+    return _names.call(request.args.get("connection", ""))
+
+
+def polls(request: Request) -> bool:
+    return request.args.get("poll") == "1"
+
+
+def channels(request: Request, most: int) -> tuple[str, ...]:
+    """The channels asked for, each once.
+
+    :raises BadRequest: If no stream could have them.
+    """
+    asked = tuple(dict.fromkeys(request.args.getlist("channel")))
+    if len(asked) > most:
+        raise BadRequest(f"{len(asked):,} channels are more than one stream may have.")
+    for channel in asked:
+        try:
+            escape(channel)
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
+    return asked
+
+
+def check(
+    request: Request, granted: cabc.Collection[str], most: int, lifetime: float
+) -> None:
+    """See that a stream can be granted what its view says."""
+    if not granted:
+        _refuse(request)
+    if len(granted) > most:
+        raise ValueError(
+            f"A stream of {len(granted):,} channels is more than {most:,}"
+            " (PUSH_MAX_CHANNELS). Publish to fewer channels that more readers share."
+        )
+    for channel in granted:
+        escape(channel)
+    if not lifetime >= 0:
+        raise ValueError(f"lifetime is a number of seconds, or 0, not {lifetime!r}.")
+
+
+def _refuse(request: Request) -> t.NoReturn:
+    if request.args.getlist("channel"):
+        raise Forbidden("You may listen to none of these channels.")
+    raise NoChannel("A stream needs at least one channel.")
