@@ -214,6 +214,7 @@ class Push:
             address=request.remote_addr if parts.config.max_streams_per_address else None,
             lifetime=lifetime,
             poll=_asked.polls(request),
+            visible=_asked.shows_all(request),
         )
         response.may_return = replay and not response.stream_.poll
         return response
@@ -301,7 +302,7 @@ class _StreamResponse(Response):
             transplant(fd, replace(self.stream_, head=head), hub.adopt)
         except (OSError, RuntimeError) as error:
             logger.error("A stream can't be had now, its browser comes back: %s", error)
-            return self.parts.later()
+            return self.parts.later(self.stream_.visible)
         headers["Content-Length"] = "0"
         return ()
 
@@ -318,11 +319,13 @@ class _StreamResponse(Response):
             else:
                 headers["X-Accel-Redirect"] = parts.config.accel + ticket
                 # Nginx keeps it to itself. Where there is none, the browser comes back.
-                return parts.later()
+                return parts.later(self.stream_.visible)
         said = "" if parts.testing else reason
         if not parts.testing:
             headers[_wire.RELAY] = why
-        return parts.relays.open(stream, parts.hub.adopt, said) or parts.later()
+        return parts.relays.open(stream, parts.hub.adopt, said) or parts.later(
+            self.stream_.visible
+        )
 
 
 def _response_class(base: type[Response]) -> type[_StreamResponse]:
