@@ -223,7 +223,7 @@ def test_a_socket_that_is_full_has_a_cursor_and_reads_on() -> None:
 
 def test_what_browsers_keep_to_themselves_is_shown_to_who_asks() -> None:
     async def test(house: House) -> None:
-        first = await house.open("a", visible=True)
+        first = await house.open("a", visible=True, lifetime=1.5)
         await first.until(lambda: len(first.events) >= 4)
         said = [event.type for event in first.events[:4]]
         assert said == ["push:retry", "push:open", "push:heartbeat", "push:heartbeat"]
@@ -233,7 +233,6 @@ def test_what_browsers_keep_to_themselves_is_shown_to_who_asks() -> None:
         assert first.events[2].data == '{"seconds":0.2}'
         (retry,) = re.findall(rb"\nretry: (\d+)\n", first.body)
         assert json.loads(first.events[0].data) == {"milliseconds": int(retry)}
-        house.hub.stop()
         await first.until(lambda: first.events[-1].type == "push:retry")
         assert first.body.endswith(b"}\n\n")
 
