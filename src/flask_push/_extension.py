@@ -25,6 +25,7 @@ from . import _accel
 from . import _asked
 from . import _wire
 from ._bridges import make_bridge
+from ._config import Config
 from ._event import Event
 from ._parts import Parts
 from ._parts import State
@@ -32,6 +33,7 @@ from ._publisher import check_count
 from ._publisher import History
 from ._return import Asked
 from ._return import COOKIE as RETURN_TICKET
+from ._scripts import serve_scripts
 from ._sockets import find_socket
 from ._sockets import NoSocket
 from ._stream import Stream
@@ -68,6 +70,8 @@ class Push:
         :raises ValueError: If the configuration can't be right.
         """
         state = State(app, self._bridges)
+        if prefix := Config.read(app.config).url_prefix:
+            serve_scripts(app, prefix)
         app.extensions["push"] = self
         self._states[app] = state
 
