@@ -7,7 +7,7 @@ const HERE = import.meta.url;
 const OWN = ["push:open", "push:gap", "push:retry", "push:heartbeat"];
 const FINAL = [204, 401, 403, 404];
 
-// Ids of one epoch are in the order of their numbers, which are longer when they are greater.
+// Within an epoch, greater numbers are longer, or sort later.
 const place = (id) => /^(\w{5})-(\w+)/.exec(id || "") || ["", "", ""];
 const compare = (one, other) => {
   const [, epoch, a] = place(one), [, theirs, b] = place(other);
@@ -23,6 +23,7 @@ const parsed = (data) => {
 
 class Line {
   id = "";
+  connection = ""; // A name, a dot and a secret. Only the name is ever in an address.
   channels = [];
   types = new Set(["message", ...OWN]);
   status = { state: "closed", reason: {} };
@@ -39,7 +40,8 @@ class Line {
     Object.assign(this, { url, options, tell });
   }
 
-  want(channels, types, since) {
+  want(channels, types, since, connection) {
+    this.connection ||= connection || "";
     let more = channels.some((name) => !this.channels.includes(name));
     if (since && !(compare(since, this.id) >= 0)) {
       this.tell({ back: since });
@@ -91,6 +93,7 @@ class Line {
     query.set("visible", "1");
     if (this.#polls) query.set("poll", "1");
     if (this.id) query.set("last_event_id", this.id.split(".")[0]);
+    if (this.connection) query.set("connection", this.connection.split(".")[0]);
     this.#heard = Date.now();
     if (!this.#polls || this.status.state != "open") this.#say("connecting");
     this.#source = options.transport == "fetch"
@@ -121,7 +124,9 @@ class Line {
       this.id = id || this.id;
       if (type == "push:open") {
         this.#tries = this.#mute = 0;
-        this.opened = { ...parsed(data), at: this.id, asked: this.channels };
+        const { connection, channels } = parsed(data);
+        if (connection?.includes(".")) this.connection = connection;
+        this.opened = { connection: this.connection, channels, at: this.id, asked: this.channels };
         this.tell({ opened: this.opened });
         this.#say("open");
       } else if (type == "push:gap") this.tell({ gap: parsed(data), id });
@@ -149,22 +154,22 @@ class Line {
     const { base, cap } = this.options;
     const most = this.#tries++ || !this.#polls ? Math.min(cap, base * 2 ** this.#tries) : 0;
     const wait = Math.max(this.#floor, Math.random() * most);
-    const retryAt = Date.now() + wait;
-    if (!this.#polls || this.#tries > 1) this.#say("waiting", { ...reason, retryAt });
+    if (!this.#polls || this.#tries > 1)
+      this.#say("waiting", { ...reason, retryAt: Date.now() + wait });
     this.#timer = setTimeout(() => this.#open(), wait);
   }
 }
 
-/** The shape of an EventSource, for headers and for POST. */
+// For headers and for POST.
 class Fetched extends EventTarget {
   #abort = new AbortController();
 
   constructor(url, { headers, method, body, withCredentials }, hear, ended) {
     super();
     const credentials = withCredentials ? "include" : "same-origin";
-    const how = { headers: { Accept: "text/event-stream", ...headers }, method, body };
+    headers = { Accept: "text/event-stream", ...headers };
     const { signal } = this.#abort;
-    fetch(url, { ...how, credentials, signal, cache: "no-store" })
+    fetch(url, { headers, method, body, credentials, signal, cache: "no-store" })
       .then((response) => this.#read(response, hear))
       .then((refused) => ended(this, refused, url), () => ended(this, false, url));
   }
@@ -199,7 +204,6 @@ class Fetched extends EventTarget {
   }
 }
 
-/** One line, for whoever has joined. */
 class Shared {
   #members = new Map();
 
@@ -208,7 +212,7 @@ class Shared {
     this.tell = tell;
   }
 
-  handle(who, { want, since, wake, bye }) {
+  handle(who, { want, since, connection, wake, bye }) {
     const { line } = this;
     if (wake != null) {
       line.wake(wake == "online");
@@ -218,7 +222,7 @@ class Shared {
     else this.#members.set(who, want);
     const all = [...this.#members.values()];
     const union = (key) => [...new Set(all.flatMap((wanted) => wanted[key]))];
-    line.want(union("channels"), union("types"), since);
+    line.want(union("channels"), union("types"), since, connection);
     if (line.opened) this.tell({ opened: line.opened });
     this.tell(line.status);
   }
@@ -228,31 +232,28 @@ class Shared {
 if (globalThis.SharedWorkerGlobalScope && self instanceof SharedWorkerGlobalScope) {
   const shareds = new Map();
   self.onconnect = ({ ports: [port] }) => {
-    let shared;
+    let shared, ports, name;
+    const leave = () => {
+      if (!ports.delete(port)) return;
+      shared.handle(port, { bye: true });
+      if (!ports.size) shareds.delete(name);
+    };
     port.onmessage = ({ data }) => {
       const { key, url, options, lock } = data;
-      if (key) {
-        shared = shareds.get(key);
-        if (!shared) {
-          const ports = new Set();
-          shared = new Shared(url, options, (said) => ports.forEach((p) => p.postMessage(said)));
-          shareds.set(key, Object.assign(shared, { ports }));
-        }
-        shared.ports.add(port);
-        // It is ours when the page is gone, however it went.
-        navigator.locks?.request(lock, leave);
-      } else if (data.bye) leave();
-      else shared.handle(port, data);
-    };
-    const leave = () => {
-      if (!shared.ports.delete(port)) return;
-      shared.handle(port, { bye: true });
-      if (!shared.ports.size) shareds.forEach((it, key) => it == shared && shareds.delete(key));
+      if (!key) return data.bye ? leave() : shared.handle(port, data);
+      if (!shareds.has(key)) {
+        const all = new Set(), tell = (said) => all.forEach((one) => one.postMessage(said));
+        shareds.set(key, [new Shared(url, options, tell), all]);
+      }
+      [shared, ports] = shareds.get(name = key);
+      ports.add(port);
+      // It is ours when the page is gone, however it went.
+      navigator.locks?.request(lock, leave);
     };
   };
 }
 
-// Three ways to a line: each takes what is to be heard, and returns what can be said.
+// Three ways to a line.
 const alone = (url, options, hear) => {
   const shared = new Shared(url, options, hear);
   return { post: (said) => shared.handle("", said), close() {} };
@@ -278,7 +279,7 @@ const byWorker = (url, options, hear, key, failed) => {
   return { post, close: () => held.then(release) };
 };
 
-const byLock = (url, { last, ...options }, hear, key) => {
+const byLock = (url, { now, ...options }, hear, key) => {
   const me = Math.random(), air = new BroadcastChannel(key);
   let shared, want;
   const post = (said) => {
@@ -286,7 +287,7 @@ const byLock = (url, { last, ...options }, hear, key) => {
     if (shared) shared.handle(me, said);
     else air.postMessage({ from: me, said });
   };
-  const again = () => want && post({ want, since: last() });
+  const again = () => want && post({ want, ...now() });
   air.onmessage = ({ data: { asks, from, said } }) => {
     if (asks) again();
     else if (from) shared?.handle(from, said);
@@ -311,8 +312,8 @@ const byLock = (url, { last, ...options }, hear, key) => {
 };
 
 /** Calls each, whatever the others do. */
-const call = (callbacks, ...args) => {
-  for (const callback of [...callbacks || []]) {
+const call = (callbacks = [], ...args) => {
+  for (const callback of [...callbacks]) {
     try {
       callback(...args);
     } catch (error) {
@@ -394,13 +395,14 @@ class Push extends Listeners {
   id = "";
   #subscriptions = new Set();
   #link = null;
-  #joined = null; // Which link it is, for what an older one has still to say.
+  #joined = null;
   #asked = false;
   #timer = 0;
   #last = "";
   #catching = false; // Whether what comes may have been here before.
   #same = new Set(); // What came at the last position.
   #changing = false;
+  #gone = new AbortController();
   #ways;
 
   constructor(url, { since = "", parse = "json", share = true, key = "", ...options }) {
@@ -413,14 +415,15 @@ class Push extends Listeners {
     const name = `flask-push ${full} ${key} ${JSON.stringify(how)}`;
     this.#ways = [(hear) => alone(full, how, hear)];
     if (share && navigator.locks && globalThis.BroadcastChannel)
-      this.#ways.unshift((hear) => byLock(full, { ...how, last: () => this.#last }, hear, name));
+      this.#ways.unshift((hear) => byLock(full, { ...how, now: this.#now }, hear, name));
     if (share && share != "lock" && globalThis.SharedWorker)
       this.#ways.unshift((hear) => byWorker(full, how, hear, name, () => this.#rejoin(1)));
-    addEventListener("pagehide", this.#sleep);
-    addEventListener("pageshow", this.#wake);
-    for (const name of ["online", "focus", "resume"]) addEventListener(name, this.#wake);
-    document.addEventListener("visibilitychange", this.#wake);
-    document.addEventListener("resume", this.#wake);
+    const { signal } = this.#gone;
+    addEventListener("pagehide", this.#sleep, { signal });
+    for (const name of ["pageshow", "online", "focus"])
+      addEventListener(name, this.#wake, { signal });
+    for (const name of ["visibilitychange", "resume"])
+      document.addEventListener(name, this.#wake, { signal });
   }
 
   subscribe(channel, callback, { parse = this.parse } = {}) {
@@ -433,11 +436,7 @@ class Push extends Listeners {
   }
 
   close() {
-    removeEventListener("pagehide", this.#sleep);
-    removeEventListener("pageshow", this.#wake);
-    for (const name of ["online", "focus", "resume"]) removeEventListener(name, this.#wake);
-    document.removeEventListener("visibilitychange", this.#wake);
-    document.removeEventListener("resume", this.#wake);
+    this.#gone.abort();
     for (const subscription of [...this.#subscriptions]) subscription.unsubscribe();
     this.#sleep();
     this.#ways = [];
@@ -465,6 +464,8 @@ class Push extends Listeners {
     return { channels: all.map((s) => s.channel), types: all.flatMap((s) => s.names) };
   }
 
+  #now = () => ({ since: this.#last, connection: this.id });
+
   #join() {
     const joined = this.#joined = Symbol();
     const hear = (said) => joined == this.#joined && this.#hear(said);
@@ -475,7 +476,7 @@ class Push extends Listeners {
         this.#ways.shift();
       }
     }
-    this.#link?.post({ want: this.#wanted(), since: this.#last });
+    this.#link?.post({ want: this.#wanted(), ...this.#now() });
     this.#asked = false;
     this.#timer = setInterval(() => {
       // A worker ends with the page that began it, if that crashes.
@@ -518,7 +519,7 @@ class Push extends Listeners {
   }
 
   #opened({ connection, channels, at, asked }) {
-    this.id = connection || this.id;
+    this.id = connection;
     if (at && !(compare(at, this.#last) < 0)) this.#last = at;
     for (const { channel } of channels ? this.#subscriptions : []) {
       if (asked.includes(channel) && !channels.includes(channel))
