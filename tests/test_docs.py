@@ -181,6 +181,7 @@ def own_events() -> dict[str, dict[str, t.Any]]:
     """What we say ourselves, by its type."""
     position = Position("aaaaa", 1)
     data = _wire.opening("x", ["a"], position) + _wire.gap(["a"], "unknown", 1, position)
+    data += _wire.first_bytes(500, visible=True) + _wire.heartbeat(15, visible=True)
     said = {event.type: json.loads(event.data) for event in Parser().feed(data)}
     probe = _wire.probe("a", "x")
     return {**said, probe.type: json.loads(probe.data)}
@@ -213,9 +214,9 @@ def test_every_reason_of_a_gap_is_explained() -> None:
 
 def test_every_parameter_of_a_request_is_on_the_wire() -> None:
     asked = re.findall(r"args\.get(?:list)?\(\"(\w+)\"", SOURCE["_asked"])
-    assert {*asked} == {"poll", "channel", "connection"}
+    assert {*asked} == {"poll", "visible", "channel", "connection"}
     assert not re.search(r"args\.", SOURCE["_extension"])
-    for name in *POSITIONS, "poll=1", "channel", "connection", "Last-Event-ID":
+    for name in *POSITIONS, "poll=1", "visible=1", "channel", "connection", "Last-Event-ID":
         assert f"`{name}`" in DOCS["wire"], name
 
 

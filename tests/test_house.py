@@ -37,7 +37,10 @@ FLOORS = [
         *("_worker", "_start", "_process", "_run", "_takeover", "_visitor"),
     },
     # What Flask sees.
-    {"__init__", "_extension", "_asked", "_parts", "_config", "_checkup", "_cli"},
+    {
+        *("__init__", "_extension", "_asked", "_parts", "_config", "_checkup", "_cli"),
+        "_scripts",
+    },
     {"testing", "testing._contract", "testing._reader"},
 ]
 

@@ -221,6 +221,24 @@ def test_a_socket_that_is_full_has_a_cursor_and_reads_on() -> None:
     run(test)
 
 
+def test_what_browsers_keep_to_themselves_is_shown_to_who_asks() -> None:
+    async def test(house: House) -> None:
+        first = await house.open("a", visible=True, lifetime=1.5)
+        await first.until(lambda: len(first.events) >= 4)
+        said = [event.type for event in first.events[:4]]
+        assert said == ["push:retry", "push:open", "push:heartbeat", "push:heartbeat"]
+        # And the position stays where it is.
+        assert [event.id != "" for event in first.events[:2]] == [False, True]
+        assert first.body.count(b"\nid: ") == 1
+        assert first.events[2].data == '{"seconds":0.2}'
+        (retry,) = re.findall(rb"\nretry: (\d+)\n", first.body)
+        assert json.loads(first.events[0].data) == {"milliseconds": int(retry)}
+        await first.until(lambda: first.events[-1].type == "push:retry")
+        assert first.body.endswith(b"}\n\n")
+
+    run(test, heartbeat=0.2)
+
+
 def test_a_heartbeat_comes_so_long_after_the_last_byte() -> None:
     async def test(house: House) -> None:
         busy, idle = await house.open("a"), await house.open("b")

@@ -32,6 +32,10 @@ def polls(request: Request) -> bool:
     return request.args.get("poll") == "1"
 
 
+def shows_all(request: Request) -> bool:
+    return request.args.get("visible") == "1"
+
+
 def channels(request: Request, most: int) -> tuple[str, ...]:
     """The channels asked for, each once.
 

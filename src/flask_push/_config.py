@@ -40,6 +40,7 @@ class Config:
     max_channels: int = 100
     max_event_bytes: int = Options.max_event
     log_bytes: int = Options.log_bytes
+    url_prefix: str | None = "/push"
     accel: str | None = None
     return_ticket: float = 0
     relay_max: int = 4
@@ -144,6 +145,12 @@ def _location(value: t.Any) -> str:
     return "it has to be a location of nginx that begins and ends with a slash: '/_push/'."
 
 
+def _prefix(value: t.Any) -> str:
+    if value is None or (isinstance(value, str) and re.fullmatch(r"(/[\w.~-]+)+", value)):
+        return ""
+    return "it has to begin with a slash, and not to end with one: '/push'; or None."
+
+
 _YEAR = 366 * 86400
 _GIGABYTE = 2**30
 
@@ -168,6 +175,7 @@ KEYS: dict[str, Check] = {
     "PUSH_MAX_CHANNELS": _number(1, 10_000, "channels", whole=True),
     "PUSH_MAX_EVENT_BYTES": _number(1, _GIGABYTE, "bytes", whole=True),
     "PUSH_LOG_BYTES": _number(0, 64 * _GIGABYTE, "bytes", whole=True),
+    "PUSH_URL_PREFIX": _prefix,
     "PUSH_ACCEL": _location,
     "PUSH_RETURN_TICKET": _number(0, _YEAR, "seconds"),
     "PUSH_RELAY_MAX": _number(0, 10_000, "streams", whole=True),

@@ -25,6 +25,7 @@ from . import _accel
 from . import _asked
 from . import _wire
 from ._bridges import make_bridge
+from ._config import Config
 from ._event import Event
 from ._parts import Parts
 from ._parts import State
@@ -32,6 +33,7 @@ from ._publisher import check_count
 from ._publisher import History
 from ._return import Asked
 from ._return import COOKIE as RETURN_TICKET
+from ._scripts import serve_scripts
 from ._sockets import find_socket
 from ._sockets import NoSocket
 from ._stream import Stream
@@ -68,6 +70,8 @@ class Push:
         :raises ValueError: If the configuration can't be right.
         """
         state = State(app, self._bridges)
+        if prefix := Config.read(app.config).url_prefix:
+            serve_scripts(app, prefix)
         app.extensions["push"] = self
         self._states[app] = state
 
@@ -214,6 +218,7 @@ class Push:
             address=request.remote_addr if parts.config.max_streams_per_address else None,
             lifetime=lifetime,
             poll=_asked.polls(request),
+            visible=_asked.shows_all(request),
         )
         response.may_return = replay and not response.stream_.poll
         return response
@@ -301,7 +306,7 @@ class _StreamResponse(Response):
             transplant(fd, replace(self.stream_, head=head), hub.adopt)
         except (OSError, RuntimeError) as error:
             logger.error("A stream can't be had now, its browser comes back: %s", error)
-            return self.parts.later()
+            return self.parts.later(self.stream_.visible)
         headers["Content-Length"] = "0"
         return ()
 
@@ -318,11 +323,13 @@ class _StreamResponse(Response):
             else:
                 headers["X-Accel-Redirect"] = parts.config.accel + ticket
                 # Nginx keeps it to itself. Where there is none, the browser comes back.
-                return parts.later()
+                return parts.later(self.stream_.visible)
         said = "" if parts.testing else reason
         if not parts.testing:
             headers[_wire.RELAY] = why
-        return parts.relays.open(stream, parts.hub.adopt, said) or parts.later()
+        return parts.relays.open(stream, parts.hub.adopt, said) or parts.later(
+            self.stream_.visible
+        )
 
 
 def _response_class(base: type[Response]) -> type[_StreamResponse]:

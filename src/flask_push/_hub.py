@@ -74,7 +74,9 @@ class Hub(Streams):
             if drain is not None:
                 self._poller.add_drain(drain)
             connection.prepare()
-            first = stream.head + _wire.first_bytes(self.options.jittered_retry())
+            first = stream.head + _wire.first_bytes(
+                self.options.jittered_retry(), stream.visible
+            )
             admitted = self._limits.admit(stream, len(self._connections), now)
             if connection.write(first) < len(first) or not admitted:
                 # It comes back later: any status but 200 would be final.

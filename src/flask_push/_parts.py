@@ -154,9 +154,9 @@ class Parts:
         self.hub.stop()
         self.broker.close()
 
-    def later(self) -> list[bytes]:
+    def later(self, visible: bool) -> list[bytes]:
         """A stream that only says to come back. Any status but 200 would be final."""
-        return [_wire.first_bytes(self.config.options.jittered_retry())]
+        return [_wire.first_bytes(self.config.options.jittered_retry(), visible)]
 
 
 def _release(ties: list[Tie]) -> None:

@@ -247,7 +247,7 @@ class Process:
         # It was sent before the worker could know. So the browser comes back.
         retry = Options().jittered_retry()
         with contextlib.suppress(OSError):
-            os.write(fds[0], stream.head + _wire.first_bytes(retry))
+            os.write(fds[0], stream.head + _wire.first_bytes(retry, stream.visible))
         for fd in fds:
             os.close(fd)
 

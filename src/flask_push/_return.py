@@ -119,6 +119,7 @@ class ReturnTickets:
             "channels": stream.channels,
             "user": stream.user,
             "address": stream.address,
+            "visible": stream.visible,
             "ends": ends,
             "good": min(now + seconds, ends or float("inf")),
             "mark": asked.mark(cookies),
@@ -150,6 +151,7 @@ class ReturnTickets:
             user=says["user"],
             address=says["address"],
             lifetime=says["ends"] and says["ends"] - now,
+            visible=says["visible"],
         )
 
 

@@ -29,6 +29,8 @@ class Stream:
     lifetime: float = 0
     #: Whether it ends as soon as it has all that there is.
     poll: bool = False
+    #: Whether it is shown, as events, what browsers keep to themselves.
+    visible: bool = False
 
 
 @dataclass(frozen=True)

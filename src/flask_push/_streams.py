@@ -16,7 +16,6 @@ import random
 from functools import partial
 
 from . import _wire
-from . import sse
 from ._channel import ChannelSet
 from ._connection import Connection
 from ._connection import Poller
@@ -191,7 +190,8 @@ class Streams:
         """End the stream from our side."""
         if not connection.rest:
             try:
-                connection.write(_wire.last_word(self.options.jittered_retry()))
+                retry = self.options.jittered_retry()
+                connection.write(_wire.last_word(retry, connection.stream.visible))
             except OSError:
                 pass
         self._drop(connection)
@@ -229,14 +229,15 @@ class Streams:
 
     def _beat(self, connection: Connection) -> None:
         connection.since = self._loop.time()
+        beat = _wire.heartbeat(self.options.heartbeat, connection.stream.visible)
         try:
-            written = connection.write(sse.HEARTBEAT)
+            written = connection.write(beat)
         except OSError:
             self._drop(connection)
             return
-        if 0 < written < len(sse.HEARTBEAT):
+        if 0 < written < len(beat):
             connection.leave_live(self._log.end)
-            connection.rest = sse.HEARTBEAT[written:]
+            connection.rest = beat[written:]
             self._block(connection)
 
     def _wait(self) -> float:

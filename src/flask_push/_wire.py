@@ -47,14 +47,24 @@ def head(status: str, headers: cabc.Iterable[tuple[str, str]], date: str) -> byt
     return "\r\n".join(lines).encode("latin-1")
 
 
-def first_bytes(retry: int) -> bytes:
+def first_bytes(retry: int, visible: bool = False) -> bytes:
     """What a stream begins with. Firefox reports a stream open at its first byte."""
-    return sse.HEARTBEAT + sse.encode(retry=retry)
+    return sse.HEARTBEAT + last_word(retry, visible)
 
 
-def last_word(retry: int) -> bytes:
-    """What a stream ends with if the server ends it. No blank line, so no event."""
-    return sse.encode(retry=retry)
+def last_word(retry: int, visible: bool = False) -> bytes:
+    """What a stream ends with if the server ends it. No blank line, so no event; unless
+    it is asked for, since ``EventSource`` shows its page no ``retry``."""
+    line = sse.encode(retry=retry)
+    return line + _own("push:retry", {"milliseconds": retry}, None) if visible else line
+
+
+def heartbeat(seconds: float, visible: bool = False) -> bytes:
+    """What is sent when nothing was for so many seconds. ``EventSource`` shows its page no
+    comments."""
+    if not visible:
+        return sse.HEARTBEAT
+    return _own("push:heartbeat", {"seconds": seconds}, None)
 
 
 def opening(

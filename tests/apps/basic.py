@@ -49,12 +49,13 @@ def publish() -> str:
 def stream() -> BaseResponse:
     args = request.args
     if "status" in args:
-        abort(int(args["status"]))
+        code = int(args["status"])
+        return Response(status=code) if code < 400 else abort(code)
     if "redirect" in args:
         return redirect(args["redirect"])
     session["seen"] = True
     return push.stream(
-        *args.getlist("channel"),
+        *(args.getlist("only") or args.getlist("channel")),
         last=args.get("last", 0, int),
         lifetime=float(args["lifetime"]) if "lifetime" in args else None,
         replay=args.get("replay") != "no",
