@@ -75,6 +75,8 @@ class Running:
     per: int = 1
     #: The configuration of an app of ours.
     config: dict[str, t.Any] = field(default_factory=dict)
+    #: Another version of ours, if not this one: what is to be imported from.
+    source: str = ""
     #: More arguments of gunicorn for an app of ours.
     workers: tuple[str, ...] = ("--worker-class", "gthread", "--threads", "4")
     port: int = 0
@@ -124,7 +126,11 @@ def _bare(running: Running, *more: str) -> None:
 def _direct(running: Running) -> None:
     words = [sys.executable, str(HERE / "apps" / "direct.py")]
     words += [str(running.port), str(running.publish_port)]
-    running.group.start(words, running.port)
+    running.group.start(words, running.port, env=_version(running))
+
+
+def _version(running: Running) -> dict[str, str]:
+    return {"PYTHONPATH": running.source} if running.source else {}
 
 
 def _ours(running: Running, redis: bool = False) -> None:
@@ -132,7 +138,7 @@ def _ours(running: Running, redis: bool = False) -> None:
     if redis:
         config["PUSH_BROKER_URL"] = f"redis://127.0.0.1:{_redis(running)}"
     env = {f"FLASK_{key}": json.dumps(value) for key, value in config.items()}
-    env["INSTANCE"] = str(running.directory)
+    env |= {"INSTANCE": str(running.directory), **_version(running)}
     command = [sys.executable, "-m", "gunicorn", "--no-control-socket"]
     command += ["-b", f"127.0.0.1:{running.port}", "--backlog", "4096"]
     command += ["--keep-alive", "600", *running.workers, "app:app"]

@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--small", type=int, help="readers, instead of 1,000")
     parser.add_argument("--large", type=int, help="readers, instead of 10,000")
     parser.add_argument("--servers", nargs="*", help="beside the bare C server")
+    parser.add_argument("--before", help="the src of another version, to compare with")
     parser.add_argument("--ours", action="store_true", help="no servers but ours")
     parser.add_argument(
         "--write", type=Path, nargs="?", const=HERE.parent / "docs" / "bench"
@@ -79,7 +80,7 @@ def scale_of(given: argparse.Namespace) -> Scale:
     if given.tiny:
         scale.update(rounds=1, seconds=0.1, small=20, large=50, fleet=50)
         scale["kinds"] = ("Flask-Push, hub alone", "Flask-Push")
-    for name in "rounds", "seconds", "small", "large":
+    for name in "rounds", "seconds", "small", "large", "before":
         if getattr(given, name) is not None:
             scale[name] = getattr(given, name)
     if given.servers or given.ours:

@@ -36,6 +36,8 @@ class Scale:
     large: int = 10_000
     fleet: int = 50_000
     kinds: cabc.Collection[str] = ()
+    #: Where another version of Flask-Push is, to stand beside this one.
+    before: str = ""
 
     def wants(self, kind: Kind) -> bool:
         return kind.name in self.kinds if self.kinds else not kind.hidden
@@ -101,8 +103,7 @@ def compare(
     rows: list[Row] = []
     with contextlib.ExitStack() as stack:
         pairs: list[tuple[Row, Running, Loader]] = []
-        for kind in wanted:
-            label, kind, given = kind if isinstance(kind, tuple) else (kind.name, kind, {})
+        for label, kind, given in _with_before(wanted, scale.before):
             if pairs and not scale.wants(kind):
                 continue
             row = Row(name, label, unit)
@@ -128,6 +129,16 @@ def compare(
                 row.more = turn.more
                 row.faults = row.faults or turn.faults
     return rows
+
+
+def _with_before(
+    wanted: cabc.Iterable[Wanted], source: str
+) -> cabc.Iterator[tuple[str, Kind, dict[str, t.Any]]]:
+    for kind in wanted:
+        label, kind, given = kind if isinstance(kind, tuple) else (kind.name, kind, {})
+        yield label, kind, given
+        if source and kind.name.startswith("Flask-Push"):
+            yield f"{label}, before", kind, {**given, "source": source}
 
 
 def _filled(
