@@ -9,8 +9,10 @@ from __future__ import annotations
 import collections.abc as cabc
 import json
 import typing as t
+from functools import lru_cache
 
 from . import sse
+from ._event import base62
 from ._event import Entry
 from ._event import escape
 from ._event import Event
@@ -84,8 +86,13 @@ def event(entry: Entry, epoch: str, number: int) -> bytes:
 
     :raises ValueError: If it was stored by something that doesn't know the rules.
     """
-    id = f"id: {Position(epoch, number)}.{escape(entry.channel)}\n"
-    return sse.frame(id.encode() + sse.type_line(entry.type), entry.data)
+    id = f"id: {epoch}-{base62(number)}".encode()
+    return sse.frame(id + _tag(entry.channel) + sse.type_line(entry.type), entry.data)
+
+
+@lru_cache(4096)
+def _tag(channel: str) -> bytes:
+    return f".{escape(channel)}\n".encode()
 
 
 def _own(type: str, data: dict[str, t.Any], position: Position | None) -> bytes:
