@@ -50,7 +50,7 @@ static int count, asking, opened, heard, paused, refused, dropped;
 static struct publisher publishers[PUBLISHERS];
 static int *sent;         /* events published, by channel */
 static int poller, turn;
-static char buffer[BUFFER + RECORD], last_id[200];
+static char buffer[BUFFER + RECORD], latest_id[200], last_id[200];
 static long long expected, events, bytes, reads, lost, disordered;
 static long long histogram[64 * 32], samples;
 
@@ -162,9 +162,9 @@ static void note_id(const char *from, const char *end) {
     const char *id = NULL, *line = from;
     while ((line = memmem(line, end - line, "id: ", 4))) id = line += 4;
     const char *stop = id ? memchr(id, '\n', end - id) : NULL;
-    if (stop && stop - id < (int)sizeof last_id) {
-        memcpy(last_id, id, stop - id);
-        last_id[stop - id - (stop[-1] == '\r')] = 0;
+    if (stop && stop - id < (int)sizeof latest_id) {
+        memcpy(latest_id, id, stop - id);
+        latest_id[stop - id - (stop[-1] == '\r')] = 0;
     }
 }
 
@@ -429,6 +429,8 @@ static void leave(void) {
         if (readers[i].state == OPEN || readers[i].state == ASKED) close(readers[i].fd);
         readers[i].state = CLOSED;
     }
+    /* Those who come back say where they all were, not where the first of them is now. */
+    memcpy(last_id, latest_id, sizeof last_id);
     opened = asking = 0;
     tell(start, cpu(), 0);
 }

@@ -97,9 +97,13 @@ def compare(
     scale: Scale,
     readers: int,
     act: Act,
+    come: bool = True,
     **more: t.Any,
 ) -> list[Row]:
-    """Let servers take turns. The first is the measure."""
+    """Let servers take turns. The first is the measure.
+
+    :param come: Whether the readers come before that.
+    """
     rows: list[Row] = []
     with contextlib.ExitStack() as stack:
         pairs: list[tuple[Row, Running, Loader]] = []
@@ -113,7 +117,10 @@ def compare(
                 row.absent = row.absent or f"not with {readers:,} readers"
                 continue
             try:
-                pairs.append((row, *_filled(stack, kind, readers, **{**more, **given})))
+                running, loader = _started(stack, kind, readers, **{**more, **given})
+                if come:
+                    _fill(running, loader)
+                pairs.append((row, running, loader))
             except (RuntimeError, OSError, subprocess.SubprocessError) as error:
                 row.absent = str(error)[-300:]
         for number in range(scale.rounds):
@@ -141,20 +148,23 @@ def _with_before(
             yield f"{label}, before", kind, {**given, "source": source}
 
 
-def _filled(
+def _started(
     stack: contextlib.ExitStack, kind: Kind, readers: int, **more: t.Any
 ) -> tuple[Running, Loader]:
     running = start(kind, readers, **more)
     stack.callback(running.end)
     loader = running.loader()
     stack.callback(loader.end)
-    if readers:
-        came = running.come(loader, readers)
-        warm = loader.do("warm", 20)
-        faults = warm.faults() or ("" if kind.silent else came.faults())
-        if faults or warm.open < readers:
-            raise RuntimeError(f"{warm.open:,} of {readers:,} came; {faults}")
     return running, loader
+
+
+def _fill(running: Running, loader: Loader) -> None:
+    readers, silent = running.readers, running.kind.silent
+    came = running.come(loader, readers)
+    warm = loader.do("warm", 20)
+    faults = warm.faults() or ("" if silent else came.faults())
+    if faults or warm.open < readers:
+        raise RuntimeError(f"{warm.open:,} of {readers:,} came; {faults}")
 
 
 def per_cpu(
@@ -326,7 +336,7 @@ def storm(scale: Scale) -> list[Row]:
     wanted += [kinds.NODE, kinds.AIOHTTP, kinds.STARLETTE]
     unit = "connections per CPU second"
     name = f"{scale.small:,} readers come at once"
-    return compare(name, unit, wanted, scale, 0, act) if scale.small else []
+    return compare(name, unit, wanted, scale, scale.small, act, come=False)
 
 
 def come_back(scale: Scale) -> list[Row]:
@@ -422,10 +432,7 @@ def beside_streams(scale: Scale) -> list[Row]:
     with contextlib.ExitStack() as stack:
         pairs = []
         for label, kind, given in prepare(0), prepare(scale.large):
-            running = start(kind, **given)
-            stack.callback(running.end)
-            loader = running.loader()
-            stack.callback(loader.end)
+            running, loader = _started(stack, kind, **given)
             faults = running.come(loader, running.readers).faults()
             row = Row("plain requests on one sync worker", label, "requests per CPU second")
             row.faults = faults
