@@ -48,8 +48,8 @@ font-family="sans-serif" font-size="13">
 </svg>
 """
 _BAR = """\
-<text x="170" y="{y}" text-anchor="end">{name}</text>
-<rect class="{kind}" x="178" y="{top}" width="{width:.1f}" height="14"/>
+<text x="222" y="{y}" text-anchor="end">{name}</text>
+<rect class="{kind}" x="230" y="{top}" width="{width:.1f}" height="14"/>
 <text x="{right:.1f}" y="{y}">{value}</text>"""
 
 
@@ -59,7 +59,7 @@ def plot(rows: cabc.Sequence[Row]) -> str:
     most = max((value for _, value in shown), default=0) or 1
     bars = []
     for number, (row, value) in enumerate(shown):
-        width = 380 * value / most
+        width = 330 * value / most
         bars.append(
             _BAR.format(
                 y=44 + 22 * number,
@@ -67,7 +67,7 @@ def plot(rows: cabc.Sequence[Row]) -> str:
                 name=escape(row.server),
                 kind="ours" if row.server.startswith("Flask-Push") else "bar",
                 width=width,
-                right=184 + width,
+                right=236 + width,
                 value=figure(value),
             )
         )
@@ -79,7 +79,8 @@ def plot(rows: cabc.Sequence[Row]) -> str:
 def write(directory: Path, result: dict[str, t.Any], rows: cabc.Sequence[Row]) -> None:
     """All of it, where the docs include it from."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    whole = {**result, "rows": [row.as_json() for row in rows]}
+    (directory / "results.json").write_text(json.dumps(whole, indent=1) + "\n")
     intro = (
         f"`{result['command']}`, on {result['date']}, took {result['seconds']} s:"
         f" {result['system']}, Python {result['python']}, {result['cpus']} processors,"

@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--small", type=int, help="readers, instead of 1,000")
     parser.add_argument("--large", type=int, help="readers, instead of 10,000")
     parser.add_argument("--servers", nargs="*", help="beside the bare C server")
+    parser.add_argument("--without", nargs="*", help="not these")
     parser.add_argument("--before", help="the src of another version, to compare with")
     parser.add_argument("--ours", action="store_true", help="no servers but ours")
     parser.add_argument(
@@ -67,9 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f" {time.monotonic() - begun:.0f} s", file=sys.stderr)
         rows += found
         print(report.table(found), flush=True)
-    result = {**about(time.monotonic() - started), "rows": [row.as_json() for row in rows]}
-    if given.write:
-        report.write(given.write, result, rows)
+        if given.write:
+            # Each time, so that what breaks off has not been in vain.
+            report.write(given.write, about(time.monotonic() - started), rows)
     return 1 if any(row.faults for row in rows) else 0
 
 
@@ -80,7 +81,7 @@ def scale_of(given: argparse.Namespace) -> Scale:
     if given.tiny:
         scale.update(rounds=1, seconds=0.1, small=20, large=50, fleet=50)
         scale["kinds"] = ("Flask-Push, hub alone", "Flask-Push")
-    for name in "rounds", "seconds", "small", "large", "before":
+    for name in "rounds", "seconds", "small", "large", "before", "without":
         if getattr(given, name) is not None:
             scale[name] = getattr(given, name)
     if given.servers or given.ours:
@@ -96,7 +97,7 @@ def about(seconds: float) -> dict[str, t.Any]:
         "seconds": round(seconds),
         "cpus": len(CPUS),
         "load": round(os.getloadavg()[0], 1),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
     }
 

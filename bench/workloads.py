@@ -36,11 +36,13 @@ class Scale:
     large: int = 10_000
     fleet: int = 50_000
     kinds: cabc.Collection[str] = ()
+    without: cabc.Collection[str] = ()
     #: Where another version of Flask-Push is, to stand beside this one.
     before: str = ""
 
     def wants(self, kind: Kind) -> bool:
-        return kind.name in self.kinds if self.kinds else not kind.hidden
+        wanted = kind.name in self.kinds if self.kinds else not kind.hidden
+        return wanted and kind.name not in self.without
 
 
 @dataclass
@@ -315,16 +317,14 @@ def beside_a_busy_view(scale: Scale) -> list[Row]:
 def storm(scale: Scale) -> list[Row]:
     """All readers come at once, and leave again; the empty view is a request each."""
 
-    def act(running: Running, loader: Loader) -> Turn:
+    def act(running: Running, _: Loader) -> Turn:
+        empty = running.config.get("BENCH_EMPTY")
+        # Not those of the last turn, who would say where they were.
+        fresh = running.loader("/empty" if empty else "")
         before = running.group.cpu()
-        if running.config.get("BENCH_EMPTY"):
-            plain = running.loader("/empty", 0)
-            answer = plain.do("requests", scale.small, 200, 60)
-            plain.end()
-        else:
-            answer = loader.do("come", scale.small, 200, 60)
+        answer = fresh.do("requests" if empty else "come", scale.small, 200, 60)
         spent = running.group.cpu() - before
-        loader.do("leave")
+        fresh.end()
         time.sleep(0.2)
         return Turn(scale.small / max(spent, 1e-6), told(answer), answer.faults())
 
