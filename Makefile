@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 PIP = $(BIN)/pip --disable-pip-version-check install -q
 
-.PHONY: chat test soak lock
+.PHONY: chat test soak bench lock
 
 chat: .venv/chat
 	$(BIN)/flask --app examples/chat/app run
@@ -19,6 +19,11 @@ test: .venv/test
 
 soak: .venv/test
 	$(BIN)/pytest --soak --timeout 3600
+
+# Beside the servers that can be had: half an hour.
+bench: .venv/test
+	tests/install gcc golang-go libnginx-mod-nchan pushpin redis-server
+	$(BIN)/python bench/run.py --write
 
 .venv/bin/pip:
 	$(PYTHON) -c "import ensurepip" || tests/install python3-venv

@@ -10,7 +10,7 @@ version = release = version_of("flask-push").partition(".dev")[0]
 # General
 
 extensions = ["sphinx.ext.autodoc", "myst_parser"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "bench"]
 default_role = "code"
 highlight_language = "none"
 add_module_names = False

@@ -66,11 +66,20 @@ class Channel:
         index = self._index(upto)
         dropped = self.pieces[self.head : index]
         self.floor = max(self.floor, upto)
-        self.head = index
-        if self.head > 64 and self.head * 2 > len(self.pieces):
-            del self.pieces[: self.head]
-            self.head = 0
+        self._begin_at(index)
         return dropped
+
+    def drop_oldest(self) -> Piece:
+        piece = self.pieces[self.head]
+        self.floor = max(self.floor, piece[0])
+        self._begin_at(self.head + 1)
+        return piece
+
+    def _begin_at(self, index: int) -> None:
+        self.head = index
+        if index > 64 and index * 2 > len(self.pieces):
+            del self.pieces[:index]
+            self.head = 0
 
     def between(self, after: int, upto: int) -> cabc.Iterator[Piece]:
         for index in range(self._index(after), len(self.pieces)):
@@ -103,16 +112,17 @@ class Budget:
         channel.pieces.append(piece)
         self._order.append(channel)
         self._count += 1
-        self._size += _cost(piece)
+        self._size += _OVERHEAD + len(piece[1])
         while self._size > self.max_bytes:
             oldest = self._order.popleft()
             if oldest:
-                self.drop(oldest, oldest.pieces[oldest.head][0])
+                self._size -= _OVERHEAD + len(oldest.drop_oldest()[1])
+                self._count -= 1
 
     def drop(self, channel: Channel, upto: int) -> None:
         dropped = channel.drop(upto)
         self._count -= len(dropped)
-        self._size -= sum(_cost(piece) for piece in dropped)
+        self._size -= sum(_OVERHEAD + len(piece[1]) for piece in dropped)
 
     def forget(self, channel: Channel) -> None:
         """Drop all of a channel that nobody reads any more."""
@@ -121,10 +131,6 @@ class Budget:
             channels = set(self._order)
             ages = sorted((p[0], c.name, c) for c in channels for p in c.between(0, c.last))
             self._order = deque(channel for _, _, channel in ages)
-
-
-def _cost(piece: Piece) -> int:
-    return _OVERHEAD + (0 if isinstance(piece[1], Gap) else len(piece[1]))
 
 
 class ChannelSet:

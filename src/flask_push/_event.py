@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 import typing as t
 from dataclasses import dataclass
+from functools import lru_cache
 
 # Sorted as ASCII sorts, so that ids of equal length sort as their numbers do.
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 _POSITION = re.compile(r"([0-9A-Za-z]{5})-([0-9A-Za-z]{1,11})\Z")
 _UNSAFE = re.compile(rb"[^0-9A-Za-z_-]")
@@ -139,11 +141,17 @@ class Page(t.NamedTuple):
 
 
 def base62(number: int) -> str:
-    digits = ""
-    while number:
-        number, digit = divmod(number, 62)
-        digits = _DIGITS[digit] + digits
-    return digits or "0"
+    # Every event has one, and its first digits were those of the events before it.
+    high, low = divmod(number, 62**4)
+    first, second = divmod(low, 62**2)
+    if high:
+        return _leading(high) + _PAIRS[first] + _PAIRS[second]
+    return (_PAIRS[first] + _PAIRS[second]).lstrip("0") or "0"
+
+
+@lru_cache(16)
+def _leading(number: int) -> str:
+    return base62(number)
 
 
 def escape(channel: str) -> str:

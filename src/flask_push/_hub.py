@@ -16,6 +16,7 @@ import os
 import random
 import typing as t
 from dataclasses import replace
+from math import inf
 
 from . import _wire
 from ._channel import ChannelSet
@@ -68,8 +69,8 @@ class Hub(Streams):
             thrown away until the server closes it.
         """
         now = self._loop.time()
-        lifetime = stream.lifetime * random.uniform(0.9, 1.1) or float("inf")
-        connection = Connection(fd, stream, now, now + lifetime)
+        lifetime = stream.lifetime * random.uniform(0.9, 1.1)
+        connection = Connection(fd, stream, now, now + lifetime if lifetime else inf)
         try:
             if drain is not None:
                 self._poller.add_drain(drain)
@@ -82,8 +83,6 @@ class Hub(Streams):
                 # It comes back later: any status but 200 would be final.
                 connection.close()
                 return
-            # Of many idle streams, it would be half of the memory.
-            connection.stream = replace(stream, head=b"")
             self._poller.add(fd)
         except OSError:
             connection.close()
@@ -91,6 +90,10 @@ class Hub(Streams):
         self._connections[fd] = connection
         self._limits.enter(connection.stream)
         new = self._log.join(connection, stream.channels)
+        # Of many idle streams, what each need not have of its own is half of the memory.
+        names = connection.set.names
+        same = names if names == stream.channels else stream.channels
+        connection.stream = replace(stream, head=b"", channels=same)
         if new:
             self._feed.watch(new)
         self._start_if_whole(connection)

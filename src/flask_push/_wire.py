@@ -9,9 +9,11 @@ from __future__ import annotations
 import collections.abc as cabc
 import json
 import typing as t
+from functools import lru_cache
 
 from . import sse
 from ._event import Apart
+from ._event import base62
 from ._event import Entry
 from ._event import escape
 from ._event import Event
@@ -95,10 +97,15 @@ def event(entry: Entry, epoch: str, number: int) -> bytes:
 
     :raises ValueError: If it was stored by something that doesn't know the rules.
     """
-    id = f"id: {Position(epoch, number)}.{escape(entry.channel)}\n"
+    id = f"id: {epoch}-{base62(number)}".encode()
     type, name = entry.type_and_name()
-    frame = sse.frame(id.encode() + sse.type_line(type), entry.data)
+    frame = sse.frame(id + _tag(entry.channel) + sse.type_line(type), entry.data)
     return Apart.of(frame, name) if name else frame
+
+
+@lru_cache(4096)
+def _tag(channel: str) -> bytes:
+    return f".{escape(channel)}\n".encode()
 
 
 def _own(type: str, data: dict[str, t.Any], position: Position | None) -> bytes:

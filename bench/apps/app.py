@@ -1,0 +1,51 @@
+"""Flask-Push as its users have it, and an empty view beside it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from flask import Flask
+from flask import request
+from flask import Response
+
+from flask_push import Event
+from flask_push import Push
+
+app = Flask("bench", instance_path=os.environ["INSTANCE"])
+app.config.update(PUSH_MAX_STREAMS=200_000, PUSH_LIFETIME=0)
+app.config.from_prefixed_env()
+push = Push(app)
+
+
+@app.get("/stream")
+def stream() -> Response:
+    return push.stream(*request.args.getlist("channel"))
+
+
+@app.post("/publish")
+def publish() -> tuple[str, int]:
+    push.publish(request.args["channel"], request.get_data(as_text=True))
+    return "", 204
+
+
+@app.post("/publish_many")
+def publish_many() -> tuple[str, int]:
+    """A line for each event: its channel, and its data."""
+    pairs = [line.split(" ", 1) for line in request.get_data(as_text=True).splitlines()]
+    push.publish_many(Event(channel, data) for channel, data in pairs)
+    return "", 204
+
+
+@app.get("/empty")
+def empty() -> str:
+    return ""
+
+
+@app.get("/burn")
+def burn() -> str:
+    """Computes, as a view that makes a report does."""
+    end = time.monotonic() + float(request.args["seconds"])
+    while time.monotonic() < end:
+        sum(range(1000))
+    return ""

@@ -1,0 +1,128 @@
+"""The hub alone, in this process: it gets events as the bare server does.
+
+So what is measured is the hub from its feed on, and neither a store nor a view.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc as cabc
+import re
+import socket
+import sys
+
+from flask_push._hub import Hub
+from flask_push._loop import raise_descriptor_limit
+from flask_push._stream import Options
+from flask_push._stream import Stream
+from flask_push.brokers import Broker
+from flask_push.brokers import Entry
+from flask_push.brokers import Page
+from flask_push.brokers import Proof
+from flask_push.brokers import Sink
+from flask_push.brokers.base import now
+from flask_push.brokers.memory import MemoryBroker
+
+Welcome = cabc.Callable[[socket.socket], None]
+
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+
+
+class DirectBroker(MemoryBroker):
+    def feed(self, sink: Sink, loop: asyncio.AbstractEventLoop, **_: object) -> Direct:  # type: ignore[override]
+        return Direct(sink, loop, int(sys.argv[2]))
+
+
+class Direct:
+    """A feed whose store is a socket, and keeps nothing."""
+
+    retention = 86_400_000_000
+
+    def __init__(self, sink: Sink, loop: asyncio.AbstractEventLoop, port: int) -> None:
+        self._sink = sink
+        self._loop = loop
+        self._end = now()
+        self._prev: dict[str, int] = {}
+        self._rest: dict[socket.socket, bytes] = {}
+        listen(loop, port, self._welcome)
+        loop.call_soon(self._sink.deliver, "bench", (), self._end)
+
+    def watch(self, channels: cabc.Collection[str]) -> None:
+        self._loop.call_soon(self._sink.watched, list(channels))
+
+    def unwatch(self, channels: cabc.Collection[str]) -> None: ...
+
+    def close(self) -> None: ...
+
+    def read(
+        self,
+        channels: cabc.Collection[str],
+        callback: cabc.Callable[[Page], None],
+        *,
+        after: int | None = None,
+        last: int = 0,
+    ) -> None:
+        proofs = {name: Proof(self._end) for name in channels}
+        page = Page("bench", self._end, self._end, self._end, [], proofs)
+        self._loop.call_soon(callback, page)
+
+    def _welcome(self, sock: socket.socket) -> None:
+        self._rest[sock] = b""
+        self._loop.add_reader(sock, self._hear, sock)
+
+    def _hear(self, sock: socket.socket) -> None:
+        data = sock.recv(2**18)
+        if not data:
+            self._loop.remove_reader(sock)
+            del self._rest[sock]
+            sock.close()
+            return
+        *lines, self._rest[sock] = (self._rest[sock] + data).split(b"\n")
+        entries = []
+        for line in lines:
+            name = line[:5].decode()
+            number = self._end = self._end + 1
+            prev = self._prev.get(name, number - 1)
+            self._prev[name] = number
+            entries.append(Entry(number, prev, name, "message", line[6:]))
+        self._sink.deliver("bench", entries, self._end)
+
+
+def listen(
+    loop: asyncio.AbstractEventLoop,
+    port: int,
+    welcome: cabc.Callable[[socket.socket], None],
+) -> None:
+    door = socket.create_server(("127.0.0.1", port), backlog=4096)
+    door.setblocking(False)
+
+    def accept() -> None:
+        for _ in range(100):
+            try:
+                sock, _ = door.accept()
+            except BlockingIOError:
+                return
+            sock.setblocking(False)
+            welcome(sock)
+
+    loop.add_reader(door, accept)
+
+
+def main() -> None:
+    raise_descriptor_limit()
+    loop = asyncio.new_event_loop()
+    broker: Broker = DirectBroker()
+    hub = Hub(broker, Options(max_streams=200_000), loop)
+
+    def adopt(sock: socket.socket) -> None:
+        request = sock.recv(8192).decode()
+        loop.remove_reader(sock)
+        channels = tuple(re.findall(r"channel=(\w+)", request))
+        hub.adopt(Stream(channels, "bench", head=_HEAD), sock.detach())
+
+    listen(loop, int(sys.argv[1]), lambda sock: loop.add_reader(sock, adopt, sock))
+    loop.run_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The benchmark runs, says what it should, and notices what must not be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+from servers import ROOT
+
+
+def bench(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ROOT / "bench" / "run.py", "--tiny", *words]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True)
+
+
+def test_it_measures_and_writes_what_the_docs_include(tmp_path: Path) -> None:
+    done = bench("fan_out", "many_channels", "steady", "--write", str(tmp_path))
+    assert done.returncode == 0, done.stderr + done.stdout
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert "bench/run.py --tiny fan_out" in result["command"] and result["date"]
+    for row in result["rows"]:
+        assert row["value"] > 0 and not row["faults"], row
+        assert row["ratio"] > 0 and row["events"] > 0, row
+    servers = {row["server"] for row in result["rows"]}
+    assert servers == {"C", "Flask-Push, hub alone", "Flask-Push"}
+    table = (tmp_path / "results.md").read_text()
+    assert all(f"| {name} | " in table for name in servers)
+    plots = sorted(tmp_path.glob("*.svg"))
+    assert len(plots) == len({row["workload"] for row in result["rows"]})
+    for path in plots:
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")
+
+
+def test_it_notices_an_event_that_is_lost() -> None:
+    done = bench("fan_out", "--servers", "C, lossy")
+    assert done.returncode == 1, done.stderr + done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("| C, lossy")]
+    assert "20 missing" in line
