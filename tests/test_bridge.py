@@ -110,6 +110,7 @@ def test_each_word_comes_once_and_in_order_to_the_streams_of_all_hubs(
 ) -> None:
     readers = [server.stream("chat").opened() for server in (both.one, both.two)]
     until(lambda: redis.do("PUBSUB", "NUMSUB", "chat")[1] == 2, what="both listen")
+    until(lambda: holder(redis), what="one has the lease")
     for n, word in enumerate(words("hello", 300)):
         say(redis, word)
         if n % 100 == 0:
