@@ -253,6 +253,35 @@ def test_what_others_publish_on_its_channels_is_not_heard(
 # Publishing within limits.
 
 
+def test_a_user_without_the_channel_is_not_told_that_nothing_was_stored(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    redis.do("ACL", "SETUSER", "mute", "on", ">x", "~*", "resetchannels", "+@all")
+    mute = RedisBroker(redis.url.replace("://", "://mute:x@"))
+    with pytest.raises(PublishUncertain, match="channel"):
+        say(mute, "1")
+    mute.close()
+    assert [e.data for e in broker.read(["a"], after=0).entries] == [b"1"]
+
+
+def test_a_name_that_nobody_knows_in_time_holds_up_nobody(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, real = threading.Event(), socket.getaddrinfo
+
+    def search(*args: t.Any) -> t.Any:
+        known.wait()
+        return real(*args)
+
+    broker = RedisBroker(f"redis://localhost:{redis.port}", timeout=0.2)
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", search)
+        with pytest.raises(NotPublished):
+            say(broker, "1")
+        known.set()
+    broker.close()
+
+
 def test_a_paused_server_makes_publishing_uncertain_and_then_fail_fast(
     redis: Redis, broker: RedisBroker
 ) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import collections.abc as cabc
 import os
 import socket
+import threading
 import time
 import typing as t
 from collections import deque
+from concurrent.futures import Future
 from urllib.parse import parse_qsl
 from urllib.parse import SplitResult
 from urllib.parse import urlencode
@@ -46,6 +48,11 @@ Refused = (ResponseError, BusyLoadingError)
 FAILED = (RedisError, OSError)
 # A node of a Cluster that was asked for what it has not got, or not all of, did nothing.
 _ELSEWHERE = (AskError, TryAgainError, ClusterDownError)
+
+
+def is_half_done(error: Exception) -> bool:
+    """Whether a script was refused what it does last: this user may not publish."""
+    return "the channel" in str(error) or "a channel" in str(error)
 
 
 class Moving(ResponseError):
@@ -208,13 +215,33 @@ class Pool:
             except FAILED:
                 pass
             connection.disconnect()
-        connection = self._place.connect(_left(deadline))
+        connection = self._connect(_left(deadline))
         try:
             self._greet(connection, deadline)
         except BaseException:
             connection.disconnect()
             raise
         return connection
+
+    def _connect(self, seconds: float) -> t.Any:
+        """On a thread: nothing ends the system's search for a name but its own patience,
+        which is longer than ours."""
+        made: Future[t.Any] = Future()
+
+        def connect() -> None:
+            try:
+                connection = self._place.connect(seconds)
+            except BaseException as error:
+                made.set_exception(error)
+            else:
+                made.set_result(connection)
+
+        threading.Thread(target=connect, name="flask-push connect", daemon=True).start()
+        try:
+            return made.result(seconds)
+        except TimeoutError as error:
+            made.add_done_callback(_disconnect)
+            raise Silence("The time is up.") from error
 
     def give_back(self, connection: t.Any) -> None:
         if len(self._idle) < _IDLE and self._pid == os.getpid():
@@ -234,6 +261,11 @@ class Pool:
     def close(self) -> None:
         while self._idle:
             self._idle.pop().disconnect()
+
+
+def _disconnect(made: Future[t.Any]) -> None:
+    if made.exception() is None:
+        made.result().disconnect()
 
 
 def _left(deadline: float) -> float:

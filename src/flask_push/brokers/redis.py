@@ -32,6 +32,7 @@ try:
     from ._redis_bridge import RedisBridge
     from ._redis_feed import RedisFeed
     from ._redis_pool import FAILED
+    from ._redis_pool import is_half_done
     from ._redis_pool import Moving
     from ._redis_pool import Place
     from ._redis_pool import Pool
@@ -222,7 +223,8 @@ class RedisBroker:
             while self._store.is_another(reply):
                 reply = self._tell(connection, script, args(), deadline)
         except Refused as error:
-            attempt.unsure = unsure
+            # A script that may not publish has stored it already.
+            attempt.unsure = unsure or is_half_done(error)
             if type(error).__name__ == "ReadOnlyError":
                 # It was demoted. Another connection may come to the one that was not.
                 connection.disconnect()
