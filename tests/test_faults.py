@@ -382,8 +382,8 @@ MUTANTS = {
     ),
     "idempotency": (
         "flask_push._publisher",
-        "return replace(event, data=data)",
-        "return replace(event, data=data, key=None)",
+        "return replace(event, data=data, type=type, exclude=None)",
+        "return replace(event, data=data, type=type, exclude=None, key=None)",
     ),
 }
 
