@@ -7,9 +7,11 @@ import collections.abc as cabc
 import contextlib
 import json
 import os
+import random
 import signal
 import time
 import typing as t
+from collections import Counter
 from pathlib import Path
 
 from redises import Proxy
@@ -21,6 +23,7 @@ from servers import serve
 from servers import Server
 from servers import until
 from test_faults import CHANNELS
+from test_faults import Client
 from test_faults import retention
 from test_faults import Run
 
@@ -233,6 +236,22 @@ class RedisRun(Run):
             *(self.lose_a_log, self.lose_the_book),
         ]
 
+    def everything(self) -> list[cabc.Callable[[], None]]:
+        return [*self.troubles(), *self.losses(), self.fill_up]
+
+    def crowd(self, count: int) -> None:
+        """So many more readers, who stay for longer."""
+        rngs = [random.Random(self.rng.random()) for _ in range(count)]
+        self.clients += [Client(self.server, rng) for rng in rngs]
+        for client in self.clients:
+            client.impatience = 50_000
+
+    def figures(self) -> str:
+        gaps = Counter(json.loads(event.data)["reason"] for event in self.gaps())
+        cuts = sum(client.cuts for client in self.clients)
+        causes = Counter(cause.kind for cause in self.causes)
+        return f"{self.delivered} delivered, {cuts} cuts, {gaps}, {causes}"
+
 
 class SentinelRun(RedisRun):
     """A master with a replica, one of which is the other's after each fault."""
@@ -258,6 +277,10 @@ class SentinelRun(RedisRun):
             self.redis.go_on()
             self.serve_clients(0.5)
             self.demote()
+
+    def everything(self) -> list[cabc.Callable[[], None]]:
+        links = [self.cut_links, self.cut_all, self.pause, self.freeze, self.say]
+        return [self.fail_over, self.fail_over_and_back, *links, *self.killing()]
 
     def go_on_alone(self) -> None:
         self.replica.stop()

@@ -38,6 +38,26 @@ def test_what_a_failover_has_lost_is_told(tmp_path: Path) -> None:
         assert run.gaps()
 
 
+@pytest.mark.slow
+def test_nothing_is_lost_in_a_million_deliveries(tmp_path: Path) -> None:
+    delivered = 0
+    for name in "large", "small", "sentinel":
+        (directory := tmp_path / name).mkdir()
+        keep = 20 if name == "small" else 1_000_000
+        start = running_with_sentinel if name == "sentinel" else running
+        with start(directory, PUSH_KEEP=keep) as run:
+            run.crowd(40)
+            for _ in range(10):
+                # One of each, and then calm, so that much is read and not only told of.
+                run.go(run.everything(), deliveries=0, cuts=0, each=1, seconds=300)
+                calm = run.delivered + 35_000
+                run.go([], deliveries=calm, cuts=0, each=0, seconds=300)
+            assert run.finish(patience=100) == []
+            print(name, run.figures())
+            delivered += run.delivered
+    assert delivered >= 1_000_000
+
+
 MUTANTS = {
     "prev": (
         "flask_push.brokers._lua",
