@@ -16,12 +16,10 @@ from pathlib import Path
 
 from redises import Proxy
 from redises import Redis
-from redises import Sentinel
 from servers import gunicorn
 from servers import hubs
 from servers import serve
 from servers import Server
-from servers import until
 from test_faults import CHANNELS
 from test_faults import Client
 from test_faults import retention
@@ -51,6 +49,9 @@ class RedisRun(Run):
         mutant: str,
     ) -> None:
         super().__init__(servers[0], directory, mutant, url)
+        for client in self.clients:
+            # Enough to come past what a hub is overrun with.
+            client.impatience = 50_000
         self.redis = redis
         #: What the first server's hub hears through.
         self.proxy = proxy
@@ -77,21 +78,23 @@ class RedisRun(Run):
             assert time.monotonic() < deadline, f"it never came true: {what}"
             self.serve_clients(0.02)
 
-    def say(self, count: int = 30, size: int = 10) -> None:
+    def say(self, count: int = 30, size: int = 10) -> bool:
         """So many events at once, on all channels by turns."""
         events = []
         for _ in range(count):
             self.said += 1
-            events.append(Event(self.rng.choice(CHANNELS), f"{self.said} " + "x" * size))
+            channel = CHANNELS[self.said % len(CHANNELS)]
+            events.append(Event(channel, f"{self.said} " + "x" * size))
         try:
             positions = self.broker.publish(events)
         except (NotPublished, PublishUncertain):
-            return
+            return False
         with (self.directory / "notes of the run").open("a") as notes:
             for event, position in zip(events, positions, strict=True):
                 id = f"{position}.{event.channel}"
                 note = {"channel": event.channel, "data": event.data, "id": id}
                 notes.write(json.dumps(note) + "\n")
+        return True
 
     def acknowledged_now(self) -> int:
         return sum(path.stat().st_size for path in self.directory.glob("notes?"))
@@ -192,6 +195,12 @@ class RedisRun(Run):
         if logs:
             with self.noting("eviction"):
                 self.redis.do("DEL", self.rng.choice(logs))
+                self.serve_clients(0.05)
+                self.notice()
+
+    def notice(self) -> None:
+        """Only at the next event of its channel is it known that a log was lost."""
+        self.wait(self.say, "something is said")
 
     def lose_the_book(self) -> None:
         """That of the store, or of its channels."""
@@ -213,6 +222,7 @@ class RedisRun(Run):
             self.wait(lambda: self.full() > before, f"it is full, with {policy}")
             self.serve_clients(0.1)
             self.redis.do("CONFIG", "SET", "maxmemory", 0)
+            self.notice()
 
     def full(self) -> int:
         """How often it has refused something, or thrown something away."""
@@ -220,23 +230,26 @@ class RedisRun(Run):
         evicted: int = self.redis.info("stats", "evicted_keys")
         return evicted + int(errors["count"])
 
-    def killing(self) -> list[cabc.Callable[[], None]]:
+    def killing(self) -> list[cabc.Callable[[], t.Any]]:
         return [self.kill_hub, self.kill_publisher, self.kill_worker]
 
-    def troubles(self) -> list[cabc.Callable[[], None]]:
+    def links(self) -> list[cabc.Callable[[], t.Any]]:
+        return [self.cut_links, self.cut_all]
+
+    def troubles(self) -> list[cabc.Callable[[], t.Any]]:
         """Nothing is lost by them, and nobody is told of a gap."""
         return [
-            *(self.cut_links, self.cut_all, self.forget_links, self.overrun, self.say),
+            *(*self.links(), self.forget_links, self.overrun, self.say),
             *(self.pause, self.freeze, self.flush_scripts, *self.killing()),
         ]
 
-    def losses(self) -> list[cabc.Callable[[], None]]:
+    def losses(self) -> list[cabc.Callable[[], t.Any]]:
         return [
             *(self.save, self.crash, self.crash_with_all_kept, self.flush_everything),
             *(self.lose_a_log, self.lose_the_book),
         ]
 
-    def everything(self) -> list[cabc.Callable[[], None]]:
+    def everything(self) -> list[cabc.Callable[[], t.Any]]:
         return [*self.troubles(), *self.losses(), self.fill_up]
 
     def crowd(self, count: int) -> None:
@@ -250,62 +263,12 @@ class RedisRun(Run):
         gaps = Counter(json.loads(event.data)["reason"] for event in self.gaps())
         cuts = sum(client.cuts for client in self.clients)
         causes = Counter(cause.kind for cause in self.causes)
-        return f"{self.delivered} delivered, {cuts} cuts, {gaps}, {causes}"
+        return f"{self.heard()} heard, {cuts} cuts, gaps {gaps}, causes {causes}"
 
-
-class SentinelRun(RedisRun):
-    """A master with a replica, one of which is the other's after each fault."""
-
-    replica: Redis
-    sentinel: Sentinel
-
-    def fail_over(self) -> None:
-        """The master dies. What was acknowledged since its replica was cut off is lost."""
-        with self.noting("loss"):
-            self.go_on_alone()
-            self.redis.kill()
-            self.promote()
-            self.redis.start()
-            self.demote()
-
-    def fail_over_and_back(self) -> None:
-        """The master seems dead, and goes on as before: for a while there are two."""
-        with self.noting("loss"):
-            self.go_on_alone()
-            self.redis.stop()
-            self.promote()
-            self.redis.go_on()
-            self.serve_clients(0.5)
-            self.demote()
-
-    def everything(self) -> list[cabc.Callable[[], None]]:
-        links = [self.cut_links, self.cut_all, self.pause, self.freeze, self.say]
-        return [self.fail_over, self.fail_over_and_back, *links, *self.killing()]
-
-    def go_on_alone(self) -> None:
-        self.replica.stop()
-        self.redis.do("CLIENT", "KILL", "TYPE", "replica")
-        before = self.acknowledged_now()
-        self.wait(lambda: self.acknowledged_now() > before + 2000, "more is acknowledged")
-
-    def promote(self) -> None:
-        self.replica.go_on()
-        self.wait(self.is_promoted, "the replica is the master")
-
-    def is_promoted(self) -> bool:
-        _, port = self.sentinel.do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "shop")
-        return int(port) == self.replica.port
-
-    def demote(self) -> None:
-        self.wait(self.is_demoted, "what was the master is a replica")
-        self.redis, self.replica = self.replica, self.redis
-
-    def is_demoted(self) -> bool:
-        """The Sentinel sees to it as well, but takes its time."""
-        info = self.redis.do("INFO", "replication")
-        if info["role"] == "master":
-            self.redis.do("REPLICAOF", "127.0.0.1", self.replica.port)
-        return bool(info.get("master_link_status") == "up")
+    def heard(self) -> int:
+        """Deliveries of what was published, without what streams say themselves."""
+        events = [event for client in self.clients for event in client.events]
+        return sum(not event.type.startswith("push:") for event in events)
 
 
 @contextlib.contextmanager
@@ -321,25 +284,6 @@ def running(
             run.causes += retention(config["PUSH_KEEP"])
             with contextlib.closing(run):
                 yield run
-
-
-@contextlib.contextmanager
-def running_with_sentinel(directory: Path, **config: t.Any) -> cabc.Iterator[SentinelRun]:
-    paths = [directory / name for name in ("master", "replica", "sentinel")]
-    for path in paths:
-        path.mkdir()
-    with contextlib.ExitStack() as stack:
-        master = stack.enter_context(Redis.started(paths[0]))
-        copy = f"127.0.0.1 {master.port}"
-        replica = stack.enter_context(Redis.started(paths[1], "--replicaof", copy))
-        until(lambda: replica.info("replication", "master_link_status") == "up")
-        sentinel = stack.enter_context(Sentinel.started(paths[2], master.port))
-        until(lambda: sentinel.do("SENTINEL", "REPLICAS", "shop"))
-        servers = stack.enter_context(serving(directory, [sentinel.url] * 2, None, config))
-        run = SentinelRun(servers, master, None, sentinel.url, directory, "")
-        run.replica, run.sentinel = replica, sentinel
-        run.causes += retention(config["PUSH_KEEP"])
-        yield stack.enter_context(contextlib.closing(run))
 
 
 @contextlib.contextmanager

@@ -150,7 +150,7 @@ class Run:
 
     def go(
         self,
-        faults: list[cabc.Callable[[], None]],
+        faults: list[cabc.Callable[[], t.Any]],
         deliveries: int,
         cuts: int,
         each: int,
@@ -365,11 +365,11 @@ def running(directory: Path, mutant: t.Any = None, **config: t.Any) -> cabc.Iter
             run.close()
 
 
-def everything(run: Run) -> list[cabc.Callable[[], None]]:
+def everything(run: Run) -> list[cabc.Callable[[], t.Any]]:
     return [*killing(run), run.move_store, run.back_up, run.restore]
 
 
-def killing(run: Run) -> list[cabc.Callable[[], None]]:
+def killing(run: Run) -> list[cabc.Callable[[], t.Any]]:
     return [
         *(run.kill_worker, run.kill_hub, run.replace_hub, run.restart_server),
         *(run.kill_publisher, run.stop_publisher),
