@@ -28,7 +28,7 @@ from test_faults import Run
 from flask_push import Event
 from flask_push import NotPublished
 from flask_push import PublishUncertain
-from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers import open_broker
 
 #: What a server may do that is full. Of keys that can expire, ours are those that make
 #: an event known by its key.
@@ -56,7 +56,7 @@ class RedisRun(Run):
         #: What the first server's hub hears through.
         self.proxy = proxy
         self.servers = servers
-        self.broker = RedisBroker(url, timeout=0.5)
+        self.broker = open_broker(url, timeout=0.5)
         self.said = 0
         self.policies = list(POLICIES)
 

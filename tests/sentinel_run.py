@@ -38,7 +38,10 @@ class SentinelRun(RedisRun):
             self.promote()
             self.redis.go_on()
             self.serve_clients(0.5)
+            before = self.redis
             self.demote()
+            # Who comes to a hub that is still with it, from one that is not, is told twice.
+            self.wait(lambda: not before.do("PUBSUB", "CHANNELS", "{push}:*"), "all left")
 
     def everything(self) -> list[cabc.Callable[[], t.Any]]:
         failovers = [self.fail_over, self.fail_over_and_back]

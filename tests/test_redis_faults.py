@@ -8,6 +8,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from cluster_run import running_in_cluster
 from redis_run import RedisRun
 from redis_run import running
 from sentinel_run import running_with_sentinel
@@ -39,13 +40,20 @@ def test_what_a_failover_has_lost_is_told(tmp_path: Path) -> None:
         assert run.gaps()
 
 
+STARTS: dict[str, cabc.Callable[..., t.ContextManager[RedisRun]]] = {
+    "large": running,
+    "small": running,
+    "sentinel": running_with_sentinel,
+    "cluster": running_in_cluster,
+}
+
+
 @pytest.mark.slow
 def test_nothing_is_lost_in_a_million_deliveries(tmp_path: Path) -> None:
     heard = 0
-    for name in "large", "small", "sentinel":
+    for name, start in STARTS.items():
         (directory := tmp_path / name).mkdir()
         keep = 20 if name == "small" else 1_000_000
-        start = running_with_sentinel if name == "sentinel" else running
         with start(directory, PUSH_KEEP=keep) as run:
             run.crowd(40)
             for _ in range(10):
@@ -58,6 +66,14 @@ def test_nothing_is_lost_in_a_million_deliveries(tmp_path: Path) -> None:
             assert wrong == []
             heard += run.heard()
     assert heard >= 1_000_000
+
+
+def test_what_a_cluster_has_lost_or_may_have_is_told(tmp_path: Path) -> None:
+    with running_in_cluster(tmp_path, PUSH_KEEP=1_000_000) as run:
+        faults = [run.fail_over, run.fail_over_and_back, run.migrate]
+        run.go(faults, deliveries=1_000, cuts=0, each=1)
+        assert run.finish() == []
+        assert run.gaps()
 
 
 MUTANTS = {
