@@ -14,7 +14,7 @@ import typing as t
 from collections import Counter
 from pathlib import Path
 
-from redises import Proxy
+from proxies import Proxy
 from redises import Redis
 from servers import gunicorn
 from servers import hubs
@@ -205,8 +205,9 @@ class RedisRun(Run):
     def lose_the_book(self) -> None:
         """That of the store, or of its channels."""
         books = sorted(self.redis.do("KEYS", "*:store") + self.redis.do("KEYS", "*:heads"))
-        with self.noting("loss"):
-            self.redis.do("DEL", self.rng.choice(books))
+        if books:
+            with self.noting("loss"):
+                self.redis.do("DEL", self.rng.choice(books))
 
     def fill_up(self) -> None:
         """It is full, with each policy by turns."""

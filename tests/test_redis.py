@@ -17,7 +17,7 @@ from pathlib import Path
 
 import hiredis
 import pytest
-from redises import Proxy
+from proxies import Proxy
 from redises import Redis
 from redises import Sentinel
 from servers import free_port
