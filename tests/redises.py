@@ -97,11 +97,11 @@ class Redis:
 class Sentinel(Redis):
     """Watches over a master and its replicas, and makes a replica the master."""
 
-    def __init__(self, directory: Path, master: int) -> None:
+    def __init__(self, directory: Path, master: int, patience: int = 300) -> None:
         config = directory / "sentinel.conf"
         config.write_text(
             f"sentinel monitor shop 127.0.0.1 {master} 1\n"
-            "sentinel down-after-milliseconds shop 300\n"
+            f"sentinel down-after-milliseconds shop {patience}\n"
             "sentinel failover-timeout shop 1000\n"
         )
         super().__init__(directory)
