@@ -1,16 +1,18 @@
 """Judges, after a run, what its readers were given.
 
-It is told every event that was acknowledged, and for each reader everything it
-received, in order, over all of its connections.
+It is told every event that was acknowledged, for each reader everything it received, in
+order, over all of its connections; and what befell the store, and when. What a reader
+was not given has to have been told, and what it was told has to have a cause.
 """
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import json
 import typing as t
 from bisect import bisect_right
-from collections import Counter
 from collections import defaultdict
+from itertools import pairwise
 
 from flask_push import Event
 from flask_push import Position
@@ -37,13 +39,44 @@ class Truth:
         for numbers in self.numbers.values():
             numbers.sort()
 
-    def doubled(self) -> list[str]:
-        """Data that was stored twice in one epoch, though published with a key."""
+    def doubled(self, causes: cabc.Collection[Cause] = ()) -> list[str]:
+        """Data that was stored twice in one epoch, though published with a key that the
+        store had no cause to lose."""
         found = []
         for data, ids in self.ids.items():
-            epochs = Counter(id.partition("-")[0] for id in ids)
-            found += [data for count in epochs.values() if count > 1]
+            places = sorted(map(Position.parse, ids)) if len(ids) > 1 else []
+            found += [
+                f"{data} was stored twice"
+                for first, second in pairwise(places)
+                if first.epoch == second.epoch
+                and not any(
+                    cause.kind == "keys" and cause.is_between(first.number, second.number)
+                    for cause in causes
+                )
+            ]
         return found
+
+
+class Cause(t.NamedTuple):
+    """What befell the store, from one time to another, in microseconds: so are the
+    numbers of events."""
+
+    #: ``loss``: it may have lost what was acknowledged. ``retention``: it let go of what
+    #: was old. ``eviction``: of whatever it was, and ``keys`` if of events' keys.
+    kind: str
+    start: int
+    end: int
+
+    def is_between(self, start: int, end: int) -> bool:
+        return self.start <= end and self.end >= start
+
+
+#: What each gap can come from.
+REASONS = {
+    "restarted": {"loss"},
+    "trimmed": {"eviction", "retention"},
+    "unknown": {"eviction", "retention"},
+}
 
 
 class Trace(t.NamedTuple):
@@ -51,12 +84,15 @@ class Trace(t.NamedTuple):
 
     channels: list[str]
     events: list[Event]
+    #: When it received each of them.
+    times: list[int]
 
 
-def judge(trace: Trace, truth: Truth) -> list[str]:
+def judge(trace: Trace, truth: Truth, causes: cabc.Collection[Cause]) -> list[str]:
     """Everything that is wrong with it."""
     wrong: list[str] = []
     epoch = ""
+    seen = 0
     through = dict.fromkeys(trace.channels, 0)
     # By channel, what the reader is past without having had it, or been told.
     owed: dict[str, list[int]] = defaultdict(list)
@@ -67,10 +103,15 @@ def judge(trace: Trace, truth: Truth) -> list[str]:
             owed[name] += [n for n in missed if n != but]
             through[name] = max(through[name], number)
 
-    for event in trace.events:
+    for event, time in zip(trace.events, trace.times, strict=True):
         position = Position.parse(event.id)
+        before, seen = seen, position.number if event.id else seen
         if event.type == "push:gap":
             gap = json.loads(event.data)
+            # It befell the store after what the reader had last was published.
+            recent = {cause.kind for cause in causes if cause.is_between(before, time)}
+            if not recent & REASONS[gap["reason"]]:
+                wrong.append(f"a gap without a cause: {event.id} {event.data}")
             if position.epoch != epoch:
                 if set(gap["channels"]) != set(trace.channels):
                     wrong.append(f"a new epoch was told of {gap['channels']} only")
@@ -80,8 +121,9 @@ def judge(trace: Trace, truth: Truth) -> list[str]:
                 continue
             reach(position.number)
             for name in gap["channels"]:
-                if not owed.pop(name, None) and gap["reason"] == "trimmed":
-                    wrong.append(f"a gap in {name} without a cause")
+                # Only after an eviction does the store not know what it has lost.
+                if not owed.pop(name, None) and "eviction" not in recent:
+                    wrong.append(f"a gap in {name} where nothing is missing: {event.id}")
         elif not event.id:
             continue
         elif not epoch:

@@ -49,10 +49,10 @@ class Redis:
         given += ["--unixsocket", str(self.socket), "--dir", str(self.directory)]
         return [*given, *self.options]
 
-    def start(self) -> None:
+    def start(self, *more: str) -> None:
         with (self.directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["redis-server", *self.arguments()],
+                ["redis-server", *self.arguments(), *more],
                 executable=self.program(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -97,12 +97,12 @@ class Redis:
 class Sentinel(Redis):
     """Watches over a master and its replicas, and makes a replica the master."""
 
-    def __init__(self, directory: Path, master: int) -> None:
+    def __init__(self, directory: Path, master: int, patience: int = 300) -> None:
         config = directory / "sentinel.conf"
         config.write_text(
             f"sentinel monitor shop 127.0.0.1 {master} 1\n"
-            "sentinel down-after-milliseconds shop 300\n"
-            "sentinel failover-timeout shop 2000\n"
+            f"sentinel down-after-milliseconds shop {patience}\n"
+            "sentinel failover-timeout shop 1000\n"
         )
         super().__init__(directory)
         self.url = f"redis+sentinel://127.0.0.1:{self.port}/shop/0"

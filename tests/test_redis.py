@@ -7,7 +7,6 @@ import collections.abc as cabc
 import contextlib
 import random
 import re
-import select
 import signal
 import socket
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import hiredis
 import pytest
+from proxies import Proxy
 from redises import Redis
 from redises import Sentinel
 from servers import free_port
@@ -347,55 +347,10 @@ def test_a_connection_that_was_closed_while_idle_harms_nobody(
     assert heard(broker) == [b"1", b"2"]
 
 
-class Proxy:
-    """Hands bytes on between a broker and a server, but for some replies."""
-
-    def __init__(self, port: int) -> None:
-        self.server = port
-        #: Replies to come that are thrown away, with their connections.
-        self.cuts = 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"redis://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.thread = threading.Thread(target=self.run)
-        self.pairs: dict[socket.socket, socket.socket] = {}
-        self.stopping = False
-        self.thread.start()
-
-    def run(self) -> None:
-        servers = set()
-        while not self.stopping:
-            ready, _, _ = select.select([self.listener, *self.pairs], [], [], 0.05)
-            for sock in ready:
-                if sock is self.listener:
-                    near, _ = sock.accept()
-                    far = socket.create_connection(("127.0.0.1", self.server))
-                    self.pairs |= {near: far, far: near}
-                    servers.add(far)
-                elif sock in self.pairs:
-                    data = b""
-                    with contextlib.suppress(OSError):
-                        data = sock.recv(65536)
-                    if data and not (self.cuts and sock in servers):
-                        self.pairs[sock].sendall(data)
-                        continue
-                    self.cuts -= bool(data)
-                    other = self.pairs.pop(sock)
-                    del self.pairs[other]
-                    sock.close()
-                    other.close()
-
-    def close(self) -> None:
-        self.stopping = True
-        self.thread.join()
-        for sock in [self.listener, *self.pairs]:
-            sock.close()
-
-
 @pytest.fixture
 def proxy(redis: Redis) -> cabc.Iterator[Proxy]:
-    proxy = Proxy(redis.port)
-    yield proxy
-    proxy.close()
+    with Proxy.started(redis.port) as proxy:
+        yield proxy
 
 
 def test_an_event_whose_reply_is_lost_is_stored_once(redis: Redis, proxy: Proxy) -> None:
