@@ -272,6 +272,12 @@ def test_every_page_that_the_source_names_is_there() -> None:
             assert title in titles, (name, title)
 
 
+def test_every_test_that_the_docs_name_is_there() -> None:
+    named = {name for text in DOCS.values() for name in re.findall(r"`(test_\w+)`", text)}
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    assert named and named <= set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
+
+
 def test_the_floors_are_those_of_the_house() -> None:
     _, _, text = CONTRIBUTING.partition("## The floors")
     floors: list[set[str]] = []

@@ -21,6 +21,7 @@ from playwright.sync_api import expect
 from playwright.sync_api import Page
 from playwright.sync_api import Route
 from servers import free_port
+from servers import Reader
 from servers import ROOT
 from servers import Server
 from servers import TESTS
@@ -183,7 +184,7 @@ def bring(route: Route) -> None:
     route.fulfill(path=TESTS / "clients" / "node_modules" / folder / file)
 
 
-@pytest.mark.parametrize("name", ["htmx2", "htmx4", "turbo", "alpine"])
+@pytest.mark.parametrize("name", ["htmx2", "htmx4", "turbo", "alpine", "datastar"])
 def test_a_frontend_shows_what_is_said(name: str, run: Run) -> None:
     server = run(FRONTENDS[0])
     with chromium() as browser:
@@ -207,6 +208,16 @@ def test_a_frontend_shows_what_is_said(name: str, run: Run) -> None:
         expect_items(pages, said)
         windows.close()
         assert windows.errors == []
+
+
+def test_a_line_of_the_text_is_no_argument_of_datastars(run: Run) -> None:
+    server = run(FRONTENDS[0])
+    form: dict[str, t.Any] = {"Content-Type": "application/x-www-form-urlencoded"}
+    server.request("POST", "/say", b"text=a%0D%0Aselector+body%0Db", **form)
+    with Reader(server.port, path="/stream/datastar") as reader:
+        (data,) = reader.read_data(1)
+    names = [line.partition(" ")[0] for line in data.splitlines()]
+    assert names == ["selector", "mergeMode", "fragments", "fragments", "fragments"]
 
 
 def expect_items(pages: list[Page], texts: list[str]) -> None:
