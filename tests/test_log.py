@@ -368,6 +368,12 @@ MUTANTS = [
         "self._put(channel, (self.end, frame), touched)",
     ),
     Mutant(
+        "a page that does not reach the log is not put before it",
+        "start 10000; publish a; publish a; connect 0 a earlier 9; watch 0 1; answer 0 1",
+        "if since < channel.floor <= page.reach:",
+        "if since < channel.floor:",
+    ),
+    Mutant(
         "the excluded are spared by replay",
         "start 0; spare A a; connect 0 a earlier 2",
         "frame = sub.own(self._render(number, [piece for _, piece in pieces]))",
