@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import functools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import tempfile
 import typing as t
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from pathlib import Path
 
 from machine import Answer
@@ -144,6 +146,47 @@ def _ours(running: Running, redis: bool = False) -> None:
     command += ["--keep-alive", "600", *running.workers, "app:app"]
     running.group.start(command, running.port, HERE / "apps", env)
     running.publish_port = running.port
+
+
+_FRONT = """\
+daemon off; worker_processes 2; worker_rlimit_nofile 20000; {user}
+pid {directory}/pid; error_log {directory}/error.log;
+events {{ worker_connections 19900; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/1; proxy_temp_path {directory}/2;
+    fastcgi_temp_path {directory}/3; uwsgi_temp_path {directory}/4;
+    scgi_temp_path {directory}/5;
+    proxy_http_version 1.1; proxy_set_header Connection ""; proxy_read_timeout 1h;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096 reuseport;
+        location / {{ proxy_pass http://127.0.0.1:{app}; }}
+        location = /stream {{
+            error_page 421 502 504 = @app;
+            proxy_pass http://unix:{directory}/run/accel.sock;
+            proxy_intercept_errors on;
+            proxy_set_header X-Push-Return 1;
+        }}
+        location @app {{ proxy_pass http://127.0.0.1:{app}; }}
+    }}
+}}
+"""
+
+
+def _behind_nginx(running: Running, ticket: float = 0) -> None:
+    """The app with nginx in front of it, as the page on return tickets has it."""
+    front, running.port = running.port, free_port()
+    running.config["PUSH_RUN_DIR"] = str(running.directory / "run")
+    running.config |= {"PUSH_RETURN_TICKET": ticket, "SECRET_KEY": "bench"}
+    _ours(running)
+    path = running.directory / "nginx.conf"
+    # Its workers are the user's who measures, and so is the run directory.
+    user = "user root;" if os.geteuid() == 0 else ""
+    given = {"directory": running.directory, "app": running.port, "user": user}
+    path.write_text(_FRONT.format(**given, port=front))
+    words = ["nginx", "-p", str(running.directory), "-c", str(path)]
+    running.group.start(words, front)
+    running.port = front
 
 
 def _redis(running: Running) -> int:
@@ -332,6 +375,18 @@ REDIS = Kind(
     several=True,
     replays=True,
     program="redis-server",
+)
+BEHIND = Kind(
+    "Flask-Push behind nginx",
+    _behind_nginx,
+    replays=True,
+    package="nginx",
+    program="nginx",
+)
+TICKET = replace(
+    BEHIND,
+    name="Flask-Push behind nginx, by ticket",
+    start=lambda r: _behind_nginx(r, ticket=3600),
 )
 BATCHES = Kind(
     "Flask-Push, 100 a request",

@@ -50,7 +50,7 @@ static int count, asking, opened, heard, paused, refused, dropped;
 static struct publisher publishers[PUBLISHERS];
 static int *sent;         /* events published, by channel */
 static int poller, turn;
-static char buffer[BUFFER + RECORD], latest_id[200], last_id[200];
+static char buffer[BUFFER + RECORD], latest_id[200], last_id[200], ticket[4096];
 static long long expected, events, bytes, reads, lost, disordered;
 static long long histogram[64 * 32], samples;
 
@@ -109,7 +109,7 @@ static void watch(int fd, uint32_t mask, int operation, uint64_t key) {
 }
 
 /* Copy a template: %C is the channels, %D the data, a line with channel and data for each
-   event if it is a batch, %I the position to resume at. */
+   event if it is a batch, %I the position to resume at, and the ticket. */
 static int fill(char *to, const char *from, int channel, int per, const char *data) {
     char *start = to;
     for (; *from; from++) {
@@ -123,7 +123,7 @@ static int fill(char *to, const char *from, int channel, int per, const char *da
         else if (*from == 'D')
             to = stpcpy(to, data);
         else if (*last_id)
-            to += sprintf(to, "Last-Event-ID: %s\r\n", last_id);
+            to += sprintf(to, "Last-Event-ID: %s\r\n%s", last_id, ticket);
     }
     return to - start;
 }
@@ -168,6 +168,14 @@ static void note_id(const char *from, const char *end) {
     }
 }
 
+/* And so is a ticket to return with, where all ask for the same. */
+static void note_ticket(const char *from, const char *end) {
+    const char *start = memmem(from, end - from, "push_ticket=", 12);
+    const char *stop = start ? memchr(start, ';', end - start) : NULL;
+    if (stop && stop - start < (int)sizeof ticket - 20)
+        sprintf(ticket, "Cookie: %.*s\r\n", (int)(stop - start), start);
+}
+
 static void gone(struct reader *r) {
     if (r->state == OPEN) opened--, dropped++;
     else asking--, refused++;
@@ -193,6 +201,7 @@ static void hear(struct reader *r) {
         }
         r->state = OPEN;
         asking--, opened++;
+        if (r == readers) note_ticket(p, end);
     }
     if (r == readers) note_id(p, end);
     while ((p = memchr(p, '@', end - p))) {

@@ -15,6 +15,8 @@ import time
 import typing as t
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
+from functools import partial
 from statistics import median
 
 import kinds
@@ -61,6 +63,7 @@ class Row:
     faults: str = ""
     #: Why it was not measured.
     absent: str = ""
+    turns: list[Turn] = field(default_factory=list)
 
     @property
     def value(self) -> float:
@@ -137,6 +140,7 @@ def compare(
                 row.ratios.append(turn.figure / measure if measure else 0)
                 row.more = turn.more
                 row.faults = row.faults or turn.faults
+                row.turns.append(turn)
     return rows
 
 
@@ -341,21 +345,43 @@ def storm(scale: Scale) -> list[Row]:
 
 def come_back(scale: Scale) -> list[Row]:
     """All readers are cut off, miss 100 events, and come back at once."""
+    return _come_back(scale, scale.small)
 
+
+def come_back_large(scale: Scale) -> list[Row]:
+    return _come_back(scale, scale.large)
+
+
+def _come_back(scale: Scale, readers: int) -> list[Row]:
     def act(running: Running, loader: Loader) -> Turn:
         loader.do("leave")
         loader.do("burst", 8, 0, 30, 100)
         before, since = running.group.cpu(), time.monotonic()
-        came = running.come(loader, scale.small)
-        late = loader.do("catch_up", 30)
+        came = running.come(loader, readers)
+        late = loader.do("catch_up", 60)
         spent = running.group.cpu() - before
         more = {"seconds": time.monotonic() - since, "events": came.events + late.events}
-        return Turn(scale.small * 100 / spent, more, came.faults() or late.faults())
+        return Turn(readers * 100 / spent, more, came.faults() or late.faults())
 
-    wanted = [kinds.NCHAN, kinds.OURS, kinds.REDIS]
-    name = f"{scale.small:,} come back, 100 missed events each"
-    rows = compare(name, "events per CPU second", wanted, scale, scale.small, act)
-    return rows
+    wanted = [kinds.NCHAN, kinds.OURS, kinds.BEHIND, kinds.TICKET, kinds.REDIS]
+    name = f"{readers:,} come back, 100 missed events each"
+    rows = compare(name, "events per CPU second", wanted, scale, readers, act)
+    return [*rows, *map(partial(_until_live, rows[0]), rows)]
+
+
+def _until_live(measure: Row, row: Row) -> Row:
+    """The same turns, by how long it took until everybody had everything."""
+    found = replace(row, workload=f"{row.workload}: until all have them", unit="s")
+    found.values = [turn.more["seconds"] for turn in row.turns]
+    found.ratios = (
+        [
+            turn.more["seconds"] / beside.more["seconds"]
+            for turn, beside in zip(row.turns, measure.turns, strict=True)
+        ]
+        if row.turns
+        else []
+    )
+    return found
 
 
 # What idle streams cost.
@@ -504,6 +530,7 @@ WORKLOADS: dict[str, cabc.Callable[[Scale], list[Row]]] = {
     "beside_a_busy_view": beside_a_busy_view,
     "storm": storm,
     "come_back": come_back,
+    "come_back_large": come_back_large,
     "memory": memory,
     "beside_streams": beside_streams,
     "publishing": publishing,

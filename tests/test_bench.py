@@ -39,3 +39,14 @@ def test_it_notices_an_event_that_is_lost() -> None:
     assert done.returncode == 1, done.stderr + done.stdout
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("| C, lossy")]
     assert "20 missing" in line
+
+
+def test_who_comes_back_by_ticket_has_missed_nothing(tmp_path: Path) -> None:
+    ticket = "Flask-Push behind nginx, by ticket"
+    done = bench("come_back", "--servers", ticket, "--write", str(tmp_path))
+    assert done.returncode == 0, done.stderr + done.stdout
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    found = [row for row in rows if row["server"] == ticket]
+    assert [row["unit"] for row in found] == ["events per CPU second", "s"]
+    for row in found:
+        assert row["value"] > 0 and not row["faults"] and row["events"] == 20 * 100, row

@@ -368,6 +368,28 @@ MUTANTS = [
         "self._put(channel, (self.end, frame), touched)",
     ),
     Mutant(
+        "a page that does not reach the log is not put before it",
+        "start 10000; publish a; publish a; connect 0 a earlier 9; watch 0 1; answer 0 1",
+        "if since < channel.floor <= page.reach:",
+        "if since < channel.floor:",
+    ),
+    Mutant(
+        "what one is spared is not kept from the next",
+        "start 10000; connect 0 a nothing 1 100000 B; watch 0 1; connect 0 a page; "
+        "answer 0 1; connect 0 a page 1 100000 B; answer 0 1; cut 1; cut 1; publish a; "
+        "spare A a; feed 0 9; back 0 0; answer 0 3; back 0 0; answer 0 3",
+        "type(frame) is bytes",
+        "True",
+    ),
+    Mutant(
+        "what is read once is read for one set",
+        "start 10000; publish a; publish b; connect 0 a nothing; connect 0 a earlier 9; "
+        "connect 0 ab earlier 9; connect 0 a earlier 9; connect 0 ab earlier 9; watch 0 2; "
+        "answer 0 3; answer 0 3; answer 0 3; answer 0 3",
+        "if set is not sub.set or epoch != sub.epoch:",
+        "if epoch != sub.epoch:",
+    ),
+    Mutant(
         "the excluded are spared by replay",
         "start 0; spare A a; connect 0 a earlier 2",
         "frame = sub.own(self._render(number, [piece for _, piece in pieces]))",
@@ -405,8 +427,8 @@ def tell(story: str, log: types.ModuleType | None) -> None:
     """Play a story: steps of :class:`Laws`, in short. It ends in any case well."""
     laws = type("Mutated", (Laws,), {"log": log})()
     steps: dict[str, t.Callable[..., object]] = {
-        "connect": lambda hub, names, came_by, back=1, room=ALL: laws.connect(
-            hub, set(names), came_by, back, room, "A"
+        "connect": lambda hub, names, came_by, back=1, room=ALL, name="A": laws.connect(
+            hub, set(names), came_by, back, room, name
         ),
         "back": lambda hub, index: laws.come_back(hub, index, ALL),
         "publish": lambda channel: laws.publish(channel, 1),

@@ -256,7 +256,10 @@ class World:
         self.unfed: list[Entry] = []
         store.feeds.append(self.unfed)
         log_class: type[Log] = Log if module is None else module.Log
-        self.advance = (Subscription if module is None else module.Subscription).advance
+        reading: type[Subscription] = (
+            Subscription if module is None else module.Subscription
+        )
+        self.advance, self.advance_all = reading.advance, reading.advance_all
         self.chains: type[Chains] = Chains if module is None else module.Chains
         self.make_log: t.Callable[[], Log] = lambda: log_class(
             encode=_wire.event, wait=lambda: 0.5, max_bytes=max_bytes
@@ -314,9 +317,10 @@ class World:
                 reader.set.admit(id(reader), reader)
                 return
             written = self.write(reader, frames)
-            self.advance(reader, frames, written)
             if written < sum(len(frame) for _, frame in frames):
+                self.advance(reader, frames, written)
                 return
+            self.advance_all(reader, frames)
 
     def write(self, reader: Reader, frames: t.Sequence[Frame]) -> int:
         data = b"".join(frame for _, frame in frames)
@@ -328,7 +332,11 @@ class World:
     def answer(self, reader: Reader, limit: int) -> None:
         """The page that a reader waits for."""
         reader.wants_page = False
-        after = reader.cursor if reader.begun else t.cast(Position, reader.position).number
+        if reader.begun:
+            after = reader.cursor
+        else:
+            position = t.cast(Position, reader.position)
+            after = self.log.lacks(reader, position)
         page = self.store.page(reader.client.channels, after, limit)
         if reader.begun:
             self.pump(reader, page)

@@ -75,6 +75,12 @@ class Channel:
         self._begin_at(self.head + 1)
         return piece
 
+    def put_before(self, pieces: list[Piece], floor: int) -> None:
+        """Reach back to an older floor, with all that is between the two."""
+        self.pieces[: self.head] = pieces
+        self.head = 0
+        self.floor = floor
+
     def _begin_at(self, index: int) -> None:
         self.head = index
         if index > 64 and index * 2 > len(self.pieces):
@@ -119,18 +125,32 @@ class Budget:
                 self._size -= _OVERHEAD + len(oldest.drop_oldest()[1])
                 self._count -= 1
 
+    def put_before(self, channel: Channel, pieces: list[Piece], floor: int) -> None:
+        """Let a channel reach back further, if the budget allows it."""
+        size = sum(_OVERHEAD + len(piece[1]) for piece in pieces)
+        if not self.allows(size):
+            return
+        channel.put_before(pieces, floor)
+        # They are the first to go.
+        self._order.extendleft([channel] * len(pieces))
+        self._count += len(pieces)
+        self._size += size
+
+    def allows(self, size: int) -> bool:
+        return self._size + size <= self.max_bytes
+
     def drop(self, channel: Channel, upto: int) -> None:
         dropped = channel.drop(upto)
         self._count -= len(dropped)
         self._size -= sum(_OVERHEAD + len(piece[1]) for piece in dropped)
-
-    def forget(self, channel: Channel) -> None:
-        """Drop all of a channel that nobody reads any more."""
-        self.drop(channel, channel.last)
         if len(self._order) > 2 * self._count + 64:
             channels = set(self._order)
             ages = sorted((p[0], c.name, c) for c in channels for p in c.between(0, c.last))
             self._order = deque(channel for _, _, channel in ages)
+
+    def forget(self, channel: Channel) -> None:
+        """Drop all of a channel that nobody reads any more."""
+        self.drop(channel, channel.last)
 
 
 class ChannelSet:
@@ -171,6 +191,10 @@ class ChannelSet:
         elif isinstance(piece[1], Apart):
             self.spared |= {piece[1].name}
 
+    def reaches(self, number: int) -> bool:
+        """Whether everything after the number is in the log."""
+        return all(channel.floor <= number for channel in self.channels)
+
     def admit(self, key: int, sub: Subscription) -> None:
         """Make a reader live that has come to the end."""
         self.live[key] = sub
@@ -202,6 +226,13 @@ class Subscription:
         """What this reader gets of a frame: nothing, if it is the one to be spared. Its
         cursor passes over it as over any other."""
         return b"" if isinstance(frame, Apart) and frame.name == self.name else frame
+
+    def advance_all(self, frames: cabc.Sequence[Frame]) -> None:
+        """Note that all of these frames are out."""
+        self.rest = b""
+        self.cursor = frames[-1][0]
+        told = (number for number, frame in reversed(frames) if frame)
+        self.told = next(told, self.told)
 
     def advance(self, frames: cabc.Iterable[Frame], written: int) -> None:
         """Note that the first `written` bytes of these frames are out."""

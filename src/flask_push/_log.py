@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import collections.abc as cabc
 from heapq import merge
-from itertools import groupby
 
 from . import _wire
 from ._channel import Budget
@@ -38,10 +37,13 @@ from ._channel import Subscription
 from ._event import Entry
 from ._event import Page
 from ._event import Position
+from ._replay import absorb
 from ._replay import Encode
 from ._replay import gaps
 from ._replay import prove
 from ._replay import replay
+from ._replay import Runs
+from ._replay import tell
 
 
 class Log:
@@ -76,6 +78,7 @@ class Log:
         self._encode = encode
         #: Bytes of frames kept, and how many there may be.
         self.budget = Budget(max_bytes)
+        self._runs = Runs(self._render)
 
     def __repr__(self) -> str:
         place = f"{Position(self.epoch, self.end)}{' with a hole' if self.hole else ''}"
@@ -124,6 +127,12 @@ class Log:
                 unread.append(channel.name)
         return unread
 
+    def lacks(self, sub: Subscription, position: Position) -> int:
+        """Where the page that a reader begins with has to start, at the latest."""
+        number = position.number
+        lacks = position.epoch == self.epoch and not sub.set.reaches(number)
+        return number if lacks else max(number, self.end)
+
     def begin(
         self,
         sub: Subscription,
@@ -133,10 +142,9 @@ class Log:
     ) -> bool:
         """Set a reader of channels that are all held to where it starts.
 
-        A position, unless it is none of any store, comes with a page of the reader's
-        channels from there on. Only the store can say whether a position beyond our
-        end is one it has (law 7); and even where our log reaches back, only the store
-        can say what the reader was not told of when it was cut off elsewhere.
+        A position, unless it is none of any store, comes with a page, read since then,
+        from where the reader :meth:`lacks` something. Only the store can say whether it
+        has a position beyond our end (law 7), and what was not told elsewhere.
 
         :return: False if we are too far behind the store to tell yet: try again with
             another page after the next turn.
@@ -178,29 +186,27 @@ class Log:
         if sub.cursor > self.end:
             return None
         reach, sources = self.end, []
-        if any(channel.floor > sub.cursor for channel in sub.set.channels):
+        if reaches := sub.set.reaches(sub.cursor):
+            if known := self._runs.find(sub):
+                return known
+        else:
             if page is None or page.epoch != self.epoch:
                 return None
             if not page.after <= sub.cursor < page.reach:
                 return None
-            reach = min(reach, page.reach)
-            proofs = prove(sub, page, self.end, self.budget)
-            if not proofs:
+            if not (proofs := prove(sub, page, self.end, self.budget)):
                 return None
+            reach = min(reach, page.reach)
+            absorb(sub.set, page, self.budget, self._encode)
             sources = [
                 gaps(proofs, sub.cursor, reach),
                 replay(sub, page, proofs, reach, self._encode),
             ]
         sources += [channel.between(sub.cursor, reach) for channel in sub.set.channels]
-        frames: list[Frame] = []
-        for number, pieces in groupby(merge(*sources, key=number_of), key=number_of):
-            frame = sub.own(self._render(number, [piece for _, piece in pieces]))
-            frames.append((number, frame))
-            limit -= len(frames[-1][1])
-            if limit <= 0:
-                return frames
-        if frames:
-            return [*frames, (reach, b"")]
+        if frames := self._runs.make(sub, sources, reach, limit):
+            if reaches:
+                self._runs.keep(sub, frames)
+            return frames
         sub.cursor = reach
         return [] if reach == self.end else None
 
@@ -357,12 +363,7 @@ class Log:
     def _render(self, number: int, pieces: list[bytes | Gap]) -> bytes:
         if isinstance(pieces[0], bytes):
             return pieces[0]
-        # Channels that are whole since the same number, the store's oldest, are told
-        # of in one frame: cut behind the first of two, the second would be lost.
-        gaps = [piece for piece in pieces if isinstance(piece, Gap)]
-        names = [name for gap in gaps for name in gap.channels]
-        position = Position(self.epoch, number)
-        return _wire.gap(names, gaps[0].reason, self._wait(), position)
+        return tell(pieces, self._wait(), Position(self.epoch, number))
 
     def _whole_gap(self, sub: Subscription, reason: str, number: int) -> bytes:
         sub.cursor = number

@@ -1,20 +1,38 @@
-"""How a page of history joins the log, for a reader whom the log does not reach."""
+"""How readers that are behind are given what they lack.
+
+A page of history joins the log, which does not reach back to its reader, and stays in it
+if the budget allows it. Readers mostly come back together, and were cut off together: those
+after the first find in the log what they lack, and the frames put together already.
+"""
 
 from __future__ import annotations
 
 import collections.abc as cabc
+import typing as t
+from bisect import bisect_right
+from collections import deque
+from heapq import merge
+from itertools import groupby
 
+from . import _wire
 from ._channel import Budget
+from ._channel import ChannelSet
+from ._channel import Frame
 from ._channel import Gap
+from ._channel import number_of
 from ._channel import Piece
 from ._channel import Subscription
 from ._event import Entry
 from ._event import Page
+from ._event import Position
 from ._event import Proof
 
 #: Makes the frame of an event, given the epoch and the number for its id; ``None`` if it
 #: can't.
 Encode = cabc.Callable[[Entry, str, int], bytes | None]
+
+# Runs that are kept. What somebody reads at a go is several, if much was missed.
+_RUNS = 8
 
 
 def prove(sub: Subscription, page: Page, end: int, frames: Budget) -> dict[str, Proof]:
@@ -48,6 +66,32 @@ def gaps(proofs: cabc.Mapping[str, Proof], after: int, reach: int) -> list[tuple
     )
 
 
+def absorb(set: ChannelSet, page: Page, budget: Budget, encode: Encode) -> None:
+    """Let the log reach back as far as the page does, if the budget allows it."""
+    older: dict[str, tuple[int, int, list[Piece]]] = {}
+    for channel in set.channels:
+        since = max(page.after, page.proofs[channel.name].since)
+        _, upto = channel.lost
+        if upto <= channel.floor:
+            # Who is before it has to be told, and is not filled backwards (law 6).
+            since = max(since, upto)
+        if since < channel.floor <= page.reach:
+            older[channel.name] = since, channel.floor, []
+    if not older or not budget.allows(sum(len(entry.data) for entry in page.entries)):
+        return
+    for entry in page.entries:
+        number, _, name, _, _ = entry
+        if name in older:
+            since, upto, pieces = older[name]
+            if since < number <= upto:
+                frame = encode(entry, page.epoch, number)
+                pieces.append((number, frame or Gap((name,), "unknown")))
+    for channel in set.channels:
+        if channel.name in older:
+            since, _, pieces = older[channel.name]
+            budget.put_before(channel, pieces, since)
+
+
 def replay(
     sub: Subscription,
     page: Page,
@@ -64,3 +108,73 @@ def replay(
         if proofs[name].since < number <= floors[name]:
             frame = encode(entry, page.epoch, number)
             yield number, frame or Gap((name,), "unknown")
+
+
+def tell(pieces: cabc.Iterable[bytes | Gap], wait: float, position: Position) -> bytes:
+    """The frame of gaps at one number.
+
+    Channels that are whole since the same number, the store's oldest, are told of in one
+    frame: cut behind the first of two, the second would be lost.
+    """
+    gaps = [piece for piece in pieces if isinstance(piece, Gap)]
+    names = [name for gap in gaps for name in gap.channels]
+    return _wire.gap(names, gaps[0].reason, wait, position)
+
+
+class Run(t.NamedTuple):
+    """What everybody of a set gets who reads on from a number."""
+
+    set: ChannelSet
+    epoch: str
+    after: int
+    frames: list[Frame]
+
+
+class Runs:
+    """Makes them, and keeps the latest: the next reader mostly wants the same.
+
+    :param render: Makes a frame of what is at a number.
+    """
+
+    def __init__(self, render: cabc.Callable[[int, list[bytes | Gap]], bytes]) -> None:
+        self._render = render
+        self._runs: deque[Run] = deque(maxlen=_RUNS)
+
+    def find(self, sub: Subscription) -> list[Frame]:
+        """What comes next for a reader whom the log reaches. Empty if it is not known."""
+        for set, epoch, after, frames in self._runs:
+            if set is not sub.set or epoch != sub.epoch:
+                continue
+            if after <= sub.cursor < frames[-1][0]:
+                index = bisect_right(frames, sub.cursor, key=number_of)
+                # Nothing is left but to come to the end.
+                return frames[index:] if frames[index][1] else []
+        return []
+
+    def make(
+        self,
+        sub: Subscription,
+        sources: cabc.Iterable[cabc.Iterable[Piece]],
+        reach: int,
+        limit: int,
+    ) -> list[Frame]:
+        """About `limit` bytes of what these sources have, up to `reach`."""
+        frames: list[Frame] = []
+        for number, pieces in groupby(merge(*sources, key=number_of), key=number_of):
+            frame = sub.own(self._render(number, [piece for _, piece in pieces]))
+            frames.append((number, frame))
+            limit -= len(frame)
+            if limit <= 0:
+                return frames
+        return [*frames, (reach, b"")] if frames else []
+
+    def keep(self, sub: Subscription, frames: list[Frame]) -> None:
+        """Note what a reader was given, if it is what all others would be given."""
+        upto = frames[-1][0]
+        alone = sub.set.members == 1
+        if not alone and all(
+            type(frame) is bytes
+            for channel in sub.set.channels
+            for _, frame in channel.between(sub.cursor, upto)
+        ):
+            self._runs.append(Run(sub.set, sub.epoch, sub.cursor, frames))

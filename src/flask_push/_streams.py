@@ -14,6 +14,7 @@ import asyncio
 import logging
 import random
 from functools import partial
+from itertools import islice
 
 from . import _wire
 from ._channel import ChannelSet
@@ -31,6 +32,8 @@ logger = logging.getLogger("flask_push")
 # Bytes that are read from the log, and written to one connection before others' turn.
 _PIECE = 64 * 1024
 _TURN = 512 * 1024
+# Streams that begin with one page, after which the loop has other things to do.
+_TOGETHER = 50
 
 
 class Streams:
@@ -47,6 +50,9 @@ class Streams:
         self._connections: dict[int, Connection] = {}
         # Connections that can't begin before the feed has taken up their channels.
         self._joining: dict[ChannelSet, list[Connection]] = {}
+        # By set, those that come while others of it wait for the page that they begin
+        # with: they share the next, for the store has to be asked after they came.
+        self._late: dict[ChannelSet, dict[Connection, Position]] = {}
         # Connections that can't go on before the next turn.
         self._waiting: list[Connection] = []
         self._poller = Poller()
@@ -88,8 +94,7 @@ class Streams:
         if stream.position:
             position = Position.parse(stream.position)
             if position.epoch:
-                answer = partial(self._begin, connection, position)
-                self._feed.read(names, answer, after=position.number)
+                self._ask(connection, position)
                 return
             self._log.begin(connection, stream.connection, position)
         elif stream.last:
@@ -99,6 +104,30 @@ class Streams:
             self._log.begin(connection, stream.connection)
         connection.begun = True
         self._pump(connection)
+
+    def _ask(self, connection: Connection, position: Position) -> None:
+        """Ask the store whether it has the position, and for what we have not."""
+        late = self._late.get(connection.set)
+        if late is None:
+            self._late[connection.set] = {}
+            self._ask_for(connection.set, {connection: position})
+        else:
+            late[connection] = position
+
+    def _ask_for(self, set: ChannelSet, group: dict[Connection, Position]) -> None:
+        after = min(self._log.lacks(connection, group[connection]) for connection in group)
+        self._feed.read(set.names, partial(self._begin_all, set, group), after=after)
+
+    def _begin_all(
+        self, set: ChannelSet, group: dict[Connection, Position], page: Page
+    ) -> None:
+        late = self._late.pop(set)
+        if late:
+            group_next = dict(islice(late.items(), _TOGETHER))
+            self._late[set] = {c: late[c] for c in late if c not in group_next}
+            self._ask_for(set, group_next)
+        for connection, position in group.items():
+            self._begin(connection, position, page)
 
     def _begin(self, connection: Connection, position: Position | None, page: Page) -> None:
         if connection.fd < 0:
@@ -134,7 +163,10 @@ class Streams:
             data = b"".join([frame for _, frame in frames])
             written = connection.write(data)
             connection.since = self._loop.time()
-            connection.advance(frames, written)
+            if written == len(data):
+                connection.advance_all(frames)
+            else:
+                connection.advance(frames, written)
             connection.events += len(frames)
             connection.bytes += written
             budget -= written
@@ -182,6 +214,7 @@ class Streams:
             joining.remove(connection)
             if not joining:
                 del self._joining[connection.set]
+        self._late.get(connection.set, {}).pop(connection, None)
         unread = self._log.leave(connection)
         if unread:
             self._feed.unwatch(unread)
