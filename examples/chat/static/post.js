@@ -1,3 +1,5 @@
+export const NO_ANSWER = "The server did not answer. Please try again.";
+
 /** Post JSON. Resolves to what went wrong, in words; to nothing if all went well. */
 export async function post(path, data) {
   try {
@@ -6,8 +8,9 @@ export async function post(path, data) {
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(data),
     });
+    if (response.status >= 500) return NO_ANSWER;
     return response.ok ? "" : (await response.json()).error;
   } catch {
-    return "The server did not answer. Please try again.";
+    return NO_ANSWER;
   }
 }

@@ -1,7 +1,8 @@
 // What has been said is fetched, what is being said is streamed. The position that comes
 // with the one is where the other begins: nothing falls between, and nothing comes twice.
 
-import { post } from "./post.js";
+import { connect } from "../push/push.js";
+import { NO_ANSWER, post } from "./post.js";
 
 const find = (selector) => document.querySelector(selector);
 const room = find("main");
@@ -12,9 +13,7 @@ const newest = find("#newest");
 
 // Listening
 
-let source; // the EventSource
-let position; // everything up to here is on the page
-let timer; // until it is tried again
+let push;
 
 async function load() {
   let history;
@@ -24,7 +23,7 @@ async function load() {
     if (!response.ok) throw new Error(response.statusText);
     history = await response.json();
   } catch {
-    return tryAgain(load, 3);
+    return tryAgain(3);
   }
   list.replaceChildren();
   for (const data of history.messages) show(JSON.parse(data));
@@ -32,45 +31,37 @@ async function load() {
   listen(history.position);
 }
 
-function listen(from) {
-  clearTimeout(timer);
-  source?.close();
-  position = from;
-  source = new EventSource(`stream?last_event_id=${encodeURIComponent(from)}`);
-  source.onopen = () => tell(true);
-  source.onmessage = (event) => {
-    position = event.lastEventId;
-    show(JSON.parse(event.data));
-  };
-  source.onerror = () => {
-    tell(false);
-    // It comes back by itself and goes on where it was, unless it was turned away.
-    if (source.readyState === EventSource.CLOSED) tryAgain(() => listen(position), 3);
-  };
-  // Something that was said is not coming any more: begin again with what there is.
-  source.addEventListener("push:gap", (event) => {
-    source.close();
-    tryAgain(load, JSON.parse(event.data).wait);
+function listen(since) {
+  push = connect("stream", { since, key: document.body.dataset.user });
+  push.subscribe("chat", show);
+  push.on("state", (state, { status }) => {
+    tell(state === "open");
+    if (state === "open") sendAll();
+    else if (status === 401) location.reload();
+    else if (state === "closed" && status) tryAgain(3);
   });
+  // Something that was said is not coming any more: begin again with what there is.
+  push.on("gap", ({ wait }) => tryAgain(wait));
 }
 
-function tryAgain(action, seconds) {
+function tryAgain(seconds) {
+  push?.close();
   tell(false);
-  clearTimeout(timer);
-  timer = setTimeout(action, seconds * 1000);
+  setTimeout(load, seconds * 1000);
 }
 
 function tell(connected) {
   const state = find("#state");
-  state.textContent = connected ? "connected" : "reconnecting…";
+  const away = navigator.onLine ? "reconnecting…" : "offline";
+  connected &&= navigator.onLine;
+  state.textContent = connected ? "connected" : away;
   state.classList.toggle("connected", connected);
 }
 
-// A phone that slept may hold a dead connection and not know. A new one misses nothing.
-let hidden = 0;
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) hidden = Date.now();
-  else if (position && Date.now() - hidden > 20_000) listen(position);
+addEventListener("offline", () => tell(false));
+addEventListener("online", () => {
+  tell(push?.state === "open");
+  sendAll();
 });
 
 // Showing
@@ -131,24 +122,48 @@ new ResizeObserver(() => atEnd && scrollToEnd()).observe(room);
 
 // Saying
 
-let sending = Promise.resolve();
-let draft = {};
+// What nobody has heard yet, oldest first. It outlives the page, for as long as its tab.
+const unsent = JSON.parse(sessionStorage.unsent ?? "[]");
+let sending = false;
+let later; // until it is tried again
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  const message = input.value;
+  // Sent again, it has the key that it had, and is heard once.
+  unsent.push({ message: input.value, key: newKey() });
   write("");
-  // One after another, so that they come in the order in which they were written.
-  sending = sending.then(() => send(message));
+  sendAll();
 });
 
-async function send(message) {
-  // Sent again, it has the key that it had, and is heard once.
-  if (draft.message !== message) draft = { message, key: newKey() };
-  const problem = await post("messages", draft);
-  if (problem) write([message, input.value].filter(Boolean).join("\n"));
-  else draft = {};
-  find("#error").textContent = problem;
+// One after another, so that they come in the order in which they were written.
+async function sendAll() {
+  if (sending || !unsent.length) return;
+  clearTimeout(later);
+  sending = true;
+  let problem = "";
+  keep();
+  while (unsent.length && !problem) {
+    problem = await post("messages", unsent[0]);
+    if (problem === NO_ANSWER) break;
+    const { message } = unsent.shift();
+    if (problem) write([message, input.value].filter(Boolean).join("\n"));
+    keep();
+  }
+  sending = false;
+  const late = problem === NO_ANSWER;
+  find("#error").textContent = late ? "" : problem;
+  find("#unsent").replaceChildren(...(late ? unsent.map(newLine) : []));
+  if (unsent.length) later = setTimeout(sendAll, 3000);
+}
+
+function keep() {
+  sessionStorage.unsent = JSON.stringify(unsent);
+}
+
+function newLine({ message }) {
+  const item = document.createElement("li");
+  item.textContent = message;
+  return item;
 }
 
 function newKey() {
