@@ -3,22 +3,14 @@ import type { Gap, Options, Push, Reason, State } from "./push.js";
 export { connect } from "./push.js";
 
 /** An `EventSource` on `fetch`. */
-export class PushEventSource extends EventTarget implements EventSource {
-  constructor(url: string | URL, options?: EventSourceInit);
-  static readonly CONNECTING: 0;
-  static readonly OPEN: 1;
-  static readonly CLOSED: 2;
+export interface PushEventSource extends EventSource {}
+export const PushEventSource: {
+  prototype: PushEventSource;
+  new (url: string | URL, options?: EventSourceInit): PushEventSource;
   readonly CONNECTING: 0;
   readonly OPEN: 1;
   readonly CLOSED: 2;
-  readonly url: string;
-  readonly withCredentials: boolean;
-  readonly readyState: number;
-  onopen: ((this: EventSource, event: Event) => any) | null;
-  onmessage: ((this: EventSource, event: MessageEvent) => any) | null;
-  onerror: ((this: EventSource, event: Event) => any) | null;
-  close(): void;
-}
+};
 
 /** `<push-source src="/stream" channels="chat news" types="message said">` */
 export interface PushSourceElement extends HTMLElement {

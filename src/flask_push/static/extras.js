@@ -42,6 +42,7 @@ export class PushEventSource extends EventTarget {
 
   constructor(url, { withCredentials = false } = {}) {
     super();
+    if (!arguments.length) throw new TypeError("an EventSource needs a URL");
     try {
       this.#asked = this.#url = new URL(url, globalThis.document?.baseURI || location).href;
     } catch {
