@@ -44,7 +44,8 @@ export class PushEventSource extends EventTarget {
     super();
     if (!arguments.length) throw new TypeError("an EventSource needs a URL");
     try {
-      this.#asked = this.#url = new URL(url, globalThis.document?.baseURI || location).href;
+      const base = globalThis.document?.baseURI || globalThis.location;
+      this.#asked = this.#url = new URL(url, base).href;
     } catch {
       throw new DOMException(`${url} is no URL`, "SyntaxError");
     }
