@@ -45,6 +45,13 @@ def publish() -> str:
     return push.publish_many(Event(**event) for event in json.loads(request.data))
 
 
+@app.post("/write")
+def write() -> str:
+    """What a page has to say, to all but this page."""
+    sender = request.headers.get("X-Push-Connection")
+    return push.publish("written", request.get_json(), exclude=sender)
+
+
 @app.get("/stream")
 def stream() -> BaseResponse:
     args = request.args

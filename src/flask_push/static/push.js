@@ -160,17 +160,18 @@ class Line {
   }
 }
 
-// For headers and for POST.
-class Fetched extends EventTarget {
+// For headers, for POST, and for extras.js. Reads as HTML, 9.2.6, says.
+export class Fetched extends EventTarget {
   #abort = new AbortController();
 
-  constructor(url, { headers, method, body, withCredentials }, hear, ended) {
+  constructor(url, { headers, method, body, withCredentials, id = "", opened }, hear, ended) {
     super();
+    this.id = id;
     const credentials = withCredentials ? "include" : "same-origin";
     headers = { Accept: "text/event-stream", ...headers };
     const { signal } = this.#abort;
     fetch(url, { headers, method, body, credentials, signal, cache: "no-store" })
-      .then((response) => this.#read(response, hear))
+      .then((response) => this.#read(response, hear, opened))
       .then((refused) => ended(this, refused, url), () => ended(this, false, url));
   }
 
@@ -178,29 +179,33 @@ class Fetched extends EventTarget {
     this.#abort.abort();
   }
 
-  async #read(response, hear) {
+  async #read(response, hear, opened) {
     this.status = response.status;
-    const type = response.headers.get("Content-Type") || "";
-    if (this.status != 200 || !/^text\/event-stream\s*(;|$)/i.test(type)) return true;
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    let rest = "", event = "", data = "", id = "";
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return false;
-      const lines = (rest + value).split(/\r\n|\n|\r(?!$)/);
+    const media = response.headers.get("Content-Type");
+    if (this.status != 200 || !/^text\/event-stream\s*(;|$)/i.test(media)) return true;
+    opened?.(this, response);
+    let cr, rest = "", type = "", data = "", lastEventId = this.id;
+    const write = (text) => {
+      // A CR ends its line at once, and an LF after it none.
+      const lines = text.slice(cr && text[0] == "\n").split(/\r\n?|\n/);
+      cr = text.endsWith("\r");
+      lines[0] = rest + lines[0];
       rest = lines.pop();
       for (const line of lines) {
         const [, field, value] = /^([^:]*):? ?([^]*)$/.exec(line);
-        if (field == "event") event = value;
+        if (field == "event") type = value;
         else if (field == "data") data += value + "\n";
-        else if (field == "id" && !value.includes("\0")) id = value;
+        else if (field == "id" && !value.includes("\0")) lastEventId = value;
+        else if (field == "retry" && /^\d+$/.test(value)) this.retry = +value;
         else if (!line) {
-          const type = event || "message";
-          if (data) hear({ target: this, type, data: data.slice(0, -1), lastEventId: id });
-          event = data = "";
+          this.id = lastEventId;
+          type ||= "message";
+          if (data) hear({ target: this, type, data: data.slice(0, -1), lastEventId });
+          type = data = "";
         }
       }
-    }
+    };
+    await response.body.pipeThrough(new TextDecoderStream()).pipeTo(new WritableStream({ write }));
   }
 }
 

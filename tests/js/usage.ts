@@ -1,0 +1,41 @@
+// What the types allow, and what they don't: `tsc --noEmit` reads it.
+import { connect, type Gap, type State } from "flask-push";
+import { connect as same, Juggernaut, PushEventSource } from "flask-push/extras";
+
+interface Said {
+  text: string;
+}
+
+const push = connect<{ chat: Said; count: number }>("/stream", { parse: "json", share: "lock" });
+const chat = push.subscribe("chat", (data, event) => {
+  const text: string = data.text;
+  const channel: string = event.channel;
+  console.log(text, channel);
+});
+const off: () => void = chat.on("edit", ({ text }) => text.length);
+push.on("gap", (gap: Gap) => setTimeout(off, gap.wait * 1000));
+push.on("state", (state: State, reason) => console.log(state, reason.retryAt));
+// @ts-expect-error The channel is none of those.
+push.subscribe("other");
+// @ts-expect-error A number has no text.
+push.subscribe("count", (data) => data.text);
+// @ts-expect-error There is no such way to share.
+connect("/stream", { share: "worker" });
+
+export async function read(): Promise<Said | undefined> {
+  for await (const event of chat) return event.data;
+  return undefined;
+}
+
+const source: EventSource = new PushEventSource("/stream", { withCredentials: true });
+source.onmessage = (event) => console.log(event.data, event.lastEventId);
+source.close();
+
+const element = document.querySelector("push-source");
+element?.addEventListener("push:gap", (event) => event.detail.channels.join());
+console.log(element?.push?.id);
+
+const jug = new Juggernaut({ host: "example.org", port: 8080, meta: { user: 1 } });
+jug.subscribe("chat", (data) => console.log(data));
+console.log(new Juggernaut.Message({ channel: "chat" }).toJSON(), jug.sessionID);
+console.log(same);

@@ -1,0 +1,545 @@
+"""A script that is an EventSource, and the fetch transport of push.js, read and reconnect
+as HTML, 9.2, says. The browser's own is asked the same, where it does so too."""
+
+from __future__ import annotations
+
+import base64
+import collections.abc as cabc
+import http.server
+import threading
+import typing as t
+import urllib.parse
+
+import pytest
+from browser import chromium
+from browser import Windows
+from playwright.sync_api import Browser
+from playwright.sync_api import Page
+from servers import until
+
+from flask_push._scripts import script
+
+# A type, data and the last id.
+Given = tuple[str, str, str]
+
+
+def m(data: str, id: str = "", type: str = "message") -> Given:
+    return type, data, id
+
+
+# What is sent, and what is heard.
+VECTORS: dict[str, tuple[bytes, list[Given]]] = {
+    "a space after the colon is none of the data": (b"data: a\n\n", [m("a")]),
+    "there may be no space": (b"data:a\n\n", [m("a")]),
+    "exactly one space is taken": (b"data:  a\n\n", [m(" a")]),
+    "a tab is no space": (b"data:\ta\n\n", [m("\ta")]),
+    "lines of data are joined": (b"data: a\ndata:\ndata: b\n\n", [m("a\n\nb")]),
+    "a field needs no colon": (b"data\n\ndata\ndata\n\ndata:\n", [m(""), m("\n")]),
+    "data may begin with an empty line": (b"data:\ndata: x\n\n", [m("\nx")]),
+    "lines end with LF, CR and CRLF": (
+        b"data: a\r\n\r\ndata: b\r\rdata: c\n\ndata: d\r\ndata: e\r\n\ndata: f\r\n\r",
+        [m("a"), m("b"), m("c"), m("d\ne"), m("f")],
+    ),
+    "a byte order mark is dropped": (b"\xef\xbb\xbfdata: a\n\n", [m("a")]),
+    "and only one": (b"\xef\xbb\xbf\xef\xbb\xbfdata:1\n\ndata:2\n\n", [m("2")]),
+    "elsewhere it is text": (b"data: \xef\xbb\xbfa\n\n", [m("\ufeffa")]),
+    "comments are nothing": (b": c\n\n:\n:\0\ndata: 1\n: mid\ndata: 2\n\n", [m("1\n2")]),
+    "a type is of one event": (
+        b"event: x\ndata: a\n\ndata: b\n\nevent: x\n\ndata: c\n\n",
+        [m("a", type="x"), m("b"), m("c")],
+    ),
+    "an empty type is none": (b"event: \ndata: a\n\n", [m("a")]),
+    "the last type counts": (b"event: a\nevent: x\ndata: c\n\n", [m("c", type="x")]),
+    "an id stays": (b"id: 1\ndata: a\n\ndata: b\n\n", [m("a", "1"), m("b", "1")]),
+    "an empty id is one": (b"id: 1\ndata: a\n\nid\ndata: b\n\n", [m("a", "1"), m("b")]),
+    "an id with NUL is none": (
+        b"id: 1\ndata: a\n\nid: 2\0x\ndata: b\n\n",
+        [m("a", "1"), m("b", "1")],
+    ),
+    "an id without data counts": (
+        b"id: 1\ndata: a\n\nid: 2\n\ndata: b\n\n",
+        [m("a", "1"), m("b", "2")],
+    ),
+    "other fields are nothing": (
+        b"Data: a\nDATA: b\ndata : c\n data: d\nfoo: x\nfoo\ndata: ok\n\n",
+        [m("ok")],
+    ),
+    "data may hold colons": (b"data: a:b: c\n\n", [m("a:b: c")]),
+    "data may hold NUL": (b"data: \0\n\n", [m("\0")]),
+    "no other character ends a line": (
+        "data: a\u2028b\u0085c\x0bd\x0ce\n\n".encode(),
+        [m("a\u2028b\u0085c\x0bd\x0ce")],
+    ),
+    "what is no UTF-8 is replaced": (b"data: \xff\n\n", [m("\ufffd")]),
+    "characters are as long as they are": ("data: ä€😀\n\n".encode(), [m("ä€😀")]),
+    "what has no end is not heard": (b"data: a\n\ndata: b\n", [m("a")]),
+    "nor what has half of one": (b"data: a\n\nid: 9\ndata: b", [m("a")]),
+    "empty lines are nothing": (b"\n\n\n\ndata: a\n\n", [m("a")]),
+    "many events keep their order": (
+        b"".join(b"data: %d\n\n" % n for n in range(100)),
+        [m(str(n)) for n in range(100)],
+    ),
+    "a long line is whole": (b"data: " + b"x" * 200_000 + b"\n\n", [m("x" * 200_000)]),
+    "the names of its own events are types": (
+        b"event: open\ndata: o\n\nevent: error\ndata: e\n\n",
+        [m("o", type="open"), m("e", type="error")],
+    ),
+}
+
+Answer = cabc.Callable[["Script"], None]
+
+
+class Script(http.server.BaseHTTPRequestHandler):
+    """Answers what the test says, and notes what it is asked."""
+
+    protocol_version = "HTTP/1.0"
+    answers: t.ClassVar[dict[str, Answer]]
+    asked: t.ClassVar[list[Script]]
+
+    def do_GET(self) -> None:
+        path = urllib.parse.urlsplit(self.path).path
+        if path in ("/push.js", "/extras.js"):
+            return self.send(script(path[1:]).text.encode(), "text/javascript")
+        if answer := self.answers.get(path):
+            self.asked.append(self)
+            return answer(self)
+        self.send(b"<!doctype html>", "text/html; charset=utf-8")
+
+    do_POST = do_OPTIONS = do_GET
+
+    def head(self, code: int, type: str = "text/event-stream", **headers: str) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", type)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def send(self, body: bytes, type: str = "text/event-stream", **headers: str) -> None:
+        self.head(200, type, **headers)
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: t.Any) -> None:
+        pass
+
+
+class Scripted:
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.asked: list[Script] = []
+        members = {"answers": self.answers, "asked": self.asked}
+        handler = type("Handler", (Script,), members)
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = False
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def ids(self) -> list[str | None]:
+        return [one.headers["Last-Event-ID"] for one in self.asked]
+
+
+@pytest.fixture(scope="module")
+def browser() -> cabc.Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def scripted() -> cabc.Iterator[Scripted]:
+    scripted = Scripted()
+    yield scripted
+    scripted.close()
+
+
+@pytest.fixture
+def page(browser: Browser, scripted: Scripted) -> cabc.Iterator[Page]:
+    windows = Windows(browser)
+    page = windows.open(scripted.url)
+    page.evaluate("""async () => {
+        const {PushEventSource} = await import("/extras.js");
+        const {Fetched} = await import("/push.js");
+        window.kinds = {PushEventSource, EventSource};
+        window.heard = [];
+        window.begin = (kind, url, options) => {
+            window.source = new kinds[kind](url, options);
+            const own = ({type, data, target: {readyState}}) =>
+                data ?? heard.push(type == "open" ? type : `error ${readyState}`);
+            source.onopen = source.onerror = own;
+            for (const type of ["message", "x", "open", "error"])
+                source.addEventListener(type, ({type, data, lastEventId}) => {
+                    if (data != null) heard.push([type, data, lastEventId]);
+                });
+        };
+        // The transport of push.js, by itself.
+        kinds.Fetched = class {
+            constructor(url) {
+                heard.push("open");
+                const hear = ({type, data, lastEventId}) =>
+                    heard.push([type, data, lastEventId]);
+                new Fetched(url, {}, hear, () => heard.push("error 0"));
+            }
+            addEventListener() {}
+        };
+    }""")
+    yield page
+    page.evaluate("window.source?.close?.()")
+    windows.close()
+    # The browser's own says in the console why it ended.
+    assert [said for said in windows.errors if "MIME type" not in said] == []
+
+
+def begin(
+    page: Page, kind: str = "PushEventSource", url: str = "/s", **options: t.Any
+) -> None:
+    args = [kind, url, options]
+    page.evaluate("([kind, url, options]) => { begin(kind, url, options) }", args)
+
+
+def heard(page: Page, count: int) -> list[t.Any]:
+    """So much, and nothing more until then."""
+    page.wait_for_function("most => heard.length >= most", arg=count)
+    found: list[t.Any] = page.evaluate("heard")
+    return found
+
+
+# How it reads.
+
+KINDS = ["PushEventSource", "Fetched", "EventSource"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_streams_are_read_as_the_standard_says(
+    kind: str, page: Page, scripted: Scripted
+) -> None:
+    for name, (sent, expected) in VECTORS.items():
+        page.evaluate("source => { window.source?.close?.(); heard.length = 0 }")
+        scripted.answers["/s"] = lambda asked, sent=sent: asked.send(sent)  # type: ignore[misc]
+        begin(page, kind)
+        found = heard(page, len(expected) + 2)
+        assert found[:-1] == ["open", *map(list, expected)], name
+        assert found[-1] == "error 0"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("kind", ["PushEventSource", "Fetched"])
+def test_it_is_all_the_same_how_the_bytes_arrive(kind: str, size: int, page: Page) -> None:
+    page.evaluate(
+        """size => {
+        window.fetch = async url => {
+            const bytes = Uint8Array.from(atob(url.split("#")[1]), c => c.charCodeAt(0));
+            const parts = [];
+            for (let n = 0; n < bytes.length; n += size)
+                parts.push(bytes.slice(n, n + size));
+            const body = new ReadableStream({
+                pull(into) {
+                    if (parts.length) into.enqueue(parts.shift());
+                    else into.close();
+                },
+            });
+            const headers = {"Content-Type": "text/event-stream"};
+            const response = new Response(body, {headers});
+            Object.defineProperty(response, "url", {value: location.href});
+            return response;
+        };
+    }""",
+        size,
+    )
+    for name, (sent, expected) in VECTORS.items():
+        if len(sent) < 10_000:
+            page.evaluate("source => { window.source?.close?.(); heard.length = 0 }")
+            begin(page, kind, "/s#" + base64.b64encode(sent).decode())
+            found = heard(page, len(expected) + 2)
+            assert found[1:-1] == [*map(list, expected)], name
+
+
+def test_an_event_is_heard_when_its_last_cr_is_there(
+    page: Page, scripted: Scripted
+) -> None:
+    enough = threading.Event()
+
+    def answer(asked: Script) -> None:
+        asked.send(b"data: a\r\r")
+        enough.wait(60)
+
+    scripted.answers["/s"] = answer
+    try:
+        begin(page)
+        assert heard(page, 2) == ["open", list(m("a"))]
+    finally:
+        enough.set()
+
+
+# How it connects.
+
+
+@pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
+def test_its_request_is_the_browsers_own(kind: str, page: Page, scripted: Scripted) -> None:
+    scripted.answers["/s"] = lambda asked: asked.send(b"")
+    begin(page, kind)
+    heard(page, 2)
+    asked = scripted.asked[0]
+    assert asked.command == "GET"
+    assert asked.headers["Accept"] == "text/event-stream"
+    assert asked.headers["Cache-Control"] == asked.headers["Pragma"] == "no-cache"
+    assert asked.headers["Last-Event-ID"] is None
+
+
+@pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
+@pytest.mark.parametrize("code", [204, 205, 210, 299, 404, 410, 429, 503])
+def test_another_status_ends_it(
+    kind: str, code: int, page: Page, scripted: Scripted
+) -> None:
+    scripted.answers["/s"] = lambda asked: asked.head(code)
+    begin(page, kind)
+    assert heard(page, 1) == ["error 2"]
+
+
+TYPES = {
+    "text/event-stream": True,
+    "Text/Event-Stream": True,
+    "text/event-stream;": True,
+    "text/event-stream; charset=utf-8": True,
+    "text/event-stream ;a=b": True,
+    "text/event-stream-x": False,
+    "text/x-event-stream": False,
+    "text/plain": False,
+}
+
+
+@pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
+def test_another_type_ends_it(kind: str, page: Page, scripted: Scripted) -> None:
+    for type, opens in TYPES.items():
+        page.evaluate("window.source?.close(); heard.length = 0")
+        scripted.answers["/s"] = lambda asked, type=type: asked.send(b"", type)  # type: ignore[misc]
+        begin(page, kind)
+        assert heard(page, 1)[0] == ("open" if opens else "error 2"), type
+
+
+@pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
+def test_it_comes_back_with_its_id_as_often_as_it_is_cut(
+    kind: str, page: Page, scripted: Scripted
+) -> None:
+    bodies = [
+        b"retry: 1\nid: \xe2\x82\xac1\ndata: a\n\nid: lost\ndata: b\n",
+        b"data: c\n\n",
+        b"id: 2\ndata: d\n\n",
+        b"id\ndata: e\n\n",
+        b"data: f\n\n",
+    ]
+
+    def answer(asked: Script) -> None:
+        count = len(scripted.asked)
+        if count > len(bodies):
+            return asked.head(204)
+        asked.send(bodies[count - 1])
+
+    scripted.answers["/s"] = answer
+    begin(page, kind)
+    page.wait_for_function("heard.at(-1) == 'error 2'")
+    events = [one for one in page.evaluate("heard") if isinstance(one, list)]
+    assert [data for _, data, _ in events] == ["a", "c", "d", "e", "f"]
+    assert [id for _, _, id in events] == ["€1", "€1", "2", "", ""]
+    first, second, *rest = scripted.ids()
+    assert first is None and second
+    assert second.encode("latin-1").decode() == "€1"
+    assert rest == [second, "2", None, None]
+    order = [one for one in page.evaluate("heard") if isinstance(one, str)]
+    assert order == ["open", "error 0"] * 5 + ["error 2"]
+
+
+RETRIES = {"1": True, "01": True, "1x": False, "-1": False, "1e0": False, "": False}
+
+
+@pytest.mark.parametrize("text", RETRIES)
+def test_only_digits_are_a_time_to_wait(text: str, page: Page, scripted: Scripted) -> None:
+    # It needs no blank line, and a later one that is none changes nothing.
+    scripted.answers["/s"] = lambda asked: asked.send(f"retry: 7\nretry: {text}\n".encode())
+    page.evaluate("""() => {
+        const wait = setTimeout;
+        window.waits = [];
+        window.setTimeout = (callback, time) => waits.push(time) && wait(callback, time);
+    }""")
+    begin(page)
+    page.wait_for_function("waits.length")
+    assert page.evaluate("waits[0]") == (int(text) if RETRIES[text] else 7)
+
+
+def does_not_come_back(page: Page, scripted: Scripted) -> None:
+    """While another one, which waits for as long as it was to wait, does so twice."""
+    scripted.answers["/other"] = lambda asked: asked.send(b"retry: 50\n")
+    page.evaluate("""() => {
+        const other = new kinds.PushEventSource("/other");
+        let times = 0;
+        other.onerror = () => ++times == 3 && heard.push("other", other.close());
+    }""")
+    page.wait_for_function("heard.includes('other')")
+    assert [one.path for one in scripted.asked].count("/s") == 1
+
+
+def test_a_time_longer_than_timers_is_no_storm(page: Page, scripted: Scripted) -> None:
+    # Of the number, a timer takes the lowest 32 bits.
+    scripted.answers["/s"] = lambda asked: asked.send(b"retry: %d\n" % (2**32 + 1))
+    begin(page)
+    heard(page, 2)
+    does_not_come_back(page, scripted)
+
+
+def test_where_there_is_no_server_yet_it_asks_again(page: Page, scripted: Scripted) -> None:
+    def answer(asked: Script) -> None:
+        if len(scripted.asked) > 2:
+            asked.send(b"data: a\n\n")
+
+    scripted.answers["/s"] = answer
+    page.evaluate("""() => {
+        const wait = setTimeout;
+        window.setTimeout = (callback, time) => wait(callback, time == 3000 ? 1 : time);
+    }""")
+    begin(page)
+    assert heard(page, 4)[:4] == ["error 0", "error 0", "open", list(m("a"))]
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_redirects_are_followed_and_stay_so(
+    code: int, page: Page, scripted: Scripted
+) -> None:
+    scripted.answers["/s"] = lambda asked: asked.head(code, Location="/moved")
+    scripted.answers["/moved"] = lambda asked: asked.send(b"retry: 1\ndata: a\n\n")
+    begin(page)
+    heard(page, 5)
+    paths = [one.path for one in scripted.asked]
+    assert paths[:3] == ["/s", "/moved", "/moved"]
+    assert page.evaluate("source.url") == f"{scripted.url}/s"
+
+
+def test_cookies_go_to_another_origin_only_if_asked(page: Page, scripted: Scripted) -> None:
+    other = scripted.url.replace("127.0.0.1", "localhost")
+    page.context.add_cookies([{"name": "who", "value": "me", "url": other}])
+    headers = {
+        "Access_Control_Allow_Origin": scripted.url,
+        "Access_Control_Allow_Credentials": "true",
+    }
+    scripted.answers["/s"] = lambda asked: asked.send(b"data: a\n\n", **headers)
+    for given in False, True:
+        page.evaluate("window.source?.close(); heard.length = 0")
+        begin(page, url=f"{other}/s", withCredentials=given)
+        heard(page, 2)
+        assert page.evaluate("source.withCredentials") is given
+    # That they are of another site, Chromium minds as such; the request says what it was.
+    modes = [one.headers["Sec-Fetch-Mode"] for one in scripted.asked]
+    assert set(modes) == {"cors"}
+
+
+# What it is to a page.
+
+
+@pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
+def test_it_has_the_face_of_an_event_source(
+    kind: str, page: Page, scripted: Scripted
+) -> None:
+    scripted.answers["/s"] = lambda asked: asked.send(b"data: a\n\n")
+    assert page.evaluate(
+        """kind => {
+        begin(kind, "s?x=ü#part");
+        const Kind = kinds[kind];
+        const refused = (...given) => {
+            try {
+                new Kind(...given);
+            } catch (error) {
+                return error.name;
+            }
+        };
+        const states = ["CONNECTING", "OPEN", "CLOSED"];
+        source.onmessage = "no function";
+        return {
+            states: [Kind, source].map(has => states.map(name => has[name])),
+            target: source instanceof EventTarget,
+            on: [source.onmessage, typeof source.onopen],
+            url: source.url,
+            state: source.readyState,
+            with: source.withCredentials,
+            refused: [refused("http://["), refused()],
+        };
+    }""",
+        kind,
+    ) == {
+        "states": [[0, 1, 2], [0, 1, 2]],
+        "target": True,
+        "on": [None, "function"],
+        "url": f"{scripted.url}/s?x=%C3%BC#part",
+        "state": 0,
+        "with": False,
+        "refused": ["SyntaxError", "TypeError"],
+    }
+
+
+@pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
+def test_events_say_where_they_are_from(kind: str, page: Page, scripted: Scripted) -> None:
+    scripted.answers["/s"] = lambda asked: asked.send(b"data: a\n\n")
+    begin(page, kind)
+    assert page.evaluate("""() => new Promise(done => source.onmessage = function (event) {
+        const {origin, bubbles, cancelable, target} = event;
+        const kind = event.constructor.name;
+        done([kind, origin, bubbles, cancelable, target == source && this == source]);
+    })""") == ["MessageEvent", scripted.url, False, False, True]
+
+
+@pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
+def test_closed_in_the_middle_it_says_nothing_more(
+    kind: str, page: Page, scripted: Scripted
+) -> None:
+    left = threading.Event()
+
+    def answer(asked: Script) -> None:
+        asked.send(b"data: a\n\ndata: b\n\n")
+        asked.rfile.read(1)
+        left.set()
+
+    scripted.answers["/s"] = answer
+    begins = """kind => {
+        begin(kind, "/s");
+        source.addEventListener("message", () => source.close());
+    }"""
+    page.evaluate(begins, kind)
+    until(left.is_set)
+    assert heard(page, 2) == ["open", list(m("a"))]
+    assert page.evaluate("source.readyState") == 2
+    page.evaluate("source.close()")
+
+
+@pytest.mark.parametrize("how", ["at once", "later"])
+def test_closed_while_it_waits_it_does_not_come_back(
+    how: str, page: Page, scripted: Scripted
+) -> None:
+    scripted.answers["/s"] = lambda asked: asked.send(b"retry: 50\n")
+    page.evaluate(
+        """how => {
+            begin("PushEventSource", "/s");
+            const close = () => source.close();
+            source.addEventListener("error", () => {
+                if (how == "at once") close();
+                else setTimeout(close);
+            });
+        }""",
+        how,
+    )
+    assert heard(page, 2) == ["open", "error 0"]
+    does_not_come_back(page, scripted)
+
+
+def test_a_worker_may_have_one_too(page: Page, scripted: Scripted) -> None:
+    scripted.answers["/s"] = lambda asked: asked.send(b"data: a\n\n")
+    assert (
+        page.evaluate("""() => new Promise(done => {
+        const text = `import {PushEventSource} from "${origin}/extras.js";
+            new PushEventSource("${origin}/s").onmessage = ({data}) => postMessage(data)`;
+        const url = URL.createObjectURL(new Blob([text], {type: "text/javascript"}));
+        new Worker(url, {type: "module"}).onmessage = ({data}) => done(data);
+    })""")
+        == "a"
+    )
