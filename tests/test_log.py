@@ -453,6 +453,12 @@ def test_each_law_taken_out_is_missed(mutant: Mutant) -> None:
         tell(mutant.story, log)
 
 
+def test_a_successor_may_tell_of_what_was_forgotten_before_it_came() -> None:
+    """It knows no predecessor of what its feed begins with, and tells too much."""
+    story = "start 0; connect 0 abc nothing; watch 0 3; publish a; " + "elsewhere; " * 3
+    tell(story + "publish b; publish a; elsewhere; replace 0", None)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.law))
 def test_each_law_taken_out_is_missed_without_a_story(mutant: Mutant) -> None:

@@ -270,6 +270,8 @@ class World:
         self.waiting: list[Reader] = []
         #: Channels of which the feed has lost something, and nothing came since.
         self.unnoticed: set[str] = set()
+        #: What its feed has handed over. A successor's has not what was forgotten before.
+        self.handed: set[int] = set()
         #: The last number up to which the feed has handed over everything.
         self.vouched = 0
 
@@ -417,10 +419,9 @@ class World:
                 self.unnoticed.add(entry.channel)
         self.unnoticed -= {entry.channel for entry in batch if entry.prev is not None}
         for entry in batch:
-            if (entry.prev or 0) > self.vouched and entry.prev not in (
-                self.store.ever[entry.channel]
-            ):
+            if (entry.prev or 0) > self.vouched and entry.prev not in self.handed:
                 self.store.outrun[entry.channel] = entry.number
+            self.handed.add(entry.number)
         start = self.log.end
         end = None if unfed or self.unnoticed else self.store.number
         self.vouched = end or self.vouched
