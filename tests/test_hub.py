@@ -243,7 +243,7 @@ def test_a_heartbeat_comes_so_long_after_the_last_byte() -> None:
     async def test(house: House) -> None:
         busy, idle = await house.open("a"), await house.open("b")
         loop = asyncio.get_running_loop()
-        end = loop.time() + 0.9
+        end = loop.time() + 2.5
         while loop.time() < end:
             house.say("a", "x")
             await asyncio.sleep(0.02)
@@ -253,7 +253,7 @@ def test_a_heartbeat_comes_so_long_after_the_last_byte() -> None:
         assert 1 <= idle.body.count(b"\n:\n") + idle.body.count(b":\n:\n") <= 6
         assert len(idle.events) == 1
 
-    run(test, heartbeat=0.2)
+    run(test, heartbeat=1)
 
 
 def test_a_browser_that_leaves_is_noticed_without_a_word() -> None:

@@ -221,6 +221,7 @@ class BrokerContract:
         page = broker.read(["a"], after=0)
         assert [entry.type for entry in page.entries] == [type, "message"]
         assert page.entries[0].type_and_name() == ("said", "d0nt-te11_me0000")
+        broker.close()
 
     def test_all_of_a_call_is_stored_or_nothing(self) -> None:
         broker = self.open()
