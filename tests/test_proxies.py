@@ -421,7 +421,8 @@ def test_while_the_app_is_away_streams_go_on_and_browsers_are_told_to_come_back(
 def test_heartbeats_keep_a_stream_beyond_the_timeouts_of_a_proxy(
     way: Way, tmp_path: Path, certificate: Path
 ) -> None:
-    with set_up(way, tmp_path, certificate, 1, PUSH_HEARTBEAT=0.2) as stage:
+    # Time enough for a hub to begin, be the machine ever so busy.
+    with set_up(way, tmp_path, certificate, 4, PUSH_HEARTBEAT=0.4) as stage:
         reader = stage.proxy.stream("a").opened()
         reader.read_until(lambda r: r.body.endswith(b"\n\n" + b":\n" * 15))
         stage.app.publish("a", "1")
@@ -435,10 +436,10 @@ CUTTING = [way for way in PLAIN if way.section != "Caddy"]
 def test_a_timeout_before_the_heartbeat_cuts_a_stream(
     way: Way, tmp_path: Path, certificate: Path
 ) -> None:
-    with set_up(way, tmp_path, certificate, 1) as stage:
+    with set_up(way, tmp_path, certificate, 4) as stage:
         reader = stage.proxy.stream("a").opened()
         # By HTTP/1.1 and HAProxy, a cut is an end.
-        reader.read_to_end(5)
+        reader.read_to_end(15)
         stage.app.publish("a", "1")
         again = stage.proxy.stream("a", last_id=reader.last_id)
         assert again.read_data(1) == ["1"]
