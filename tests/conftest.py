@@ -7,6 +7,9 @@ import threading
 import time
 
 import pytest
+from browser import chromium
+from browser import Windows
+from playwright.sync_api import Browser
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,6 +22,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     slow = [item for item in items if item.get_closest_marker("slow")]
     items[:] = [item for item in items if item not in slow]
     config.hook.pytest_deselected(items=slow)
+
+
+@pytest.fixture(scope="module")
+def browser() -> cabc.Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def windows(browser: Browser) -> cabc.Iterator[Windows]:
+    windows = Windows(browser)
+    yield windows
+    windows.close()
+    assert windows.errors == []
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from browser import chromium
 from browser import Windows
-from playwright.sync_api import Browser
 from playwright.sync_api import expect
 from playwright.sync_api import Page
 from playwright.sync_api import Route
@@ -39,20 +37,6 @@ from flask_push import Publisher
 HISTORY = re.compile(r"/messages$")
 SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
 SCHEMES: list[t.Literal["light", "dark"]] = ["light", "dark"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> cabc.Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def windows(browser: Browser) -> cabc.Iterator[Windows]:
-    windows = Windows(browser)
-    yield windows
-    windows.close()
-    assert windows.errors == []
 
 
 class Chat:

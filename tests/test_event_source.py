@@ -11,7 +11,6 @@ import typing as t
 import urllib.parse
 
 import pytest
-from browser import chromium
 from browser import Windows
 from playwright.sync_api import Browser
 from playwright.sync_api import Page
@@ -142,12 +141,6 @@ class Scripted:
 
     def ids(self) -> list[str | None]:
         return [one.headers["Last-Event-ID"] for one in self.asked]
-
-
-@pytest.fixture(scope="module")
-def browser() -> cabc.Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -10,9 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from browser import chromium
 from browser import Windows
-from playwright.sync_api import Browser
 from playwright.sync_api import Page
 from servers import gunicorn
 from servers import ROOT
@@ -26,20 +24,6 @@ from test_push_js import say
 from flask_push import Event
 from flask_push import Publisher
 from flask_push._scripts import script
-
-
-@pytest.fixture(scope="module")
-def browser() -> cabc.Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def windows(browser: Browser) -> cabc.Iterator[Windows]:
-    windows = Windows(browser)
-    yield windows
-    windows.close()
-    assert windows.errors == []
 
 
 @pytest.fixture

@@ -15,10 +15,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from browser import chromium
 from browser import Windows
 from flask import Flask
-from playwright.sync_api import Browser
 from playwright.sync_api import Page
 from servers import gunicorn
 from servers import hubs
@@ -44,20 +42,6 @@ LISTEN = """async ({channels, url, ...options}) => {
     push.on("error", error => heard.push(String(error)));
     for (const channel of channels) push.subscribe(channel, data => heard.push(data));
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> cabc.Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def windows(browser: Browser) -> cabc.Iterator[Windows]:
-    windows = Windows(browser)
-    yield windows
-    windows.close()
-    assert windows.errors == []
 
 
 @pytest.fixture

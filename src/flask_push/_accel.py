@@ -251,10 +251,9 @@ class _Visit:
         if not data or len(self._request) > _REQUEST:
             self.close()
         elif b"\r\n\r\n" in self._request:
-            ticket = ticket_of(self._request)
             if asked := returns(self._request):
                 self._return(asked)
-            elif ticket:
+            elif ticket := ticket_of(self._request):
                 self._loop.remove_reader(self._socket)
                 self._find(ticket, self._loop.time() + _LATE)
             else:

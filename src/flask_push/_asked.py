@@ -11,7 +11,7 @@ from werkzeug.exceptions import Forbidden
 
 from . import _names
 from ._event import escape
-from ._return import POSITIONS
+from ._return import position_of
 
 
 class NoChannel(BadRequest, ValueError):
@@ -19,8 +19,7 @@ class NoChannel(BadRequest, ValueError):
 
 
 def position(request: Request) -> str:
-    header = request.headers.get("Last-Event-ID", "")
-    return header or next(filter(None, map(request.args.get, POSITIONS)), "")
+    return position_of(request.headers.get("Last-Event-ID", ""), request.args.get)
 
 
 def connection(request: Request) -> str:

@@ -25,7 +25,6 @@ from . import _accel
 from . import _asked
 from . import _wire
 from ._bridges import make_bridge
-from ._config import Config
 from ._event import Event
 from ._parts import Parts
 from ._parts import State
@@ -70,8 +69,8 @@ class Push:
         :raises ValueError: If the configuration can't be right.
         """
         state = State(app, self._bridges)
-        if prefix := Config.read(app.config).url_prefix:
-            serve_scripts(app, prefix)
+        if state.url_prefix:
+            serve_scripts(app, state.url_prefix)
         app.extensions["push"] = self
         self._states[app] = state
 
@@ -267,6 +266,7 @@ class _StreamResponse(Response):
         parts = self.parts
         if parts.returns is None:
             return
+        seconds = parts.config.return_ticket
         path = environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"]
         asked = Asked(
             path.encode("latin-1"),
@@ -274,15 +274,13 @@ class _StreamResponse(Response):
             environ.get("HTTP_COOKIE", ""),
             environ.get("HTTP_AUTHORIZATION", ""),
         )
-        ticket = parts.returns.make(
-            self.stream_, headers, asked, time.time(), parts.config.return_ticket
-        )
+        ticket = parts.returns.make(self.stream_, headers, asked, time.time(), seconds)
         cookie = dump_cookie(
             RETURN_TICKET,
             ticket,
             # One that this browser has from before would not be for this stream.
-            max_age=math.ceil(parts.config.return_ticket) if ticket else 0,
-            path=environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"],
+            max_age=math.ceil(seconds) if ticket else 0,
+            path=path,
             secure=environ["wsgi.url_scheme"] == "https",
             httponly=True,
             samesite=parts.same_site,

@@ -49,6 +49,8 @@ class State:
         self._app = weakref.ref(app)
         self._parts: Parts | None = None
         self._bridges = list(bridges)
+        #: Where the app serves the browser's half, if anywhere.
+        self.url_prefix = config.url_prefix
         self.ties: list[Tie] = []
         if config.hub in (None, "process") and not app.testing:
             directory, numbers = directory_of(app, config), range(config.hub_processes)

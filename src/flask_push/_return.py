@@ -27,10 +27,21 @@ from ._stream import Stream
 COOKIE = "push_ticket"
 #: Where browsers and the libraries that imitate them put the position.
 POSITIONS = ("last_event_id", "lastEventId", "Last-Event-Id", "evs_last_event_id")
+# What each connection has of its own in its address.
+_OWN = frozenset({*POSITIONS, "connection"})
 # Browsers keep cookies of 4096 bytes, and nginx takes 8192 of all that are sent at once.
 _MOST = 2048
 # What is said of every stream anyhow, and what is said but once.
 _UNSAID = frozenset({*(key.lower() for key in _wire.HEADERS), "date", "set-cookie"})
+
+
+def position_of(header: str, get: cabc.Callable[[str], str | None]) -> str:
+    """Where the browser was. The header is newer than the address, which stays the same
+    from one connection to the next.
+
+    :param get: What stands in the address by a name.
+    """
+    return header or next(filter(None, map(get, POSITIONS)), "")
 
 
 @dataclass(frozen=True)
@@ -49,15 +60,12 @@ class Asked:
 
     @property
     def position(self) -> str:
-        """Where the browser was. The header is newer than the address, which stays the
-        same from one connection to the next."""
-        given = dict(reversed(self._query()))
-        return self.last_event_id or next(filter(None, map(given.get, POSITIONS)), "")
+        return position_of(self.last_event_id, self._first().get)
 
     @property
     def connection(self) -> str:
         """What the connection is called already."""
-        return dict(reversed(self._query())).get("connection", "")
+        return self._first().get("connection", "")
 
     @property
     def ticket(self) -> str:
@@ -76,14 +84,16 @@ class Asked:
         cookies.pop(COOKIE, None)
         # A cookie that was taken back is one that the next request hasn't.
         kept = sorted(pair for pair in cookies.items() if pair[1])
-        # Each connection has its own.
-        own = *POSITIONS, "connection"
-        query = [pair for pair in self._query() if pair[0] not in own]
+        query = [pair for pair in self._query() if pair[0] not in _OWN]
         said = json.dumps([self.path.hex(), query, kept, self.authorization])
         return hashlib.sha256(said.encode()).hexdigest()[:32]
 
     def _query(self) -> list[tuple[str, str]]:
         return parse_qsl(self.query, keep_blank_values=True)
+
+    def _first(self) -> dict[str, str]:
+        """What stands in the address by each name, first."""
+        return dict(reversed(self._query()))
 
     def _cookies(self) -> dict[str, str]:
         pairs = (pair.strip().partition("=") for pair in self.cookie.split(";"))
