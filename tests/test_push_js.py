@@ -69,11 +69,12 @@ def say(server: Server, channel: str, *data: t.Any, **more: t.Any) -> None:
 def crash(page: Page) -> None:
     """As if its process had died. Nobody is left to answer the command."""
     cdp: t.Any = page.context.new_cdp_session(page)
+    other = next(other for other in page.context.pages if other is not page)
     crashed: list[Page] = []
     page.on("crash", lambda page: crashed.append(page))
     task = cdp._loop.create_task(cdp._impl_obj.send("Page.crash", {}, None))
     while not crashed:
-        page.context.pages[-1].evaluate("1")
+        other.evaluate("1")
     task.cancel()
 
 
@@ -449,12 +450,44 @@ def test_ten_tabs_have_one_stream_and_requests_go_on(
         hears(page, "x", n)
 
 
+def test_what_a_crashed_page_wanted_is_not_asked_for_again(
+    server: Server, windows: Windows, tmp_path: Path
+) -> None:
+    profile = windows.profile()
+    pages = [windows.open(f"{server.url}/ping", profile) for _ in range(2)]
+    for n, page in enumerate(pages):
+        is_open(listen(page, "a", f"of {n}"))
+    until(lambda: status(tmp_path)["channels"] == 3)
+    # Not the one whose process the worker is in.
+    crash(pages[1])
+    for pid in hubs(tmp_path):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: status(tmp_path).get("channels") == 2)
+
+
+@pytest.mark.parametrize("share", WAYS)
+def test_a_connection_that_is_asked_whether_it_is_there_stays(
+    share: bool | str, server: Server, windows: Windows
+) -> None:
+    page = windows.open(f"{server.url}/ping")
+    # A fiftieth of the time between two questions.
+    page.evaluate("""() => {
+        const wait = setInterval;
+        window.asked = 0;
+        window.setInterval = (ask, time) => wait(() => { asked += 1; ask(); }, time / 50);
+    }""")
+    is_open(listen(page, "a", share=share))
+    states = page.evaluate("states.length")
+    page.wait_for_function("asked >= 8")
+    assert page.evaluate("states.length") == states
+
+
 def test_offline_it_waits_and_online_it_is_there_at_once(
     server: Server, windows: Windows
 ) -> None:
     profile = windows.profile()
     page = listen(
-        windows.open(f"{server.url}/ping", profile), "a", share=False, base=60_000
+        windows.open(f"{server.url}/ping", profile), "a", share=False, base=10**9, cap=10**9
     )
     is_open(page)
     say(server, "a", 1)

@@ -485,9 +485,9 @@ class Push extends Listeners {
     this.#asked = false;
     this.#timer = setInterval(() => {
       // A worker ends with the page that began it, if that crashes.
-      if (this.#asked) this.#rejoin(0);
-      else this.#link.post({ wake: "" });
+      if (this.#asked) return this.#rejoin(0);
       this.#asked = true;
+      this.#link.post({ wake: "" });
     }, 1e4);
   }
 
