@@ -100,7 +100,7 @@ static int deliver(char *end) {
 int main(int argc, char **argv) {
     if (argc < 3) return 2;
     batch = argc > 3 && !strcmp(argv[3], "batch");
-    lossy = argc > 3 && !strcmp(argv[3], "lossy") ? 20 : 0;
+    lossy = argc > 3 && !strcmp(argv[3], "lossy") ? 3 : 0;
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
