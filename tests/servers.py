@@ -277,6 +277,17 @@ def hubs(directory: Path) -> list[int]:
     return found
 
 
+def the_hub(directory: Path, but: int = 0) -> int:
+    """The only hub, when it is the only one; and not that one."""
+
+    def only() -> list[int]:
+        found = hubs(directory)
+        return found if len(found) == 1 and found != [but] else []
+
+    (pid,) = until(only, what="there is one hub")
+    return int(pid)
+
+
 def status(directory: Path, name: str = "push-basic") -> dict[str, t.Any]:
     """What the basic app's hub says of itself; nothing, if there is none."""
     with contextlib.suppress(OSError, EOFError):

@@ -23,6 +23,7 @@ from servers import serve
 from servers import Server
 from servers import status
 from servers import TESTS
+from servers import the_hub
 from servers import until
 
 from flask_push import Publisher
@@ -40,11 +41,6 @@ def many(request: pytest.FixtureRequest) -> int:
 
 def store(directory: Path) -> str:
     return f"sqlite://{directory}/push-basic/push.db"
-
-
-def the_hub(directory: Path) -> int:
-    (pid,) = until(lambda: hubs(directory))
-    return int(pid)
 
 
 def children(pid: int) -> list[int]:
@@ -173,9 +169,9 @@ def test_no_stream_ends_when_a_hub_is_replaced_again_and_again(
 ) -> None:
     def befall(server: Server) -> None:
         for _ in range(10):
-            (before,) = hubs(tmp_path)
+            before = the_hub(tmp_path)
             replace(tmp_path)
-            until(lambda b=before: len(hubs(tmp_path)) == 1 and hubs(tmp_path) != [b])  # type: ignore[misc]
+            the_hub(tmp_path, but=before)
             with server.stream("b").opened() as reader:
                 server.publish("b", "new")
                 assert reader.read_data(1) == ["new"]

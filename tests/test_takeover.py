@@ -16,6 +16,7 @@ from servers import hubs
 from servers import serve
 from servers import Server
 from servers import status
+from servers import the_hub
 from servers import until
 from test_process import replace
 
@@ -162,9 +163,9 @@ def test_half_a_frame_is_finished_by_the_successor(server: Server, tmp_path: Pat
     server.publish("a", *texts)
     until(lambda: status(tmp_path)["behind"] == 1)
     for _ in range(3):
-        (before,) = hubs(tmp_path)
+        before = the_hub(tmp_path)
         replace(tmp_path)
-        until(lambda b=before: len(hubs(tmp_path)) == 1 and hubs(tmp_path) != [b])  # type: ignore[misc]
+        the_hub(tmp_path, but=before)
         until(lambda: status(tmp_path).get("streams") == 1)
     assert slow.read_data(20) == texts
     assert slow.gaps == []
