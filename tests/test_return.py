@@ -56,16 +56,15 @@ def look(
 def test_who_comes_back_gets_what_the_view_decided() -> None:
     stream = look(make(headers=[("X-Theirs", "1"), ("Set-Cookie", "a=b; Path=/x")][:1]))
     assert stream is not None
-    assert replace(stream, head=b"") == replace(
-        STREAM, connection="y", lifetime=70, position="e-1.a"
-    )
+    known = STREAM._replace(connection="y", lifetime=70, position="e-1.a")
+    assert stream._replace(head=b"") == known
     assert stream.head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream")
     assert b"\r\nX-Theirs: 1\r\n" in stream.head
     assert stream.head.count(b"Cache-Control") == 1
 
 
 def test_a_stream_that_may_last_for_ever_still_may() -> None:
-    stream = look(make(stream=replace(STREAM, lifetime=0)))
+    stream = look(make(stream=STREAM._replace(lifetime=0)))
     assert stream is not None and stream.lifetime == 0
 
 
@@ -117,7 +116,7 @@ def test_the_position_may_be_anywhere() -> None:
 
 def test_a_ticket_has_an_end() -> None:
     assert look(make(), now=1059) and not look(make(), now=1060)
-    short = make(stream=replace(STREAM, lifetime=5))
+    short = make(stream=STREAM._replace(lifetime=5))
     assert look(short, now=1004) and not look(short, now=1005)
 
 
@@ -136,7 +135,7 @@ def test_a_ticket_is_signed() -> None:
 
 
 def test_no_ticket_is_larger_than_a_cookie_may_be() -> None:
-    many = replace(STREAM, channels=tuple(f"channel-{n}" * 5 for n in range(100)))
+    many = STREAM._replace(channels=tuple(f"channel-{n}" * 5 for n in range(100)))
     assert make(stream=many).ticket == ""
 
 

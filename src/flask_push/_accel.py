@@ -25,7 +25,6 @@ import secrets
 import socket
 import threading
 import time
-from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -35,6 +34,7 @@ from ._return import Asked
 from ._return import ReturnTickets
 from ._stream import Options
 from ._stream import Stream
+from ._wsgi import http_date
 
 logger = logging.getLogger("flask_push")
 
@@ -198,7 +198,7 @@ class AccelListener:
 
     def find(self, asked: Asked) -> Stream | None:
         """The stream that a request's return ticket is good for."""
-        now, date = time.time(), formatdate(usegmt=True)
+        now, date = time.time(), http_date()
         return self.returns.look(asked, _names.call(asked.connection), now, date)
 
     def adopt(self, stream: Stream, fd: int) -> None:
@@ -208,9 +208,7 @@ class AccelListener:
         """The answer to one that has no ticket which is good."""
         headers = _wire.HEADERS.items()
         retry = self._options.jittered_retry()
-        return _wire.head("200 OK", headers, formatdate(usegmt=True)) + _wire.first_bytes(
-            retry
-        )
+        return _wire.head("200 OK", headers, http_date()) + _wire.first_bytes(retry)
 
 
 class _Visit:

@@ -12,27 +12,25 @@ from werkzeug.exceptions import Forbidden
 from . import _names
 from ._event import escape
 from ._return import position_of
+from ._stream import Stream
 
 
 class NoChannel(BadRequest, ValueError):
     """A bad request where a request may choose, and a mistake where it may not."""
 
 
-def position(request: Request) -> str:
-    return position_of(request.headers.get("Last-Event-ID", ""), request.args.get)
-
-
-def connection(request: Request) -> str:
-    """What to call the connection: as it was called before, if it says so."""
-    return _names.call(request.args.get("connection", ""))
-
-
-def polls(request: Request) -> bool:
-    return request.args.get("poll") == "1"
-
-
-def shows_all(request: Request) -> bool:
-    return request.args.get("visible") == "1"
+def stream(request: Request) -> Stream:
+    """What stands in the request of the stream that answers it, but for its channels."""
+    # Of most words there are none, and Werkzeug's get() makes an exception of each.
+    words = request.args.to_dict()
+    return Stream(
+        channels=(),
+        # As it was called before, if it says so.
+        connection=_names.call(words.get("connection", "")),
+        position=position_of(request.headers.get("Last-Event-ID", ""), words.get),
+        poll=words.get("poll") == "1",
+        visible=words.get("visible") == "1",
+    )
 
 
 def channels(request: Request, most: int) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _socket
 import collections.abc as cabc
 import contextlib
 import os
 import select
 import socket
+from functools import lru_cache
 
 from ._channel import Subscription
 from ._frozen import Place
@@ -19,6 +21,13 @@ _SEND_BUFFER = 128 * 1024
 # Milliseconds after which bytes that a peer does not acknowledge end a connection. It
 # has vanished without a word: asleep, out of reach, or its router forgot it.
 _USER_TIMEOUT = 30_000
+_TCP = [(socket.TCP_NODELAY, 1)]
+if hasattr(socket, "TCP_USER_TIMEOUT"):
+    _TCP.append((socket.TCP_USER_TIMEOUT, _USER_TIMEOUT))
+# Drains that wait to be looked after all at once.
+_FRESH = 64
+# Bytes that are read of one at once.
+_DRAINED = 16 * 1024
 # Bytes that a browser may send, having nothing to say. Enough for the rest of a request.
 _MOST_HEARD = 2**20
 
@@ -27,13 +36,16 @@ class Connection(Subscription):
     """Holds nothing that can be derived, since there are many of it."""
 
     __slots__ = (
-        *("fd", "stream", "since", "ends", "heard", "begun", "blocked"),
+        *("fd", "stream", "called", "since", "ends", "heard", "begun", "blocked"),
         *("events", "bytes"),
     )
 
     def __init__(self, fd: int, stream: Stream, now: float, ends: float) -> None:
         self.fd = fd
+        #: What it asked for. When it has begun, the same object for all who are alike.
         self.stream = stream
+        #: Its name and its secret, which its browser alone has.
+        self.called = stream.connection
         #: When it was last sent something of its own.
         self.since = now
         #: When its lifetime is over.
@@ -53,7 +65,7 @@ class Connection(Subscription):
 
     @property
     def name(self) -> str:
-        return self.stream.connection.partition(".")[0]
+        return self.called.partition(".")[0]
 
     @classmethod
     def restore(cls, fd: int, place: Place, now: float) -> Connection:
@@ -65,7 +77,8 @@ class Connection(Subscription):
         return connection
 
     def resume(self, place: Place) -> None:
-        self.begun = place.begun
+        if place.begun:
+            self.begin()
         self.epoch, self.cursor = place.epoch, place.cursor
         self.rest, self.told = place.rest, place.told
         self.events, self.bytes = place.events, place.bytes
@@ -73,7 +86,7 @@ class Connection(Subscription):
     def freeze(self, now: float) -> Place:
         left = None if self.ends == float("inf") else self.ends - now
         return Place(
-            stream=self.stream,
+            stream=self.stream._replace(connection=self.called, head=b""),
             begun=self.begun,
             epoch=self.epoch,
             cursor=self.cursor,
@@ -83,6 +96,13 @@ class Connection(Subscription):
             heard=self.heard,
             events=self.events,
             bytes=self.bytes,
+        )
+
+    def begin(self) -> None:
+        """Have a place in the log. How it came by it need not be known any more."""
+        self.begun = True
+        self.stream = _alike(
+            self.stream._replace(connection="", head=b"", position="", last=0, lifetime=0)
         )
 
     def enter_live(self) -> None:
@@ -112,14 +132,14 @@ class Connection(Subscription):
         :raises OSError: If the connection is gone already.
         """
         os.set_blocking(self.fd, False)
-        with _borrowed(self.fd) as sock:
+        sock = _borrow(self.fd)
+        try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             if sock.family in (socket.AF_INET, socket.AF_INET6):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if hasattr(socket, "TCP_USER_TIMEOUT"):
-                    sock.setsockopt(
-                        socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT
-                    )
+                for option, value in _TCP:
+                    sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        finally:
+            sock.detach()
 
     def write(self, data: bytes) -> int:
         """How much of it the socket took.
@@ -144,10 +164,20 @@ class Connection(Subscription):
 
     def close(self) -> None:
         """End it for the browser too, even if a forked process has a copy of it."""
-        with contextlib.suppress(OSError), _borrowed(self.fd) as sock:
-            sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            sock = _borrow(self.fd)
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            finally:
+                sock.detach()
         close(self.fd)
         self.fd = -1
+
+
+@lru_cache(1024)
+def _alike(stream: Stream) -> Stream:
+    """One of those that are equal. Most are, and each its own is a fifth of the memory."""
+    return stream
 
 
 class Poller:
@@ -157,6 +187,8 @@ class Poller:
         self._epoll: select.epoll = original("select", "epoll")()
         # What servers still say to those who were their clients.
         self._drains: set[int] = set()
+        # Those of them that are not polled yet.
+        self._fresh: list[int] = []
 
     def fileno(self) -> int:
         return self._epoll.fileno()
@@ -165,14 +197,35 @@ class Poller:
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
 
     def add_drain(self, fd: int) -> None:
-        """Read and throw away, and close it when the other end does, or if this fails."""
-        try:
-            os.set_blocking(fd, False)
-            self.add(fd)
-        except OSError:
-            close(fd)
-            raise
+        """Read and throw away, and close it when the other end does, or if this fails.
+        Begins with the next :meth:`look_after_drains`: until then the kernel holds it."""
         self._drains.add(fd)
+        self._fresh.append(fd)
+        if len(self._fresh) >= _FRESH:
+            self.look_after_drains()
+
+    def look_after_drains(self) -> None:
+        """Poll those from now on whose servers have still to say something. Of nearly all
+        that have just come, these have closed their end already, and that is all."""
+        fresh, self._fresh = self._fresh, []
+        asked: select.poll = original("select", "poll")()
+        for fd in fresh:
+            asked.register(fd, 0)
+        ended = {fd for fd, _ in asked.poll(0)} if fresh else ()
+        for fd in fresh:
+            try:
+                if fd in ended:
+                    # Unread, it would be an error for a server that reads on.
+                    while len(os.read(fd, _DRAINED)) == _DRAINED:
+                        pass
+                else:
+                    os.set_blocking(fd, False)
+                    self.add(fd)
+                    continue
+            except OSError:
+                pass
+            self._drains.remove(fd)
+            close(fd)
 
     def want_to_write(self, fd: int, wanted: bool) -> None:
         out = select.EPOLLOUT if wanted else 0
@@ -197,21 +250,21 @@ class Poller:
 
     def release(self) -> list[int]:
         """Give the drains away, which are not polled any more."""
-        drains = list(self._drains)
-        for fd in drains:
+        for fd in self._drains.difference(self._fresh):
             self.remove(fd)
-        self._drains.clear()
+        drains, self._drains, self._fresh = list(self._drains), set(), []
         return drains
 
     def close(self) -> None:
         for fd in self._drains:
             close(fd)
         self._drains.clear()
+        self._fresh.clear()
         self._epoll.close()
 
     def _drain(self, fd: int) -> None:
         try:
-            while os.read(fd, 65536):
+            while os.read(fd, _DRAINED):
                 pass
         except BlockingIOError:
             return
@@ -222,11 +275,10 @@ class Poller:
         close(fd)
 
 
-@contextlib.contextmanager
-def _borrowed(fd: int) -> cabc.Iterator[socket.socket]:
-    """A socket object for a moment: one for each connection would be dear."""
-    sock: socket.socket = original("socket", "socket")(fileno=fd)
-    try:
-        yield sock
-    finally:
-        sock.detach()
+def _borrow(fd: int) -> _socket.socket:
+    """A socket object for a moment, to be detached: one for each connection would be dear.
+
+    :raises OSError: If it is no socket.
+    """
+    # Python's own class would ask the kernel what kind it is, and gevent's isn't for us.
+    return _socket.socket(-1, socket.SOCK_STREAM, 0, fd)

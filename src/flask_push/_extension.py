@@ -8,8 +8,6 @@ import math
 import time
 import typing as t
 import weakref
-from dataclasses import replace
-from email.utils import formatdate
 
 from flask import current_app
 from flask import Flask
@@ -37,6 +35,7 @@ from ._sockets import find_socket
 from ._sockets import NoSocket
 from ._stream import Stream
 from ._wsgi import HAND_OVER
+from ._wsgi import http_date
 from ._wsgi import transplant
 from .brokers import Bridge
 
@@ -201,25 +200,22 @@ class Push:
             lifetime = parts.config.lifetime
         last = check_count("last", last)
         _asked.check(request, channels, parts.config.max_channels, lifetime)
-        position = _asked.position(request) if replay else ""
+        asked = _asked.stream(request)
+        position = asked.position if replay else ""
         if parts.testing and not position and not last:
             # So that a test may publish as soon as it has the response.
             position = parts.publisher.position()
-        response = _response_class(current_app.response_class)()
-        response.headers.update(_wire.HEADERS)
+        response = _response_class(current_app.response_class)(headers=_wire.HEADERS)
         response.parts = parts
-        response.stream_ = Stream(
+        response.stream_ = asked._replace(
             channels=tuple(dict.fromkeys(channels)),
-            connection=_asked.connection(request),
             position=position,
             last=last if replay else 0,
             user=None if user is None else str(user),
             address=request.remote_addr if parts.config.max_streams_per_address else None,
             lifetime=lifetime,
-            poll=_asked.polls(request),
-            visible=_asked.shows_all(request),
         )
-        response.may_return = replay and not response.stream_.poll
+        response.may_return = replay and not asked.poll
         return response
 
     def _parts(self) -> Parts:
@@ -300,8 +296,8 @@ class _StreamResponse(Response):
                 fd = find_socket(environ)
             except NoSocket as reason:
                 return self._without_socket(headers, str(reason))
-            head = _wire.head(self.status, headers, formatdate(usegmt=True))
-            transplant(fd, replace(self.stream_, head=head), hub.adopt)
+            head = _wire.head(self.status, headers, http_date())
+            transplant(fd, self.stream_._replace(head=head), hub.adopt)
         except (OSError, RuntimeError) as error:
             logger.error("A stream can't be had now, its browser comes back: %s", error)
             return self.parts.later(self.stream_.visible)
@@ -313,9 +309,9 @@ class _StreamResponse(Response):
         parts, stream = self.parts, self.stream_
         why = reason
         if parts.config.accel and not parts.testing:
-            head = _accel.head(self.status, headers, formatdate(usegmt=True))
+            head = _accel.head(self.status, headers, http_date())
             try:
-                ticket = parts.hub.ticket(replace(stream, head=head))
+                ticket = parts.hub.ticket(stream._replace(head=head))
             except RuntimeError as error:
                 reason = str(error)
             else:

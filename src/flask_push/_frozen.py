@@ -9,8 +9,6 @@ version of Flask-Push, so fields are added with a default, and none changes its 
 from __future__ import annotations
 
 import typing as t
-from dataclasses import asdict
-from dataclasses import fields
 
 from ._log import Log
 from ._stream import Stream
@@ -89,14 +87,12 @@ class Frozen(t.NamedTuple):
 
 
 def stream_to_json(stream: Stream) -> dict[str, t.Any]:
-    return {**asdict(stream), "head": stream.head.decode("latin-1")}
+    return {**stream._asdict(), "head": stream.head.decode("latin-1")}
 
 
 def stream_from_json(values: dict[str, t.Any]) -> Stream:
     """Fields that this version does not know are those of a newer one, and left out."""
-    known = {
-        field.name: values[field.name] for field in fields(Stream) if field.name in values
-    }
+    known = {name: value for name, value in values.items() if name in Stream._fields}
     known["channels"] = tuple(known["channels"])
     known["head"] = known["head"].encode("latin-1")
     return Stream(**known)

@@ -15,7 +15,6 @@ import collections.abc as cabc
 import os
 import random
 import typing as t
-from dataclasses import replace
 from math import inf
 
 from . import _wire
@@ -75,12 +74,11 @@ class Hub(Streams):
             if drain is not None:
                 self._poller.add_drain(drain)
             connection.prepare()
-            first = stream.head + _wire.first_bytes(
-                self.options.jittered_retry(), stream.visible
-            )
-            admitted = self._limits.admit(stream, len(self._connections), now)
-            if connection.write(first) < len(first) or not admitted:
+            retry = self.options.jittered_retry()
+            first = stream.head + _wire.first_bytes(retry, stream.visible)
+            if not self._limits.admit(stream, len(self._connections), now):
                 # It comes back later: any status but 200 would be final.
+                connection.write(first)
                 connection.close()
                 return
             self._poller.add(fd)
@@ -88,15 +86,15 @@ class Hub(Streams):
             connection.close()
             return
         self._connections[fd] = connection
-        self._limits.enter(connection.stream)
+        self._limits.enter(stream)
         new = self._log.join(connection, stream.channels)
-        # Of many idle streams, what each need not have of its own is half of the memory.
-        names = connection.set.names
-        same = names if names == stream.channels else stream.channels
-        connection.stream = replace(stream, head=b"", channels=same)
         if new:
             self._feed.watch(new)
+        # Mostly it begins at once, and one write has all.
+        connection.rest = first
         self._start_if_whole(connection)
+        if not connection.begun:
+            self._send_rest(connection)
 
     def stop(self) -> None:
         """End all streams. Each browser is told when to come back, if no half frame

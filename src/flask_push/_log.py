@@ -183,8 +183,8 @@ class Log:
             sub.rest += self._whole_gap(sub, "restarted", self.birth)
         if sub.rest:
             return [(sub.cursor, sub.rest)]
-        if sub.cursor > self.end:
-            return None
+        if sub.cursor >= self.end:
+            return [] if sub.cursor == self.end else None
         reach, sources = self.end, []
         if reaches := sub.set.reaches(sub.cursor):
             if known := self._runs.find(sub):
@@ -277,7 +277,7 @@ class Log:
             if self.hole:
                 self.hole = max(self.hole, end)
             else:
-                self.end = self.proved = max(end, self.end)
+                self.end = self.proved = max(self.end, end)
         return touched
 
     def fill(self, page: Page) -> list[ChannelSet]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from dataclasses import fields
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(t.NamedTuple):
     """One browser's wish, granted by a view."""
 
     channels: tuple[str, ...]

@@ -96,13 +96,13 @@ class Streams:
             if position.epoch:
                 self._ask(connection, position)
                 return
-            self._log.begin(connection, stream.connection, position)
+            self._log.begin(connection, connection.called, position)
         elif stream.last:
             self._feed.read(names, partial(self._begin, connection, None), last=stream.last)
             return
         else:
-            self._log.begin(connection, stream.connection)
-        connection.begun = True
+            self._log.begin(connection, connection.called)
+        connection.begin()
         self._pump(connection)
 
     def _ask(self, connection: Connection, position: Position) -> None:
@@ -133,9 +133,8 @@ class Streams:
         if connection.fd < 0:
             return
         position = position or Position(page.epoch, page.after)
-        name = connection.stream.connection
-        if self._log.begin(connection, name, position, page):
-            connection.begun = True
+        if self._log.begin(connection, connection.called, position, page):
+            connection.begin()
             self._pump(connection, page)
         else:
             self._waiting.append(connection)
@@ -202,6 +201,16 @@ class Streams:
             connection.blocked = False
             self._poller.want_to_write(connection.fd, False)
 
+    def _send_rest(self, connection: Connection) -> None:
+        """Send what the connection begins with, and be done with one that is gone."""
+        rest, connection.rest = connection.rest, b""
+        try:
+            if connection.write(rest) == len(rest):
+                return
+        except OSError:
+            pass
+        self._drop(connection)
+
     def _drop(self, connection: Connection) -> None:
         """The browser has left, or has to."""
         del self._connections[connection.fd]
@@ -244,6 +253,7 @@ class Streams:
     def _tick(self) -> None:
         """One timer for all: heartbeats, lifetimes, and ids that grow old."""
         self._timer = self._loop.call_later(self._pause, self._tick)
+        self._poller.look_after_drains()
         now = self._loop.time()
         silent = now - self.options.heartbeat
         for connection in list(self._connections.values()):
@@ -257,7 +267,7 @@ class Streams:
         for sub in self._log.aged(self._feed.retention // 4):
             assert isinstance(sub, Connection)
             sub.leave_live(self._log.end)
-            self._log.reopen(sub, sub.stream.connection)
+            self._log.reopen(sub, sub.called)
             self._pump(sub)
 
     def _beat(self, connection: Connection) -> None:

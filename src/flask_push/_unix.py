@@ -23,6 +23,12 @@ _HEADER = struct.Struct("!IB")
 #: Bytes and descriptors of one message. The kernel passes 253 at once.
 MOST_BYTES = 64 * 2**20
 MOST_FDS = 200
+# As much as is read at once, and what the kernel does with it. Flags of :mod:`socket` are
+# enums, slower to look at than a message is to read.
+_PIECE = 16 * 1024
+_SPACE = socket.CMSG_SPACE(MOST_FDS * array.array("i").itemsize)
+_CLOEXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+_TRUNCATED = int(socket.MSG_CTRUNC)
 
 
 @contextlib.contextmanager
@@ -84,15 +90,13 @@ class Messages:
         :raises EOFError: If the other end is gone.
         :raises OSError: If nothing has come, or what came makes no sense.
         """
-        space = socket.CMSG_SPACE(MOST_FDS * array.array("i").itemsize)
-        cloexec = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-        data, rights, flags, _ = self.sock.recvmsg(65536, space, cloexec)
+        data, rights, flags, _ = self.sock.recvmsg(_PIECE, _SPACE, _CLOEXEC)
         for level, kind, value in rights:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 fds = array.array("i")
                 fds.frombytes(value[: len(value) - len(value) % fds.itemsize])
                 self._fds += fds
-        if flags & socket.MSG_CTRUNC:
+        if flags & _TRUNCATED:
             # Whose they are can't be told any more.
             raise OSError("descriptors were lost: this process has no more of them")
         if not data:
@@ -119,7 +123,7 @@ class Messages:
             end = _HEADER.size + length
             if len(self._data) < end:
                 return
-            message = json.loads(bytes(self._data[_HEADER.size : end]))
+            message = json.loads(self._data[_HEADER.size : end].decode())
             del self._data[:end]
             fds, self._fds = self._fds[:count], self._fds[count:]
             yield message, fds

@@ -13,6 +13,7 @@ stream, so there are few of them, and each is short.
 
 from __future__ import annotations
 
+import _socket
 import collections.abc as cabc
 import contextlib
 import fcntl
@@ -20,7 +21,9 @@ import logging
 import os
 import socket
 import threading
-from dataclasses import replace
+import time
+from email.utils import formatdate
+from functools import lru_cache
 
 from ._stream import Stream
 
@@ -44,11 +47,12 @@ def transplant(fd: int, stream: Stream, adopt: Adopt) -> None:
     """
     client = _duplicate(fd)
     try:
-        ours, drain = socket.socketpair()
+        # Python's own objects around the two would be most of what this costs.
+        ours, drain = _socket.socketpair()
     except OSError:
         os.close(client)
         raise
-    with ours:
+    try:
         # Before anyone adopts: the flags are shared by all that were duplicated.
         os.set_blocking(ours.fileno(), os.get_blocking(fd))
         # At once the end of input for the server, which may look for another request.
@@ -61,6 +65,8 @@ def transplant(fd: int, stream: Stream, adopt: Adopt) -> None:
             raise
         drain.detach()
         os.dup2(ours.fileno(), fd, inheritable=os.get_inheritable(fd))
+    finally:
+        ours.close()
 
 
 def pair_with(stream: Stream, adopt: Adopt) -> socket.socket:
@@ -71,13 +77,23 @@ def pair_with(stream: Stream, adopt: Adopt) -> socket.socket:
     ours, theirs = socket.socketpair()
     try:
         # A server writes the head.
-        adopt(replace(stream, head=b""), theirs.fileno(), None)
+        adopt(stream._replace(head=b""), theirs.fileno(), None)
     except BaseException:
         theirs.close()
         ours.close()
         raise
     theirs.detach()
     return ours
+
+
+def http_date() -> str:
+    """Now, as a ``Date`` header says it."""
+    return _date_of(int(time.time()))
+
+
+@lru_cache(1)
+def _date_of(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def _duplicate(fd: int) -> int:
@@ -117,7 +133,7 @@ class Relays:
             return None
         lifetime = min(stream.lifetime or self._seconds, self._seconds)
         try:
-            ours = pair_with(replace(stream, lifetime=lifetime), adopt)
+            ours = pair_with(stream._replace(lifetime=lifetime), adopt)
         except BaseException:
             self._free.release()
             raise
