@@ -62,7 +62,6 @@ _BATCH_BYTES = 4 * 2**20
 
 _EVENT = "SELECT number, prev, channel, type, data FROM event"
 _OF_CHANNEL = "WHERE channel = ? AND prev IS NOT NULL"
-_NEWEST = "ORDER BY number DESC LIMIT 1"
 
 
 def prepare(
@@ -116,8 +115,12 @@ def store(
 ) -> tuple[list[Position], int]:
     """Add events. Their positions, and the last number that the store has given."""
     execute = connection.execute
-    epoch, last, floor = execute("SELECT epoch, last, floor FROM store").fetchone()
-    positions, size = [], 0
+    epoch, last, floor, most = execute(
+        "SELECT epoch, last, floor, count FROM store"
+    ).fetchone()
+    # Of each channel, its newest event, and how many were held then.
+    newest: dict[str, tuple[int, int]] = {}
+    positions, rows = [], []
     for event in events:
         if event.key is not None:
             same = "SELECT number FROM key WHERE channel = ? AND key = ?"
@@ -128,21 +131,32 @@ def store(
         last = max(now(), last + 1)
         prev, nth = None, 0
         if event.store:
-            newest = f"SELECT number, nth FROM event {_OF_CHANNEL} {_NEWEST}"
-            prev, nth = execute(newest, (event.channel,)).fetchone() or (floor, 0)
-        row = (last, event.channel, prev, nth + 1, event.type, event.data.encode())
-        execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)", row)
+            prev, nth = newest.get(event.channel) or _newest(
+                connection, event.channel, floor
+            )
+            newest[event.channel] = last, nth + 1
+        rows.append((last, event.channel, prev, nth + 1, event.type, event.data.encode()))
         if event.key is not None:
             execute("INSERT INTO key VALUES (?, ?, ?)", (event.channel, event.key, last))
-        size += _OVERHEAD + len(row[-1])
         positions.append(Position(epoch, last))
+    connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)", rows)
+    size = sum(_OVERHEAD + len(row[-1]) for row in rows)
     execute("UPDATE store SET last = ?, bytes = bytes + ?", (last, size))
-    _prune(connection, {event.channel for event in events}, _PRUNE * len(events))
+    full = {channel: nth for channel, (_, nth) in newest.items() if nth > most}
+    _prune(connection, full, _PRUNE * len(events))
     return positions, last
 
 
-def _prune(connection: sqlite3.Connection, channels: set[str], rows: int) -> None:
-    """Forget what is too much, at most so many rows of each kind."""
+def _newest(connection: sqlite3.Connection, channel: str, floor: int) -> tuple[int, int]:
+    found = f"SELECT number, nth FROM event {_OF_CHANNEL} ORDER BY number DESC LIMIT 1"
+    return connection.execute(found, (channel,)).fetchone() or (floor, 0)
+
+
+def _prune(connection: sqlite3.Connection, full: dict[str, int], rows: int) -> None:
+    """Forget what is too much, at most so many rows of each kind.
+
+    :param full: Channels that may hold too many, and how many were ever held.
+    """
     execute = connection.execute
     last, size, age, count, most = execute(
         "SELECT last, bytes, age, count, max_bytes FROM store"
@@ -161,9 +175,7 @@ def _prune(connection: sqlite3.Connection, channels: set[str], rows: int) -> Non
             floor = number
     # What is too many of a channel: its newest stays, and with it the proof.
     found = f"SELECT number, length(data), nth FROM event {_OF_CHANNEL} ORDER BY number"
-    for channel in channels:
-        newest = f"SELECT nth FROM event {_OF_CHANNEL} {_NEWEST}"
-        (nth,) = execute(newest, (channel,)).fetchone() or (0,)
+    for channel, nth in full.items():
         for number, length, n in execute(f"{found} LIMIT ?", (channel, rows)):
             if n > nth - count:
                 break
