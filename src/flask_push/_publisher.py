@@ -171,6 +171,8 @@ class Publisher:
         # From here on, brokers carry it with the type.
         name = name_of(event.exclude)
         type = f"{event.type}\0{name}" if name else event.type
+        if data is event.data and type is event.type and event.exclude is None:
+            return event
         return replace(event, data=data, type=type, exclude=None)
 
 

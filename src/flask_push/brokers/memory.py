@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import threading
-from bisect import bisect_left
 from bisect import bisect_right
+from collections import OrderedDict
 from contextvars import Context
 from heapq import merge
 from itertools import islice
+from itertools import takewhile
 from operator import attrgetter
 from pathlib import Path
 
@@ -47,9 +48,9 @@ class MemoryBroker:
         self._feeds: list[MemoryFeed] = []
         self._epoch = new_epoch()
         self._last = self._birth = self._floor = now()
-        # All events held, transient ones too, in order; and the stored ones again, by
-        # channel. Both begin at an index, for deleting from the front is dear.
-        self._log: list[Entry] = []
+        # All events held, transient ones too, by number and in order, of which any can
+        # go; and the stored ones again, by channel.
+        self._log: OrderedDict[int, Entry] = OrderedDict()
         self._channels: dict[str, list[Entry]] = {}
         self._keys: dict[tuple[str, str], int] = {}
         self._bytes = 0
@@ -120,7 +121,7 @@ class MemoryBroker:
         if event.store:
             prev = held[-1].number if held else self._floor
         entry = Entry(number, prev, event.channel, event.type, data)
-        self._log.append(entry)
+        self._log[number] = entry
         self._bytes += len(entry.data)
         if event.store:
             self._channels.setdefault(event.channel, held).append(entry)
@@ -130,11 +131,11 @@ class MemoryBroker:
     def _prune(self, channel: list[Entry]) -> None:
         if len(channel) > self._retention.count:
             entry = channel.pop(0)
-            del self._log[bisect_left(self._log, entry.number, key=_number)]
+            del self._log[entry.number]
             self._bytes -= len(entry.data)
         oldest = self._last - round(self._retention.age * 1_000_000)
-        while self._bytes > self._retention.bytes or self._log[0].number < oldest:
-            entry = self._log.pop(0)
+        while self._bytes > self._retention.bytes or next(iter(self._log)) < oldest:
+            _, entry = self._log.popitem(last=False)
             self._bytes -= len(entry.data)
             if entry.prev is not None:
                 self._floor = entry.number
@@ -149,8 +150,8 @@ class MemoryBroker:
         """What a feed has not heard of: the epoch, events after a number, the end, and
         whether some of them are forgotten."""
         with self._lock:
-            index = bisect_right(self._log, after, key=_number)
-            return self._epoch, self._log[index:], self._last, self._floor > after
+            newest = takewhile(lambda e: e.number > after, reversed(self._log.values()))
+            return self._epoch, [*newest][::-1], self._last, self._floor > after
 
     def leave(self, feed: MemoryFeed) -> None:
         with self._lock:
