@@ -420,8 +420,8 @@ MUTANTS = {
     ),
     "prev": (
         "flask_push.brokers._sql",
-        "row = (last, event.channel, prev, nth + 1,",
-        "row = (last, event.channel, floor, nth + 1,",
+        "(last, event.channel, prev, nth + 1,",
+        "(last, event.channel, floor, nth + 1,",
     ),
     "epoch": (
         "flask_push.brokers._sql",
@@ -430,8 +430,8 @@ MUTANTS = {
     ),
     "idempotency": (
         "flask_push._publisher",
-        "return replace(event, data=data, type=type, exclude=None)",
-        "return replace(event, data=data, type=type, exclude=None, key=None)",
+        "[self._check(event) for event in events]",
+        "[replace(self._check(event), key=None) for event in events]",
     ),
 }
 

@@ -111,8 +111,8 @@ MUTANTS = {
     ),
     "idempotency": (
         "flask_push._publisher",
-        "return replace(event, data=data, type=type, exclude=None)",
-        "return replace(event, data=data, type=type, exclude=None, key=None)",
+        "[self._check(event) for event in events]",
+        "[replace(self._check(event), key=None) for event in events]",
     ),
 }
 
