@@ -135,7 +135,8 @@ class Connection(Subscription):
         sock = _borrow(self.fd)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-            if sock.family in (socket.AF_INET, socket.AF_INET6):
+            # A Unix socket has none of these.
+            with contextlib.suppress(OSError):
                 for option, value in _TCP:
                     sock.setsockopt(socket.IPPROTO_TCP, option, value)
         finally:
@@ -277,8 +278,6 @@ class Poller:
 
 def _borrow(fd: int) -> _socket.socket:
     """A socket object for a moment, to be detached: one for each connection would be dear.
-
-    :raises OSError: If it is no socket.
-    """
-    # Python's own class would ask the kernel what kind it is, and gevent's isn't for us.
-    return _socket.socket(-1, socket.SOCK_STREAM, 0, fd)
+    Whatever socket it is."""
+    # Without a family, the kernel would be asked; and gevent's own class isn't for us.
+    return _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
