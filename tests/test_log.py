@@ -459,6 +459,12 @@ def test_a_successor_may_tell_of_what_was_forgotten_before_it_came() -> None:
     tell(story + "publish b; publish a; elsewhere; replace 0", None)
 
 
+def test_who_was_here_may_be_told_of_what_was_forgotten_on_another_channel() -> None:
+    """That the store has forgotten up to there, a hub can't tell from an event lost."""
+    story = "start 600; connect 1 ab nothing; watch 1 2; publish a; trim a 1; publish b"
+    tell(story, None)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.law))
 def test_each_law_taken_out_is_missed_without_a_story(mutant: Mutant) -> None:

@@ -271,7 +271,7 @@ class World:
         #: Channels of which the feed has lost something, and nothing came since.
         self.unnoticed: set[str] = set()
         #: What its feed has handed over. A successor's has not what was forgotten before.
-        self.handed: set[int] = set()
+        self.handed: set[tuple[str, int | None]] = set()
         #: The last number up to which the feed has handed over everything.
         self.vouched = 0
 
@@ -419,9 +419,10 @@ class World:
                 self.unnoticed.add(entry.channel)
         self.unnoticed -= {entry.channel for entry in batch if entry.prev is not None}
         for entry in batch:
-            if (entry.prev or 0) > self.vouched and entry.prev not in self.handed:
+            before = entry.channel, entry.prev
+            if (entry.prev or 0) > self.vouched and before not in self.handed:
                 self.store.outrun[entry.channel] = entry.number
-            self.handed.add(entry.number)
+            self.handed.add((entry.channel, entry.number))
         start = self.log.end
         end = None if unfed or self.unnoticed else self.store.number
         self.vouched = end or self.vouched
