@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import typing as t
+import zlib
 from pathlib import Path
 
 from flask_push import Event
@@ -164,6 +165,7 @@ class Reader:
         self.events: list[Event] = []
         self.parser = sse.Parser()
         self.ended = False
+        self.inflate = zlib.decompressobj(wbits=31)
         self.sock = socket.socket()
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -181,6 +183,10 @@ class Reader:
 
     def fileno(self) -> int:
         return self.sock.fileno()
+
+    @property
+    def gzips(self) -> bool:
+        return self.headers.get("content-encoding") == "gzip"
 
     @property
     def status(self) -> int:
@@ -224,6 +230,8 @@ class Reader:
             self.head, _, data = self.head.partition(b"\r\n\r\n")
             self.head += b"\r\n\r\n"
         data = data[:most]
+        if self.gzips:
+            data = self.inflate.decompress(data)
         self.body += data
         events = self.parser.feed(data)
         self.events += events

@@ -69,6 +69,8 @@ LATE = {"sseclient-py", "requests-sse"}
 #: They leave it to their user to come back: always, or after a connection is refused.
 END = {"curl", "httpx-sse", "httpx2", "sseclient-py"}
 GIVE_UP = {"sseclient", "aiohttp-sse-client"}
+#: It says that it takes gzip, as Requests does, and reads what is below that.
+NO_GZIP = {"sseclient"}
 
 EVENTS = [
     ("message", '{"text":"hi"}'),
@@ -183,11 +185,11 @@ class Story(t.NamedTuple):
 
 @contextlib.contextmanager
 def all_clients(
-    url: str, directory: Path, sseclient: Path
+    url: str, directory: Path, sseclient: Path, but: cabc.Container[str] = ()
 ) -> cabc.Iterator[dict[str, Client]]:
     clients = {}
     try:
-        for name in CLIENTS:
+        for name in [name for name in CLIENTS if name not in but]:
             clients[name] = Client(name, url, directory, sseclient)
         yield clients
     finally:
@@ -238,14 +240,13 @@ def hear(reader: Reader, count: int) -> None:
     reader.read_until(lambda _: heard() >= end)
 
 
-@pytest.fixture(scope="module")
-def reading(tmp_path_factory: pytest.TempPathFactory, sseclient: Path) -> Story:
+def read(directory: Path, sseclient: Path, but: cabc.Container[str], gzip: bool) -> Story:
     """Each event alone, with heartbeats behind it. Then all of them at once."""
-    directory = tmp_path_factory.mktemp("reading")
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(serve(gunicorn, directory, PUSH_HEARTBEAT=0.2))
+        serving = serve(gunicorn, directory, PUSH_HEARTBEAT=0.2, PUSH_GZIP=gzip)
+        server = stack.enter_context(serving)
         url = f"{server.url}/stream?channel=news&last=99"
-        clients = stack.enter_context(all_clients(url, directory, sseclient))
+        clients = stack.enter_context(all_clients(url, directory, sseclient, but))
         prompt = [client for client in clients.values() if client.name not in LATE]
         prompt = wait_for(prompt, lambda client: client.opened)
         # Its third heartbeat comes after everybody's second.
@@ -265,6 +266,16 @@ def reading(tmp_path_factory: pytest.TempPathFactory, sseclient: Path) -> Story:
         wait_for(prompt, has(len(published)))
         wait_for(clients.values(), has(len(published) - 1))
     return Story([(e.type, e.data, e.id) for e in published], clients, frozenset(late))
+
+
+@pytest.fixture(scope="module")
+def reading(tmp_path_factory: pytest.TempPathFactory, sseclient: Path) -> Story:
+    return read(tmp_path_factory.mktemp("reading"), sseclient, (), gzip=False)
+
+
+@pytest.fixture(scope="module")
+def unzipping(tmp_path_factory: pytest.TempPathFactory, sseclient: Path) -> Story:
+    return read(tmp_path_factory.mktemp("unzipping"), sseclient, NO_GZIP, gzip=True)
 
 
 @pytest.fixture(scope="module")
@@ -315,23 +326,35 @@ def resuming(tmp_path_factory: pytest.TempPathFactory, sseclient: Path) -> Story
     return Story(published, clients)
 
 
-@pytest.mark.parametrize("name", CLIENTS)
-def test_a_client_gives_every_event_and_nothing_else(name: str, reading: Story) -> None:
-    client = reading.clients[name]
-    assert [(type, data) for type, data, _ in reading.published] == [
+def gives_every_event(name: str, story: Story) -> None:
+    client = story.clients[name]
+    assert [(type, data) for type, data, _ in story.published] == [
         *EVENTS,
         *EVENTS,
         ("message", PADDING),
     ]
-    expected = [client.gives(event) for event in reading.published]
+    expected = [client.gives(event) for event in story.published]
     if name in LATE and len(client.events) < len(expected):
         expected.pop()
     assert client.events == expected, client.log
     assert client.own == ["push:open"]
 
 
-def test_an_event_comes_at_once_but_to_those_who_wait_for_more(reading: Story) -> None:
+@pytest.mark.parametrize("name", CLIENTS)
+def test_a_client_gives_every_event_and_nothing_else(name: str, reading: Story) -> None:
+    gives_every_event(name, reading)
+
+
+@pytest.mark.parametrize("name", [name for name in CLIENTS if name not in NO_GZIP])
+def test_so_it_does_where_streams_are_compressed(name: str, unzipping: Story) -> None:
+    gives_every_event(name, unzipping)
+
+
+def test_an_event_comes_at_once_but_to_those_who_wait_for_more(
+    reading: Story, unzipping: Story
+) -> None:
     assert reading.late == LATE
+    assert unzipping.late == LATE - NO_GZIP
 
 
 @pytest.mark.parametrize("name", CLIENTS)

@@ -96,7 +96,7 @@ def test_a_key_has_the_default_that_the_docs_say(key: str) -> None:
     assert ast.literal_eval(default) == default_of(key)
 
 
-NUMBERS = [key for key in KEYS if isinstance(default_of(key), int | float)]
+NUMBERS = [key for key in KEYS if type(default_of(key)) in (int, float)]
 
 
 @pytest.mark.parametrize("key", NUMBERS)

@@ -197,6 +197,15 @@ def test_compression_that_holds_nothing_back_is_mentioned(tmp_path: Path, ask: A
         assert said["events"].level == said["resume"].level == "ok"
 
 
+def test_what_the_app_compresses_itself_is_no_trouble(tmp_path: Path, ask: Ask) -> None:
+    with serve(gunicorn, tmp_path, PUSH_GZIP=True) as server:
+        with proxied(tmp_path, server, ZIPPED) as url:
+            for wrong, config in ([], {"PUSH_GZIP": True}), (["compressed"], {}):
+                said = ask("--quick", url, **config)
+                assert said.wrong == wrong and said.code == 0
+                assert said["events"].level == said["resume"].level == "ok"
+
+
 def test_a_timeout_below_the_heartbeat_is_found(tmp_path: Path, ask: Ask) -> None:
     with serve(gunicorn, tmp_path, PUSH_HEARTBEAT=2) as server:
         with proxied(tmp_path, server, "proxy_read_timeout 500ms;") as url:

@@ -17,8 +17,8 @@ SOURCE = ROOT / "src" / "flask_push"
 FLOORS = [
     # What is true.
     {
-        *("_event", "sse", "_wire", "_channel", "_replay", "_log", "_stream", "_frozen"),
-        *("_findings", "_troubles", "_return"),
+        *("_event", "sse", "_gzip", "_wire", "_channel", "_replay", "_log", "_stream"),
+        *("_frozen", "_findings", "_troubles", "_return"),
     },
     # What talks to one.
     {
@@ -55,7 +55,7 @@ OPTIONAL = {
 PURE = {
     *("__future__", "base64", "bisect", "collections", "collections.abc", "dataclasses"),
     *("functools", "hashlib", "heapq", "hmac", "itertools", "json", "operator", "random"),
-    *("re", "typing", "urllib.parse", "warnings"),
+    *("re", "typing", "urllib.parse", "warnings", "zlib"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import collections.abc as cabc
 import json
 import os
@@ -10,6 +11,7 @@ import re
 import socket
 import tracemalloc
 import typing as t
+import zlib
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,9 @@ Test = cabc.Callable[["House"], cabc.Coroutine[t.Any, t.Any, None]]
 
 
 class Browser:
-    def __init__(self) -> None:
+    def __init__(self, gzip: bool = False) -> None:
+        self.gzip = gzip
+        self._inflate = zlib.decompressobj(wbits=31)
         self.sock, self.theirs = socket.socketpair()
         self.sock.setblocking(False)
         self.parser = sse.Parser()
@@ -44,6 +48,8 @@ class Browser:
         except ConnectionResetError:
             data = b""
         self.ended |= not data
+        if self.gzip:
+            data = self._inflate.decompress(data)
         self.body += data
         self.events += self.parser.feed(data)
 
@@ -66,16 +72,20 @@ class Browser:
 class House:
     """A hub and its surroundings."""
 
+    #: Of all browsers, every other one reads gzip. Whether the first does.
+    gzip = False
+
     def __init__(self, broker: MemoryBroker, options: Options) -> None:
         self.broker = broker
         self.hub = Hub(broker, options, asyncio.get_running_loop())
         self.browsers: list[Browser] = []
 
     def adopt(self, *channels: str, **how: t.Any) -> Browser:
-        browser = Browser()
+        how.setdefault("gzip", self.gzip ^ bool(len(self.browsers) % 2))
+        browser = Browser(how["gzip"])
         self.browsers.append(browser)
-        fd = browser.theirs.detach()
-        self.hub.adopt(Stream(channels, f"browser {len(self.browsers)}", **how), fd)
+        fd, name = browser.theirs.detach(), f"browser {len(self.browsers)}"
+        self.hub.adopt(Stream(channels, name, **how), fd)
         return browser
 
     async def open(self, *channels: str, **how: t.Any) -> Browser:
@@ -101,9 +111,14 @@ def run(test: Test, retention: Retention | None = None, **options: t.Any) -> Non
     asyncio.run(main())
 
 
+@pytest.fixture(params=["plain", "gzip"], autouse=True)
+def first(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(House, "gzip", request.param == "gzip")
+
+
 def test_the_head_and_the_first_bytes_are_written_at_once() -> None:
     async def test(house: House) -> None:
-        browser = house.adopt("a", head=b"HEAD\r\n\r\n")
+        browser = house.adopt("a", head=b"HEAD\r\n\r\n", gzip=False)
         browser.read()
         assert re.fullmatch(rb"HEAD\r\n\r\n:\nretry: \d+\n", browser.body)
         assert repr(house.hub) == "<Hub [1 channels, 1 connections, 1 behind]>"
@@ -111,6 +126,24 @@ def test_the_head_and_the_first_bytes_are_written_at_once() -> None:
         assert repr(house.hub) == "<Hub [1 channels, 1 connections, 0 behind]>"
 
     run(test)
+
+
+def test_a_head_is_not_compressed_and_what_follows_is() -> None:
+    async def test(house: House) -> None:
+        browser = house.adopt("a", head=b"HEAD\r\n\r\n", gzip=True)
+        browser.gzip = False
+        browser.read()
+        head, _, body = browser.body.partition(b"\r\n\r\n")
+        assert head == b"HEAD"
+        first = zlib.decompressobj(wbits=31).decompress(body)
+        assert re.match(rb":\nretry: \d+\n", first)
+
+    run(test)
+
+
+def noise(size: int) -> str:
+    """Text that compression makes little of."""
+    return base64.b64encode(os.urandom(size * 3 // 4)).decode()
 
 
 def test_readers_of_several_channels_get_them_in_one_order() -> None:
@@ -207,9 +240,8 @@ def can_read(sock: socket.socket) -> bool:
 def test_a_socket_that_is_full_has_a_cursor_and_reads_on() -> None:
     async def test(house: House) -> None:
         slow, fast = await house.open("a"), await house.open("a")
-        text = "x" * 50_000
         for n in range(40):
-            house.say("a", f"{n} {text}")
+            house.say("a", f"{n} {noise(50_000)}")
             await fast.until(lambda n=n: len(fast.data) == n + 1)  # type: ignore[misc]
         assert "1 behind" in repr(house.hub)
         (connection,) = (c for c in house.hub._connections.values() if c.blocked)
@@ -330,7 +362,8 @@ def test_an_idle_stream_takes_half_a_kilobyte() -> None:
         before, _ = tracemalloc.get_traced_memory()
         for n, (_, theirs) in enumerate(pairs):
             head = b"Set-Cookie: session=%0300d\r\n\r\n" % n
-            stream = Stream(("a",), f"connection {n:5}", head, lifetime=3600)
+            name, gzip = f"connection {n:5}", house.gzip
+            stream = Stream(("a",), name, head, lifetime=3600, gzip=gzip)
             house.hub.adopt(stream, theirs.detach())
             del stream
         await until(
@@ -394,7 +427,7 @@ def is_open(fd: int) -> bool:
 def test_all_that_can_be_had_at_once_comes_at_once() -> None:
     async def test(house: House) -> None:
         await house.open("a")
-        browser = house.adopt("a", head=b"HTTP/1.1 200 OK\r\n\r\n")
+        browser = house.adopt("a", head=b"HTTP/1.1 200 OK\r\n\r\n", gzip=False)
         first = browser.sock.recv(65536)
         assert first.startswith(b"HTTP/1.1 200 OK\r\n\r\n:\nretry: ")
         assert b"event: push:open\n" in first and first.endswith(b"\n\n")
@@ -408,7 +441,7 @@ def test_streams_that_are_alike_are_kept_once() -> None:
             house.adopt("a", "b", user="ann", head=b"%d" % n, lifetime=10 * n)
         await until(lambda: "10 connections, 0 behind" in repr(house.hub))
         streams = [connection.stream for connection in house.hub._connections.values()]
-        assert len(set(map(id, streams))) == 1
+        assert len(set(map(id, streams))) == len(set(streams)) == 2, "one of them is gzip"
         assert (
             len({connection.called for connection in house.hub._connections.values()}) == 10
         )
@@ -490,7 +523,7 @@ def test_an_event_that_is_too_large_is_a_gap(caplog: pytest.LogCaptureFixture) -
 def test_an_ending_is_not_put_into_half_a_frame() -> None:
     async def test(house: House) -> None:
         idle, full = await house.open("a"), await house.open("b")
-        house.say("b", *("x" * 100_000 for _ in range(20)))
+        house.say("b", *(noise(100_000) for _ in range(20)))
         await until(lambda: "1 behind" in repr(house.hub))
         house.hub.stop()
         await idle.until(lambda: idle.ended)
@@ -536,3 +569,60 @@ def test_pages_are_read_until_a_reader_is_live() -> None:
         assert browser.gaps == []
 
     run(test, log_bytes=0)
+
+
+def test_a_reader_of_gzip_keeps_no_more_than_the_rest_of_a_block() -> None:
+    async def test(house: House) -> None:
+        slow, fast = [await house.open("a", gzip=True) for _ in range(2)]
+        texts = [f"{n} {noise(3000)}" for n in range(600)]
+        house.say("a", *texts)
+        await fast.until(lambda: len(fast.data) == 600)
+        (connection,) = (c for c in house.hub._connections.values() if c.blocked)
+        assert 0 < len(connection.rest) < 80_000
+        await slow.until(lambda: len(slow.data) == 600)
+        assert slow.data == fast.data == texts
+        assert slow.gaps == fast.gaps == []
+
+    run(test)
+
+
+def test_what_one_is_spared_the_others_of_gzip_get() -> None:
+    async def test(house: House) -> None:
+        ann, ben = [await house.open("a", gzip=True) for _ in range(2)]
+        (name,) = {json.loads(e.data)["connection"] for e in ann.events}
+        house.say("a", "1", type=f"message\0{name}")
+        house.say("a", "2")
+        await ann.until(lambda: ann.data == ["2"])
+        await ben.until(lambda: ben.data == ["1", "2"])
+        first, second = (c.sent()[0] for c in house.hub._connections.values())
+        assert first == second
+
+    run(test)
+
+
+def test_a_heartbeat_and_a_last_word_are_compressed_too() -> None:
+    async def test(house: House) -> None:
+        browser = house.adopt("a", gzip=True, lifetime=1)
+        await browser.until(lambda: browser.ended)
+        assert browser.body.count(b"\n\n:\n") == 1
+        assert re.search(rb"\n:\nretry: \d+\n\Z", browser.body)
+
+    run(test, heartbeat=0.2)
+
+
+def test_what_is_counted_is_what_was_written() -> None:
+    async def test(house: House) -> None:
+        plain, packed = await house.open("a", gzip=False), await house.open("a", gzip=True)
+        house.say("a", *(["all the same"] * 100))
+        await plain.until(lambda: len(plain.data) == 100)
+        await packed.until(lambda: len(packed.data) == 100)
+        # And again, of what was missed.
+        for gzip in False, True:
+            again = house.adopt("a", position=plain.events[0].id, gzip=gzip)
+            await again.until(lambda a=again: len(a.data) == 100)  # type: ignore[misc]
+        sent = [c.sent() for c in house.hub._connections.values()]
+        for (plain_events, plain_bytes), (events, size) in (sent[:2], sent[2:]):
+            assert events == plain_events > 100
+            assert plain_bytes > len(plain.body) // 2 > size > 0
+
+    run(test)

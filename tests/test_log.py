@@ -101,12 +101,20 @@ class Laws(RuleBasedStateMachine):
         back=st.integers(1, 9),
         room=rooms,
         name=called,
+        gzip=st.booleans(),
     )
     def connect(
-        self, hub: int, names: set[str], came_by: str, back: int, room: int, name: str
+        self,
+        hub: int,
+        names: set[str],
+        came_by: str,
+        back: int,
+        room: int,
+        name: str,
+        gzip: bool,
     ) -> None:
         store = self.store
-        client = Client(store, frozenset(names), name)
+        client = Client(store, frozenset(names), name, gzip)
         position = None
         if came_by == "page":
             position = Position(store.epoch, store.number)
@@ -330,14 +338,14 @@ MUTANTS = [
     Mutant(
         "12 a new epoch is told",
         "start 0; connect 0 a nothing; watch 0 1; epoch; publish a",
-        'sub.rest += self._whole_gap(sub, "restarted", self.birth)',
+        'self._tell_all(sub, "restarted", self.birth)',
         "sub.cursor = self.birth",
     ),
     Mutant(
         "12 an opening before a gap for all has no position",
         "start 0; connect 0 a garbage",
-        "sub.rest += _wire.opening(connection, names, None)",
-        "sub.rest += _wire.opening(connection, names, Position(self.epoch, end))",
+        "sub.say(_wire.opening(connection, names, None))",
+        "sub.say(_wire.opening(connection, names, Position(self.epoch, end)))",
     ),
     Mutant(
         "12 only the store knows what was not told elsewhere",
@@ -401,6 +409,45 @@ MUTANTS = [
         "elif isinstance(piece[1], Apart):",
         "elif False:",
     ),
+    Mutant(
+        "who reads gzip is one of those who do",
+        "start 0; connect 0 a nothing; connect 0 a nothing 1 100000 A gzip",
+        'return "gzip", frozenset(names)',
+        "return frozenset(names)",
+    ),
+    Mutant(
+        "what one is told alone is compressed",
+        "start 0; connect 0 a nothing 1 100000 A gzip",
+        "return _gzip.block(data)",
+        "return data",
+    ),
+    Mutant(
+        "a rest is not compressed again",
+        "start 0; connect 0 a nothing 1 100000 A gzip; watch 0 1; publish a",
+        "return frames if self.rest else self.set.pack(frames)",
+        "return self.set.pack(frames)",
+    ),
+    Mutant(
+        "9 a block that is out is all of its frames",
+        "start 0; connect 0 a nothing 1 100 A gzip; watch 0 1; publish a; publish a; "
+        "feed 0 9",
+        "size, last = size + len(frame), number",
+        "size, last = size + len(frame), last or number",
+    ),
+    Mutant(
+        "9 half a block is followed by its rest",
+        "start 0; connect 0 a nothing 1 0 A gzip; grant 0 75; watch 0 1; publish a; "
+        "watch 0 1; grant 0 20",
+        "self.rest = frame[written:]\n                    self.cursor = number",
+        "self.cursor = number",
+    ),
+    Mutant(
+        "13 a block has the number of an event, and of none that follows",
+        "start 10000; publish a; elsewhere; elsewhere; "
+        "connect 0 a earlier 25 100000 A gzip; watch 0 1; answer 0 3; cut 0",
+        "            if frame:\n                data.append(frame)",
+        "            if True:\n                data.append(frame)",
+    ),
 ]
 
 
@@ -427,8 +474,8 @@ def tell(story: str, log: types.ModuleType | None) -> None:
     """Play a story: steps of :class:`Laws`, in short. It ends in any case well."""
     laws = type("Mutated", (Laws,), {"log": log})()
     steps: dict[str, t.Callable[..., object]] = {
-        "connect": lambda hub, names, came_by, back=1, room=ALL, name="A": laws.connect(
-            hub, set(names), came_by, back, room, name
+        "connect": lambda hub, names, came_by, back=1, room=ALL, name="A", gzip="": (
+            laws.connect(hub, set(names), came_by, back, room, name, gzip == "gzip")
         ),
         "back": lambda hub, index: laws.come_back(hub, index, ALL),
         "publish": lambda channel: laws.publish(channel, 1),

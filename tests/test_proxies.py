@@ -83,6 +83,8 @@ class Curl(Reader):
     connection, and what the status was.
     """
 
+    gzips = False
+
     def __init__(
         self,
         proxy: Proxy,
@@ -493,3 +495,18 @@ def test_an_event_source_lives_through_a_deploy_and_leaves_when_it_is_closed(
         assert page.evaluate("fetch('/ping').then((r) => r.text())") == "pong"
         windows.close()
         assert windows.errors == []
+
+
+@pytest.mark.parametrize("way", PLAIN, ids=str)
+def test_what_the_app_compresses_is_handed_on_as_it_is(
+    way: Way, tmp_path: Path, certificate: Path
+) -> None:
+    with set_up(way, tmp_path, certificate, PUSH_GZIP=True) as stage:
+        packed = stage.proxy.stream("a", more=["--compressed"]).opened()
+        plain = stage.proxy.stream("a", more=["-H", "Accept-Encoding: br"]).opened()
+        for n in range(10):
+            stage.app.publish("a", f"{n}")
+            for reader in packed, plain:
+                assert reader.read_data(n + 1) == [str(i) for i in range(n + 1)]
+        assert packed.headers["content-encoding"] == "gzip"
+        assert "content-encoding" not in plain.headers

@@ -6,6 +6,7 @@ import collections.abc as cabc
 from pathlib import Path
 
 import pytest
+import test_gzip
 import test_push_js as push_js
 from servers import Server
 from servers import status
@@ -111,3 +112,8 @@ def test_it_waits_longer_each_time_by_chance_and_never_below_retry(
     )
     page.wait_for_function(f"{found}.length >= 6")
     assert page.evaluate(found)[:6] == waits
+
+
+def test_a_compressed_stream_is_read_at_once(windows: Tabs, tmp_path: Path) -> None:
+    with test_gzip.compressing(tmp_path) as server:
+        test_gzip.test_a_browser_reads_it_at_once_and_comes_back(server, windows, tmp_path)

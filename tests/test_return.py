@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
 import os
 import re
 import signal
@@ -27,6 +28,7 @@ from flask_push._accel import returns
 from flask_push._return import Asked
 from flask_push._return import ReturnTickets
 from flask_push._stream import Stream
+from flask_push._visit import Visit
 
 PAGE = (ROOT / "docs" / "return-tickets.md").read_text()
 CONFIG = re.findall(r"^```nginx\n(.*?)^```", PAGE, re.M | re.S)[0]
@@ -114,6 +116,23 @@ def test_the_position_may_be_anywhere() -> None:
         assert stream is not None and stream.position == "e-2.b"
 
 
+def test_a_stream_is_compressed_again_for_who_still_takes_it_so() -> None:
+    accepts = replace(ASKED, accept_encoding="gzip, br")
+    headers = [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+    packed = STREAM._replace(gzip=True)
+    asked = replace(
+        make(stream=packed, headers=headers, asked=accepts), accept_encoding="gzip, br"
+    )
+    stream = look(asked)
+    assert stream is not None and stream.gzip
+    assert b"\r\nContent-Encoding: gzip\r\n" in stream.head
+    for other in "", "br", "gzip":
+        assert look(replace(asked, accept_encoding=other)) is None
+    # One that is not, everybody can read.
+    stream = look(replace(make(), accept_encoding="gzip"))
+    assert stream is not None and not stream.gzip
+
+
 def test_a_ticket_has_an_end() -> None:
     assert look(make(), now=1059) and not look(make(), now=1060)
     short = make(stream=STREAM._replace(lifetime=5))
@@ -143,6 +162,8 @@ def test_nginx_says_that_a_browser_comes_back() -> None:
     request = b"GET /str%C3%A9am?a=b HTTP/1.0\r\nX-Push-Return: 1\r\n%b\r\n"
     asked = returns(request.replace(b"%b", b"Cookie: a=b\r\nLast-Event-ID: x\r\n"))
     assert asked == Asked("/stréam".encode(), "a=b", "a=b", "", "x")
+    accepted = returns(request.replace(b"%b", b"Accept-Encoding: gzip, br\r\n"))
+    assert accepted is not None and accepted.accept_encoding == "gzip, br"
     assert returns(request.replace(b"X-Push-Return: 1\r\n%b", b"")) is None
     assert returns(b"POST" + request[3:].replace(b"%b", b"")) == Asked(b"", "")
 
@@ -216,6 +237,29 @@ def test_a_browser_comes_back_without_its_view(front: Server) -> None:
     other = come(front, {**cookies, "session": "another"}, again.last_id)
     assert other.read_data(1) == ["3"]
     assert views(front) == before + 2
+
+
+def test_a_compressed_stream_comes_back_so(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        config: dict[str, t.Any] = {"PUSH_RETURN_TICKET": 60, "PUSH_GZIP": True}
+        server = stack.enter_context(serve(gunicorn, tmp_path, **config))
+        front = nginx(tmp_path, server, CONFIG)
+        stack.callback(front.kill)
+        url = f"{front.url}/stream?channel=a"
+        with Visit(url) as first:
+            assert first.read(lambda: first.events, 20)
+        cookies = re.findall(
+            r"((?:session|push_ticket)=[^;]+)", first.headers["set-cookie"]
+        )
+        front.publish("a", "1")
+        for encoding, asked in ("gzip", 0), ("identity", 1), ("br", 1):
+            before = views(front)
+            position, said = first.parser.last_event_id, f"Cookie: {'; '.join(cookies)}"
+            with Visit(url, [said], encoding=encoding, position=position) as again:
+                assert again.read(lambda visit=again: len(visit.events) == 2, 20)  # type: ignore[misc]
+            assert again.events[1].data == "1"
+            assert ("content-encoding" in again.headers) == (encoding == "gzip")
+            assert views(front) == before + asked + 1, "which was the question itself"
 
 
 def test_who_was_never_here_is_asked_by_the_view(front: Server) -> None:

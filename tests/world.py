@@ -12,9 +12,11 @@ from __future__ import annotations
 import json
 import types
 import typing as t
+import zlib
 from dataclasses import dataclass
 from dataclasses import field
 
+from flask_push import _gzip
 from flask_push import _wire
 from flask_push import sse
 from flask_push._channel import ChannelSet
@@ -124,6 +126,8 @@ class Client:
     store: Store
     channels: frozenset[str]
     name: str
+    #: Whether what it is sent is compressed.
+    gzip: bool = False
     last_id: str = ""
     epoch: str = ""
     #: By channel, the number up to which it has everything or knows that it has not.
@@ -137,8 +141,21 @@ class Client:
     opened: bool = False
     hub: World | None = None
     parser: sse.Parser = field(default_factory=sse.Parser)
+    inflate: zlib._Decompress = field(default_factory=zlib.decompressobj)
+
+    def connect(self, hub: World) -> None:
+        self.hub = hub
+        self.opened = False
+        self.parser.reset()
+        self.inflate = zlib.decompressobj(wbits=31)
+        self.inflate.decompress(_gzip.HEADER)
 
     def receive(self, data: bytes) -> None:
+        if self.gzip:
+            try:
+                data = self.inflate.decompress(data)
+            except zlib.error as error:
+                raise AssertionError(f"it can't be read: {error}") from error
         for event in self.parser.feed(data):
             self.take(event)
             # Without one it comes back with what its page put into the address.
@@ -260,6 +277,7 @@ class World:
             Subscription if module is None else module.Subscription
         )
         self.advance, self.advance_all = reading.advance, reading.advance_all
+        self.pack = reading.pack
         self.chains: type[Chains] = Chains if module is None else module.Chains
         self.make_log: t.Callable[[], Log] = lambda: log_class(
             encode=_wire.event, wait=lambda: 0.5, max_bytes=max_bytes
@@ -279,19 +297,20 @@ class World:
 
     def connect(self, reader: Reader, room: int) -> None:
         reader.room = room
-        reader.client.parser.reset()
-        reader.client.opened = False
         # Who is past what a feed lost can't be told by another hub, nor by one that has
         # forgotten the channel since.
         for name in CHANNELS:
             elsewhere = reader.client.hub is not self or name not in self.log.holds()
             if elsewhere and reader.client.owed.get(name):
                 del reader.client.owed[name]
-        reader.client.hub = self
+        reader.client.connect(self)
         self.readers.append(reader)
-        self.unwatched += self.log.join(reader, reader.client.channels)
+        self.unwatched += self.join(reader)
         if not reader.set.missing:
             self.start(reader)
+
+    def join(self, reader: Reader) -> list[str]:
+        return self.log.join(reader, reader.client.channels, reader.client.gzip)
 
     def start(self, reader: Reader) -> None:
         if reader.position is None or not reader.position.epoch:
@@ -318,6 +337,7 @@ class World:
             if not frames:
                 reader.set.admit(id(reader), reader)
                 return
+            frames = self.pack(reader, frames)
             written = self.write(reader, frames)
             if written < sum(len(frame) for _, frame in frames):
                 self.advance(reader, frames, written)
@@ -358,15 +378,16 @@ class World:
                     reader.cursor = start
                     self.pump(reader)
                     continue
-                sent = frames
-                if reader.name in names:
+                own = reader.name in names
+                if own:
                     sent = [(number, reader.own(frame)) for number, frame in frames]
+                sent = set.pack(sent if own else frames)
                 written = self.write(reader, sent)
                 if written < sum(len(frame) for _, frame in sent):
                     del set.live[key]
                     reader.cursor = start
                     self.advance(reader, sent, written)
-                elif sent is not frames:
+                elif own:
                     reader.told = max(reader.told, set.told)
                     self.advance(reader, sent, written)
                     told = min(told, reader.told)
@@ -388,7 +409,7 @@ class World:
         self.log = self.make_log()
         self.waiting = []
         for reader, place in zip(self.readers, places, strict=True):
-            self.log.join(reader, reader.client.channels)
+            self.join(reader)
             reader.epoch, reader.cursor, reader.rest, reader.told = place
         chains.restore(self.log)
         self.unwatched = [c.name for c in self.log.channels.values() if not c.held]

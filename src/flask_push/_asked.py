@@ -33,6 +33,10 @@ def stream(request: Request) -> Stream:
     )
 
 
+def takes_gzip(request: Request) -> bool:
+    return request.accept_encodings["gzip"] > 0
+
+
 def channels(request: Request, most: int) -> tuple[str, ...]:
     """The channels asked for, each once.
 

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import deque
 from operator import itemgetter
 
+from . import _gzip
 from ._event import Apart
 
 
@@ -25,6 +26,9 @@ Piece = tuple[int, bytes | Gap]
 Frame = tuple[int, bytes]
 
 number_of = itemgetter(0)
+
+# Bytes after which a block is full. Of a block that is cut short, its rest is kept.
+_BLOCK = 64 * 1024
 
 # What a frame costs beside its bytes: a tuple, an int, two references, rounded up.
 _OVERHEAD = 160
@@ -195,10 +199,55 @@ class ChannelSet:
         """Whether everything after the number is in the log."""
         return all(channel.floor <= number for channel in self.channels)
 
+    @staticmethod
+    def key(names: cabc.Iterable[str]) -> cabc.Hashable:
+        """What there is one of for the same channels."""
+        return frozenset(names)
+
+    def code(self, data: bytes) -> bytes:
+        """What its members read as these bytes."""
+        return data
+
+    def pack(self, frames: list[Frame]) -> list[Frame]:
+        """The same for frames, of which each is whole."""
+        return frames
+
     def admit(self, key: int, sub: Subscription) -> None:
         """Make a reader live that has come to the end."""
         self.live[key] = sub
         self.told = min(self.told, sub.told)
+
+
+class GzipSet(ChannelSet):
+    """Those of them that are compressed. To each the same, since it is done once."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def key(names: cabc.Iterable[str]) -> cabc.Hashable:
+        return "gzip", frozenset(names)
+
+    def code(self, data: bytes) -> bytes:
+        return _gzip.block(data)
+
+    def pack(self, frames: list[Frame]) -> list[Frame]:
+        """Blocks, each with the number of its last frame: half of one is half a frame."""
+        packed: list[Frame] = []
+        data: list[bytes] = []
+        size = last = 0
+        for number, frame in frames:
+            if frame:
+                data.append(frame)
+                size, last = size + len(frame), number
+            if size >= _BLOCK:
+                packed.append((last, _gzip.shared_block(tuple(data))))
+                data, size = [], 0
+        if data:
+            packed.append((last, _gzip.shared_block(tuple(data))))
+        if frames and not frames[-1][1]:
+            # Nobody is given this number as an id.
+            packed.append(frames[-1])
+        return packed
 
 
 class Subscription:
@@ -226,6 +275,20 @@ class Subscription:
         """What this reader gets of a frame: nothing, if it is the one to be spared. Its
         cursor passes over it as over any other."""
         return b"" if isinstance(frame, Apart) and frame.name == self.name else frame
+
+    def enter(self, set: ChannelSet) -> None:
+        """Be one of these, with no place yet."""
+        self.set = set
+        set.members += 1
+        self.epoch, self.cursor, self.rest, self.told = "", 0, b"", 0
+
+    def say(self, data: bytes) -> None:
+        """Let it be written before anything else is."""
+        self.rest += self.set.code(data)
+
+    def pack(self, frames: list[Frame]) -> list[Frame]:
+        """What of these is to be written. A rest is that already."""
+        return frames if self.rest else self.set.pack(frames)
 
     def advance_all(self, frames: cabc.Sequence[Frame]) -> None:
         """Note that all of these frames are out."""

@@ -69,8 +69,8 @@ class Checkup:
     def known(self) -> Trusted:
         """What a :class:`Doctor` has to know."""
         log = None if self.kind == "thread" else self._sites()[0].log
-        heartbeat = self.config.heartbeat
-        return Trusted(self._broker, heartbeat, log, self._status_of_all)
+        heartbeat, gzip = self.config.heartbeat, self.config.gzip
+        return Trusted(self._broker, heartbeat, gzip, log, self._status_of_all)
 
     def close(self) -> None:
         if self._broker is not None:

@@ -37,6 +37,7 @@ class Config:
     max_streams_per_address: int = Options.max_per_address
     max_stream_events: int = Options.stream_events
     max_stream_bytes: int = Options.stream_bytes
+    gzip: bool = False
     max_channels: int = 100
     max_event_bytes: int = Options.max_event
     log_bytes: int = Options.log_bytes
@@ -128,6 +129,10 @@ def _path(value: t.Any) -> str:
     return "it has to be an absolute path, which means the same in every process."
 
 
+def _flag(value: t.Any) -> str:
+    return "" if isinstance(value, bool) else "it has to be True or False."
+
+
 def _hub(value: t.Any) -> str:
     if value in (None, "process", "thread"):
         return ""
@@ -167,6 +172,7 @@ KEYS: dict[str, Check] = {
     "PUSH_LIFETIME": _number(0, _YEAR, "seconds"),
     "PUSH_HEARTBEAT": _number(0.1, 3600, "seconds"),
     "PUSH_RETRY": _number(0.5, 3600, "seconds"),
+    "PUSH_GZIP": _flag,
     "PUSH_MAX_STREAMS": _number(1, 10_000_000, "streams", whole=True),
     "PUSH_MAX_STREAMS_PER_USER": _number(0, 10_000_000, "streams", whole=True),
     "PUSH_MAX_STREAMS_PER_ADDRESS": _number(0, 10_000_000, "streams", whole=True),

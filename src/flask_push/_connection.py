@@ -100,9 +100,18 @@ class Connection(Subscription):
 
     def begin(self) -> None:
         """Have a place in the log. How it came by it need not be known any more."""
-        self.begun = True
+        self.begun, stream = True, self.stream
+        # Not by _replace(), whose tuples of so many Python keeps, up to 2000 of them.
         self.stream = _alike(
-            self.stream._replace(connection="", head=b"", position="", last=0, lifetime=0)
+            Stream(
+                channels=stream.channels,
+                connection="",
+                user=stream.user,
+                address=stream.address,
+                poll=stream.poll,
+                visible=stream.visible,
+                gzip=stream.gzip,
+            )
         )
 
     def enter_live(self) -> None:

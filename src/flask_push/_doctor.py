@@ -52,6 +52,8 @@ class Trusted(t.NamedTuple):
     #: Publishes where the app does, if that is possible from here.
     broker: Broker | None
     heartbeat: float
+    #: Whether the app compresses its streams.
+    gzip: bool
     #: The log of the hub process; ``None`` if the hub is a thread.
     log: Path | None
     #: What the hub says of itself; nothing, if it can't be asked.
@@ -85,7 +87,7 @@ class Doctor:
                 if not stream.read(lambda: stream.status, _PATIENCE):
                     yield from self._explain_silence()
                     return
-                refused = list(judge_head(stream, self.proxy))
+                refused = list(judge_head(stream, self.proxy, self.known.gzip))
                 yield from refused
                 if any(finding.level == ERROR for finding in refused):
                     return

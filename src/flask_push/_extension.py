@@ -216,6 +216,7 @@ class Push:
             lifetime=lifetime,
         )
         response.may_return = replay and not asked.poll
+        response.takes_gzip = parts.config.gzip and _asked.takes_gzip(request)
         return response
 
     def _parts(self) -> Parts:
@@ -243,10 +244,13 @@ class _StreamResponse(Response):
     parts: Parts
     stream_: Stream
     may_return: bool
+    takes_gzip: bool
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> cabc.Iterable[bytes]:
+        if self.parts.config.gzip and self.status_code == 200:
+            self._choose_encoding()
         if environ["REQUEST_METHOD"] == "HEAD" or self.status_code != 200:
             return super().__call__(environ, start_response)
         # Flask's response is final now, and its headers are the stream's.
@@ -256,6 +260,15 @@ class _StreamResponse(Response):
         body = self._hand_over(headers, environ)
         start_response(self.status, headers.to_wsgi_list())
         return ClosingIterator(body, [self.close, getattr(body, "close", _nothing)])
+
+    def _choose_encoding(self) -> None:
+        """Let what the hub writes be compressed, for who takes it so."""
+        if self.stream_.poll or "Content-Encoding" in self.headers:
+            return
+        self.vary.add("Accept-Encoding")
+        if self.takes_gzip:
+            self.headers["Content-Encoding"] = "gzip"
+            self.stream_ = self.stream_._replace(gzip=True)
 
     def _add_ticket(self, headers: Headers, environ: WSGIEnvironment) -> None:
         """Let the browser come back by the hub alone, for a while."""
@@ -269,6 +282,7 @@ class _StreamResponse(Response):
             environ.get("QUERY_STRING", ""),
             environ.get("HTTP_COOKIE", ""),
             environ.get("HTTP_AUTHORIZATION", ""),
+            accept_encoding=environ.get("HTTP_ACCEPT_ENCODING", ""),
         )
         ticket = parts.returns.make(self.stream_, headers, asked, time.time(), seconds)
         cookie = dump_cookie(
@@ -300,7 +314,7 @@ class _StreamResponse(Response):
             transplant(fd, self.stream_._replace(head=head), hub.adopt)
         except (OSError, RuntimeError) as error:
             logger.error("A stream can't be had now, its browser comes back: %s", error)
-            return self.parts.later(self.stream_.visible)
+            return self.parts.later(self.stream_)
         headers["Content-Length"] = "0"
         return ()
 
@@ -317,13 +331,11 @@ class _StreamResponse(Response):
             else:
                 headers["X-Accel-Redirect"] = parts.config.accel + ticket
                 # Nginx keeps it to itself. Where there is none, the browser comes back.
-                return parts.later(self.stream_.visible)
+                return parts.later(stream)
         said = "" if parts.testing else reason
         if not parts.testing:
             headers[_wire.RELAY] = why
-        return parts.relays.open(stream, parts.hub.adopt, said) or parts.later(
-            self.stream_.visible
-        )
+        return parts.relays.open(stream, parts.hub.adopt, said) or parts.later(stream)
 
 
 def _response_class(base: type[Response]) -> type[_StreamResponse]:

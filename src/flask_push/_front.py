@@ -49,7 +49,10 @@ def greet(
     return proxy, found
 
 
-def judge_head(visit: Visit, proxy: str) -> Findings:
+def judge_head(visit: Visit, proxy: str, gzip: bool = False) -> Findings:
+    """
+    :param gzip: Whether the app may have compressed it.
+    """
     status, headers = visit.status, visit.headers
     if status != 200:
         yield _refusal(status, headers, proxy)
@@ -68,7 +71,8 @@ def judge_head(visit: Visit, proxy: str) -> Findings:
         yield trouble("headers", names=", ".join(missing))
     if is_relayed(visit):
         yield trouble("relayed", reason=headers[_wire.RELAY.lower()])
-    if encoding := headers.get("content-encoding"):
+    encoding = headers.get("content-encoding")
+    if encoding and not (gzip and encoding == "gzip"):
         yield trouble("compressed", proxy, encoding=encoding)
 
 

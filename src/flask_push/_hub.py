@@ -75,7 +75,7 @@ class Hub(Streams):
                 self._poller.add_drain(drain)
             connection.prepare()
             retry = self.options.jittered_retry()
-            first = stream.head + _wire.first_bytes(retry, stream.visible)
+            first = stream.head + _wire.first_bytes(retry, stream.visible, stream.gzip)
             if not self._limits.admit(stream, len(self._connections), now):
                 # It comes back later: any status but 200 would be final.
                 connection.write(first)
@@ -87,7 +87,7 @@ class Hub(Streams):
             return
         self._connections[fd] = connection
         self._limits.enter(stream)
-        new = self._log.join(connection, stream.channels)
+        new = self._log.join(connection, stream.channels, stream.gzip)
         if new:
             self._feed.watch(new)
         # Mostly it begins at once, and one write has all.
@@ -141,7 +141,7 @@ class Hub(Streams):
             self._connections[fd] = connection
             self._limits.enter(connection.stream)
             self._poller.add(fd)
-            self._log.join(connection, place.stream.channels)
+            self._log.join(connection, place.stream.channels, place.stream.gzip)
             connection.resume(place)
         for fd in frozen.drains:
             self._poller.add_drain(fd)
@@ -219,14 +219,15 @@ class Hub(Streams):
             frames = [
                 (number, frame) for number, frame in pieces if isinstance(frame, bytes)
             ]
-            chunk = b"".join([frame for _, frame in frames])
+            packed = set.pack(frames)
+            chunk = b"".join([frame for _, frame in packed])
             spared = self._spare(set, frames, start) if set.spared else ()
             for connection, written in _write_all(set.live, chunk):
                 if written < 0:
                     self._drop(connection)
                 else:
                     connection.leave_live(start)
-                    connection.advance(frames, written)
+                    connection.advance(packed, written)
                     connection.bytes += written
                     self._block(connection)
             set.told, set.stamp = frames[-1][0], now
@@ -242,7 +243,7 @@ class Hub(Streams):
         for connection in [c for c in set.live.values() if c.name in names]:
             connection.told = max(connection.told, set.told)
             connection.leave_live(start)
-            own = [(number, connection.own(frame)) for number, frame in frames]
+            own = set.pack([(number, connection.own(frame)) for number, frame in frames])
             chunk = b"".join([frame for _, frame in own])
             try:
                 written = connection.write(chunk)
@@ -250,7 +251,7 @@ class Hub(Streams):
                 self._drop(connection)
                 continue
             connection.advance(own, written)
-            connection.events += len(own)
+            connection.events += len(frames)
             connection.bytes += written
             if written < len(chunk):
                 self._block(connection)

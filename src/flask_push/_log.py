@@ -31,6 +31,7 @@ from ._channel import Channel
 from ._channel import ChannelSet
 from ._channel import Frame
 from ._channel import Gap
+from ._channel import GzipSet
 from ._channel import number_of
 from ._channel import Piece
 from ._channel import Subscription
@@ -68,7 +69,7 @@ class Log:
         #: While not 0, events up to it at least may be missing, and the end stays
         #: before them until they are filled in (law 6).
         self.hole = 0
-        self.sets: dict[frozenset[str], ChannelSet] = {}
+        self.sets: dict[cabc.Hashable, ChannelSet] = {}
         self.channels: dict[str, Channel] = {}
         #: The number at which the epoch was first seen.
         self.birth = 0
@@ -90,23 +91,24 @@ class Log:
 
     # What readers do.
 
-    def join(self, sub: Subscription, names: cabc.Iterable[str]) -> list[str]:
+    def join(
+        self, sub: Subscription, names: cabc.Iterable[str], gzip: bool = False
+    ) -> list[str]:
         """Add a reader; it can begin when its set misses no channel.
 
         :return: Channels that the feed has to be asked for.
         """
-        key = frozenset(names)
-        new = [name for name in sorted(key) if name not in self.channels]
+        kind, names = GzipSet if gzip else ChannelSet, sorted({*names})
+        key = kind.key(names)
+        new = [name for name in names if name not in self.channels]
         for name in new:
             self.channels[name] = Channel(name)
         if key not in self.sets:
-            channels = tuple(self.channels[name] for name in sorted(key))
-            self.sets[key] = ChannelSet(channels)
+            channels = tuple(self.channels[name] for name in names)
+            self.sets[key] = kind(channels)
             for channel in channels:
                 channel.sets.add(self.sets[key])
-        sub.set = self.sets[key]
-        sub.set.members += 1
-        sub.epoch, sub.cursor, sub.rest, sub.told = "", 0, b"", 0
+        sub.enter(self.sets[key])
         return new
 
     def leave(self, sub: Subscription) -> list[str]:
@@ -117,7 +119,7 @@ class Log:
         sub.set.members -= 1
         if sub.set.members:
             return []
-        del self.sets[frozenset(sub.set.names)]
+        del self.sets[sub.set.key(sub.set.names)]
         unread = []
         for channel in sub.set.channels:
             channel.sets.remove(sub.set)
@@ -161,12 +163,12 @@ class Log:
             sub.cursor = position.number
         else:
             known = position.epoch not in ("", self.epoch)
-            sub.rest += _wire.opening(connection, names, None)
-            sub.rest += self._whole_gap(sub, "restarted" if known else "unknown", end)
+            sub.say(_wire.opening(connection, names, None))
+            self._tell_all(sub, "restarted" if known else "unknown", end)
             return True
         if page is not None and not prove(sub, page, self.end, self.budget):
             return False
-        sub.rest += _wire.opening(connection, names, Position(self.epoch, sub.cursor))
+        sub.say(_wire.opening(connection, names, Position(self.epoch, sub.cursor)))
         return True
 
     def read(
@@ -180,7 +182,7 @@ class Log:
         """
         if sub.epoch != self.epoch:
             sub.epoch = self.epoch
-            sub.rest += self._whole_gap(sub, "restarted", self.birth)
+            self._tell_all(sub, "restarted", self.birth)
         if sub.rest:
             return [(sub.cursor, sub.rest)]
         if sub.cursor >= self.end:
@@ -228,8 +230,7 @@ class Log:
     def reopen(self, sub: Subscription, connection: str) -> None:
         """Give a reader that is at the end, though not live any more, its newer id."""
         sub.cursor = self.end
-        opened = Position(self.epoch, self.end)
-        sub.rest = _wire.opening(connection, sub.set.names, opened)
+        sub.say(_wire.opening(connection, sub.set.names, Position(self.epoch, self.end)))
 
     # What the feed says.
 
@@ -348,9 +349,8 @@ class Log:
 
     def _restart(self, epoch: str, end: int) -> list[ChannelSet]:
         """Another life of the store: everybody is told, at its number (law 12)."""
-        self.epoch = epoch
+        self.epoch, self.hole = epoch, 0
         self.end = self.birth = self.proved = end
-        self.hole = 0
         self.budget.clear()
         for channel in self.channels.values():
             if channel.held:
@@ -365,6 +365,6 @@ class Log:
             return pieces[0]
         return tell(pieces, self._wait(), Position(self.epoch, number))
 
-    def _whole_gap(self, sub: Subscription, reason: str, number: int) -> bytes:
+    def _tell_all(self, sub: Subscription, reason: str, number: int) -> None:
         sub.cursor = number
-        return self._render(number, [Gap(sub.set.names, reason)])
+        sub.say(self._render(number, [Gap(sub.set.names, reason)]))

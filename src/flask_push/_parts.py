@@ -24,6 +24,7 @@ from ._rundir import claim
 from ._rundir import locate
 from ._site import Site
 from ._site import Tie
+from ._stream import Stream
 from ._worker import HubProcess
 from ._worker import HubProcesses
 from ._wsgi import Relays
@@ -156,9 +157,10 @@ class Parts:
         self.hub.stop()
         self.broker.close()
 
-    def later(self, visible: bool) -> list[bytes]:
+    def later(self, stream: Stream) -> list[bytes]:
         """A stream that only says to come back. Any status but 200 would be final."""
-        return [_wire.first_bytes(self.config.options.jittered_retry(), visible)]
+        retry = self.config.options.jittered_retry()
+        return [_wire.first_bytes(retry, stream.visible, stream.gzip)]
 
 
 def _release(ties: list[Tie]) -> None:

@@ -57,6 +57,7 @@ class Asked:
     cookie: str = ""
     authorization: str = ""
     last_event_id: str = ""
+    accept_encoding: str = ""
 
     @property
     def position(self) -> str:
@@ -133,6 +134,7 @@ class ReturnTickets:
             "ends": ends,
             "good": min(now + seconds, ends or float("inf")),
             "mark": asked.mark(cookies),
+            "gzip": asked.accept_encoding if stream.gzip else "",
             "head": [(k, v) for k, v in headers if k.lower() not in _UNSAID],
         }
         body = _text(json.dumps(says, separators=(",", ":")).encode())
@@ -152,6 +154,10 @@ class ReturnTickets:
         says: dict[str, t.Any] = json.loads(base64.urlsafe_b64decode(body + b"=="))
         if now >= says["good"] or says["mark"] != asked.mark():
             return None
+        # As it is compressed or not, for it says so in the head.
+        gzip = says.get("gzip", "")
+        if gzip and gzip != asked.accept_encoding:
+            return None
         headers = [*_wire.HEADERS.items(), *says["head"]]
         return Stream(
             channels=tuple(says["channels"]),
@@ -162,6 +168,7 @@ class ReturnTickets:
             address=says["address"],
             lifetime=says["ends"] and says["ends"] - now,
             visible=says["visible"],
+            gzip=bool(gzip),
         )
 
 

@@ -30,6 +30,8 @@ class Stream(t.NamedTuple):
     poll: bool = False
     #: Whether it is shown, as events, what browsers keep to themselves.
     visible: bool = False
+    #: Whether what is written is compressed.
+    gzip: bool = False
 
 
 @dataclass(frozen=True)

@@ -159,13 +159,14 @@ class Streams:
             if not frames:
                 self._come_live(connection)
                 return
-            data = b"".join([frame for _, frame in frames])
+            packed = connection.pack(frames)
+            data = b"".join([frame for _, frame in packed])
             written = connection.write(data)
             connection.since = self._loop.time()
             if written == len(data):
-                connection.advance_all(frames)
+                connection.advance_all(packed)
             else:
-                connection.advance(frames, written)
+                connection.advance(packed, written)
             connection.events += len(frames)
             connection.bytes += written
             budget -= written
@@ -233,7 +234,8 @@ class Streams:
         if not connection.rest:
             try:
                 retry = self.options.jittered_retry()
-                connection.write(_wire.last_word(retry, connection.stream.visible))
+                word = _wire.last_word(retry, connection.stream.visible)
+                connection.write(connection.set.code(word))
             except OSError:
                 pass
         self._drop(connection)
@@ -272,7 +274,8 @@ class Streams:
 
     def _beat(self, connection: Connection) -> None:
         connection.since = self._loop.time()
-        beat = _wire.heartbeat(self.options.heartbeat, connection.stream.visible)
+        seconds, visible = self.options.heartbeat, connection.stream.visible
+        beat = connection.set.code(_wire.heartbeat(seconds, visible))
         try:
             written = connection.write(beat)
         except OSError:

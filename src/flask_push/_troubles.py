@@ -240,7 +240,8 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "compressed": Trouble(
         WARN,
-        "The stream is compressed ({encoding}), which takes memory for each.",
+        "Something between compresses the stream ({encoding}), which takes memory for"
+        " each.",
         _COMPRESSES,
     ),
     "late": Trouble(

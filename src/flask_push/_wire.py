@@ -11,6 +11,7 @@ import json
 import typing as t
 from functools import lru_cache
 
+from . import _gzip
 from . import sse
 from ._event import Apart
 from ._event import base62
@@ -49,9 +50,10 @@ def head(status: str, headers: cabc.Iterable[tuple[str, str]], date: str) -> byt
     return "\r\n".join(lines).encode("latin-1")
 
 
-def first_bytes(retry: int, visible: bool = False) -> bytes:
+def first_bytes(retry: int, visible: bool = False, gzip: bool = False) -> bytes:
     """What a stream begins with. Firefox reports a stream open at its first byte."""
-    return sse.HEARTBEAT + last_word(retry, visible)
+    first = sse.HEARTBEAT + last_word(retry, visible)
+    return _gzip.HEADER + _gzip.block(first) if gzip else first
 
 
 def last_word(retry: int, visible: bool = False) -> bytes:

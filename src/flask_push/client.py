@@ -18,6 +18,7 @@ import socket
 import ssl
 import threading
 import typing as t
+import zlib
 from collections import deque
 from dataclasses import dataclass
 from urllib import parse
@@ -33,13 +34,9 @@ logger = logging.getLogger("flask_push")
 
 # Seconds for getting as far as a connection, before a server has said how long to wait,
 # the least that it may say, and the most that is waited for anything.
-_PATIENCE = 10.0
-_RETRY = 3.0
-_LEAST, _MOST = 0.5, 3600.0
-# Where pauses end to grow; and seconds without a byte, three heartbeats.
-_CAP = 60.0
-_SILENCE = 45.0
-_REDIRECTS = 10
+_PATIENCE, _RETRY, _LEAST, _MOST = 10.0, 3.0, 0.5, 3600.0
+# Where pauses end to grow; seconds without a byte, three heartbeats; and redirects.
+_CAP, _SILENCE, _REDIRECTS = 60.0, 45.0, 10
 # What may pass, beside 500 and above.
 _PASSING = frozenset({408, 425, 429})
 _SAFE = "/%:=&?~+!$,;'@()*[]"
@@ -117,6 +114,7 @@ class Source:
         self._address = address
         self._heartbeat = heartbeat
         self._context = context
+        self._decode: cabc.Callable[[bytes], bytes] = bytes
         self._parser = sse.Parser()
         self._parser.last_event_id = last_id
         self._pending: deque[Event] = deque()
@@ -201,14 +199,15 @@ class Source:
     def _read(self, response: http.client.HTTPResponse) -> None:
         try:
             data = response.read1(65536)
+            text = self._decode(data)
         except TimeoutError:
             raise _Lost(f"nothing has come for {self._heartbeat:g} seconds") from None
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException, zlib.error) as error:
             raise _Lost(f"it was cut: {error}") from None
         if not data:
             raise _Lost("it has ended")
         self._failures = 0
-        for event in self._parser.feed(data):
+        for event in self._parser.feed(text):
             self._pending.append(event)
             if event.type == "push:open":
                 self.connection = _connection_of(event) or self.connection
@@ -222,7 +221,7 @@ class Source:
         for _ in range(_REDIRECTS):
             self._response = response = self._ask(address)
             if response.status not in (301, 302, 303, 307, 308):
-                _judge(response, address.url)
+                self._decode = _judge(response, address.url)
                 return
             location = response.headers.get("Location", "")
             self._let_go()
@@ -339,8 +338,8 @@ def _wait(floor: float, attempt: int) -> float:
     return random.uniform(floor, longest)
 
 
-def _judge(response: http.client.HTTPResponse, url: str) -> None:
-    """See that it is a stream."""
+def _judge(response: http.client.HTTPResponse, url: str) -> cabc.Callable[[bytes], bytes]:
+    """See that it is a stream. How to read it."""
     status = response.status
     if status == 204:
         raise _Finished
@@ -356,8 +355,9 @@ def _judge(response: http.client.HTTPResponse, url: str) -> None:
             raise _Lost("its head was cut")
         raise Refused(status, f"{url} is {kind}, and no stream.")
     encoding = response.headers.get("Content-Encoding", "identity")
-    if encoding != "identity":
-        raise Refused(status, f"{url} is compressed ({encoding}) though nobody asked.")
+    if encoding not in ("identity", "gzip"):
+        raise Refused(status, f"{url} is compressed ({encoding}), which can't be read.")
+    return zlib.decompressobj(wbits=31).decompress if encoding == "gzip" else bytes
 
 
 def _connection_of(event: Event) -> str:
