@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import base64
 import collections.abc as cabc
+import contextlib
 import http.server
+import socket
+import sys
 import threading
 import typing as t
 import urllib.parse
@@ -121,14 +124,39 @@ class Script(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class _Listener(http.server.ThreadingHTTPServer):
+    daemon_threads = False
+
+    def __init__(self, handler: type[Script]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.connections: list[socket.socket] = []
+        self.listens = True
+
+    def process_request(self, request: t.Any, client_address: t.Any) -> None:
+        self.connections.append(request)
+        if not self.listens:
+            self.hang_up()
+        super().process_request(request, client_address)
+
+    def hang_up(self) -> None:
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self.connections.clear()
+
+    def handle_error(self, request: t.Any, client_address: t.Any) -> None:
+        # That a browser has left is none.
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 class Scripted:
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
         self.asked: list[Script] = []
         members = {"answers": self.answers, "asked": self.asked}
         handler = type("Handler", (Script,), members)
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = False
+        self._server = _Listener(handler)
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()
         self.port = self._server.server_port
@@ -138,6 +166,12 @@ class Scripted:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def listen(self, whether: bool) -> None:
+        """If not, hang up, and also on those who ask for nothing yet."""
+        self._server.listens = whether
+        if not whether:
+            self._server.hang_up()
 
     def ids(self) -> list[str | None]:
         return [one.headers["Last-Event-ID"] for one in self.asked]

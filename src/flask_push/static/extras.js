@@ -14,16 +14,20 @@ export class PushEventSource extends EventTarget {
   #state = 0;
   #source = null;
   #asked; // Where a redirect led.
+  #known = false; // Whether it was ever open.
   #id = "";
   #wait = 3e3;
   #timer = 0;
   #on = {};
+  #gone = new AbortController();
 
   static {
     Object.entries({ CONNECTING: 0, OPEN: 1, CLOSED: 2 }).forEach(([name, value]) => {
       for (const where of [this, this.prototype])
         Object.defineProperty(where, name, { value, enumerable: true });
     });
+    for (const name of ["url", "withCredentials", "readyState", "close"])
+      Object.defineProperty(this.prototype, name, { enumerable: true });
     for (const type of ["open", "message", "error"]) {
       Object.defineProperty(this.prototype, "on" + type, {
         get() {
@@ -31,8 +35,8 @@ export class PushEventSource extends EventTarget {
         },
         set(callback) {
           if (!(type in this.#on))
-            this.addEventListener(type, (event) => this.#on[type]?.call(this, event));
-          this.#on[type] = typeof callback == "function" ? callback : null;
+            this.addEventListener(type, (event) => this.#on[type]?.call?.(this, event));
+          this.#on[type] = Object(callback) === callback ? callback : null;
         },
         enumerable: true,
         configurable: true,
@@ -40,7 +44,7 @@ export class PushEventSource extends EventTarget {
     }
   }
 
-  constructor(url, { withCredentials = false } = {}) {
+  constructor(url, options = {}) {
     super();
     if (!arguments.length) throw new TypeError("an EventSource needs a URL");
     try {
@@ -49,7 +53,11 @@ export class PushEventSource extends EventTarget {
     } catch {
       throw new DOMException(`${url} is no URL`, "SyntaxError");
     }
-    this.#withCredentials = !!withCredentials;
+    this.#withCredentials = !!options?.withCredentials;
+    // A page in the back-forward cache has no stream. It has missed nothing when it is back.
+    const { signal } = this.#gone;
+    addEventListener("pagehide", this.#drop, { signal });
+    addEventListener("pageshow", ({ persisted }) => persisted && this.#ask(), { signal });
     this.#ask();
   }
 
@@ -67,21 +75,29 @@ export class PushEventSource extends EventTarget {
 
   close() {
     this.#state = 2;
-    clearTimeout(this.#timer);
-    this.#source?.close();
-    this.#source = null;
+    this.#gone.abort();
+    this.#drop();
   }
 
-  #ask() {
+  #drop = () => {
+    clearTimeout(this.#timer);
+    this.#id = this.#source?.id ?? this.#id;
+    this.#source?.close();
+    this.#source = null;
+  };
+
+  #ask = () => {
+    this.#state = 0;
     const id = this.#id, withCredentials = this.#withCredentials;
     const headers = id ? { "Last-Event-ID": bytes(id) } : {};
     const how = { headers, id, withCredentials, opened: this.#opened };
     this.#source = new Fetched(this.#asked, how, this.#hear, this.#ended);
-  }
+  };
 
   #opened = (source, { url }) => {
     if (source != this.#source) return;
     this.#asked = url;
+    this.#known = true;
     this.#state = 1;
     this.dispatchEvent(new Event("open"));
   };
@@ -92,17 +108,24 @@ export class PushEventSource extends EventTarget {
     this.dispatchEvent(new MessageEvent(type, { data, lastEventId, origin }));
   };
 
-  #ended = (source, refused) => {
+  #ended = async (source, refused) => {
+    if (source == this.#source && !source.status && !this.#known) refused = await this.#futile();
     if (source != this.#source) return;
-    source.close();
-    this.#source = null;
-    this.#id = source.id;
+    this.#drop();
     // A timer that is set to more than that goes off at once.
     this.#wait = Math.min(source.retry ?? this.#wait, 2 ** 31 - 1);
-    this.#state = refused ? 2 : 0;
+    if (refused) this.close();
+    else this.#state = 0;
     this.dispatchEvent(new Event("error"));
-    if (this.#state == 0) this.#timer = setTimeout(() => this.#ask(), this.#wait);
+    if (this.#state == 0) this.#timer = setTimeout(this.#ask, this.#wait);
   };
+
+  /** A refusal by CORS looks like a cut, and so does what no request can be for. */
+  async #futile() {
+    if (!/^http/.test(this.#asked)) return true;
+    const { type } = await fetch(this.#asked, { method: "HEAD", mode: "no-cors" }).catch(() => ({}));
+    return type == "opaque";
+  }
 }
 
 const ATTRIBUTES = ["src", "channels", "types", "since", "parse", "key"];
