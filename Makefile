@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 PIP = $(BIN)/pip --disable-pip-version-check install -q
 
-.PHONY: chat test soak bench lock
+.PHONY: chat test soak bench lock scripts
 
 chat: .venv/chat
 	$(BIN)/flask --app examples/chat/app run
@@ -39,6 +39,10 @@ bench: .venv/test
 	$(PIP) -r requirements.txt -e .
 	PATH=$(CURDIR)/$(BIN):$$PATH npm --prefix tests/clients install --no-package-lock --no-audit --no-fund --ignore-scripts
 	touch $@
+
+# What is served to browsers, of what is read.
+scripts: .venv/test
+	$(BIN)/node tests/clients/minify.mjs src/flask_push/static/min
 
 # What the tests run with, to the version: made in an environment of its own.
 lock:

@@ -1,5 +1,5 @@
-"""A script that is an EventSource, and the fetch transport of push.js, read and reconnect
-as HTML, 9.2, says. The browser's own is asked the same, where it does so too."""
+"""A script that is an EventSource reads and reconnects as HTML, 9.2, says. The browser's
+own is asked the same, where it does so too."""
 
 from __future__ import annotations
 
@@ -190,7 +190,6 @@ def page(browser: Browser, scripted: Scripted) -> cabc.Iterator[Page]:
     page = windows.open(scripted.url)
     page.evaluate("""async () => {
         const {PushEventSource} = await import("/extras.js");
-        const {Fetched} = await import("/push.js");
         window.kinds = {PushEventSource, EventSource};
         window.heard = [];
         window.begin = (kind, url, options) => {
@@ -202,16 +201,6 @@ def page(browser: Browser, scripted: Scripted) -> cabc.Iterator[Page]:
                 source.addEventListener(type, ({type, data, lastEventId}) => {
                     if (data != null) heard.push([type, data, lastEventId]);
                 });
-        };
-        // The transport of push.js, by itself.
-        kinds.Fetched = class {
-            constructor(url) {
-                heard.push("open");
-                const hear = ({type, data, lastEventId}) =>
-                    heard.push([type, data, lastEventId]);
-                new Fetched(url, {}, hear, () => heard.push("error 0"));
-            }
-            addEventListener() {}
         };
     }""")
     yield page
@@ -237,7 +226,7 @@ def heard(page: Page, count: int) -> list[t.Any]:
 
 # How it reads.
 
-KINDS = ["PushEventSource", "Fetched", "EventSource"]
+KINDS = ["PushEventSource", "EventSource"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -254,8 +243,7 @@ def test_streams_are_read_as_the_standard_says(
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-@pytest.mark.parametrize("kind", ["PushEventSource", "Fetched"])
-def test_it_is_all_the_same_how_the_bytes_arrive(kind: str, size: int, page: Page) -> None:
+def test_it_is_all_the_same_how_the_bytes_arrive(size: int, page: Page) -> None:
     page.evaluate(
         """size => {
         window.fetch = async url => {
@@ -280,7 +268,7 @@ def test_it_is_all_the_same_how_the_bytes_arrive(kind: str, size: int, page: Pag
     for name, (sent, expected) in VECTORS.items():
         if len(sent) < 10_000:
             page.evaluate("source => { window.source?.close?.(); heard.length = 0 }")
-            begin(page, kind, "/s#" + base64.b64encode(sent).decode())
+            begin(page, url="/s#" + base64.b64encode(sent).decode())
             found = heard(page, len(expected) + 2)
             assert found[1:-1] == [*map(list, expected)], name
 
@@ -300,6 +288,21 @@ def test_an_event_is_heard_when_its_last_cr_is_there(
         assert heard(page, 2) == ["open", list(m("a"))]
     finally:
         enough.set()
+
+
+def test_an_event_that_does_not_end_ends_it(page: Page, scripted: Scripted) -> None:
+    lines = [b"data: " + b"x" * 2**20 + b"\n"] * 24
+    scripted.answers["/s"] = lambda asked: asked.send(b"data: a\n\n" + b"".join(lines))
+    begin(page)
+    assert heard(page, 3) == ["open", list(m("a")), "error 2"]
+    assert page.evaluate("source.message") == "an event is too long"
+    page.evaluate("""async () => {
+        const {connect} = await import("/push.js");
+        window.push = connect("/s", {transport: "fetch", share: false});
+        push.subscribe("a");
+    }""")
+    page.wait_for_function("push.state == 'closed' && push.reason.message")
+    assert page.evaluate("push.reason.message") == "an event is too long"
 
 
 # How it connects.

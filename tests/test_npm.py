@@ -34,7 +34,7 @@ def test_the_package_has_all_scripts_and_nothing_else(tmp_path: Path) -> None:
     (packed,) = json.loads(run(str(BIN / "npm"), "pack", *options, cwd=STATIC))
     found = {file["path"] for file in packed["files"]}
     assert packed["name"] == "flask-push"
-    assert found == {path.name for path in STATIC.iterdir()}
+    assert found == {path.name for path in STATIC.iterdir() if path.is_file()}
 
 
 def test_what_it_exports_is_there_with_its_types(tmp_path: Path) -> None:
@@ -48,11 +48,21 @@ def test_what_it_exports_is_there_with_its_types(tmp_path: Path) -> None:
     console.log(JSON.stringify([Object.keys(push), Object.keys(extras)]));"""
     (tmp_path / "read.mjs").write_text(code)
     push, extras = json.loads(run(str(BIN / "node"), "read.mjs", cwd=tmp_path))
-    assert push == ["Fetched", "connect"]
+    assert push == ["Listeners", "connect", "soon"]
     assert extras == ["Juggernaut", "PushEventSource", "connect"]
     for name, names in ("push", {"connect"}), ("extras", set(extras)):
         text = (STATIC / f"{name}.d.ts").read_text()
         assert names <= set(re.findall(r"^export .*?\b(\w+)(?= \}|[:<(]| \{)", text, re.M))
+
+
+def test_what_is_served_is_made_of_what_is_read(tmp_path: Path) -> None:
+    """`make scripts` makes it anew."""
+    run(str(BIN / "node"), str(TESTS / "clients" / "minify.mjs"), str(tmp_path), cwd=ROOT)
+    made, served = (
+        {path.name: path.read_bytes() for path in folder.iterdir()}
+        for folder in (tmp_path, STATIC / "min")
+    )
+    assert made == served
 
 
 def test_its_version_is_that_of_the_distribution() -> None:
@@ -70,13 +80,15 @@ def test_the_types_name_what_there_is() -> None:
     script, types = ((STATIC / name).read_text() for name in ("push.js", "push.d.ts"))
     base = members(script, "class", "Listeners")
     for name in "Push", "Subscription":
-        there = (members(script, "class", name) | base) - {"names", "constructor"}
-        missing = there - members(types, "export interface", name)
+        there = (members(script, "class", name) | base) - {"get", "constructor"}
+        missing = there - members(types, "interface", name)
         assert not missing, (name, missing)
 
 
 def members(text: str, kind: str, name: str) -> set[str]:
-    (body,) = re.findall(rf"^{kind} {name}\b.*?\{{$(.*?)^\}}$", text, re.M | re.S)
+    (body,) = re.findall(
+        rf"^(?:export )?{kind} {name}\b.*?\{{$(.*?)^\}}$", text, re.M | re.S
+    )
     found = re.findall(r"^  (?:readonly |get |async )?([a-z]\w*)[(<:=; ]", body, re.M)
     return set(found) - {"async"}
 
@@ -90,5 +102,5 @@ def test_the_wheel_has_it(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    for path in STATIC.iterdir():
-        assert f"{flask_push.__name__}/static/{path.name}" in names
+    for path in STATIC.rglob("*.*"):
+        assert f"{flask_push.__name__}/static/{path.relative_to(STATIC)}" in names

@@ -38,6 +38,8 @@ test_came_back = push_js.test_who_comes_back_from_the_cache_gets_what_others_had
 test_ten_tabs = push_js.test_ten_tabs_have_one_stream_and_requests_go_on
 test_lost = push_js.test_what_the_store_has_lost_is_told_to_the_page
 test_since = push_js.test_a_page_begins_where_its_data_ends
+test_loaded_later = push_js.test_a_transport_that_could_not_be_loaded_is_loaded_later
+test_loaded_shared = push_js.test_pages_share_a_transport_that_was_loaded
 test_classic = push_js.test_the_classic_script_does_the_same
 
 

@@ -17,10 +17,11 @@ from werkzeug.exceptions import NotFound
 
 _STATIC = Path(__file__).with_name("static")
 _YEAR = 365 * 86400
-#: What is served, and what it is made of.
+#: What is served, and where it lies. What is minified, `make scripts` makes.
 SCRIPTS = {
-    **{name: name for name in ("push.js", "push.d.ts", "extras.js", "extras.d.ts")},
-    **{f"{name}.classic.js": f"{name}.js" for name in ("push", "extras")},
+    **{name: name for name in ("push.d.ts", "extras.d.ts")},
+    **{f"{name}.js": f"min/{name}.js" for name in ("push", "extras")},
+    **{f"{name}.classic.js": f"min/{name}.classic.js" for name in ("push", "extras")},
 }
 _TYPES = {".js": "text/javascript", ".ts": "text/plain"}
 
@@ -28,43 +29,28 @@ _TYPES = {".js": "text/javascript", ".ts": "text/plain"}
 class Script(t.NamedTuple):
     text: str
     type: str
-    #: Another one whenever the text is.
-    version: str
+
+
+@cache
+def version() -> str:
+    """Another one whenever a script is. They import each other, so it is that of all."""
+    texts = "\0".join((_STATIC / path).read_text() for path in SCRIPTS.values())
+    return hashlib.sha256(texts.encode()).hexdigest()[:8]
 
 
 @cache
 def script(name: str) -> Script:
     text = (_STATIC / SCRIPTS[name]).read_text()
     if name.endswith(".js"):
-        # A tenth of the bytes are comments. What is left stays on its line.
-        text = re.sub(r"^ *(//|/\*\*).*$", "", text, flags=re.M)
-    if name.endswith(".classic.js"):
-        text = _classic(text)
-    elif name == "extras.js":
         # What may be kept for ever asks for what may.
-        text = text.replace("./push.js", f"./push.js?v={script('push.js').version}")
-    version = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Script(text, _TYPES[Path(name).suffix], version)
-
-
-def _classic(text: str) -> str:
-    """For pages that have no modules: what a module exports is ``FlaskPush``'s."""
-    here = "(globalThis.document ? document.currentScript : location)"
-    text = text.replace("import.meta.url", f"{here}[globalThis.document ? 'src' : 'href']")
-    text = text.replace(', { type: "module", name: "flask-push 1" }', ', "flask-push 1"')
-    text = re.sub(
-        r'^import (.*) from "\./push\.js";$', r"const \1 = FlaskPush;", text, flags=re.M
-    )
-    exported = ", ".join(re.findall(r"^export (?:class|const) (\w+)", text, re.M))
-    text = re.sub(r"^export (class|const) |^export \{.*$", r"\1 ", text, flags=re.M)
-    inner = f"(() => {{\n{text}return {{ {exported} }};\n}})()"
-    return f"var FlaskPush = {{ ...globalThis.FlaskPush, ...{inner} }};\n"
+        text = re.sub(r'"(\./\w+\.js)"', rf'"\1?v={version()}"', text)
+    return Script(text, _TYPES[Path(name).suffix])
 
 
 def script_url(name: str = "push.js") -> str:
     """The address of ``push.js``, or of the script of that name, for a page: it is another
     one whenever the script is, so that browsers may keep it for ever."""
-    return url_for("flask_push.script", name=name, v=script(name).version)
+    return url_for("flask_push.script", name=name, v=version())
 
 
 def serve_scripts(app: Flask, prefix: str) -> None:
@@ -79,14 +65,14 @@ def serve_scripts(app: Flask, prefix: str) -> None:
 def _serve(name: str) -> Response:
     if name not in SCRIPTS:
         raise NotFound
-    text, type, version = script(name)
+    text, type = script(name)
     response = Response(text, content_type=f"{type}; charset=utf-8")
     response.cache_control.public = True
-    if request.args.get("v") == version:
+    if request.args.get("v") == version():
         response.cache_control.max_age = _YEAR
         response.cache_control.immutable = True
     else:
         response.cache_control.no_cache = True
-    response.set_etag(version)
+    response.set_etag(version())
     response.make_conditional(request)
     return response

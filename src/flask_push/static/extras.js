@@ -1,35 +1,36 @@
-// Beside push.js: an EventSource that is a script, an element, and what Juggernaut had.
-import { connect, Fetched } from "./push.js";
+// Beside push.js: an EventSource that is a script, an element, and what Juggernaut had. push.js
+// imports it where it needs the first.
+import { connect, Listeners, soon } from "./push.js";
 
 // A page that needs both takes `connect` from here, so that there is one worker.
 export { connect };
 
 // A header is bytes, and a script gives them as Latin-1.
-const bytes = (text) => String.fromCharCode(...new TextEncoder().encode(text));
+const bytes = (text) => unescape(encodeURIComponent(text));
 
-/** For what wants an `EventSource`: HTML, 9.2, on `fetch`. */
+/** For what wants an `EventSource`, and for headers and POST: HTML, 9.2, on `fetch`. */
 export class PushEventSource extends EventTarget {
   #url;
-  #withCredentials;
-  #state = 0;
-  #source = null;
+  #options;
+  #state;
+  #abort;
   #asked; // Where a redirect led.
-  #known = false; // Whether it was ever open.
   #id = "";
   #wait = 3e3;
-  #timer = 0;
+  #timer;
   #on = {};
   #gone = new AbortController();
 
   static {
-    Object.entries({ CONNECTING: 0, OPEN: 1, CLOSED: 2 }).forEach(([name, value]) => {
-      for (const where of [this, this.prototype])
-        Object.defineProperty(where, name, { value, enumerable: true });
+    const define = (on, name, what) =>
+      Object.defineProperty(on, name, { enumerable: true, ...what });
+    ["CONNECTING", "OPEN", "CLOSED"].forEach((name, value) => {
+      for (const on of [this, this.prototype]) define(on, name, { value });
     });
     for (const name of ["url", "withCredentials", "readyState", "close"])
-      Object.defineProperty(this.prototype, name, { enumerable: true });
+      define(this.prototype, name);
     for (const type of ["open", "message", "error"]) {
-      Object.defineProperty(this.prototype, "on" + type, {
+      define(this.prototype, "on" + type, {
         get() {
           return this.#on[type] || null;
         },
@@ -38,7 +39,6 @@ export class PushEventSource extends EventTarget {
             this.addEventListener(type, (event) => this.#on[type]?.call?.(this, event));
           this.#on[type] = Object(callback) === callback ? callback : null;
         },
-        enumerable: true,
         configurable: true,
       });
     }
@@ -46,14 +46,13 @@ export class PushEventSource extends EventTarget {
 
   constructor(url, options = {}) {
     super();
-    if (!arguments.length) throw new TypeError("an EventSource needs a URL");
+    if (!arguments.length) throw new TypeError("There is no URL");
     try {
-      const base = globalThis.document?.baseURI || globalThis.location;
-      this.#asked = this.#url = new URL(url, base).href;
+      this.#asked = this.#url = new URL(url, self.document?.baseURI || location).href;
     } catch {
       throw new DOMException(`${url} is no URL`, "SyntaxError");
     }
-    this.#withCredentials = !!options?.withCredentials;
+    this.#options = options || {};
     // A page in the back-forward cache has no stream. It has missed nothing when it is back.
     const { signal } = this.#gone;
     addEventListener("pagehide", this.#drop, { signal });
@@ -66,7 +65,7 @@ export class PushEventSource extends EventTarget {
   }
 
   get withCredentials() {
-    return this.#withCredentials;
+    return !!this.#options.withCredentials;
   }
 
   get readyState() {
@@ -81,65 +80,84 @@ export class PushEventSource extends EventTarget {
 
   #drop = () => {
     clearTimeout(this.#timer);
-    this.#id = this.#source?.id ?? this.#id;
-    this.#source?.close();
-    this.#source = null;
+    this.#abort.abort();
   };
 
-  #ask = () => {
+  #ask = async () => {
+    const { headers, method, body } = this.#options, { signal } = this.#abort = new AbortController();
+    let refused;
     this.#state = 0;
-    const id = this.#id, withCredentials = this.#withCredentials;
-    const headers = id ? { "Last-Event-ID": bytes(id) } : {};
-    const how = { headers, id, withCredentials, opened: this.#opened };
-    this.#source = new Fetched(this.#asked, how, this.#hear, this.#ended);
-  };
-
-  #opened = (source, { url }) => {
-    if (source != this.#source) return;
-    this.#asked = url;
-    this.#known = true;
-    this.#state = 1;
-    this.dispatchEvent(new Event("open"));
-  };
-
-  #hear = ({ target, type, data, lastEventId }) => {
-    if (target != this.#source) return;
-    const { origin } = new URL(this.#asked);
-    this.dispatchEvent(new MessageEvent(type, { data, lastEventId, origin }));
-  };
-
-  #ended = async (source, refused) => {
-    if (source == this.#source && !source.status && !this.#known) refused = await this.#futile();
-    if (source != this.#source) return;
-    this.#drop();
-    // A timer that is set to more than that goes off at once.
-    this.#wait = Math.min(source.retry ?? this.#wait, 2 ** 31 - 1);
-    if (refused) this.close();
+    try {
+      refused = await this.#read(signal, await fetch(this.#asked, {
+        headers: {
+          Accept: "text/event-stream",
+          ...this.#id && { "Last-Event-ID": bytes(this.#id) },
+          ...headers,
+        },
+        credentials: this.withCredentials ? "include" : "same-origin",
+        cache: "no-store",
+        method, body, signal,
+      }));
+    } catch {
+      // A refusal by CORS looks like a cut, but not to who doesn't want to read: ask, if it was
+      // never otherwise. And there are addresses that no request can be for.
+      const how = { method: "HEAD", mode: "no-cors" };
+      if (this.status != 200) refused = !/^http/.test(this.#asked)
+        || (await fetch(this.#asked, how).catch(() => how)).type == "opaque";
+    }
+    if (signal.aborted) return;
+    if (refused || this.message) this.close();
     else this.#state = 0;
     this.dispatchEvent(new Event("error"));
-    if (this.#state == 0) this.#timer = setTimeout(this.#ask, this.#wait);
+    // A timer that is set to more than that goes off at once.
+    const wait = Math.min(this.#wait, 2 ** 31 - 1);
+    if (this.#state == 0) this.#timer = setTimeout(this.#ask, wait);
   };
 
-  /** A refusal by CORS looks like a cut, and so does what no request can be for. */
-  async #futile() {
-    if (!/^http/.test(this.#asked)) return true;
-    const { type } = await fetch(this.#asked, { method: "HEAD", mode: "no-cors" }).catch(() => ({}));
-    return type == "opaque";
+  async #read(signal, { status, url, headers, body }) {
+    this.status = status;
+    const stream = /^text\/event-stream\s*(;|$)/i.test(headers.get("Content-Type"));
+    if (status != 200 || !stream) return true;
+    this.#asked = url;
+    this.#state = 1;
+    this.dispatchEvent(new Event("open"));
+    const { origin } = new URL(url);
+    let cr, rest = "", type = "", data = "", lastEventId = this.#id;
+    const write = (text) => {
+      // A CR ends its line at once, and an LF after it none.
+      const lines = text.slice(cr && text[0] == "\n").split(/\r\n?|\n/);
+      cr = text.endsWith("\r");
+      lines[0] = rest + lines[0];
+      rest = lines.pop();
+      // What is not ours may never end.
+      if (rest.length + data.length > 2 ** 24) throw this.message = "an event is too long";
+      for (const line of lines) {
+        const [, field, value] = /^([^:]*):? ?([^]*)$/.exec(line);
+        if (signal.aborted) return;
+        if (field == "event") type = value;
+        else if (field == "data") data += value + "\n";
+        else if (field == "id" && !value.includes("\0")) lastEventId = value;
+        else if (field == "retry" && /^\d+$/.test(value)) this.#wait = +value;
+        else if (!line) {
+          this.#id = lastEventId;
+          const event = { data: data.slice(0, -1), lastEventId, origin };
+          if (data) this.dispatchEvent(new MessageEvent(type || "message", event));
+          type = data = "";
+        }
+      }
+    };
+    await body.pipeThrough(new TextDecoderStream()).pipeTo(new WritableStream({ write }));
   }
 }
 
 const ATTRIBUTES = ["src", "channels", "types", "since", "parse", "key"];
+const words = (text) => text.match(/\S+/g) || [];
 
 const define = () => customElements.define("push-source", class extends HTMLElement {
   static observedAttributes = ATTRIBUTES;
-  #push = null;
+  push = null;
   #how = "";
   #heard = new Map();
-  #settling = false;
-
-  get push() {
-    return this.#push;
-  }
 
   connectedCallback() {
     this.#settle();
@@ -153,50 +171,36 @@ const define = () => customElements.define("push-source", class extends HTMLElem
     this.#settle();
   }
 
-  /** Once for all that changes in a row: an element that is moved keeps its connection. */
-  #settle() {
-    if (this.#settling) return;
-    this.#settling = true;
-    queueMicrotask(() => {
-      this.#settling = false;
-      const [src, channels, types, since, parse, key] = ATTRIBUTES.map(
-        (name) => this.getAttribute(name) || undefined,
-      );
-      const how = this.isConnected && src ? JSON.stringify([src, since, parse, key]) : "";
-      if (how != this.#how) {
-        this.#push?.close();
-        this.#heard.clear();
-        this.#how = how;
-        this.#push = how ? this.#connect(src, { since, parse, key }) : null;
-      }
-      if (how) this.#listen(channels || "", types || "message");
-    });
-  }
-
-  #connect(src, options) {
-    const push = connect(src, options);
-    push.on("state", (state, reason) => {
-      this.setAttribute("state", state);
-      this.#tell("push:state", { state, reason });
-    });
-    push.on("gap", (gap) => this.#tell("push:gap", gap));
-    push.on("error", (error, data) => this.#tell("push:error", { error, data }));
-    return push;
-  }
+  /** An element that is moved keeps its connection. */
+  #settle = soon(() => {
+    const [src, channels = "", types = "message", since, parse, key] = ATTRIBUTES.map(
+      (name) => this.getAttribute(name) || undefined,
+    );
+    const how = this.isConnected && src ? JSON.stringify([src, since, parse, key]) : "";
+    if (how != this.#how) {
+      this.push?.close();
+      this.#heard.clear();
+      this.#how = how;
+      this.push = how ? connect(src, { since, parse, key }) : null;
+      this.push?.on("state", (state, reason) => {
+        this.setAttribute("state", state);
+        this.#tell("push:state", { state, reason });
+      });
+      this.push?.on("gap", (gap) => this.#tell("push:gap", gap));
+      this.push?.on("error", (error, data) => this.#tell("push:error", { error, data }));
+    }
+    if (how) this.#listen(channels, types);
+  });
 
   #listen(channels, types) {
-    const words = (text) => new Set(text.split(/\s+/).filter(Boolean));
-    const wanted = words(channels);
+    const wanted = new Set(words(channels));
     for (const [name, { types: had, subscription }] of this.#heard) {
-      if (wanted.has(name) && had == types) {
-        wanted.delete(name);
-        continue;
-      }
+      if (had == types && wanted.delete(name)) continue;
       subscription.unsubscribe();
       this.#heard.delete(name);
     }
     for (const name of wanted) {
-      const subscription = this.#push.subscribe(name);
+      const subscription = this.push.subscribe(name);
       for (const type of words(types))
         subscription.on(type, (_, event) => this.#tell(type, event));
       this.#heard.set(name, { types, subscription });
@@ -212,7 +216,7 @@ const define = () => customElements.define("push-source", class extends HTMLElem
 if (globalThis.customElements && !customElements.get("push-source")) define();
 
 /** What pages were written for until 2012: its words, on `connect`. */
-export class Juggernaut {
+export class Juggernaut extends Listeners {
   static Message = class Message {
     constructor(fields) {
       Object.assign(this, fields);
@@ -231,23 +235,19 @@ export class Juggernaut {
   #push;
   #write;
   #subscriptions = new Map();
-  #callbacks = new Map();
-  #connected = null; // Not yet.
+  #connected; // Not yet.
 
   constructor(given = {}) {
+    super();
     const { url = "/stream", write = "/write", host, port, secure, meta, ...options } = given;
     const server = `http${secure ? "s" : ""}://${host || location.hostname}:${port || 8080}`;
     const base = host || port ? server : document.baseURI;
     this.meta = meta;
     this.#write = [new URL(write, base), options.withCredentials ? "include" : "same-origin"];
     this.#push = connect(new URL(url, base), options);
-    this.#push.on("state", (state) => this.#changed(state));
+    this.#push.on("state", this.#changed);
     for (const name of ["gap", "error"])
-      this.#push.on(name, (...args) => this.#trigger(name, ...args));
-  }
-
-  on(name, callback) {
-    this.#callbacks.set(name, [...(this.#callbacks.get(name) || []), callback]);
+      this.#push.on(name, (...args) => this._call(name, ...args));
   }
 
   bind(name, callback) {
@@ -255,24 +255,23 @@ export class Juggernaut {
   }
 
   unbind(name) {
-    this.#callbacks.delete(name);
+    this.off(name);
   }
 
   subscribe(channel, callback) {
-    if (!channel) throw new TypeError("Must provide a channel");
-    this.on(`${channel}:data`, callback);
-    if (this.#subscriptions.has(channel)) return;
-    const subscription = this.#push.subscribe(channel, (data, { id }) => {
-      this.#trigger("message", new Juggernaut.Message({ channel, data, id }));
-      this.#trigger("data", channel, data);
-      this.#trigger(`${channel}:data`, data);
-    });
-    this.#subscriptions.set(channel, subscription);
+    if (!this.#subscriptions.has(channel)) {
+      const subscription = this.#push.subscribe(channel, (data, { id }) => {
+        this._call("message", new Juggernaut.Message({ channel, data, id }));
+        this._call("data", channel, data);
+        this._call(`${channel}:data`, data);
+      });
+      this.#subscriptions.set(channel, subscription);
+    }
+    if (callback) this.on(`${channel}:data`, callback);
   }
 
   unsubscribe(channel) {
-    if (!channel) throw new TypeError("Must provide a channel");
-    this.unbind(`${channel}:data`);
+    this.off(`${channel}:data`);
     this.#subscriptions.get(channel)?.unsubscribe();
     this.#subscriptions.delete(channel);
   }
@@ -285,26 +284,12 @@ export class Juggernaut {
     return fetch(url, { method: "POST", headers, body, credentials });
   }
 
-  #changed(state) {
+  #changed = (state) => {
     this.sessionID = this.#push.id;
-    if (state == "open" && !this.#connected) {
-      const again = this.#connected == false;
-      this.#connected = true;
-      this.#trigger("connect");
-      if (again) this.#trigger("reconnect");
-    } else if (/waiting|closed/.test(state) && this.#connected) {
-      this.#connected = false;
-      this.#trigger("disconnect");
-    }
-  }
-
-  #trigger(name, ...args) {
-    for (const callback of this.#callbacks.get(name) || []) {
-      try {
-        callback?.(...args);
-      } catch (error) {
-        reportError(error);
-      }
-    }
-  }
+    const connected = state == "open";
+    if (state == "connecting" || connected == !!this.#connected) return;
+    this._call(connected ? "connect" : "disconnect");
+    if (connected && this.#connected == false) this._call("reconnect");
+    this.#connected = connected;
+  };
 }
