@@ -25,7 +25,8 @@ export class PushEventSource extends EventTarget {
     const define = (on, name, what) =>
       Object.defineProperty(on, name, { enumerable: true, ...what });
     ["CONNECTING", "OPEN", "CLOSED"].forEach((name, value) => {
-      for (const on of [this, this.prototype]) define(on, name, { value });
+      define(this, name, { value });
+      define(this.prototype, name, { value });
     });
     for (const name of ["url", "withCredentials", "readyState", "close"])
       define(this.prototype, name);
@@ -46,7 +47,7 @@ export class PushEventSource extends EventTarget {
 
   constructor(url, options = {}) {
     super();
-    if (!arguments.length) throw new TypeError("There is no URL");
+    if (!arguments.length) throw new TypeError("no URL");
     try {
       this.#asked = this.#url = new URL(url, self.document?.baseURI || location).href;
     } catch {
@@ -109,9 +110,7 @@ export class PushEventSource extends EventTarget {
     if (refused || this.message) this.close();
     else this.#state = 0;
     this.dispatchEvent(new Event("error"));
-    // A timer that is set to more than that goes off at once.
-    const wait = Math.min(this.#wait, 2 ** 31 - 1);
-    if (this.#state == 0) this.#timer = setTimeout(this.#ask, wait);
+    if (this.#state == 0) this.#timer = setTimeout(this.#ask, this.#wait);
   };
 
   async #read(signal, { status, url, headers, body }) {
@@ -126,7 +125,7 @@ export class PushEventSource extends EventTarget {
     const write = (text) => {
       // A CR ends its line at once, and an LF after it none.
       const lines = text.slice(cr && text[0] == "\n").split(/\r\n?|\n/);
-      cr = text.endsWith("\r");
+      cr = text.at(-1) == "\r";
       lines[0] = rest + lines[0];
       rest = lines.pop();
       // What is not ours may never end.
@@ -136,9 +135,11 @@ export class PushEventSource extends EventTarget {
         if (signal.aborted) return;
         if (field == "event") type = value;
         else if (field == "data") data += value + "\n";
-        else if (field == "id" && !value.includes("\0")) lastEventId = value;
-        else if (field == "retry" && /^\d+$/.test(value)) this.#wait = +value;
-        else if (!line) {
+        else if (field == "id" && !/\0/.test(value)) lastEventId = value;
+        else if (field == "retry" && /^\d+$/.test(value)) {
+          // A timer that is set to more than that goes off at once.
+          this.#wait = Math.min(value, 2 ** 31 - 1);
+        } else if (!line) {
           this.#id = lastEventId;
           const event = { data: data.slice(0, -1), lastEventId, origin };
           if (data) this.dispatchEvent(new MessageEvent(type || "message", event));

@@ -20,6 +20,11 @@ const parsed = (data) => {
   }
 };
 
+// A browser may remember for ever that an address could not be loaded.
+let extras;
+const load = async () =>
+  extras ||= await import("./extras.js").catch(() => import(`./extras.js?${Date.now()}`));
+
 class Line {
   _members = new Map();
   #url;
@@ -119,15 +124,13 @@ class Line {
     else this.#begin(EventSource, url);
   }
 
-  async #load(url) {
+  #load(url) {
     // Stands in for it until it is there.
     const target = this.#source = new EventTarget();
-    try {
-      const { PushEventSource } = await import("./extras.js");
-      if (target == this.#source) this.#begin(PushEventSource, url);
-    } catch {
-      this.#ended({ target });
-    }
+    load().then(
+      ({ PushEventSource }) => target == this.#source && this.#begin(PushEventSource, url),
+      () => this.#ended({ target }),
+    );
   }
 
   #begin(Source, url) {
@@ -396,7 +399,7 @@ class Push extends Listeners {
 
   close() {
     this.#gone.abort();
-    for (const subscription of [...this.#subscriptions]) subscription.unsubscribe();
+    for (const subscription of this.#subscriptions) subscription.unsubscribe();
     this.#sleep();
     this.#ways = [];
     this.#hear({ state: "closed", reason: {} });
