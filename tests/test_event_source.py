@@ -320,6 +320,22 @@ def test_its_request_is_the_browsers_own(kind: str, page: Page, scripted: Script
     assert asked.headers["Last-Event-ID"] is None
 
 
+def test_it_may_ask_in_other_ways(page: Page, scripted: Scripted) -> None:
+    bodies = []
+
+    def answer(asked: Script) -> None:
+        bodies.append(asked.rfile.read(int(asked.headers["Content-Length"])))
+        asked.send(b"retry: 1\nid: 1\ndata: a\n\n")
+
+    scripted.answers["/s"] = answer
+    begin(page, headers={"X-Who": "me"}, method="POST", body="what")
+    heard(page, 6)
+    first, again = scripted.asked[:2]
+    assert [first.command, again.command, *bodies[:2]] == ["POST", "POST", b"what", b"what"]
+    assert first.headers["X-Who"] == again.headers["X-Who"] == "me"
+    assert again.headers["Last-Event-ID"] == "1"
+
+
 @pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
 @pytest.mark.parametrize("code", [204, 205, 210, 299, 404, 410, 429, 503])
 def test_another_status_ends_it(

@@ -30,6 +30,7 @@ export async function read(): Promise<Said | undefined> {
 const source: EventSource = new PushEventSource("/stream", { withCredentials: true });
 source.onmessage = (event) => console.log(event.data, event.lastEventId);
 source.close();
+console.log(new PushEventSource("/stream", { headers: { "X-Who": "me" } }).status);
 
 const element = document.querySelector("push-source");
 element?.addEventListener("push:gap", (event) => event.detail.channels.join());
