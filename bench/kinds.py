@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
 import functools
 import json
 import os
@@ -10,11 +11,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import typing as t
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from pathlib import Path
+from urllib.request import urlopen
 
 from machine import Answer
 from machine import CACHE
@@ -81,6 +84,8 @@ class Running:
     source: str = ""
     #: More arguments of gunicorn for an app of ours.
     workers: tuple[str, ...] = ("--worker-class", "gthread", "--threads", "4")
+    #: Whether another server of the app's is published to.
+    apart: bool = False
     port: int = 0
     publish_port: int = 0
 
@@ -142,10 +147,12 @@ def _ours(running: Running, redis: bool = False) -> None:
     env = {f"FLASK_{key}": json.dumps(value) for key, value in config.items()}
     env |= {"INSTANCE": str(running.directory), **_version(running)}
     command = [sys.executable, "-m", "gunicorn", "--no-control-socket"]
-    command += ["-b", f"127.0.0.1:{running.port}", "--backlog", "4096"]
-    command += ["--keep-alive", "600", *running.workers, "app:app"]
-    running.group.start(command, running.port, HERE / "apps", env)
-    running.publish_port = running.port
+    command += ["--backlog", "4096", "--keep-alive", "600", *running.workers, "app:app"]
+    if not running.apart:
+        running.publish_port = running.port
+    for port in {running.port, running.publish_port}:
+        bound = [*command, "-b", f"127.0.0.1:{port}"]
+        running.group.start(bound, port, HERE / "apps", env)
 
 
 _FRONT = """\
@@ -348,6 +355,18 @@ def _pushpin(running: Running) -> None:
     running.group.start(zurl, origin, cpus=CPUS)
     words = ["pushpin", "--config", str(running.directory / "pushpin.conf")]
     running.group.start(words, running.port, cpus=CPUS)
+    # It listens before its parts know each other.
+    deadline = time.monotonic() + 20
+    while not _says_ok(f"http://127.0.0.1:{running.port}/grip?channel=none"):
+        if time.monotonic() > deadline:
+            raise RuntimeError("Pushpin does not answer.")
+        time.sleep(0.1)
+
+
+def _says_ok(url: str) -> bool:
+    with contextlib.suppress(OSError), urlopen(url, timeout=2) as answer:
+        return bool(answer.status == 200)
+    return False
 
 
 def _json(before: str, after: str, start: str) -> str:
@@ -411,7 +430,8 @@ PUSHPIN = Kind(
     stream="/grip?channel=%C",
     publish=_json(_GRIP, '\\n\\n"}}}]}', f"POST /publish/ {_HOST}"),
     most=1000,
-    at_once=50,
+    # Of more, some are let go again.
+    at_once=5,
     package="pushpin",
     program="pushpin",
 )

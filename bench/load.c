@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,8 @@ struct reader {
     int carried;          /* bytes of a record that was cut */
     char carry[RECORD];
     int *last;            /* the number seen last, on each of its channels */
+    int retry, begun;     /* when to come back, in milliseconds; bytes of this stream */
+    long long due;
 };
 
 struct publisher {
@@ -46,12 +49,12 @@ static struct {
 } set;
 
 static struct reader *readers;
-static int count, asking, opened, heard, paused, refused, dropped;
+static int count, asking, opened, heard, paused, refused, dropped, again;
 static struct publisher publishers[PUBLISHERS];
 static int *sent;         /* events published, by channel */
 static int poller, turn;
 static char buffer[BUFFER + RECORD], latest_id[200], last_id[200], ticket[4096];
-static long long expected, events, bytes, reads, lost, disordered;
+static long long expected, events, bytes, reads, lost, disordered, came;
 static long long histogram[64 * 32], samples;
 
 static long long now(void) {
@@ -91,9 +94,10 @@ static double quantile(double q) {
 static int connect_to(int port, int number) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
     if (fd < 0) die("socket");
-    /* An address has some 28,000 ports: further readers come from the next one. */
+    /* An address has some 28,000 ports: further readers come from the next one, and each
+       loader has addresses of its own. */
     struct sockaddr_in from = {.sin_family = AF_INET}, to = from;
-    from.sin_addr.s_addr = htonl(0x7f000002 + number / PORTS);
+    from.sin_addr.s_addr = htonl(0x7f000002 + getpid() % 60000 * 256 + number / PORTS);
     to.sin_addr.s_addr = htonl(0x7f000001);
     to.sin_port = htons(port);
     setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
@@ -176,6 +180,13 @@ static void note_ticket(const char *from, const char *end) {
         sprintf(ticket, "Cookie: %.*s\r\n", (int)(stop - start), start);
 }
 
+/* The server says when to come back among the first that it says. */
+static void note_retry(struct reader *r, const char *from, const char *end) {
+    const char *retry = memmem(from, end - from, "retry: ", 7);
+    if (retry) r->retry = atoi(retry + 7);
+    r->begun += end - from;
+}
+
 static void gone(struct reader *r) {
     if (r->state == OPEN) opened--, dropped++;
     else asking--, refused++;
@@ -200,10 +211,11 @@ static void hear(struct reader *r) {
             return;
         }
         r->state = OPEN;
-        asking--, opened++;
+        asking--, opened++, came = when;
         if (r == readers) note_ticket(p, end);
     }
     if (r == readers) note_id(p, end);
+    if (r->begun < 1000) note_retry(r, p, end);
     while ((p = memchr(p, '@', end - p))) {
         if (end - p < RECORD) {
             r->carried = end - p;
@@ -219,7 +231,7 @@ static void ask(int i) {
     struct reader *r = readers + i;
     r->fd = connect_to(set.port, i);
     r->state = ASKED;
-    r->carried = 0;
+    r->carried = r->begun = 0;
     asking++;
     watch(r->fd, EPOLLOUT, EPOLL_CTL_ADD, i);
 }
@@ -321,16 +333,16 @@ static void step(int milliseconds) {
 
 static void begin(void) {
     expected = events = bytes = reads = lost = disordered = samples = 0;
-    refused = dropped = 0;
+    refused = dropped = again = 0;
     memset(histogram, 0, sizeof histogram);
 }
 
 static void tell(long long start, double before, int messages) {
     printf("{\"seconds\": %.6f, \"cpu\": %.6f, \"open\": %d, \"refused\": %d, \"dropped\": %d,"
-           " \"messages\": %d, \"events\": %lld, \"bytes\": %lld, \"reads\": %lld,"
+           " \"again\": %d, \"messages\": %d, \"events\": %lld, \"bytes\": %lld, \"reads\": %lld,"
            " \"lost\": %lld, \"missing\": %lld, \"disordered\": %lld,"
            " \"p50\": %.4f, \"p99\": %.4f, \"p999\": %.4f}\n",
-           (now() - start) / 1e9, cpu() - before, opened, refused, dropped, messages, events,
+           (now() - start) / 1e9, cpu() - before, opened, refused, dropped, again, messages, events,
            bytes, reads, lost, expected > events + lost ? expected - events - lost : 0,
            disordered, quantile(.5), quantile(.99), quantile(.999));
     fflush(stdout);
@@ -347,6 +359,40 @@ static void come(int number, int most, double seconds) {
             if (readers[next].state == CLOSED) ask(next);
         step(10);
     }
+    tell(start, before, 0);
+}
+
+/* Come back with `number` readers as browsers do: each when it was told to, and again if
+   it was sent away. The time is that until the last is there. */
+static void come_back(int number, double seconds) {
+    long long start = now(), end = start + seconds * 1e9, time = start;
+    double before = cpu();
+    begin();
+    came = start;
+    for (int i = 0; i < number; i++) readers[i].due = start + readers[i].retry * 1000000LL;
+    for (; time < end && (opened < number || time - came < 300000000); time = now()) {
+        for (int i = 0; i < number; i++) {
+            struct reader *r = readers + i;
+            if (r->state == REFUSED) {
+                r->state = CLOSED;
+                r->due = time + r->retry * 1000000LL;
+                again++;
+            }
+            if (r->state == CLOSED && r->due <= time) ask(i);
+        }
+        step(5);
+    }
+    refused = number - opened, dropped = 0;
+    tell(start + (now() - came), before, 0);
+}
+
+/* Hear what another loader publishes: so many events on each channel. */
+static void listen_to(int messages, double seconds) {
+    long long start = now(), end = start + seconds * 1e9;
+    double before = cpu();
+    begin();
+    expected = messages * audience() * set.channels;
+    while (events + lost < expected && now() < end) step(10);
     tell(start, before, 0);
 }
 
@@ -444,9 +490,17 @@ static void leave(void) {
     tell(start, cpu(), 0);
 }
 
-/* Plain requests, each on a connection of its own, which the server closes. */
-static void requests(int number, int most, double seconds) {
-    struct flight { int fd; long long since; } *flights = calloc(most, sizeof *flights);
+/* Whether another command waits. */
+static int told(void) {
+    struct pollfd input = {.fd = 0, .events = POLLIN};
+    return poll(&input, 1, 0);
+}
+
+/* Plain requests, each on a connection of its own, which the server closes: so many at
+   once, or so many a second if that is not 0, each of them counted from when it is due.
+   It ends before its time if there is another command. */
+static void requests(int number, int most, double seconds, double rate) {
+    struct flight { int fd, got; long long since; } *flights = calloc(most, sizeof *flights);
     static char request[BUFFER];
     int size = fill(request, set.request, 0, 1, ""), begun = 0, done = 0;
     long long start = now(), end = start + seconds * 1e9;
@@ -455,14 +509,19 @@ static void requests(int number, int most, double seconds) {
     int own = epoll_create1(EPOLL_CLOEXEC);
     begin();
     while (done < number && now() < end) {
+        /* What has begun comes to its end. */
+        if (rate && begun < number && told()) number = begun;
         for (int i = 0; i < most && begun < number; i++) {
+            long long due = rate ? start + begun / rate * 1e9 : now();
             if (flights[i].fd) continue;
+            if (due > now()) break;
             flights[i].fd = connect_to(set.port, begun++);
-            flights[i].since = now();
+            flights[i].since = due;
+            flights[i].got = 0;
             struct epoll_event e = {.events = EPOLLOUT, .data.u32 = i};
             epoll_ctl(own, EPOLL_CTL_ADD, flights[i].fd, &e);
         }
-        int n = epoll_wait(own, found, 256, 100);
+        int n = epoll_wait(own, found, 256, rate ? 1 : 100);
         for (int j = 0; j < n; j++) {
             struct flight *f = flights + found[j].data.u32;
             if (found[j].events == EPOLLOUT) {
@@ -474,10 +533,11 @@ static void requests(int number, int most, double seconds) {
             }
             ssize_t got = read(f->fd, buffer, BUFFER);
             if (got > 0) {
-                bytes += got;
-                if (!reads++ && memcmp(buffer + 8, " 20", 3)) refused++;
+                if (!f->got && memcmp(buffer + 8, " 20", 3)) refused++;
+                bytes += got, f->got += got;
                 continue;
             }
+            if (!f->got) refused++;
             close(f->fd);
             f->fd = 0;
             sample(now() - f->since);
@@ -517,9 +577,13 @@ int main(int argc, char **argv) {
     int *numbers = calloc((size_t)(count + 1) * set.per, sizeof *numbers);
     for (int i = 0; i < count; i++) {
         readers[i].first = i % set.channels;
+        /* Browsers come back after about so long if they are not told. */
+        readers[i].retry = 3000;
         readers[i].last = numbers + (size_t)i * set.per;
     }
     char line[200];
+    /* What waits is where `told` looks for it. */
+    setvbuf(stdin, NULL, _IONBF, 0);
     while (fgets(line, sizeof line, stdin)) {
         int number = 0, most = 0;
         double rate = 0, seconds = 0;
@@ -531,8 +595,13 @@ int main(int argc, char **argv) {
         else if (sscanf(line, "pause %d", &number) == 1) pause_some(number);
         else if (sscanf(line, "catch_up %lf", &seconds) == 1) catch_up(seconds);
         else if (!strcmp(line, "leave\n")) leave();
-        else if (sscanf(line, "requests %d %d %lf", &number, &most, &seconds) == 3)
-            requests(number, most, seconds);
+        else if (sscanf(line, "come_back %d %lf", &number, &seconds) == 2)
+            come_back(number < count ? number : count, seconds);
+        else if (sscanf(line, "listen %d %lf", &number, &seconds) == 2)
+            listen_to(number, seconds);
+        else if (sscanf(line, "requests %d %d %lf %lf", &number, &most, &seconds, &rate) >= 3)
+            requests(number, most, seconds, rate);
+        else if (!strcmp(line, "stop\n")) continue;
         else return 2;
     }
     return 0;

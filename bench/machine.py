@@ -150,6 +150,8 @@ class Answer(t.NamedTuple):
     open: int
     refused: int
     dropped: int
+    #: Readers that were sent away, and asked again.
+    again: int
     messages: int
     events: int
     bytes: int

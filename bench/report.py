@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from workloads import Row
+from turns import Row
 
 
 def figure(value: float) -> str:

@@ -23,14 +23,12 @@ import report
 from machine import build
 from machine import CPUS
 from machine import HERE
-from workloads import Row
-from workloads import Scale
+from turns import Row
+from turns import Scale
 from workloads import WORKLOADS
 
 _QUICK = "fan_out", "fan_out_joined", "many_channels", "steady", "storm"
 _QUICK_KINDS = "Flask-Push, hub alone", "Flask-Push", "nchan", "node"
-#: Only on demand: it takes more memory than some machines have.
-_ASKED = "fleet"
 _OURS = "Flask-Push, hub alone", "Flask-Push", "Flask-Push on Redis", "C, joined"
 
 
@@ -53,9 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--write", type=Path, nargs="?", const=HERE.parent / "docs" / "bench"
     )
     given = parser.parse_args(arguments)
-    names = given.workloads or (
-        _QUICK if given.quick else [n for n in WORKLOADS if n != _ASKED]
-    )
+    names = given.workloads or (_QUICK if given.quick else list(WORKLOADS))
     if unknown := set(names) - set(WORKLOADS):
         parser.error(f"no workload is called {', '.join(sorted(unknown))}")
     build()

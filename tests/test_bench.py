@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 from servers import ROOT
+
+# What the other tests here run.
+_MEASURED = {"fan_out", "many_channels", "steady", "beside_a_storm", "come_back"}
 
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:
@@ -39,6 +43,34 @@ def test_it_notices_an_event_that_is_lost() -> None:
     assert done.returncode == 1, done.stderr + done.stdout
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("| C, lossy")]
     assert "20 missing" in line
+
+
+def test_every_workload_can_be_run(tmp_path: Path) -> None:
+    (names,) = re.findall(r"(?s)WORKLOAD  +(.*?)\n\n", bench("--help").stdout + "\n\n")
+    rest = sorted({*names.replace(",", " ").split()} - _MEASURED)
+    done = bench("--servers", "Flask-Push", "--write", str(tmp_path), "--", *rest)
+    assert done.returncode == 0, done.stderr + done.stdout
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    for row in rows:
+        assert row["absent"] or row["rounds"] and not row["faults"], row
+    # More streams than one hub may hold, and where a view computes beside them.
+    labels = {row["server"] for row in rows}
+    assert {"50 streams, 5 hubs", "SQLite, 100 at once, 2 processes"} <= labels
+    assert "Flask-Push, hub in a thread, a view computes" in labels
+
+
+def test_plain_requests_are_answered_while_all_come_back(tmp_path: Path) -> None:
+    done = bench("beside_a_storm", "--write", str(tmp_path))
+    assert done.returncode == 0, done.stderr + done.stdout
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    names = ["", ": half of them", ": until the last is back"]
+    whole = "plain requests while 50 come back"
+    found = [row for row in rows if row["server"] == "Flask-Push"]
+    assert [row["workload"] for row in found] == [whole + name for name in names]
+    for row in found:
+        assert row["value"] > 0 and row["events"] > 50, row
+    # Nobody is back before the time that it was told.
+    assert found[2]["value"] > 2
 
 
 def test_who_comes_back_by_ticket_has_missed_nothing(tmp_path: Path) -> None:
