@@ -47,6 +47,12 @@ def answers(port: int) -> bool:
     return False
 
 
+def kernel_memory() -> int:
+    """Bytes that the kernel has for sockets and other small things, whoever's they are."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Slab:"))
+
+
 @dataclass
 class Group:
     """A server's processes, whoever of them started which: all have a word of ours in

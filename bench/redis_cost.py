@@ -272,6 +272,30 @@ def delay(server: Server, rounds: int) -> dict[str, float]:
     }
 
 
+def hubs(server: Server, rounds: int) -> dict[str, float]:
+    """Microseconds of the server's CPU by event, with so many hubs that hear it. One call
+    is under way at once, so that no two are written to a hub together."""
+    ours = Ours(server)
+    channels = [f"channel:{n}" for n in range(CHANNELS)]
+    found: dict[str, float] = {}
+    for count in 0, 1, 4, 16:
+        taken: list[float] = []
+        for _ in range(rounds):
+            with contextlib.ExitStack() as stack:
+                heard = [
+                    stack.enter_context(hearing(by_feed, server.url, channels, 4000))
+                    for _ in range(count)
+                ]
+                before = server.cpu()
+                for _ in range(4000):
+                    server.replies(stamp(ours, 1), 1)
+                taken.append((server.cpu() - before) / 4000)
+                for result in heard:
+                    result()
+        found[f"{count} hubs"] = statistics.median(taken)
+    return found
+
+
 def plain(channels: list[str], count: int) -> cabc.Callable[[], bytes]:
     names = itertools.cycle(channels)
     return lambda: b"".join(
@@ -328,6 +352,7 @@ def main() -> None:
         try:
             results = {
                 "cost": cost(server, args.rounds),
+                "hubs": hubs(server, max(2, args.rounds // 3)),
                 "delay": delay(server, max(2, args.rounds // 3)),
                 "capacity": capacity(server, max(2, args.rounds // 3)),
             }
@@ -337,6 +362,7 @@ def main() -> None:
         print(json.dumps(results, indent=2))
         return
     show("CPU of the server by event", "µs", results["cost"], "yardstick")
+    show("The same, by hubs that hear it", "µs", results["hubs"], "0 hubs")
     show("From publishing to the hub", "ms", results["delay"], "redis-py p50")
     show("What one can hear", "events/CPU s", results["capacity"], "redis-py")
 

@@ -16,6 +16,7 @@ from kinds import Kind
 from kinds import Running
 from kinds import start
 from machine import HERE
+from machine import kernel_memory
 from machine import Loader
 from turns import also
 from turns import compare
@@ -173,7 +174,7 @@ def fleet(scale: Scale) -> list[Row]:
     rows: list[Row] = []
     for hubs in 1, 5:
         rows += _fleet(scale, hubs, scale.fleet // 5)
-    for one, several in zip(rows[:4], rows[4:], strict=True):
+    for one, several in zip(rows[:5], rows[5:], strict=True):
         one.ratios = [1.0] * len(one.values)
         several.ratios = [value / one.value for value in several.values]
     return sorted(rows, key=lambda row: row.workload)
@@ -184,6 +185,7 @@ _FLEET = {
     "idling": "µs of CPU a stream and minute",
     "fan-out, one by one": _UNIT,
     "until all have an event": "s",
+    "the kernel's memory, of both ends": "bytes a stream",
 }
 
 
@@ -200,10 +202,11 @@ def _fleet(scale: Scale, hubs: int, each: int) -> list[Row]:
         # What the first few take is taken once.
         for loader in loaders:
             running.come(loader, each // 10)
-        before = running.group.memory()
+        before, kernel = running.group.memory(), kernel_memory()
         answers = [running.come(loader, each) for loader in loaders]
-        taken = running.group.memory() - before
-        rows[0].values.append(taken / (count - hubs * (each // 10)))
+        came = count - hubs * (each // 10)
+        rows[0].values.append((running.group.memory() - before) / came)
+        rows[4].values.append((kernel_memory() - kernel) / came)
         pids, spent = running.group.hub(), running.group.cpu()
         time.sleep(period)
         idle = running.group.cpu() - spent
