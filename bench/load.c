@@ -180,7 +180,7 @@ static void note_ticket(const char *from, const char *end) {
         sprintf(ticket, "Cookie: %.*s\r\n", (int)(stop - start), start);
 }
 
-/* The server says when to come back among the first that it says. */
+/* The server says when to come back among the first that it says, or as its last word. */
 static void note_retry(struct reader *r, const char *from, const char *end) {
     const char *retry = memmem(from, end - from, "retry: ", 7);
     if (retry) r->retry = atoi(retry + 7);
@@ -215,7 +215,7 @@ static void hear(struct reader *r) {
         if (r == readers) note_ticket(p, end);
     }
     if (r == readers) note_id(p, end);
-    if (r->begun < 1000) note_retry(r, p, end);
+    if (r->begun < 1000 || n < 40) note_retry(r, p, end);
     while ((p = memchr(p, '@', end - p))) {
         if (end - p < RECORD) {
             r->carried = end - p;
@@ -496,6 +496,14 @@ static int told(void) {
     return poll(&input, 1, 0);
 }
 
+/* Hear the server end all streams. */
+static void lose(double seconds) {
+    long long end = now() + seconds * 1e9;
+    begin();
+    while (opened && now() < end) step(10);
+    leave();
+}
+
 /* Plain requests, each on a connection of its own, which the server closes: so many at
    once, or so many a second if that is not 0, each of them counted from when it is due.
    It ends before its time if there is another command. */
@@ -595,6 +603,7 @@ int main(int argc, char **argv) {
         else if (sscanf(line, "pause %d", &number) == 1) pause_some(number);
         else if (sscanf(line, "catch_up %lf", &seconds) == 1) catch_up(seconds);
         else if (!strcmp(line, "leave\n")) leave();
+        else if (sscanf(line, "lose %lf", &seconds) == 1) lose(seconds);
         else if (sscanf(line, "come_back %d %lf", &number, &seconds) == 2)
             come_back(number < count ? number : count, seconds);
         else if (sscanf(line, "listen %d %lf", &number, &seconds) == 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from dataclasses import replace
 
@@ -78,7 +80,8 @@ _RATE = 50
 
 
 def beside_a_storm(scale: Scale) -> list[Row]:
-    """Plain requests while all readers come back, each after its `retry`."""
+    """Plain requests while the hub is told to end, and all of its readers come back, each
+    when it was told to."""
 
     def act(running: Running, loader: Loader) -> Turn:
         plain = running.loader("/empty", 0)
@@ -86,7 +89,10 @@ def beside_a_storm(scale: Scale) -> list[Row]:
             if running.config.get("BENCH_QUIET"):
                 beside = plain.do("requests", round(500 * scale.seconds), 1000, 60, _RATE)
                 return Turn(beside.p99, {**told(beside), "back": 0}, beside.faults())
-            loader.do("leave")
+            loader.tell("lose", 30)
+            for pid in running.group.hub():
+                os.kill(pid, signal.SIGTERM)
+            loader.answer()
             loader.do("burst", 8, 0, 30, 10)
             plain.tell("requests", 10**6, 1000, 120, _RATE)
             back = loader.do("come_back", running.readers, 120)
@@ -100,8 +106,11 @@ def beside_a_storm(scale: Scale) -> list[Row]:
 
     quiet = {"config": {"BENCH_QUIET": True}, "workers": _QUEUE}
     wanted: list[Wanted] = [("no storm", kinds.OURS, quiet)]
-    for kind in kinds.OURS, kinds.REDIS, kinds.BEHIND, kinds.TICKET:
+    for kind in kinds.OURS, kinds.REDIS, kinds.TICKET:
         wanted.append((kind.name, kind, {"workers": _QUEUE}))
+    for kind in kinds.OURS, kinds.TICKET:
+        crowd = {"config": {"PUSH_RETURN_RATE": 0}, "workers": _QUEUE}
+        wanted.append((f"{kind.name}, nobody held back", kind, crowd))
     name = f"plain requests while {scale.large:,} come back"
     few = replace(scale, rounds=min(3, scale.rounds))
     rows = compare(name, "ms, 99 of 100", wanted, few, scale.large, act)

@@ -19,6 +19,7 @@ import pytest
 from flask_push import Event
 from flask_push import Position
 from flask_push import sse
+from flask_push._config import Config
 from flask_push._hub import Hub
 from flask_push._stream import Options
 from flask_push._stream import Stream
@@ -541,6 +542,48 @@ def test_an_ending_is_not_put_into_half_a_frame() -> None:
                 browser.sock.close()
 
     asyncio.run(main())
+
+
+def retries(*browsers: Browser) -> list[int]:
+    """The last that each was told."""
+    return [int(re.findall(rb"retry: (\d+)\n", browser.body)[-1]) for browser in browsers]
+
+
+def test_when_all_have_to_come_back_they_are_told_to_come_one_after_another() -> None:
+    async def main() -> None:
+        house = House(MemoryBroker(), Options(return_rate=2, max_streams=40))
+        try:
+            streams = [await house.open("a") for _ in range(39)]
+            # Who ends alone comes back alone.
+            alone = house.adopt("a", poll=True)
+            await alone.until(lambda: alone.ended)
+            assert max(retries(alone, *streams)) <= 4000
+            streams.append(await house.open("a"))
+            refused = [house.adopt("a") for _ in range(20)]
+            for browser in refused:
+                await browser.until(lambda b=browser: b.ended)  # type: ignore[misc]
+            assert 4000 < max(retries(*refused)) <= 24_000
+            house.hub.stop()
+            for browser in streams:
+                await browser.until(lambda b=browser: b.ended)  # type: ignore[misc]
+            told = sorted(retries(*streams))
+            # At two a second, the half of them within about ten seconds.
+            assert told[0] < 10_000 < told[-1] <= 24_000
+            assert 6 < sum(milliseconds < 13_000 for milliseconds in told) < 34
+        finally:
+            for browser in house.browsers:
+                browser.sock.close()
+
+    asyncio.run(main())
+
+
+def test_nobody_is_told_to_wait_for_longer_than_minutes() -> None:
+    slow, never = Options(return_rate=0.001), Options(return_rate=0)
+    told = [slow.jittered_retry(1_000_000) for _ in range(100)]
+    assert 60_000 < max(told) <= 304_000
+    assert max(never.jittered_retry(1_000_000) for _ in range(100)) <= 4000
+    shares = Config(return_rate=500, hub_processes=5).options
+    assert shares.return_rate == 100
 
 
 def test_a_reader_is_told_how_long_to_wait_by_how_many_are_told() -> None:

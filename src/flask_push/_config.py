@@ -32,6 +32,7 @@ class Config:
     lifetime: float = 3600
     heartbeat: float = Options.heartbeat
     retry: float = Options.retry
+    return_rate: float = Options.return_rate
     max_streams: int = Options.max_streams
     max_streams_per_user: int = Options.max_per_user
     max_streams_per_address: int = Options.max_per_address
@@ -79,6 +80,7 @@ class Config:
             heartbeat=self.heartbeat,
             retry=self.retry,
             # Each process has its share.
+            return_rate=self.return_rate / self.hub_processes,
             max_streams=-(-self.max_streams // self.hub_processes),
             max_per_user=self.max_streams_per_user,
             max_per_address=self.max_streams_per_address,
@@ -172,6 +174,7 @@ KEYS: dict[str, Check] = {
     "PUSH_LIFETIME": _number(0, _YEAR, "seconds"),
     "PUSH_HEARTBEAT": _number(0.1, 3600, "seconds"),
     "PUSH_RETRY": _number(0.5, 3600, "seconds"),
+    "PUSH_RETURN_RATE": _number(0, 10_000_000, "streams a second"),
     "PUSH_GZIP": _flag,
     "PUSH_MAX_STREAMS": _number(1, 10_000_000, "streams", whole=True),
     "PUSH_MAX_STREAMS_PER_USER": _number(0, 10_000_000, "streams", whole=True),

@@ -74,9 +74,11 @@ class Hub(Streams):
             if drain is not None:
                 self._poller.add_drain(drain)
             connection.prepare()
-            retry = self.options.jittered_retry()
+            streams = len(self._connections)
+            admitted = self._limits.admit(stream, streams, now)
+            retry = self.options.jittered_retry(0 if admitted else streams)
             first = stream.head + _wire.first_bytes(retry, stream.visible, stream.gzip)
-            if not self._limits.admit(stream, len(self._connections), now):
+            if not admitted:
                 # It comes back later: any status but 200 would be final.
                 connection.write(first)
                 connection.close()
@@ -99,8 +101,9 @@ class Hub(Streams):
     def stop(self) -> None:
         """End all streams. Each browser is told when to come back, if no half frame
         stands in the way."""
+        streams = len(self._connections)
         for connection in list(self._connections.values()):
-            self._end(connection)
+            self._end(connection, streams)
         # After the last words, for a store in trouble may keep it waiting.
         self._close()
         self._poller.close()

@@ -34,6 +34,10 @@ class Stream(t.NamedTuple):
     gzip: bool = False
 
 
+# Seconds over which all come back, however many they are.
+_MOST_SPREAD = 300
+
+
 @dataclass(frozen=True)
 class Options:
     """How a hub treats its streams. The configuration's defaults are these."""
@@ -42,6 +46,8 @@ class Options:
     heartbeat: float = 15
     #: Seconds after which a browser comes back, about.
     retry: float = 3
+    #: Browsers that come back in a second, about, when all have to; 0 for any number.
+    return_rate: float = 250
     #: Streams at once.
     max_streams: int = 10_000
     #: Streams at once of one user, and of one address; 0 for any number.
@@ -61,6 +67,11 @@ class Options:
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known})
 
-    def jittered_retry(self) -> int:
-        """Milliseconds after which one browser comes back, so that not all do at once."""
-        return max(500, round(self.retry * random.uniform(667, 1333)))
+    def jittered_retry(self, others: int = 0) -> int:
+        """Milliseconds after which one browser comes back, so that not all do at once.
+
+        :param others: How many want to come back as well.
+        """
+        spread = min(others / self.return_rate, _MOST_SPREAD) if self.return_rate else 0
+        wait = self.retry * random.uniform(0.667, 1.333) + random.uniform(0, spread)
+        return round(1000 * max(0.5, wait))

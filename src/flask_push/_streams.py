@@ -229,11 +229,14 @@ class Streams:
         if unread:
             self._feed.unwatch(unread)
 
-    def _end(self, connection: Connection) -> None:
-        """End the stream from our side."""
+    def _end(self, connection: Connection, streams: int = 0) -> None:
+        """End the stream from our side.
+
+        :param streams: How many end with it.
+        """
         if not connection.rest:
             try:
-                retry = self.options.jittered_retry()
+                retry = self.options.jittered_retry(streams)
                 word = _wire.last_word(retry, connection.stream.visible)
                 connection.write(connection.set.code(word))
             except OSError:
