@@ -176,7 +176,7 @@ def fleet(scale: Scale) -> list[Row]:
         rows += _fleet(scale, hubs, scale.fleet // 5)
     for one, several in zip(rows[:5], rows[5:], strict=True):
         one.ratios = [1.0] * len(one.values)
-        several.ratios = [value / one.value for value in several.values]
+        several.ratios = [v / one.value if one.value else 0 for v in several.values]
     return sorted(rows, key=lambda row: row.workload)
 
 
