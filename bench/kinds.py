@@ -150,9 +150,11 @@ def _ours(running: Running, redis: bool = False) -> None:
     command += ["--backlog", "4096", "--keep-alive", "600", *running.workers, "app:app"]
     if not running.apart:
         running.publish_port = running.port
+    # A view that computes is to be in the hub's way by what they share, not by where it is.
+    cpus = CPUS if running.apart else None
     for port in {running.port, running.publish_port}:
         bound = [*command, "-b", f"127.0.0.1:{port}"]
-        running.group.start(bound, port, HERE / "apps", env)
+        running.group.start(bound, port, HERE / "apps", env, cpus)
 
 
 _FRONT = """\
