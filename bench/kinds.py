@@ -198,6 +198,12 @@ def _behind_nginx(running: Running, ticket: float = 0) -> None:
     running.port = front
 
 
+def _in_memory(running: Running) -> None:
+    """What one worker holds by itself, as nchan, Go and node hold it."""
+    running.config["PUSH_BROKER_URL"] = "memory:"
+    _ours(running)
+
+
 def _redis(running: Running) -> int:
     port = free_port()
     words = ["redis-server", "--port", str(port), "--save", "", "--maxclients", "19000"]
@@ -415,6 +421,11 @@ BATCHES = Kind(
     publish=f"POST /publish_many {_HOST}Content-Length: {100 * (SIZE + 7)}\r\n\r\n%D",
     publishers=1,
     batch=100,
+)
+MEMORY = replace(
+    BATCHES,
+    name="Flask-Push in memory, 100 a request",
+    start=_in_memory,
 )
 NCHAN = Kind(
     "nchan",

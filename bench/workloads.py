@@ -72,7 +72,7 @@ def many_channels(scale: Scale) -> list[Row]:
     n = scale.small
     name = f"{n:,} channels with a reader each"
     act = per_cpu(n, scale.seconds)
-    wanted = [*FAST[:4], kinds.BATCHES, *FAST[4:]]
+    wanted = [*FAST[:4], kinds.BATCHES, kinds.MEMORY, *FAST[4:]]
     return compare(name, _UNIT, wanted, scale, n, act, channels=n)
 
 
