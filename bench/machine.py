@@ -129,11 +129,13 @@ class Group:
 
     def hub(self) -> list[int]:
         """Those of its processes that are a hub of ours."""
-        return [
-            pid
-            for pid in self.pids()
-            if Path(f"/proc/{pid}/comm").read_text() == "flask-push hub\n"
-        ]
+        found = []
+        for pid in self.pids():
+            # One that has forked the next may be gone already.
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text() == "flask-push hub\n":
+                    found.append(pid)
+        return found
 
     def end(self) -> None:
         for number in signal.SIGTERM, signal.SIGKILL:
