@@ -219,9 +219,7 @@ class Hub(Streams):
                     connection.leave_live(start)
                     self._pump(connection)
                 continue
-            frames = [
-                (number, frame) for number, frame in pieces if isinstance(frame, bytes)
-            ]
+            frames = t.cast("list[Frame]", pieces)
             packed = set.pack(frames)
             chunk = b"".join([frame for _, frame in packed])
             spared = self._spare(set, frames, start) if set.spared else ()
