@@ -14,7 +14,7 @@ test: .venv/test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist loadscope
+	$(BIN)/pytest -n 3 --dist loadscope
 	$(BIN)/sphinx-build -qW docs docs/_build
 
 soak: .venv/test
