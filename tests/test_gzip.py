@@ -265,6 +265,18 @@ def test_who_finds_no_relay_can_read_when_to_come_back(tmp_path: Path) -> None:
         assert response.text.startswith(":\nretry:")
 
 
+def test_who_comes_to_a_hub_that_refuses_can_read_when_to_come_back(
+    server: Server, tmp_path: Path
+) -> None:
+    server.stream("a").opened()
+    url = f"sqlite://{tmp_path}/other.db"
+    with serve(gunicorn, tmp_path, PUSH_GZIP=True, PUSH_BROKER_URL=url) as other:
+        refused = other.stream("a", headers=GZIP).read_to_end()
+        assert refused.gzips
+        assert re.fullmatch(rb":\nretry: \d+\n", refused.body)
+        other.kill()
+
+
 def hears(say: cabc.Callable[[str, str], str], chunks: cabc.Iterable[bytes]) -> None:
     """Each event comes before the next is published."""
     parser, heard = sse.Parser(), list[Event]()

@@ -17,7 +17,6 @@ import random
 import typing as t
 from math import inf
 
-from . import _wire
 from ._channel import ChannelSet
 from ._channel import Frame
 from ._connection import Connection
@@ -77,7 +76,7 @@ class Hub(Streams):
             streams = len(self._connections)
             admitted = self._limits.admit(stream, streams, now)
             retry = self.options.jittered_retry(0 if admitted else streams)
-            first = stream.head + _wire.first_bytes(retry, stream.visible, stream.gzip)
+            first = stream.first_bytes(retry)
             if not admitted:
                 # It comes back later: any status but 200 would be final.
                 connection.write(first)

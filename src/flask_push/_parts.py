@@ -15,7 +15,6 @@ from flask import Flask
 from flask import json
 
 from . import _bridges
-from . import _wire
 from ._config import Config
 from ._loop import HubThread
 from ._publisher import Publisher
@@ -159,8 +158,7 @@ class Parts:
 
     def later(self, stream: Stream) -> list[bytes]:
         """A stream that only says to come back. Any status but 200 would be final."""
-        retry = self.config.options.jittered_retry()
-        return [_wire.first_bytes(retry, stream.visible, stream.gzip)]
+        return [stream.first_bytes(self.config.options.jittered_retry())]
 
 
 def _release(ties: list[Tie]) -> None:

@@ -19,7 +19,6 @@ import typing as t
 from pathlib import Path
 
 from . import _bridges
-from . import _wire
 from ._accel import AccelListener
 from ._bridges import Bridges
 from ._frozen import Frozen
@@ -245,9 +244,8 @@ class Process:
             self.hub.adopt(stream, *fds)
             return
         # It was sent before the worker could know. So the browser comes back.
-        retry = Options().jittered_retry()
         with contextlib.suppress(OSError):
-            os.write(fds[0], stream.head + _wire.first_bytes(retry, stream.visible))
+            os.write(fds[0], stream.first_bytes(Options().jittered_retry()))
         for fd in fds:
             os.close(fd)
 

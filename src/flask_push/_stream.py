@@ -7,6 +7,8 @@ import typing as t
 from dataclasses import dataclass
 from dataclasses import fields
 
+from . import _wire
+
 
 class Stream(t.NamedTuple):
     """One browser's wish, granted by a view."""
@@ -32,6 +34,10 @@ class Stream(t.NamedTuple):
     visible: bool = False
     #: Whether what is written is compressed.
     gzip: bool = False
+
+    def first_bytes(self, retry: int) -> bytes:
+        """What is written before all else: the head, and when to come back."""
+        return self.head + _wire.first_bytes(retry, self.visible, self.gzip)
 
 
 # Seconds over which all come back, however many they are.
