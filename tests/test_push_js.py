@@ -61,6 +61,12 @@ def is_open(page: Page) -> Page:
     return page
 
 
+def open_pages(windows: Windows, url: str, count: int) -> list[Page]:
+    """Of one browser."""
+    profile = windows.profile()
+    return [windows.open(f"{url}/ping", profile) for _ in range(count)]
+
+
 def say(server: Server, channel: str, *data: t.Any, **more: t.Any) -> None:
     for each in data:
         server.publish(channel, json.dumps(each), **more)
@@ -91,8 +97,7 @@ def hears(page: Page, *expected: t.Any) -> None:
 def test_what_is_published_is_heard_once_by_each_page(
     share: bool | str, server: Server, windows: Windows, tmp_path: Path
 ) -> None:
-    profile = windows.profile()
-    pages = [windows.open(f"{server.url}/ping", profile) for _ in range(3)]
+    pages = open_pages(windows, server.url, 3)
     for n, page in enumerate(pages):
         is_open(listen(page, "all", f"user:{n}", share=share))
     streams = 1 if share else 3
@@ -218,8 +223,7 @@ def test_a_transport_that_could_not_be_loaded_is_loaded_later(
 def test_pages_share_a_transport_that_was_loaded(
     share: bool | str, server: Server, windows: Windows, tmp_path: Path
 ) -> None:
-    profile = windows.profile()
-    pages = [windows.open(f"{server.url}/ping", profile) for _ in range(3)]
+    pages = open_pages(windows, server.url, 3)
     for page in pages:
         is_open(listen(page, "a", share=share, transport="fetch"))
     say(server, "a", 1)
@@ -311,8 +315,7 @@ def way(server: Server) -> cabc.Iterator[Way]:
 def test_a_network_that_is_cut_costs_nothing(
     share: bool | str, way: Way, server: Server, windows: Windows
 ) -> None:
-    profile = windows.profile()
-    pages = [windows.open(f"{way.url}/ping", profile) for _ in range(2)]
+    pages = open_pages(windows, way.url, 2)
     for page in pages:
         is_open(listen(page, "a", share=share))
     for n in range(5):
@@ -408,8 +411,7 @@ def test_a_page_in_the_back_forward_cache_has_no_stream_and_misses_nothing(
 def test_who_comes_back_from_the_cache_gets_what_others_had(
     share: bool | str, server: Server, windows: Windows
 ) -> None:
-    profile = windows.profile()
-    pages = [windows.open(f"{server.url}/ping", profile) for _ in range(3)]
+    pages = open_pages(windows, server.url, 3)
     for page in pages:
         is_open(listen(page, "a", share=share))
     pages[0].evaluate(
@@ -450,8 +452,7 @@ def test_a_page_that_was_frozen_has_missed_nothing(
 def test_a_page_that_crashes_takes_nothing_from_the_others(
     share: bool | str, server: Server, windows: Windows, tmp_path: Path
 ) -> None:
-    profile = windows.profile()
-    pages = [windows.open(f"{server.url}/ping", profile) for _ in range(3)]
+    pages = open_pages(windows, server.url, 3)
     for n, page in enumerate(pages):
         is_open(listen(page, "a", f"of {n}", share=share))
     say(server, "a", 1)
@@ -469,8 +470,7 @@ def test_a_page_that_crashes_takes_nothing_from_the_others(
 def test_ten_tabs_have_one_stream_and_requests_go_on(
     share: bool | str, server: Server, windows: Windows, tmp_path: Path
 ) -> None:
-    profile = windows.profile()
-    pages = [windows.open(f"{server.url}/ping", profile) for _ in range(10)]
+    pages = open_pages(windows, server.url, 10)
     for n, page in enumerate(pages):
         is_open(listen(page, "a", f"of {n}", share=share))
     until(lambda: status(tmp_path)["streams"] == 1)
@@ -485,8 +485,7 @@ def test_ten_tabs_have_one_stream_and_requests_go_on(
 def test_what_a_crashed_page_wanted_is_not_asked_for_again(
     server: Server, windows: Windows, tmp_path: Path
 ) -> None:
-    profile = windows.profile()
-    pages = [windows.open(f"{server.url}/ping", profile) for _ in range(2)]
+    pages = open_pages(windows, server.url, 2)
     for n, page in enumerate(pages):
         is_open(listen(page, "a", f"of {n}"))
     until(lambda: status(tmp_path)["channels"] == 3)
@@ -608,8 +607,7 @@ def test_the_scripts_are_small() -> None:
 def test_the_classic_script_does_the_same(
     transport: str, server: Server, windows: Windows
 ) -> None:
-    profile = windows.profile()
-    pages = [windows.open(f"{server.url}/ping", profile) for _ in range(2)]
+    pages = open_pages(windows, server.url, 2)
     for page in pages:
         page.add_script_tag(url="/push/push.classic.js")
         page.evaluate(
