@@ -8,6 +8,7 @@ import typing as t
 from flask import Request
 from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import Forbidden
+from werkzeug.http import parse_accept_header
 
 from . import _names
 from ._event import escape
@@ -33,8 +34,9 @@ def stream(request: Request) -> Stream:
     )
 
 
-def takes_gzip(request: Request) -> bool:
-    return request.accept_encodings["gzip"] > 0
+def takes_gzip(accept_encoding: str) -> bool:
+    """Whether the header says so."""
+    return parse_accept_header(accept_encoding)["gzip"] > 0
 
 
 def channels(request: Request, most: int) -> tuple[str, ...]:

@@ -141,15 +141,12 @@ class Connection(Subscription):
         :raises OSError: If the connection is gone already.
         """
         os.set_blocking(self.fd, False)
-        sock = _borrow(self.fd)
-        try:
+        with _borrowed(self.fd) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             # A Unix socket has none of these.
             with contextlib.suppress(OSError):
                 for option, value in _TCP:
                     sock.setsockopt(socket.IPPROTO_TCP, option, value)
-        finally:
-            sock.detach()
 
     def write(self, data: bytes) -> int:
         """How much of it the socket took.
@@ -174,12 +171,8 @@ class Connection(Subscription):
 
     def close(self) -> None:
         """End it for the browser too, even if a forked process has a copy of it."""
-        with contextlib.suppress(OSError):
-            sock = _borrow(self.fd)
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            finally:
-                sock.detach()
+        with contextlib.suppress(OSError), _borrowed(self.fd) as sock:
+            sock.shutdown(socket.SHUT_RDWR)
         close(self.fd)
         self.fd = -1
 
@@ -221,7 +214,7 @@ class Poller:
         asked: select.poll = original("select", "poll")()
         for fd in fresh:
             asked.register(fd, 0)
-        ended = {fd for fd, _ in asked.poll(0)} if fresh else ()
+        ended = {fd for fd, _ in asked.poll(0)}
         for fd in fresh:
             try:
                 if fd in ended:
@@ -285,8 +278,13 @@ class Poller:
         close(fd)
 
 
-def _borrow(fd: int) -> _socket.socket:
-    """A socket object for a moment, to be detached: one for each connection would be dear.
-    Whatever socket it is."""
-    # Without a family, the kernel would be asked; and gevent's own class isn't for us.
-    return _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+@contextlib.contextmanager
+def _borrowed(fd: int) -> cabc.Iterator[_socket.socket]:
+    """A socket object for a moment: one for each connection would be dear."""
+    # Whatever it is: without a family, the kernel would be asked. And gevent's own class
+    # isn't for us.
+    sock = _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+    try:
+        yield sock
+    finally:
+        sock.detach()

@@ -216,7 +216,6 @@ class Push:
             lifetime=lifetime,
         )
         response.may_return = replay and not asked.poll
-        response.takes_gzip = parts.config.gzip and _asked.takes_gzip(request)
         return response
 
     def _parts(self) -> Parts:
@@ -244,13 +243,12 @@ class _StreamResponse(Response):
     parts: Parts
     stream_: Stream
     may_return: bool
-    takes_gzip: bool
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> cabc.Iterable[bytes]:
         if self.parts.config.gzip and self.status_code == 200:
-            self._choose_encoding()
+            self._choose_encoding(environ)
         if environ["REQUEST_METHOD"] == "HEAD" or self.status_code != 200:
             return super().__call__(environ, start_response)
         # Flask's response is final now, and its headers are the stream's.
@@ -261,12 +259,12 @@ class _StreamResponse(Response):
         start_response(self.status, headers.to_wsgi_list())
         return ClosingIterator(body, [self.close, getattr(body, "close", _nothing)])
 
-    def _choose_encoding(self) -> None:
+    def _choose_encoding(self, environ: WSGIEnvironment) -> None:
         """Let what the hub writes be compressed, for who takes it so."""
         if self.stream_.poll or "Content-Encoding" in self.headers:
             return
         self.vary.add("Accept-Encoding")
-        if self.takes_gzip:
+        if _asked.takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
             self.headers["Content-Encoding"] = "gzip"
             self.stream_ = self.stream_._replace(gzip=True)
 

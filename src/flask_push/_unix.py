@@ -23,9 +23,7 @@ _HEADER = struct.Struct("!IB")
 #: Bytes and descriptors of one message. The kernel passes 253 at once.
 MOST_BYTES = 64 * 2**20
 MOST_FDS = 200
-# As much as is read at once, and what the kernel does with it. Flags of :mod:`socket` are
-# enums, slower to look at than a message is to read.
-_PIECE = 16 * 1024
+# Flags of :mod:`socket` are enums, slower to look at than a message is to read.
 _SPACE = socket.CMSG_SPACE(MOST_FDS * array.array("i").itemsize)
 _CLOEXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
 _TRUNCATED = int(socket.MSG_CTRUNC)
@@ -90,7 +88,7 @@ class Messages:
         :raises EOFError: If the other end is gone.
         :raises OSError: If nothing has come, or what came makes no sense.
         """
-        data, rights, flags, _ = self.sock.recvmsg(_PIECE, _SPACE, _CLOEXEC)
+        data, rights, flags, _ = self.sock.recvmsg(65536, _SPACE, _CLOEXEC)
         for level, kind, value in rights:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 fds = array.array("i")

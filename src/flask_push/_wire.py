@@ -76,8 +76,8 @@ def opening(
 ) -> bytes:
     """``push:open``. Without a position where a gap for all channels follows: cut
     between the two, the browser comes back with its old id and is told again."""
-    named = f'{{"connection":{_json(connection)},"channels":{_listed(tuple(channels))}}}'
-    return _framed("push:open", named, position)
+    data = {"connection": connection, "channels": list(channels)}
+    return _own("push:open", data, position)
 
 
 def gap(
@@ -111,17 +111,8 @@ def _tag(channel: str) -> bytes:
 
 
 def _own(type: str, data: dict[str, t.Any], position: Position | None) -> bytes:
-    return _framed(type, _json(data), position)
-
-
-def _framed(type: str, data: str, position: Position | None) -> bytes:
-    id = b"" if position is None else f"id: {position}\n".encode()
-    return sse.frame(id + sse.type_line(type), data.encode())
-
-
-@lru_cache(1024)
-def _listed(channels: tuple[str, ...]) -> str:
-    return _json(channels)
-
-
-_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+    return sse.encode(
+        json.dumps(data, separators=(",", ":"), ensure_ascii=False),
+        type=type,
+        id=None if position is None else str(position),
+    )
