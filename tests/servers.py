@@ -158,6 +158,7 @@ class Reader:
         path: str = "/stream",
         receive_buffer: int = 0,
         headers: cabc.Mapping[str, str] | None = None,
+        version: str = "1.1",
         **query: t.Any,
     ) -> None:
         self.head = b""
@@ -174,7 +175,7 @@ class Reader:
         from urllib.parse import urlencode
 
         pairs = [("channel", name) for name in channels] + list(query.items())
-        lines = [f"GET {path}?{urlencode(pairs)} HTTP/1.1", "Host: localhost"]
+        lines = [f"GET {path}?{urlencode(pairs)} HTTP/{version}", "Host: localhost"]
         lines += ["Accept: text/event-stream"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         if last_id:
