@@ -34,6 +34,11 @@ _BLOCK = 64 * 1024
 _OVERHEAD = 160
 
 
+def join(frames: list[Frame]) -> bytes:
+    """What is written at once."""
+    return frames[0][1] if len(frames) == 1 else b"".join([frame for _, frame in frames])
+
+
 class Channel:
     """The log of one channel, from the end at which it was first held."""
 
@@ -190,6 +195,8 @@ class ChannelSet:
     def note(self, piece: Piece) -> None:
         """Add to what this turn brings."""
         self.turn.append(piece)
+        if type(piece[1]) is bytes:
+            return
         if isinstance(piece[1], Gap):
             self.gaps = True
         elif isinstance(piece[1], Apart):

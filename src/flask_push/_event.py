@@ -142,11 +142,8 @@ class Page(t.NamedTuple):
 
 def base62(number: int) -> str:
     # Every event has one, and its first digits were those of the events before it.
-    high, low = divmod(number, 62**4)
-    first, second = divmod(low, 62**2)
-    if high:
-        return _leading(high) + _PAIRS[first] + _PAIRS[second]
-    return (_PAIRS[first] + _PAIRS[second]).lstrip("0") or "0"
+    high, low = divmod(number, 62**2)
+    return _leading(high) + _PAIRS[low] if high else _PAIRS[low].lstrip("0") or "0"
 
 
 @lru_cache(16)

@@ -19,6 +19,7 @@ from math import inf
 
 from ._channel import ChannelSet
 from ._channel import Frame
+from ._channel import join
 from ._connection import Connection
 from ._event import Entry
 from ._event import Page
@@ -211,16 +212,15 @@ class Hub(Streams):
         now = self._loop.time()
         for set in touched:
             pieces, set.turn = set.turn, []
-            apart, set.gaps = set.gaps, False
-            if apart:
-                set.spared = frozenset()
+            if set.gaps:
+                set.gaps, set.spared = False, frozenset()
                 for connection in list(set.live.values()):
                     connection.leave_live(start)
                     self._pump(connection)
                 continue
             frames = t.cast("list[Frame]", pieces)
             packed = set.pack(frames)
-            chunk = b"".join([frame for _, frame in packed])
+            chunk = join(packed)
             spared = self._spare(set, frames, start) if set.spared else ()
             for connection, written in _write_all(set.live, chunk):
                 if written < 0:
@@ -244,7 +244,7 @@ class Hub(Streams):
             connection.told = max(connection.told, set.told)
             connection.leave_live(start)
             own = set.pack([(number, connection.own(frame)) for number, frame in frames])
-            chunk = b"".join([frame for _, frame in own])
+            chunk = join(own)
             try:
                 written = connection.write(chunk)
             except OSError:

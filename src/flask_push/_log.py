@@ -324,7 +324,7 @@ class Log:
         if number <= self.end:
             return True
         if channel is not None:
-            if prev > max(channel.last, self.proved):
+            if prev > channel.last and prev > self.proved:
                 if prev > self.end and not final:
                     return False
                 # Live readers are past what is missing, and nothing is filled in

@@ -18,6 +18,7 @@ from itertools import islice
 
 from . import _wire
 from ._channel import ChannelSet
+from ._channel import join
 from ._connection import Connection
 from ._connection import Poller
 from ._event import Page
@@ -160,7 +161,7 @@ class Streams:
                 self._come_live(connection)
                 return
             packed = connection.pack(frames)
-            data = b"".join([frame for _, frame in packed])
+            data = join(packed)
             written = connection.write(data)
             connection.since = self._loop.time()
             if written == len(data):

@@ -70,7 +70,8 @@ def encode(
 
 def frame(head: bytes, data: bytes) -> bytes:
     """An event from its other lines, already encoded, and its data."""
-    if b"\n" in data or b"\r" in data:
+    # LF and CR by number: bytes are first tried as one, which takes thrice the time.
+    if 10 in data or 13 in data:
         data = _LINE_END.sub(b"\ndata: ", data)
     return b"%bdata: %b\n\n" % (head, data)
 
