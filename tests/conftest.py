@@ -3,6 +3,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import gc
 import os
+import signal
 import threading
 import time
 
@@ -10,6 +11,9 @@ import pytest
 from browser import chromium
 from browser import Windows
 from playwright.sync_api import Browser
+
+# A shell lets what it runs in the background ignore it, and so would all servers.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

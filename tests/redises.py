@@ -81,6 +81,10 @@ class Redis:
     def info(self, section: str, name: str) -> t.Any:
         return self.do("INFO", section)[name]
 
+    def has_all_of(self, master: Redis) -> bool:
+        offset = master.info("replication", "master_repl_offset")
+        return bool(self.info("replication", "slave_repl_offset") == offset)
+
     def kill(self, with_signal: signal.Signals = signal.SIGKILL) -> None:
         self.process.send_signal(with_signal)
         self.process.send_signal(signal.SIGCONT)
@@ -218,11 +222,8 @@ class Cluster:
 
     def is_copied(self) -> bool:
         """Whether replicas have all that our master has."""
-        offset = self.master.info("replication", "master_repl_offset")
         copies = [node for node in self.alive if self.is_replica_of(node, self.master)]
-        return all(
-            node.info("replication", "slave_repl_offset") == offset for node in copies
-        )
+        return all(node.has_all_of(self.master) for node in copies)
 
     def kill_master(self) -> Node:
         """Kill it, and wait until a replica has taken its place."""

@@ -481,11 +481,16 @@ def test_who_did_it_is_not_told_though_it_came_back(tmp_path: Path) -> None:
             assert [next(other).data for _ in range(4)] == ["0", "1", "2", "4"]
 
 
-def tail(*words: str) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def tail(*words: str) -> cabc.Iterator[subprocess.Popen[str]]:
     flask = [sys.executable, "-m", "flask", "push", "tail"]
-    return subprocess.Popen(
+    with subprocess.Popen(
         [*flask, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_tail_prints_what_comes_until_it_is_told_to_end(tmp_path: Path) -> None:

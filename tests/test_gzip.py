@@ -367,9 +367,12 @@ def test_curl_and_requests_read_it(server: Server) -> None:
         hears(server.publish, response.iter_content(1))
     command = ["curl", "-sSN", "--compressed", url]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        hears(server.publish, iter(partial(os.read, process.stdout.fileno(), 65536), b""))
-        process.kill()
+        try:
+            assert process.stdout is not None
+            read = partial(os.read, process.stdout.fileno(), 65536)
+            hears(server.publish, iter(read, b""))
+        finally:
+            process.kill()
 
 
 def test_a_stream_that_ends_is_no_error_to_curl(server: Server) -> None:

@@ -519,7 +519,8 @@ def test_a_failover_of_sentinels_is_followed_and_told(
     async def test(hub: Hub) -> None:
         before = say(shop, "1")
         await proved(hub, before)
-        redis.do("WAIT", 1, 5000)
+        # WAIT is for what its own connection has written.
+        until(lambda: copy.has_all_of(redis))
         redis.kill()
         after: list[Position] = []
 

@@ -152,8 +152,7 @@ def test_nothing_is_left_of_all_that_comes_and_goes(
         second, last = after[1], after[-1]
         assert last[1] <= second[1], ("threads", after)
         assert last[2] < second[2] + 8 * 2**20, ("bytes", after)
-        for pid in workers(server):
-            assert descriptors(pid) < 60
+        until(lambda: max(map(descriptors, workers(server))) < 60)
         assert not re.search(r"hub \d+:", server.log), "the hub complains of nothing"
         expected = r"Exception on /stream|ValueError|Worker .* was sent SIGKILL"
         complaints = re.findall(r"^.*(?:\bERROR\b|Error:).*$", server.log, re.M)
