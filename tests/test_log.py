@@ -7,6 +7,7 @@ import inspect
 import sys
 import types
 import typing as t
+from collections import Counter
 from unittest import mock
 
 import pytest
@@ -24,7 +25,13 @@ from world import Reader
 from world import Store
 from world import World
 
+from flask_push import _wire
+from flask_push._channel import Subscription
+from flask_push._event import Entry
+from flask_push._event import Page
 from flask_push._event import Position
+from flask_push._event import Proof
+from flask_push._log import Log
 
 channels = st.sampled_from(CHANNELS)
 indices = st.integers(0, 7)
@@ -386,7 +393,7 @@ MUTANTS = [
         "start 10000; connect 0 a nothing 1 100000 B; watch 0 1; connect 0 a page; "
         "answer 0 1; connect 0 a page 1 100000 B; answer 0 1; cut 1; cut 1; publish a; "
         "spare A a; feed 0 9; back 0 0; answer 0 3; back 0 0; answer 0 3",
-        "type(frame) is bytes",
+        "type(pieces[0]) is bytes",
         "True",
     ),
     Mutant(
@@ -398,10 +405,18 @@ MUTANTS = [
         "if epoch != sub.epoch:",
     ),
     Mutant(
+        "6 who is past what is missing is told, though others have read it",
+        "start 0; connect 0 ab nothing 1 0 A; connect 0 ab nothing 1 100 B; watch 0 2; "
+        "publish a; publish b; lose 0 1 1; publish a; feed 0 9; grant 0 100000; "
+        "answer 0 3; grant 1 100000; answer 0 3",
+        "if not gaps(proofs, sub.cursor, reach) and (known",
+        "if (known",
+    ),
+    Mutant(
         "the excluded are spared by replay",
         "start 0; spare A a; connect 0 a earlier 2",
-        "frame = sub.own(self._render(number, [piece for _, piece in pieces]))",
-        "frame = self._render(number, [piece for _, piece in pieces])",
+        "frame = sub.own(self._render(number, pieces))",
+        "frame = self._render(number, pieces)",
     ),
     Mutant(
         "the excluded are spared while they are live",
@@ -498,6 +513,31 @@ def test_each_law_taken_out_is_missed(mutant: Mutant) -> None:
     log = mutated(mutant)
     with pytest.raises(AssertionError):
         tell(mutant.story, log)
+
+
+@pytest.mark.parametrize("max_bytes", [0, 10_000])
+def test_what_many_have_missed_is_made_once(max_bytes: int) -> None:
+    made = Counter[int]()
+
+    def encode(entry: Entry, epoch: str, number: int) -> bytes:
+        made[number] += 1
+        return _wire.event(entry, epoch, number)
+
+    log = Log(encode=encode, wait=lambda: 0.5, max_bytes=max_bytes)
+    log.turn("e", (), 3)
+    entries = [Entry(number, number - 1, "a", "message", b"x") for number in (1, 2, 3)]
+    page = Page("e", 0, 3, 3, entries, {"a": Proof(0)})
+    readers = [Subscription() for _ in range(3)]
+    for reader in readers:
+        log.join(reader, ["a"])
+    log.hold(["a"])
+    read = []
+    for reader in readers:
+        assert log.begin(reader, "r", Position("e", 0), page)
+        reader.advance_all(log.read(reader, 1000, page) or [])
+        read.append(log.read(reader, 1000, page))
+    assert read[0] and read[0] == read[1] == read[2]
+    assert made == {1: 1, 2: 1, 3: 1}
 
 
 def test_a_successor_may_tell_of_what_was_forgotten_before_it_came() -> None:

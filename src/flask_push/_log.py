@@ -188,7 +188,7 @@ class Log:
         if sub.cursor >= self.end:
             return [] if sub.cursor == self.end else None
         reach, sources = self.end, []
-        if reaches := sub.set.reaches(sub.cursor):
+        if sub.set.reaches(sub.cursor):
             if known := self._runs.find(sub):
                 return known
         else:
@@ -198,6 +198,8 @@ class Log:
                 return None
             if not (proofs := prove(sub, page, self.end, self.budget)):
                 return None
+            if not gaps(proofs, sub.cursor, reach) and (known := self._runs.find(sub)):
+                return known
             reach = min(reach, page.reach)
             absorb(sub.set, page, self.budget, self._encode)
             sources = [
@@ -206,8 +208,6 @@ class Log:
             ]
         sources += [channel.between(sub.cursor, reach) for channel in sub.set.channels]
         if frames := self._runs.make(sub, sources, reach, limit):
-            if reaches:
-                self._runs.keep(sub, frames)
             return frames
         sub.cursor = reach
         return [] if reach == self.end else None

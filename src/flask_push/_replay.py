@@ -2,7 +2,7 @@
 
 A page of history joins the log, which does not reach back to its reader, and stays in it
 if the budget allows it. Readers mostly come back together, and were cut off together: those
-after the first find in the log what they lack, and the frames put together already.
+after the first find the frames put together already, whatever the budget.
 """
 
 from __future__ import annotations
@@ -160,21 +160,19 @@ class Runs:
     ) -> list[Frame]:
         """About `limit` bytes of what these sources have, up to `reach`."""
         frames: list[Frame] = []
-        for number, pieces in groupby(merge(*sources, key=number_of), key=number_of):
-            frame = sub.own(self._render(number, [piece for _, piece in pieces]))
+        shared = sub.set.members > 1
+        for number, group in groupby(merge(*sources, key=number_of), key=number_of):
+            pieces = [piece for _, piece in group]
+            # Not what is one reader's own.
+            shared &= type(pieces[0]) is bytes
+            frame = sub.own(self._render(number, pieces))
             frames.append((number, frame))
             limit -= len(frame)
             if limit <= 0:
-                return frames
-        return [*frames, (reach, b"")] if frames else []
-
-    def keep(self, sub: Subscription, frames: list[Frame]) -> None:
-        """Note what a reader was given, if it is what all others would be given."""
-        upto = frames[-1][0]
-        alone = sub.set.members == 1
-        if not alone and all(
-            type(frame) is bytes
-            for channel in sub.set.channels
-            for _, frame in channel.between(sub.cursor, upto)
-        ):
+                break
+        else:
+            if frames:
+                frames.append((reach, b""))
+        if shared and frames:
             self._runs.append(Run(sub.set, sub.epoch, sub.cursor, frames))
+        return frames
