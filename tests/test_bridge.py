@@ -115,6 +115,8 @@ def test_each_word_comes_once_and_in_order_to_the_streams_of_all_hubs(
         say(redis, word)
         if n % 100 == 0:
             both.two.publish("b", "ours")
+    for reader in readers:
+        reader.read_data(300)
     both.one.publish("chat", "ours, after it", type="said")
     for reader in readers:
         reader.read_until(lambda r: "ours, after it" in r.data)

@@ -101,8 +101,8 @@ MUTANTS = {
     ),
     "replay": (
         "flask_push._log",
-        "if reaches := sub.set.reaches(sub.cursor):",
-        "if reaches := True:",
+        "if sub.set.reaches(sub.cursor):",
+        "if True:",
     ),
     "one turn": (
         "flask_push._hub",
