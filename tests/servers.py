@@ -43,10 +43,12 @@ def until(
     condition: cabc.Callable[[], t.Any], seconds: float = 20, what: str = ""
 ) -> t.Any:
     """Wait for a condition, and return what it came to."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"it never came true: {what or condition}"
-        time.sleep(0.01)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"it never came true: {what or condition}"
+        # To ask is work, for a browser more than what it is asked about.
+        time.sleep(min(max(waited / 10, 0.01), 0.1))
     return found
 
 

@@ -31,6 +31,17 @@ const [script, arg, done] = arguments;
     return typeof found == "function" ? found(arg) : found;
 })().then(value => done({value}), error => done({error: String(error)}));
 """
+# What Firefox looks for elsewhere, and shows to nobody, takes a processor for itself.
+_PREFS = [
+    '"marionette.port", 0',
+    '"services.settings.server", "data:,"',
+    '"messaging-system.rsexperimentloader.enabled", false',
+    '"app.normandy.enabled", false',
+    '"browser.aboutwelcome.enabled", false',
+    '"browser.newtabpage.enabled", false',
+    '"browser.startup.page", 0',
+    '"ui.prefersReducedMotion", 1',
+]
 _NOTE_ERRORS = """() => {
     if (window.errors) return;
     window.errors = [];
@@ -130,7 +141,8 @@ def firefox() -> cabc.Iterator[Browser]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         profile = Path(home, "profile")
         profile.mkdir()
-        (profile / "user.js").write_text('user_pref("marionette.port", 0);\n')
+        prefs = "".join(f"user_pref({pref});\n" for pref in _PREFS)
+        (profile / "user.js").write_text(prefs)
         command = [path, "--headless", "--no-remote", "--marionette", "--profile"]
         command.append(str(profile))
         with _runs(command, home), contextlib.closing(Firefox(profile)) as browser:
