@@ -158,6 +158,11 @@ def escape(channel: str) -> str:
     """
     if not isinstance(channel, str) or not channel:
         raise ValueError(f"A channel's name is a non-empty string, not {channel!r}.")
+    return _escape(channel)
+
+
+@lru_cache(4096)
+def _escape(channel: str) -> str:
     try:
         name = channel.encode()
     except UnicodeEncodeError:

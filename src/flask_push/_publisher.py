@@ -149,11 +149,8 @@ class Publisher:
 
     def _check(self, event: Event) -> Event:
         escape(event.channel)
-        check_type(event.type)
-        if event.type.startswith(_wire.RESERVED):
-            raise ValueError(
-                f"Types that begin with {_wire.RESERVED!r} are Flask-Push's own."
-            )
+        if event.type != "message":
+            _check_type(event.type)
         if event.key is not None and not (isinstance(event.key, str) and event.key):
             raise ValueError(f"A key is a non-empty string, not {event.key!r}.")
         data = event.data if isinstance(event.data, str) else self._dumps(event.data)
@@ -174,6 +171,12 @@ class Publisher:
         if data is event.data and type is event.type and event.exclude is None:
             return event
         return replace(event, data=data, type=type, exclude=None)
+
+
+def _check_type(type: str) -> None:
+    check_type(type)
+    if type.startswith(_wire.RESERVED):
+        raise ValueError(f"Types that begin with {_wire.RESERVED!r} are Flask-Push's own.")
 
 
 def _event(epoch: str, entry: Entry) -> Event:

@@ -59,6 +59,7 @@ class MemoryBroker:
         data = [event.data.encode() for event in events]
         with self._lock:
             numbers = [self._store(*pair) for pair in zip(events, data, strict=True)]
+            self._prune(len(events))
             positions = [Position(self._epoch, number) for number in numbers]
             feeds = list(self._feeds)
         for feed in feeds:
@@ -125,16 +126,15 @@ class MemoryBroker:
         self._bytes += len(entry.data)
         if event.store:
             self._channels.setdefault(event.channel, held).append(entry)
-        self._prune(held)
+            if len(held) > self._retention.count:
+                entry = held.pop(0)
+                del self._log[entry.number]
+                self._bytes -= len(entry.data)
         return number
 
-    def _prune(self, channel: list[Entry]) -> None:
-        if len(channel) > self._retention.count:
-            entry = channel.pop(0)
-            del self._log[entry.number]
-            self._bytes -= len(entry.data)
+    def _prune(self, stored: int) -> None:
         oldest = self._last - round(self._retention.age * 1_000_000)
-        while self._bytes > self._retention.bytes or next(iter(self._log)) < oldest:
+        while self._bytes > self._retention.bytes or next(iter(self._log), oldest) < oldest:
             _, entry = self._log.popitem(last=False)
             self._bytes -= len(entry.data)
             if entry.prev is not None:
@@ -142,7 +142,7 @@ class MemoryBroker:
                 self._channels[entry.channel].pop(0)
                 if not self._channels[entry.channel]:
                     del self._channels[entry.channel]
-        for key, number in list(islice(self._keys.items(), 2)):
+        for key, number in list(islice(self._keys.items(), 2 * stored)):
             if number < oldest:
                 del self._keys[key]
 

@@ -351,6 +351,15 @@ class BrokerContract:
         assert all(proof.since > 0 for proof in page.proofs.values())
         broker.close()
 
+    def test_an_event_may_be_larger_than_all_that_is_kept(self) -> None:
+        broker = self.open(Retention(bytes=20_000))
+        (large,) = broker.publish([Event("a", "x" * 30_000)])
+        (small,) = broker.publish([Event("a", "small")])
+        page = broker.read(["a"], after=large.number)
+        assert [entry.number for entry in page.entries] == [small.number]
+        assert page.proofs["a"].since <= large.number
+        broker.close()
+
     # The feed.
 
     def test_a_hub_hears_what_it_watches_from_then_on(self) -> None:
