@@ -161,6 +161,18 @@ def test_readers_of_several_channels_get_them_in_one_order() -> None:
     run(test)
 
 
+def test_a_turn_reaches_all_however_many_sets_there_are() -> None:
+    async def test(house: House) -> None:
+        readers = [await house.open("all", f"own-{n}") for n in range(150)]
+        own = [Event(f"own-{n}", str(n)) for n in range(150)]
+        house.broker.publish([Event("all", "to all"), *own])
+        for n, reader in enumerate(readers):
+            expected = ["to all", str(n)]
+            await reader.until(lambda r=reader, e=expected: r.data == e)  # type: ignore[misc]
+
+    run(test)
+
+
 def test_what_is_not_stored_may_be_the_first_that_a_reader_gets() -> None:
     async def test(house: House) -> None:
         browser = await house.open("a")

@@ -78,13 +78,13 @@ class Direct:
             sock.close()
             return
         *lines, self._rest[sock] = (self._rest[sock] + data).split(b"\n")
-        entries = []
+        entries, number, prev = [], self._end, self._prev
         for line in lines:
             name = line[:5].decode()
-            number = self._end = self._end + 1
-            prev = self._prev.get(name, number - 1)
-            self._prev[name] = number
-            entries.append(Entry(number, prev, name, "message", line[6:]))
+            before, number = prev.get(name, number), number + 1
+            prev[name] = number
+            entries.append(Entry(number, before, name, "message", line[6:]))
+        self._end = number
         self._sink.deliver("bench", entries, self._end)
 
 

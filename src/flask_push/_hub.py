@@ -33,6 +33,13 @@ from .brokers import Broker
 
 # Seconds to wait for a store that does not say what is missing.
 _PATIENCE = 0.05
+# Sets whose bytes are made before any are written. To go to and fro between the two takes
+# longer than either does, and the bytes of all sets might be too many to hold.
+_SETS = 64
+
+#: What a turn brings a set: frames, the same as they are written, the bytes of them all;
+#: and who has had them already.
+Turn = tuple[ChannelSet, list[Frame], list[Frame], bytes, cabc.Sequence[Connection]]
 
 
 class Hub(Streams):
@@ -207,34 +214,44 @@ class Hub(Streams):
         else:
             self._loop.call_later(_PATIENCE, self._fill)
 
-    def _flush(self, touched: cabc.Iterable[ChannelSet], start: int) -> None:
+    def _flush(self, touched: list[ChannelSet], start: int) -> None:
         """Send what the turn brought, from `start` on."""
+        for index in range(0, len(touched), _SETS):
+            turns: list[Turn] = []
+            for set in touched[index : index + _SETS]:
+                pieces, set.turn = set.turn, []
+                if set.gaps:
+                    self._tell(set, start)
+                    continue
+                frames = t.cast("list[Frame]", pieces)
+                packed = set.pack(frames)
+                spared = self._spare(set, frames, start) if set.spared else ()
+                turns.append((set, frames, packed, join(packed), spared))
+            self._send(turns, start)
+
+    def _send(self, turns: list[Turn], start: int) -> None:
         now = self._loop.time()
-        for set in touched:
-            pieces, set.turn = set.turn, []
-            if set.gaps:
-                set.gaps, set.spared = False, frozenset()
-                for connection in list(set.live.values()):
-                    connection.leave_live(start)
-                    self._pump(connection)
-                continue
-            frames = t.cast("list[Frame]", pieces)
-            packed = set.pack(frames)
-            chunk = join(packed)
-            spared = self._spare(set, frames, start) if set.spared else ()
-            for connection, written in _write_all(set.live, chunk):
-                if written < 0:
-                    self._drop(connection)
-                else:
-                    connection.leave_live(start)
-                    connection.advance(packed, written)
-                    connection.bytes += written
-                    self._block(connection)
+        for (_, _, packed, _, _), connection, written in _write_all(turns):
+            if written < 0:
+                self._drop(connection)
+            else:
+                connection.leave_live(start)
+                connection.advance(packed, written)
+                connection.bytes += written
+                self._block(connection)
+        for set, frames, _, chunk, spared in turns:
             set.told, set.stamp = frames[-1][0], now
             set.events += len(frames)
             set.bytes += len(chunk)
             for connection in spared:
                 connection.enter_live()
+
+    def _tell(self, set: ChannelSet, start: int) -> None:
+        """Send what has a gap in it, which each is told in its own way."""
+        set.gaps, set.spared = False, frozenset()
+        for connection in list(set.live.values()):
+            connection.leave_live(start)
+            self._pump(connection)
 
     def _spare(self, set: ChannelSet, frames: list[Frame], start: int) -> list[Connection]:
         """Send those who are not to get all of it what is theirs. Who took it all."""
@@ -260,17 +277,19 @@ class Hub(Streams):
         return done
 
 
-def _write_all(live: dict[int, Connection], chunk: bytes) -> list[tuple[Connection, int]]:
+def _write_all(turns: list[Turn]) -> list[tuple[Turn, Connection, int]]:
     """The hot path. Says who took less than all of it; nothing at all, -1, if gone."""
-    size = len(chunk)
     write = os.write
     less = []
-    for fd, connection in live.items():
-        try:
-            if (written := write(fd, chunk)) != size:
-                less.append((connection, written))
-        except BlockingIOError:
-            less.append((connection, 0))
-        except OSError:
-            less.append((connection, -1))
+    for turn in turns:
+        set, _, _, chunk, _ = turn
+        size = len(chunk)
+        for fd, connection in set.live.items():
+            try:
+                if (written := write(fd, chunk)) != size:
+                    less.append((turn, connection, written))
+            except BlockingIOError:
+                less.append((turn, connection, 0))
+            except OSError:
+                less.append((turn, connection, -1))
     return less
