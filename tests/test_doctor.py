@@ -258,7 +258,8 @@ listen app
             said = ask("--quick", f"{front.url}/stream?channel=a")
         finally:
             front.kill()
-    assert said.wrong == ["relayed", "late"]
+    # On a busy machine it is slow as well, and the doctor says so.
+    assert [name for name in said.wrong if name != "slow"] == ["relayed", "late"]
     assert "HAProxy: option http-no-delay" in said["late"].cures
 
 
