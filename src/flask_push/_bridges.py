@@ -11,7 +11,6 @@ from ._event import escape
 from .brokers import Bridge
 from .brokers import Bridging
 from .brokers import Broker
-from .sse import check_type
 
 
 class Bridges:
@@ -45,9 +44,7 @@ def make_bridge(source: str, channel: str, type: str) -> Bridge:
             f" 'redis:chat', and not from {source!r}."
         )
     escape(channel)
-    check_type(type)
-    if type.startswith(_wire.RESERVED):
-        raise ValueError(f"Types that begin with {_wire.RESERVED!r} are Flask-Push's own.")
+    _wire.check_type(type)
     return Bridge(source, channel, type)
 
 

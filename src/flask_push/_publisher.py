@@ -18,7 +18,6 @@ from ._names import name_of
 from ._stream import Options
 from .brokers import Broker
 from .brokers import open_broker
-from .sse import check_type
 
 # Bytes of history read at once: one page, but for the longest.
 _PAGE = 4 * 2**20
@@ -150,7 +149,7 @@ class Publisher:
     def _check(self, event: Event) -> Event:
         escape(event.channel)
         if event.type != "message":
-            _check_type(event.type)
+            _wire.check_type(event.type)
         if event.key is not None and not (isinstance(event.key, str) and event.key):
             raise ValueError(f"A key is a non-empty string, not {event.key!r}.")
         data = event.data if isinstance(event.data, str) else self._dumps(event.data)
@@ -171,12 +170,6 @@ class Publisher:
         if data is event.data and type is event.type and event.exclude is None:
             return event
         return replace(event, data=data, type=type, exclude=None)
-
-
-def _check_type(type: str) -> None:
-    check_type(type)
-    if type.startswith(_wire.RESERVED):
-        raise ValueError(f"Types that begin with {_wire.RESERVED!r} are Flask-Push's own.")
 
 
 def _event(epoch: str, entry: Entry) -> Event:

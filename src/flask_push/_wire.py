@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections.abc as cabc
 import json
 import typing as t
-from functools import lru_cache
 
 from . import _gzip
 from . import sse
@@ -37,6 +36,13 @@ RELAY = "X-Push-Relay"
 
 #: About the connection and its length, which are no longer the app's to say.
 HOP_BY_HOP = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding"})
+
+
+def check_type(type: str) -> None:
+    """:raises ValueError: If no client could listen for the type, or it is ours."""
+    sse.check_type(type)
+    if type.startswith(RESERVED):
+        raise ValueError(f"Types that begin with {RESERVED!r} are Flask-Push's own.")
 
 
 def head(status: str, headers: cabc.Iterable[tuple[str, str]], date: str) -> bytes:
@@ -99,15 +105,10 @@ def event(entry: Entry, epoch: str, number: int) -> bytes:
 
     :raises ValueError: If it was stored by something that doesn't know the rules.
     """
-    id = f"id: {epoch}-{base62(number)}".encode()
+    id = f"id: {epoch}-{base62(number)}.{escape(entry.channel)}\n".encode()
     type, name = entry.type_and_name()
-    frame = sse.frame(id + _tag(entry.channel) + sse.type_line(type), entry.data)
+    frame = sse.frame(id + sse.type_line(type), entry.data)
     return Apart.of(frame, name) if name else frame
-
-
-@lru_cache(4096)
-def _tag(channel: str) -> bytes:
-    return f".{escape(channel)}\n".encode()
 
 
 def _own(type: str, data: dict[str, t.Any], position: Position | None) -> bytes:
