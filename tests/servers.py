@@ -52,6 +52,17 @@ def until(
     return found
 
 
+@contextlib.contextmanager
+def program(command: list[str], **options: t.Any) -> cabc.Iterator[subprocess.Popen[t.Any]]:
+    """A program that says something. When a test fails it ends as well: left to itself,
+    :class:`subprocess.Popen` would wait for it."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 class Server:
     """A program that listens on a port of this machine."""
 

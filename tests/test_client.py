@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers import free_port
 from servers import gunicorn
+from servers import program
 from servers import serve
 from servers import until
 from test_sse import chunkings
@@ -481,16 +482,9 @@ def test_who_did_it_is_not_told_though_it_came_back(tmp_path: Path) -> None:
             assert [next(other).data for _ in range(4)] == ["0", "1", "2", "4"]
 
 
-@contextlib.contextmanager
-def tail(*words: str) -> cabc.Iterator[subprocess.Popen[str]]:
+def tail(*words: str) -> t.ContextManager[subprocess.Popen[str]]:
     flask = [sys.executable, "-m", "flask", "push", "tail"]
-    with subprocess.Popen(
-        [*flask, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return program([*flask, *words], stderr=subprocess.PIPE, text=True)
 
 
 def test_tail_prints_what_comes_until_it_is_told_to_end(tmp_path: Path) -> None:

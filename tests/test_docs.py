@@ -24,6 +24,7 @@ from browser import Windows
 from flask import Flask
 from playwright.sync_api import expect
 from servers import flask_run
+from servers import program
 from servers import ROOT
 from servers import serve
 from servers import Server
@@ -411,15 +412,12 @@ def test_the_first_five_minutes_go_as_they_are_told(server: Server) -> None:
         for command in told
         if command.startswith("curl")
     )
-    with subprocess.Popen(listen, stdout=subprocess.PIPE) as curl:
-        try:
-            assert curl.stdout is not None
-            lines = iter(curl.stdout.readline, b"")
-            assert b"event: push:open\n" in lines
-            subprocess.run(say, check=True, capture_output=True)
-            assert b'data: {"text": "hi"}\n' in lines
-        finally:
-            curl.kill()
+    with program(listen) as curl:
+        assert curl.stdout is not None
+        lines = iter(curl.stdout.readline, b"")
+        assert b"event: push:open\n" in lines
+        subprocess.run(say, check=True, capture_output=True)
+        assert b'data: {"text": "hi"}\n' in lines
 
 
 def test_the_first_page_shows_in_two_windows_what_is_said_in_one(
@@ -452,15 +450,12 @@ def test_the_first_page_shows_in_two_windows_what_is_said_in_one(
 def test_the_reader_in_python_reads(server: Server) -> None:
     (code,) = [code for code in blocks(DOCS["wire"], "python") if "HTTPConnection" in code]
     command = [sys.executable, "-u", "-c", code.replace("5000", str(server.port))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
-        try:
-            assert reader.stdout is not None
-            assert reader.stdout.readline().startswith(" push:open")
-            say = ["curl", "-sd", "text=hi", f"{server.url}/say"]
-            subprocess.run(say, check=True)
-            assert reader.stdout.readline() == 'chat message {"text": "hi"}\n'
-        finally:
-            reader.kill()
+    with program(command, text=True) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline().startswith(" push:open")
+        say = ["curl", "-sd", "text=hi", f"{server.url}/say"]
+        subprocess.run(say, check=True)
+        assert reader.stdout.readline() == 'chat message {"text": "hi"}\n'
 
 
 def test_the_tests_of_the_page_about_tests_pass(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from flask import Flask
 from flask import Response
 from servers import gunicorn
 from servers import hubs
+from servers import program
 from servers import Reader
 from servers import serve
 from servers import Server
@@ -366,13 +367,9 @@ def test_curl_and_requests_read_it(server: Server) -> None:
         assert response.headers["Content-Encoding"] == "gzip"
         hears(server.publish, response.iter_content(1))
     command = ["curl", "-sSN", "--compressed", url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            read = partial(os.read, process.stdout.fileno(), 65536)
-            hears(server.publish, iter(read, b""))
-        finally:
-            process.kill()
+    with program(command) as process:
+        assert process.stdout is not None
+        hears(server.publish, iter(partial(os.read, process.stdout.fileno(), 65536), b""))
 
 
 def test_a_stream_that_ends_is_no_error_to_curl(server: Server) -> None:
