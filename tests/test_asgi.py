@@ -135,7 +135,7 @@ def test_what_is_no_stream_goes_the_ordinary_way(name: str, start: Start) -> Non
     assert (status, headers["Location"]) == (302, "/ping")
     status, headers, body = server.request("GET", "/stream?channel=a&poll=1")
     assert status == 200 and b"push:open" in body and "Connection" not in headers
-    assert state(server)["asgi"] == "<PushASGI [0 streams]>"
+    until(lambda: state(server)["asgi"] == "<PushASGI [0 streams]>")
     assert_clean(server)
 
 
