@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import collections.abc as cabc
 import contextlib
 import json
@@ -38,6 +39,11 @@ from flask_push._cli import push as commands
 from flask_push._findings import Finding
 from flask_push._findings import trouble
 from flask_push._site import Site
+from flask_push._troubles import ANY
+from flask_push._troubles import APACHE
+from flask_push._troubles import CADDY
+from flask_push._troubles import HAPROXY
+from flask_push._troubles import NGINX
 from flask_push._troubles import TROUBLES
 from flask_push._unix import Messages
 from flask_push._version import version
@@ -660,6 +666,58 @@ def test_the_page_has_every_trouble_and_its_cures() -> None:
         assert (level, words(what)) == (known.level, shown(known.what))
         lines = [f"{who}: {cure}" if who else cure for who, cure in known.cures]
         assert [words(line) for line in cures.splitlines()] == list(map(shown, lines))
+
+
+class Given(t.NamedTuple):
+    """What one line of the source gives to :func:`trouble`."""
+
+    names: list[str]
+    has_proxy: bool
+    facts: set[str]
+
+
+def calls_of_trouble() -> cabc.Iterator[Given]:
+    for path in (ROOT / "src/flask_push").glob("_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "trouble":
+                name, *proxy = node.args
+                either = [name.body, name.orelse] if isinstance(name, ast.IfExp) else [name]
+                facts = {keyword.arg or "**" for keyword in node.keywords}
+                yield Given([ast.literal_eval(one) for one in either], bool(proxy), facts)
+
+
+def fields(*texts: str) -> dict[str, str]:
+    """The facts that the texts name, and how each is written."""
+    parts = [part for text in texts for part in Formatter().parse(text)]
+    return {name: spec or "" for _, name, spec, _ in parts if name is not None}
+
+
+def test_the_source_gives_each_trouble_the_facts_that_its_words_need() -> None:
+    given = list(calls_of_trouble())
+    assert {name for call in given for name in call.names} == set(TROUBLES)
+    for call in given:
+        for name in call.names:
+            known = TROUBLES[name]
+            texts = [known.what, *(cure for who, cure in known.cures)]
+            assert call.facts == set(fields(*texts)), name
+            assert call.has_proxy or not any(who for who, _ in known.cures), name
+
+
+@pytest.mark.parametrize("proxy", [ANY, NGINX, APACHE, HAPROXY, CADDY])
+@pytest.mark.parametrize("name", TROUBLES)
+def test_every_trouble_can_be_written_out_behind_every_proxy(name: str, proxy: str) -> None:
+    known = TROUBLES[name]
+    specs = fields(known.what, *(cure for _, cure in known.cures))
+    (given, *_) = [call.facts for call in calls_of_trouble() if name in call.names]
+    facts = {fact: 1.5 if specs.get(fact) else "{odd}" for fact in given}
+    found = trouble(name, proxy, **facts)
+    assert found.level in ("warn", "error") and found.what and found.cures
+    whose = [who for who, _ in known.cures]
+    assert len(found.cures) == (
+        len(whose)
+        if proxy == ANY or not {proxy, ANY} & {*whose}
+        else sum(who in (proxy, ANY) for who in whose)
+    )
 
 
 def test_every_trouble_has_a_test() -> None:

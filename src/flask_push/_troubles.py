@@ -33,7 +33,7 @@ _COMPRESSES = (
     (NGINX, "gzip off;  # or no text/event-stream in gzip_types"),
     (APACHE, "SetEnvIf Request_URI ^/stream no-gzip=1 no-brotli=1"),
     (HAPROXY, "compression type text/html  # no text/event-stream"),
-    (CADDY, "encode { match header Content-Type text/html* }"),
+    (CADDY, "encode {{ match header Content-Type text/html* }}"),
 )
 _TIMEOUTS = (
     (NGINX, "proxy_read_timeout {seconds}s;"),
