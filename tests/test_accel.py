@@ -15,12 +15,16 @@ import time
 from pathlib import Path
 
 import pytest
+from servers import end_hubs
 from servers import free_port
 from servers import ROOT
 from servers import serve
 from servers import Server
 from servers import status
 from servers import until
+from test_worker import adopt
+from test_worker import make
+from test_worker import read_until
 
 from flask_push import _accel
 from flask_push._accel import AccelListener
@@ -271,6 +275,46 @@ def test_old_tickets_are_forgotten_and_many_are_refused(
         caplog.clear()
 
     run(scene, tmp_path)
+
+
+def test_old_tickets_give_way_where_there_are_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_accel, "MOST", 3)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    async def scene(room: Room) -> None:
+        nonlocal now
+        left = [room.listener.ticket(STREAM) for _ in range(3)]
+        now += 1.5
+        assert room.listener.redeem(room.listener.ticket(STREAM)) == STREAM
+        assert room.listener.redeem(left[0]) is None
+
+    run(scene, tmp_path)
+
+
+def test_a_flood_of_tickets_is_one_line_of_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "accel.sock"
+    worker = make(tmp_path, accel=str(path))
+    log = tmp_path / "hub.log"
+
+    def is_too_fast() -> bool:
+        for _ in range(_accel.MOST + 200):
+            worker.ticket(STREAM)
+        return "Dropped a ticket" in log.read_text()
+
+    try:
+        until(is_too_fast)
+        # The hub has read all of them, when it has read what comes after.
+        with adopt(worker) as sock:
+            read_until(sock, b"push:open")
+        text = log.read_text()
+        assert text.count("Dropped a ticket") == 1 and "Traceback" not in text
+        assert f"nginx has not come for {_accel.MOST} streams" in text
+    finally:
+        worker.stop()
+        end_hubs(tmp_path)
 
 
 def test_connections_that_say_nothing_are_bounded_and_ended(

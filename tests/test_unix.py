@@ -103,7 +103,7 @@ def test_a_hub_does_not_let_another_user_in(public: Path) -> None:
         door.chmod(0o666)
         come = subprocess.run([*NOBODY, COMES, door], capture_output=True, text=True)
         assert (come.stdout, come.stderr) == ("b''", "")
-        words = f"User 65534 came to the door of user {os.geteuid()}."
+        words = f"User 65534 tried to connect to the hub of user {os.geteuid()}."
         until(lambda: words in Site.of(public).last_words())
         client.close()
     finally:

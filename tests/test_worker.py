@@ -35,7 +35,7 @@ def worker(tmp_path: Path) -> cabc.Iterator[HubProcess]:
     end_hubs(tmp_path)
 
 
-def make(directory: Path, **more: t.Any) -> HubProcess:
+def make(directory: Path, accel: str | None = None, **more: t.Any) -> HubProcess:
     broker = open_broker("sqlite:", directory)
     hello = {
         "url": broker.url,
@@ -43,6 +43,7 @@ def make(directory: Path, **more: t.Any) -> HubProcess:
         "timeout": 2,
         "options": asdict(Options()),
         "linger": 0.5,
+        "accel": accel,
     }
     options = {"instead": lambda: HubThread(lambda: broker, Options()), **more}
     return HubProcess(Site.of(directory), hello, **options)

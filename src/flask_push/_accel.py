@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import contextlib
-import logging
 import os
 import secrets
 import socket
@@ -30,18 +29,20 @@ from urllib.parse import unquote_to_bytes
 
 from . import _names
 from . import _wire
+from ._logging import QuietLogger
 from ._return import Asked
 from ._return import ReturnTickets
 from ._stream import Options
 from ._stream import Stream
 from ._wsgi import http_date
 
-logger = logging.getLogger("flask_push")
-
 #: Seconds for which a ticket is good. Nginx comes at once.
 GOOD_FOR = 10.0
 #: Tickets at once, and connections that have not shown theirs.
 MOST = 1000
+# Seconds after which a ticket gives way to others, when there are too many: nginx does not
+# come for a browser that has left, and of these there may be any number.
+_HURRY = 1.0
 # Seconds in which a request has to come, and a ticket that another process sends us.
 _PATIENCE = 5.0
 _LATE = 1.0
@@ -93,6 +94,7 @@ class AccelListener:
         self._path = path
         self._adopt = adopt
         self._options = options
+        self._quiet = QuietLogger()
         # By the time when they were given, the oldest first.
         self._tickets: dict[str, tuple[float, Stream]] = {}
         self._lock = threading.Lock()
@@ -122,6 +124,8 @@ class AccelListener:
         now = time.monotonic()
         with self._lock:
             self._forget(now - GOOD_FOR)
+            if len(self._tickets) >= MOST:
+                self._forget(now - _HURRY)
             if len(self._tickets) >= MOST:
                 raise RuntimeError(f"nginx has not come for {MOST} streams.")
             self._tickets[ticket] = (now, stream)
@@ -156,7 +160,7 @@ class AccelListener:
             del self._tickets[ticket]
             count += 1
         if count and not self._redeemed:
-            logger.warning(
+            self._quiet.warning(
                 "nginx did not come for %d streams. Does it have the internal location of"
                 " PUSH_ACCEL, and may it connect to %s?",
                 count,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import logging
 import math
 import time
 import typing as t
@@ -42,8 +41,6 @@ from .brokers import Bridge
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from _typeshed.wsgi import WSGIEnvironment
-
-logger = logging.getLogger("flask_push")
 
 
 class Push:
@@ -311,7 +308,10 @@ class _StreamResponse(Response):
             head = _wire.head(self.status, headers, http_date())
             transplant(fd, self.stream_._replace(head=head), hub.adopt)
         except (OSError, RuntimeError) as error:
-            logger.error("A stream can't be had now, its browser comes back: %s", error)
+            self.parts.quiet.error(
+                "Could not hand a stream over to the hub; the browser will reconnect: %s",
+                error,
+            )
             return self.parts.later(self.stream_)
         headers["Content-Length"] = "0"
         return ()

@@ -9,6 +9,7 @@ from . import _wire
 from ._event import Entry
 from ._event import GAP
 from ._event import Position
+from ._logging import QuietLogger
 from ._stream import Options
 from ._stream import Stream
 
@@ -21,6 +22,7 @@ _QUIET = 60
 class Limits:
     def __init__(self, options: Options) -> None:
         self.options = options
+        self._quiet = QuietLogger()
         # How many streams each has, of those who have any.
         self._users: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
@@ -83,7 +85,7 @@ class Limits:
                 )
             return _wire.event(entry, epoch, number)
         except Exception as error:
-            logger.error(
+            self._quiet.error(
                 "Event %s of %r can't be sent, and its readers are told of a gap: %s",
                 Position(epoch, number),
                 entry.channel,

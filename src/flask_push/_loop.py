@@ -6,7 +6,6 @@ import _thread
 import asyncio
 import atexit
 import collections.abc as cabc
-import logging
 import os
 import resource
 import threading
@@ -21,12 +20,11 @@ from . import _native
 from ._accel import AccelListener
 from ._bridges import Bridges
 from ._hub import Hub
+from ._logging import QuietLogger
 from ._stream import Options
 from ._stream import Stream
 from .brokers import Bridge
 from .brokers import Broker
-
-logger = logging.getLogger("flask_push")
 
 #: Seconds that ending all streams may take.
 PATIENCE = 1.0
@@ -52,6 +50,7 @@ class HubThread:
         self._accel_path = accel
         self._wanted = bridges
         self._stopped = False
+        self._quiet = QuietLogger()
         self._forget()
         _threads.add(self)
 
@@ -154,7 +153,7 @@ class HubThread:
         try:
             loop.run_forever()
         except BaseException:
-            logger.exception("The hub failed. Browsers come back, to a new one.")
+            self._quiet.exception("The hub failed. Browsers come back, to a new one.")
         finally:
             if self._accel is not None:
                 self._accel.close()

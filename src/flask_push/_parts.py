@@ -16,6 +16,7 @@ from flask import json
 
 from . import _bridges
 from ._config import Config
+from ._logging import QuietLogger
 from ._loop import HubThread
 from ._publisher import Publisher
 from ._return import ReturnTickets
@@ -97,6 +98,7 @@ class Parts:
     def __init__(self, app: Flask, bridges: list[Bridge]) -> None:
         self.config = config = Config.read(app.config)
         self.testing = app.testing
+        self.quiet = QuietLogger()
         url, kind = choose(app, config)
         directory = None
         if url == "sqlite:" or kind == "process" or config.accel or config.return_ticket:

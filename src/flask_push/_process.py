@@ -24,6 +24,7 @@ from ._bridges import Bridges
 from ._frozen import Frozen
 from ._frozen import stream_from_json
 from ._hub import Hub
+from ._logging import QuietLogger
 from ._return import ReturnTickets
 from ._site import Site
 from ._site import Ties
@@ -61,6 +62,7 @@ class Process:
         self._door = door
         self._lock = lock
         self._stays = stays
+        self._quiet = QuietLogger()
         self._ties = Ties(site)
         self._visitors: set[Visitor] = set()
         self._hello: dict[str, t.Any] = {}
@@ -110,7 +112,7 @@ class Process:
         except BlockingIOError:
             return
         except OSError as error:
-            logger.error("The door can't be opened: %s", error)
+            self._quiet.error("Could not accept a connection to the hub: %s", error)
             self.loop.remove_reader(self._door)
             self.loop.call_later(1, self.loop.add_reader, self._door, self._open_door)
             return
@@ -118,11 +120,13 @@ class Process:
         if uid in (os.geteuid(), 0):
             self.admit(Messages(sock))
         else:
-            logger.error("User %d came to the door of user %d.", uid, os.geteuid())
+            self._quiet.error(
+                "User %d tried to connect to the hub of user %d.", uid, os.geteuid()
+            )
             sock.close()
 
     def admit(self, messages: Messages, welcome: bool = False) -> None:
-        visitor = Visitor(messages, self._take, self._forget, welcome)
+        visitor = Visitor(messages, self._take, self._forget, welcome, self._quiet)
         self._visitors.add(visitor)
         self.loop.add_reader(messages, visitor.ready)
 
@@ -144,8 +148,8 @@ class Process:
         if "adopt" in message:
             self.adopt(stream_from_json(message["adopt"]), fds, visitor.welcome)
         elif "expect" in message:
-            if self._accel is not None and visitor.welcome:
-                self._accel.expect(message["ticket"], stream_from_json(message["expect"]))
+            if visitor.welcome:
+                self._expect(message["ticket"], stream_from_json(message["expect"]))
         elif "hello" in message:
             problem = self.hello(message["hello"])
             welcome = {"welcome": 1, "version": version(), "no_accel": self._no_accel}
@@ -248,6 +252,16 @@ class Process:
             os.write(fds[0], stream.first_bytes(Options().jittered_retry()))
         for fd in fds:
             os.close(fd)
+
+    def _expect(self, ticket: str, stream: Stream) -> None:
+        if self._accel is None:
+            return
+        try:
+            self._accel.expect(ticket, stream)
+        except RuntimeError as error:
+            self._quiet.warning(
+                "Dropped a ticket for nginx; its browser will reconnect: %s", error
+            )
 
     # Its own replacement.
 

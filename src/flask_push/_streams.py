@@ -11,7 +11,6 @@ path stays out of asyncio, and everything else is ordinary asyncio.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from functools import partial
 from itertools import islice
@@ -25,10 +24,9 @@ from ._event import Page
 from ._event import Position
 from ._limits import Limits
 from ._log import Log
+from ._logging import QuietLogger
 from ._stream import Options
 from .brokers import Feed
-
-logger = logging.getLogger("flask_push")
 
 # Bytes that are read from the log, and written to one connection before others' turn.
 _PIECE = 64 * 1024
@@ -44,6 +42,7 @@ class Streams:
 
     def __init__(self, options: Options, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._quiet = QuietLogger()
         self._limits = Limits(options)
         self._log = Log(
             encode=self._limits.encode, wait=self._wait, max_bytes=options.log_bytes
@@ -148,7 +147,7 @@ class Streams:
         except OSError:
             self._drop(connection)
         except Exception:
-            logger.exception("A stream failed, and will be resumed: %r", connection)
+            self._quiet.exception("A stream failed, and will be resumed: %r", connection)
             self._drop(connection)
 
     def _pump_out(self, connection: Connection, page: Page | None) -> None:

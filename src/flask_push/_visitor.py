@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import logging
 import typing as t
 
+from ._logging import QuietLogger
 from ._unix import Messages
-
-logger = logging.getLogger("flask_push")
 
 Take = cabc.Callable[["Visitor", dict[str, t.Any], list[int]], None]
 
@@ -26,11 +24,13 @@ class Visitor:
         take: Take,
         forget: cabc.Callable[[Visitor], None],
         welcome: bool,
+        quiet: QuietLogger,
     ) -> None:
         self.messages = messages
         self.welcome = welcome
         self._take = take
         self._forget = forget
+        self._quiet = quiet
         messages.sock.setblocking(False)
 
     def ready(self) -> None:
@@ -42,14 +42,14 @@ class Visitor:
             self.leave()
             return
         except (OSError, ValueError) as error:
-            logger.error("What a process says at the door makes no sense: %s", error)
+            self._quiet.error("Received an invalid message on the hub's socket: %s", error)
             self.leave()
             return
         for message, fds in received:
             try:
                 self._take(self, message, fds)
             except Exception:
-                logger.exception("What came by the door can't be done.")
+                self._quiet.exception("Could not do what a worker asked for.")
 
     def say(self, message: dict[str, t.Any]) -> bool:
         """False if it does not listen."""

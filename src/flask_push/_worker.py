@@ -21,6 +21,7 @@ from zlib import crc32
 
 from ._accel import new_ticket
 from ._frozen import stream_to_json
+from ._logging import QuietLogger
 from ._loop import HubThread
 from ._site import PATIENCE
 from ._site import Site
@@ -63,6 +64,7 @@ class HubProcess:
         self._hello = {"hello": hello, "version": version()}
         self._starts = starts
         self._make_thread = instead
+        self._quiet = QuietLogger()
         self._stopped = False
         self._forget()
         _workers.add(self)
@@ -223,7 +225,7 @@ class HubProcess:
             if self._starts and is_newer(version(), message["version"]):
                 self._replace(message["version"])
         elif "refused" in message:
-            logger.error("The hub refuses this process. %s", message["refused"])
+            self._quiet.error("The hub refuses this process. %s", message["refused"])
             with self._lock:
                 self._refused = message["refused"]
                 self._refused_until = time.monotonic() + _REFUSED
