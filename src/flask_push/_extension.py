@@ -244,9 +244,13 @@ class _StreamResponse(Response):
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> cabc.Iterable[bytes]:
-        if self.parts.config.gzip and self.status_code == 200:
+        if self.status_code != 200:
+            return super().__call__(environ, start_response)
+        for name in [k for k, _ in self.headers if k.lower() in _wire.NOT_OF_A_STREAM]:
+            self.headers.remove(name)
+        if self.parts.config.gzip:
             self._choose_encoding(environ)
-        if environ["REQUEST_METHOD"] == "HEAD" or self.status_code != 200:
+        if environ["REQUEST_METHOD"] == "HEAD":
             return super().__call__(environ, start_response)
         # Flask's response is final now, and its headers are the stream's.
         headers = self.get_wsgi_headers(environ)
@@ -258,7 +262,7 @@ class _StreamResponse(Response):
 
     def _choose_encoding(self, environ: WSGIEnvironment) -> None:
         """Let what the hub writes be compressed, for who takes it so."""
-        if self.stream_.poll or "Content-Encoding" in self.headers:
+        if self.stream_.poll:
             return
         self.vary.add("Accept-Encoding")
         if _asked.takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):

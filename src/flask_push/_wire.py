@@ -34,8 +34,21 @@ HEADERS = {
 #: Why a stream is relayed. On such a stream only.
 RELAY = "X-Push-Relay"
 
-#: About the connection and its length, which are no longer the app's to say.
-HOP_BY_HOP = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding"})
+#: Headers about the connection between the app and its client (RFC 9110, 7.6.1), and about
+#: the length of a body. What writes the stream's head sets these itself.
+HOP_BY_HOP = frozenset(
+    {
+        *("connection", "content-length", "keep-alive", "proxy-authenticate"),
+        *("proxy-authorization", "proxy-connection", "te", "trailer"),
+        *("transfer-encoding", "upgrade"),
+    }
+)
+#: Headers that a stream's head never has from the view or from ``after_request``. They
+#: describe a body that was compressed, measured or cached there. The stream has another.
+NOT_OF_A_STREAM = HOP_BY_HOP | {
+    *("accept-ranges", "content-digest", "content-encoding", "content-md5"),
+    *("content-range", "digest", "etag", "last-modified", "repr-digest"),
+}
 
 
 def check_type(type: str) -> None:
