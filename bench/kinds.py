@@ -22,6 +22,7 @@ from urllib.request import urlopen
 from machine import Answer
 from machine import CACHE
 from machine import CPUS
+from machine import find_program
 from machine import free_port
 from machine import Group
 from machine import HERE
@@ -468,6 +469,6 @@ PEERS = [NCHAN, GO, NODE, BETTER, PUSHPIN, AIOHTTP, STARLETTE, DJANGO, FLASK_SSE
 
 def missing(kind: Kind) -> str:
     """What has to be there before it can be measured."""
-    if not kind.program or shutil.which(kind.program) or Path(kind.program).exists():
+    if not kind.program or find_program(kind.program) or Path(kind.program).exists():
         return ""
     return kind.package or kind.program

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,6 +33,12 @@ def build() -> None:
         if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
             flags = ["-O2", "-Wall", "-Wextra", "-Werror"]
             subprocess.run(["cc", *flags, "-o", program, source], check=True)
+
+
+def find_program(name: str) -> str | None:
+    """Where a program is. Debian's redis-tools has the Redis server by another name."""
+    also = {"redis-server": "redis-check-rdb"}
+    return shutil.which(name) or shutil.which(also.get(name, name))
 
 
 def free_port() -> int:
@@ -77,6 +84,7 @@ class Group:
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 list(map(str, command)),
+                executable=find_program(str(command[0])),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -20,7 +20,6 @@ import contextlib
 import itertools
 import json
 import multiprocessing
-import shutil
 import socket
 import statistics
 import subprocess
@@ -33,6 +32,7 @@ from multiprocessing.connection import Connection
 import hiredis
 import redis
 import redis_yardstick
+from machine import find_program
 
 from flask_push import Event
 from flask_push._event import Entry
@@ -55,12 +55,12 @@ class Server:
             sock.bind(("127.0.0.1", 0))
             self.port = sock.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        program = shutil.which("redis-server") or shutil.which("redis-check-rdb")
-        assert program, "Redis is missing: tests/install redis-tools"
+        server = find_program("redis-server")
+        assert server, "Redis is missing: tests/install redis-tools"
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         command = ["redis-server", *options, "--dir", directory]
         self.process = subprocess.Popen(
-            command, executable=program, stdout=subprocess.DEVNULL
+            command, executable=server, stdout=subprocess.DEVNULL
         )
         deadline = time.monotonic() + 20
         while True:
