@@ -14,6 +14,7 @@ from pathlib import Path
 from ._stream import Options
 from .brokers import open_broker
 from .brokers import Retention
+from .brokers._urls import hide_password
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ class Config:
                 raise ValueError(f"{key} is not a key of Flask-Push. {_nearest(key)}")
             problem = KEYS[key](value)
             if problem:
-                raise ValueError(f"{key} = {value!r}: {problem}")
+                # A URL may have a password.
+                shown = hide_password(value) if isinstance(value, str) else value
+                raise ValueError(f"{key} = {shown!r}: {problem}")
         config = cls(**{key[5:].lower(): value for key, value in given.items()})
         if config.return_ticket and config.hub_processes > 1:
             raise ValueError(

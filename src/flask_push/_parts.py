@@ -31,6 +31,7 @@ from ._wsgi import Relays
 from .brokers import Bridge
 from .brokers import Bridging
 from .brokers import open_broker
+from .brokers._urls import hide_password
 
 
 class State:
@@ -109,8 +110,9 @@ class Parts:
         self.bridges = bridges if isinstance(self.broker, Bridging) else []
         if bridges and not self.bridges and not (app.testing and not config.broker_url):
             raise RuntimeError(
-                f"{url!r} has no bridges: {bridges[0].source!r} is of a Redis that is no"
-                " Cluster. Set PUSH_BROKER_URL to that Redis, or don't call 'push.bridge'."
+                f"{hide_password(url)!r} has no bridges: {bridges[0].source!r} is of a"
+                " Redis that is no Cluster. Set PUSH_BROKER_URL to that Redis, or don't"
+                " call 'push.bridge'."
             )
         self.publisher = Publisher.on(self.broker, config.max_event_bytes, _dumps(app))
         # A thread of one process of several isn't there for all who come back.

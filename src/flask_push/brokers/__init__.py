@@ -9,6 +9,7 @@ from pathlib import Path
 from .._event import Entry
 from .._event import Page
 from .._event import Proof
+from ._urls import hide_password
 from .base import Bridge
 from .base import Bridging
 from .base import Broker
@@ -65,7 +66,10 @@ def open_broker(
         found = entry_points(group="flask_push.brokers", name=scheme) if colon else ()
         if not found:
             known = ", ".join(f"'{name}:'" for name in _OURS)
-            raise ValueError(f"No broker knows {url!r}. A URL begins with one of {known}.")
+            shown = hide_password(url)
+            raise ValueError(
+                f"No broker knows {shown!r}. A URL begins with one of {known}."
+            )
         make = next(iter(found)).load()
     broker: Broker = make(url, directory, retention, timeout)
     return broker

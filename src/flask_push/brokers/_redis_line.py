@@ -1,7 +1,8 @@
 """A hub's line to a Redis: a subscribed connection and a plain one, both or neither.
 
 Dialled in a thread, for names and TLS and passwords may take their time; and again,
-for as long as it takes. The log says once that it is lost, and once that it is back.
+for as long as it takes. The log says once for each reason that it is lost, and once that
+it is back.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from contextvars import Context
 from functools import partial
 
 from .. import _native
+from ._redis_errors import code_of
+from ._redis_errors import explain
 from ._redis_pool import Place
 from ._redis_wire import Arg
 from ._redis_wire import number_of
@@ -57,7 +60,9 @@ class Line:
         self._place = place
         self._loop = loop
         self._listener = listener
-        self._failing = self._closed = False
+        self._closed = False
+        #: Why it is lost, as far as the log has said it.
+        self._reasons: set[str] = set()
         self._pause = _SHORTEST
         self._timer: asyncio.TimerHandle | None = None
         self._links: list[Link] = []
@@ -140,8 +145,8 @@ class Line:
     def well(self) -> None:
         """What was asked was answered as it should be."""
         self._pause = _SHORTEST
-        if self._failing:
-            self._failing = False
+        if self._reasons:
+            self._reasons.clear()
             logger.warning("%s is back.", self.name)
 
     def fail(self, error: Exception) -> None:
@@ -149,9 +154,9 @@ class Line:
         if self._closed or self._timer is not None:
             return
         self._place.elsewhere(error)
-        if not self._failing:
-            self._failing = True
-            logger.error("%s is lost, and streams wait: %s", self.name, error)
+        if (reason := code_of(error)) not in self._reasons:
+            self._reasons.add(reason)
+            logger.error("%s is lost, and streams wait: %s", self.name, explain(error))
         self._hang_up()
         pause = self._pause * random.uniform(0.5, 1)
         self._pause = min(2 * self._pause, _LONGEST)
@@ -234,6 +239,9 @@ class Line:
         self._links[0].call(["HELLO", "3"], self._greeted)
 
     def _greeted(self, reply: t.Any) -> None:
+        if isinstance(reply, ReplyError) and code_of(reply) == "NOAUTH":
+            self.fail(reply)
+            return
         self._links[0].resp2 = isinstance(reply, ReplyError)
         self.ready = True
         self._listener.up()

@@ -14,10 +14,6 @@ import time
 import typing as t
 from collections import deque
 from concurrent.futures import Future
-from urllib.parse import parse_qsl
-from urllib.parse import SplitResult
-from urllib.parse import urlencode
-from urllib.parse import urlsplit
 
 from redis.backoff import NoBackoff
 from redis.connection import Connection
@@ -33,8 +29,8 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from ._redis_cluster import Address
-from ._redis_cluster import addresses
 from ._redis_cluster import Nodes
+from ._redis_url import RedisUrl
 from ._redis_wire import Arg
 from ._redis_wire import Names
 
@@ -66,28 +62,22 @@ class Place:
     """
 
     def __init__(self, url: str) -> None:
-        self.url = url
-        parts = urlsplit(url)
-        query = parse_qsl(parts.query, keep_blank_values=True)
-        prefix = dict(query).get("prefix", "push")
-        if not prefix or set(prefix) & set("{}*?[]\\"):
-            raise ValueError(f"{prefix!r} can't be a prefix: it names keys, as it is.")
-        rest = urlencode([pair for pair in query if pair[0] != "prefix"])
+        given = RedisUrl.read(url)
         parse: t.Any = parse_url
-        self._sentinels: list[Address] = []
+        try:
+            self._options: dict[str, t.Any] = parse(given.plain)
+            self._connect = self._options.pop("connection_class", Connection)
+            # This opens nothing, and checks what redis-py is told.
+            self._connect(**self._options)
+        except (RedisError, TypeError, ValueError) as error:
+            raise ValueError(f"redis-py can't use the URL of the store: {error}") from None
+        self._sentinels, self._service = given.sentinels, given.service
         #: Where else to ask, if it is a Cluster.
-        self.nodes: Nodes | None = None
-        address = url.partition("?")[0]
-        if parts.scheme == "redis+sentinel":
-            address = self._note_sentinels(url, parts)
-        elif parts.scheme in ("redis+cluster", "rediss+cluster"):
-            address = self._note_nodes(url, parts, prefix)
-        self._options: dict[str, t.Any] = parse(f"{address}?{rest}")
-        self._connect = self._options.pop("connection_class", Connection)
-        self.names = Names(prefix, int(self._options.get("db") or 0))
-        # Without user and password, for the log.
-        place = parts.netloc.rpartition("@")[2] + parts.path
-        self.name = f"{parts.scheme}://{place} ({prefix})"
+        self.nodes = None if given.nodes is None else Nodes(given.nodes, given.prefix)
+        self.names = Names(given.prefix, int(self._options.get("db") or 0))
+        #: Without user and password, for the log.
+        self.name = given.name
+        self.secure = given.name.startswith("rediss")
 
     def connect(self, seconds: float) -> t.Any:
         """A connection that has said who it is. Each step of it may take so long."""
@@ -121,16 +111,6 @@ class Place:
             self.nodes.doubt()
         return isinstance(error, _ELSEWHERE)
 
-    def _note_sentinels(self, url: str, parts: SplitResult) -> str:
-        """As in ``redis+sentinel://user:password@host:26379,host:26379/service/0``. What
-        is left is the URL of the master, but for where it is."""
-        user, at, hosts = parts.netloc.rpartition("@")
-        self._service, _, database = parts.path.strip("/").partition("/")
-        self._sentinels = addresses(hosts, 26379)
-        if not self._service:
-            raise ValueError(f"{url!r} names no service: redis+sentinel://host:26379/name")
-        return f"redis://{user}{at}master/{database}"
-
     def _master(self, seconds: float) -> tuple[str, int]:
         """Where the sentinels say that it is, asked anew for each connection."""
         sentinel: t.Any = Sentinel
@@ -141,15 +121,6 @@ class Place:
         finally:
             for client in asked.sentinels:
                 client.close()
-
-    def _note_nodes(self, url: str, parts: SplitResult, prefix: str) -> str:
-        """As in ``redis+cluster://user:password@host:6379,host:6379``. What is left is
-        the URL of a node, but for where it is."""
-        user, at, hosts = parts.netloc.rpartition("@")
-        if parts.path.strip("/") not in ("", "0"):
-            raise ValueError(f"{url!r} names a database, and a Redis Cluster has but one.")
-        self.nodes = Nodes(addresses(hosts, 6379), prefix)
-        return f"{parts.scheme.partition('+')[0]}://{user}{at}node"
 
     def _node(self, nodes: Nodes, seconds: float, options: dict[str, t.Any]) -> Address:
         """Where the slot is, as any node says, asked anew for each connection."""

@@ -20,6 +20,7 @@ from .._event import Event
 from .._event import Page
 from .._event import Position
 from . import _redis_wire as wire
+from ._redis_errors import explain
 from .base import Bridge
 from .base import NotPublished
 from .base import NotRead
@@ -79,6 +80,9 @@ class RedisBroker:
         self._callers = _Callers()
         self._silent_until = 0.0
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._place.name}>"
+
     def publish(self, events: cabc.Sequence[Event]) -> list[Position]:
         if not events:
             return []
@@ -92,12 +96,13 @@ class RedisBroker:
             reply = self._ask(self._publish, args, attempt, deadline)
         except FAILED as error:
             if attempt.unsure:
-                raise PublishUncertain(f"Redis did not answer: {error}") from error
-            raise NotPublished(f"Redis can't be written: {error}") from error
+                raise PublishUncertain(f"Redis did not answer: {explain(error)}") from error
+            raise NotPublished(f"Redis can't be written: {explain(error)}") from error
         except Silence as error:
             if attempt.unsure:
                 raise PublishUncertain("Redis did not answer in time.") from error
-            raise NotPublished("Redis can't be reached in time.") from error
+            secure = " Does it speak TLS?" if self._place.secure else ""
+            raise NotPublished(f"Redis can't be reached in time.{secure}") from error
         finally:
             self._callers.give_back(caller)
         if wire.PRUNE_NEXT in reply:
@@ -131,7 +136,7 @@ class RedisBroker:
         try:
             reply = self._ask(wire.READ, args, _Attempt(), deadline)
         except (*FAILED, Silence) as error:
-            raise NotRead(f"Redis can't be read: {error}") from error
+            raise NotRead(f"Redis can't be read: {explain(error)}") from error
         return wire.page(reply, channels, after)
 
     def feed(

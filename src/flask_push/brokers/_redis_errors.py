@@ -1,0 +1,93 @@
+"""What a Redis means when it refuses something, in words that name the remedy.
+
+No input or output, and no redis-py: its exceptions are known by their names, and errors
+of the hub's own connection by the code that their text begins with.
+"""
+
+from __future__ import annotations
+
+import re
+
+# redis-py drops the code that each of these stands for.
+_CODES = {
+    "AskError": "ASK",
+    "AuthenticationError": "NOAUTH",
+    "BusyLoadingError": "LOADING",
+    "ClusterCrossSlotError": "CROSSSLOT",
+    "ClusterDownError": "CLUSTERDOWN",
+    "MasterDownError": "MASTERDOWN",
+    "MovedError": "MOVED",
+    "NoPermissionError": "NOPERM",
+    "NoScriptError": "NOSCRIPT",
+    "OutOfMemoryError": "OOM",
+    "ReadOnlyError": "READONLY",
+    "TryAgainError": "TRYAGAIN",
+}
+
+# What has no code of its own, by what stands in its text.
+_TEXTS = {
+    "unauthenticated multibulk": "NOAUTH",
+    "unauthenticated bulk": "NOAUTH",
+    "invalid password": "WRONGPASS",
+    "invalid username-password": "WRONGPASS",
+    "WRONGPASS": "WRONGPASS",
+    "no password is set": "NOPASS",
+    "without any password configured": "NOPASS",
+    "unknown command": "UNKNOWN",
+    "unknown subcommand": "UNKNOWN",
+    "cluster support disabled": "NOCLUSTER",
+    "WRONG_VERSION_NUMBER": "NOTLS",
+    "handshake operation timed out": "NOTLS",
+    "killed by user": "KILLED",
+}
+
+_NODE = "it is a node of a Redis Cluster, so the URL begins with redis+cluster://"
+_WORDS = {
+    "ASK": _NODE,
+    "BUSY": "it is busy with another program's script",
+    "CLUSTERDOWN": "its Cluster is down, and no node serves the keys of this app",
+    "CROSSSLOT": _NODE,
+    "KILLED": "somebody ended the script with SCRIPT KILL",
+    "LOADING": "it has been started, and is still loading its data",
+    "MASTERDOWN": "it is a replica that has lost its master",
+    "MISCONF": "it can't save its data, and stores nothing more; its own log says why",
+    "MOVED": _NODE,
+    "NOAUTH": "it wants authentication, and the URL has no password:"
+    " redis://:password@host:6379/0",
+    "NOCLUSTER": "it is no Redis Cluster, so the URL begins with redis://",
+    "NOPASS": "it has no password, so the URL must not have one either",
+    "NOPERM": "its user may not do this; the page 'Redis' of the docs has all it needs",
+    "NOREPLICAS": "it has fewer replicas than min-replicas-to-write, and stores nothing",
+    "NOTLS": "it does not answer in TLS; if it speaks none, the URL begins with redis://",
+    "OOM": "it is full, and stores nothing more; raise maxmemory or keep less",
+    "READONLY": "it is a replica, and stores nothing; the URL has to name the master",
+    "UNKNOWN": "it lacks a command; is it a Sentinel (redis+sentinel://host:26379/service)"
+    " or older than Redis 6",
+    "WRONGPASS": "it does not accept the user and the password of the URL",
+    "WRONGTYPE": "another program has stored something of its own under a key of this app;"
+    " delete that key, or give the URL another prefix",
+}
+
+# Redis 6 puts the code of what a script was refused behind the line that asked for it.
+_IN_SCRIPT = re.compile(r"@user_script: ?\d+: -?([A-Z]{3,})\b")
+
+
+def code_of(error: BaseException) -> str:
+    """The code of what a server answered, or ``ERR``."""
+    text = str(error)
+    # redis-py calls each kind of wait a timeout.
+    for part, code in _TEXTS.items():
+        if part in text or part in str(error.__context__):
+            return code
+    if (name := type(error).__name__) in _CODES:
+        return _CODES[name]
+    if match := _IN_SCRIPT.search(text):
+        return match[1]
+    code = text.partition(" ")[0]
+    return code if code.isalpha() and code.isupper() else "ERR"
+
+
+def explain(error: BaseException) -> str:
+    """What is wrong, and its remedy, and then the server's own words."""
+    words = _WORDS.get(code_of(error))
+    return f"{words} ({error})" if words else str(error)
