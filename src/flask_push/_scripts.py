@@ -9,14 +9,17 @@ from functools import cache
 from pathlib import Path
 
 from flask import Blueprint
+from flask import current_app
 from flask import Flask
+from flask import has_request_context
 from flask import request
 from flask import Response
 from flask import url_for
-from werkzeug.exceptions import NotFound
 
 _STATIC = Path(__file__).with_name("static")
 _YEAR = 365 * 86400
+# The part of a rule that is any host, where an app's routes each have one.
+_HOST = "flask_push_host"
 #: What is served, and where it lies. What is minified, `make scripts` makes.
 SCRIPTS = {
     **{name: name for name in ("push.d.ts", "extras.d.ts")},
@@ -49,22 +52,49 @@ def script(name: str) -> Script:
 
 def script_url(name: str = "push.js") -> str:
     """The address of ``push.js``, or of the script of that name, for a page: it is another
-    one whenever the script is, so that browsers may keep it for ever."""
-    return url_for("flask_push.script", name=name, v=version())
+    one whenever the script is, so that browsers may keep it for ever.
+
+    :raises ValueError: If there is no such script.
+    """
+    if name not in SCRIPTS:
+        raise ValueError(f"{name!r} is none of the scripts {', '.join(SCRIPTS)}.")
+    values: t.Any = {"name": name, "v": version(), **_here(current_app)}
+    return url_for("flask_push.script", **values)
 
 
 def serve_scripts(app: Flask, prefix: str) -> None:
+    """Serve each script at its address below the prefix. All other addresses there are the
+    app's."""
     if "flask_push" in app.blueprints:
         return
     blueprint = Blueprint("flask_push", __name__, url_prefix=prefix)
-    blueprint.add_url_rule("/<name>", "script", _serve)
+    for name in SCRIPTS:
+        for place in _places(app):
+            options: t.Any = {"defaults": {"name": name}, **place}
+            blueprint.add_url_rule(f"/{name}", "script", _serve, **options)
     app.register_blueprint(blueprint)
     app.jinja_env.globals.setdefault("push_script_url", script_url)
 
 
-def _serve(name: str) -> Response:
-    if name not in SCRIPTS:
-        raise NotFound
+def _places(app: Flask) -> list[dict[str, str]]:
+    """What makes a rule one for every host on which the app may have its own."""
+    if app.url_map.host_matching:
+        return [{"host": f"<{_HOST}>"}]
+    return [{}, {"subdomain": f"<{_HOST}>"}] if app.subdomain_matching else [{}]
+
+
+def _here(app: Flask) -> dict[str, str]:
+    """The host of the page, from which it loads scripts without asking another origin."""
+    server = app.config["SERVER_NAME"] or ""
+    host = request.host if has_request_context() else server
+    if app.url_map.host_matching:
+        return {_HOST: host}
+    if app.subdomain_matching and server and host.endswith(f".{server}"):
+        return {_HOST: host.removesuffix(f".{server}")}
+    return {}
+
+
+def _serve(name: str, **host: str) -> Response:
     text, type = script(name)
     response = Response(text, content_type=f"{type}; charset=utf-8")
     response.cache_control.public = True
