@@ -40,7 +40,7 @@ FLOORS = [
     # What Flask sees.
     {
         *("__init__", "_extension", "_asked", "_parts", "_config", "_checkup", "_cli"),
-        "_scripts",
+        *("_response", "_scripts"),
     },
     {"testing", "testing._contract", "testing._reader"},
 ]

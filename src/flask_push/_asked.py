@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import typing as t
+from uuid import UUID
 
 from flask import Request
 from werkzeug.exceptions import BadRequest
@@ -11,13 +12,15 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.http import parse_accept_header
 
 from . import _names
+from ._config import KEYS
 from ._event import escape
 from ._return import position_of
 from ._stream import Stream
 
 
-class NoChannel(BadRequest, ValueError):
-    """A bad request where a request may choose, and a mistake where it may not."""
+class BadChannels(BadRequest, ValueError):
+    """A bad request where the request chooses channels, and a mistake of the view where it
+    does not."""
 
 
 def stream(request: Request) -> Stream:
@@ -58,7 +61,11 @@ def channels(request: Request, most: int) -> tuple[str, ...]:
 def check(
     request: Request, granted: cabc.Collection[str], most: int, lifetime: float
 ) -> None:
-    """See that a stream can be granted what its view says."""
+    """See that a stream can be granted what its view says.
+
+    :raises ValueError: If it can't be.
+    :raises TypeError: If a channel is no text.
+    """
     if not granted:
         _refuse(request)
     if len(granted) > most:
@@ -67,12 +74,45 @@ def check(
             " (PUSH_MAX_CHANNELS). Publish to fewer channels that more readers share."
         )
     for channel in granted:
-        escape(channel)
-    if not lifetime >= 0:
-        raise ValueError(f"lifetime is a number of seconds, or 0, not {lifetime!r}.")
+        if not isinstance(channel, str):
+            raise TypeError(
+                f"A channel's name is text, not {channel!r:.80}. Pass several channels as"
+                " several arguments: push.stream(*channels)."
+            )
+        try:
+            escape(channel)
+        except ValueError as error:
+            # It may be made of what the request says, and then it is no fault of the app.
+            raise BadChannels(str(error)) from None
+    problem = KEYS["PUSH_LIFETIME"](lifetime)
+    if problem:
+        raise ValueError(f"lifetime = {lifetime!r}: {problem} 0 is for ever.")
+
+
+def user(value: str | int | UUID | None) -> str | None:
+    """Whose stream it is, as text.
+
+    :raises TypeError: If it is none of these.
+    :raises ValueError: If it is text that names no user.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (str, int, UUID)):
+        raise TypeError(
+            f"user is text, a whole number, a UUID or None, not {value!r:.80}. Pass what"
+            " identifies the user, such as str(user.id)."
+        )
+    name = str(value)
+    if not name:
+        raise ValueError("user is empty. Pass None for a stream that is no user's.")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"The user {name[:80]!r} holds a lone surrogate.") from None
+    return name
 
 
 def _refuse(request: Request) -> t.NoReturn:
     if request.args.getlist("channel"):
         raise Forbidden("You may listen to none of these channels.")
-    raise NoChannel("A stream needs at least one channel.")
+    raise BadChannels("A stream needs at least one channel.")

@@ -32,7 +32,7 @@ class Event:
     (:meth:`Push.history`, :class:`sse.Parser`).
 
     :param channel: Who hears it. Empty on events of a parser whose stream is not ours.
-    :param data: Any text.
+    :param data: On its way in, text or anything JSON; on its way out, text.
     :param type: What ``addEventListener`` is called with in the browser.
     :param key: Publishing twice with one key stores once; see :meth:`Push.publish`.
     :param store: ``False`` for an event that is not kept and not repeated.
@@ -42,7 +42,7 @@ class Event:
     """
 
     channel: str
-    data: str
+    data: t.Any
     type: str = "message"
     key: str | None = None
     store: bool = True

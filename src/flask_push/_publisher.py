@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
 import json
+import math
 import typing as t
 from dataclasses import dataclass
 from dataclasses import replace
@@ -21,6 +23,9 @@ from .brokers import open_broker
 
 # Bytes of history read at once: one page, but for the longest.
 _PAGE = 4 * 2**20
+
+#: Makes JSON. Some libraries return it as bytes, in UTF-8.
+Dumps = cabc.Callable[[t.Any], str | bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +54,15 @@ class Publisher:
         *,
         timeout: float = 2,
         max_event_bytes: int = Options.max_event,
-        dumps: cabc.Callable[[t.Any], str] = json.dumps,
+        dumps: Dumps = json.dumps,
     ) -> None:
+        _check_options(timeout, max_event_bytes, dumps)
         self._broker: Broker = open_broker(url, timeout=timeout)
         self._max_event_bytes = max_event_bytes
         self._dumps = dumps
 
     @classmethod
-    def on(
-        cls, broker: Broker, max_event_bytes: int, dumps: cabc.Callable[[t.Any], str]
-    ) -> Publisher:
+    def on(cls, broker: Broker, max_event_bytes: int, dumps: Dumps) -> Publisher:
         """Publish to a broker that is already there."""
         publisher = cls.__new__(cls)
         publisher._broker = broker
@@ -91,7 +95,9 @@ class Publisher:
         :param exclude: The connection that does not get it, as its ``push:open`` has told
             it: of who did this, and has shown it already. Anything else is nobody's.
         :return: The event's id, as browsers see it.
-        :raises ValueError: If no client could be sent this.
+        :raises ValueError: If no browser could be sent this.
+        :raises TypeError: If there is no JSON for the data, or an argument is of another
+            type than it has to be.
         :raises NotPublished: If nothing was stored.
         :raises PublishUncertain: If it is not certain; with a key, publish again.
         """
@@ -104,19 +110,23 @@ class Publisher:
 
         :return: The last one's id; an empty string if there are none.
         """
-        events = [self._check(event) for event in events]
-        if not events:
+        if not isinstance(events, cabc.Iterable):
+            raise TypeError(f"publish_many takes a list of events, not {events!r:.80}.")
+        checked = [self._check(event) for event in events]
+        if not checked:
             return ""
-        position = self._broker.publish(events)[-1]
-        return f"{position}.{escape(events[-1].channel)}"
+        position = self._broker.publish(checked)[-1]
+        return f"{position}.{escape(checked[-1].channel)}"
 
     def history(self, channel: str, last: int) -> History:
         """The newest events of a channel, at most so many, and their position.
 
         Hand the position to the page, and its stream continues without a seam.
 
+        :raises ValueError: If there can't be such a channel, or such a number of events.
         :raises NotRead: If the store can't be read now.
         """
+        escape(channel)
         last = check_count("last", last)
         page = self._broker.read([channel], last=last, limit=_PAGE)
         epoch, end, entries = page.epoch, page.end, [*page.entries]
@@ -147,12 +157,19 @@ class Publisher:
         self._broker.close()
 
     def _check(self, event: Event) -> Event:
+        if not isinstance(event, Event):
+            raise TypeError(
+                f"publish_many takes events, not {event!r:.80}. Make each with"
+                " flask_push.Event(channel, data)."
+            )
         escape(event.channel)
         if event.type != "message":
             _wire.check_type(event.type)
-        if event.key is not None and not (isinstance(event.key, str) and event.key):
-            raise ValueError(f"A key is a non-empty string, not {event.key!r}.")
-        data = event.data if isinstance(event.data, str) else self._dumps(event.data)
+        if event.key is not None:
+            _check_key(event.key)
+        if not isinstance(event.store, bool):
+            raise TypeError(f"store is True or False, not {event.store!r:.80}.")
+        data = event.data if isinstance(event.data, str) else self._json(event.data)
         try:
             size = len(data.encode())
         except UnicodeEncodeError:
@@ -165,11 +182,65 @@ class Publisher:
                 " (PUSH_MAX_EVENT_BYTES). Publish where to fetch it instead."
             )
         # From here on, brokers carry it with the type.
-        name = name_of(event.exclude)
+        exclude = event.exclude if isinstance(event.exclude, str) else None
+        name = name_of(exclude)
         type = f"{event.type}\0{name}" if name else event.type
         if data is event.data and type is event.type and event.exclude is None:
             return event
         return replace(event, data=data, type=type, exclude=None)
+
+    def _json(self, data: t.Any) -> str:
+        """
+        :raises TypeError: If there is no JSON for it.
+        :raises ValueError: If a browser could not parse what was made of it.
+        """
+        try:
+            made = self._dumps(data)
+        except RecursionError:
+            raise ValueError("The data is nested too deeply to be JSON.") from None
+        except TypeError as error:
+            if isinstance(data, (bytes, bytearray, memoryview)):
+                raise TypeError(
+                    "Data is text or anything JSON, and bytes are neither. Decode them, or"
+                    " publish them in base64."
+                ) from error
+            raise
+        text = made.decode() if isinstance(made, bytes) else made
+        if not isinstance(text, str):
+            raise TypeError(f"dumps has to return JSON as text, not {text!r:.80}.")
+        # Other programs than browsers know these, and Python writes them.
+        if "NaN" in text or "Infinity" in text:
+            found: list[str] = []
+            with contextlib.suppress(ValueError, RecursionError):
+                json.loads(text, parse_constant=found.append)
+            if found:
+                raise ValueError(
+                    f"The data holds {found[0]}, and no browser could parse that as JSON."
+                    " Publish None or text in its place."
+                )
+        return text
+
+
+def _check_options(timeout: float, max_event_bytes: int, dumps: Dumps) -> None:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout is a number of seconds, not {timeout!r:.80}.")
+    if not 0 < timeout < math.inf:
+        raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}.")
+    if isinstance(max_event_bytes, bool) or not isinstance(max_event_bytes, int):
+        raise TypeError(f"max_event_bytes is a number, not {max_event_bytes!r:.80}.")
+    if not callable(dumps):
+        raise TypeError(f"dumps is a function such as json.dumps, not {dumps!r:.80}.")
+
+
+def _check_key(key: str) -> None:
+    if not (isinstance(key, str) and key):
+        raise ValueError(f"A key is a non-empty string, not {key!r:.80}.")
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"The key {key[:80]!r} holds a lone surrogate, which is not text."
+        ) from None
 
 
 def _event(epoch: str, entry: Entry) -> Event:

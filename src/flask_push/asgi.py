@@ -59,6 +59,13 @@ class PushASGI:
     """
 
     def __init__(self, app: WSGIApplication, threads: int = 10) -> None:
+        if not callable(app):
+            raise TypeError(
+                f"PushASGI takes a Flask app, or one around it, not {app!r:.80}."
+            )
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise ValueError(f"threads is a whole number from 1 on, not {threads!r:.80}.")
+
         def wsgi(
             environ: WSGIEnvironment, start_response: StartResponse
         ) -> cabc.Iterable[bytes]:

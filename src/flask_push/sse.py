@@ -58,6 +58,8 @@ def encode(
                 ' type or id for an empty event. Pass data="", or retry alone.'
             )
         return b"" if retry is None else _retry_line(retry)
+    if not isinstance(data, str):
+        raise TypeError(f"Data is text, not {data!r:.80}. Decode it, or make JSON of it.")
     try:
         body = data.encode()
     except UnicodeEncodeError:
@@ -111,7 +113,7 @@ def check_type(type: str) -> None:
 
 def check_id(id: str) -> str:
     """:raises ValueError: If a client might not send the id back unchanged."""
-    if _ID.match(id) is None:
+    if not isinstance(id, str) or _ID.match(id) is None:
         raise ValueError(
             f"The id {id!r} has to be 1 to 128 of the characters 0-9 A-Z a-z . _ ~ -,"
             " which every client sends back unchanged."

@@ -59,6 +59,10 @@ def open_broker(
     :param timeout: Seconds that publishing may take.
     :raises ValueError: If no broker knows the URL.
     """
+    if not isinstance(url, str):
+        raise TypeError(
+            f"A store's URL is text such as 'redis://127.0.0.1:6379/0', not {url!r:.80}."
+        )
     scheme, colon, _ = url.partition(":")
     if colon and scheme in _OURS:
         make = import_module(f".{_OURS[scheme]}", __name__).from_url

@@ -12,6 +12,8 @@ import weakref
 from .. import sse
 from .._event import Event
 
+_STREAM = "text/event-stream"
+
 
 class StreamResponse(t.Protocol):
     """What is needed of a response: Flask's and Werkzeug's test clients give such."""
@@ -32,10 +34,32 @@ def read_events(
     :param own: Whether ``push:open`` and ``push:gap`` count.
     :raises TimeoutError: If too few have come. They are in its message.
     :raises EOFError: If the stream has ended.
+    :raises ValueError: If the response is no stream.
     """
-    if response not in _readers:
-        _readers[response] = _Reader(response.response)
-    return _readers[response].read(count, time.monotonic() + timeout, own)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise ValueError(f"count is a number of events, not {count!r}.")
+    return _reader_of(response).read(count, time.monotonic() + timeout, own)
+
+
+def _reader_of(response: StreamResponse) -> _Reader:
+    # Not by the response itself: some classes compare responses, and then have no hash.
+    key = id(response)
+    if key not in _readers:
+        _check(response)
+        _readers[key] = _Reader(response.response)
+        weakref.finalize(response, _readers.pop, key).atexit = False
+    return _readers[key]
+
+
+def _check(response: StreamResponse) -> None:
+    if not hasattr(response, "response"):
+        raise TypeError(
+            f"read_events takes the response of a test client, not {response!r:.80}."
+        )
+    kind = getattr(response, "mimetype", _STREAM)
+    if kind != _STREAM:
+        status = getattr(response, "status", "")
+        raise ValueError(f"The response, {status} with {kind}, is no stream.")
 
 
 class _Reader:
@@ -73,4 +97,5 @@ def _pump(chunks: cabc.Iterable[bytes], events: queue.SimpleQueue[Event | None])
         events.put(None)
 
 
-_readers: weakref.WeakKeyDictionary[t.Any, _Reader] = weakref.WeakKeyDictionary()
+# By the id of a response, for as long as it is there.
+_readers: dict[int, _Reader] = {}

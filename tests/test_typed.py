@@ -1,0 +1,100 @@
+"""Calls that have to pass mypy, as users write them, and calls that must not.
+
+They run, too: what is typed is true.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import json
+import typing as t
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from flask import Response
+
+from flask_push import Event
+from flask_push import History
+from flask_push import Publisher
+from flask_push import Push
+from flask_push.testing import read_events
+
+
+class User(t.NamedTuple):
+    id: int
+    uuid: UUID
+    name: str
+
+
+@pytest.fixture
+def push() -> cabc.Iterator[Push]:
+    app = Flask("app", instance_path="/nonexistent")
+    app.testing = True
+    push = Push(app)
+    yield push
+    push._parts().close()
+
+
+def test_a_stream_is_of_a_user_by_any_id(push: Push) -> None:
+    (app,) = push._states
+    user = User(7, UUID(int=7), "ann")
+    with app.test_request_context():
+        for response in (
+            push.stream("a", user=user.id),
+            push.stream("a", user=user.uuid),
+            push.stream("a", user=user.name, last=1, lifetime=60, replay=False),
+            push.stream(*push.requested(), "a", user=None, lifetime=None),
+        ):
+            t.assert_type(response, Response)
+        with pytest.raises(TypeError):
+            push.stream("a", user=user)  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            push.stream(["a"])  # type: ignore[arg-type]
+
+
+def test_data_is_anything_json_on_its_way_in(push: Push) -> None:
+    events = [
+        Event("a", "text"),
+        Event("a", {"n": [1, None, True]}),
+        Event("a", 5, type="said", key="k"),
+        Event("a", None, store=False, exclude=None),
+    ]
+    t.assert_type(push.publish_many(events), str)
+    t.assert_type(push.publish_many(event for event in events), str)
+    t.assert_type(push.publish("a", {"n": 1}, key=None, exclude=None), str)
+    with pytest.raises(TypeError):
+        push.publish_many([("a", "b")])  # type: ignore[list-item]
+    with pytest.raises(ValueError):
+        push.publish(5, "a")  # type: ignore[arg-type]
+
+
+def test_data_is_text_on_its_way_out(push: Push) -> None:
+    push.publish("a", {"n": 1})
+    history = push.history("a", last=1)
+    t.assert_type(history, History)
+    for event in history.events:
+        t.assert_type(event, Event)
+        assert type(event.data) is str
+        assert json.loads(event.data) == {"n": 1} and event.data.startswith("{")
+
+
+def test_what_makes_json_may_make_bytes(tmp_path: Path) -> None:
+    def dumps(data: object) -> bytes:
+        return json.dumps(data).encode()
+
+    url = f"sqlite://{tmp_path}/push.db"
+    for publisher in Publisher(url), Publisher(url, dumps=dumps), Publisher(url, timeout=1):
+        publisher.publish("a", {"n": 1})
+        t.assert_type(publisher.position(), str)
+        publisher.close()
+
+
+def test_a_response_of_a_test_client_is_read(push: Push) -> None:
+    (app,) = push._states
+    app.add_url_rule("/stream", view_func=lambda: push.stream("a"))
+    with app.test_client().get("/stream") as response:
+        push.publish("a", "1")
+        events = read_events(response, 1, timeout=5, own=False)
+        t.assert_type(events, list[Event])
