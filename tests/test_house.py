@@ -22,7 +22,7 @@ FLOORS = [
     },
     # What talks to one.
     {
-        *("_connection", "_limits", "_rundir", "_site", "_unix", "_version"),
+        *("_connection", "_files", "_limits", "_rundir", "_site", "_unix", "_version"),
         *("_ending", "_logging", "_names", "_native", "_visit"),
         *("brokers", "brokers.base", "brokers.memory", "brokers.sqlite"),
         *("brokers._sql", "brokers._database", "brokers._lock", "brokers._doorbell"),
@@ -35,7 +35,7 @@ FLOORS = [
     {
         *("_hub", "_streams", "_bridges", "_loop", "_sockets", "_wsgi", "_publisher"),
         *("_accel", "asgi", "client", "_doctor", "_front"),
-        *("_worker", "_start", "_process", "_run", "_takeover", "_visitor"),
+        *("_worker", "_start", "_process", "_hold", "_run", "_takeover", "_visitor"),
     },
     # What Flask sees.
     {

@@ -23,11 +23,11 @@ from ._accel import AccelListener
 from ._bridges import Bridges
 from ._frozen import Frozen
 from ._frozen import stream_from_json
+from ._hold import Hold
 from ._hub import Hub
 from ._logging import QuietLogger
 from ._return import ReturnTickets
 from ._site import Site
-from ._site import Ties
 from ._stream import Options
 from ._stream import Stream
 from ._takeover import give
@@ -43,7 +43,7 @@ from .brokers import Retention
 
 logger = logging.getLogger("flask_push")
 
-# Seconds between two looks whether anybody is tied still.
+# Seconds between two looks at its files, and whether a process is tied still.
 _PAUSE = 1.0
 # Seconds for which a hub that is to be frozen waits to be whole, and then is not replaced.
 _WHOLE = 2.0
@@ -59,11 +59,9 @@ class Process:
         self.site = site
         self.loop = asyncio.new_event_loop()
         self.hub: Hub | None = None
-        self._door = door
-        self._lock = lock
+        self._hold = Hold(site, door, lock, keeps=not stays)
         self._stays = stays
         self._quiet = QuietLogger()
-        self._ties = Ties(site)
         self._visitors: set[Visitor] = set()
         self._hello: dict[str, t.Any] = {}
         self._broker: Broker | None = None
@@ -79,7 +77,7 @@ class Process:
         """Until nobody needs it, or it is told to end."""
         for number in signal.SIGTERM, signal.SIGINT:
             self.loop.add_signal_handler(number, self.end, "it was told to")
-        self.loop.add_reader(self._door, self._open_door)
+        self._read_door()
         self.loop.call_later(_PAUSE, self._look_around)
         try:
             self.loop.run_forever()
@@ -90,7 +88,7 @@ class Process:
                 self.hub.stop()
             for visitor in list(self._visitors):
                 visitor.leave()
-            self._door.close()
+            self._hold.close()
             self.loop.close()
 
     def end(self, why: str) -> None:
@@ -99,23 +97,28 @@ class Process:
         for visitor in self._visitors:
             visitor.say({"bye": why})
         if not self._stays:
-            # While it has the lock, nobody else's door can be there. That of one who was
-            # run by hand may be systemd's, which goes on to listen.
-            self.site.door.unlink(missing_ok=True)
+            # The door of a hub that is run by hand may be systemd's, which goes on to
+            # listen.
+            self._hold.leave()
         self.loop.stop()
 
     # Who comes.
 
-    def _open_door(self) -> None:
+    def _read_door(self) -> None:
+        door = self._hold.door
+        self.loop.add_reader(door, self._open_door, door)
+
+    def _open_door(self, door: socket.socket) -> bool:
+        """Let one process in. False if none waits."""
         try:
-            sock, _ = self._door.accept()
+            sock, _ = door.accept()
         except BlockingIOError:
-            return
+            return False
         except OSError as error:
             self._quiet.error("Could not accept a connection to the hub: %s", error)
-            self.loop.remove_reader(self._door)
-            self.loop.call_later(1, self.loop.add_reader, self._door, self._open_door)
-            return
+            self.loop.remove_reader(door)
+            self.loop.call_later(1, self._read_door)
+            return False
         uid = peer_uid(sock)
         if uid in (os.geteuid(), 0):
             self.admit(Messages(sock))
@@ -124,6 +127,7 @@ class Process:
                 "User %d tried to connect to the hub of user %d.", uid, os.geteuid()
             )
             sock.close()
+        return True
 
     def admit(self, messages: Messages, welcome: bool = False) -> None:
         visitor = Visitor(messages, self._take, self._forget, welcome, self._quiet)
@@ -137,10 +141,23 @@ class Process:
     def _look_around(self) -> None:
         self.loop.call_later(_PAUSE, self._look_around)
         now = time.monotonic()
-        if self._stays or self._visitors or self._ties.any():
+        needed = bool(self._stays or self._visitors or self._hold.tied)
+        if needed:
             self._alone_since = now
         elif now - self._alone_since >= self._linger:
             self.end("nobody needs it")
+        self._keep_files(needed)
+
+    def _keep_files(self, needed: bool) -> None:
+        door = self._hold.door
+        if not self._hold.look(needed):
+            self.end("another hub has taken its place")
+        elif self._hold.door is not door:
+            self.loop.remove_reader(door)
+            while self._open_door(door):
+                pass
+            door.close()
+            self._read_door()
 
     # What they want.
 
@@ -288,8 +305,8 @@ class Process:
         others = [(other.messages, other.welcome) for other in self._visitors]
         for other in self._visitors:
             self.loop.remove_reader(other.messages)
-        self.loop.remove_reader(self._door)
-        fds = [self._door.fileno(), self._lock]
+        self.loop.remove_reader(self._hold.door)
+        fds = [self._hold.door.fileno(), self._hold.lock]
         if self._accel is not None:
             fds.append(self._accel.release().fileno())
         things = Handover(self._hello, frozen, fds, others)
@@ -313,7 +330,7 @@ class Process:
             self._listen(Path(self._hello["accel"]), door)
         for visitor in self._visitors:
             self.loop.add_reader(visitor.messages, visitor.ready)
-        self.loop.add_reader(self._door, self._open_door)
+        self._read_door()
 
     def _make_hub(self, hello: dict[str, t.Any], frozen: Frozen) -> Hub:
         assert self._broker is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections.abc as cabc
 import contextlib
+import io
 import logging
 import logging.handlers
 import os
@@ -14,6 +15,9 @@ import sys
 import typing as t
 from pathlib import Path
 
+from ._files import identity
+from ._files import identity_of
+from ._files import open_own
 from ._loop import raise_descriptor_limit
 from ._process import Process
 from ._site import Site
@@ -93,8 +97,25 @@ def set_up(site: Site, log: logging.Handler | None = None) -> None:
     sys.excepthook = _last_words
 
 
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """Is made again if it was removed, and follows no link."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool | int:
+        if self.stream is not None:
+            opened = identity_of(self.stream.fileno())
+            if identity(self.baseFilename) != opened:
+                self.stream.close()
+                self.stream = None
+        return super().shouldRollover(record)
+
+    def _open(self) -> io.TextIOWrapper:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        fd = open_own(self.baseFilename, flags)
+        return io.TextIOWrapper(os.fdopen(fd, "ab"), "utf-8")
+
+
 def _log_file(site: Site) -> logging.Handler:
-    log = logging.handlers.RotatingFileHandler(site.log, maxBytes=_LOG_BYTES, backupCount=1)
+    log = _LogFile(site.log, maxBytes=_LOG_BYTES, backupCount=1)
     form = "%(asctime)s %(process)d %(levelname)s %(message)s"
     log.setFormatter(logging.Formatter(form))
     return log

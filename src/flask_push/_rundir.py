@@ -6,6 +6,7 @@ app alone, never on the environment or the working directory.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -14,11 +15,12 @@ from pathlib import Path
 
 # Where a lock, or memory shared between processes, may not be what it seems.
 _REMOTE = re.compile(r"nfs|cifs|smb|9p|afs|ceph|gluster|lustre|fuse\.(?!overlay)")
-_TEMP = Path("/tmp")
+#: Where directories are whose names have to be the same for every process.
+TEMP = Path("/tmp")
 
 
 def locate(configured: str | None, instance: str, root: str, name: str) -> Path:
-    """The run directory of an app, whether it is there or not.
+    """The run directory of an app, whether it is there or not. Makes nothing.
 
     :param configured: ``PUSH_RUN_DIR``.
     :param instance: The app's instance folder, which is used if it is local and can be
@@ -26,36 +28,78 @@ def locate(configured: str | None, instance: str, root: str, name: str) -> Path:
     """
     if configured is not None:
         return Path(configured)
-    label = re.sub(r"[^0-9A-Za-z_.-]", "_", name)
     folder = Path(instance)
     if is_local(folder) and _can_write(folder):
-        return folder / f"push-{label}"
-    digest = hashlib.sha256(f"{root}\0{name}".encode()).hexdigest()[:16]
-    return _TEMP / f"push-{os.geteuid()}-{label}-{digest}"
+        return folder / f"push-{_label(name)}"
+    return TEMP / f"push-{os.geteuid()}-{_mark(root, name)}"
 
 
 def claim(path: Path) -> Path:
-    """Make a run directory, if it is not there.
+    """Make a run directory, if it is not there, and check that it is fit to be one.
 
-    :raises RuntimeError: If it can't be made, or belongs to another user.
+    :raises RuntimeError: If it can't be made, or other users could change what is in it.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700, parents=True)
         found = path.lstat()
     except OSError as error:
         raise RuntimeError(
             f"The run directory {path} can't be made: {error}. Set PUSH_RUN_DIR to a"
             " directory on a local disk that the app may write."
         ) from error
-    if not stat.S_ISDIR(found.st_mode):
-        raise RuntimeError(f"The run directory {path} is not a directory. Remove it.")
-    if found.st_uid != os.geteuid():
-        raise RuntimeError(
-            f"The run directory {path} belongs to {user_name(found.st_uid)}, and this"
-            f" process to {user_name(os.geteuid())}. Run all processes of the app as one"
-            " user, or set PUSH_RUN_DIR to a directory of this one."
-        )
+    if problem := unfit(path, found):
+        raise RuntimeError(problem)
     return path
+
+
+def unfit(path: Path, found: os.stat_result) -> str:
+    """Why it can't be the run directory of this user, and the remedy; empty if it can.
+
+    One that belongs to root will do where this user may write to it, as a volume that is
+    mounted for a group: root could change everything anyway.
+    """
+    user, writable = os.geteuid(), os.access(path, os.W_OK | os.X_OK)
+    if stat.S_ISLNK(found.st_mode):
+        return (
+            f"The run directory {path} is a symbolic link. Set PUSH_RUN_DIR to the"
+            f" directory that it leads to, {os.path.realpath(path)}, or remove the link."
+        )
+    if not stat.S_ISDIR(found.st_mode):
+        return f"The run directory {path} is not a directory. Remove it."
+    if found.st_uid not in (user, 0) or (found.st_uid != user and not writable):
+        name = user_name(user).partition(" ")[0]
+        return (
+            f"The run directory {path} belongs to {user_name(found.st_uid)}, and this"
+            f" process to {user_name(user)}. Run all processes of the app as one user,"
+            f" give it to this one ('chown -R {name} {path}'), or set PUSH_RUN_DIR to"
+            " another directory."
+        )
+    if found.st_mode & stat.S_IWOTH:
+        cure = f"Run 'chmod o-w {path}'."
+        if found.st_uid != user:
+            cure = f"Set PUSH_RUN_DIR to {path / 'push'}, which the app makes for itself."
+        return (
+            f"Every user of the machine may write to the run directory {path}, whose mode"
+            f" is {stat.S_IMODE(found.st_mode):o}, and could replace the files of the app"
+            f" in it. {cure}"
+        )
+    if not writable:
+        return (
+            f"The run directory {path} can't be written by this process. Run"
+            f" 'chmod u+rwx {path}', or set PUSH_RUN_DIR to another directory."
+        )
+    return ""
+
+
+def _label(name: str) -> str:
+    return re.sub(r"[^0-9A-Za-z_.-]", "_", name)
+
+
+def _mark(root: str, name: str) -> str:
+    """How the app's directories in the temporary one end, whichever user's they are."""
+    digest = hashlib.sha256(f"{root}\0{name}".encode()).hexdigest()[:16]
+    return f"{_label(name)}-{digest}"
 
 
 def _can_write(folder: Path) -> bool:

@@ -11,17 +11,32 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import hashlib
+import logging
 import os
 import socket
 import typing as t
 from pathlib import Path
 
+from ._files import clear_for_socket
+from ._files import identity
+from ._files import identity_of
+from ._files import is_ours
+from ._files import lock_shared
+from ._files import open_own
+from ._rundir import claim
+from ._rundir import TEMP
 from ._unix import peer_uid
 from ._unix import short_path
 
+logger = logging.getLogger("flask_push")
+
 #: Seconds that a hub may take to accept what it is sent.
 PATIENCE = 2.0
+# Seconds that a process waits to be tied. The hub keeps the lock for an instant.
+_INSTANT = 0.2
 
 
 class Site(t.NamedTuple):
@@ -45,27 +60,30 @@ class Site(t.NamedTuple):
     def log(self) -> Path:
         return self.door.with_suffix(".log")
 
+    @property
+    def elsewhere(self) -> Path:
+        """Where the door is if no socket can be made beside the other files: file systems
+        that a desktop or a NAS shares often keep none."""
+        digest = hashlib.sha256(os.fsencode(self.door)).hexdigest()[:16]
+        return TEMP / f"push-{os.geteuid()}-door-{digest}" / "hub.sock"
+
+    def path_of(self, door: socket.socket) -> Path:
+        """Where a socket that was opened for this site is."""
+        here = door.getsockname() != str(self.elsewhere)
+        return self.door if here else self.elsewhere
+
     def connect(self) -> socket.socket:
         """Enter by the door.
 
         :raises OSError: If there is no hub.
         :raises PermissionError: If it is another user's.
         """
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            sock.settimeout(PATIENCE)
-            with short_path(self.door) as path:
-                sock.connect(path)
-            uid = peer_uid(sock)
-            if uid not in (os.geteuid(), 0):
-                raise PermissionError(
-                    f"The hub at {self.door} runs as user {uid}, and this process as"
-                    f" {os.geteuid()}. Run both as one user."
-                )
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+            return _connect(self.door)
+        except (FileNotFoundError, ConnectionRefusedError):
+            if identity(self.elsewhere) is None:
+                raise
+            return _connect(self.elsewhere)
 
     def is_open(self) -> bool:
         """Whether a hub is there."""
@@ -76,20 +94,25 @@ class Site(t.NamedTuple):
         return True
 
     def listen(self) -> socket.socket:
-        """The door itself, for the one who has the lock. Nobody meets it half open."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        made = self.door.with_name(f"{self.door.name}.new")
+        """The door itself, for the one who has the lock.
+
+        :raises OSError: If it can't be opened anywhere, or something else is there.
+        """
         try:
-            made.unlink(missing_ok=True)
-            with short_path(made) as path:
-                sock.bind(path)
-            made.chmod(0o600)
-            sock.listen(512)
-            made.rename(self.door)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+            return _listen(self.door)
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.EADDRINUSE):
+                raise
+            try:
+                claim(self.elsewhere.parent)
+                door = _listen(self.elsewhere)
+            except (OSError, RuntimeError):
+                raise error from None
+            logger.warning(
+                "No socket could be made at %s (%s). The hub listens at %s instead.",
+                *(self.door, error.strerror, self.elsewhere),
+            )
+            return door
 
     def try_lock(self) -> int | None:
         """The lock's descriptor, or ``None`` if another has it."""
@@ -107,23 +130,32 @@ class Tie:
     """Keeps the hub of a site from ending, for as long as a process has it open."""
 
     def __init__(self, site: Site) -> None:
-        self._path = site.ties
+        self.site = site
         self._fd: int | None = None
 
     def hold(self, make: bool) -> None:
-        """Tie this process, and those that it forks.
+        """Tie this process, and those that it forks. Again, if the file was replaced.
+
+        It waits for nothing and raises nothing: the file may be in a directory that
+        another user has made, of which :func:`.claim` tells.
 
         :param make: Whether to do so also where no hub was ever started.
         """
-        if self._fd is not None:
+        path = self.site.ties
+        there = identity(path)
+        if there is None and not make:
             return
-        flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_CREAT if make else 0)
-        # What is wrong with the directory is said by whoever needs it.
-        with contextlib.suppress(FileNotFoundError if make else OSError):
-            fd = os.open(self._path, flags, 0o600)
-            # The hub has it for itself for an instant, when it looks.
-            fcntl.flock(fd, fcntl.LOCK_SH)
-            self._fd = fd
+        if self._fd is not None and there == identity_of(self._fd):
+            return
+        with contextlib.suppress(OSError):
+            if not is_ours(path.parent.lstat()):
+                return
+            fd = open_own(path, os.O_RDONLY | (os.O_CREAT if make else 0))
+            if lock_shared(fd, _INSTANT):
+                self.release()
+                self._fd = fd
+            else:
+                os.close(fd)
 
     def release(self) -> None:
         fd, self._fd = self._fd, None
@@ -135,31 +167,91 @@ class Ties:
     """The hub's side of all ties."""
 
     def __init__(self, site: Site) -> None:
-        self._fd = os.open(site.ties, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = site.ties
+        # The file itself, and those that were removed while processes were tied to them.
+        self._fds: list[int] = []
+        self.look()
+
+    def look(self) -> None:
+        """Make the file again if it was removed.
+
+        :raises OSError: If it can't be made.
+        """
+        if self._fds and identity(self._path) == identity_of(self._fds[-1]):
+            return
+        self._fds.append(open_own(self._path, os.O_RDONLY | os.O_CREAT))
+        for fd in self._fds[:-1]:
+            if not _is_shared(fd):
+                self._fds.remove(fd)
+                os.close(fd)
 
     def any(self) -> bool:
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
-        return False
+        return any(map(_is_shared, self._fds))
 
     def close(self) -> None:
-        os.close(self._fd)
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+
+
+def _is_shared(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return False
+
+
+def _connect(door: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(PATIENCE)
+        with short_path(door) as path:
+            sock.connect(path)
+        uid = peer_uid(sock)
+        if uid not in (os.geteuid(), 0):
+            raise PermissionError(
+                f"The hub at {door} runs as user {uid}, and this process as"
+                f" {os.geteuid()}. Run both as one user."
+            )
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _listen(door: Path) -> socket.socket:
+    """Bound by the name that it has for good: programs that clean directories see in
+    /proc/net/unix by its name that a socket is in use."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        clear_for_socket(door)
+        # Before it is bound, so that no other user finds it open for an instant.
+        with contextlib.suppress(OSError):
+            os.fchmod(sock.fileno(), 0o600)
+        with short_path(door) as path:
+            sock.bind(path)
+        door.chmod(0o600)
+        sock.listen(512)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _try_lock(path: Path) -> int | None:
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = open_own(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.stat(path), os.fstat(fd)):
-                return fd
         except BlockingIOError:
             os.close(fd)
             return None
-        except FileNotFoundError:
-            pass
+        except OSError:
+            os.close(fd)
+            raise
+        if identity(path) == identity_of(fd):
+            return fd
         # Somebody replaced the file, and others lock the new one.
         os.close(fd)

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import time
 
+from ._files import open_own
+from ._rundir import claim
 from ._site import PATIENCE
 from ._site import Site
 
@@ -50,7 +52,7 @@ def enter(site: Site) -> tuple[socket.socket, bool]:
         except OSError as error:
             problem = error
         try:
-            lock = site.try_lock()
+            lock = _try_lock(site)
             if lock is not None:
                 try:
                     return _start(site, lock), True
@@ -61,6 +63,19 @@ def enter(site: Site) -> tuple[socket.socket, bool]:
         if time.monotonic() > deadline:
             raise NoHub(f"{site.lock} is locked, but nobody answers: {problem}")
         time.sleep(0.01)
+
+
+def _try_lock(site: Site) -> int | None:
+    try:
+        return site.try_lock()
+    except FileNotFoundError:
+        pass
+    # The directory was there when this process began, and was removed.
+    try:
+        claim(site.door.parent)
+    except RuntimeError as error:
+        raise NoHub(str(error)) from error
+    return site.try_lock()
 
 
 def _start(site: Site, lock: int) -> socket.socket:
@@ -76,9 +91,8 @@ def start_process(site: Site, *arguments: str | int) -> None:
     # Of systemd's, for the process that it started, and not for this one.
     theirs = "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"
     env = {name: value for name, value in os.environ.items() if name not in theirs}
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     try:
-        log = os.open(site.log, flags, 0o600)
+        log = open_own(site.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError:
         log = os.open(os.devnull, os.O_WRONLY)
     words = list(map(str, arguments))

@@ -1,0 +1,95 @@
+"""Files that processes share, known by what they are and not by their names.
+
+A path may lead to something else a moment later: a cleaner removes the file, a deploy
+replaces its directory, another user of the machine lays a link or a FIFO there first. So
+a file is opened without following a link and without waiting for anything, then its type
+and its owner are checked; and its device and inode are remembered, so that a process
+removes and trusts only what it has made.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from pathlib import Path
+
+#: What a file is: its device and its inode.
+Identity = tuple[int, int]
+
+# Between two attempts to get a lock.
+_PAUSE = 0.005
+
+
+def identity(path: str | Path) -> Identity | None:
+    """What the path leads to now. A link is what it is itself. None if nothing is there."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def identity_of(fd: int) -> Identity:
+    """What the descriptor was opened for."""
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
+
+
+def is_ours(found: os.stat_result) -> bool:
+    """Whether the file belongs to this user or to root, so that no other user could have
+    chosen what it is. Root itself may use the files of every user."""
+    return os.geteuid() == 0 or found.st_uid in (os.geteuid(), 0)
+
+
+def open_own(path: str | Path, flags: int, mode: int = 0o600) -> int:
+    """Open a file of ours, as :func:`os.open` does. Never waits and follows no link.
+
+    :raises OSError: If it is no ordinary file, or another user's.
+    """
+    never = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags | never, mode)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            text = "it is a symbolic link, which is not followed"
+            raise PermissionError(errno.EPERM, text, str(path)) from None
+        raise
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode) and is_ours(found):
+        return fd
+    os.close(fd)
+    what = "it is no ordinary file"
+    if stat.S_ISREG(found.st_mode):
+        what = f"it belongs to another user ({found.st_uid})"
+    raise PermissionError(errno.EPERM, what, str(path))
+
+
+def lock_shared(fd: int, patience: float) -> bool:
+    """Share a lock. False if another process keeps it for itself for so many seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_PAUSE)
+
+
+def clear_for_socket(path: Path) -> None:
+    """Remove the socket of a process that has ended, so that another can be bound there.
+
+    :raises FileExistsError: If it is something else, which may be of value.
+    """
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        text = "it is not a socket, and so it is not replaced"
+        raise FileExistsError(errno.EEXIST, text, str(path))
+    path.unlink(missing_ok=True)
