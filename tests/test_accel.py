@@ -31,8 +31,10 @@ from flask_push._accel import AccelListener
 from flask_push._accel import head
 from flask_push._accel import new_ticket
 from flask_push._accel import ticket_of
+from flask_push._files import identity
 from flask_push._stream import Options
 from flask_push._stream import Stream
+from flask_push._unix import is_listened_on
 
 PAGE = (ROOT / "docs" / "nginx-accel.md").read_text()
 CONFIG = re.findall(r"^```nginx\n(.*?)^```", PAGE, re.M | re.S)[0]
@@ -251,6 +253,72 @@ def test_what_is_no_request_for_a_stream_is_cut(tmp_path: Path, request_: bytes)
 def test_only_the_last_part_of_the_path_counts() -> None:
     assert ticket_of(b"GET /_push/a_b-c?x=/y HTTP/1.0\r\n\r\n") == "a_b-c"
     assert ticket_of(b"GET /_push/ HTTP/1.0\r\n\r\n") == ""
+
+
+def test_a_socket_that_is_removed_is_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene(room: Room) -> None:
+        for _ in range(2):
+            room.path.unlink()
+            async with asyncio.timeout(20):
+                while not is_listened_on(room.path):
+                    await asyncio.sleep(0.05)
+            assert b"X: y\r\n" in await room.ask(get(room.listener.ticket(STREAM)))
+        assert room.path.stat().st_mode & 0o777 == 0o660
+        assert "was removed; the hub made it again" in caplog.text
+
+    run(scene, tmp_path)
+
+
+def test_a_listener_leaves_what_another_process_listens_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_accel, "_LOOK", 0.05)
+
+    async def main() -> None:
+        room = Room(tmp_path / "accel.sock")
+        room.path.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(room.path))
+            other.listen()
+            made = identity(room.path)
+            async with asyncio.timeout(20):
+                while "Another process listens" not in caplog.text:
+                    await asyncio.sleep(0.05)
+            assert identity(room.path) == made
+            room.close()
+            assert identity(room.path) == made
+
+    asyncio.run(main())
+
+
+def test_a_process_that_accepts_nothing_is_not_waited_for(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "accel.sock"
+        with socket.socket(socket.AF_UNIX) as other, contextlib.ExitStack() as stack:
+            other.bind(str(path))
+            other.listen(0)
+            with contextlib.suppress(BlockingIOError):
+                for _ in range(10):
+                    sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+                    sock.setblocking(False)
+                    sock.connect(str(path))
+            with pytest.raises(RuntimeError, match="Another process listens on"):
+                Room(path)
+
+    asyncio.run(main())
+
+
+def test_an_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "accel.sock"
+        path.write_text("precious")
+        with pytest.raises(RuntimeError, match="is not a socket, and so"):
+            Room(path)
+        assert path.read_text() == "precious"
+
+    asyncio.run(main())
 
 
 def test_old_tickets_are_forgotten_and_many_are_refused(

@@ -10,6 +10,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -216,6 +218,16 @@ def test_an_ordinary_file_in_the_place_of_the_door_is_not_replaced(site: Site) -
     with pytest.raises(FileExistsError, match="is not a socket, and so it is not replaced"):
         site.listen()
     assert site.door.read_text() == "precious"
+
+
+def test_a_hub_that_is_run_by_hand_replaces_no_file(tmp_path: Path) -> None:
+    (file := tmp_path / "important.txt").write_text("precious")
+    command = [sys.executable, "-m", "flask", "push", "hub", "--socket", str(file)]
+    for more in [], ["--replace"]:
+        done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1 and "is not a socket" in done.stderr
+    assert file.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_processes_that_are_tied_to_a_removed_file_count(site: Site) -> None:

@@ -29,11 +29,15 @@ from urllib.parse import unquote_to_bytes
 
 from . import _names
 from . import _wire
+from ._files import identity
 from ._logging import QuietLogger
 from ._return import Asked
 from ._return import ReturnTickets
 from ._stream import Options
 from ._stream import Stream
+from ._unix import is_listened_on
+from ._unix import listen_at
+from ._unix import MOST_OF_A_PATH
 from ._wsgi import http_date
 
 #: Seconds for which a ticket is good. Nginx comes at once.
@@ -47,6 +51,8 @@ _HURRY = 1.0
 _PATIENCE = 5.0
 _LATE = 1.0
 _PAUSE = 0.05
+# Between two looks whether the socket is still there.
+_LOOK = 1.0
 # Bytes of a request, with a browser's cookies in it if nginx passes them on.
 _REQUEST = 64 * 1024
 # With it nginx says that a browser asks itself. Misdirected Request is what it takes for
@@ -101,8 +107,9 @@ class AccelListener:
         self._redeemed = False
         self.visits: set[_Visit] = set()
         self._socket = door or _listen(path)
-        self._inode = os.stat(path).st_ino
+        self._made = identity(path)
         self._go_on()
+        self._timer = loop.call_later(_LOOK, self._look)
 
     def __repr__(self) -> str:
         return f"<AccelListener {self._path} [{len(self._tickets)} tickets]>"
@@ -134,6 +141,7 @@ class AccelListener:
         """Give away the socket, on which nginx is not kept waiting for long. Tickets are
         void: a browser that has one comes back."""
         self._pause()
+        self._timer.cancel()
         for visit in list(self.visits):
             visit.close()
         return self._socket
@@ -141,12 +149,12 @@ class AccelListener:
     def close(self) -> None:
         """Listen no more. Connections that were adopted are the hub's."""
         self._pause()
+        self._timer.cancel()
         self._socket.close()
         for visit in list(self.visits):
             visit.close()
-        with contextlib.suppress(OSError):
-            if os.stat(self._path).st_ino == self._inode:
-                os.unlink(self._path)
+        if self._made is not None and identity(self._path) == self._made:
+            self._path.unlink(missing_ok=True)
 
     def descriptors(self) -> list[int]:
         """Everything that a forked child has to close, not to keep it open."""
@@ -166,6 +174,23 @@ class AccelListener:
                 count,
                 self._path,
             )
+
+    def _look(self) -> None:
+        """Listen again, if the socket was removed."""
+        self._timer = self._loop.call_later(_LOOK, self._look)
+        if self._made is not None and identity(self._path) == self._made:
+            return
+        try:
+            door = _listen(self._path)
+        except RuntimeError as error:
+            self._quiet.error("nginx can't connect to the hub: %s", error)
+            return
+        self._made = identity(self._path)
+        self._quiet.warning("%s was removed; the hub made it again.", self._path)
+        self._pause()
+        self._socket.close()
+        self._socket = door
+        self._go_on()
 
     def _accept(self) -> None:
         try:
@@ -316,32 +341,17 @@ def returns(request: bytes) -> Asked | None:
 
 
 def _listen(path: Path) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX)
     try:
-        sock.setblocking(False)
-        if _is_listened_on(path):
+        if is_listened_on(path):
             raise RuntimeError(f"Another process listens on {path}.")
-        path.unlink(missing_ok=True)
-        sock.bind(str(path))
-        # Nginx's group, if the directory has it and passes it on.
-        path.chmod(0o660)
-        sock.listen(MOST)
+        if len(os.fsencode(path)) > MOST_OF_A_PATH:
+            raise OSError("the path is too long for nginx")
+        # For nginx's group too, if the directory has it and passes it on.
+        sock = listen_at(path, 0o660, MOST)
     except OSError as error:
-        sock.close()
         raise RuntimeError(
             f"nginx can't be listened for on {path}: {error}. Set PUSH_RUN_DIR to a"
             " directory that the app may write, with a short name."
         ) from error
-    except BaseException:
-        sock.close()
-        raise
+    sock.setblocking(False)
     return sock
-
-
-def _is_listened_on(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as sock:
-        try:
-            sock.connect(str(path))
-        except OSError:
-            return False
-    return True

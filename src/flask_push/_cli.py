@@ -21,6 +21,7 @@ from . import _run
 from ._checkup import Checkup
 from ._doctor import Doctor
 from ._extension import Push
+from ._files import check_socket
 from ._findings import Finding
 from ._findings import trouble
 from ._process import Process
@@ -73,6 +74,8 @@ def hub(path: Path, replace: bool) -> None:
         if replace and site.is_open():
             _run.replace(site, stays=True, forced=True)
             return
+        # Before anything is made beside it.
+        check_socket(path)
         site.door.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = site.try_lock()
         if lock is None:

@@ -80,16 +80,25 @@ def lock_shared(fd: int, patience: float) -> bool:
             time.sleep(_PAUSE)
 
 
-def clear_for_socket(path: Path) -> None:
-    """Remove the socket of a process that has ended, so that another can be bound there.
+def check_socket(path: Path) -> bool:
+    """Whether a socket is at this path. False if nothing is.
 
     :raises FileExistsError: If it is something else, which may be of value.
     """
     try:
         found = os.lstat(path)
     except FileNotFoundError:
-        return
+        return False
     if not stat.S_ISSOCK(found.st_mode):
         text = "it is not a socket, and so it is not replaced"
         raise FileExistsError(errno.EEXIST, text, str(path))
-    path.unlink(missing_ok=True)
+    return True
+
+
+def clear_for_socket(path: Path) -> None:
+    """Remove the socket of a process that has ended, so that another can be bound there.
+
+    :raises FileExistsError: If it is something else.
+    """
+    if check_socket(path):
+        path.unlink(missing_ok=True)

@@ -20,7 +20,6 @@ import socket
 import typing as t
 from pathlib import Path
 
-from ._files import clear_for_socket
 from ._files import identity
 from ._files import identity_of
 from ._files import is_ours
@@ -28,6 +27,7 @@ from ._files import lock_shared
 from ._files import open_own
 from ._rundir import claim
 from ._rundir import TEMP
+from ._unix import listen_at
 from ._unix import peer_uid
 from ._unix import short_path
 
@@ -37,6 +37,8 @@ logger = logging.getLogger("flask_push")
 PATIENCE = 2.0
 # Seconds that a process waits to be tied. The hub keeps the lock for an instant.
 _INSTANT = 0.2
+# Processes that may wait at the door.
+_BACKLOG = 512
 
 
 class Site(t.NamedTuple):
@@ -99,13 +101,13 @@ class Site(t.NamedTuple):
         :raises OSError: If it can't be opened anywhere, or something else is there.
         """
         try:
-            return _listen(self.door)
+            return listen_at(self.door, 0o600, _BACKLOG)
         except OSError as error:
             if error.errno in (errno.EEXIST, errno.EADDRINUSE):
                 raise
             try:
                 claim(self.elsewhere.parent)
-                door = _listen(self.elsewhere)
+                door = listen_at(self.elsewhere, 0o600, _BACKLOG)
             except (OSError, RuntimeError):
                 raise error from None
             logger.warning(
@@ -215,25 +217,6 @@ def _connect(door: Path) -> socket.socket:
                 f"The hub at {door} runs as user {uid}, and this process as"
                 f" {os.geteuid()}. Run both as one user."
             )
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _listen(door: Path) -> socket.socket:
-    """Bound by the name that it has for good: programs that clean directories see in
-    /proc/net/unix by its name that a socket is in use."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        clear_for_socket(door)
-        # Before it is bound, so that no other user finds it open for an instant.
-        with contextlib.suppress(OSError):
-            os.fchmod(sock.fileno(), 0o600)
-        with short_path(door) as path:
-            sock.bind(path)
-        door.chmod(0o600)
-        sock.listen(512)
     except BaseException:
         sock.close()
         raise

@@ -13,11 +13,13 @@ import struct
 import typing as t
 from pathlib import Path
 
+from ._files import clear_for_socket
+
 #: A message: anything JSON, and descriptors.
 Message = tuple[dict[str, t.Any], list[int]]
 
-# Bytes of a socket's path that every system takes.
-_MAX_PATH = 100
+#: Bytes of a socket's path that every system takes.
+MOST_OF_A_PATH = 100
 # How long the JSON is, and how many descriptors belong to it.
 _HEADER = struct.Struct("!IB")
 #: Bytes and descriptors of one message. The kernel passes 253 at once.
@@ -32,7 +34,7 @@ _TRUNCATED = int(socket.MSG_CTRUNC)
 @contextlib.contextmanager
 def short_path(path: Path) -> t.Iterator[str]:
     """The path, or a short one to the same file, for as long as this lasts."""
-    if len(os.fsencode(path)) <= _MAX_PATH:
+    if len(os.fsencode(path)) <= MOST_OF_A_PATH:
         yield str(path)
         return
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -40,6 +42,43 @@ def short_path(path: Path) -> t.Iterator[str]:
         yield f"/proc/self/fd/{directory}/{path.name}"
     finally:
         os.close(directory)
+
+
+def listen_at(path: Path, mode: int, backlog: int) -> socket.socket:
+    """Listen on a socket at this path, in the place of one whose process has ended.
+
+    It is bound by the name that it has for good: programs that clean directories see in
+    /proc/net/unix by its name that a socket is in use.
+
+    :raises FileExistsError: If something else than a socket is there.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        clear_for_socket(path)
+        # Before it is bound, so that no other user finds it open for an instant.
+        with contextlib.suppress(OSError):
+            os.fchmod(sock.fileno(), mode)
+        with short_path(path) as short:
+            sock.bind(short)
+        path.chmod(mode)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def is_listened_on(path: Path) -> bool:
+    """Whether a process listens on a socket at this path. Waits for nothing."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.setblocking(False)
+        try:
+            sock.connect(str(path))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+    return True
 
 
 def peer_uid(sock: socket.socket) -> int:
