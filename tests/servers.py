@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -61,6 +62,19 @@ def program(command: list[str], **options: t.Any) -> cabc.Iterator[subprocess.Po
             yield process
         finally:
             process.kill()
+
+
+@contextlib.contextmanager
+def descriptors_left(count: int) -> cabc.Iterator[None]:
+    """This process may open so many more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.closing(socket.socket()) as free:
+        lowest = free.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class Server:

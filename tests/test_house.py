@@ -35,7 +35,8 @@ FLOORS = [
     {
         *("_hub", "_streams", "_bridges", "_loop", "_sockets", "_wsgi", "_publisher"),
         *("_accel", "asgi", "client", "_doctor", "_front"),
-        *("_worker", "_start", "_process", "_hold", "_run", "_takeover", "_visitor"),
+        *("_worker", "_several", "_start", "_process", "_hold", "_run", "_takeover"),
+        "_visitor",
     },
     # What Flask sees.
     {

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
+import logging
 import os
 import signal
 import socket
+import struct
+import threading
+import time
 import typing as t
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from servers import descriptors_left
 from servers import end_hubs
 from servers import hubs
 from servers import until
 
+from flask_push import _site
+from flask_push import _start
+from flask_push import _worker
 from flask_push import Event
 from flask_push._loop import HubThread
+from flask_push._several import HubProcesses
 from flask_push._site import Site
+from flask_push._start import enter
 from flask_push._stream import Options
 from flask_push._stream import Stream
+from flask_push._unix import Messages
 from flask_push._worker import HubProcess
-from flask_push._worker import HubProcesses
 from flask_push.brokers import open_broker
 
 STREAM = Stream(("a",), "connection", b"HEAD\r\n\r\n")
+# So that a few fill a socket, however much it holds.
+LARGE = STREAM._replace(head=b"HEAD\r\n" + b"x" * 50_000 + b"\r\n\r\n")
 
 
 @pytest.fixture
@@ -49,10 +62,10 @@ def make(directory: Path, accel: str | None = None, **more: t.Any) -> HubProcess
     return HubProcess(Site.of(directory), hello, **options)
 
 
-def adopt(hub: HubProcess | HubProcesses) -> socket.socket:
+def adopt(hub: HubProcess | HubProcesses, stream: Stream = STREAM) -> socket.socket:
     ours, theirs = socket.socketpair()
     try:
-        hub.adopt(STREAM, theirs.fileno())
+        hub.adopt(stream, theirs.fileno())
     except RuntimeError:
         ours.close()
         theirs.close()
@@ -158,6 +171,214 @@ def test_each_respite_is_longer_than_the_one_before(
         seconds.append(worker._respite)
         worker._thread_until = 0
     assert seconds == [120, 240, 480, 900, 900, 900]
+
+
+# A hub that is busy, and a process that lacks something, are no reason for a thread.
+
+
+def thread_instead(caplog: pytest.LogCaptureFixture) -> bool:
+    return "stands in" in caplog.text
+
+
+def test_a_hub_that_stands_still_for_a_moment_is_waited_for(
+    worker: HubProcess,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_worker, "_PAUSE", 60)
+    with adopt(worker) as first:
+        read_until(first, b"push:open")
+        (pid,) = hubs(tmp_path)
+        os.kill(pid, signal.SIGSTOP)
+        waiting = []
+        try:
+            # Until the socket is full.
+            with pytest.raises(RuntimeError, match="takes no stream now"):
+                for _ in range(2000):
+                    waiting.append(adopt(worker, LARGE))
+            # Those that follow do not wait as long again.
+            pauses_until = worker._busy_until
+            for _ in range(5):
+                with pytest.raises(RuntimeError, match="takes no stream now"):
+                    adopt(worker)
+            assert worker._busy_until == pauses_until
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        worker._busy_until = 0
+        again = until(lambda: try_to_adopt(worker))
+        for sock in [*waiting, again]:
+            read_until(sock, b"push:open")
+            sock.close()
+        assert hubs(tmp_path) == [pid]
+    assert not thread_instead(caplog)
+
+
+def try_to_adopt(worker: HubProcess) -> socket.socket | None:
+    try:
+        return adopt(worker)
+    except RuntimeError:
+        return None
+
+
+def test_a_worker_waits_until_the_hub_takes_more(
+    worker: HubProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_site, "PATIENCE", 20)
+    with adopt(worker) as first:
+        read_until(first, b"push:open")
+        (pid,) = hubs(tmp_path)
+        os.kill(pid, signal.SIGSTOP)
+        socks: list[socket.socket] = []
+
+        def fill() -> None:
+            for _ in range(200):
+                socks.append(adopt(worker, LARGE))
+
+        sender = threading.Thread(target=fill)
+        sender.start()
+        try:
+            until(lambda: is_stuck(socks))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        sender.join()
+        assert len(socks) == 200
+        for sock in socks:
+            read_until(sock, b"push:open")
+            sock.close()
+
+
+def is_stuck(socks: list[socket.socket]) -> bool:
+    before = len(socks)
+    time.sleep(0.05)
+    return 0 < before == len(socks)
+
+
+@pytest.fixture
+def full_door(tmp_path: Path) -> cabc.Iterator[socket.socket]:
+    """The door of a hub that accepts nobody, with a queue that is full."""
+    site = Site.of(tmp_path)
+    lock = site.try_lock()
+    assert lock is not None
+    door = site.listen()
+    door.listen(0)
+    waiting = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            waiting.append(site.connect())
+    yield door
+    for sock in waiting:
+        sock.close()
+    door.close()
+    os.close(lock)
+
+
+def test_a_door_whose_queue_is_full_is_waited_at(
+    full_door: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_start, "PATIENCE", 20)
+    entered: list[socket.socket] = []
+    waits, sleep = threading.Event(), time.sleep
+
+    def sleep_and_tell(seconds: float) -> None:
+        waits.set()
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", sleep_and_tell)
+
+    def come() -> None:
+        sock, started = enter(Site.of(tmp_path))
+        assert not started
+        entered.append(sock)
+
+    comes = threading.Thread(target=come)
+    comes.start()
+    assert waits.wait(20)
+    full_door.accept()[0].close()
+    comes.join()
+    entered[0].close()
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_door_whose_queue_stays_full_is_no_failed_start(
+    full_door: socket.socket,
+    starts: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(_start, "PATIENCE", 0.1)
+    worker = make(tmp_path, starts=starts)
+    for _ in range(4):
+        with pytest.raises(RuntimeError, match="takes no stream now"):
+            adopt(worker)
+    assert not thread_instead(caplog)
+    worker.stop()
+
+
+@pytest.mark.parametrize("starts, left", [(True, 0), (True, 1), (False, 0)])
+def test_a_worker_without_descriptors_does_not_blame_the_hub(
+    starts: bool,
+    left: int,
+    worker: HubProcess,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if not starts:
+        adopt(worker).close()
+        worker = make(tmp_path, starts=False)
+    ours, theirs = socket.socketpair()
+    ours.settimeout(20)
+    try:
+        with descriptors_left(left):
+            for _ in range(4):
+                with pytest.raises(RuntimeError, match="takes no stream now.*open files"):
+                    worker.adopt(STREAM, theirs.fileno())
+        worker.adopt(STREAM, theirs.detach())
+        read_until(ours, b"push:open")
+    finally:
+        ours.close()
+        theirs.close()
+        worker.stop()
+    assert not thread_instead(caplog)
+
+
+def test_a_stream_that_is_too_large_disturbs_no_other(
+    worker: HubProcess, tmp_path: Path
+) -> None:
+    with adopt(worker) as sock:
+        read_until(sock, b"push:open")
+        ours, theirs = socket.socketpair()
+        with ours, theirs, pytest.raises(RuntimeError, match="is too large"):
+            worker.adopt(STREAM._replace(head=b"x" * 5_000_000), theirs.fileno())
+        until(lambda: repr(worker).endswith("hub.sock: there>"))
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            sock.recv(1)
+
+
+# What makes no sense.
+
+
+def test_a_worker_survives_what_makes_no_sense(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = Site.of(tmp_path).listen()
+    worker = make(tmp_path, starts=False)
+    browser = adopt(worker)
+    hub = Messages(door.accept()[0])
+    hub.sock.sendall(struct.pack("!IB", 5, 0) + b'{"log')
+    for message in {"log": 1}, {"log": ["x", "y"]}, {"welcome": 1}, {}:
+        hub.send(message)
+    hub.send({"log": [logging.WARNING, "and goes on"]}, [0])
+    until(lambda: "and goes on" in caplog.text)
+    assert "Received an invalid message from the hub" in caplog.text
+    assert caplog.text.count("Could not do what the hub asked for") == 1
+    hub.close()
+    until(lambda: repr(worker).endswith("not there>"), what="it knows that the hub died")
+    browser.close()
+    door.close()
+    worker.stop()
 
 
 def test_a_hub_that_cannot_open_its_store_says_why(

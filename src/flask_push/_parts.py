@@ -22,11 +22,11 @@ from ._publisher import Publisher
 from ._return import ReturnTickets
 from ._rundir import claim
 from ._rundir import locate
+from ._several import HubProcesses
 from ._site import Site
 from ._site import Tie
 from ._stream import Stream
 from ._worker import HubProcess
-from ._worker import HubProcesses
 from ._wsgi import Relays
 from .brokers import Bridge
 from .brokers import Bridging

@@ -261,14 +261,19 @@ class Process:
         }
 
     def adopt(self, stream: Stream, fds: list[int], welcome: bool) -> None:
+        """
+        :param fds: The browser's, and perhaps its server's. What is kept is removed.
+        """
+        if len(fds) not in (1, 2):
+            raise ValueError(f"A stream has one or two descriptors, not {len(fds)}.")
         if self.hub is not None and welcome:
-            self.hub.adopt(stream, *fds)
+            kept, fds[:] = fds[:], []
+            self.hub.adopt(stream, *kept)
             return
-        # It was sent before the worker could know. So the browser comes back.
+        # The worker sent it before it could know, so the browser has to reconnect.
         with contextlib.suppress(OSError):
+            os.set_blocking(fds[0], False)
             os.write(fds[0], stream.first_bytes(Options().jittered_retry()))
-        for fd in fds:
-            os.close(fd)
 
     def _expect(self, ticket: str, stream: Stream) -> None:
         if self._accel is None:

@@ -9,6 +9,7 @@ one that started it: no descriptor, no working directory, no terminal.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -36,33 +37,69 @@ class NoHub(Exception):
     """There is no hub process, and none can be started."""
 
 
-def enter(site: Site) -> tuple[socket.socket, bool]:
-    """Come to the hub, and start it if there is none.
+class NotNow(Exception):
+    """A hub process may well be there. What is in the way will pass."""
 
+
+# What this process has run out of, or what is wrong with this one message.
+_PASSING = frozenset(
+    {
+        *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
+        *(errno.EAGAIN, errno.ETIMEDOUT, errno.ETOOMANYREFS),
+        *(errno.EBADF, errno.EMSGSIZE),
+    }
+)
+
+
+def is_passing(error: OSError) -> bool:
+    """Whether the error says nothing about the hub."""
+    return isinstance(error, TimeoutError) or error.errno in _PASSING
+
+
+def enter(site: Site, starts: bool = True) -> tuple[socket.socket, bool]:
+    """Connect to the hub, and start it if there is none.
+
+    :param starts: Whether it may be started.
     :return: The connection, and whether a hub was started for it. It may be used at
         once: what is sent waits until the hub is there.
-    :raises NoHub: If that is impossible.
+    :raises NoHub: If there is none, and none can be started.
+    :raises NotNow: If it is too busy, or this process lacks what a connection takes.
     """
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return site.connect(), False
-        except PermissionError as error:
-            raise NoHub(str(error)) from error
         except OSError as error:
             problem = error
-        try:
-            lock = _try_lock(site)
-            if lock is not None:
-                try:
-                    return _start(site, lock), True
-                finally:
-                    os.close(lock)
-        except (OSError, subprocess.SubprocessError) as error:
-            raise NoHub(f"It can't be started: {error}") from error
+        # The queue of its socket is full, since it is busy.
+        busy = isinstance(problem, BlockingIOError)
+        if not busy and is_passing(problem):
+            raise NotNow(str(problem)) from problem
+        if not busy and (not starts or isinstance(problem, PermissionError)):
+            raise NoHub(str(problem)) from problem
+        if starts and (sock := _start_unlocked(site)) is not None:
+            return sock, True
         if time.monotonic() > deadline:
+            if busy:
+                raise NotNow(f"It has accepted no connection for {PATIENCE:g} seconds.")
             raise NoHub(f"{site.lock} is locked, but nobody answers: {problem}")
         time.sleep(0.01)
+
+
+def _start_unlocked(site: Site) -> socket.socket | None:
+    """Start a hub, unless another one has the lock."""
+    try:
+        lock = _try_lock(site)
+        if lock is None:
+            return None
+        try:
+            return _start(site, lock)
+        finally:
+            os.close(lock)
+    except (OSError, subprocess.SubprocessError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise NotNow(str(error)) from error
+        raise NoHub(f"It can't be started: {error}") from error
 
 
 def _try_lock(site: Site) -> int | None:

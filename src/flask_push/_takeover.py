@@ -21,7 +21,9 @@ from ._frozen import Frozen
 from ._frozen import Place
 from ._unix import Message
 from ._unix import Messages
+from ._unix import MOST_BYTES
 from ._unix import MOST_FDS
+from ._unix import UNREADABLE
 from ._version import version
 
 # Seconds for each step. All streams stand still meanwhile.
@@ -49,6 +51,7 @@ def give(messages: Messages, things: Handover) -> bool:
         have been ended.
     """
     messages.sock.settimeout(_PATIENCE)
+    messages.most = MOST_BYTES
     try:
         messages.send({"hello": things.hello, "chains": things.frozen.chains}, things.fds)
         for visitor, welcome in things.visitors:
@@ -142,7 +145,11 @@ def _batches(
 
 def _messages(messages: Messages) -> cabc.Iterator[Message]:
     while True:
-        yield from messages.receive()
+        for message, fds in messages.receive():
+            if UNREADABLE in message:
+                # Here, none may be missing.
+                raise OSError(message[UNREADABLE])
+            yield message, fds
 
 
 def _expect(word: str, messages: Messages) -> None:

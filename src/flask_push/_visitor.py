@@ -6,14 +6,18 @@ import collections.abc as cabc
 import typing as t
 
 from ._logging import QuietLogger
+from ._unix import close_all
 from ._unix import Messages
+from ._unix import MOST_SAID
+from ._unix import UNREADABLE
 
 Take = cabc.Callable[["Visitor", dict[str, t.Any], list[int]], None]
 
 
 class Visitor:
     """
-    :param take: Called with what it sends.
+    :param take: Called with each message, and its descriptors. It removes from the list
+        those that it keeps; the others are closed.
     :param forget: Called when it has left.
     :param welcome: Whether it is a worker with which there is an agreement.
     """
@@ -32,24 +36,30 @@ class Visitor:
         self._forget = forget
         self._quiet = quiet
         messages.sock.setblocking(False)
+        messages.most = MOST_SAID
 
     def ready(self) -> None:
         try:
             received = self.messages.receive()
         except BlockingIOError:
             return
-        except EOFError:
-            self.leave()
-            return
-        except (OSError, ValueError) as error:
-            self._quiet.error("Received an invalid message on the hub's socket: %s", error)
+        except (OSError, EOFError):
             self.leave()
             return
         for message, fds in received:
-            try:
-                self._take(self, message, fds)
-            except Exception:
-                self._quiet.exception("Could not do what a worker asked for.")
+            self._handle(message, fds)
+
+    def _handle(self, message: dict[str, t.Any], fds: list[int]) -> None:
+        if UNREADABLE in message:
+            reason = message[UNREADABLE]
+            self._quiet.error("Received an invalid message on the hub's socket: %s", reason)
+            return
+        try:
+            self._take(self, message, fds)
+        except Exception:
+            self._quiet.exception("Could not do what a worker asked for.")
+        finally:
+            close_all(fds)
 
     def say(self, message: dict[str, t.Any]) -> bool:
         """False if it does not listen."""

@@ -17,7 +17,6 @@ import threading
 import time
 import typing as t
 import weakref
-from zlib import crc32
 
 from ._accel import new_ticket
 from ._frozen import stream_to_json
@@ -26,9 +25,14 @@ from ._loop import HubThread
 from ._site import PATIENCE
 from ._site import Site
 from ._start import enter
+from ._start import is_passing
 from ._start import NoHub
+from ._start import NotNow
 from ._stream import Stream
+from ._unix import close_all
 from ._unix import Messages
+from ._unix import MOST_SAID
+from ._unix import UNREADABLE
 from ._version import is_newer
 from ._version import version
 
@@ -40,8 +44,9 @@ _FAILURES = 3
 _WITHIN = 60.0
 _RESPITE = 60.0
 _MOST_RESPITE = 900.0
-# Seconds before a hub that has refused us is asked again.
-_REFUSED = 1.0
+# Seconds before a hub that has refused us, or takes nothing, is asked again.
+_PAUSE = 1.0
+_BUSY = f"It has taken nothing for {PATIENCE:g} seconds."
 
 
 class HubProcess:
@@ -79,7 +84,7 @@ class HubProcess:
         self._door: Messages | None = None
         self._welcomed = threading.Event()
         self._started, self._no_accel = False, ""
-        self._refused, self._refused_until = "", 0.0
+        self._refused, self._refused_until, self._busy_until = "", 0.0, 0.0
         self._failures: list[float] = []
         self._thread: HubThread | None = None
         self._respite, self._thread_until = _RESPITE, 0.0
@@ -125,6 +130,8 @@ class HubProcess:
             if thread is None:
                 try:
                     self._send(message, fds)
+                except NotNow as error:
+                    raise RuntimeError(f"The hub takes no stream now. {error}") from error
                 except NoHub as error:
                     thread = self._fail(str(error))
                     if thread is None:
@@ -141,39 +148,55 @@ class HubProcess:
 
     def _send(self, message: dict[str, t.Any], fds: list[int]) -> None:
         if self._stopped:
-            raise NoHub("This process is ending, and takes no new streams.")
-        if time.monotonic() < self._refused_until:
+            raise NotNow("This process is ending, and takes no new streams.")
+        now = time.monotonic()
+        if now < self._refused_until:
             raise NoHub(self._refused)
+        if now < self._busy_until:
+            raise NotNow(_BUSY)
         for attempt in 0, 1:
             try:
                 door = self._door or self._come()
                 door.send(message, fds)
                 return
             except OSError as error:
-                # It has died since, or takes nothing any more.
+                if isinstance(error, TimeoutError):
+                    # Others, who wait for their turn here, need not wait as long again.
+                    self._busy_until = time.monotonic() + _PAUSE
+                    raise NotNow(_BUSY) from error
+                if is_passing(error):
+                    raise NotNow(str(error)) from error
+                # It has died since.
                 self._leave()
-                if attempt or isinstance(error, TimeoutError):
+                if attempt:
                     raise NoHub(f"It does not take what it is sent: {error}") from error
 
     def _come(self) -> Messages:
         sock, self._started = self._enter()
-        door = self._door = Messages(sock)
+        door = self._door = Messages(sock, most=MOST_SAID)
         self._welcomed.clear()
-        threading.Thread(
+        listener = threading.Thread(
             target=_listen,
             args=(weakref.ref(self), door),
             name="flask-push door",
             daemon=True,
-        ).start()
+        )
+        try:
+            listener.start()
+        except RuntimeError as error:
+            # Without one, it would not notice that the hub has died.
+            self._door = None
+            door.close()
+            raise NotNow(str(error)) from error
         door.send(self._hello)
         return door
 
     def _enter(self) -> tuple[t.Any, bool]:
-        if self._starts:
-            return enter(self.site)
         try:
-            return self.site.connect(), False
-        except OSError as error:
+            return enter(self.site, self._starts)
+        except NoHub as error:
+            if self._starts:
+                raise
             raise NoHub(
                 f"PUSH_HUB names {self.site.door}, where none answers ({error}). Start"
                 f" it: 'flask push hub --socket {self.site.door}'."
@@ -215,7 +238,16 @@ class HubProcess:
 
     def heard(self, door: Messages, message: dict[str, t.Any]) -> None:
         """Take what has come by the door. On the thread that listens."""
-        if "log" in message:
+        try:
+            self._take(door, message)
+        except Exception:
+            self._quiet.exception("Could not do what the hub asked for.")
+
+    def _take(self, door: Messages, message: dict[str, t.Any]) -> None:
+        if UNREADABLE in message:
+            reason = message[UNREADABLE]
+            self._quiet.error("Received an invalid message from the hub: %s", reason)
+        elif "log" in message:
             level, text = message["log"]
             logger.log(level, "%s", text)
         elif "welcome" in message:
@@ -228,7 +260,7 @@ class HubProcess:
             self._quiet.error("The hub refuses this process. %s", message["refused"])
             with self._lock:
                 self._refused = message["refused"]
-                self._refused_until = time.monotonic() + _REFUSED
+                self._refused_until = time.monotonic() + _PAUSE
                 if self._door is door:
                     self._leave()
         elif "bye" in message:
@@ -251,7 +283,10 @@ class HubProcess:
             if self._door is None and not self._stopped:
                 try:
                     self._come()
+                except NotNow as error:
+                    self._quiet.warning("Could not connect to the next hub yet: %s", error)
                 except (NoHub, OSError) as error:
+                    self._leave()
                     self._fail(str(error))
 
     def _replace(self, older: str) -> None:
@@ -271,57 +306,25 @@ class HubProcess:
         self._forget()
 
 
-class HubProcesses:
-    """Several hubs, each with its share of the streams. The first stands for all where
-    there can be one only: for nginx, and when no process can be had."""
-
-    def __init__(self, hubs: cabc.Sequence[HubProcess]) -> None:
-        self._hubs = hubs
-
-    def __repr__(self) -> str:
-        return f"<HubProcesses {list(self._hubs)}>"
-
-    @property
-    def sites(self) -> list[Site]:
-        return [site for hub in self._hubs for site in hub.sites]
-
-    def adopt(self, stream: Stream, fd: int, drain: int | None = None) -> None:
-        """As :meth:`HubProcess.adopt`. A user's streams are in one hub, for who counts
-        them is the hub."""
-        whose = stream.user or stream.address or stream.connection
-        hub = self._hubs[crc32(whose.encode()) % len(self._hubs)]
-        try:
-            hub.adopt(stream, fd, drain)
-        except RuntimeError:
-            if hub is self._hubs[0]:
-                raise
-            self._hubs[0].adopt(stream, fd, drain)
-
-    def ticket(self, stream: Stream) -> str:
-        """As :meth:`HubProcess.ticket`."""
-        return self._hubs[0].ticket(stream)
-
-    def stop(self) -> None:
-        """Leave all of them."""
-        for hub in self._hubs:
-            hub.stop()
-
-
 def _listen(worker: weakref.ref[HubProcess], door: Messages) -> None:
     # Waiting has no end, unlike sending, which is what the socket's timeout is for.
     readable = select.poll()
     readable.register(door, select.POLLIN)
     try:
         while readable.poll():
-            for message, _ in door.receive():
+            for message, fds in door.receive():
+                # The hub sends none.
+                close_all(fds)
                 if (it := worker()) is not None:
                     it.heard(door, message)
                 del it
     except (OSError, EOFError):
         pass
-    if (it := worker()) is not None:
-        it.gone(door)
-    door.close()
+    try:
+        if (it := worker()) is not None:
+            it.gone(door)
+    finally:
+        door.close()
 
 
 _workers: weakref.WeakSet[HubProcess] = weakref.WeakSet()
