@@ -168,6 +168,7 @@ http {{
     fastcgi_temp_path {directory}/3; uwsgi_temp_path {directory}/4;
     scgi_temp_path {directory}/5;
     proxy_http_version 1.1; proxy_set_header Connection ""; proxy_read_timeout 1h;
+    proxy_set_header Host $host;
     server {{
         listen 127.0.0.1:{port} backlog=4096 reuseport;
         location / {{ proxy_pass http://127.0.0.1:{app}; }}
@@ -175,7 +176,7 @@ http {{
             error_page 421 502 504 = @app;
             proxy_pass http://unix:{directory}/run/accel.sock;
             proxy_intercept_errors on;
-            proxy_set_header X-Push-Return 1;
+            proxy_set_header Host $host; proxy_set_header X-Push-Return 1;
         }}
         location @app {{ proxy_pass http://127.0.0.1:{app}; }}
     }}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from flask import Response
 from servers import gunicorn
 from servers import hubs
 from servers import Reader
@@ -26,15 +27,24 @@ from test_accel import nginx
 from flask_push import Push
 from flask_push._accel import returns
 from flask_push._return import Asked
+from flask_push._return import derive_key
 from flask_push._return import ReturnTickets
 from flask_push._stream import Stream
 from flask_push._visit import Visit
+from flask_push._wsgi import HAND_OVER
 
 PAGE = (ROOT / "docs" / "return-tickets.md").read_text()
 CONFIG = re.findall(r"^```nginx\n(.*?)^```", PAGE, re.M | re.S)[0]
 
 STREAM = Stream(("a", "b"), "x", user="ann", address="::1", lifetime=100)
-ASKED = Asked(b"/stream", "channel=a&channel=b", "session=1; theme=dark", "Basic x")
+ASKED = Asked(
+    b"/stream",
+    "channel=a&channel=b",
+    "session=1; theme=dark",
+    "Basic x",
+    origin="https://a.test",
+    host="a.test:8000",
+)
 TICKETS = ReturnTickets([b"key"])
 
 
@@ -49,7 +59,7 @@ def make(**more: t.Any) -> Asked:
 def look(
     asked: Asked, now: float = 1030, tickets: ReturnTickets = TICKETS
 ) -> Stream | None:
-    return tickets.look(asked, "y", now, "today")
+    return tickets.look(asked, lambda said: said or "y", now, "today")
 
 
 # What a ticket is good for.
@@ -78,6 +88,11 @@ def test_a_stream_that_may_last_for_ever_still_may() -> None:
         ({"query": "channel=a&channel=b&poll=1"}, "no stream"),
         ({"authorization": "Basic y"}, "another user"),
         ({"last_event_id": ""}, "somebody who was never here"),
+        ({"origin": ""}, "a page of the app's own origin"),
+        ({"origin": "https://b.test"}, "a page of another origin"),
+        ({"origin": "null"}, "a page of no origin"),
+        ({"host": "b.test:8000"}, "another site"),
+        ({"host": ""}, "a request that names no site"),
     ],
 )
 def test_whoever_asks_for_something_else_is_asked_by_the_view(
@@ -93,6 +108,69 @@ def test_other_cookies_may_be_another_user(cookie: str) -> None:
     cookie = cookie.format(ASKED.cookie)
     assert look(replace(asked, cookie=f"{cookie}; push_ticket={ticket}")) is None
     assert look(replace(asked, cookie=f"theme=dark; push_ticket={ticket}; session=1"))
+
+
+def test_of_two_cookies_with_one_name_the_first_may_be_the_user() -> None:
+    two = replace(ASKED, cookie="session=1; session=2; theme=dark")
+    ticket = make(asked=two).ticket
+    for cookie, good in (
+        ("session=1; session=2; theme=dark", True),
+        ("session=1; theme=dark; session=2", True),
+        ("session=2; session=1; theme=dark", False),
+        ("session=3; session=2; theme=dark", False),
+        ("session=2; theme=dark", False),
+    ):
+        asked = replace(make(asked=two), cookie=f"{cookie}; push_ticket={ticket}")
+        assert bool(look(asked)) is good, cookie
+
+
+def test_of_two_tickets_the_first_is_for_the_longer_path() -> None:
+    mine = make().ticket
+    others = make(asked=replace(ASKED, path=b"/")).ticket
+    cookie = f"{ASKED.cookie}; push_ticket={mine}; push_ticket={others}"
+    assert look(replace(make(), cookie=cookie))
+
+
+def test_the_same_site_may_be_named_in_capitals() -> None:
+    assert look(replace(make(), host="A.test:8000"))
+
+
+@pytest.mark.parametrize(
+    ("vary", "good"),
+    [
+        (["Cookie, Authorization"], True),
+        (["Origin", "cookie", "Accept-Encoding"], True),
+        (["Host,", ""], True),
+        (["*"], False),
+        (["Accept-Language"], False),
+        (["Cookie, User-Agent"], False),
+        (["Cookie", "X-Forwarded-For"], False),
+    ],
+)
+def test_there_is_no_ticket_for_what_depends_on_more_than_it_can_tell(
+    vary: list[str], good: bool
+) -> None:
+    asked = make(headers=[("Vary", value) for value in vary])
+    assert bool(asked.ticket) is good
+    assert bool(look(asked)) is good
+
+
+def test_apps_with_one_secret_have_tickets_of_their_own() -> None:
+    keys = {
+        derive_key(b"secret", app, store)
+        for app in ("shop", "admin")
+        for store in ("sqlite:///run/shop/push.db", "redis://127.0.0.1/0?prefix=shop")
+    }
+    assert len(keys) == 4 and b"secret" not in keys
+    shop, admin = (
+        ReturnTickets([derive_key(b"secret", app, "sqlite:///x")])
+        for app in ("shop", "admin")
+    )
+    ticket = shop.make(STREAM, [], ASKED, 1000, 60)
+    cookie = f"{ASKED.cookie}; push_ticket={ticket}"
+    asked = replace(ASKED, cookie=cookie, last_event_id="e-1.a")
+    assert look(asked, tickets=shop) and not look(asked, tickets=admin)
+    assert derive_key(b"secret", "shop", "x") == derive_key(b"secret", "shop", "x")
 
 
 def test_cookies_that_the_response_sets_are_the_next_requests() -> None:
@@ -160,6 +238,10 @@ def test_no_ticket_is_larger_than_a_cookie_may_be() -> None:
 
 def test_nginx_says_that_a_browser_comes_back() -> None:
     request = b"GET /str%C3%A9am?a=b HTTP/1.0\r\nX-Push-Return: 1\r\n%b\r\n"
+    sent = b"Host: a.test\r\nOrigin: https://a.test\r\nAuthorization: Basic x\r\n"
+    asked = returns(request.replace(b"%b", sent))
+    assert asked is not None and asked.authorization == "Basic x"
+    assert (asked.host, asked.origin) == ("a.test", "https://a.test")
     asked = returns(request.replace(b"%b", b"Cookie: a=b\r\nLast-Event-ID: x\r\n"))
     assert asked == Asked("/stréam".encode(), "a=b", "a=b", "", "x")
     accepted = returns(request.replace(b"%b", b"Accept-Encoding: gzip, br\r\n"))
@@ -180,6 +262,117 @@ def test_without_a_secret_key_it_says_what_to_do(tmp_path: Path) -> None:
         Push(app)
 
 
+# The cookie.
+
+
+def cookie_of(
+    directory: Path,
+    path: str = "/stream",
+    environ: dict[str, str] | None = None,
+    vary: str = "Cookie",
+    ticket: str = "",
+    **config: t.Any,
+) -> str:
+    """What a stream's response says of the cookie; empty if it sets none."""
+    app = Flask("app")
+    app.secret_key = "tests"
+    app.config.update(PUSH_RETURN_TICKET=60, PUSH_RUN_DIR=str(directory), **config)
+    push = Push(app)
+
+    @app.get("/<path:name>")
+    def stream(name: str) -> Response:
+        response = push.stream("a")
+        response.headers["Vary"] = vary
+        return response
+
+    # No hub is started, for no stream is handed over.
+    overrides: dict[str, t.Any] = {**(environ or {}), HAND_OVER: lambda stream, adopt: None}
+    client = app.test_client()
+    if ticket:
+        client.set_cookie("push_ticket", ticket)
+    response = client.get(path, environ_overrides=overrides)
+    assert response.status_code == 200
+    found = [c for c in response.headers.getlist("Set-Cookie") if "push_ticket" in c]
+    push._parts().close()
+    return re.sub("push_ticket=[^;]*; |Expires=[^;]*; ", "", "; ".join(found))
+
+
+@pytest.mark.parametrize(
+    ("config", "scheme", "attributes"),
+    [
+        ({}, "http", {"SameSite=Lax"}),
+        ({}, "https", {"Secure", "SameSite=Lax"}),
+        ({"SESSION_COOKIE_SECURE": True}, "http", {"Secure", "SameSite=Lax"}),
+        ({"SESSION_COOKIE_SAMESITE": "Strict"}, "http", {"SameSite=Strict"}),
+        (
+            {"SESSION_COOKIE_SAMESITE": "None", "SESSION_COOKIE_SECURE": True},
+            "http",
+            {"Secure", "SameSite=None"},
+        ),
+        (
+            {"SESSION_COOKIE_PARTITIONED": True, "SESSION_COOKIE_SECURE": True},
+            "http",
+            {"Secure", "SameSite=Lax", "Partitioned"},
+        ),
+    ],
+)
+def test_a_ticket_is_protected_as_the_session_is(
+    config: dict[str, t.Any], scheme: str, attributes: set[str], tmp_path: Path
+) -> None:
+    cookie = cookie_of(tmp_path, environ={"wsgi.url_scheme": scheme}, **config)
+    always = {"HttpOnly", "Max-Age=60", "Path=/stream"}
+    assert set(cookie.split("; ")) == attributes | always
+
+
+#: Paths as browsers send them.
+PATHS = [
+    *("/at/%C3%BC", "/at/%E2%82%AC", "/at/a%20b", "/at/a,b", "/at/a%3Bb", "/at/%2541"),
+    *(
+        "/at/a=b",
+        "/at/a'b",
+        "/at/[x]",
+        "/at/~x",
+        "/at/a:b@c!$&()*+",
+        "/at/a|b",
+        "/at/a%7Cb",
+    ),
+    *("/at/a%2fb", "/at/%61", "/at/a/", "/at/a%22b", "/at/%5C"),
+]
+
+
+@pytest.mark.parametrize("name", ["REQUEST_URI", "RAW_URI"])
+@pytest.mark.parametrize("before", ["", "http://a.test:8000"])
+@pytest.mark.parametrize("path", PATHS)
+def test_the_path_of_a_cookie_is_that_of_the_request(
+    path: str, before: str, name: str, tmp_path: Path
+) -> None:
+    environ = {name: f"{before}{path}?a=b"}
+    assert cookie_of(tmp_path, path, environ).endswith(f"; Path={path}")
+
+
+def test_a_path_that_the_server_does_not_tell_is_quoted_as_browsers_do(
+    tmp_path: Path,
+) -> None:
+    for path in PATHS:
+        if path not in ("/at/a%7Cb", "/at/a%2fb", "/at/%61", "/at/a%3Bb"):
+            environ = {"REQUEST_URI": "", "RAW_URI": ""}
+            assert cookie_of(tmp_path, path, environ).endswith(f"; Path={path}")
+    # As behind a proxy that takes the beginning away, and says so.
+    environ = {"REQUEST_URI": "/at/%C3%BC", "SCRIPT_NAME": "/shop"}
+    assert cookie_of(tmp_path, "/at/ü", environ).endswith("; Path=/shop/at/%C3%BC")
+
+
+def test_what_no_cookie_can_have_for_a_path_has_no_ticket(tmp_path: Path) -> None:
+    assert cookie_of(tmp_path, "/at/a;b", {"REQUEST_URI": "/at/a;b"}) == ""
+    assert cookie_of(tmp_path, "/at/a;b", {"REQUEST_URI": "", "RAW_URI": ""}) == ""
+
+
+def test_a_ticket_that_the_stream_does_not_have_is_taken_back(tmp_path: Path) -> None:
+    assert cookie_of(tmp_path, vary="Accept-Language") == ""
+    assert "Max-Age=0" in cookie_of(tmp_path, vary="Accept-Language", ticket="x.y")
+    assert "Max-Age=60" in cookie_of(tmp_path, ticket="x.y")
+
+
 # By way of nginx, as the page has it.
 
 
@@ -196,10 +389,13 @@ def front(server: Server, tmp_path: Path) -> cabc.Iterator[Server]:
     front.kill()
 
 
-def come(front: Server, cookies: dict[str, str], last_id: str = "") -> Reader:
+def come(
+    front: Server, cookies: dict[str, str], last_id: str = "", origin: str = ""
+) -> Reader:
     """As a browser does, with its cookies, which the response changes."""
     said = "; ".join(f"{name}={value}" for name, value in cookies.items())
-    reader = front.stream("a", last_id=last_id, headers={"Cookie": said}).opened()
+    headers = {"Cookie": said, **({"Origin": origin} if origin else {})}
+    reader = front.stream("a", last_id=last_id, headers=headers).opened()
     for line in reader.head.decode().split("\r\n"):
         name, _, value = line.partition(": ")
         if name.lower() == "set-cookie":
@@ -290,3 +486,65 @@ def test_while_there_is_no_hub_the_view_is_asked(front: Server, tmp_path: Path) 
     before = views(front)
     come(front, cookies, first.last_id)
     assert views(front) == before + 2
+
+
+def sends_cookie(path: str, of_cookie: str) -> bool:
+    """Whether a browser sends a cookie there (RFC 6265, 5.1.4)."""
+    return path == of_cookie or (
+        path.startswith(of_cookie) and (of_cookie[-1] == "/" or path[len(of_cookie)] == "/")
+    )
+
+
+def test_a_ticket_is_sent_back_and_good_whatever_its_path(
+    server: Server, tmp_path: Path
+) -> None:
+    front = nginx(tmp_path, server, CONFIG.replace("location = /stream", "location /at/"))
+    try:
+        for path in PATHS:
+            first = front.stream(path=path).opened()
+            ((ticket, where),) = re.findall(
+                r"^set-cookie: push_ticket=([^;]+);.*; path=(.*?)\r$",
+                first.head.decode(),
+                re.I | re.M,
+            )
+            assert sends_cookie(path, where), (path, where)
+            before = views(front)
+            headers = {"Cookie": f"push_ticket={ticket}"}
+            again = front.stream(path=path, last_id=first.last_id, headers=headers).opened()
+            assert again.status == 200
+            assert views(front) == before + 1, (path, "which was the question itself")
+    finally:
+        front.kill()
+
+
+def test_a_page_of_another_origin_is_answered_by_the_view(front: Server) -> None:
+    cookies: dict[str, str] = {}
+    origins = "https://a.test", "https://b.test"
+    first = come(front, cookies, origin=origins[0])
+    assert first.headers["access-control-allow-origin"] == origins[0]
+    for origin, asked in (origins[0], 0), (origins[1], 1):
+        before = views(front)
+        again = come(front, dict(cookies), first.last_id, origin)
+        assert again.headers["access-control-allow-origin"] == origin
+        assert views(front) == before + asked + 1, "which was the question itself"
+
+
+def test_an_app_is_not_opened_by_the_ticket_of_another(tmp_path: Path) -> None:
+    """With the same secret, at the same address, before the same nginx."""
+    with contextlib.ExitStack() as stack:
+        fronts = []
+        for name in "one", "two":
+            directory = tmp_path / name
+            directory.mkdir()
+            config: dict[str, t.Any] = {"PUSH_RETURN_TICKET": 60, "PUSH_RETRY": 0.5}
+            server = stack.enter_context(serve(gunicorn, directory, **config))
+            fronts.append(nginx(directory, server, CONFIG))
+            stack.callback(fronts[-1].kill)
+            # So that the hub knows the keys.
+            come(fronts[-1], {}).close()
+        cookies: dict[str, str] = {}
+        first = come(fronts[0], cookies)
+        for front, asked in zip(fronts, (0, 1), strict=True):
+            before = views(front)
+            come(front, dict(cookies), first.last_id)
+            assert views(front) == before + asked + 1, "which was the question itself"

@@ -59,8 +59,6 @@ _REQUEST = 64 * 1024
 # the advice to ask the app (RFC 9110, 15.5.20).
 _RETURNS = "x-push-return"
 _ASK_THE_APP = b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\n\r\n"
-# What of a browser's headers its return ticket depends on.
-_SENT = ("cookie", "authorization", "last-event-id", "accept-encoding")
 # What nginx keeps of the view's response. From ours it would come a second time.
 _KEPT = frozenset(
     {"accept-ranges", "cache-control", "content-disposition", "expires", "set-cookie"}
@@ -229,8 +227,7 @@ class AccelListener:
 
     def find(self, asked: Asked) -> Stream | None:
         """The stream that a request's return ticket is good for."""
-        now, date = time.time(), http_date()
-        return self.returns.look(asked, _names.call(asked.connection), now, date)
+        return self.returns.look(asked, _names.call, time.time(), http_date())
 
     def adopt(self, stream: Stream, fd: int) -> None:
         self._adopt(stream, fd)
@@ -336,8 +333,7 @@ def returns(request: bytes) -> Asked | None:
     if method != "GET":
         return Asked(b"", "")
     path, _, query = target.partition("?")
-    sent = (headers.get(name, "") for name in _SENT)
-    return Asked(unquote_to_bytes(path), query, *sent)
+    return Asked.of(unquote_to_bytes(path), query, lambda name: headers.get(name, ""))
 
 
 def _listen(path: Path) -> socket.socket:

@@ -19,6 +19,7 @@ from ._config import Config
 from ._logging import QuietLogger
 from ._loop import HubThread
 from ._publisher import Publisher
+from ._return import derive_key
 from ._return import ReturnTickets
 from ._rundir import claim
 from ._rundir import locate
@@ -116,9 +117,10 @@ class Parts:
             )
         self.publisher = Publisher.on(self.broker, config.max_event_bytes, _dumps(app))
         # A thread of one process of several isn't there for all who come back.
-        keys = _keys(app) if config.return_ticket and kind != "thread" else []
+        wanted = config.return_ticket and kind != "thread"
+        keys = _keys(app, self.broker.url) if wanted else []
         self.returns = ReturnTickets(keys) if keys else None
-        self.same_site = app.config["SESSION_COOKIE_SAMESITE"] or "Lax"
+        self.ticket_cookie = _ticket_cookie(app)
         self.hub = self._choose_hub(kind, directory, keys)
         most = 1000 if app.testing else config.relay_max
         self.relays = Relays(most, config.relay_lifetime)
@@ -170,15 +172,31 @@ def _release(ties: list[Tie]) -> None:
         tie.release()
 
 
-def _keys(app: Flask) -> list[bytes]:
-    """What return tickets are signed with. Unlike anything else that the app signs."""
+def _keys(app: Flask, store: str) -> list[bytes]:
+    """What return tickets are signed with, which is good for nothing else."""
     secrets = [app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or [])]
     if not app.secret_key:
         raise RuntimeError(
             "PUSH_RETURN_TICKET needs a SECRET_KEY, to sign tickets with. Set it to a long"
             " random text, the same in every process."
         )
-    return [key.encode() if isinstance(key, str) else key for key in secrets if key]
+    given = [key.encode() if isinstance(key, str) else key for key in secrets if key]
+    return [derive_key(key, app.name, store) for key in given]
+
+
+def _ticket_cookie(app: Flask) -> dict[str, t.Any]:
+    """How the cookie of return tickets is protected: at least as that of the session is."""
+    session = app.session_interface
+    found: dict[str, t.Any] = {
+        "secure": session.get_cookie_secure(app),
+        "httponly": True,
+        "samesite": session.get_cookie_samesite(app) or "Lax",
+    }
+    # Flask has it since 3.1.
+    partitioned = getattr(session, "get_cookie_partitioned", None)
+    if partitioned is not None and partitioned(app):
+        found["partitioned"] = True
+    return found
 
 
 def choose(app: Flask, config: Config) -> tuple[str, str]:

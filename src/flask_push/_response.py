@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import math
+import re
 import time
 import typing as t
+from urllib.parse import quote
+from urllib.parse import unquote_to_bytes
+from urllib.parse import urlsplit
 
 from flask import Response
 from werkzeug.datastructures import Headers
@@ -72,27 +76,30 @@ class StreamResponse(Response):
         parts = self.parts
         if parts.returns is None:
             return
+        path = _path(environ)
+        where = _path_of_cookie(path, environ)
+        if not where:
+            return
         seconds = parts.config.return_ticket
-        path = environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"]
-        asked = Asked(
-            path.encode("latin-1"),
+        asked = Asked.of(
+            path,
             environ.get("QUERY_STRING", ""),
-            environ.get("HTTP_COOKIE", ""),
-            environ.get("HTTP_AUTHORIZATION", ""),
-            accept_encoding=environ.get("HTTP_ACCEPT_ENCODING", ""),
+            lambda name: environ.get(f"HTTP_{name.upper().replace('-', '_')}", ""),
         )
         ticket = parts.returns.make(self.stream_, headers, asked, time.time(), seconds)
+        if not ticket and not asked.ticket:
+            return
+        given = parts.ticket_cookie
         cookie = dump_cookie(
             RETURN_TICKET,
             ticket,
             # One that this browser has from before would not be for this stream.
             max_age=math.ceil(seconds) if ticket else 0,
-            path=path,
-            secure=environ["wsgi.url_scheme"] == "https",
-            httponly=True,
-            samesite=parts.same_site,
+            # It would be quoted once more.
+            path=None,
+            **{**given, "secure": given["secure"] or environ["wsgi.url_scheme"] == "https"},
         )
-        headers.add("Set-Cookie", cookie)
+        headers.add("Set-Cookie", f"{cookie}; Path={where}")
 
     def _hand_over(
         self, headers: Headers, environ: WSGIEnvironment
@@ -149,4 +156,27 @@ def response_class(base: type[Response]) -> type[StreamResponse]:
 _response_classes: dict[type[Response], type[StreamResponse]] = {}
 
 
+def _path(environ: WSGIEnvironment) -> bytes:
+    """The path that the request asks for, without what it was quoted with."""
+    path: str = environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"]
+    return path.encode("latin-1")
+
+
+def _path_of_cookie(path: bytes, environ: WSGIEnvironment) -> str:
+    """The path as the browser has sent it: it sends a cookie back if they are the same,
+    letter for letter. Empty if no cookie can have it."""
+    uri = environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""
+    sent: str = urlsplit(uri).path if "://" in uri else uri.partition("?")[0]
+    if unquote_to_bytes(sent) != path:
+        # The server doesn't tell, or something before it has changed the path.
+        sent = quote(path, safe=_AS_THEY_ARE)
+    return sent if _IN_A_COOKIE.fullmatch(sent) else ""
+
+
 def _nothing() -> None: ...
+
+
+# What browsers leave as it is in the path of an address, beside letters and digits.
+_AS_THEY_ARE = "!$&'()*+,/:;=@[]|"
+# A semicolon would end the path.
+_IN_A_COOKIE = re.compile(r"/[!-:<-~]*")

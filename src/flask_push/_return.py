@@ -5,9 +5,10 @@ once, views are what they wait for. A ticket is what a view has decided, signed,
 for a while: which channels, whose stream it is, and its end. It is a cookie, so that the
 browser's own ``EventSource`` has it, too.
 
-It is good only for the same address of the app, asked with the same credentials: whoever
-logs in or out, and so has other cookies, is asked by the view again. Whatever is odd
-about a ticket, the view is asked; no ticket ever refuses anything.
+It is good only for the same address of the same app, asked with the same credentials from a
+page of the same origin. For a browser that has logged in or out, and so has other cookies,
+the view decides again. It does so whatever is odd about a ticket; no ticket ever refuses
+anything.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ POSITIONS = ("last_event_id", "lastEventId", "Last-Event-Id", "evs_last_event_id
 _OWN = frozenset({*POSITIONS, "connection"})
 # Browsers keep cookies of 4096 bytes, and nginx takes 8192 of all that are sent at once.
 _MOST = 2048
+# The headers of a request that a ticket depends on, in the order of the fields of Asked.
+_SENT = ("cookie", "authorization", "last-event-id", "accept-encoding", "origin", "host")
+# Those that a view's response may depend on, as its Vary tells, and still have a ticket.
+_BOUND = frozenset({"accept-encoding", "authorization", "cookie", "host", "origin"})
 # What is said of every stream anyhow, and what is said but once.
 _UNSAID = frozenset({*(key.lower() for key in _wire.HEADERS), "date", "set-cookie"})
 
@@ -49,15 +54,24 @@ class Asked:
     """A request for a stream, as far as a ticket is for it and no other.
 
     :param path: Without what it was quoted with.
-    :param cookie: The header.
     """
 
     path: bytes
     query: str
+    # The headers, empty where there is none.
     cookie: str = ""
     authorization: str = ""
     last_event_id: str = ""
     accept_encoding: str = ""
+    origin: str = ""
+    host: str = ""
+
+    @classmethod
+    def of(cls, path: bytes, query: str, header: cabc.Callable[[str], str]) -> Asked:
+        """
+        :param header: The request's header of a name in lower case.
+        """
+        return cls(path, query, *map(header, _SENT))
 
     @property
     def position(self) -> str:
@@ -70,7 +84,8 @@ class Asked:
 
     @property
     def ticket(self) -> str:
-        return self._cookies().get(COOKIE, "")
+        """The first that there is: a browser sends the one for the longest path first."""
+        return next((value for name, value in self._cookies() if name == COOKIE), "")
 
     def mark(self, answered: cabc.Iterable[str] = ()) -> str:
         """The same for another request only if it asks for the same, with the same
@@ -81,12 +96,16 @@ class Asked:
         cookies = self._cookies()
         for header in answered:
             name, _, value = header.partition(";")[0].strip().partition("=")
-            cookies[name] = value
-        cookies.pop(COOKIE, None)
-        # A cookie that was taken back is one that the next request hasn't.
-        kept = sorted(pair for pair in cookies.items() if pair[1])
+            # A cookie that was taken back is one that the next request hasn't.
+            cookies = [(n, v) for n, v in cookies if n != name] + [(name, value)]
+        kept = [(n, v) for n, v in cookies if v and n != COOKIE]
+        # Of two with one name, which is first may decide who the user is.
+        kept.sort(key=lambda pair: pair[0])
         query = [pair for pair in self._query() if pair[0] not in _OWN]
-        said = json.dumps([self.path.hex(), query, kept, self.authorization])
+        said = json.dumps(
+            [self.path.hex(), query, kept, self.authorization]
+            + [self.origin, self.host.lower()]
+        )
         return hashlib.sha256(said.encode()).hexdigest()[:32]
 
     def _query(self) -> list[tuple[str, str]]:
@@ -96,9 +115,27 @@ class Asked:
         """What stands in the address by each name, first."""
         return dict(reversed(self._query()))
 
-    def _cookies(self) -> dict[str, str]:
+    def _cookies(self) -> list[tuple[str, str]]:
         pairs = (pair.strip().partition("=") for pair in self.cookie.split(";"))
-        return {name: value for name, _, value in pairs if name}
+        return [(name, value) for name, _, value in pairs if name]
+
+
+def derive_key(secret: bytes, app: str, store: str) -> bytes:
+    """The key for the tickets of one app. It opens no other app that has the same secret,
+    and nothing else that the secret does.
+
+    :param app: Its name.
+    :param store: The URL of its store.
+    """
+    words = f"flask-push return tickets\0{app}\0{store}"
+    return hmac.digest(secret, words.encode(errors="surrogatepass"), "sha256")
+
+
+def has_other_answers(headers: cabc.Iterable[tuple[str, str]]) -> bool:
+    """Whether the response would be another one, as its ``Vary`` says, for requests that a
+    ticket can't tell apart."""
+    varies = ",".join(value for name, value in headers if name.lower() == "vary")
+    return bool({name.strip().lower() for name in varies.split(",")} - _BOUND - {""})
 
 
 class ReturnTickets:
@@ -118,12 +155,15 @@ class ReturnTickets:
         now: float,
         seconds: float,
     ) -> str:
-        """A ticket for the stream; empty if it is too large for a cookie.
+        """A ticket for the stream; empty if it would be too large for a cookie, or the view
+        may decide otherwise for requests that look the same here.
 
         :param headers: Those of the view's response.
         :param seconds: How long it is good, if the stream may last that long.
         """
         headers = list(headers)
+        if has_other_answers(headers):
+            return ""
         cookies = [value for name, value in headers if name.lower() == "set-cookie"]
         ends = now + stream.lifetime if stream.lifetime else 0
         says = {
@@ -141,12 +181,15 @@ class ReturnTickets:
         ticket = (body + b"." + _sign(self._keys[0], body)).decode()
         return ticket if len(ticket) <= _MOST else ""
 
-    def look(self, asked: Asked, connection: str, now: float, date: str) -> Stream | None:
+    def look(
+        self, asked: Asked, call: cabc.Callable[[str], str], now: float, date: str
+    ) -> Stream | None:
         """The stream that the request's ticket is good for, if it comes back.
 
-        :param connection: Names the connection.
+        :param call: What to call a connection that says it is called something.
         :param date: For the stream's head.
         """
+        # First what takes no time, for browsers without a ticket come here too.
         body, _, signature = asked.ticket.encode("latin-1", "replace").rpartition(b".")
         signed = any(hmac.compare_digest(signature, _sign(key, body)) for key in self._keys)
         if not signed or not asked.position:
@@ -161,7 +204,7 @@ class ReturnTickets:
         headers = [*_wire.HEADERS.items(), *says["head"]]
         return Stream(
             channels=tuple(says["channels"]),
-            connection=connection,
+            connection=call(asked.connection),
             head=_wire.head("200 OK", headers, date),
             position=asked.position,
             user=says["user"],

@@ -69,6 +69,11 @@ def stream() -> BaseResponse:
     )
 
 
+@app.get("/at/<path:name>")
+def stream_at(name: str) -> BaseResponse:
+    return push.stream("a")
+
+
 @app.get("/history")
 def history() -> dict[str, t.Any]:
     found = push.history(request.args["channel"], request.args.get("last", 10**6, int))
@@ -95,6 +100,10 @@ def burn() -> str:
 @app.after_request
 def mark(response: Response) -> Response:
     response.headers["X-After-Request"] = "yes"
+    origin = request.headers.get("Origin", "")
+    if origin.endswith(".test"):
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.vary.add("Origin")
     response.get_data()
     return response
 
