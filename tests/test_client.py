@@ -176,7 +176,7 @@ def test_a_request_is_that_of_a_browser(hasty: None) -> None:
             "GET /stream/%C3%A9?a=b%20c&x=%20&channel=a%26b&channel=%C3%BC HTTP/1.1\r\n"
         )
         assert server.header(0, "Accept") == "text/event-stream"
-        assert server.header(0, "Cache-Control") == "no-store"
+        assert server.header(0, "Cache-Control") == "no-cache"
         assert server.header(0, "Cookie") == "a=b"
         assert server.header(0, "User-Agent") == "mine"
         assert server.header(0, "Accept-Encoding") == "identity"
@@ -469,10 +469,10 @@ def test_who_did_it_is_not_told_though_it_came_back(tmp_path: Path) -> None:
             server.publish("a", "0", exclude=called)
             server.publish("a", "1")
             assert next(source).data == "1"
-            before = source._http
+            before = source._socket
             thread = threading.Thread(target=lambda: next(source))
             thread.start()
-            until(lambda: source._http not in (None, before))
+            until(lambda: source._socket not in (None, before))
             server.publish("a", "2", exclude=source.connection)
             server.publish("a", "3", exclude=other.connection)
             thread.join(20)

@@ -308,6 +308,23 @@ def test_a_server_that_says_nothing_is_found(ask: Ask, impatient: None) -> None:
     assert said.wrong == ["silent"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"", "it closed the connection"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "what came is not HTTP/1.1"),
+        (b"HTTP/1.1 200 OK\r\nA: " + b"x" * 70_000, "its head has more than 65,536 bytes"),
+    ],
+)
+def test_a_server_that_speaks_something_else_is_found(
+    ask: Ask, answer: bytes, why: str
+) -> None:
+    with canned(lambda _: answer) as it:
+        said = ask(it.url, PUSH_BROKER_URL="memory:")
+    assert ill(said) == ["no-http"]
+    assert said["no-http"].what.endswith(f"HTTP/1.1: {why}.")
+
+
 def wsgiref(app: str, port: int) -> list[str]:
     code = (
         "from wsgiref.simple_server import make_server;"

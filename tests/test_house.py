@@ -18,12 +18,12 @@ FLOORS = [
     # What is true.
     {
         *("_event", "sse", "_gzip", "_wire", "_channel", "_replay", "_log", "_stream"),
-        *("_frozen", "_findings", "_troubles", "_return"),
+        *("_frozen", "_findings", "_troubles", "_return", "_answer", "_shown"),
     },
     # What talks to one.
     {
         *("_connection", "_files", "_limits", "_rundir", "_site", "_unix", "_version"),
-        *("_ending", "_logging", "_names", "_native", "_visit"),
+        *("_ending", "_logging", "_names", "_native", "_visit", "_address"),
         *("brokers", "brokers.base", "brokers.memory", "brokers.sqlite"),
         *("brokers._sql", "brokers._database", "brokers._lock", "brokers._doorbell"),
         *("brokers.redis", "brokers._redis_wire", "brokers._redis_pool", "brokers._lua"),

@@ -26,6 +26,7 @@ from test_accel import nginx
 
 from flask_push import Push
 from flask_push._accel import returns
+from flask_push._address import Address
 from flask_push._return import Asked
 from flask_push._return import derive_key
 from flask_push._return import ReturnTickets
@@ -442,7 +443,7 @@ def test_a_compressed_stream_comes_back_so(tmp_path: Path) -> None:
         front = nginx(tmp_path, server, CONFIG)
         stack.callback(front.kill)
         url = f"{front.url}/stream?channel=a"
-        with Visit(url) as first:
+        with Visit(Address(url)) as first:
             assert first.read(lambda: first.events, 20)
         cookies = re.findall(
             r"((?:session|push_ticket)=[^;]+)", first.headers["set-cookie"]
@@ -450,8 +451,9 @@ def test_a_compressed_stream_comes_back_so(tmp_path: Path) -> None:
         front.publish("a", "1")
         for encoding, asked in ("gzip", 0), ("identity", 1), ("br", 1):
             before = views(front)
-            position, said = first.parser.last_event_id, f"Cookie: {'; '.join(cookies)}"
-            with Visit(url, [said], encoding=encoding, position=position) as again:
+            position = first.parser.last_event_id
+            address = Address(url, {"Cookie": "; ".join(cookies)})
+            with Visit(address, encoding=encoding, position=position) as again:
                 assert again.read(lambda visit=again: len(visit.events) == 2, 20)  # type: ignore[misc]
             assert again.events[1].data == "1"
             assert ("content-encoding" in again.headers) == (encoding == "gzip")

@@ -4,6 +4,7 @@ properties that any encoder and parser have to keep."""
 from __future__ import annotations
 
 import random
+import tracemalloc
 import typing as t
 import warnings
 
@@ -131,6 +132,9 @@ def test_a_block_takes_its_id_along_when_it_ends(stream: bytes, last_event_id: s
         (b"retry:1000x\n", None),
         (b"retry: -1\n", None),
         (b"retry: 1e3\n", None),
+        (b"retry: 999999999999999\n", 999999999999999),
+        (b"retry: 9999999999999999\n", None),
+        (b"retry: " + b"9" * 5000 + b"\n", None),
         (b"retry\n", None),
         (b"retry: \n", None),
         ("retry: \u0663\n".encode(), None),
@@ -173,6 +177,62 @@ def test_an_event_that_is_too_large_is_an_error_and_not_cut_short(stream: bytes)
         assert parser.last_event_id == "1"
         with pytest.raises(sse.ParseError):
             parser.feed(b"\n")
+
+
+@pytest.mark.parametrize("field", [b"id", b"event"])
+def test_an_id_and_a_type_of_8_kilobytes_are_read_and_longer_ones_are_an_error(
+    field: bytes,
+) -> None:
+    longest = b"x" * 8192
+    parser = sse.Parser()
+    (event,) = parser.feed(b"%b: %b\ndata: a\n\n" % (field, longest))
+    assert longest.decode() in (event.id, event.type)
+    stream = b"id: 1\ndata: a\n\n%b: %bx\ndata: b\n\n" % (field, longest)
+    for chunks in [stream], [stream[:9000], stream[9000:]]:
+        parser = sse.Parser()
+        events = []
+        with pytest.raises(sse.ParseError, match="more than 8,192 bytes"):
+            for chunk in [*chunks, b"data: c\n\n"]:
+                events += parser.feed(chunk)
+        assert [event.data for event in events] == ["a"]
+        assert parser.last_event_id == "1"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"data\n", b"data:\n", b"data: x\n", b"data:ab\n", b"data: " + b"y" * 60 + b"\n"],
+)
+def test_an_unfinished_event_takes_no_more_memory_than_its_size_allows(line: bytes) -> None:
+    size = 2**17
+    parser = sse.Parser(max_size=size)
+    chunk = line * (4096 // len(line))
+    tracemalloc.start()
+    try:
+        with pytest.raises(sse.ParseError):
+            while True:
+                parser.feed(chunk)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * size
+
+
+def test_an_event_of_the_largest_size_takes_six_times_its_size_to_read() -> None:
+    size = 2**20
+    # One character that takes four bytes makes all of them take four.
+    data = "\U0001f600".encode() + b"x" * (size - 100)
+    parser = sse.Parser(max_size=size)
+    tracemalloc.start()
+    try:
+        for start in range(0, len(data), 65536):
+            lead = b"" if start else b"data:"
+            parser.feed(lead + data[start : start + 65536])
+        (event,) = parser.feed(b"\n\n")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(event.data) == len(data) - 3
+    assert peak < 7 * size
 
 
 def test_an_id_of_ours_names_the_channel() -> None:

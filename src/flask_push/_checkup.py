@@ -42,6 +42,8 @@ Findings = cabc.Iterator[Finding]
 _PATIENT = 55
 # Descriptors of a hub that are not a stream's.
 _OWN = 100
+# What a hub's status has, if it has a store. No more is relied on.
+_STATUS = {"pid": int, "version": str, "streams": int, "position": str}
 
 
 class Checkup:
@@ -146,7 +148,7 @@ class Checkup:
             if number and not site.is_open():
                 continue
             try:
-                status = _status(site)
+                status = status_of(site)
             except PermissionError as error:
                 # Ours says all; the system's says nothing of where.
                 said = f"{site.door}: {error.strerror}." if error.errno else error
@@ -167,10 +169,10 @@ class Checkup:
             yield from self._check_limit("a hub", os.getpid())
 
     def _judge_hub(self, status: dict[str, t.Any]) -> Findings:
-        pid, streams = status["pid"], status.get("streams", 0)
-        yield good("hub", f"Process {pid}, version {status['version']}, {streams} streams.")
-        if status["version"] != version():
-            yield trouble("version", hub=status["version"], here=version())
+        pid, of, streams = (status.get(name, 0) for name in ("pid", "version", "streams"))
+        yield good("hub", f"Process {pid}, version {of}, {streams} streams.")
+        if of != version():
+            yield trouble("version", hub=of, here=version())
         yield from self._check_limit("the hub", pid)
 
     def _check_limit(self, whose: str, pid: int) -> Findings:
@@ -199,7 +201,7 @@ class Checkup:
         found = []
         for site in self._sites() if self.kind != "thread" else ():
             with contextlib.suppress(OSError):
-                found.append(_status(site))
+                found.append(status_of(site))
         if not found:
             return {}
         streams = sum(status.get("streams", 0) for status in found)
@@ -236,15 +238,24 @@ def _owner_of(site: Site) -> str:
         return "…"
 
 
-def _status(site: Site) -> dict[str, t.Any]:
+def status_of(site: Site) -> dict[str, t.Any]:
+    """
+    :raises OSError: If no hub answers there.
+    """
     messages = Messages(site.connect())
     try:
-        found: dict[str, t.Any] = messages.ask({"status": 1})["status"]
-        return found
+        found = messages.ask({"status": 1}).get("status")
     except EOFError:
-        raise ConnectionResetError("it has hung up") from None
+        raise ConnectionResetError("it closed the connection") from None
+    except (AttributeError, ValueError):
+        found = None
     finally:
         messages.close()
+    if not isinstance(found, dict) or not all(
+        isinstance(found.get(name, kind()), kind) for name, kind in _STATUS.items()
+    ):
+        raise ConnectionError("what answers there is not a hub of Flask-Push")
+    return found
 
 
 def _is_locked(site: Site) -> bool:

@@ -18,6 +18,7 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 from . import _run
+from ._address import Address
 from ._checkup import Checkup
 from ._doctor import Doctor
 from ._extension import Push
@@ -177,11 +178,9 @@ def doctor(
     Looks at the app and its machine; with the URL of a stream, at the way to it too, as
     a browser would. The status is 1 if there is an error.
     """
-    if url is not None and not re.match(r"https?://[^/]", url):
-        raise click.UsageError("A stream's URL begins with http:// or https://.")
-    _split(headers)
+    address = None if url is None else _address(url, headers)
     found = []
-    for finding in _examine(context, url, headers, quick):
+    for finding in _examine(context, address, quick):
         found.append(finding)
         if not as_json:
             click.echo(f"{finding.level:5}  {finding.name}: {finding.what}")
@@ -194,7 +193,7 @@ def doctor(
 
 
 def _examine(
-    context: click.Context, url: str | None, headers: tuple[str, ...], quick: bool
+    context: click.Context, address: Address | None, quick: bool
 ) -> t.Iterator[Finding]:
     try:
         app, _ = _load(context)
@@ -205,10 +204,17 @@ def _examine(
         return
     try:
         yield from checkup.examine()
-        if url is not None:
-            yield from Doctor(url, headers, checkup.known(), quick).examine()
+        if address is not None:
+            yield from Doctor(address, checkup.known(), quick).examine()
     finally:
         checkup.close()
+
+
+def _address(url: str, headers: tuple[str, ...]) -> Address:
+    try:
+        return Address(url.partition("#")[0], _split(headers))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _split(headers: tuple[str, ...]) -> dict[str, str]:

@@ -8,6 +8,7 @@ publishes is not kept, and its type is one of our own.
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
 import json
 import secrets
 import ssl
@@ -16,7 +17,10 @@ import typing as t
 from pathlib import Path
 
 from . import _wire
+from ._address import Address
 from ._event import Entry
+from ._event import escape
+from ._event import Event
 from ._event import Position
 from ._findings import Finding
 from ._findings import good
@@ -25,6 +29,7 @@ from ._front import Findings
 from ._front import greet
 from ._front import is_relayed
 from ._front import judge_head
+from ._shown import shown
 from ._troubles import ANY
 from ._troubles import ERROR
 from ._visit import Visit
@@ -44,6 +49,8 @@ _LONGEST = 60.0
 _PROBES = 3
 # Processes that answer are not chosen evenly; so many finite answers show most of them.
 _POLLS = 8
+# Channels that the configuration lets a stream have.
+_MAX_CHANNELS = 10_000
 
 
 class Trusted(t.NamedTuple):
@@ -62,15 +69,11 @@ class Trusted(t.NamedTuple):
 
 class Doctor:
     """
-    :param headers: Sent with each request, as ``Cookie: a=b``.
     :param quick: Whether not to wait for a heartbeat.
     """
 
-    def __init__(
-        self, url: str, headers: cabc.Sequence[str], known: Trusted, quick: bool = False
-    ) -> None:
-        self.url = url
-        self.headers = headers
+    def __init__(self, address: Address, known: Trusted, quick: bool = False) -> None:
+        self.address = address
         self.known = known
         self.quick = quick
         self.proxy = ANY
@@ -81,11 +84,11 @@ class Doctor:
 
     def examine(self) -> Findings:
         try:
-            self.proxy, greeted = greet(self.url, self.headers, _PATIENCE)
+            self.proxy, greeted = greet(self.address, _PATIENCE)
             yield from greeted
             with self._visit() as stream:
                 if not stream.read(lambda: stream.status, _PATIENCE):
-                    yield from self._explain_silence()
+                    yield from self._explain_no_answer(stream)
                     return
                 refused = list(judge_head(stream, self.proxy, self.known.gzip))
                 yield from refused
@@ -97,7 +100,11 @@ class Doctor:
                     return
                 # Without a position, it is a gap that has it.
                 stream.read(lambda: stream.parser.last_event_id, _PATIENCE)
-                yield from self._judge_opening(stream)
+                self._channels = _channels_of(stream)
+                if not self._channels:
+                    yield trouble("foreign")
+                    return
+                yield self._judge_opening(stream)
                 yield from self._judge_events(stream)
             if not self._relayed:
                 yield from self._judge_resumed()
@@ -108,15 +115,23 @@ class Doctor:
         except ssl.SSLCertVerificationError as error:
             yield trouble("certificate", error=error.verify_message)
         except OSError as error:
-            yield trouble("unreachable", where=self.url, error=error.strerror or error)
+            yield trouble(
+                "unreachable", where=self.address.url, error=error.strerror or error
+            )
         except (NotRead, NotPublished, PublishUncertain) as error:
             assert self.known.broker is not None
             yield trouble("store", url=self.known.broker.url, error=error)
 
     def _visit(self, **more: t.Any) -> Visit:
-        return Visit(self.url, self.headers, **more)
+        return Visit(self.address, **more)
 
     # The first bytes.
+
+    def _explain_no_answer(self, stream: Visit) -> Findings:
+        if stream.ended:
+            yield trouble("no-http", where=self.address.url, why=stream.why)
+        else:
+            yield from self._explain_silence()
 
     def _explain_silence(self) -> Findings:
         """Not a byte came. A finite answer is one that nothing can hold back for ever."""
@@ -142,16 +157,13 @@ class Doctor:
         else:
             yield from self._explain_silence()
 
-    def _judge_opening(self, stream: Visit) -> Findings:
-        (opening, *_) = stream.of_type("push:open")
+    def _judge_opening(self, stream: Visit) -> Finding:
         self._start = Position.parse(stream.parser.last_event_id)
-        self._channels = json.loads(opening.data)["channels"]
         seconds = stream.first_byte - stream.began
         if seconds > _SLOW:
-            yield trouble("slow", seconds=seconds)
-        else:
-            names = ", ".join(self._channels)
-            yield good("stream", f"Of {names}; its first byte came in {seconds:.3f} s.")
+            return trouble("slow", seconds=seconds)
+        names = shown(", ".join(self._channels), 300)
+        return good("stream", f"Of {names}; its first byte came in {seconds:.3f} s.")
 
     # The events.
 
@@ -230,7 +242,7 @@ class Doctor:
     def _compare(self, stream: Visit, position: Position, ids: list[str]) -> Finding:
         (opening, *_) = stream.of_type("push:open")
         for gap in stream.of_type("push:gap"):
-            return trouble("gap", reason=json.loads(gap.data)["reason"])
+            return trouble("gap", reason=_facts(gap).get("reason"))
         if Position.parse(opening.id) != position:
             return trouble("not-resumed", self.proxy)
         came = [_position(e.id) for e in stream.events if not e.type.startswith("push:")]
@@ -291,7 +303,30 @@ def _opening(stream: Visit) -> bool:
 
 
 def _has(stream: Visit, word: str) -> bool:
-    return any(json.loads(e.data)["probe"] == word for e in stream.of_type("push:doctor"))
+    return any(_facts(e).get("probe") == word for e in stream.of_type("push:doctor"))
+
+
+def _facts(event: Event) -> dict[str, t.Any]:
+    """What an event of ours says; nothing, if somebody else made it."""
+    with contextlib.suppress(ValueError, RecursionError):
+        said = json.loads(event.data)
+        if isinstance(said, dict):
+            return said
+    return {}
+
+
+def _channels_of(stream: Visit) -> list[str]:
+    """The channels that ``push:open`` names; none, if they are not of our making."""
+    (opening, *_) = stream.of_type("push:open")
+    channels = _facts(opening).get("channels")
+    if not isinstance(channels, list) or len(channels) > _MAX_CHANNELS:
+        return []
+    try:
+        for channel in channels:
+            escape(channel)
+    except ValueError:
+        return []
+    return channels
 
 
 def _position(id: str) -> str:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import typing as t
 
+from ._shown import shown
 from ._troubles import ANY
 from ._troubles import TROUBLES
 
 OK = "ok"
+
+# Characters of a line: servers choose some of its words.
+_LONGEST = 1000
 
 
 class Finding(t.NamedTuple):
@@ -23,7 +27,7 @@ class Finding(t.NamedTuple):
 
 
 def good(name: str, what: str) -> Finding:
-    return Finding(OK, name, _shown(what))
+    return Finding(OK, name, shown(what, _LONGEST))
 
 
 def trouble(name: str, proxy: str = ANY, /, **facts: t.Any) -> Finding:
@@ -34,10 +38,5 @@ def trouble(name: str, proxy: str = ANY, /, **facts: t.Any) -> Finding:
         chosen = [f"{who}: {cure}" for who, cure in cures]
     elif proxy == ANY:
         chosen = [f"{who}: {cure}" if who else cure for who, cure in cures]
-    lines = tuple(_shown(cure.format(**facts)) for cure in chosen)
-    return Finding(level, name, _shown(what.format(**facts)), lines)
-
-
-def _shown(text: str) -> str:
-    """What a server says must not speak to the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    lines = tuple(shown(cure.format(**facts), _LONGEST) for cure in chosen)
+    return Finding(level, name, shown(what.format(**facts), _LONGEST), lines)

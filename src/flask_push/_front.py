@@ -6,6 +6,7 @@ import collections.abc as cabc
 import re
 
 from . import _wire
+from ._address import Address
 from ._findings import Finding
 from ._findings import good
 from ._findings import trouble
@@ -22,15 +23,13 @@ Findings = cabc.Iterator[Finding]
 _PROXIES = {"nginx": NGINX, "apache": APACHE, "caddy": CADDY, "haproxy": HAPROXY}
 
 
-def greet(
-    url: str, headers: cabc.Sequence[str], seconds: float
-) -> tuple[str, list[Finding]]:
+def greet(address: Address, seconds: float) -> tuple[str, list[Finding]]:
     """Ask without wanting a stream: then the server answers, and not the hub.
 
     :return: Which proxy it is, and what else was found.
     :raises OSError: If there is none.
     """
-    with Visit(url, headers, method="HEAD") as visit:
+    with Visit(address, method="HEAD") as visit:
         visit.read(lambda: visit.status, seconds)
         server = visit.headers.get("server", "")
         said = f"{server} {visit.headers.get('via', '')}".lower()
@@ -40,8 +39,8 @@ def greet(
         found.append(good("proxy", f"{server or proxy} is in front."))
     elif server:
         found.append(good("server", f"{server}. No proxy shows itself."))
-    if url.startswith("https:"):
-        if speaks_http2(url):
+    if address.is_secure:
+        if speaks_http2(address):
             said = "Browsers get HTTP/2, and as many streams as they like."
             found.append(good("http2", said))
         else:
@@ -80,7 +79,7 @@ def is_relayed(visit: Visit) -> bool:
     return _wire.RELAY.lower() in visit.headers
 
 
-def _refusal(status: int, headers: dict[str, str], proxy: str) -> Finding:
+def _refusal(status: int, headers: cabc.Mapping[str, str], proxy: str) -> Finding:
     if status in (401, 403) or 300 <= status < 400:
         to = headers.get("location")
         return trouble("denied", status=status, more=f", to {to}" if to else "")

@@ -151,6 +151,11 @@ TROUBLES: dict[str, Trouble] = {
         "The certificate is not to be trusted: {error}.",
         ((ANY, "SSL_CERT_FILE=authority.pem flask push doctor …"),),
     ),
+    "no-http": Trouble(
+        ERROR,
+        "What answers at {where} does not answer in HTTP/1.1: {why}.",
+        ((ANY, "https://…  # if the port expects TLS; else correct the URL's port"),),
+    ),
     "silent": Trouble(
         ERROR,
         "The server took the request, and said nothing for {seconds:g} seconds, asked for"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import contextlib
-import http.client
 import json
 import logging
 import random
@@ -17,16 +16,20 @@ import re
 import socket
 import ssl
 import threading
+import time
 import typing as t
-import zlib
 from collections import deque
-from dataclasses import dataclass
 from urllib import parse
 
 from . import _wire
 from . import sse
+from ._address import Address
+from ._answer import Answer
+from ._answer import BadAnswer
+from ._answer import Head
 from ._event import Event
 from ._event import GAP
+from ._shown import shown
 
 __all__ = ["connect", "Refused", "Source"]
 
@@ -39,7 +42,14 @@ _PATIENCE, _RETRY, _LEAST, _MOST = 10.0, 3.0, 0.5, 3600.0
 _CAP, _SILENCE, _REDIRECTS = 60.0, 45.0, 10
 # What may pass, beside 500 and above.
 _PASSING = frozenset({408, 425, 429})
-_SAFE = "/%:=&?~+!$,;'@()*[]"
+_CONNECTION = re.compile(r"[0-9A-Za-z_-]{1,64}\.[0-9A-Za-z_-]{1,64}")
+# What an ``EventSource`` sends, and a stream that nothing compresses.
+_HEADERS = {
+    "Accept": "text/event-stream",
+    "Accept-Encoding": "identity",
+    "Cache-Control": "no-cache",
+    "User-Agent": "flask-push",
+}
 
 
 class Refused(Exception):
@@ -65,31 +75,6 @@ class _Finished(Exception):
     """There is nothing to come back for."""
 
 
-@dataclass(frozen=True)
-class _Address:
-    """Where to ask, and the headers that are for whoever is there."""
-
-    url: str
-    headers: cabc.Mapping[str, str]
-
-    def split(self) -> parse.SplitResult:
-        parts = parse.urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(
-                f"A stream's URL begins with http:// or https://, not as {self.url!r}."
-            )
-        if parts.username is not None:
-            raise ValueError("A URL shows its password to logs. Send it as a header.")
-        return parts
-
-    def move(self, location: str) -> _Address:
-        """What is told to one server is not told to another."""
-        moved = _Address(parse.urljoin(self.url, location), self.headers)
-        before, after = self.split(), moved.split()
-        same = before.scheme == after.scheme and before.netloc == after.netloc
-        return moved if same else _Address(moved.url, {})
-
-
 class Source:
     """The events of one stream, in order, for as long as you like. Made by
     :func:`flask_push.connect`.
@@ -101,7 +86,7 @@ class Source:
 
     def __init__(
         self,
-        address: _Address,
+        address: Address,
         last_id: str,
         heartbeat: float,
         context: ssl.SSLContext | None,
@@ -114,7 +99,6 @@ class Source:
         self._address = address
         self._heartbeat = heartbeat
         self._context = context
-        self._decode: cabc.Callable[[bytes], bytes] = bytes
         self._parser = sse.Parser()
         self._parser.last_event_id = last_id
         self._pending: deque[Event] = deque()
@@ -122,13 +106,13 @@ class Source:
         # Held while the connection is used; whoever closes meanwhile only cuts it.
         self._using = threading.Lock()
         self._socket: socket.socket | None = None
-        self._http: http.client.HTTPConnection | None = None
-        self._response: http.client.HTTPResponse | None = None
+        # Of a stream that was found.
+        self._answer: Answer | None = None
         self._failures = 0
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed.is_set() else "open" if self._response else "away"
-        return f"<Source {self._address.url}: {state}>"
+        state = "closed" if self._closed.is_set() else "open" if self._answer else "away"
+        return f"<Source {shown(self._address.url, 200)}: {state}>"
 
     def __enter__(self) -> Source:
         return self
@@ -181,10 +165,10 @@ class Source:
     def _advance(self) -> None:
         """Get some bytes, or a connection that may have some; or else wait."""
         try:
-            if self._response is None:
+            if self._answer is None:
                 self._connect()
-            assert self._response is not None
-            self._read(self._response)
+            assert self._answer is not None
+            self._read(self._answer)
         except _Lost as lost:
             self._let_go()
             self._pause(lost)
@@ -196,79 +180,86 @@ class Source:
             self._let_go()
             raise
 
-    def _read(self, response: http.client.HTTPResponse) -> None:
+    def _read(self, answer: Answer) -> None:
+        """Read one piece, and receive only if there is none: a small answer may be
+        compressed so well that its events would fill the memory."""
         try:
-            data = response.read1(65536)
-            text = self._decode(data)
-        except TimeoutError:
-            raise _Lost(f"nothing has come for {self._heartbeat:g} seconds") from None
-        except (OSError, ValueError, http.client.HTTPException, zlib.error) as error:
-            raise _Lost(f"it was cut: {error}") from None
-        if not data:
-            raise _Lost("it has ended")
+            piece = answer.take()
+            if not piece:
+                # It is an error also where nothing follows an event that is too large.
+                self._parser.feed(b"")
+                if answer.done:
+                    raise _Lost("the stream ended")
+                answer.feed(self._receive(self._heartbeat))
+                return
+        except BadAnswer as error:
+            raise _Lost(f"the answer can't be read: {error}") from None
         self._failures = 0
-        for event in self._parser.feed(text):
+        for event in self._parser.feed(piece):
             self._pending.append(event)
             if event.type == "push:open":
                 self.connection = _connection_of(event) or self.connection
         if not self._pending:
             self.last_id = self._parser.last_event_id
 
+    def _receive(self, seconds: float) -> bytes:
+        assert self._socket is not None
+        try:
+            if seconds < 0:
+                raise TimeoutError
+            self._socket.settimeout(seconds or None)
+            data = self._socket.recv(65536)
+        except TimeoutError:
+            raise _Lost(f"nothing came for {self._heartbeat:g} seconds") from None
+        except (OSError, ValueError) as error:
+            raise _Lost(f"the connection was cut: {error}") from None
+        if not data:
+            raise _Lost("the stream ended")
+        return data
+
     def _connect(self) -> None:
-        """Find a stream's response, behind however many redirects."""
+        """Find a stream, behind at most ten redirects."""
         self._parser.reset()
         address = self._address
         for _ in range(_REDIRECTS):
-            self._response = response = self._ask(address)
-            if response.status not in (301, 302, 303, 307, 308):
-                self._decode = _judge(response, address.url)
+            answer, head = self._ask(address)
+            if head.status not in (301, 302, 303, 307, 308):
+                _judge(head, address.url)
+                self._answer = answer
                 return
-            location = response.headers.get("Location", "")
             self._let_go()
             try:
-                moved = address.move(location)
+                moved = address.move(head.headers.get("location", ""))
             except ValueError as error:
-                raise Refused(response.status, str(error)) from None
-            if response.status in (301, 308) and address is self._address:
+                raise Refused(
+                    head.status, f"{shown(address.url, 200)} redirects: {error}"
+                ) from None
+            if head.status in (301, 308) and address is self._address:
                 self._address = moved
             address = moved
-        raise Refused(response.status, f"{self._address.url} redirects without end.")
+        raise Refused(
+            head.status, f"{shown(self._address.url, 200)} redirects without end."
+        )
 
-    def _ask(self, address: _Address) -> http.client.HTTPResponse:
-        parts = address.split()
+    def _ask(self, address: Address) -> tuple[Answer, Head]:
         name = self.connection and f"connection={self.connection.partition('.')[0]}"
-        query = "&".join(filter(None, [parse.quote(parts.query, _SAFE), name]))
-        target = parse.quote(parts.path or "/", _SAFE) + (f"?{query}" if query else "")
-        headers: dict[str, str | bytes] = {
-            "Accept": "text/event-stream",
-            "Cache-Control": "no-store",
-            "User-Agent": "flask-push",
-            **address.headers,
-        }
-        if self._parser.last_event_id:
-            headers["Last-Event-ID"] = self._parser.last_event_id.encode()
-        self._http = connection = self._dial(parts)
+        request = address.request(_HEADERS, query=name, last_id=self._parser.last_event_id)
+        answer = Answer()
         try:
-            connection.connect()
-            assert connection.sock is not None
-            connection.sock.settimeout(self._heartbeat or None)
-            self._socket = connection.sock
+            self._socket = address.connect(_PATIENCE, self._context)
             if self._closed.is_set():
                 raise _Finished
-            connection.request("GET", target, headers=headers)
-            return connection.getresponse()
+            self._socket.sendall(request)
+            deadline = time.monotonic() + self._heartbeat
+            while answer.head is None:
+                # All of it, and not each byte: a server may send one a second.
+                left = deadline - time.monotonic()
+                answer.feed(self._receive(self._heartbeat and (left or -1)))
         except ssl.SSLCertVerificationError as error:
-            raise Refused(0, f"{parts.netloc} is not who it says: {error}") from None
-        except (OSError, http.client.HTTPException) as error:
+            raise Refused(0, f"{address.place} is not who it says: {error}") from None
+        except (OSError, ValueError) as error:
             raise _Lost(f"no answer: {error}") from None
-
-    def _dial(self, parts: parse.SplitResult) -> http.client.HTTPConnection:
-        host = parts.hostname or ""
-        if parts.scheme == "http":
-            return http.client.HTTPConnection(host, parts.port, timeout=_PATIENCE)
-        return http.client.HTTPSConnection(
-            host, parts.port, timeout=_PATIENCE, context=self._context
-        )
+        return answer, answer.head
 
     def _pause(self, lost: _Lost) -> None:
         if self._closed.is_set():
@@ -281,11 +272,10 @@ class Source:
 
     def _let_go(self) -> None:
         self._cut(self._socket)
-        if self._response is not None:
-            self._response.close()
-        if self._http is not None:
-            self._http.close()
-        self._socket = self._response = self._http = None
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.close()
+        self._socket = self._answer = None
 
     @staticmethod
     def _cut(sock: socket.socket | None) -> None:
@@ -320,12 +310,11 @@ def connect(
     url, _, _ = url.partition("#")
     if query:
         url += ("&" if "?" in url else "?") + query
-    address = _Address(url, dict(headers or {}))
-    address.split()
-    for value in (last_id, *address.headers, *address.headers.values()):
-        if re.search(r"[\r\n\0]", value):
-            raise ValueError(f"{value!r} holds a line break or NUL.")
-    if not heartbeat >= 0:
+    address = Address(url, dict(headers or {}))
+    if re.search(r"[\r\n\0]", last_id):
+        raise ValueError(f"The id {last_id!r} holds a line break or NUL.")
+    last_id.encode()
+    if not 0 <= heartbeat <= threading.TIMEOUT_MAX:
         raise ValueError(f"heartbeat is a number of seconds, or 0, not {heartbeat!r}.")
     return Source(address, last_id, heartbeat, context)
 
@@ -338,33 +327,30 @@ def _wait(floor: float, attempt: int) -> float:
     return random.uniform(floor, longest)
 
 
-def _judge(response: http.client.HTTPResponse, url: str) -> cabc.Callable[[bytes], bytes]:
-    """See that it is a stream. How to read it."""
-    status = response.status
+def _judge(head: Head, url: str) -> None:
+    """See that it is a stream, and one that can be read."""
+    status, url = head.status, shown(url, 200)
     if status == 204:
         raise _Finished
     if status >= 500 or status in _PASSING:
-        wait = response.headers.get("Retry-After", "")
+        wait = head.headers.get("retry-after", "")
         seconds = float(wait) if re.fullmatch("[0-9]{1,9}", wait) else 0
-        raise _Lost(f"it answers {status}", seconds)
+        raise _Lost(f"the status is {status}", seconds)
     if status != 200:
-        raise Refused(status, f"{url} answers {status} {response.reason}.")
-    kind = response.headers.get_content_type()
+        raise Refused(status, f"{url} answers {status} {shown(head.reason, 100)}.")
+    kind = head.headers.get("content-type", "of no type").partition(";")[0].strip().lower()
     if kind != "text/event-stream":
-        if response.length is None and not response.chunked and not response.read1(1):
-            raise _Lost("its head was cut")
-        raise Refused(status, f"{url} is {kind}, and no stream.")
-    encoding = response.headers.get("Content-Encoding", "identity")
-    if encoding not in ("identity", "gzip"):
-        raise Refused(status, f"{url} is compressed ({encoding}), which can't be read.")
-    return zlib.decompressobj(wbits=31).decompress if encoding == "gzip" else bytes
+        raise Refused(status, f"{url} is {shown(kind, 100)}, and no stream.")
+    if head.coding not in ("", "gzip"):
+        coding = shown(head.coding, 100)
+        raise Refused(status, f"{url} is compressed ({coding}), which can't be read.")
 
 
 def _connection_of(event: Event) -> str:
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         said: t.Any = json.loads(event.data)
         called = said.get("connection") if isinstance(said, dict) else None
         # Without its secret it is what we have said ourselves.
-        if isinstance(called, str) and re.fullmatch(r"[\w-]+\.[\w-]+", called, re.A):
+        if isinstance(called, str) and _CONNECTION.fullmatch(called):
             return called
     return ""

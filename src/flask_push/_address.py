@@ -1,0 +1,153 @@
+"""Where a stream is, and how to ask for it.
+
+For what listens as a browser does: :func:`flask_push.connect` and the doctor.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import re
+import socket
+import ssl
+from dataclasses import dataclass
+from dataclasses import field
+from urllib import parse
+
+# Characters of a path and a query that stay as they are.
+_SAFE = "/%:=&?~+!$,;'@()*[]"
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Sent as Latin-1.
+_VALUE = re.compile(r"[\t -~\x80-\xff]*")
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Address:
+    """A URL, and the headers that are for the server there and no other.
+
+    :raises ValueError: If nothing can be asked for at this URL, or with these headers.
+        The text does not repeat the URL, which may hold a password.
+    """
+
+    url: str
+    headers: cabc.Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        try:
+            parts = parse.urlsplit(self.url)
+        except ValueError:
+            raise ValueError("The URL's host can't be read.") from None
+        if parts.scheme not in _PORTS or not parts.hostname:
+            raise ValueError("A stream's URL begins with http:// or https:// and a host.")
+        if parts.username is not None:
+            raise ValueError(
+                "The URL holds a user name or a password, which logs would show. Send"
+                " them in a header instead: 'Authorization: Basic …'."
+            )
+        # Each of them raises an error if it can't be.
+        _ = self.url.encode(), self.host, self.port
+        for name, value in self.headers.items():
+            if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+                raise ValueError(
+                    f"The header {name!r} can't be sent: its name or its value holds a"
+                    " character that no header may have."
+                )
+
+    @property
+    def _parts(self) -> parse.SplitResult:
+        return parse.urlsplit(self.url)
+
+    @property
+    def host(self) -> str:
+        host = self._parts.hostname or ""
+        try:
+            host = host.encode("idna").decode()
+        except UnicodeError:
+            host = ""
+        if not re.fullmatch(r"[0-9A-Za-z_.:%~-]+", host):
+            raise ValueError("The URL's host is no name that a host can have.")
+        return host
+
+    @property
+    def port(self) -> int:
+        try:
+            port = self._parts.port
+        except ValueError:
+            raise ValueError("The URL's port is not from 1 to 65535.") from None
+        return _PORTS[self._parts.scheme] if port is None else port
+
+    @property
+    def is_secure(self) -> bool:
+        return self._parts.scheme == "https"
+
+    @property
+    def place(self) -> str:
+        """The host and the port, as a request names them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self._parts.scheme] else f"{host}:{self.port}"
+
+    def move(self, location: str) -> Address:
+        """Where a redirect leads to. Headers for one server are not for another.
+
+        :param location: As it came, each byte a character.
+        :raises ValueError: If it leads nowhere.
+        """
+        with contextlib.suppress(UnicodeError):
+            location = location.encode("latin-1").decode()
+        try:
+            url, _, _ = parse.urljoin(self.url, location).partition("#")
+        except ValueError:
+            raise ValueError("The URL's host can't be read.") from None
+        moved = Address(url)
+        same = (self.is_secure, self.place) == (moved.is_secure, moved.place)
+        return Address(url, self.headers) if same else moved
+
+    def connect(
+        self,
+        seconds: float,
+        context: ssl.SSLContext | None = None,
+        protocols: cabc.Sequence[str] = ("http/1.1",),
+    ) -> socket.socket:
+        """
+        :raises OSError: If there is no server, or none within the time.
+        """
+        sock = socket.create_connection((self.host, self.port), seconds)
+        if not self.is_secure:
+            return sock
+        try:
+            if context is None:
+                context = ssl.create_default_context()
+                context.set_alpn_protocols(list(protocols))
+            return context.wrap_socket(sock, server_hostname=self.host)
+        except BaseException:
+            sock.close()
+            raise
+
+    def request(
+        self,
+        headers: cabc.Mapping[str, str],
+        *,
+        method: str = "GET",
+        query: str = "",
+        last_id: str = "",
+    ) -> bytes:
+        """The bytes to send.
+
+        :param headers: Where this address has no headers of these names.
+        :param query: Stands behind that of the URL.
+        :param last_id: Sent as ``Last-Event-ID``, in UTF-8.
+        """
+        parts = self._parts
+        words = "&".join(filter(None, [parse.quote(parts.query, _SAFE), query]))
+        target = parse.quote(parts.path or "/", _SAFE) + (f"?{words}" if words else "")
+        own = {name.lower() for name in self.headers}
+        kept = {name: value for name, value in headers.items() if name.lower() not in own}
+        lines = [f"{method} {target} HTTP/1.1"]
+        if "host" not in own:
+            lines.append(f"Host: {self.place}")
+        lines += [f"{name}: {value}" for name, value in {**kept, **self.headers}.items()]
+        head = "\r\n".join(lines).encode("latin-1")
+        if last_id:
+            head += b"\r\nLast-Event-ID: " + last_id.encode()
+        return head + b"\r\n\r\n"

@@ -1,0 +1,41 @@
+"""What others wrote can neither control a terminal nor look like a line of ours."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_push._shown import shown
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain ~ text", "plain ~ text"),
+        ("\x1b]0;x\x07", r"\x1b]0;x\x07"),
+        ("\x9b2J\x7f\x80", r"\x9b2J\x7f\x80"),
+        ("a\nb\r\tc", r"a\nb\r\tc"),
+        ("\u202ea\u200b\u2028\x85", r"\u202ea\u200b\u2028\x85"),
+        ("\ud800\U000e0001", r"\ud800\U000e0001"),
+        ("\xfc \u3042\u3000\xa0 \U0001f468\u200d\U0001f469", None),
+        ('{"a": "b\\nc"}', None),
+    ],
+)
+def test_control_characters_are_escaped_and_text_is_not(
+    text: str, expected: str | None
+) -> None:
+    assert shown(text) == (text if expected is None else expected)
+
+
+def test_a_long_text_is_cut() -> None:
+    assert shown("x" * 9, 5) == "xxxxx\u2026"
+    assert shown("x" * 5, 5) == "xxxxx"
+    assert shown(1.5) == "1.5"
+
+
+@given(st.text())
+def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
+    left = shown(text)
+    assert not any(ord(c) < 32 or 126 < ord(c) < 160 for c in left)
+    left.encode()
