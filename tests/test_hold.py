@@ -16,7 +16,10 @@ from pathlib import Path
 
 import pytest
 from servers import end_hubs
+from servers import gunicorn
 from servers import hubs
+from servers import serve
+from servers import status
 from servers import the_hub
 from servers import until
 from test_worker import adopt
@@ -259,3 +262,28 @@ def test_a_process_ties_itself_again_where_the_file_was_replaced(site: Site) -> 
     finally:
         tie.release()
         ties.close()
+
+
+def test_where_no_socket_can_be_made_the_door_is_elsewhere(tmp_path: Path) -> None:
+    run_dir = tmp_path / "push-basic"
+    run_dir.mkdir(0o700)
+    # Nor can a bell be made, and so the hub looks by itself.
+    (run_dir / "push.db.bells").write_text("")
+    site = Site.of(run_dir)
+    with serve(gunicorn, tmp_path, "-w", "2", app="apps.socketless") as server:
+        readers = [server.stream("a").opened() for _ in range(4)]
+        server.publish("a", "x")
+        for reader in readers:
+            assert reader.read_data(1) == ["x"]
+        assert status(tmp_path)["streams"] == 4
+        assert not site.door.exists() and site.elsewhere.exists()
+        assert site.elsewhere.parent.stat().st_mode & 0o777 == 0o700
+        assert "events are delivered up to 0.1 seconds later" in site.log.read_text()
+        assert f"The hub listens at {site.elsewhere} instead" in server.log
+        os.kill(pid := the_hub(tmp_path), signal.SIGKILL)
+        until(lambda: hubs(tmp_path) not in ([], [pid]))
+        again = server.stream("a", last_id=readers[0].last_id).opened()
+        server.publish("a", "y")
+        assert again.read_data(1) == ["y"]
+        server.kill()
+    assert not site.elsewhere.parent.exists(), "nothing is left there"

@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -620,3 +621,51 @@ def test_a_bell_that_is_full_is_no_trouble(tmp_path: Path) -> None:
     bell.silence()
     bell.close()
     ringer.close()
+
+
+def test_a_ring_removes_nothing_but_bells_and_follows_no_link(tmp_path: Path) -> None:
+    (directory := tmp_path / "bells").mkdir()
+    (directory / "file").write_text("precious")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(tmp_path / "other"))
+        other.setblocking(False)
+        (directory / "link").symlink_to(tmp_path / "other")
+        ringer = Ringer(directory)
+        ringer.ring()
+        ringer.close()
+        with pytest.raises(BlockingIOError):
+            other.recv(1)
+    assert (directory / "file").read_text() == "precious"
+
+
+def test_a_bell_that_is_removed_is_made_again(path: Path, broker: SqliteBroker) -> None:
+    async def test(hub: Hub) -> None:
+        bells = Path(f"{path}.bells")
+        (before,) = bells.iterdir()
+        before.unlink()
+        await until(lambda: list(bells.iterdir()))
+        (again,) = bells.iterdir()
+        assert again != before
+        hub.feed.close()
+        assert list(bells.iterdir()) == []
+
+    run(broker, test)
+
+
+def test_a_feed_without_a_bell_looks_often_and_says_why(
+    path: Path, broker: SqliteBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path(f"{path}.bells").write_text("Here no directory can be.")
+
+    async def test(hub: Hub) -> None:
+        await hub.watch("a")
+        for n in range(3):
+            say(broker, f"{n}")
+            await until(lambda n=n: hub.heard("a")[-1:] == [f"{n}".encode()])  # type: ignore[misc]
+        assert [r.levelname for r in caplog.records] == ["WARNING"]
+        assert f"No socket could be made in {path}.bells" in caplog.text
+        # Where one can be made later, it is.
+        Path(f"{path}.bells").unlink()
+        await until(lambda: list(path.parent.glob("push.db.bells/*")))
+
+    run(broker, test)

@@ -77,6 +77,9 @@ class Hold:
         """Remove the door, unless it is another hub's by now."""
         if self._has_lock() and self._made and identity(self._path) == self._made:
             self._path.unlink(missing_ok=True)
+            if self._path == self.site.elsewhere:
+                with contextlib.suppress(OSError):
+                    self._path.parent.rmdir()
 
     def close(self) -> None:
         self.door.close()

@@ -1,7 +1,8 @@
 """One-byte datagrams that tell the hubs of a directory to look.
 
-A bell that is not heard costs latency and no event, since every hub also looks by
-itself now and then.
+A bell that does not ring costs latency and no event, since every hub also looks by itself
+now and then. So one that can't be made is no reason for a hub to fail, and one that was
+removed is made again.
 """
 
 from __future__ import annotations
@@ -10,22 +11,37 @@ import contextlib
 import os
 import secrets
 import socket
+import stat
 import time
 from pathlib import Path
 
+from .._files import identity
 from .._unix import short_path
 
 
 class Doorbell:
-    """A hub's own. Its file descriptor is readable when somebody rang."""
+    """A hub's own. Its file descriptor is readable when somebody rang.
+
+    :raises OSError: If no socket can be made in the directory.
+    """
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
         self.path = directory / f"{os.getpid()}-{secrets.token_hex(4)}"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        with short_path(self.path) as path:
-            self._socket.bind(path)
+        try:
+            with short_path(self.path) as path:
+                self._socket.bind(path)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._made = identity(self.path)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it can be found by its path."""
+        return self._made is not None and identity(self.path) == self._made
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -37,7 +53,8 @@ class Doorbell:
 
     def close(self) -> None:
         self._socket.close()
-        self.path.unlink(missing_ok=True)
+        if self.is_there:
+            self.path.unlink(missing_ok=True)
 
 
 class Ringer:
@@ -84,6 +101,15 @@ class Ringer:
         changed = self.directory.stat().st_mtime_ns
         # A directory's time is coarse: two changes within one tick look like one.
         if changed != self._listed or time.time_ns() - changed < 50_000_000:
-            self._bells = list(self.directory.iterdir())
+            self._bells = [path for path in self.directory.iterdir() if _is_socket(path)]
             self._listed = changed
         return self._bells
+
+
+def _is_socket(path: Path) -> bool:
+    """Whether it is a bell: neither a link, which could lead anywhere, nor a file, which
+    would be removed as one that nobody answers."""
+    try:
+        return stat.S_ISSOCK(path.lstat().st_mode)
+    except OSError:
+        return False

@@ -38,8 +38,9 @@ logger = logging.getLogger("flask_push")
 
 # Pages read in one look, after which the loop has other things to do.
 _READS = 50
-# Seconds between two looks without a bell.
+# Seconds between two looks if the bell does not ring, and if there is none.
 _POLL = 0.5
+_POLL_WITHOUT = 0.1
 
 
 def from_url(
@@ -173,10 +174,9 @@ class SqliteFeed:
         self._wanted: set[str] = set()
         self._reads: deque[_Read] = deque()
         self._due = self._failing = self._closed = False
-        self._bell = Doorbell(bells(path))
-        loop.add_reader(self._bell, self._ring)
-        self._timer = loop.call_later(_POLL, self._poll)
-        self._look_soon()
+        self._bell: Doorbell | None = None
+        self._no_bell = ""
+        self._poll()
 
     def watch(self, channels: cabc.Collection[str]) -> None:
         self._wanted.update(channels)
@@ -202,17 +202,44 @@ class SqliteFeed:
             return
         self._closed = True
         self._timer.cancel()
-        self._loop.remove_reader(self._bell)
-        self._bell.close()
+        self._take_down()
         self._database.close()
 
-    def _ring(self) -> None:
-        self._bell.silence()
+    def _ring(self, bell: Doorbell) -> None:
+        bell.silence()
         self._look_soon()
 
     def _poll(self) -> None:
-        self._timer = self._loop.call_later(_POLL, self._poll)
+        self._hang()
+        pause = _POLL_WITHOUT if self._bell is None else _POLL
+        self._timer = self._loop.call_later(pause, self._poll)
         self._look_soon()
+
+    def _hang(self) -> None:
+        """See that there is a bell, if there can be one."""
+        if self._bell is not None and self._bell.is_there:
+            return
+        self._take_down()
+        try:
+            self._bell = bell = Doorbell(bells(self._path))
+        except FileNotFoundError:
+            pass  # The directory was removed, which the store says.
+        except OSError as error:
+            if self._no_bell != str(error):
+                self._no_bell = str(error)
+                logger.warning(
+                    "No socket could be made in %s, and so events are delivered up to %g"
+                    " seconds later: %s",
+                    *(bells(self._path), _POLL_WITHOUT, error),
+                )
+        else:
+            self._loop.add_reader(bell, self._ring, bell)
+
+    def _take_down(self) -> None:
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            self._loop.remove_reader(bell)
+            bell.close()
 
     def _look_soon(self) -> None:
         if not self._due:
