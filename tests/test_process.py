@@ -406,6 +406,9 @@ def test_a_hub_may_be_run_by_hand(tmp_path: Path) -> None:
             assert second.returncode == 1 and "--replace" in second.stderr
         processes[1].terminate()
         assert processes[1].wait(20) == 0
+        log.flush()
+        for line in (tmp_path / "by-hand.log").read_text().splitlines():
+            assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \d+ [A-Z]+ ", line)
         assert door.exists(), "for systemd goes on to listen there"
         with serve(gunicorn, tmp_path, PUSH_HUB=str(door)) as server:
             assert server.stream("a").read_to_end().status == 200

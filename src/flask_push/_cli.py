@@ -68,9 +68,7 @@ def hub(path: Path, replace: bool) -> None:
     socket activation, the socket is the one it was given.
     """
     site = Site(path)
-    said = logging.StreamHandler()
-    said.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    _run.set_up(site, said)
+    _run.set_up(site, logging.StreamHandler())
     try:
         if replace and site.is_open():
             _run.replace(site, stays=True, forced=True)

@@ -5,6 +5,7 @@ Without a limit, one that fails over and over fills the disk, and hides every ot
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import typing as t
@@ -30,15 +31,15 @@ class QuietLogger:
     def warning(self, text: str, *args: t.Any) -> None:
         self._log(logging.WARNING, text, args)
 
-    def error(self, text: str, *args: t.Any) -> None:
-        self._log(logging.ERROR, text, args)
+    def error(self, text: str, *args: t.Any, exc_info: t.Any = None) -> None:
+        self._log(logging.ERROR, text, args, exc_info)
 
     def exception(self, text: str, *args: t.Any) -> None:
         """An error, with the traceback of the exception that is being handled."""
-        self._log(logging.ERROR, text, args, traceback=True)
+        self._log(logging.ERROR, text, args, True)
 
     def _log(
-        self, level: int, text: str, args: tuple[t.Any, ...], traceback: bool = False
+        self, level: int, text: str, args: tuple[t.Any, ...], exc_info: t.Any = None
     ) -> None:
         now = time.monotonic()
         logged, count = self._kinds.get(text, (-PAUSE, 0))
@@ -50,4 +51,14 @@ class QuietLogger:
             text += " (left out %d more lines like this in the last %d seconds)"
             args = *args, count, round(now - logged)
         # Shown as the line of the caller's.
-        logger.log(level, text, *args, exc_info=traceback or None, stacklevel=3)
+        logger.log(level, text, *args, exc_info=exc_info, stacklevel=3)
+
+
+def log_failures(loop: asyncio.AbstractEventLoop, quiet: QuietLogger) -> None:
+    """Log what a loop reports: exceptions that no code of ours has caught."""
+
+    def log(_: asyncio.AbstractEventLoop, context: dict[str, t.Any]) -> None:
+        error = context.get("exception")
+        quiet.error("A step of the hub failed: %s", context["message"], exc_info=error)
+
+    loop.set_exception_handler(log)

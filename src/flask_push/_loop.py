@@ -20,6 +20,7 @@ from . import _native
 from ._accel import AccelListener
 from ._bridges import Bridges
 from ._hub import Hub
+from ._logging import log_failures
 from ._logging import QuietLogger
 from ._stream import Options
 from ._stream import Stream
@@ -137,6 +138,7 @@ class HubThread:
     def _run(self, started: _thread.LockType, failed: list[BaseException]) -> None:
         try:
             self._loop = loop = _new_loop()
+            log_failures(loop, self._quiet)
             try:
                 broker = self._broker()
                 self._hub = hub = Hub(broker, self._options, loop)

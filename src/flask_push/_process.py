@@ -25,6 +25,7 @@ from ._frozen import Frozen
 from ._frozen import stream_from_json
 from ._hold import Hold
 from ._hub import Hub
+from ._logging import log_failures
 from ._logging import QuietLogger
 from ._return import ReturnTickets
 from ._site import Site
@@ -62,6 +63,7 @@ class Process:
         self._hold = Hold(site, door, lock, keeps=not stays)
         self._stays = stays
         self._quiet = QuietLogger()
+        log_failures(self.loop, self._quiet)
         self._visitors: set[Visitor] = set()
         self._hello: dict[str, t.Any] = {}
         self._broker: Broker | None = None

@@ -27,6 +27,8 @@ from ._unix import Messages
 logger = logging.getLogger("flask_push")
 
 _LOG_BYTES = 1_000_000
+#: Of a line in the log.
+FORMAT = "%(asctime)s %(process)d %(levelname)s %(message)s"
 
 
 class _ToWorker(logging.Handler):
@@ -50,6 +52,7 @@ def main(arguments: cabc.Sequence[str]) -> None:
     parser.add_argument("--force", action="store_true")
     given = parser.parse_args(arguments)
     site = Site(given.socket)
+    set_title(f"flask-push hub: {site.door}")
     set_up(site)
     if given.replace:
         replace(site, stays=False, forced=given.force)
@@ -89,12 +92,32 @@ def set_up(site: Site, log: logging.Handler | None = None) -> None:
     raise_descriptor_limit()
     logging.raiseExceptions = False
     logger.setLevel(logging.INFO)
-    logger.propagate = False
     with contextlib.suppress(OSError):
-        logger.addHandler(log or _log_file(site))
+        log = log or _log_file(site)
+        log.setFormatter(logging.Formatter(FORMAT))
+        # Whatever else this process imports logs there too.
+        logging.getLogger().addHandler(log)
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("flask-push hub")
     sys.excepthook = _last_words
+
+
+def set_title(title: str) -> None:
+    """Show the title in place of the command, in ``ps`` and the like."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        # Where the kernel keeps the arguments (proc_pid_stat(5), fields 48 and 49, of which
+        # the first two end at the last bracket). That memory is this process's to write.
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        start, end = int(fields[45]), int(fields[46])
+        size = end - start
+        if start <= 0 or size <= 0:
+            return
+        text = os.fsencode(title)[: size - 1].ljust(size, b"\0")
+        memory = os.open("/proc/self/mem", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(memory, text, start)
+        finally:
+            os.close(memory)
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):
@@ -115,10 +138,7 @@ class _LogFile(logging.handlers.RotatingFileHandler):
 
 
 def _log_file(site: Site) -> logging.Handler:
-    log = _LogFile(site.log, maxBytes=_LOG_BYTES, backupCount=1)
-    form = "%(asctime)s %(process)d %(levelname)s %(message)s"
-    log.setFormatter(logging.Formatter(form))
-    return log
+    return _LogFile(site.log, maxBytes=_LOG_BYTES, backupCount=1)
 
 
 def _last_words(*error: t.Any) -> None:

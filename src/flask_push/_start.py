@@ -10,27 +10,37 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from ._files import open_own
 from ._rundir import claim
 from ._site import PATIENCE
 from ._site import Site
 
-# Forks at once, so that whoever starts it need not wait until it ends. What the app can
-# import, it can too, but only after everything else: a module of the app's may be
-# called like one of the standard library.
+# Forks at once, so that the process that starts it need not wait until it ends. The hub can
+# import what the app can, but looks there last: a module of the app may have the name of
+# one in the standard library.
 _CODE = """\
 import os, sys
 if os.fork(): os._exit(0)
-sys.path += [p for p in sys.argv.pop().split(os.pathsep) if p not in sys.path]
+import json
+sys.path += [p for p in json.loads(sys.argv.pop()) if p not in sys.path]
 from flask_push._run import main
 main(sys.argv[1:])"""
+# Without ``site`` (-S), and so without ``sitecustomize`` and the code in ``.pth`` files, by
+# which tracers, profilers and coverage enter each Python process. The directories that
+# ``site`` found are in the path of the app, which the hub gets. And without the working
+# directory (-P).
+_FLAGS = "-S", "-P"
+# Variables of systemd's, for the process that it started, and not for the hub.
+_DROPPED = "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"
 
 
 class NoHub(Exception):
@@ -124,18 +134,15 @@ def _start(site: Site, lock: int) -> socket.socket:
 
 def start_process(site: Site, *arguments: str | int) -> None:
     """Run a hub in the background, with descriptors among its arguments."""
-    path = os.pathsep.join(p for p in sys.path if os.path.isabs(p) and os.path.isdir(p))
-    # Of systemd's, for the process that it started, and not for this one.
-    theirs = "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"
-    env = {name: value for name, value in os.environ.items() if name not in theirs}
+    env = {name: value for name, value in os.environ.items() if name not in _DROPPED}
     try:
         log = open_own(site.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError:
         log = os.open(os.devnull, os.O_WRONLY)
-    words = list(map(str, arguments))
+    words = [str(site.door), *map(str, arguments), json.dumps(_path())]
     try:
         process = subprocess.Popen(
-            [_interpreter(), "-P", "-c", _CODE, str(site.door), *words, path],
+            [_interpreter(), *_FLAGS, "-c", _CODE, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
@@ -148,6 +155,14 @@ def start_process(site: Site, *arguments: str | int) -> None:
         os.close(log)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(PATIENCE)
+
+
+def _path() -> list[str]:
+    """Where this process finds modules, first of all this package. A relative directory
+    means another one to the hub."""
+    home = Path(__file__).parent.parent
+    found = [os.path.abspath(entry) for entry in sys.path]
+    return [str(home), *filter(os.path.exists, found)]
 
 
 def _interpreter() -> str:
