@@ -175,6 +175,25 @@ def test_streams_end_with_their_server(
     assert_clean(server)
 
 
+def test_a_wrapper_with_one_thread_answers_others_and_refuses_streams(
+    start: Start,
+) -> None:
+    server = start("uvicorn", app="apps.one_thread")
+    for _ in range(3):
+        reader = server.stream("a").read_to_end()
+        assert reader.status == 200 and not reader.events
+        assert b":\nretry: " in reader.body
+        assert "PushASGI" in reader.headers["x-push-relay"]
+    assert server.get("/ping") == "pong"
+    server.publish("a", "1", "2")
+    # What ends at once keeps nobody waiting.
+    polled = server.stream("a", poll="1", last="9").read_to_end()
+    assert polled.data == ["1", "2"]
+    lines = server.log.splitlines()
+    (line,) = [line for line in lines if "stream" in line and "HTTP" not in line]
+    assert "Refused to relay a stream" in line and "flask_push.asgi.PushASGI" in line
+
+
 def test_a_server_that_has_had_enough_requests_ends_too(start: Start) -> None:
     server = start("uvicorn", "--limit-max-requests", "4")
     readers = [server.stream("a").opened() for _ in range(3)]

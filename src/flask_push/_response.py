@@ -24,6 +24,7 @@ from ._return import Asked
 from ._return import COOKIE as RETURN_TICKET
 from ._sockets import find_socket
 from ._sockets import NoSocket
+from ._sockets import OneThread
 from ._stream import Stream
 from ._wsgi import HAND_OVER
 from ._wsgi import http_date
@@ -113,7 +114,7 @@ class StreamResponse(Response):
             try:
                 fd = find_socket(environ)
             except NoSocket as reason:
-                return self._without_socket(headers, str(reason))
+                return self._without_socket(headers, reason)
             head = _wire.head(self.status, headers, http_date())
             transplant(fd, self.stream_._replace(head=head), hub.adopt)
         except (OSError, RuntimeError) as error:
@@ -125,11 +126,13 @@ class StreamResponse(Response):
         headers["Content-Length"] = "0"
         return ()
 
-    def _without_socket(self, headers: Headers, reason: str) -> cabc.Iterable[bytes]:
+    def _without_socket(self, headers: Headers, why: NoSocket) -> cabc.Iterable[bytes]:
         """Let nginx bring the client, or else relay to it."""
         parts, stream = self.parts, self.stream_
-        why = reason
-        if parts.config.accel and not parts.testing:
+        reason = str(why)
+        if parts.testing:
+            return self._relay("")
+        if parts.config.accel:
             head = _accel.head(self.status, headers, http_date())
             try:
                 ticket = parts.hub.ticket(stream._replace(head=head))
@@ -139,10 +142,18 @@ class StreamResponse(Response):
                 headers["X-Accel-Redirect"] = parts.config.accel + ticket
                 # Nginx keeps it to itself. Where there is none, the browser comes back.
                 return parts.later(stream)
-        said = "" if parts.testing else reason
-        if not parts.testing:
-            headers[_wire.RELAY] = why
-        return parts.relays.open(stream, parts.hub.adopt, said) or parts.later(stream)
+        headers[_wire.RELAY] = str(why)
+        if not isinstance(why, OneThread):
+            return self._relay(reason)
+        if stream.poll:
+            # It has its answer at once.
+            return self._relay("")
+        parts.quiet.error("Refused to relay a stream, because %s.", why)
+        return parts.later(stream)
+
+    def _relay(self, reason: str) -> cabc.Iterable[bytes]:
+        parts, stream = self.parts, self.stream_
+        return parts.relays.open(stream, parts.hub.adopt, reason) or parts.later(stream)
 
 
 def response_class(base: type[Response]) -> type[StreamResponse]:

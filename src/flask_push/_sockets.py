@@ -25,6 +25,10 @@ class NoSocket(Exception):
     """Why the client's socket can't be had, in the words of a log line."""
 
 
+class OneThread(NoSocket):
+    """It can't, and a relay would keep the app from answering anything else."""
+
+
 def find_socket(environ: WSGIEnvironment) -> int:
     """The number under which the server holds the client's socket.
 
@@ -68,9 +72,14 @@ def _recognise(environ: WSGIEnvironment) -> tuple[str, Place]:
     software = environ.get("SERVER_SOFTWARE", "")
     if type(body) is io.BufferedReader and software.startswith("WSGIServer/"):
         name = "wsgiref"
+    if name == "asgiref" and "asgiref.wsgi" in sys.modules:
+        raise OneThread(
+            "asgiref's WsgiToAsgi has one thread for all requests, which a stream would"
+            " keep; wrap the app in flask_push.asgi.PushASGI instead"
+        )
     if "asgi.scope" in environ:
         raise NoSocket("this ASGI server's app is not a flask_push.asgi.PushASGI")
-    if name is None:
+    if name in (None, "asgiref"):
         raise NoSocket("this server does not give us the client's socket")
     return name, _behind_body
 
@@ -92,7 +101,11 @@ def _ask_uwsgi(environ: WSGIEnvironment) -> int:
     return int(uwsgi.connection_fd())
 
 
-_BODIES = {"cheroot.server": "cheroot", "gevent.pywsgi": "gevent"}
+_BODIES = {
+    **{"cheroot.server": "cheroot", "gevent.pywsgi": "gevent"},
+    # Its files of the standard library may be another server's, too.
+    "tempfile": "asgiref",
+}
 
 _KEYS: dict[str, Place] = {
     "gunicorn.socket": lambda environ: environ["gunicorn.socket"],
