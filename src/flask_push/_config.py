@@ -55,7 +55,11 @@ class Config:
 
         :raises ValueError: If a key is unknown or its value can't be right.
         """
-        given = {key: value for key, value in values.items() if key.startswith("PUSH_")}
+        given = {
+            key: value
+            for key, value in values.items()
+            if key.startswith("PUSH_") and not _names_a_service(key, value)
+        }
         for key, value in given.items():
             if key not in KEYS:
                 raise ValueError(f"{key} is not a key of Flask-Push. {_nearest(key)}")
@@ -92,6 +96,26 @@ class Config:
             max_event=self.max_event_bytes,
             log_bytes=self.log_bytes,
         )
+
+
+# Names and values of what Kubernetes, and Docker's links, set in the environment of each
+# container for a service called "flask-push", or "flask-push-redis".
+_SERVICE = {
+    r"PUSH_(\w+_)?SERVICE_HOST": r"[\w.:-]+",
+    r"PUSH_(\w+_)?SERVICE_PORT(_\w+)?": r"\d+",
+    r"PUSH_(\w+_)?PORT(_\d+_(TCP|UDP|SCTP))?": r"(tcp|udp|sctp)://\S+",
+    r"PUSH_(\w+_)?PORT_\d+_(TCP|UDP|SCTP)_PROTO": "tcp|udp|sctp",
+    r"PUSH_(\w+_)?PORT_\d+_(TCP|UDP|SCTP)_PORT": r"\d+",
+    r"PUSH_(\w+_)?PORT_\d+_(TCP|UDP|SCTP)_ADDR": r"[\w.:-]+",
+}
+
+
+def _names_a_service(key: str, value: t.Any) -> bool:
+    """Whether it is not meant for us, but ``from_prefixed_env()`` has made a key of it."""
+    return any(
+        re.fullmatch(name, key) and re.fullmatch(like, str(value))
+        for name, like in _SERVICE.items()
+    )
 
 
 def _nearest(key: str) -> str:
