@@ -52,6 +52,7 @@ static struct reader *readers;
 static int count, asking, opened, heard, paused, refused, dropped, again;
 static struct publisher publishers[PUBLISHERS];
 static int *sent;         /* events published, by channel */
+static int *listening;    /* readers that are open and not paused, by channel */
 static int poller, turn;
 static char buffer[BUFFER + RECORD], latest_id[200], last_id[200], ticket[4096];
 static long long expected, events, bytes, reads, lost, disordered, came;
@@ -187,8 +188,16 @@ static void note_retry(struct reader *r, const char *from, const char *end) {
     r->begun += end - from;
 }
 
+/* A reader begins to listen to its channels, or ends: `change` is 1 or -1. */
+static void count_in(struct reader *r, int change) {
+    for (int i = 0; i < set.per; i++) listening[(r->first + i) % set.channels] += change;
+}
+
 static void gone(struct reader *r) {
-    if (r->state == OPEN) opened--, dropped++;
+    if (r->state == OPEN) {
+        opened--, dropped++;
+        if (!r->paused) count_in(r, -1);
+    }
     else asking--, refused++;
     r->state = REFUSED;
     close(r->fd);
@@ -212,6 +221,7 @@ static void hear(struct reader *r) {
         }
         r->state = OPEN;
         asking--, opened++, came = when;
+        count_in(r, 1);
         if (r == readers) note_ticket(p, end);
     }
     if (r == readers) note_id(p, end);
@@ -271,7 +281,7 @@ static void replied(struct publisher *p) {
     if (n <= 0 || complete(p)) p->busy = p->size = 0;
 }
 
-/* Who hears an event: readers are dealt out over the channels in order. */
+/* How many readers an event has, on average over the channels. */
 static long long audience(void) {
     return (long long)(opened - paused) * set.per / set.channels;
 }
@@ -295,6 +305,7 @@ static int say(void) {
         if (set.batch > 1) n += sprintf(data + n, "c%04d ", channel);
         int start = n;
         n += sprintf(data + n, "@@%04d.%09d.%016lld", channel, ++sent[channel], now());
+        expected += listening[channel];
         memset(data + n, 'x', set.size - (n - start));
         n = start + set.size;
         if (set.batch > 1) data[n++] = '\n';
@@ -307,7 +318,6 @@ static int say(void) {
         else if (errno != EAGAIN) die("publish");
     }
     p->busy = *set.reply != '-';
-    expected += audience() * set.batch;
     return 1;
 }
 
@@ -391,7 +401,7 @@ static void listen_to(int messages, double seconds) {
     long long start = now(), end = start + seconds * 1e9;
     double before = cpu();
     begin();
-    expected = messages * audience() * set.channels;
+    expected = (long long)messages * (opened - paused) * set.per;
     while (events + lost < expected && now() < end) step(10);
     tell(start, before, 0);
 }
@@ -448,7 +458,9 @@ static void catch_up(double seconds) {
         if (!readers[i].paused) continue;
         readers[i].paused = 0;
         paused--;
-        if (readers[i].state == OPEN) watch(readers[i].fd, EPOLLIN, EPOLL_CTL_ADD, i);
+        if (readers[i].state != OPEN) continue;
+        count_in(readers + i, 1);
+        watch(readers[i].fd, EPOLLIN, EPOLL_CTL_ADD, i);
     }
     int behind = 1;
     while (behind && now() < end) {
@@ -472,6 +484,7 @@ static void pause_some(int number) {
         if (readers[i].state == OPEN && !readers[i].paused) {
             readers[i].paused = 1;
             paused++;
+            count_in(readers + i, -1);
             watch(readers[i].fd, 0, EPOLL_CTL_DEL, 0);
         }
     tell(start, cpu(), 0);
@@ -487,6 +500,7 @@ static void leave(void) {
     /* Those who come back say where they all were, not where the first of them is now. */
     memcpy(last_id, latest_id, sizeof last_id);
     opened = asking = 0;
+    memset(listening, 0, set.channels * sizeof *listening);
     tell(start, cpu(), 0);
 }
 
@@ -582,9 +596,11 @@ int main(int argc, char **argv) {
     poller = epoll_create1(EPOLL_CLOEXEC);
     readers = calloc(count + 1, sizeof *readers);
     sent = calloc(set.channels, sizeof *sent);
+    listening = calloc(set.channels, sizeof *listening);
     int *numbers = calloc((size_t)(count + 1) * set.per, sizeof *numbers);
     for (int i = 0; i < count; i++) {
-        readers[i].first = i % set.channels;
+        /* Few readers are spread over all channels, and many are dealt out in turn. */
+        readers[i].first = count < set.channels ? i * set.channels / count : i % set.channels;
         /* Browsers come back after about so long if they are not told. */
         readers[i].retry = 3000;
         readers[i].last = numbers + (size_t)i * set.per;

@@ -45,6 +45,31 @@ def test_it_notices_an_event_that_is_lost() -> None:
     assert "20 missing" in line
 
 
+def test_readers_of_some_channels_are_counted_exactly() -> None:
+    """Each channel has two of 20 readers, whatever part of the channels is published to."""
+    code = """
+import kinds
+from machine import build
+build()
+running = kinds.start(kinds.BARE, 20, channels=100, per=10)
+loader = running.loader()
+try:
+    running.come(loader, 20)
+    loader.do("warm", 20)
+    for most in 29, 20, 51, 1:
+        answer = loader.do("burst", 32, 0, 20, most)
+        print(answer.messages, answer.events, answer.faults())
+finally:
+    loader.end()
+    running.end()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "bench", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n") == ["29 58 ", "20 40 ", "51 102 ", "1 2 ", ""]
+
+
 def test_every_workload_can_be_run(tmp_path: Path) -> None:
     (names,) = re.findall(r"(?s)WORKLOAD  +(.*?)\n\n", bench("--help").stdout + "\n\n")
     rest = sorted({*names.replace(",", " ").split()} - _MEASURED)
