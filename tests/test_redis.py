@@ -9,6 +9,7 @@ import random
 import re
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -280,6 +281,36 @@ def test_a_name_that_nobody_knows_in_time_holds_up_nobody(
             say(broker, "1")
         known.set()
     broker.close()
+
+
+AT_EXIT = """
+import atexit, threading
+from flask import Flask
+from flask_push import Push
+app = Flask("bye")
+app.config["PUSH_BROKER_URL"] = STORE
+push = Push(app)
+def refuse(*args, **options):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+def last_words():
+    # As Python 3.12 does it, and newer ones.
+    for name in "_start_new_thread", "_start_joinable_thread":
+        if hasattr(threading, name):
+            setattr(threading, name, refuse)
+    print(push.publish("a", "goodbye"))
+atexit.register(last_words)
+"""
+
+
+def test_a_process_that_ends_publishes_last_words(
+    redis: Redis, broker: RedisBroker, tmp_path: Path
+) -> None:
+    code = AT_EXIT.replace("STORE", repr(redis.url))
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stderr == ""
+    assert Position.parse(done.stdout).epoch
+    assert heard(broker) == [b"goodbye"]
 
 
 def test_a_paused_server_makes_publishing_uncertain_and_then_fail_fast(

@@ -207,7 +207,13 @@ class Pool:
             else:
                 made.set_result(connection)
 
-        threading.Thread(target=connect, name="flask-push connect", daemon=True).start()
+        thread = threading.Thread(target=connect, name="flask-push connect", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The interpreter is ending, or may have no more threads. A name may then take
+            # longer to be found than we would wait.
+            connect()
         try:
             return made.result(seconds)
         except TimeoutError as error:
