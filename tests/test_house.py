@@ -29,7 +29,12 @@ FLOORS = [
         *("brokers.redis", "brokers._redis_wire", "brokers._redis_pool", "brokers._lua"),
         *("brokers._redis_feed", "brokers._redis_line", "brokers._resp"),
         *("brokers._redis_bridge", "brokers._redis_cluster", "brokers._lua_read"),
-        *("brokers._redis_url", "brokers._redis_errors", "brokers._urls"),
+        *(
+            "brokers._lua_publish",
+            "brokers._redis_url",
+            "brokers._redis_errors",
+            "brokers._urls",
+        ),
     },
     # What runs.
     {

@@ -254,15 +254,82 @@ def test_what_others_publish_on_its_channels_is_not_heard(
 # Publishing within limits.
 
 
-def test_a_user_without_the_channel_is_not_told_that_nothing_was_stored(
+def user(redis: Redis, *rights: str) -> RedisBroker:
+    """What one may do who has these rights."""
+    redis.do("ACL", "SETUSER", "other", "reset", "on", ">x", "~*", "&*", "+@all", *rights)
+    return RedisBroker(redis.url.replace("://", "://other:x@"), timeout=5)
+
+
+@pytest.mark.parametrize("right", ["resetchannels", "-rpush", "-ltrim", "-zadd", "-set"])
+def test_a_user_who_may_not_publish_stores_nothing(
+    redis: Redis, broker: RedisBroker, right: str
+) -> None:
+    first = say(broker, "1")
+    other = user(redis, right)
+    with pytest.raises(NotPublished, match="user may not do this"):
+        say(other, "2")
+    with pytest.raises(NotPublished, match="user may not do this"):
+        other.publish([Event("b", "3"), Event("a", "4", key="k"), Event("c", "5")])
+    other.close()
+    page = broker.read("abc", after=0)
+    assert [entry.data for entry in page.entries] == [b"1"] and page.epoch == first.epoch
+    assert say(broker, "6").epoch == first.epoch
+
+
+def test_a_user_who_may_not_publish_all_of_a_call_is_not_told_that_nothing_is_stored(
     redis: Redis, broker: RedisBroker
 ) -> None:
-    redis.do("ACL", "SETUSER", "mute", "on", ">x", "~*", "resetchannels", "+@all")
-    mute = RedisBroker(redis.url.replace("://", "://mute:x@"))
+    other = user(redis, "resetchannels", "&{push}:0:a")
     with pytest.raises(PublishUncertain, match="channel"):
-        say(mute, "1")
-    mute.close()
-    assert [e.data for e in broker.read(["a"], after=0).entries] == [b"1"]
+        other.publish([Event("a", "1"), Event("a", "2"), Event("b", "3"), Event("a", "4")])
+    other.close()
+    say(broker, "5")
+    numbers = [entry.number for entry in broker.read("ab", after=0).entries]
+    assert heard(broker) == [b"1", b"2", b"5"]
+    assert numbers == sorted(set(numbers))
+
+
+@pytest.mark.parametrize("count", [8_001, 50_000])
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_very_many_events_are_published_in_one_call(
+    redis: Redis, count: int, names: str
+) -> None:
+    broker = RedisBroker(redis.url, Retention(count=100_000), timeout=60)
+    events = [Event("first", "x")]
+    events += [Event(names[n % len(names)], str(n), "t") for n in range(count)]
+    positions = broker.publish(events)
+    numbers = [position.number for position in positions]
+    assert numbers == list(range(numbers[0], numbers[0] + count + 1))
+    page = broker.read(["first", *names], after=0, limit=2**30)
+    assert [entry.number for entry in page.entries] == numbers
+    assert [entry.data for entry in page.entries[1:]] == [b"%d" % n for n in range(count)]
+    assert page.end == numbers[-1]
+    for before, entry in zip(
+        page.entries[1:], page.entries[1 + len(names) :], strict=False
+    ):
+        assert entry.prev == before.number
+    broker.close()
+
+
+def test_a_hub_hears_very_many_events_of_one_call(broker: RedisBroker) -> None:
+    async def test(hub: Hub) -> None:
+        broker.publish([Event("a", str(n % 10), "t") for n in range(9_000)])
+        await until_on_loop(lambda: len(hub.entries) == 9_000)
+        assert hub.heard("a") == [b"%d" % (n % 10) for n in range(9_000)]
+        assert hub.missing == 0
+
+    listen(broker, test)
+
+
+def test_more_than_one_call_can_publish_is_refused(broker: RedisBroker) -> None:
+    with pytest.raises(ValueError, match="100,000 events"):
+        broker.publish([Event("a", "x")] * 100_001)
+    with pytest.raises(ValueError, match="in several calls"):
+        broker.publish([Event("a", "x" * 33 * 2**20)] * 2)
+    assert not heard(broker)
+    # A single one is what PUSH_MAX_EVENT_BYTES allows.
+    say(broker, "x" * 65 * 2**20)
+    assert len(heard(broker)) == 1
 
 
 def test_a_name_that_nobody_knows_in_time_holds_up_nobody(
@@ -713,6 +780,121 @@ def test_whatever_is_evicted_nothing_that_is_gone_is_said_to_be_there(
     assert redis.info("stats", "evicted_keys") > 10
     while not any(found):
         found.append(held())
+
+
+def test_a_hub_goes_on_when_thousands_of_logs_are_evicted(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"user{n}" for n in range(2_500)]
+    broker = RedisBroker(redis.url, timeout=30)
+
+    async def test(hub: Hub) -> None:
+        for start in range(0, len(names), 500):
+            broker.publish([Event(n, "x" * 100) for n in names[start : start + 500]])
+        await hub.watch(*names)
+        await proved(hub, say(broker, "known"))
+        evict(redis, 2_000)
+        # Whatever is said next on one that has lost its log, all are asked for.
+        before = hub.epoch
+        for n, name in enumerate(names):
+            say(broker, "then", channel=name)
+            if n % 100 == 0:
+                await asyncio.sleep(0)
+        last = say(broker, "last", channel=names[7])
+        await until_on_loop(lambda: b"last" in hub.heard(names[7]) or hub.missing, 60)
+        await proved(hub, last)
+        assert hub.missing or hub.epoch != before
+        page = await hub.read(*names, after=last.number - 1)
+        assert len(page.entries) == 1
+        say(broker, "live", channel=names[8])
+        await until_on_loop(lambda: b"live" in hub.heard(names[8]))
+
+    def evict(redis: Redis, count: int) -> None:
+        """By the server's own choice, when it is full."""
+        redis.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        before = redis.info("stats", "evicted_keys")
+        junk = 0
+        while redis.info("stats", "evicted_keys") - before < count:
+            used = redis.info("memory", "used_memory")
+            redis.do("CONFIG", "SET", "maxmemory", used - 100_000)
+            junk += 1
+            redis.do("SET", "junk", "x" * 100)
+        redis.do("CONFIG", "SET", "maxmemory", 0)
+
+    listen(broker, test)
+    broker.close()
+    assert not [line for line in lines(caplog) if "ERR" in line]
+
+
+def test_a_page_of_thousands_of_evicted_logs_says_that_they_are_gone(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    # More than a script can pass to a function at once.
+    names = [f"user{n}" for n in range(9_000)]
+    for start in range(0, len(names), 500):
+        broker.publish([Event(name, "x") for name in names[start : start + 500]])
+    kept = say(broker, "kept")
+    redis.do("DEL", *redis.do("KEYS", "*:log:user*"))
+    page = broker.read([*names, "a"], after=0)
+    assert [entry.data for entry in page.entries] == [b"kept"]
+    assert page.epoch == kept.epoch
+    assert {page.proofs[name].reason for name in names} == {"unknown"}
+    assert all(kept.number < page.proofs[name].since <= page.end for name in names)
+    assert page.proofs["a"].since < kept.number
+
+
+def test_a_key_counts_for_what_is_kept_and_the_oldest_goes(redis: Redis) -> None:
+    """With events that are kept, and with those that are not."""
+    for store in True, False:
+        redis.do("FLUSHALL")
+        broker = RedisBroker(redis.url, Retention(bytes=100_000, count=10**6))
+        for start in range(0, 3_000, 100):
+            events = [
+                Event("a", "x", key=str(n), store=store) for n in range(start, start + 100)
+            ]
+            last = broker.publish(events)
+        counted, keys = redis.do("HMGET", "{push}:store", "bytes", "keys")
+        assert 0 < int(keys) <= int(counted) <= 100_000
+        (name,) = redis.do("KEYS", "*:keys")
+        assert redis.do("MEMORY", "USAGE", name, "SAMPLES", 0) <= 100_000
+        assert redis.do("ZCARD", name) > 200
+        assert broker.publish(events) == last, "the newest are known"
+        assert redis.do("ZSCORE", name, "1:a0") is None
+        broker.close()
+
+
+def test_evicted_keys_are_forgotten_with_what_they_counted(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    for n in range(10):
+        broker.publish([Event("a", "x", key=str(n))])
+    (name,) = redis.do("KEYS", "*:keys")
+    redis.do("DEL", name)
+    broker.publish([Event("a", "x", key="new"), Event("a", "x", key="new")])
+    assert redis.do("HGET", "{push}:store", "keys") == b"126"
+    assert len(heard(broker)) == 11
+
+
+def test_what_is_not_stored_leaves_nothing_behind(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    say(broker, "1")
+    before = sorted(redis.do("KEYS", "*")), redis.do("HGET", "{push}:store", "bytes")
+    for n in range(20):
+        events = [Event(f"c{m}", str(n), f"t{m}", store=False) for m in range(100)]
+        broker.publish(events)
+    after = sorted(redis.do("KEYS", "*")), redis.do("HGET", "{push}:store", "bytes")
+    assert after == before
+
+
+def test_channels_count_for_what_is_kept(redis: Redis) -> None:
+    broker = RedisBroker(redis.url, Retention(bytes=2**20), timeout=30)
+    before = redis.info("memory", "used_memory")
+    for start in range(0, 20_000, 500):
+        broker.publish([Event(f"user{n}", "x") for n in range(start, start + 500)])
+    assert redis.info("memory", "used_memory") - before < 1.5 * 2**20
+    assert int(redis.do("HGET", "{push}:store", "channels")) > 1000
+    broker.close()
 
 
 # Keys.

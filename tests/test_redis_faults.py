@@ -75,9 +75,9 @@ def test_what_a_cluster_has_lost_or_may_have_is_told(tmp_path: Path) -> None:
 
 MUTANTS = {
     "prev": (
-        "flask_push.brokers._lua",
-        "prev = match(newest, '^%d+')",
-        "prev = '1'",
+        "flask_push.brokers._lua_publish",
+        "prev = tails[log]\n",
+        "prev = tails[log] and '1'\n",
     ),
     "epoch": (
         "flask_push.brokers._lua",

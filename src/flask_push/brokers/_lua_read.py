@@ -5,69 +5,41 @@ from __future__ import annotations
 from ._lua import BEGIN
 from ._lua import OPEN
 
-#: KEYS: the store, its heads, the channels' logs. ARGV: words, life; after or an empty
-#: string, last, bytes after which it is full, whether all has to be there. What comes
-#: back: epoch, end, floor, birth, age, after, how far it reaches; since and the reason,
-#: by channel, or nothing if all is there and was asked for; and in the order of numbers,
-#: the index of a channel and a record, by turns.
-READ = (
-    BEGIN
-    + OPEN
-    + """
+# The logs, each with its first record. One that holds what is not ours is as good as gone.
+_LOGS = """
 local function whole(number) return format('%.0f', number) end
-local function numbers(record) return string.match(record, '^(%d+):(%d+)') end
+local function numbers(record) return match(record, '^(%d+):(%d+)') end
 local after, last, limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local joining = ARGV[6] == '1'
-local logs, firsts, evicted = {}, {}, {}
+local logs, firsts, evicted, strange = {}, {}, {}, {}
 for i = 3, s.life == ARGV[2] and #KEYS or 0 do
   local log = KEYS[i]
-  local channel = string.sub(log, #heads)
+  local first = try('LINDEX', log, 0)
   logs[#logs + 1] = log
-  firsts[log] = call('LINDEX', log, 0)
-  if not firsts[log] and call('ZSCORE', heads, channel) then
-    lost()
-    evicted[#evicted + 1] = channel
+  firsts[log] = first and not first.err and numbers(first) and first
+  if not firsts[log] then
+    local channel = string.sub(log, #heads)
+    if call('ZSCORE', heads, channel) then evicted[#evicted + 1] = channel end
   end
 end
-if #changed > 0 then
-  -- Where nothing can be written, what is there can still be read.
-  local save = (fresh or #evicted > 0) and redis.call or redis.pcall
-  save('HSET', store, unpack(changed))
-end
+if #evicted > 0 then lost(#evicted) end
+-- Where nothing can be written, what is there can still be read.
+save((fresh or #evicted > 0) and call or try)
 if s.life ~= ARGV[2] then return {'', whole(s.last), s.life} end
-if #evicted > 0 then call('ZREM', heads, unpack(evicted)) end
+for i = 1, #evicted, 1000 do
+  call('ZREM', heads, unpack(evicted, i, math.min(i + 999, #evicted)))
+end
 local since, greatest = {}, 0
 for _, log in ipairs(logs) do
   local _, prev = numbers(firsts[log] or '')
   since[log] = prev or whole(s.floor)
   greatest = math.max(greatest, tonumber(since[log]))
 end
-if not after then
-  local newest = {}
-  for _, log in ipairs(last > 0 and logs or {}) do
-    for _, record in ipairs(call('LRANGE', log, -last, -1)) do
-      newest[#newest + 1] = tonumber((numbers(record)))
-    end
-  end
-  table.sort(newest, function(a, b) return a > b end)
-  local earliest = newest[math.min(last, #newest)]
-  after = earliest and math.max(earliest - 1, greatest) or s.last
-end
-local function start(list)
-  local low, high = 0, call('LLEN', list)
-  local newest = high > 0 and call('LINDEX', list, -1)
-  if not newest or tonumber((numbers(newest))) <= after then return nil end
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    if tonumber((numbers(call('LINDEX', list, middle)))) > after then
-      high = middle
-    else
-      low = middle + 1
-    end
-  end
-  return low
-end
--- The channels' next records, the one with the least number first: a binary heap.
+"""
+
+# A binary heap of the channels' next records, the one with the least number first. Each
+# is the number, the index of the channel, the log, the index in it, and the record.
+_HEAP = """
 local heap = {}
 local function sift(i, item)
   while true do
@@ -78,14 +50,68 @@ local function sift(i, item)
   end
   heap[i] = item
 end
-for i, list in ipairs(logs) do
-  local index = start(list)
-  if index then
-    local record = call('LINDEX', list, index)
-    heap[#heap + 1] = {tonumber((numbers(record))), i, list, index, record}
+local function build()
+  for i = math.floor(#heap / 2), 1, -1 do sift(i, heap[i]) end
+end
+-- The least is followed by the next of its log, if there is one.
+local function follow(item)
+  if item then
+    sift(1, item)
+  else
+    local rest = table.remove(heap)
+    if #heap > 0 then sift(1, rest) end
   end
 end
-for i = math.floor(#heap / 2), 1, -1 do sift(i, heap[i]) end
+-- What is not ours can't be told from what is missing.
+local function number_at(log, index)
+  local record = call('LINDEX', log, index)
+  local number = record and tonumber((numbers(record)))
+  if record and not number then strange[log] = true end
+  return number, record
+end
+"""
+
+# Where there is no number to begin at, so many events before the end.
+_NEWEST = """
+if not after then
+  after = s.last
+  for i, log in ipairs(last > 0 and logs or {}) do
+    local number = firsts[log] and number_at(log, -1)
+    if number then heap[#heap + 1] = {-number, i, log, -1} end
+  end
+  build()
+  for _ = 1, last do
+    local item = heap[1]
+    if not item then break end
+    after = math.max(-item[1] - 1, greatest)
+    local number = number_at(item[3], item[4] - 1)
+    follow(number and {-number, item[2], item[3], item[4] - 1})
+  end
+  heap = {}
+end
+"""
+
+_MERGE = """
+local function start(log)
+  local low, high = 0, call('LLEN', log)
+  local newest = number_at(log, -1)
+  if not newest or newest <= after then return nil end
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local number = number_at(log, middle)
+    if not number then return nil end
+    if number > after then high = middle else low = middle + 1 end
+  end
+  return low
+end
+for i, log in ipairs(logs) do
+  local index = firsts[log] and start(log)
+  if index then
+    local number, record = number_at(log, index)
+    if number then heap[#heap + 1] = {number, i, log, index, record} end
+  end
+end
+build()
 local reply = {s.epoch, whole(s.last), whole(s.floor), whole(s.birth), whole(s.age),
   whole(after), whole(s.last), {}, {}}
 local proofs, records, reached = reply[8], reply[9], nil
@@ -99,15 +125,14 @@ while #heap > 0 do
   records[#records + 1] = item[5]
   limit = limit - #item[5] - 64
   reached = item[1]
-  local record = call('LINDEX', item[3], item[4] + 1)
-  if record then
-    sift(1, {tonumber((numbers(record))), item[2], item[3], item[4] + 1, record})
-  else
-    local rest = table.remove(heap)
-    if #heap > 0 then sift(1, rest) end
-  end
+  local number, record = number_at(item[3], item[4] + 1)
+  follow(number and {number, item[2], item[3], item[4] + 1, record})
 end
-if joining and greatest <= after and reply[7] == reply[2] then return reply end
+local complete = greatest <= after and reply[7] == reply[2]
+for _, log in ipairs(logs) do
+  if strange[log] then complete, since[log], firsts[log] = false, whole(s.last), nil end
+end
+if joining and complete then return reply end
 if joining then reply[9] = {} end
 for _, log in ipairs(joining and {} or logs) do
   proofs[#proofs + 1] = since[log]
@@ -116,4 +141,10 @@ end
 if joining then reply[7] = '0' end
 return reply
 """
-)
+
+#: KEYS: the store, its heads, the channels' logs. ARGV: words, life; after or an empty
+#: string, last, bytes after which it is full, whether all has to be there. What comes
+#: back: epoch, end, floor, birth, age, after, how far it reaches; since and the reason,
+#: by channel, or nothing if all is there and was asked for; and in the order of numbers,
+#: the index of a channel and a record, by turns.
+READ = BEGIN + OPEN + _LOGS + _HEAP + _NEWEST + _MERGE

@@ -72,6 +72,10 @@ _WORDS = {
 _IN_SCRIPT = re.compile(r"@user_script: ?\d+: -?([A-Z]{3,})\b")
 
 
+# What a script is refused at its first write, or before it.
+_BEFORE = {"KILLED", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "WRONGTYPE"}
+
+
 def code_of(error: BaseException) -> str:
     """The code of what a server answered, or ``ERR``."""
     text = str(error)
@@ -83,8 +87,19 @@ def code_of(error: BaseException) -> str:
         return _CODES[name]
     if match := _IN_SCRIPT.search(text):
         return match[1]
-    code = text.partition(" ")[0]
+    code = text.removeprefix("HALF ").partition(" ")[0]
     return code if code.isalpha() and code.isupper() else "ERR"
+
+
+def is_uncertain(error: BaseException) -> bool:
+    """Whether a script that was refused something may have stored an event before it.
+
+    Ours says so itself, but not where it is ended by what nobody has thought of.
+    """
+    text = str(error)
+    return text.startswith("HALF ") or (
+        "@user_script" in text and code_of(error) not in _BEFORE
+    )
 
 
 def explain(error: BaseException) -> str:

@@ -46,11 +46,6 @@ FAILED = (RedisError, OSError)
 _ELSEWHERE = (AskError, TryAgainError, ClusterDownError)
 
 
-def is_half_done(error: Exception) -> bool:
-    """Whether a script was refused what it does last: this user may not publish."""
-    return "the channel" in str(error) or "a channel" in str(error)
-
-
 class Moving(ResponseError):
     """Nobody has the slot, for now."""
 

@@ -13,6 +13,7 @@ from .._event import Page
 from .._event import Position
 from .._event import Proof
 from . import _lua
+from . import _lua_publish
 from . import _lua_read
 from .base import new_epoch
 from .base import Retention
@@ -24,8 +25,9 @@ _JOIN_BYTES = 512 * 1024
 #: Half of the seconds for which a store remembers a caller: those in which it calls, and
 #: those in which it repeats a call.
 CALLER_SECONDS = 30
-# Bytes that are published together.
-_RUN_BYTES = 64 * 1024
+# Bytes and events that are published together. A script may not pass more than about
+# 8,000 values to a function at once.
+_RUN_BYTES, _RUN_EVENTS = 64 * 1024, 1000
 
 #: What may stand behind what was asked for: that the lease is another's, and that there
 #: is more than is to be kept.
@@ -49,12 +51,12 @@ def _script(text: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-PUBLISH = _script(_lua.PUBLISH)
+PUBLISH = _script(_lua_publish.PUBLISH)
 #: In a Cluster.
-SPUBLISH = _script(_lua.sharded(_lua.PUBLISH))
+SPUBLISH = _script(_lua.sharded(_lua_publish.PUBLISH))
 PRUNE = _script(_lua.PRUNE)
 READ = _script(_lua_read.READ)
-BRIDGE = _script(_lua.BRIDGE)
+BRIDGE = _script(_lua_publish.BRIDGE)
 
 
 class Names(t.NamedTuple):
@@ -127,7 +129,8 @@ class Store:
         return self._args(life, keys, ["", lease, *args, *runs.args])
 
     def prune(self, channels: cabc.Iterable[str]) -> list[Arg]:
-        return self._args(self._life, self._logs(channels), [])
+        keys = [self.names.key(self._life, "keys"), *self._logs(channels)]
+        return self._args(self._life, keys, [])
 
     def read(
         self, channels: cabc.Iterable[str], after: int | None, last: int, limit: int
@@ -168,8 +171,9 @@ class Runs:
     def __init__(self, events: cabc.Iterable[Event]) -> None:
         #: How many of each, and what they are.
         self.args: list[Arg] = []
-        # By run, its channel and key, and how many numbers it gets, how far apart.
-        self._runs: list[tuple[str, str | None, int, int]] = []
+        # By run, its channel, whether it has a key, and how many numbers it gets, how far
+        # apart.
+        self._runs: list[tuple[str, bool, int, int]] = []
         alike: list[bytes] = []
         like: tuple[str, str | None, bool] | None = None
         size = 0
@@ -177,7 +181,8 @@ class Runs:
             kind = event.channel, event.key, event.store
             body = _body(event)
             size += len(body)
-            if like and (like != kind or event.key is not None or size > _RUN_BYTES):
+            full = size > _RUN_BYTES or len(alike) == _RUN_EVENTS
+            if like and (like != kind or event.key is not None or full):
                 self._add(*like, alike)
                 alike, size = [], len(body)
             like = kind
@@ -187,25 +192,28 @@ class Runs:
 
     def _add(self, channel: str, key: str | None, store: bool, bodies: list[bytes]) -> None:
         count = str(len(bodies) if key is None else 0)
-        self.args += [count if store else f"-{count}", *bodies]
-        self._runs.append((channel, key, len(bodies), int(store)))
+        self.args.append(count if store else f"-{count}")
+        if key is not None:
+            self.args.append(f"{len(channel.encode())}:{channel}{key}")
+        self.args += bodies
+        self._runs.append((channel, key is not None, len(bodies), int(store)))
 
     def keys(self, names: Names, life: str) -> list[Arg]:
         keys: list[Arg] = []
-        for channel, key, _, _ in self._runs:
+        for channel, has_key, _, _ in self._runs:
             keys += [names.key(life, "log", channel), names.channel(channel)]
-            if key is not None:
-                size = str(len(channel.encode()))
-                keys.append(names.key(life, "key", size, channel + key))
+            if has_key:
+                keys.append(names.key(life, "keys"))
         return keys
 
     def positions(self, reply: list[bytes]) -> list[Position]:
         epoch, numbers = reply[0].decode(), reply[1].decode().split(",")
-        return [
-            Position(epoch, int(number) + n * step)
-            for number, (_, _, count, step) in zip(numbers, self._runs, strict=True)
-            for n in range(count)
-        ]
+        positions, following = [], 0
+        for number, (_, _, count, step) in zip(numbers, self._runs, strict=True):
+            first = int(number) if number or not following else following
+            following = first + count
+            positions += [Position(epoch, first + n * step) for n in range(count)]
+        return positions
 
 
 def _body(event: Event) -> bytes:

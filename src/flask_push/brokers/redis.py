@@ -21,6 +21,7 @@ from .._event import Page
 from .._event import Position
 from . import _redis_wire as wire
 from ._redis_errors import explain
+from ._redis_errors import is_uncertain
 from .base import Bridge
 from .base import NotPublished
 from .base import NotRead
@@ -33,7 +34,6 @@ try:
     from ._redis_bridge import RedisBridge
     from ._redis_feed import RedisFeed
     from ._redis_pool import FAILED
-    from ._redis_pool import is_half_done
     from ._redis_pool import Moving
     from ._redis_pool import Place
     from ._redis_pool import Pool
@@ -48,6 +48,9 @@ except ModuleNotFoundError as error:
 _IDLE = 64
 # How often it is pruned after one call, at most.
 _PRUNES = 32
+# Events and bytes of data that one call may publish. A script that stores so many takes a
+# Redis about half a second, and nobody else has an answer meanwhile.
+_MOST_EVENTS, _MOST_BYTES = 100_000, 64 * 2**20
 # Seconds between two questions, longer each time, while a slot is on its way.
 _PAUSE = 0.02
 
@@ -86,6 +89,8 @@ class RedisBroker:
     def publish(self, events: cabc.Sequence[Event]) -> list[Position]:
         if not events:
             return []
+        if len(events) > 1:
+            _check_size(events)
         runs = wire.Runs(events)
         deadline = time.monotonic() + self.timeout
         attempt = _Attempt()
@@ -228,8 +233,7 @@ class RedisBroker:
             while self._store.is_another(reply):
                 reply = self._tell(connection, script, args(), deadline)
         except Refused as error:
-            # A script that may not publish has stored it already.
-            attempt.unsure = unsure or is_half_done(error)
+            attempt.unsure = unsure or is_uncertain(error)
             if type(error).__name__ == "ReadOnlyError":
                 # It was demoted. Another connection may come to the one that was not.
                 connection.disconnect()
@@ -252,6 +256,16 @@ class RedisBroker:
             if type(error).__name__ != "NoScriptError":
                 raise
         return self._pool.ask(connection, script.by_text(args), deadline)
+
+
+def _check_size(events: cabc.Sequence[Event]) -> None:
+    size = sum(len(event.data) for event in events)
+    if len(events) > _MOST_EVENTS or size > _MOST_BYTES:
+        raise ValueError(
+            f"One call can publish {_MOST_EVENTS:,} events and {_MOST_BYTES:,} bytes of"
+            f" data to a Redis, and this has {len(events):,} and {size:,}. Publish them in"
+            " several calls."
+        )
 
 
 class ClusterBroker(RedisBroker):
