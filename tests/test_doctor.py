@@ -19,6 +19,7 @@ from string import Formatter
 
 import pytest
 from flask import Flask
+from redises import Redis
 from servers import free_port
 from servers import gunicorn
 from servers import ROOT
@@ -30,8 +31,10 @@ from test_process import flask_push
 from test_tls import certificate
 
 from flask_push import _doctor
+from flask_push import _gzip
 from flask_push import _rundir
 from flask_push import _wire
+from flask_push import NotPublished
 from flask_push import Position
 from flask_push import Publisher
 from flask_push import Push
@@ -47,6 +50,7 @@ from flask_push._troubles import NGINX
 from flask_push._troubles import TROUBLES
 from flask_push._unix import Messages
 from flask_push._version import version
+from flask_push.brokers.redis import RedisBroker
 
 PAGE = (ROOT / "docs" / "doctor.md").read_text()
 
@@ -161,9 +165,14 @@ def test_it_reads_as_text_too(tmp_path: Path) -> None:
 def test_what_it_is_asked_has_to_make_sense(tmp_path: Path) -> None:
     app = Flask("basic", instance_path=str(tmp_path))
     Push(app)
-    for words in (["/stream"], ["--header", "Cookie", "http://x/"]):
+    for words in (
+        *(["/stream"], ["--header", "Cookie", "http://x/"], ["http://x:99999/"]),
+        *(["http://me:s3cret@x/"], ["http://[s3cret/"], ["http://a..s3cret/"]),
+        *(["--header", "Authorization s3cret", "http://x/"], ["s3cret"]),
+    ):
         done = app.test_cli_runner().invoke(commands, ["doctor", *words])
         assert done.exit_code == 2, done.output
+        assert "s3cret" not in done.output
 
 
 # The way to it.
@@ -420,6 +429,44 @@ def test_a_hub_that_does_not_answer_is_found(tmp_path: Path, ask: Ask) -> None:
     assert not ask().wrong
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"status": 1},
+        {"status": {"pid": "1", "version": "0"}},
+        {"status": {"pid": 1, "version": 0}},
+        {"status": {"pid": 1, "version": "0", "streams": "many"}},
+        {"status": {"pid": 1, "version": "0", "position": 9}},
+        b"\0\0\0\4\0null",
+        b"\0\0\0\2\0[]",
+        b"\0\0\0\1\0{",
+        b"\0\0\0\1\0\xff",
+        b"\xff\xff\xff\xff\0",
+        b"",
+    ],
+)
+def test_what_answers_like_no_hub_is_no_hub(
+    tmp_path: Path, ask: Ask, answer: dict[str, t.Any] | bytes
+) -> None:
+    site = Site(tmp_path / "x.sock")
+
+    def hub() -> None:
+        messages = Messages(door.accept()[0])
+        messages.receive()
+        if isinstance(answer, bytes):
+            messages.sock.sendall(answer)
+        else:
+            messages.send(answer)
+        messages.close()
+
+    with site.listen() as door:
+        thread = threading.Thread(target=hub)
+        thread.start()
+        assert ask(PUSH_HUB=str(site.door)).wrong == ["no-hub"]
+        thread.join()
+
+
 def test_a_hub_of_another_version_is_told(tmp_path: Path, ask: Ask) -> None:
     site = Site(tmp_path / "x.sock")
 
@@ -495,6 +542,59 @@ def test_a_store_that_can_not_be_used_is_found(tmp_path: Path, ask: Ask) -> None
     (tmp_path / "push.db").mkdir()
     said = ask(PUSH_BROKER_URL=f"sqlite://{tmp_path}/push.db")
     assert said.wrong == ["store"]
+
+
+def test_a_store_that_raises_anything_is_found(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, text in (TypeError("odd"), "odd"), (KeyError(), "KeyError"):
+        url = "redis://:s3cret@127.0.0.1:1/0"
+
+        def fail(*_: object, error: Exception = error, **__: object) -> t.NoReturn:
+            raise error
+
+        monkeypatch.setattr(RedisBroker, "read", fail)
+        said = ask(PUSH_BROKER_URL=url)
+        assert said.wrong == ["store"]
+        assert said["store"].what.endswith(f" can't be used: {text}")
+        assert "s3cret" not in said["store"].what
+
+
+def test_a_store_that_is_not_there_yet_is_another_one(tmp_path: Path, ask: Ask) -> None:
+    """The server has made one somewhere else, if its streams have a position."""
+    absent = tmp_path / "absent"
+    with serve(gunicorn, tmp_path) as server:
+        url = f"{server.url}/stream?channel=a"
+        said = ask("--quick", url, PUSH_RUN_DIR=str(absent))
+    assert said.wrong == ["other-store"]
+    assert str(absent) in said["other-store"].what
+    assert not absent.exists()
+
+
+def test_no_password_of_a_store_is_shown(
+    tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Redis.started(tmp_path) as redis:
+        redis.do("ACL", "SETUSER", "app", "on", ">s3cret", "~*", "&*", "+@all")
+        url = redis.url.replace("//", "//app:s3cret@")
+        with serve(gunicorn, tmp_path, PUSH_BROKER_URL=url) as server:
+            stream = f"{server.url}/stream?channel=a"
+            said = ask("--quick", stream, PUSH_BROKER_URL=url)
+            assert said["store"].level == said["events"].level == "ok"
+            other = ask("--quick", stream, PUSH_BROKER_URL=f"{url}?prefix=other:")
+            assert other.wrong[-1] == "other-store"
+
+            def refuse(*_: object) -> t.NoReturn:
+                raise NotPublished(f"{url} is full")
+
+            monkeypatch.setattr(RedisBroker, "publish", refuse)
+            app = Flask("basic", instance_path=str(tmp_path))
+            app.config["PUSH_BROKER_URL"] = url
+            Push(app)
+            done = app.test_cli_runner().invoke(commands, ["doctor", "--quick", stream])
+            assert re.search(r"^error  store: .* is full$", done.output, re.M)
+    for shown in str(said), str(other), done.output:
+        assert "s3cret" not in shown and "***@127.0.0.1" in shown
 
 
 def test_a_server_with_another_store_is_found(tmp_path: Path, ask: Ask) -> None:
@@ -598,6 +698,61 @@ def test_a_stream_of_another_make_is_told(ask: Ask) -> None:
     for body in b"data: x\n\n", b": hi\n\n":
         with canned(lambda _, body=body: HEAD + body) as it:  # type: ignore[misc]
             assert ill(ask(it.url, PUSH_BROKER_URL="memory:")) == ["foreign"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "",
+        "nonsense",
+        "[" * 100_000,
+        "[]",
+        "5",
+        "{}",
+        '{"channels": []}',
+        '{"channels": "a"}',
+        '{"channels": {"a": 1}}',
+        '{"channels": [5]}',
+        '{"channels": [""]}',
+        '{"channels": ["\\ud800"]}',
+        json.dumps({"channels": ["x" * 65]}),
+        json.dumps({"channels": ["x"] * 10_001}),
+    ],
+)
+def test_an_opening_that_is_not_of_our_making_is_a_stream_of_another_make(
+    ask: Ask, data: str
+) -> None:
+    opening = f"id: aaaaa-9\nevent: push:open\ndata: {data}\n\n:\n".encode()
+    with canned(lambda _: HEAD + opening) as it:
+        assert ill(ask(it.url, PUSH_BROKER_URL="memory:")) == ["foreign"]
+
+
+@pytest.mark.parametrize("data", ["", "[" * 10_000, "5", "{}", '{"reason": {"a": 1}}'])
+def test_events_of_ours_with_odd_data_end_no_doctor(
+    tmp_path: Path, ask: Ask, data: str, impatient: None
+) -> None:
+    url = f"sqlite://{tmp_path}/push.db"
+    with contextlib.closing(Publisher(url)) as publisher:
+        here = Position.parse(publisher.position())
+    odd = "".join(f"event: push:{kind}\ndata: {data}\n\n" for kind in ("doctor", "gap"))
+    answer = HEAD + _wire.opening("x", ["a"], here) + odd.encode() + b":\n"
+    with canned(lambda _: answer) as it:
+        said = ask("--quick", it.url, PUSH_BROKER_URL=url)
+    assert said.wrong == ["elsewhere", "unheard", "gap"]
+
+
+@pytest.mark.parametrize("server", ["", "Server: Caddy\r\n", "Server: HAProxy\r\n"])
+def test_a_stream_that_anything_compresses_is_looked_at_to_its_end(
+    ask: Ask, server: str
+) -> None:
+    stream = _gzip.HEADER + _gzip.block(_wire.opening("x", ["a"], HERE) + b":\n")
+    head = HEAD.replace(b"\r\n", f"\r\n{server}Content-Encoding: gzip\r\n".encode(), 1)
+    with canned(lambda _: head + stream) as it:
+        said = ask("--quick", it.url, PUSH_BROKER_URL="memory:")
+    assert ill(said) == ["compressed"]
+    assert any("encode { match header" in cure for cure in said["compressed"].cures) == (
+        "HAProxy" not in server
+    )
 
 
 def test_a_head_that_is_wrong_is_found(ask: Ask) -> None:

@@ -33,8 +33,8 @@ from ._site import Site
 from ._unix import Messages
 from ._version import version
 from .brokers import Broker
-from .brokers import NotRead
 from .brokers import open_broker
+from .brokers._urls import hide_password
 
 Findings = cabc.Iterator[Finding]
 
@@ -116,24 +116,29 @@ class Checkup:
             return
         if self.url == "sqlite:" and not self._usable:
             return
+        try:
+            yield from self._open_store()
+        # A broker of another package may raise anything.
+        except Exception as error:
+            url = hide_password(self.url)
+            said = str(error).replace(self.url, url) or type(error).__name__
+            yield trouble("store", url=url, error=said)
+
+    def _open_store(self) -> Findings:
         broker = open_broker(self.url, self.directory, timeout=self.config.publish_timeout)
         path: Path | None = getattr(broker, "path", None)
-        try:
-            if path is not None:
-                strange = list(_owners(path if path.exists() else path.parent))
-                if strange:
-                    yield from strange
-                    return
-                if not path.exists():
-                    self._broker = broker
-                    yield good("store", f"{broker.url}, made when it is needed.")
-                    return
-            page = broker.read([], after=0)
-        except (NotRead, OSError) as error:
-            yield trouble("store", url=broker.url, error=error)
-            return
+        if path is not None:
+            strange = list(_owners(path if path.exists() else path.parent))
+            if strange:
+                yield from strange
+                return
+            if not path.exists():
+                self._broker = broker
+                yield good("store", f"{broker.url}, made when it is needed.")
+                return
+        page = broker.read([], after=0)
         self._broker = broker
-        yield good("store", f"{broker.url}, epoch {page.epoch}.")
+        yield good("store", f"{hide_password(broker.url)}, epoch {page.epoch}.")
 
     # The hub.
 
@@ -247,8 +252,6 @@ def status_of(site: Site) -> dict[str, t.Any]:
         found = messages.ask({"status": 1}).get("status")
     except EOFError:
         raise ConnectionResetError("it closed the connection") from None
-    except (AttributeError, ValueError):
-        found = None
     finally:
         messages.close()
     if not isinstance(found, dict) or not all(

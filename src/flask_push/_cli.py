@@ -216,11 +216,16 @@ def _address(url: str, headers: tuple[str, ...]) -> Address:
 
 
 def _split(headers: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
     for header in headers:
-        if not re.fullmatch(r"[\w-]+: ?[ -~]*", header):
-            raise click.UsageError(f"{header!r} is no header: 'Name: value'.")
-    pairs = (header.partition(":") for header in headers)
-    return {name: value.strip() for name, _, value in pairs}
+        name, colon, value = header.partition(":")
+        if not colon or not re.fullmatch(r"[\w-]+", name, re.A):
+            # What is behind the name may be a password.
+            raise click.UsageError(f"{name.split(' ')[0]!r} is no header: 'Name: value'.")
+        name, value = name.title(), value.strip()
+        between = "; " if name == "Cookie" else ", "
+        found[name] = between.join(filter(None, [found.get(name), value]))
+    return found
 
 
 @push.command()

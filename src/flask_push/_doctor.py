@@ -37,6 +37,7 @@ from .brokers import Broker
 from .brokers import NotPublished
 from .brokers import NotRead
 from .brokers import PublishUncertain
+from .brokers._urls import hide_password
 
 # Seconds for what comes at once where all is well; and what a proxy adds that waits for
 # more to send (HAProxy: 0.2).
@@ -109,7 +110,7 @@ class Doctor:
             if not self._relayed:
                 yield from self._judge_resumed()
                 yield from self._count_stores()
-            elif self.known.broker is not None:
+            elif self.known.broker is not None and _is_there(self.known.broker):
                 self._let_go(self.known.broker)
                 yield from self._judge_resumed()
         except ssl.SSLCertVerificationError as error:
@@ -120,7 +121,9 @@ class Doctor:
             )
         except (NotRead, NotPublished, PublishUncertain) as error:
             assert self.known.broker is not None
-            yield trouble("store", url=self.known.broker.url, error=error)
+            url = self.known.broker.url
+            said = str(error).replace(url, hide_password(url))
+            yield trouble("store", url=hide_password(url), error=said)
 
     def _visit(self, **more: t.Any) -> Visit:
         return Visit(self.address, **more)
@@ -171,8 +174,8 @@ class Doctor:
         broker = self.known.broker
         if broker is None:
             return
-        if broker.read([], after=0).epoch != self._start.epoch:
-            yield trouble("other-store", url=broker.url)
+        if not _is_there(broker) or broker.read([], after=0).epoch != self._start.epoch:
+            yield trouble("other-store", url=hide_password(broker.url))
             return
         if self.known.log and not self.known.status().get("streams"):
             yield trouble("elsewhere", log=self.known.log)
@@ -223,7 +226,7 @@ class Doctor:
     def _judge_resumed(self) -> Findings:
         position, expected = self._start, list[Entry]()
         broker = self.known.broker
-        if broker is not None:
+        if broker is not None and _is_there(broker):
             page = broker.read(self._channels, last=_PROBES)
             if page.epoch == position.epoch:
                 after = min(page.after, position.number)
@@ -296,6 +299,12 @@ class Doctor:
 class _Unheard(Exception):
     def __init__(self, position: Position) -> None:
         self.position = position
+
+
+def _is_there(broker: Broker) -> bool:
+    """Whether the store exists. To read it would make it."""
+    path: Path | None = getattr(broker, "path", None)
+    return path is None or path.exists()
 
 
 def _opening(stream: Visit) -> bool:
