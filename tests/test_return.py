@@ -24,6 +24,7 @@ from servers import status
 from servers import until
 from test_accel import nginx
 
+from flask_push import _return
 from flask_push import Push
 from flask_push._accel import returns
 from flask_push._address import Address
@@ -195,6 +196,12 @@ def test_the_position_may_be_anywhere() -> None:
         assert stream is not None and stream.position == "e-2.b"
 
 
+def test_no_more_of_a_position_is_carried_than_an_id_can_have() -> None:
+    for where in {"last_event_id": "x" * 60_000}, {"query": f"lastEventId={'x' * 3000}"}:
+        asked = Asked(b"/stream", **{"query": "", **where})
+        assert asked.position == "x" * 256
+
+
 def test_a_stream_is_compressed_again_for_who_still_takes_it_so() -> None:
     accepts = replace(ASKED, accept_encoding="gzip, br")
     headers = [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
@@ -235,6 +242,30 @@ def test_a_ticket_is_signed() -> None:
 def test_no_ticket_is_larger_than_a_cookie_may_be() -> None:
     many = STREAM._replace(channels=tuple(f"channel-{n}" * 5 for n in range(100)))
     assert make(stream=many).ticket == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "good"),
+    [
+        ("query", "a=b&" * 1024, True),
+        ("query", "a=b&" * 1025, False),
+        ("cookie", "a=b; " * 3000, True),
+        ("cookie", "a=b; " * 4000, False),
+    ],
+)
+def test_a_request_that_takes_long_to_compare_is_answered_by_the_view(
+    name: str, value: str, good: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large: Asked = replace(ASKED, **{name: value})  # type: ignore[arg-type]
+    assert bool(make(asked=large).ticket) is good
+    with monkeypatch.context() as patch:
+        patch.setattr(_return, "_MOST_QUERY", 10**9)
+        patch.setattr(_return, "_MOST_COOKIES", 10**9)
+        ticket = make(asked=large).ticket
+        asked = replace(large, cookie=f"{large.cookie}; push_ticket={ticket}")
+        asked = replace(asked, last_event_id="e-1.a")
+        assert look(asked)
+    assert bool(look(asked)) is good
 
 
 def test_nginx_says_that_a_browser_comes_back() -> None:

@@ -69,7 +69,8 @@ def check(
     if not granted:
         _refuse(request)
     if len(granted) > most:
-        raise ValueError(
+        of_request = len(request.args.getlist("channel")) > most
+        raise (BadChannels if of_request else ValueError)(
             f"A stream of {len(granted):,} channels is more than {most:,}"
             " (PUSH_MAX_CHANNELS). Publish to fewer channels that more readers share."
         )

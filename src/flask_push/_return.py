@@ -32,6 +32,12 @@ POSITIONS = ("last_event_id", "lastEventId", "Last-Event-Id", "evs_last_event_id
 _OWN = frozenset({*POSITIONS, "connection"})
 # Browsers keep cookies of 4096 bytes, and nginx takes 8192 of all that are sent at once.
 _MOST = 2048
+# No id is longer. Of a longer text that a browser sends, this much is none either, and the
+# rest need not be carried about.
+_MOST_POSITION = 256
+# Bytes of a request's query and cookies beyond which the view is asked. While the hub
+# compares them, it does nothing else.
+_MOST_QUERY, _MOST_COOKIES = 4096, 16 * 1024
 # The headers of a request that a ticket depends on, in the order of the fields of Asked.
 _SENT = ("cookie", "authorization", "last-event-id", "accept-encoding", "origin", "host")
 # Those that a view's response may depend on, as its Vary tells, and still have a ticket.
@@ -46,7 +52,8 @@ def position_of(header: str, get: cabc.Callable[[str], str | None]) -> str:
 
     :param get: What stands in the address by a name.
     """
-    return header or next(filter(None, map(get, POSITIONS)), "")
+    position = header or next(filter(None, map(get, POSITIONS)), "")
+    return position[:_MOST_POSITION]
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,10 @@ class Asked:
     def connection(self) -> str:
         """What the connection is called already."""
         return self._first().get("connection", "")
+
+    @property
+    def is_large(self) -> bool:
+        return len(self.query) > _MOST_QUERY or len(self.cookie) > _MOST_COOKIES
 
     @property
     def ticket(self) -> str:
@@ -162,7 +173,7 @@ class ReturnTickets:
         :param seconds: How long it is good, if the stream may last that long.
         """
         headers = list(headers)
-        if has_other_answers(headers):
+        if asked.is_large or has_other_answers(headers):
             return ""
         cookies = [value for name, value in headers if name.lower() == "set-cookie"]
         ends = now + stream.lifetime if stream.lifetime else 0
@@ -190,6 +201,8 @@ class ReturnTickets:
         :param date: For the stream's head.
         """
         # First what takes no time, for browsers without a ticket come here too.
+        if asked.is_large:
+            return None
         body, _, signature = asked.ticket.encode("latin-1", "replace").rpartition(b".")
         signed = any(hmac.compare_digest(signature, _sign(key, body)) for key in self._keys)
         if not signed or not asked.position:

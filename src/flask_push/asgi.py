@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import contextlib
+import re
 import socket
 import threading
 import typing as t
@@ -47,6 +48,7 @@ Send = cabc.Callable[[Message], cabc.Awaitable[None]]
 
 # Where the scope, which a2wsgi puts into the environ, carries it.
 _KEY = "flask_push"
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
 #: Seconds that a browser has, when the server ends, to take what it was sent.
 PATIENCE = 0.5
 
@@ -87,6 +89,8 @@ class PushASGI:
         answer = _Answer(receive, send)
         try:
             asgi_scope = {**scope, _KEY: answer.hand_over}
+            # Some servers pass on what no address may have, and a2wsgi would fail on it.
+            asgi_scope["query_string"] = _NOT_ASCII.sub(_quote, scope["query_string"])
             await self._asgi(asgi_scope, answer.receive, answer.send)
             if answer.sock is not None:
                 self._streams += 1
@@ -185,6 +189,10 @@ class _Answer:
     async def _left(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+
+def _quote(found: re.Match[bytes]) -> bytes:
+    return b"%%%02X" % found[0][0]
 
 
 def _close(sock: socket.socket) -> None:
