@@ -39,7 +39,7 @@ FLOORS = [
     # What runs.
     {
         *("_hub", "_streams", "_bridges", "_loop", "_sockets", "_wsgi", "_publisher"),
-        *("_accel", "asgi", "client", "_doctor", "_front"),
+        *("_accel", "_agreement", "asgi", "client", "_doctor", "_front"),
         *("_worker", "_several", "_start", "_process", "_hold", "_run", "_takeover"),
         "_visitor",
     },

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from servers import end_hubs
 from servers import flask_run
 from servers import gunicorn
 from servers import hubs
+from servers import Reader
 from servers import serve
 from servers import Server
 from servers import status
@@ -362,6 +364,40 @@ def test_newer_tunables_count(tmp_path: Path) -> None:
             other.stream("a").opened()
             reader.read_until(lambda r: b"\n\n:\n:\n" in r.body)
             other.kill()
+
+
+# Return tickets, of which the hub is told the keys.
+
+
+def return_by_the_hub(directory: Path, reader: Reader) -> int:
+    """The status of the answer to a browser that nginx brings back."""
+    cookies = re.findall(r"^set-cookie: ([^;\r]*)", reader.head.decode(), re.M | re.I)
+    lines = [
+        *("GET /stream?channel=a HTTP/1.1", "Host: localhost", "X-Push-Return: 1"),
+        *("Cookie: " + "; ".join(cookies), f"Last-Event-ID: {reader.last_id}"),
+    ]
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(str(directory / "push-basic" / "accel.sock"))
+        sock.sendall("\r\n".join([*lines, "", ""]).encode())
+        return int(sock.recv(1000).split()[1])
+
+
+def test_tickets_of_an_old_key_are_void_once_the_app_has_another(tmp_path: Path) -> None:
+    config: dict[str, t.Any] = {"PUSH_RETURN_TICKET": 600, "PUSH_HUB_LINGER": 60}
+    with serve(gunicorn, tmp_path, "-w", "2", SECRET_KEY="old", **config) as server:
+        old = server.stream("a").opened()
+        assert return_by_the_hub(tmp_path, old) == 200
+        before = the_hub(tmp_path)
+        server.stop()
+        until(lambda: return_by_the_hub(tmp_path, old) == 421)
+        server.env["FLASK_SECRET_KEY"] = '"new"'
+        server.start()
+        assert return_by_the_hub(tmp_path, old) == 421
+        new = server.stream("a").opened()
+        assert the_hub(tmp_path) == before
+        assert return_by_the_hub(tmp_path, new) == 200
+        assert return_by_the_hub(tmp_path, old) == 421
 
 
 # By hand.

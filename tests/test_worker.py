@@ -26,6 +26,8 @@ from flask_push import _start
 from flask_push import _worker
 from flask_push import Event
 from flask_push._loop import HubThread
+from flask_push._return import Asked
+from flask_push._return import ReturnTickets
 from flask_push._several import HubProcesses
 from flask_push._site import Site
 from flask_push._start import enter
@@ -48,18 +50,25 @@ def worker(tmp_path: Path) -> cabc.Iterator[HubProcess]:
     end_hubs(tmp_path)
 
 
-def make(directory: Path, accel: str | None = None, **more: t.Any) -> HubProcess:
+def make(
+    directory: Path,
+    accel: str | None = None,
+    keys: tuple[bytes, ...] = (),
+    options: dict[str, t.Any] | None = None,
+    **more: t.Any,
+) -> HubProcess:
     broker = open_broker("sqlite:", directory)
     hello = {
         "url": broker.url,
         "retention": None,
         "timeout": 2,
-        "options": asdict(Options()),
+        "options": {**asdict(Options()), **(options or {})},
         "linger": 0.5,
         "accel": accel,
+        "return_keys": [key.hex() for key in keys],
     }
-    options = {"instead": lambda: HubThread(lambda: broker, Options()), **more}
-    return HubProcess(Site.of(directory), hello, **options)
+    more = {"instead": lambda: HubThread(lambda: broker, Options()), **more}
+    return HubProcess(Site.of(directory), hello, **more)
 
 
 def adopt(hub: HubProcess | HubProcesses, stream: Stream = STREAM) -> socket.socket:
@@ -355,6 +364,74 @@ def test_a_stream_that_is_too_large_disturbs_no_other(
         sock.setblocking(False)
         with pytest.raises(BlockingIOError):
             sock.recv(1)
+
+
+# What workers tell the hub, and for how long it counts.
+
+
+def is_good(path: Path, key: bytes) -> bool:
+    """Whether a return ticket that was signed with the key is."""
+    asked = Asked(b"/stream", "", host="a.test")
+    ticket = ReturnTickets([key]).make(STREAM, [], asked, time.time(), 600)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(str(path))
+        lines = [
+            *("GET /stream HTTP/1.1", "Host: a.test", "X-Push-Return: 1"),
+            *(f"Cookie: push_ticket={ticket}", "Last-Event-ID: e-1.a"),
+        ]
+        sock.sendall("\r\n".join([*lines, "", ""]).encode())
+        return sock.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_keys_count_of_the_worker_that_began_last(tmp_path: Path) -> None:
+    path = tmp_path / "accel.sock"
+    old = make(tmp_path, str(path), (b"old",))
+    new, last = (make(tmp_path, str(path), (b"new",)) for _ in range(2))
+    socks = []
+    try:
+        # The older one comes to the hub with its first stream, which may be later.
+        for worker in new, old, last:
+            socks.append(adopt(worker))
+            read_until(socks[-1], b"push:open")
+            assert is_good(path, b"new") and not is_good(path, b"old")
+        new.stop()
+        until(lambda: processes(tmp_path) == 2)
+        assert is_good(path, b"new"), "another worker has the key"
+        last.stop()
+        until(lambda: not is_good(path, b"new"))
+        assert not is_good(path, b"old"), "it was replaced"
+    finally:
+        for sock in socks:
+            sock.close()
+        for worker in old, new, last:
+            worker.stop()
+        end_hubs(tmp_path)
+
+
+def test_a_hub_that_is_not_replaced_after_all_knows_its_keys(tmp_path: Path) -> None:
+    path = tmp_path / "accel.sock"
+    worker = make(tmp_path, str(path), (b"key",))
+    try:
+        with adopt(worker) as sock:
+            read_until(sock, b"push:open")
+            successor = Messages(Site.of(tmp_path).connect())
+            successor.send({"replace": {"version": "99", "forced": True}})
+            successor.close()
+            until(lambda: "was not replaced" in (tmp_path / "hub.log").read_text())
+            assert is_good(path, b"key")
+    finally:
+        worker.stop()
+        end_hubs(tmp_path)
+
+
+def processes(directory: Path) -> int:
+    """How many workers the hub knows."""
+    messages = Messages(Site.of(directory).connect())
+    try:
+        return int(messages.ask({"status": 1})["status"]["processes"])
+    finally:
+        messages.close()
 
 
 # What makes no sense.

@@ -1,8 +1,8 @@
 """The hub's end of the door: a process that holds the streams of all workers.
 
-It knows nothing of the app. The first worker's hello says which store it is, and how
-streams are treated; of later ones, the newest counts. It ends a while after the last
-process of the app has.
+It knows nothing of the app. The first worker says which store it is, and how streams are
+treated; if later ones say other things, the one counts that began last. The hub ends a
+while after the last process of the app has.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import time
 import typing as t
 from pathlib import Path
 
-from . import _bridges
 from ._accel import AccelListener
+from ._agreement import Agreement
 from ._bridges import Bridges
 from ._frozen import Frozen
 from ._frozen import stream_from_json
@@ -29,6 +29,7 @@ from ._logging import log_failures
 from ._logging import QuietLogger
 from ._return import ReturnTickets
 from ._site import Site
+from ._stream import check_stream
 from ._stream import Options
 from ._stream import Stream
 from ._takeover import give
@@ -38,9 +39,8 @@ from ._unix import peer_uid
 from ._version import is_newer
 from ._version import version
 from ._visitor import Visitor
+from ._visitor import Visitors
 from .brokers import Broker
-from .brokers import open_broker
-from .brokers import Retention
 
 logger = logging.getLogger("flask_push")
 
@@ -64,13 +64,12 @@ class Process:
         self._stays = stays
         self._quiet = QuietLogger()
         log_failures(self.loop, self._quiet)
-        self._visitors: set[Visitor] = set()
-        self._hello: dict[str, t.Any] = {}
+        self.visitors = Visitors()
+        self._agreed: Agreement | None = None
         self._broker: Broker | None = None
         self._bridges: Bridges | None = None
         self._accel: AccelListener | None = None
         self._no_accel = ""
-        self._linger = 10.0
         self._alone_since = time.monotonic()
         self._since = time.time()
         door.setblocking(False)
@@ -88,7 +87,7 @@ class Process:
             self._close_bridges()
             if self.hub is not None:
                 self.hub.stop()
-            for visitor in list(self._visitors):
+            for visitor in list(self.visitors):
                 visitor.leave()
             self._hold.close()
             self.loop.close()
@@ -96,7 +95,7 @@ class Process:
     def end(self, why: str) -> None:
         """Let everybody know, and stop: browsers come back after their ``retry``."""
         logger.info("The hub ends, since %s.", why)
-        for visitor in self._visitors:
+        for visitor in self.visitors:
             visitor.say({"bye": why})
         if not self._stays:
             # The door of a hub that is run by hand may be systemd's, which goes on to
@@ -131,22 +130,24 @@ class Process:
             sock.close()
         return True
 
-    def admit(self, messages: Messages, welcome: bool = False) -> None:
-        visitor = Visitor(messages, self._take, self._forget, welcome, self._quiet)
-        self._visitors.add(visitor)
+    def admit(self, messages: Messages, agreement: Agreement | None = None) -> None:
+        visitor = Visitor(messages, self._take, self._forget, agreement, self._quiet)
+        self.visitors.add(visitor)
         self.loop.add_reader(messages, visitor.ready)
 
     def _forget(self, visitor: Visitor) -> None:
         self.loop.remove_reader(visitor.messages)
-        self._visitors.discard(visitor)
+        self.visitors.discard(visitor)
+        if visitor.welcome:
+            self._choose_keys()
 
     def _look_around(self) -> None:
         self.loop.call_later(_PAUSE, self._look_around)
         now = time.monotonic()
-        needed = bool(self._stays or self._visitors or self._hold.tied)
+        needed = bool(self._stays or self.visitors or self._hold.tied)
         if needed:
             self._alone_since = now
-        elif now - self._alone_since >= self._linger:
+        elif now - self._alone_since >= (self._agreed.linger if self._agreed else 10):
             self.end("nobody needs it")
         self._keep_files(needed)
 
@@ -165,15 +166,16 @@ class Process:
 
     def _take(self, visitor: Visitor, message: dict[str, t.Any], fds: list[int]) -> None:
         if "adopt" in message:
-            self.adopt(stream_from_json(message["adopt"]), fds, visitor.welcome)
+            stream = check_stream(stream_from_json(message["adopt"]))
+            self.adopt(stream, fds, visitor.welcome)
         elif "expect" in message:
             if visitor.welcome:
-                self._expect(message["ticket"], stream_from_json(message["expect"]))
+                stream = check_stream(stream_from_json(message["expect"]))
+                self._expect(str(message["ticket"]), stream)
         elif "hello" in message:
-            problem = self.hello(message["hello"])
+            problem = self.hello(message["hello"], visitor)
             welcome = {"welcome": 1, "version": version(), "no_accel": self._no_accel}
             visitor.say({"refused": problem} if problem else welcome)
-            visitor.welcome = not problem
         elif "status" in message:
             visitor.say({"status": self.status()})
         elif "stop" in message:
@@ -181,11 +183,14 @@ class Process:
         elif "replace" in message:
             self.replace(message["replace"], visitor)
 
-    def hello(self, hello: dict[str, t.Any]) -> str:
-        """Come to an agreement. Returns what stands against it, if anything does."""
-        url = hello["url"]
-        if self._hello and self._hello["url"] != url:
-            if any(other.welcome for other in self._visitors):
+    def hello(self, values: dict[str, t.Any], visitor: Visitor) -> str:
+        """Come to an agreement with a worker. The reason, if there can be none."""
+        try:
+            wanted = Agreement.from_json(values, self._agreed)
+        except ValueError as error:
+            return f"It can't read what the process sent. {error}"
+        if self._agreed is not None and self._agreed.url != wanted.url:
+            if self.visitors.agreements:
                 return (
                     f"The hub at {self.site.door} serves another store than this app's"
                     " PUSH_BROKER_URL names. Set PUSH_RUN_DIR to a directory of its own"
@@ -193,36 +198,39 @@ class Process:
                 )
             self.end("the app has another store now")
             return "It ends, for the app has another store now."
-        options = Options.from_json(hello["options"])
         if self.hub is None:
             try:
-                self._open_broker(hello)
-                assert self._broker is not None
-                self.hub = Hub(self._broker, options, self.loop)
+                self._broker = wanted.open_broker()
+                self.hub = Hub(self._broker, wanted.options, self.loop)
             except Exception as error:
                 return f"Its store can't be opened: {error}"
-        self.hub.options = options
-        self._agree(hello)
+        visitor.agreement = wanted
+        if wanted.began >= max(said.began for said in self.visitors.agreements):
+            self._agree(wanted)
         return ""
 
-    def _agree(self, hello: dict[str, t.Any]) -> None:
-        # An older worker knows of no bridges, and ends none.
-        known = self._hello.get("bridges", [])
-        self._hello = {"bridges": known, **hello}
-        self._linger = hello["linger"]
+    def _agree(self, agreed: Agreement) -> None:
+        assert self._broker is not None and self.hub is not None
+        self._agreed = agreed
+        self.hub.options = agreed.options
         self._run_bridges()
-        if self._accel is None and hello.get("accel"):
-            self._listen(Path(hello["accel"]))
-        if self._accel is not None:
-            keys = [bytes.fromhex(key) for key in hello.get("return_keys", [])]
-            self._accel.returns = ReturnTickets(keys)
+        if self._accel is None and agreed.accel is not None:
+            self._listen(agreed.accel)
+        self._choose_keys()
+
+    def _choose_keys(self) -> None:
+        """Know the keys of return tickets for as long as a worker is there that has them:
+        in the next, after a restart, they may have been replaced."""
+        if self._accel is not None and self._agreed is not None:
+            keys = self._agreed.return_keys
+            known = any(said.return_keys == keys for said in self.visitors.agreements)
+            self._accel.returns = ReturnTickets(keys if known else [])
 
     def _run_bridges(self) -> None:
-        assert self._broker is not None and self.hub is not None
+        assert self._broker is not None and self.hub is not None and self._agreed
         if self._bridges is None:
             self._bridges = Bridges(self._broker, self.loop)
-        bridges = _bridges.from_json(self._hello.get("bridges", []))
-        self._bridges.agree(bridges, self.hub.options.max_event)
+        self._bridges.agree(self._agreed.bridges, self._agreed.options.max_event)
 
     def _close_bridges(self) -> None:
         if self._bridges is not None:
@@ -244,11 +252,6 @@ class Process:
             self._accel.close()
             self._accel = None
 
-    def _open_broker(self, hello: dict[str, t.Any]) -> None:
-        kept = hello["retention"]
-        retention = None if kept is None else Retention(*kept)
-        self._broker = open_broker(hello["url"], None, retention, hello["timeout"])
-
     def status(self) -> dict[str, t.Any]:
         """What ``flask push status`` shows."""
         used = resource.getrusage(resource.RUSAGE_SELF)
@@ -257,7 +260,7 @@ class Process:
             "version": version(),
             "seconds": round(time.time() - self._since),
             "socket": str(self.site.door),
-            "processes": len([visitor for visitor in self._visitors if visitor.welcome]),
+            "processes": len(self.visitors.agreements),
             "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
             **(self.hub.status() if self.hub is not None else {}),
         }
@@ -297,7 +300,7 @@ class Process:
             visitor.say({"refused": f"The hub is of version {version()} already."})
 
     def _replace(self, visitor: Visitor, since: float) -> None:
-        if visitor not in self._visitors:
+        if visitor not in self.visitors:
             return  # It has left, while it waited for the hub to be whole.
         if self.hub is not None and not self.hub.whole:
             if self.loop.time() < since + _WHOLE:
@@ -309,14 +312,14 @@ class Process:
         self._forget(visitor)
         self._close_bridges()
         frozen = self.hub.freeze() if self.hub is not None else Frozen.nothing()
-        others = [(other.messages, other.welcome) for other in self._visitors]
-        for other in self._visitors:
+        others = [(other.messages, other.welcome) for other in self.visitors]
+        for other in self.visitors:
             self.loop.remove_reader(other.messages)
         self.loop.remove_reader(self._hold.door)
         fds = [self._hold.door.fileno(), self._hold.lock]
         if self._accel is not None:
             fds.append(self._accel.release().fileno())
-        things = Handover(self._hello, frozen, fds, others)
+        things = Handover(self._agreed.values if self._agreed else {}, frozen, fds, others)
         try:
             if not give(visitor.messages, things):
                 self._go_on(frozen)
@@ -329,34 +332,29 @@ class Process:
     def _go_on(self, frozen: Frozen) -> None:
         """The successor has failed before it had the right to write: nothing happened."""
         logger.error("The hub was not replaced: the one that came for it has failed.")
-        if self._broker is not None:
-            self.hub = self._make_hub(self._hello, frozen)
-            self._run_bridges()
-        if self._accel is not None:
-            door, self._accel = self._accel.release(), None
-            self._listen(Path(self._hello["accel"]), door)
-        for visitor in self._visitors:
+        if self._agreed is not None:
+            self._go_on_with(self._agreed, frozen)
+            if self._accel is not None and self._agreed.accel is not None:
+                door, self._accel = self._accel.release(), None
+                self._listen(self._agreed.accel, door)
+            self._agree(self._agreed)
+        for visitor in self.visitors:
             self.loop.add_reader(visitor.messages, visitor.ready)
         self._read_door()
 
-    def _make_hub(self, hello: dict[str, t.Any], frozen: Frozen) -> Hub:
-        assert self._broker is not None
-        options = Options.from_json(hello["options"])
-        return Hub(self._broker, options, self.loop, frozen)
+    def _go_on_with(self, agreed: Agreement, frozen: Frozen) -> None:
+        if self._broker is None:
+            self._broker = agreed.open_broker()
+        self.hub = Hub(self._broker, agreed.options, self.loop, frozen)
 
     def take_over(self, things: Handover) -> None:
         """Go on with what another process had, from now on the only one to write."""
+        agreed = Agreement.from_json(things.hello, None) if things.hello else None
         for messages, welcome in things.visitors:
-            self.admit(messages, welcome)
-        if things.hello:
-            self._open_broker(things.hello)
-            self.hub = self._make_hub(things.hello, things.frozen)
-            for fd in things.fds[2:]:
-                self._listen(Path(things.hello["accel"]), socket.socket(fileno=fd))
-            self._agree(things.hello)
-
-    def log_to_visitors(self, record: list[t.Any]) -> None:
-        """Have one worker say it. Whatever it is, it stands in the hub's own log too."""
-        for visitor in list(self._visitors):
-            if visitor.welcome and visitor.say({"log": record}):
-                return
+            self.admit(messages, agreed if welcome else None)
+        if agreed is not None:
+            self._go_on_with(agreed, things.frozen)
+            if agreed.accel is not None:
+                for fd in things.fds[2:]:
+                    self._listen(agreed.accel, socket.socket(fileno=fd))
+            self._agree(agreed)

@@ -38,7 +38,7 @@ class _ToWorker(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         text = f"hub {os.getpid()}: {self.format(record)}"
-        self.process.log_to_visitors([record.levelno, text])
+        self.process.visitors.log([record.levelno, text])
         return True
 
 

@@ -40,6 +40,27 @@ class Stream(t.NamedTuple):
         return self.head + _wire.first_bytes(retry, self.visible, self.gzip)
 
 
+# What each field of a stream that comes from another process has to be.
+_KINDS: dict[str, tuple[type, ...]] = {
+    **{"channels": (tuple,), "connection": (str,), "head": (bytes,), "position": (str,)},
+    **{"last": (int,), "user": (str, type(None)), "address": (str, type(None))},
+    **{"lifetime": (int, float), "poll": (bool,), "visible": (bool,), "gzip": (bool,)},
+}
+
+
+def check_stream(stream: Stream) -> Stream:
+    """The stream, if its fields are of the right types.
+
+    :raises ValueError: If one is not: later, in the hub, it might disturb other streams.
+    """
+    for name, value in zip(stream._fields, stream, strict=True):
+        if not isinstance(value, _KINDS[name]):
+            raise ValueError(f"{name!r} of a stream is {value!r}")
+    if not stream.channels or not all(isinstance(name, str) for name in stream.channels):
+        raise ValueError(f"'channels' of a stream is {stream.channels!r}")
+    return stream
+
+
 # Seconds over which all come back, however many they are.
 _MOST_SPREAD = 300
 
@@ -69,9 +90,18 @@ class Options:
 
     @classmethod
     def from_json(cls, values: dict[str, t.Any]) -> Options:
-        """Those that another version does not know, or has no more, are left out."""
+        """Those that another version does not know, or has no more, are left out.
+
+        :raises ValueError: If one is not a number, or too small.
+        """
         known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+        given = {name: value for name, value in values.items() if name in known}
+        for name, value in given.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ValueError(f"{name!r} is {value!r}")
+            if not (value > 0 if name in ("heartbeat", "retry") else value >= 0):
+                raise ValueError(f"{name!r} is {value!r}")
+        return cls(**given)
 
     def jittered_retry(self, others: int = 0) -> int:
         """Milliseconds after which one browser comes back, so that not all do at once.

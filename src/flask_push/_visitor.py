@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import typing as t
 
+from ._agreement import Agreement
 from ._logging import QuietLogger
 from ._unix import close_all
 from ._unix import Messages
@@ -19,7 +20,7 @@ class Visitor:
     :param take: Called with each message, and its descriptors. It removes from the list
         those that it keeps; the others are closed.
     :param forget: Called when it has left.
-    :param welcome: Whether it is a worker with which there is an agreement.
+    :param agreement: What it has said, if it is a worker and the hub has agreed.
     """
 
     def __init__(
@@ -27,16 +28,20 @@ class Visitor:
         messages: Messages,
         take: Take,
         forget: cabc.Callable[[Visitor], None],
-        welcome: bool,
+        agreement: Agreement | None,
         quiet: QuietLogger,
     ) -> None:
         self.messages = messages
-        self.welcome = welcome
+        self.agreement = agreement
         self._take = take
         self._forget = forget
         self._quiet = quiet
         messages.sock.setblocking(False)
         messages.most = MOST_SAID
+
+    @property
+    def welcome(self) -> bool:
+        return self.agreement is not None
 
     def ready(self) -> None:
         try:
@@ -72,3 +77,18 @@ class Visitor:
     def leave(self) -> None:
         self._forget(self)
         self.messages.close()
+
+
+class Visitors(set[Visitor]):
+    """All who are there."""
+
+    @property
+    def agreements(self) -> list[Agreement]:
+        """What those have said with whom the hub has agreed."""
+        return [visitor.agreement for visitor in self if visitor.agreement is not None]
+
+    def log(self, record: list[t.Any]) -> None:
+        """Have one worker repeat what the hub logs."""
+        for visitor in list(self):
+            if visitor.welcome and visitor.say({"log": record}):
+                return

@@ -66,6 +66,7 @@ class HubProcess:
         instead: cabc.Callable[[], HubThread] | None = None,
     ) -> None:
         self.site = site
+        hello = {"began": time.monotonic(), **hello}
         self._hello = {"hello": hello, "version": version()}
         self._starts = starts
         self._make_thread = instead
