@@ -434,6 +434,8 @@ def test_a_hub_that_does_not_answer_is_found(tmp_path: Path, ask: Ask) -> None:
     [
         {},
         {"status": 1},
+        {"status": {}},
+        {"status": {"pid": 1}},
         {"status": {"pid": "1", "version": "0"}},
         {"status": {"pid": 1, "version": 0}},
         {"status": {"pid": 1, "version": "0", "streams": "many"}},

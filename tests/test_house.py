@@ -45,7 +45,16 @@ FLOORS = [
     },
     # What Flask sees.
     {
-        *("__init__", "_extension", "_asked", "_parts", "_config", "_checkup", "_cli"),
+        *(
+            "__init__",
+            "_extension",
+            "_asked",
+            "_parts",
+            "_config",
+            "_checkup",
+            "_cli",
+            "_command",
+        ),
         *("_response", "_scripts"),
     },
     {"testing", "testing._contract", "testing._reader"},

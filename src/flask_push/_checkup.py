@@ -42,7 +42,7 @@ Findings = cabc.Iterator[Finding]
 _PATIENT = 55
 # Descriptors of a hub that are not a stream's.
 _OWN = 100
-# What a hub's status has, if it has a store. No more is relied on.
+# What is relied on in a hub's status. One without a store lacks the last two.
 _STATUS = {"pid": int, "version": str, "streams": int, "position": str}
 
 
@@ -54,6 +54,7 @@ class Checkup:
         self.config = Config.read(app.config)
         self.url, self.kind = choose(app, self.config)
         self.directory = directory_of(app, self.config)
+        self.sites = sites_of(app, self.config)
         self._usable = True
         self._broker: Broker | None = None
 
@@ -70,7 +71,7 @@ class Checkup:
 
     def known(self) -> Trusted:
         """What a :class:`Doctor` has to know."""
-        log = None if self.kind == "thread" else self._sites()[0].log
+        log = None if self.kind == "thread" else self.sites[0].log
         heartbeat, gzip = self.config.heartbeat, self.config.gzip
         return Trusted(self._broker, heartbeat, gzip, log, self._status_of_all)
 
@@ -149,7 +150,7 @@ class Checkup:
             return
         if self.kind == "process" and not self._usable:
             return
-        for number, site in enumerate(self._sites()):
+        for number, site in enumerate(self.sites):
             if number and not site.is_open():
                 continue
             try:
@@ -194,17 +195,11 @@ class Checkup:
         else:
             yield good("limits", f"{streams} streams at most, of {limit} descriptors.")
 
-    def _sites(self) -> list[Site]:
-        if self.kind != "process":
-            return [Site(Path(self.kind))]
-        numbers = range(self.config.hub_processes)
-        return [Site.of(self.directory, number) for number in numbers]
-
     def _status_of_all(self) -> dict[str, t.Any]:
         """The streams of all hubs, and the position that the last of them has reached;
         nothing, if none can be asked."""
         found = []
-        for site in self._sites() if self.kind != "thread" else ():
+        for site in self.sites:
             with contextlib.suppress(OSError):
                 found.append(status_of(site))
         if not found:
@@ -215,6 +210,15 @@ class Checkup:
             "streams": streams,
             "position": str(min(filter(_known, positions), default="")),
         }
+
+
+def sites_of(app: Flask, config: Config) -> list[Site]:
+    """Where the app's hubs are to be found; nowhere, if they are threads. Makes nothing."""
+    _, kind = choose(app, config)
+    if kind == "process":
+        directory, numbers = directory_of(app, config), range(config.hub_processes)
+        return [Site.of(directory, number) for number in numbers]
+    return [] if kind == "thread" else [Site(Path(kind))]
 
 
 def _known(position: Position) -> bool:
@@ -255,7 +259,8 @@ def status_of(site: Site) -> dict[str, t.Any]:
     finally:
         messages.close()
     if not isinstance(found, dict) or not all(
-        isinstance(found.get(name, kind()), kind) for name, kind in _STATUS.items()
+        isinstance({"streams": 0, "position": "", **found}.get(name), kind)
+        for name, kind in _STATUS.items()
     ):
         raise ConnectionError("what answers there is not a hub of Flask-Push")
     return found

@@ -14,18 +14,24 @@ import typing as t
 from pathlib import Path
 
 import click
-from flask import Flask
-from flask.cli import ScriptInfo
 
 from . import _run
 from ._address import Address
 from ._checkup import Checkup
+from ._checkup import sites_of
+from ._checkup import status_of
+from ._command import Commands
+from ._command import failure
+from ._command import load
+from ._command import why
+from ._config import Config
 from ._doctor import Doctor
-from ._extension import Push
 from ._files import check_socket
 from ._findings import Finding
 from ._findings import trouble
+from ._parts import choose
 from ._process import Process
+from ._shown import shown
 from ._site import Site
 from ._unix import Messages
 from .client import connect
@@ -43,7 +49,7 @@ _socket = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Commands)
 def push() -> None:
     """See and run the process that holds the streams."""
 
@@ -78,12 +84,15 @@ def hub(path: Path, replace: bool) -> None:
         site.door.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = site.try_lock()
         if lock is None:
-            raise click.ClickException(
+            raise failure(
                 f"There is a hub at {path} already. Use --replace to take its place."
             )
         _run.go(Process(site, _door(site), lock, stays=True))
     except OSError as error:
-        raise click.ClickException(str(error)) from error
+        raise failure(
+            f"The hub can't run at {path}: {why(error)} Choose a socket in a directory"
+            " that this user may write."
+        ) from error
 
 
 def _door(site: Site) -> socket.socket:
@@ -100,10 +109,12 @@ def _door(site: Site) -> socket.socket:
 )
 @click.pass_context
 def status(context: click.Context, path: Path | None, as_json: bool) -> None:
-    """Show the hub of this app, or each of them."""
+    """Show the hub of this app, or each of them.
+
+    The status of the command is 1 if there is none.
+    """
     for number, site in enumerate(_find(context, path)):
-        with _entered(site) as messages:
-            found = messages.ask({"status": 1})["status"]
+        found = _ask(site)
         if as_json:
             click.echo(json.dumps(found))
             continue
@@ -111,32 +122,52 @@ def status(context: click.Context, path: Path | None, as_json: bool) -> None:
             click.echo()
         width = max(map(len, found))
         for name, value in found.items():
-            click.echo(f"{name.replace('_', ' '):{width}}  {value}")
+            click.echo(f"{shown(name).replace('_', ' '):{width}}  {shown(value)}")
 
 
 @push.command()
 @_socket
 @click.pass_context
 def stop(context: click.Context, path: Path | None) -> None:
-    """End the hub of this app: browsers come back, and workers start the next."""
+    """End the hub of this app: browsers reconnect, and workers start the next.
+
+    The status of the command is 1 if there is none, or it does not end.
+    """
     for site in _find(context, path):
-        _stop(site)
+        _stop(site, _ask(site)["pid"])
 
 
-def _stop(site: Site) -> None:
-    with _entered(site) as messages:
+def _stop(site: Site, pid: int) -> None:
+    try:
+        messages = Messages(site.connect())
+    except OSError as error:
+        raise failure(_no_hub(site, error)) from error
+    with contextlib.suppress(EOFError, OSError), contextlib.closing(messages):
         messages.send({"stop": 1})
-        with contextlib.suppress(EOFError, OSError):
-            while True:
-                messages.receive()
+        while True:
+            messages.receive()
     deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        # It has the lock for life. Whoever has it now, it is another one.
-        lock = site.try_lock()
-        if lock is not None:
-            os.close(lock)
-            return
+    while not _has_ended(site, pid):
+        if time.monotonic() > deadline:
+            raise failure(
+                f"The hub, process {pid}, has not ended within {_PATIENCE:g} seconds."
+                " Its log says what it does; 'kill' ends it."
+            )
         time.sleep(0.01)
+
+
+def _has_ended(site: Site, pid: int) -> bool:
+    """It has the lock for life. The next hub may have it already."""
+    try:
+        lock = site.try_lock()
+    except FileNotFoundError:
+        return True
+    if lock is not None:
+        os.close(lock)
+        return True
+    with contextlib.suppress(OSError):
+        return bool(status_of(site)["pid"] != pid)
+    return False
 
 
 @push.command()
@@ -148,14 +179,33 @@ def _stop(site: Site) -> None:
 def publish(
     context: click.Context, channel: str, data: str, type: str, key: str | None
 ) -> None:
-    """Publish an event, and print its id. DATA goes as it is; '-' reads it."""
-    app, extension = _load(context)
-    text = sys.stdin.read() if data == "-" else data
+    """Publish an event, and print its id. DATA goes as it is; '-' reads it.
+
+    The status of the command is 1 if the event was not published.
+    """
+    app, extension = load(context)
+    url, _ = choose(app, Config.read(app.config))
+    if url == "memory:":
+        raise failure(
+            "The store of this app is the memory of each process, so no stream would get"
+            " this event. Set PUSH_BROKER_URL to 'sqlite:', and TESTING to False."
+        )
+    text = _read_input() if data == "-" else data
     with app.app_context():
         try:
-            click.echo(extension.publish(channel, text, type=type, key=key))
+            id = extension.publish(channel, text, type=type, key=key)
         except Exception as error:
-            raise click.ClickException(str(error)) from error
+            raise failure(error) from error
+    click.echo(id)
+
+
+def _read_input() -> str:
+    if sys.stdin is None:
+        raise failure("There is no standard input to read DATA from.")
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise failure("The standard input is not text in UTF-8.") from error
 
 
 @push.command()
@@ -194,7 +244,7 @@ def _examine(
     context: click.Context, address: Address | None, quick: bool
 ) -> t.Iterator[Finding]:
     try:
-        app, _ = _load(context)
+        app, _ = load(context)
         checkup = Checkup(app)
     except (ValueError, RuntimeError, click.ClickException) as error:
         text = error.message if isinstance(error, click.ClickException) else str(error)
@@ -257,46 +307,43 @@ def tail(
                     names = "id", "channel", "type", "data"
                     click.echo(json.dumps(dict(zip(names, what, strict=True))))
                 else:
-                    click.echo(" ".join(what[1:]).lstrip())
+                    click.echo(shown(" ".join(what[1:]).lstrip()))
     except KeyboardInterrupt:
         pass
     except (Refused, ParseError) as error:
-        raise click.ClickException(str(error)) from error
-
-
-def _load(context: click.Context) -> tuple[Flask, Push]:
-    app = context.ensure_object(ScriptInfo).load_app()
-    if "push" not in app.extensions:
-        raise click.ClickException(
-            f"The app {app.name!r} has no Push. Call 'push.init_app(app)'."
-        )
-    return app, app.extensions["push"]
+        raise failure(error) from error
 
 
 def _find(context: click.Context, path: Path | None) -> list[Site]:
     """The sites of the app's hubs, those that have one; if none has, the first."""
     if path is not None:
         return [Site(path)]
-    app, extension = _load(context)
-    with app.app_context():
-        sites: list[Site] = getattr(extension._parts().hub, "sites", [])
+    app, _ = load(context)
+    sites = sites_of(app, Config.read(app.config))
     if not sites:
-        raise click.ClickException(
+        raise failure(
             "This app's hub is a thread of each of its processes: PUSH_HUB is 'thread',"
             " or its store is 'memory:'."
         )
     return [site for site in sites if site.is_open()] or sites[:1]
 
 
-@contextlib.contextmanager
-def _entered(site: Site) -> t.Iterator[Messages]:
+def _ask(site: Site) -> dict[str, t.Any]:
     try:
-        messages = Messages(site.connect())
+        return status_of(site)
     except OSError as error:
-        raise click.ClickException(f"No hub is running at {site.door}: {error}.") from error
-    try:
-        yield messages
-    except (OSError, EOFError) as error:
-        raise click.ClickException(f"The hub does not answer: {error}.") from error
-    finally:
-        messages.close()
+        raise failure(_no_hub(site, error)) from error
+
+
+def _no_hub(site: Site, error: OSError) -> str:
+    if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+        return (
+            f"No hub is running at {site.door}. The app's first stream starts one, unless"
+            " PUSH_HUB names a hub that is run by hand."
+        )
+    if isinstance(error, PermissionError) and error.errno is not None:
+        return (
+            f"The hub at {site.door} may not be used: {why(error)} Run this command as the"
+            " user who runs the app."
+        )
+    return f"The hub at {site.door} does not answer: {why(error)}"
