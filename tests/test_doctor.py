@@ -534,10 +534,24 @@ def test_a_run_directory_that_can_not_be_is_found(
     (tmp_path / "wide").mkdir()
     (tmp_path / "wide").chmod(0o777)
     said = ask(PUSH_RUN_DIR=str(tmp_path / "wide"))
-    assert said.wrong == ["open"] and said.code == 0
+    assert said.wrong == ["open"] and said.code == 1
+    (tmp_path / "wide").chmod(0o770)
+    said = ask(PUSH_RUN_DIR=str(tmp_path / "wide"))
+    assert said.wrong == ["group"] and said.code == 0
+    (tmp_path / "link").symlink_to(tmp_path / "wide")
+    said = ask(PUSH_RUN_DIR=str(tmp_path / "link"))
+    assert said.wrong == ["directory"] and "symbolic link" in said["directory"].what
     (tmp_path / "far").mkdir(0o700)
     monkeypatch.setattr(_rundir, "_REMOTE", re.compile(""))
     assert ask(PUSH_RUN_DIR=str(tmp_path / "far")).wrong == ["remote"]
+
+
+def test_processes_that_may_not_meet_are_told(tmp_path: Path, ask: Ask) -> None:
+    (tmp_path / "app").write_text("another\n")
+    tmp_path.chmod(0o700)
+    said = ask(PUSH_RUN_DIR=str(tmp_path))
+    assert said.wrong == ["apart"] and said.code == 0
+    assert "The apps 'another' and" in said["apart"].what
 
 
 def test_a_store_that_can_not_be_used_is_found(tmp_path: Path, ask: Ask) -> None:

@@ -48,6 +48,7 @@ FLOORS = [
         *(
             "__init__",
             "_extension",
+            "_appdir",
             "_asked",
             "_parts",
             "_config",

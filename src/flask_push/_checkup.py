@@ -19,6 +19,7 @@ from pathlib import Path
 
 from flask import Flask
 
+from ._appdir import Place
 from ._config import Config
 from ._doctor import Trusted
 from ._event import Position
@@ -26,7 +27,8 @@ from ._findings import Finding
 from ._findings import good
 from ._findings import trouble
 from ._parts import choose
-from ._parts import directory_of
+from ._parts import sites_of
+from ._rundir import group_name
 from ._rundir import is_local
 from ._rundir import user_name
 from ._site import Site
@@ -53,7 +55,8 @@ class Checkup:
         self.testing = app.testing
         self.config = Config.read(app.config)
         self.url, self.kind = choose(app, self.config)
-        self.directory = directory_of(app, self.config)
+        self._place = Place.of(app)
+        self.directory = self._place.directory(self.config)
         self.sites = sites_of(app, self.config)
         self._usable = True
         self._broker: Broker | None = None
@@ -85,6 +88,8 @@ class Checkup:
         found = list(self._troubles_of(self.directory))
         self._usable = not any(finding.level == "error" for finding in found)
         yield from found
+        for doubt in self._place.doubts(self.config) if self.url == "sqlite:" else ():
+            yield trouble("apart", doubt=doubt)
         if self._usable:
             there = "" if self.directory.exists() else ", made when it is needed"
             yield good("directory", f"{self.directory}{there}.")
@@ -101,13 +106,19 @@ class Checkup:
             yield trouble("directory", path=path, error=error.strerror)
             return
         if not stat.S_ISDIR(found.st_mode):
-            yield trouble("directory", path=path, error="it is no directory")
-        elif strange := list(_owners(path)):
+            what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no directory"
+            yield trouble("directory", path=path, error=f"it is {what}")
+            return
+        if strange := list(_owners(path)):
             yield from strange
-        elif not is_local(path):
+            return
+        if not is_local(path):
             yield trouble("remote", path=path)
-        elif found.st_mode & 0o022:
-            yield trouble("open", path=path, mode=f"{stat.S_IMODE(found.st_mode):o}")
+        mode = f"{stat.S_IMODE(found.st_mode):o}"
+        if found.st_mode & stat.S_IWOTH:
+            yield trouble("open", path=path, mode=mode)
+        elif found.st_mode & stat.S_IWGRP:
+            yield trouble("group", path=path, mode=mode, group=group_name(found.st_gid))
 
     # The store.
 
@@ -166,7 +177,7 @@ class Checkup:
 
     def _explain_no_hub(self, site: Site, error: OSError) -> Findings:
         why = error.strerror or error
-        if _is_locked(site):
+        if site.is_locked():
             yield trouble("stuck", path=site.lock, error=why)
         elif self.kind != "process":
             yield trouble("no-hub", path=site.door, error=why)
@@ -212,15 +223,6 @@ class Checkup:
         }
 
 
-def sites_of(app: Flask, config: Config) -> list[Site]:
-    """Where the app's hubs are to be found; nowhere, if they are threads. Makes nothing."""
-    _, kind = choose(app, config)
-    if kind == "process":
-        directory, numbers = directory_of(app, config), range(config.hub_processes)
-        return [Site.of(directory, number) for number in numbers]
-    return [] if kind == "thread" else [Site(Path(kind))]
-
-
 def _known(position: Position) -> bool:
     return bool(position.epoch)
 
@@ -232,9 +234,10 @@ def _versions() -> Finding:
 
 
 def _owners(path: Path) -> Findings:
-    """What is another user's stays as it is: even root would leave files there."""
+    """What is another user's stays as it is: even root would leave files there. A volume
+    of root's will do, if this user may write to it."""
     found = path.stat().st_uid if path.exists() else os.geteuid()
-    if found != os.geteuid():
+    if found != os.geteuid() and (found or not os.access(path, os.W_OK)):
         owner, user = user_name(found), user_name(os.geteuid())
         name = owner.partition(" ")[0]
         yield trouble("owner", path=path, owner=owner, user=user, name=name)
@@ -264,19 +267,6 @@ def status_of(site: Site) -> dict[str, t.Any]:
     ):
         raise ConnectionError("what answers there is not a hub of Flask-Push")
     return found
-
-
-def _is_locked(site: Site) -> bool:
-    """Whether a hub lives. Asks without making the lock where there is none."""
-    try:
-        if not site.lock.exists():
-            return False
-        lock = site.try_lock()
-    except OSError:
-        return False
-    if lock is not None:
-        os.close(lock)
-    return lock is None
 
 
 def _limit(pid: int) -> int:

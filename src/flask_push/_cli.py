@@ -18,7 +18,6 @@ import click
 from . import _run
 from ._address import Address
 from ._checkup import Checkup
-from ._checkup import sites_of
 from ._checkup import status_of
 from ._command import Commands
 from ._command import failure
@@ -30,6 +29,7 @@ from ._files import check_socket
 from ._findings import Finding
 from ._findings import trouble
 from ._parts import choose
+from ._parts import sites_of
 from ._process import Process
 from ._shown import shown
 from ._site import Site
@@ -158,12 +158,7 @@ def _stop(site: Site, pid: int) -> None:
 
 def _has_ended(site: Site, pid: int) -> bool:
     """It has the lock for life. The next hub may have it already."""
-    try:
-        lock = site.try_lock()
-    except FileNotFoundError:
-        return True
-    if lock is not None:
-        os.close(lock)
+    if not site.is_locked():
         return True
     with contextlib.suppress(OSError):
         return bool(status_of(site)["pid"] != pid)
@@ -190,6 +185,8 @@ def publish(
             "The store of this app is the memory of each process, so no stream would get"
             " this event. Set PUSH_BROKER_URL to 'sqlite:', and TESTING to False."
         )
+    if apart := extension._states[app].apart():
+        raise failure(f"No stream would receive it. {apart}")
     text = _read_input() if data == "-" else data
     with app.app_context():
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import os
 import threading
+import time
 import typing as t
 import weakref
 from dataclasses import asdict
@@ -15,6 +16,8 @@ from flask import Flask
 from flask import json
 
 from . import _bridges
+from ._appdir import has_hub
+from ._appdir import Place
 from ._config import Config
 from ._logging import QuietLogger
 from ._loop import HubThread
@@ -22,7 +25,6 @@ from ._publisher import Publisher
 from ._return import derive_key
 from ._return import ReturnTickets
 from ._rundir import claim
-from ._rundir import locate
 from ._several import HubProcesses
 from ._site import Site
 from ._site import Tie
@@ -54,28 +56,61 @@ class State:
         self._bridges = list(bridges)
         #: Where the app serves the browser's half, if anywhere.
         self.url_prefix = config.url_prefix
+        self.place = Place.of(app)
+        self._user = os.geteuid()
+        self._look_at = 0.0
         self.ties: list[Tie] = []
+        self._hubs = config.hub_processes
         if config.hub in (None, "process") and not app.testing:
-            directory, numbers = directory_of(app, config), range(config.hub_processes)
-            self.ties = [Tie(Site.of(directory, number)) for number in numbers]
+            directories = [self.place.directory(config)]
+            if self._user == 0:
+                # A server that root starts may run its workers as another user.
+                directories += self.place.others(config)
+            self._place_ties(directories)
             self.hold_ties(make=False)
-            weakref.finalize(app, _release, self.ties).atexit = False
+        weakref.finalize(app, _release, self.ties).atexit = False
         _states.add(self)
 
     def parts(self) -> Parts:
-        if self._parts is None:
-            with _making:
-                app = self._app()
-                if app is None:
-                    raise RuntimeError("The app of this Push is gone.")
-                if self._parts is None:
-                    self._parts = Parts(app, self._bridges)
-                    weakref.finalize(app, self._parts.close).atexit = False
-                    if isinstance(self._parts.hub, HubThread):
-                        _release(self.ties)
-                    else:
-                        self.hold_ties(make=True)
-        return self._parts
+        parts = self._parts
+        if parts is None or time.monotonic() >= self._look_at:
+            return self._look()
+        return parts
+
+    def _look(self) -> Parts:
+        """Make the parts at first use, and see once a second that they are right."""
+        with _making:
+            app = self._found()
+            if self._user != os.geteuid():
+                # They were made before the process became another user's.
+                self._parts, self._user = None, os.geteuid()
+            if self._parts is None:
+                self._parts = Parts(app, self._bridges, self.place)
+                weakref.finalize(app, self._parts.close).atexit = False
+                self._place_ties(self._parts.tied_to)
+            self.hold_ties(make=True)
+            self._look_at = time.monotonic() + 1
+            return self._parts
+
+    def apart(self) -> str:
+        """Why no stream receives what this process publishes: those of another user have
+        another run directory. Empty if that is not so."""
+        app = self._found()
+        config = Config.read(app.config)
+        if choose(app, config)[0] != "sqlite:" or any(
+            s.is_open() for s in sites_of(app, config)
+        ):
+            return ""
+        unused = not self.place.directory(config).exists()
+        if unused or any(map(has_hub, self.place.others(config))):
+            return " ".join(self.place.apart(config))
+        return ""
+
+    def _found(self) -> Flask:
+        app = self._app()
+        if app is None:
+            raise RuntimeError("The app of this Push is gone.")
+        return app
 
     def bridge(self, bridge: Bridge) -> None:
         if self._parts is not None:
@@ -90,6 +125,17 @@ class State:
         for tie in self.ties:
             tie.hold(make)
 
+    def after_fork(self) -> None:
+        self._look_at = 0.0
+        self.hold_ties(make=False)
+
+    def _place_ties(self, directories: cabc.Collection[Path]) -> None:
+        numbers = range(self._hubs)
+        sites = [Site.of(path, number) for path in directories for number in numbers]
+        before = {tie.site: tie for tie in self.ties}
+        self.ties[:] = [before.pop(site) if site in before else Tie(site) for site in sites]
+        _release(before.values())
+
 
 class Parts:
     """Chosen at first use: an app that is being tested touches nothing outside.
@@ -97,14 +143,18 @@ class Parts:
     :raises RuntimeError: If the run directory is not to be had.
     """
 
-    def __init__(self, app: Flask, bridges: list[Bridge]) -> None:
+    def __init__(self, app: Flask, bridges: list[Bridge], place: Place) -> None:
         self.config = config = Config.read(app.config)
         self.testing = app.testing
         self.quiet = QuietLogger()
         url, kind = choose(app, config)
         directory = None
         if url == "sqlite:" or kind == "process" or config.accel or config.return_ticket:
-            directory = claim(directory_of(app, config))
+            directory = claim(place.directory(config))
+            if url == "sqlite:":
+                place.introduce(config)
+        #: The directories whose hubs go on for as long as this process is there.
+        self.tied_to = [directory] if directory is not None and kind == "process" else []
         self.broker = open_broker(
             url, directory, config.given_retention, config.publish_timeout
         )
@@ -155,7 +205,7 @@ class Parts:
         if config.hub_processes == 1:
             return first
         hello = {**hello, "accel": None}
-        sites = [Site.of(directory, number) for number in range(1, config.hub_processes)]
+        sites = sites_in(directory, config)[1:]
         return HubProcesses([first, *(HubProcess(site, hello) for site in sites)])
 
     def close(self) -> None:
@@ -167,7 +217,7 @@ class Parts:
         return [stream.first_bytes(self.config.options.jittered_retry())]
 
 
-def _release(ties: list[Tie]) -> None:
+def _release(ties: cabc.Iterable[Tie]) -> None:
     for tie in ties:
         tie.release()
 
@@ -208,8 +258,17 @@ def choose(app: Flask, config: Config) -> tuple[str, str]:
     return url, config.hub or ("thread" if app.testing else "process")
 
 
-def directory_of(app: Flask, config: Config) -> Path:
-    return locate(config.run_dir, app.instance_path, app.root_path, app.name)
+def sites_of(app: Flask, config: Config) -> list[Site]:
+    """Where the app's hubs are to be found; nowhere, if they are threads. Makes nothing."""
+    _, kind = choose(app, config)
+    if kind == "process":
+        return sites_in(Place.of(app).directory(config), config)
+    return [] if kind == "thread" else [Site(Path(kind))]
+
+
+def sites_in(directory: Path, config: Config) -> list[Site]:
+    """The sites of all hubs of a run directory."""
+    return [Site.of(directory, number) for number in range(config.hub_processes)]
 
 
 def _dumps(app: Flask) -> t.Callable[[t.Any], str]:
@@ -231,7 +290,7 @@ def _after_fork() -> None:
     global _making
     _making = threading.RLock()
     for state in list(_states):
-        state.hold_ties(make=False)
+        state.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)

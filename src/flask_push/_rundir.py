@@ -1,7 +1,8 @@
 """Where an app's processes meet: the directory of its log, lock and sockets.
 
 It has to be the same for a web server, a cron job and a shell, and so depends on the
-app alone, never on the environment or the working directory.
+app alone, never on the environment or the working directory. Other users of the machine
+must not be able to change what is in it.
 """
 
 from __future__ import annotations
@@ -24,14 +25,28 @@ def locate(configured: str | None, instance: str, root: str, name: str) -> Path:
 
     :param configured: ``PUSH_RUN_DIR``.
     :param instance: The app's instance folder, which is used if it is local and can be
-        written; otherwise a directory of this user's in the system's temporary one.
+        written, or has the directory of this user already; otherwise a directory of this
+        user's in the system's temporary one.
     """
     if configured is not None:
         return Path(configured)
     folder = Path(instance)
-    if is_local(folder) and _can_write(folder):
-        return folder / f"push-{_label(name)}"
+    path = folder / f"push-{_label(name)}"
+    if is_local(folder) and (_can_write(folder) or _owner(path) == os.geteuid()):
+        return path
     return TEMP / f"push-{os.geteuid()}-{_mark(root, name)}"
+
+
+def others(instance: str, root: str, name: str) -> dict[Path, int]:
+    """All run directories of an app that are there, but for a configured one, and the user
+    that each belongs to."""
+    mark = re.escape(_mark(root, name))
+    paths = [Path(instance) / f"push-{_label(name)}"]
+    with contextlib.suppress(OSError):
+        names = sorted(os.listdir(TEMP))
+        paths += [TEMP / name for name in names if re.fullmatch(rf"push-\d+-{mark}", name)]
+    owners = {path: _owner(path) for path in paths}
+    return {path: owner for path, owner in owners.items() if owner is not None}
 
 
 def claim(path: Path) -> Path:
@@ -102,6 +117,15 @@ def _mark(root: str, name: str) -> str:
     return f"{_label(name)}-{digest}"
 
 
+def _owner(path: Path) -> int | None:
+    """Whose directory it is. None if there is none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_uid if stat.S_ISDIR(found.st_mode) else None
+
+
 def _can_write(folder: Path) -> bool:
     while not folder.exists():
         if folder == folder.parent:
@@ -133,3 +157,12 @@ def user_name(uid: int) -> str:
         return f"{pwd.getpwuid(uid).pw_name} ({uid})"
     except KeyError:
         return str(uid)
+
+
+def group_name(gid: int) -> str:
+    import grp
+
+    try:
+        return f"{grp.getgrgid(gid).gr_name} ({gid})"
+    except KeyError:
+        return str(gid)

@@ -120,6 +120,20 @@ class Site(t.NamedTuple):
         """The lock's descriptor, or ``None`` if another has it."""
         return _try_lock(self.lock)
 
+    def is_locked(self) -> bool:
+        """Whether a hub lives, even one that doesn't answer. Makes nothing."""
+        try:
+            fd = open_own(self.lock, os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
     def last_words(self) -> str:
         """The end of the log."""
         with contextlib.suppress(OSError), self.log.open("rb") as log:
@@ -133,6 +147,7 @@ class Tie:
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self._path = site.ties
         self._fd: int | None = None
 
     def hold(self, make: bool) -> None:
@@ -143,7 +158,7 @@ class Tie:
 
         :param make: Whether to do so also where no hub was ever started.
         """
-        path = self.site.ties
+        path = self._path
         there = identity(path)
         if there is None and not make:
             return

@@ -89,9 +89,19 @@ TROUBLES: dict[str, Trouble] = {
         ((ANY, 'PUSH_RUN_DIR = "/var/lib/hello"  # which the app may write'),),
     ),
     "open": Trouble(
+        ERROR,
+        "Every user may write to the run directory {path}: its mode is {mode}.",
+        ((ANY, "chmod 700 {path}"), (ANY, 'PUSH_RUN_DIR = "{path}/push"  # made in it')),
+    ),
+    "group": Trouble(
         WARN,
-        "Others may write into the run directory {path}: its mode is {mode}.",
-        ((ANY, "chmod 700 {path}"),),
+        "The group {group} may write to the run directory {path}: its mode is {mode}.",
+        ((ANY, "chmod g-w {path}  # if not only the app is in the group"),),
+    ),
+    "apart": Trouble(
+        WARN,
+        "Events may not reach the right processes: {doubt}",
+        ((ANY, 'PUSH_RUN_DIR = "/var/lib/hello"  # the same for all processes'),),
     ),
     "remote": Trouble(
         ERROR,

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from .._event import Event
 from .._event import Page
 from .._event import Position
+from .._rundir import claim
 from . import _sql
 from ._database import BROKEN
 from ._database import Database
@@ -59,7 +60,7 @@ def from_url(
             raise ValueError(
                 "'sqlite:' needs an app; give the path, 'sqlite:///…/push.db'."
             )
-        path = directory / "push.db"
+        return SqliteBroker(directory / "push.db", retention, timeout, claims=True)
     return SqliteBroker(path, retention, timeout)
 
 
@@ -68,15 +69,22 @@ class SqliteBroker:
 
     :param retention: Changes what the store keeps, for everybody, if given.
     :param timeout: Seconds that publishing waits for its turn.
+    :param claims: Whether it is in a run directory, which is made again if it was removed.
     """
 
     def __init__(
-        self, path: Path, retention: Retention | None = None, timeout: float = 2
+        self,
+        path: Path,
+        retention: Retention | None = None,
+        timeout: float = 2,
+        *,
+        claims: bool = False,
     ) -> None:
         self.url = f"sqlite://{quote(str(path))}"
         self.path = path
         self.timeout = timeout
         self._retention = retention
+        self._claims = claims
         self._writing = Database(path, retention)
         self._reading = Database(path, retention)
         self._ringer = Ringer(bells(path))
@@ -103,6 +111,9 @@ class SqliteBroker:
                     self._writing.note(last)
                     self._ringer.ring()
                     return positions
+            except FileNotFoundError:
+                if attempt or not self._claim():
+                    raise
             except sqlite3.DatabaseError as error:
                 # A broken file was moved away: the next attempt is in a new one.
                 if attempt or error.sqlite_errorcode & 0xFF not in BROKEN:
@@ -125,11 +136,28 @@ class SqliteBroker:
         last: int = 0,
         limit: int = PAGE_BYTES,
     ) -> Page:
-        try:
+        def look() -> Page:
             with self._reading.read(self.timeout) as connection:
                 return _sql.page(connection, channels, after, last, limit)
+
+        try:
+            try:
+                return look()
+            except FileNotFoundError:
+                if not self._claim():
+                    raise
+                return look()
         except (sqlite3.Error, OSError) as error:
             raise NotRead(f"The store can't be read: {error}") from error
+
+    def _claim(self) -> bool:
+        """Make the run directory again. False if it is for others to make."""
+        if self._claims:
+            try:
+                claim(self.path.parent)
+            except RuntimeError as error:
+                raise OSError(str(error)) from error
+        return self._claims
 
     def feed(
         self,
