@@ -28,6 +28,7 @@ from jinja2 import DictLoader
 from jinja2 import TemplateNotFound
 from servers import until
 
+from flask_push import _response
 from flask_push import Event
 from flask_push import Position
 from flask_push import Push
@@ -235,6 +236,15 @@ def test_an_app_may_have_a_response_class_of_its_own(push: Push) -> None:
     with app.test_client().get("/stream") as response:
         assert read_events(response, 1, own=True)
     assert seen == ["mine"]
+
+
+def test_apps_that_are_made_and_left_leave_no_classes(push: Push) -> None:
+    app = make_app(push)
+    client = app.test_client()
+    for number in range(100):
+        app.response_class = type(f"Response{number}", (Response,), {})
+        assert client.head("/stream").status_code == 200
+    assert len(_response._response_classes) <= _response._MOST_CLASSES
 
 
 def test_a_changed_status_ends_the_stream_before_it_begins(push: Push) -> None:

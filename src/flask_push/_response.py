@@ -157,14 +157,18 @@ class StreamResponse(Response):
 
 
 def response_class(base: type[Response]) -> type[StreamResponse]:
-    """The class of an app whose other responses are of the class `base`."""
+    """The class of streams, for an app whose other responses are of the class `base`."""
     # Flask turns a response of any other class into one of the app's.
     if base not in _response_classes:
+        if len(_response_classes) >= _MOST_CLASSES:
+            _response_classes.clear()
         _response_classes[base] = type("StreamResponse", (StreamResponse, base), {})
     return _response_classes[base]
 
 
 _response_classes: dict[type[Response], type[StreamResponse]] = {}
+# Tests may make a class for each of their apps.
+_MOST_CLASSES = 32
 
 
 def _path(environ: WSGIEnvironment) -> bytes:
