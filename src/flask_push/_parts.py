@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import os
+import sys
 import threading
 import time
 import typing as t
@@ -255,7 +256,9 @@ def choose(app: Flask, config: Config) -> tuple[str, str]:
     if url == "memory:":
         # What is in this process's memory, another one can't tell of.
         return url, "thread"
-    return url, config.hub or ("thread" if app.testing else "process")
+    # A frozen app has no interpreter that a process of its own could be run by.
+    alone = app.testing or getattr(sys, "frozen", False)
+    return url, config.hub or ("thread" if alone else "process")
 
 
 def sites_of(app: Flask, config: Config) -> list[Site]:

@@ -6,6 +6,7 @@ import hashlib
 import re
 import typing as t
 from functools import cache
+from importlib import resources
 from pathlib import Path
 
 from flask import Blueprint
@@ -16,7 +17,8 @@ from flask import request
 from flask import Response
 from flask import url_for
 
-_STATIC = Path(__file__).with_name("static")
+# Not by a path: an app may be one file.
+_STATIC = resources.files(__package__ or "") / "static"
 _YEAR = 365 * 86400
 # The part of a rule that is any host, where an app's routes each have one.
 _HOST = "flask_push_host"

@@ -167,6 +167,8 @@ def _path() -> list[str]:
 
 def _interpreter() -> str:
     """This Python, as a program. Within uWSGI, ``sys.executable`` is uWSGI."""
+    if getattr(sys, "frozen", False):
+        raise FileNotFoundError("a frozen app has no interpreter; set PUSH_HUB to 'thread'")
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     found = [sys.executable]
     for prefix in sys.exec_prefix, sys.base_exec_prefix:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+import collections.abc as cabc
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -36,12 +36,34 @@ __all__ = [
     "Sink",
 ]
 
-# Imported when first needed: each may need what is not installed.
-_OURS = {
-    **{"memory": "memory", "sqlite": "sqlite"},
-    **{"redis": "redis", "rediss": "redis", "unix": "redis"},
-    **{"redis+sentinel": "redis"},
-    **{"redis+cluster": "redis", "rediss+cluster": "redis"},
+_Make = cabc.Callable[[str, Path | None, Retention | None, float], Broker]
+
+
+# Each is imported when first needed, since it may need what is not installed; and by a
+# statement, which programs that freeze an app can see.
+def _memory() -> _Make:
+    from .memory import from_url
+
+    return from_url
+
+
+def _sqlite() -> _Make:
+    from .sqlite import from_url
+
+    return from_url
+
+
+def _redis() -> _Make:
+    from .redis import from_url
+
+    return from_url
+
+
+_OURS: dict[str, cabc.Callable[[], _Make]] = {
+    **{"memory": _memory, "sqlite": _sqlite},
+    **{"redis": _redis, "rediss": _redis, "unix": _redis},
+    **{"redis+sentinel": _redis},
+    **{"redis+cluster": _redis, "rediss+cluster": _redis},
 }
 
 
@@ -65,7 +87,7 @@ def open_broker(
         )
     scheme, colon, _ = url.partition(":")
     if colon and scheme in _OURS:
-        make = import_module(f".{_OURS[scheme]}", __name__).from_url
+        make = _OURS[scheme]()
     else:
         found = entry_points(group="flask_push.brokers", name=scheme) if colon else ()
         if not found:
