@@ -35,6 +35,7 @@ from flask_push import Publisher
 from flask_push import PublishUncertain
 from flask_push._site import Site
 from flask_push._start import start_process
+from flask_push.brokers import _redis_feed
 from flask_push.brokers import _redis_line
 from flask_push.brokers import _redis_wire as wire
 from flask_push.brokers import _resp
@@ -231,10 +232,43 @@ def test_a_channel_asked_for_just_before_a_tick_is_heard(broker: RedisBroker) ->
     listen(broker, test)
 
 
+def test_a_channel_that_is_wanted_again_is_not_unsubscribed(broker: RedisBroker) -> None:
+    async def test(hub: Hub) -> None:
+        hub.feed.unwatch(["a"])
+        hub.watching.clear()
+        hub.feed.watch(["a"])
+        # It is subscribed to before what was not wanted is unsubscribed.
+        t.cast(RedisFeed, hub.feed)._tick()
+        await until_on_loop(lambda: "a" in hub.watching)
+        await hub.watch("b")
+        say(broker, "1")
+        await until_on_loop(lambda: hub.heard("a") == [b"1"])
+
+    listen(broker, test)
+
+
+def test_a_page_that_has_seen_further_hurries_the_tick(
+    broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that has its page waits until the hub is as far."""
+
+    async def test(hub: Hub) -> None:
+        await proved(hub, Position(hub.epoch, hub.end))
+        last = say(broker, "not watched", channel="b")
+        assert (await hub.read("b", after=0)).end >= last.number
+        await proved(hub, last)
+
+    monkeypatch.setattr(_redis_feed, "_LATER", 1000)
+    monkeypatch.setattr(_redis_feed, "_SOON", 1000)
+    listen(broker, test)
+
+
 def test_what_others_publish_on_its_channels_is_not_heard(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test(hub: Hub) -> None:
+        epoch = hub.epoch.encode()
+        redis.do("PUBLISH", "{push}:0:a", epoch + b":1:2:")
         for junk in b"", b"junk", b"a:b:c:d:e", b"\xff:1:2:3:4", b"epoch:::9:x", b"a:1:2:":
             redis.do("PUBLISH", "{push}:0:a", junk)
         other = RedisBroker(f"{redis.url}?prefix=other")

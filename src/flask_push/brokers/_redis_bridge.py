@@ -26,6 +26,7 @@ from . import _redis_wire as wire
 from ._redis_line import Line
 from ._redis_pool import Place
 from ._resp import News
+from ._resp import ReplyError
 from .base import Bridge
 from .base import Retention
 
@@ -34,6 +35,8 @@ logger = logging.getLogger("flask_push")
 # Seconds for which a lease goes, after which it is renewed, and between two attempts to
 # take it. A hub that is gone is replaced after the first and the last at most.
 _TERM, _RENEW, _RETRY = 3.0, 1.0, 0.5
+# And after the store has refused what was asked.
+_AGAIN = 1.0
 # Events and bytes that are published at once, and that wait to be.
 _BATCH, _BATCH_BYTES = 200, 256 * 1024
 _WAITING, _WAITING_BYTES = 20_000, 32 * 2**20
@@ -185,9 +188,15 @@ class RedisBridge:
                 wire.BRIDGE,
                 self._store.bridge(runs, self._name, self._told, *term),
                 replied,
+                self._refused,
             )
 
         ask()
+
+    def _refused(self, error: ReplyError) -> None:
+        """What has waited is missing then, which is told when the lease is taken anew."""
+        self._forget()
+        self._timer = self._loop.call_later(_AGAIN, self._take)
 
     def _prune(self, channels: list[str]) -> None:
         """Let go of what is not to be kept any more."""
@@ -197,7 +206,8 @@ class RedisBridge:
                 self._prune(more)
 
         if self._line.ready:
-            self._line.ask(wire.PRUNE, self._store.prune(channels), pruned)
+            args = self._store.prune(channels)
+            self._line.ask(wire.PRUNE, args, pruned, lambda _: None)
 
     # What others say.
 

@@ -33,6 +33,7 @@ _TEXTS = {
     "WRONGPASS": "WRONGPASS",
     "no password is set": "NOPASS",
     "without any password configured": "NOPASS",
+    "user executing the script can't": "NOPERM",
     "unknown command": "UNKNOWN",
     "unknown subcommand": "UNKNOWN",
     "cluster support disabled": "NOCLUSTER",
@@ -89,6 +90,23 @@ def code_of(error: BaseException) -> str:
         return match[1]
     code = text.removeprefix("HALF ").partition(" ")[0]
     return code if code.isalpha() and code.isupper() else "ERR"
+
+
+# What another server may not answer, or this one on another connection.
+_ELSEWHERE = {"ASK", "CLUSTERDOWN", "CROSSSLOT", "MASTERDOWN", "MOVED", "READONLY"}
+_ELSEWHERE |= {"NOAUTH", "NOCLUSTER", "NOPASS", "TRYAGAIN", "UNKNOWN", "WRONGPASS"}
+# What passes by itself, or when somebody sees to it.
+_LATER = {"BUSY", "KILLED", "LOADING", "MISCONF", "NOPERM", "NOREPLICAS", "OOM"}
+
+
+def ends_link(error: BaseException) -> bool:
+    """Whether a connection whose server answers so is of no more use (law 18)."""
+    return code_of(error) in _ELSEWHERE
+
+
+def passes(error: BaseException) -> bool:
+    """Whether the same question may be answered later."""
+    return code_of(error) in _LATER
 
 
 def is_uncertain(error: BaseException) -> bool:

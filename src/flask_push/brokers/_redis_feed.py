@@ -5,6 +5,10 @@ they are all is proved by the *tick*: a question whose answer comes behind every
 that was published before it. The same tick finds a server that is silent, one that was
 demoted, and another life of the store. After a cut, *joining* asks for what the channels
 got since the last event that was handed on; what can't be shown to be whole is missed.
+
+A server that refuses a question is not lost. What passes, as that it is full or busy, is
+asked again. A script that fails would fail each time: then nothing can be shown, which is
+a gap, and the feed goes on behind it.
 """
 
 from __future__ import annotations
@@ -18,16 +22,21 @@ from functools import partial
 from .._event import Entry
 from .._event import Page
 from .._event import Position
+from .._event import Proof
 from . import _redis_wire as wire
+from ._redis_errors import passes
 from ._redis_line import Line
 from ._redis_pool import Place
 from ._resp import News
+from ._resp import ReplyError
 from .base import PAGE_BYTES
 from .base import Retention
 from .base import Sink
 
 # Seconds to the next tick: while something is not proved, and otherwise.
 _SOON, _LATER = 0.5, 4.0
+# And after a question that was refused.
+_AGAIN = 1.0
 # Pages asked for at once.
 _READS = 16
 
@@ -61,11 +70,13 @@ class RedisFeed:
         self._question = 0
         #: Whether what is published continues what was handed on.
         self._live = False
-        #: The furthest that any page has seen the store.
-        self._seen = 0
         self._reads: deque[_Read] = deque()
         self._reading: list[_Read] = []
         self._due = self._closed = False
+        #: Whether joining was refused, and if so, whether nothing else can be had.
+        self._refused = self._broken = False
+        #: Until when no page is asked for.
+        self._rest: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._line = Line(place, loop, self)
 
@@ -95,8 +106,9 @@ class RedisFeed:
 
     def close(self) -> None:
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in self._timer, self._rest:
+            if timer is not None:
+                timer.cancel()
         self._line.close()
 
     # What the line says.
@@ -107,7 +119,7 @@ class RedisFeed:
         self._join()
 
     def down(self) -> None:
-        self._live = False
+        self._live = self._refused = self._broken = False
         self._reads.extendleft(reversed(self._reading))
         self._reading.clear()
 
@@ -164,25 +176,31 @@ class RedisFeed:
         if self._question in self._wanted.values():
             self._tick()
         while self._live and self._reads and len(self._reading) < _READS:
+            if self._rest is not None:
+                return
             read = self._reads.popleft()
             self._reading.append(read)
             args = self._store.read(read.channels, read.after, read.last, PAGE_BYTES)
-            self._line.ask(wire.READ, args, partial(self._was_read, read))
+            was_read = partial(self._was_read, read)
+            self._line.ask(wire.READ, args, was_read, partial(self._not_read, read))
 
     def _ask(
-        self, channels: list[str], answered: cabc.Callable[[int, list[t.Any]], None]
+        self,
+        channels: list[str],
+        answered: cabc.Callable[[int, list[t.Any]], None],
+        refused: cabc.Callable[[ReplyError], None],
     ) -> None:
         """Its answer is one to whatever was asked for before, too."""
         question, self._question = self._question, self._question + 1
         new = [name for name, n in self._wanted.items() if n == question]
         self._line.subscribe(map(self._names.channel, new))
         args = self._store.join(channels, self._epoch, self._end)
-        self._line.prove(wire.READ, args, partial(answered, question))
+        self._line.prove(wire.READ, args, partial(answered, question), refused)
 
     def _join(self) -> None:
-        self._live = False
-        channels = sorted(self._channels)
-        self._ask(channels, partial(self._joined, channels))
+        self._live = self._refused = False
+        channels = [] if self._broken else sorted(self._channels)
+        self._ask(channels, partial(self._joined, channels), self._not_joined)
 
     def _tick_in(self, seconds: float) -> None:
         when = self._loop.time() + seconds
@@ -197,7 +215,9 @@ class RedisFeed:
             self._timer.cancel()
             self._timer = None
         if self._live:
-            self._ask([], self._ticked)
+            self._ask([], self._ticked, self._not_ticked)
+        elif self._refused:
+            self._join()
 
     # What the store answers.
 
@@ -207,11 +227,24 @@ class RedisFeed:
             self._join()
             return
         self._live = True
-        entries = wire.joined(reply, channels)
+        entries = None if self._broken else wire.joined(reply, channels)
+        self._broken = False
         if entries is not None:
             # A channel that was let go of meanwhile is in it, too.
             entries = [entry for entry in entries if entry.channel in self._channels]
         self._answered(question, reply, entries)
+
+    def _not_joined(self, error: ReplyError) -> None:
+        if passes(error) or self._broken:
+            self._refused = True
+            self._tick_in(_AGAIN)
+        else:
+            # Without what the channels got, for the rest may still be had.
+            self._broken = True
+            self._join()
+
+    def _not_ticked(self, error: ReplyError) -> None:
+        self._tick_in(_AGAIN)
 
     def _ticked(self, question: int, reply: list[t.Any]) -> None:
         if self._store.is_another(reply):
@@ -238,7 +271,7 @@ class RedisFeed:
         self._channels.update(found)
         if found:
             self._sink.watched(found)
-        self._tick_in(0 if self._seen > end else _LATER)
+        self._tick_in(_LATER)
         self._go_on()
 
     def _was_read(self, read: _Read, reply: list[t.Any]) -> None:
@@ -252,10 +285,26 @@ class RedisFeed:
             self._tick()
             return
         if page.end > self._end:
-            self._seen = page.end
             self._tick_in(0)
         self._go_on()
         read.callback(page)
+
+    def _not_read(self, read: _Read, error: ReplyError) -> None:
+        self._reading.remove(read)
+        if passes(error) or not self._live:
+            self._reads.appendleft(read)
+            if self._rest is None:
+                self._rest = self._loop.call_later(_AGAIN, self._rested)
+            return
+        end = self._end
+        proofs = dict.fromkeys(read.channels, Proof(end, "unknown"))
+        after = end if read.after is None else read.after
+        self._go_on()
+        read.callback(Page(self._epoch, after, end, end, [], proofs))
+
+    def _rested(self) -> None:
+        self._rest = None
+        self._go_on()
 
 
 class _Read:

@@ -19,8 +19,11 @@ from contextvars import Context
 from functools import partial
 
 from .. import _native
+from .._logging import QuietLogger
 from ._redis_errors import code_of
+from ._redis_errors import ends_link
 from ._redis_errors import explain
+from ._redis_errors import passes
 from ._redis_pool import Place
 from ._redis_wire import Arg
 from ._redis_wire import number_of
@@ -36,8 +39,12 @@ logger = logging.getLogger("flask_push")
 _SHORTEST, _LONGEST = 0.1, 2.0
 # Channels that one command subscribes to.
 _BATCH = 512
+# Seconds after which a connection is used that was not: servers and proxies close those on
+# which nothing is sent, most of them after a minute or more.
+_IDLE = 4.0
 
 Answer = cabc.Callable[[t.Any], None]
+Refused = cabc.Callable[[ReplyError], None]
 
 
 class Listener(t.Protocol):
@@ -63,6 +70,8 @@ class Line:
         self._closed = False
         #: Why it is lost, as far as the log has said it.
         self._reasons: set[str] = set()
+        self._quiet = QuietLogger()
+        self._keeper: asyncio.TimerHandle | None = None
         self._pause = _SHORTEST
         self._timer: asyncio.TimerHandle | None = None
         self._links: list[Link] = []
@@ -84,13 +93,19 @@ class Line:
 
     def settle(self, then: cabc.Callable[[], None]) -> None:
         """Go on when whatever is subscribed to is."""
-        self._links[0].call(["PING"], partial(self._answered, lambda _: then()))
+        self._links[0].call(["PING"], lambda _: then())
 
-    def prove(self, script: Script, args: list[Arg], answer: Answer) -> None:
+    def prove(
+        self, script: Script, args: list[Arg], answer: Answer, refused: Refused
+    ) -> None:
         """Ask, so that whatever was published before the answer has been handed on, and
-        whatever is subscribed to will be after it."""
+        whatever is subscribed to will be after it.
+
+        :param refused: Called in place of `answer` if the server refuses it, and the
+            connection is none the worse for it.
+        """
         asked = script.by_text(args)
-        answer = partial(self._answered, answer)
+        answer = partial(self._answered, answer, refused)
         if not self._links[0].resp2:
             self._links[0].call(asked, answer)
             return
@@ -130,16 +145,18 @@ class Line:
         elif news:
             self._listener.pushed(news)
 
-    def ask(self, script: Script, args: list[Arg], answer: Answer) -> None:
+    def ask(
+        self, script: Script, args: list[Arg], answer: Answer, refused: Refused
+    ) -> None:
         """Ask, without regard to what is published meanwhile."""
 
         def replied(reply: t.Any) -> None:
-            if isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT"):
-                plain.call(script.by_text(args), partial(self._answered, answer))
+            if isinstance(reply, ReplyError) and code_of(reply) == "NOSCRIPT":
+                plain.call(script.by_text(args), answered)
             else:
-                self._answered(answer, reply)
+                answered(reply)
 
-        plain = self._links[1]
+        plain, answered = self._links[1], partial(self._answered, answer, refused)
         plain.call(script.by_sha(args), replied)
 
     def well(self) -> None:
@@ -171,23 +188,39 @@ class Line:
             self._timer.cancel()
         self._hang_up()
 
-    def _answered(self, answer: Answer, reply: t.Any) -> None:
-        if isinstance(reply, ReplyError):
+    def _answered(self, answer: Answer, refused: Refused, reply: t.Any) -> None:
+        if not isinstance(reply, ReplyError):
+            answer(reply)
+        elif ends_link(reply):
             self.fail(reply)
         else:
-            answer(reply)
+            self._log_refusal(reply)
+            refused(reply)
+
+    def _log_refusal(self, error: ReplyError) -> None:
+        why = self.name, explain(error)
+        if passes(error):
+            self._quiet.error(
+                "Redis refused a command, and will be asked again (%s): %s", *why
+            )
+        else:
+            self._quiet.error(
+                "Redis could not run a script, and readers get a gap (%s): %s", *why
+            )
 
     def _to_each(self, command: str, channels: cabc.Iterable[bytes]) -> None:
         names = list(channels)
         if self._place.nodes is not None:
             command = f"S{command}"
         for start in range(0, len(names), _BATCH):
-            self._links[0].send([command, *names[start : start + _BATCH]])
+            self._links[0].change(command, names[start : start + _BATCH])
 
     def _hang_up(self) -> None:
         links, self._links = self._links, []
         self._questions.clear()
         self._held = None
+        if self._keeper is not None:
+            self._keeper.cancel()
         for link in links:
             link.close()
         if links:
@@ -244,4 +277,12 @@ class Line:
             return
         self._links[0].resp2 = isinstance(reply, ReplyError)
         self.ready = True
+        self._keep()
         self._listener.up()
+
+    def _keep(self) -> None:
+        """Use both connections, and so notice it if one is dead."""
+        self._keeper = self._loop.call_later(_IDLE, self._keep)
+        for link in self._links:
+            if link.used <= self._loop.time() - _IDLE:
+                link.call(["PING"], lambda _: None)

@@ -244,11 +244,16 @@ def news(channel: str, data: bytes) -> tuple[str, list[Entry]]:
         if prev is not None:
             number, prev = number + 1, number
         rest = rest[end:]
+    if not entries:
+        raise ValueError("It has no event.")
     return epoch.decode(), entries
 
 
 def number_of(data: bytes) -> int:
-    return int(data.split(b":", 2)[1])
+    """Of what is published; 0 if it was not by us."""
+    _, _, rest = data.partition(b":")
+    number = rest.partition(b":")[0]
+    return int(number) if number.isdigit() else 0
 
 
 def prunes(reply: list[t.Any]) -> list[str]:

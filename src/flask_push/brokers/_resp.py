@@ -19,6 +19,7 @@ from ._redis_wire import Arg
 PATIENCE = 4.0
 _CHUNK = 256 * 1024
 _MESSAGES = b"message", b"smessage"
+_CHANGES = {b"subscribe", b"unsubscribe", b"ssubscribe", b"sunsubscribe"}
 
 
 class ReplyError(Exception):
@@ -120,6 +121,19 @@ def encode(args: cabc.Sequence[Arg]) -> bytes:
 News = list[tuple[bytes, bytes]]
 
 
+class _Call:
+    """What was sent, and waits for its reply."""
+
+    def __init__(
+        self, now: float, count: int, answer: cabc.Callable[[t.Any], None]
+    ) -> None:
+        self.sent = now
+        #: Channels that are subscribed to or left. Each is confirmed as if it had been
+        #: published, and the command has no other reply, unless it is refused.
+        self.count = count
+        self.answer = answer
+
+
 class Link:
     """
     :param pushed: Called with what was published, all that came at once together.
@@ -141,27 +155,30 @@ class Link:
         self._lost = lost
         self._reader = new_reader()
         self._out = bytearray()
-        self._calls: deque[tuple[float, cabc.Callable[[t.Any], None]]] = deque()
+        self._calls: deque[_Call] = deque()
         self._heard = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._closed = self._writing = False
-        #: Channels of a Cluster that it was asked to leave, and has not left yet. It
-        #: leaves others where their slot is not its own any more.
-        self._leaving = 0
+        #: When something was sent last.
+        self.used = loop.time()
         loop.add_reader(sock, self._read)
 
-    def send(self, args: cabc.Sequence[Arg]) -> None:
-        """A command without a reply."""
-        if args[0] == "SUNSUBSCRIBE":
-            self._leaving += len(args) - 1
-        self._out += encode(args)
-        self._write()
+    def change(self, command: str, channels: cabc.Sequence[bytes]) -> None:
+        """Subscribe to channels, or leave them."""
+        self._send([command, *channels], len(channels), self._fail)
 
     def call(self, args: cabc.Sequence[Arg], answer: cabc.Callable[[t.Any], None]) -> None:
-        self._calls.append((self._loop.time(), answer))
+        self._send(args, 0, answer)
+
+    def _send(
+        self, args: cabc.Sequence[Arg], count: int, answer: cabc.Callable[[t.Any], None]
+    ) -> None:
+        self.used = self._loop.time()
+        self._calls.append(_Call(self.used, count, answer))
         if self._timer is None:
             self._timer = self._loop.call_later(PATIENCE, self._check)
-        self.send(args)
+        self._out += encode(args)
+        self._write()
 
     def close(self) -> None:
         if self._closed:
@@ -187,7 +204,7 @@ class Link:
     def _check(self) -> None:
         self._timer = None
         if self._calls:
-            since = max(self._heard, self._calls[0][0])
+            since = max(self._heard, self._calls[0].sent)
             left = since + PATIENCE - self._loop.time()
             if left <= 0:
                 self._fail(TimeoutError(f"It has been silent for {PATIENCE:.0f} s."))
@@ -243,10 +260,9 @@ class Link:
                 if reply[0] in _MESSAGES:
                     news.append((reply[1], reply[2]))
                     continue
-                if reply[0] == b"sunsubscribe":
-                    self._leaving -= 1
-                    if self._leaving < 0:
-                        raise ConnectionError("The slot has moved to another node.")
+                if reply[0] in _CHANGES:
+                    self._changed(reply[0])
+                    continue
                 if reply[0] != b"pong":
                     continue
             if news:
@@ -254,6 +270,16 @@ class Link:
                 news = []
             if not self._calls:
                 raise ConnectionError(f"It says what nobody asked: {reply!r:.200}")
-            self._calls.popleft()[1](reply)
+            self._calls.popleft().answer(reply)
         if news and not self._closed:
             self._pushed(news)
+
+    def _changed(self, kind: bytes) -> None:
+        """A channel was subscribed to, or left."""
+        if self._calls and self._calls[0].count:
+            self._calls[0].count -= 1
+            if not self._calls[0].count:
+                self._calls.popleft()
+        elif kind == b"sunsubscribe":
+            # A node leaves all channels where their slot is not its own any more.
+            raise ConnectionError("The slot has moved to another node.")
