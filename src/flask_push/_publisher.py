@@ -110,9 +110,13 @@ class Publisher:
 
         :return: The last one's id; an empty string if there are none.
         """
-        if not isinstance(events, cabc.Iterable):
-            raise TypeError(f"publish_many takes a list of events, not {events!r:.80}.")
-        checked = [self._check(event) for event in events]
+        try:
+            given = iter(events)
+        except TypeError:
+            raise TypeError(
+                f"publish_many takes a list of events, not {events!r:.80}."
+            ) from None
+        checked = [self._check(event) for event in given]
         if not checked:
             return ""
         position = self._broker.publish(checked)[-1]
@@ -167,7 +171,7 @@ class Publisher:
             _wire.check_type(event.type)
         if event.key is not None:
             _check_key(event.key)
-        if not isinstance(event.store, bool):
+        if event.store is not True and event.store is not False:
             raise TypeError(f"store is True or False, not {event.store!r:.80}.")
         data = event.data if isinstance(event.data, str) else self._json(event.data)
         try:
@@ -181,12 +185,12 @@ class Publisher:
                 f"The event has {size:,} bytes of data, more than {self._max_event_bytes:,}"
                 " (PUSH_MAX_EVENT_BYTES). Publish where to fetch it instead."
             )
-        # From here on, brokers carry it with the type.
-        exclude = event.exclude if isinstance(event.exclude, str) else None
-        name = name_of(exclude)
+        if event.exclude is None:
+            return event if data is event.data else replace(event, data=data)
+        # A page may send anything as its connection. From here on, brokers carry the name
+        # with the type.
+        name = name_of(event.exclude) if isinstance(event.exclude, str) else ""
         type = f"{event.type}\0{name}" if name else event.type
-        if data is event.data and type is event.type and event.exclude is None:
-            return event
         return replace(event, data=data, type=type, exclude=None)
 
     def _json(self, data: t.Any) -> str:
