@@ -40,6 +40,11 @@ import flask_push.brokers
 import flask_push.client
 import flask_push.sse
 import flask_push.testing
+from flask_push import _accel
+from flask_push import _connection
+from flask_push import _event
+from flask_push import _return
+from flask_push import _run
 from flask_push import _wire
 from flask_push import Position
 from flask_push._config import Config
@@ -113,6 +118,41 @@ def test_a_key_has_the_bounds_that_the_docs_say(key: str) -> None:
         assert check(math.nextafter(least, -math.inf))
         assert check(math.nextafter(most, math.inf))
         assert not check((least + most) / 2 + 0.1)
+
+
+#: Of the section *Bounds*: what can grow, its limit in words, and the source's numbers.
+BOUNDS: list[tuple[str, str, list[int]]] = [
+    ("A channel's name", "64 bytes", [_event.MAX_CHANNEL]),
+    ("What the kernel buffers", "256 KiB", [2 * _connection._SEND_BUFFER]),
+    ("What a browser sends on an open stream", "1 MiB", [_connection._MOST_HEARD]),
+    ("Tickets for nginx", "1,000 each", [_accel.MOST]),
+    ("A request from nginx", "64 KiB", [_accel._REQUEST]),
+    ("A return ticket", "2,048 bytes", [_return._MOST]),
+    (
+        "The query and the cookies that a ticket is for",
+        "4,096 bytes and 16 KiB",
+        [_return._MOST_QUERY, _return._MOST_COOKIES],
+    ),
+    ("The position that a browser sends", "256 bytes", [_return._MOST_POSITION]),
+    ("A hub's `hub.log`", "1 MB", [_run._LOG_BYTES]),
+]
+UNITS = {"MiB": 2**20, "KiB": 2**10, "MB": 10**6, "bytes": 1, "each": 1}
+
+
+@pytest.mark.parametrize(("name", "words", "numbers"), BOUNDS)
+def test_a_bound_is_the_number_that_the_source_has(
+    name: str, words: str, numbers: list[int]
+) -> None:
+    said = re.findall(r"([\d,]+) (MiB|KiB|MB|bytes|each)", words)
+    assert [int(n.replace(",", "")) * UNITS[unit] for n, unit in said] == numbers
+    (row,) = re.findall(rf"^\| {name}.*", DOCS["config"], re.MULTILINE)
+    assert words in row.split(" | ")[1]
+
+
+def test_a_bound_that_has_a_key_names_it() -> None:
+    _, _, section = DOCS["config"].partition("## Bounds")
+    limits = {key for key in KEYS if re.search("_(MAX|KEEP|BYTES|RETENTION|LIFETIME)", key)}
+    assert limits <= set(re.findall(r"\{data\}`(\w+)`", section))
 
 
 # The API.
