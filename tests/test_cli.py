@@ -88,13 +88,15 @@ class FakeHub:
         self.thread = threading.Thread(target=self.run)
 
     def run(self) -> None:
-        with contextlib.suppress(OSError, EOFError):
+        with contextlib.suppress(OSError):
             for answer in self.answers:
-                messages = Messages(self.door.accept()[0])
-                messages.receive()
-                if answer:
-                    messages.send(answer)
-                messages.close()
+                sock, _ = self.door.accept()
+                with contextlib.closing(Messages(sock)) as messages:
+                    # Some only look whether anybody is there.
+                    with contextlib.suppress(EOFError):
+                        messages.receive()
+                        if answer:
+                            messages.send(answer)
 
     def __enter__(self) -> FakeHub:
         self.thread.start()
@@ -204,6 +206,19 @@ def test_a_hub_that_can_not_run_says_why(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_hub_that_can_not_be_replaced_says_why(tmp_path: Path) -> None:
+    site = Site(tmp_path / "x.sock")
+    with FakeHub(site, {}, {"refused": "No \x1b reason."}):
+        words = "hub", "--replace", "--socket", str(site.door)
+        with started(tmp_path, *words, text=True) as process:
+            _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert said == (
+        f"Error: The hub at {site.door} can't be replaced, and keeps its streams:"
+        " No \\x1b reason.\n"
+    )
+
+
 def test_two_hubs_at_one_socket_are_refused(run: Run, tmp_path: Path) -> None:
     lock = Site(tmp_path / "x.sock").try_lock()
     assert lock is not None
@@ -230,6 +245,19 @@ def test_publishing_prints_the_id_or_says_why_not(
 
     monkeypatch.setattr(SqliteBroker, "publish", refuse)
     assert failed(run("publish", "a", "b")) == r"Error: The store is \x1b[2J full."
+
+
+def test_where_no_hub_runs_an_event_is_kept_and_the_command_says_so(
+    run: Run, tmp_path: Path
+) -> None:
+    done = run("publish", "chat", "hi")
+    assert done.exit_code == 0 and done.stdout.endswith(".chat\n")
+    assert done.stderr.startswith("No hub of this app is running, so no stream gets")
+    with serve(gunicorn, tmp_path) as server:
+        reader = server.stream("chat", last=10).opened()
+        done = run("publish", "chat", "ho")
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert reader.read_data(2) == ["hi", "ho"]
 
 
 def test_data_is_read_from_the_standard_input(run: Run, tmp_path: Path) -> None:

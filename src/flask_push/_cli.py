@@ -75,10 +75,14 @@ def hub(path: Path, replace: bool) -> None:
     """
     site = Site(path)
     _run.set_up(site, logging.StreamHandler())
-    try:
-        if replace and site.is_open():
+    if replace and site.is_open():
+        try:
             _run.replace(site, stays=True, forced=True)
-            return
+        except OSError as error:
+            text = f"The hub at {path} can't be replaced, and keeps its streams:"
+            raise failure(f"{text} {why(error)}") from error
+        return
+    try:
         # Before anything is made beside it.
         check_socket(path)
         site.door.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -179,7 +183,8 @@ def publish(
     The status of the command is 1 if the event was not published.
     """
     app, extension = load(context)
-    url, _ = choose(app, Config.read(app.config))
+    config = Config.read(app.config)
+    url, _ = choose(app, config)
     if url == "memory:":
         raise failure(
             "The store of this app is the memory of each process, so no stream would get"
@@ -194,6 +199,13 @@ def publish(
         except Exception as error:
             raise failure(error) from error
     click.echo(id)
+    sites = sites_of(app, config) if url == "sqlite:" else []
+    if sites and not any(site.is_open() for site in sites):
+        click.echo(
+            "No hub of this app is running, so no stream gets the event now. Streams that"
+            " reconnect get it for as long as it is kept.",
+            err=True,
+        )
 
 
 def _read_input() -> str:

@@ -43,6 +43,8 @@ def failure(text: object) -> click.ClickException:
 def why(error: OSError) -> str:
     """What the system says, or what we do."""
     said = str(error) or type(error).__name__
+    if isinstance(error, TimeoutError) and error.strerror is None:
+        said = "no answer came in time"
     if error.strerror is not None:
         said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"{said.rstrip('.')}."
