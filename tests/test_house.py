@@ -48,6 +48,7 @@ FLOORS = [
         *(
             "__init__",
             "_extension",
+            "_app_log",
             "_appdir",
             "_asked",
             "_parts",

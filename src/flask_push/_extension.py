@@ -17,6 +17,7 @@ from flask import Response
 
 from . import _asked
 from . import _wire
+from ._app_log import add_default_handler
 from ._bridges import make_bridge
 from ._event import Event
 from ._parts import Parts
@@ -55,6 +56,7 @@ class Push:
         if state.url_prefix:
             serve_scripts(app, state.url_prefix)
         app.extensions["push"] = self
+        add_default_handler()
         self._states[app] = state
 
     def bridge(
