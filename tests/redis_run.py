@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from proxies import Proxy
+from redises import Clock
 from redises import Redis
 from servers import gunicorn
 from servers import hubs
@@ -39,6 +40,8 @@ POLICIES = [
 
 
 class RedisRun(Run):
+    redis_kind: type[Redis] = Redis
+
     def __init__(
         self,
         servers: list[Server],
@@ -225,6 +228,18 @@ class RedisRun(Run):
             self.redis.do("CONFIG", "SET", "maxmemory", 0)
             self.notice()
 
+    def limit_memory(self) -> None:
+        """For a while nothing can be stored, and everything can be read."""
+        before = self.full()
+        self.redis.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        self.redis.do(
+            "CONFIG", "SET", "maxmemory", self.redis.info("memory", "used_memory")
+        )
+        self.wait(lambda: self.full() > before, "something is refused")
+        self.redis.do("CLIENT", "KILL", "TYPE", "pubsub")
+        self.serve_clients(0.2)
+        self.redis.do("CONFIG", "SET", "maxmemory", 0)
+
     def full(self) -> int:
         """How often it has refused something, or thrown something away."""
         errors = self.redis.do("INFO", "errorstats").get("errorstat_OOM", {"count": 0})
@@ -242,6 +257,7 @@ class RedisRun(Run):
         return [
             *(*self.links(), self.forget_links, self.overrun, self.say),
             *(self.pause, self.freeze, self.flush_scripts, *self.killing()),
+            self.limit_memory,
         ]
 
     def losses(self) -> list[cabc.Callable[[], t.Any]]:
@@ -272,16 +288,44 @@ class RedisRun(Run):
         return sum(not event.type.startswith("push:") for event in events)
 
 
+class ClockRun(RedisRun):
+    """Its clock jumps, and nothing is lost, so that nobody is told of a gap."""
+
+    redis_kind = Clock
+
+    def jump(self) -> None:
+        """To a wrong time and back, while everything goes on."""
+        assert isinstance(self.redis, Clock)
+        for _ in range(self.rng.randint(1, 3)):
+            days = self.rng.choice([-4000, -365, -1, -0.01, 0.01, 1, 365, 4000])
+            self.redis.set(days * 86400)
+            self.serve_clients(self.rng.choice([0, 0.1, 0.5]))
+            self.wait(self.say, "something is said")
+        self.redis.set(0)
+
+    def troubles(self) -> list[cabc.Callable[[], t.Any]]:
+        return [*super().troubles(), self.jump]
+
+    def everything(self) -> list[cabc.Callable[[], t.Any]]:
+        return self.troubles()
+
+
 @contextlib.contextmanager
 def running(
-    directory: Path, mutant: t.Any = None, **config: t.Any
+    directory: Path,
+    mutant: t.Any = None,
+    kind: type[RedisRun] = RedisRun,
+    **config: t.Any,
 ) -> cabc.Iterator[RedisRun]:
     (directory / "redis").mkdir()
-    with Redis.started(directory / "redis") as server, Proxy.started(server.port) as proxy:
+    with (
+        kind.redis_kind.started(directory / "redis") as server,
+        Proxy.started(server.port) as proxy,
+    ):
         urls = [f"{proxy.url}/0", f"unix://{server.socket}?db=0"]
         with serving(directory, urls, mutant, config) as servers:
             text = json.dumps(mutant) if mutant else ""
-            run = RedisRun(servers, server, proxy, server.url, directory, text)
+            run = kind(servers, server, proxy, server.url, directory, text)
             run.causes += retention(config["PUSH_KEEP"])
             with contextlib.closing(run):
                 yield run

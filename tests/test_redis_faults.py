@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import typing as t
+from functools import partial
 from pathlib import Path
 
 import pytest
 from cluster_run import running_in_cluster
+from redis_run import ClockRun
 from redis_run import RedisRun
 from redis_run import running
 from sentinel_run import running_with_sentinel
@@ -24,6 +26,15 @@ def test_nothing_is_lost_whatever_befalls_a_redis(tmp_path: Path) -> None:
         run.go([run.fill_up], deliveries=0, cuts=0, each=8)
         assert run.finish() == []
         assert run.gaps()
+
+
+def test_nothing_is_lost_and_nobody_told_of_a_gap_whatever_the_clock_says(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, kind=ClockRun, PUSH_KEEP=1_000_000) as run:
+        run.go(run.troubles(), deliveries=2_000, cuts=100, each=2)
+        assert run.finish() == []
+        assert not run.gaps()
 
 
 def test_what_the_store_has_forgotten_is_told(tmp_path: Path) -> None:
@@ -43,6 +54,7 @@ def test_what_a_failover_has_lost_is_told(tmp_path: Path) -> None:
 STARTS: dict[str, cabc.Callable[..., t.ContextManager[RedisRun]]] = {
     "large": running,
     "small": running,
+    "clock": partial(running, kind=ClockRun),
     "sentinel": running_with_sentinel,
     "cluster": running_in_cluster,
 }
