@@ -696,6 +696,18 @@ def test_a_demoted_server_is_noticed_where_nobody_publishes(
         listen(broker, test)
 
 
+def test_a_store_that_is_flushed_is_noticed_where_nobody_publishes(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    async def test(hub: Hub) -> None:
+        before = say(broker, "1")
+        await proved(hub, before)
+        redis.do("FLUSHALL")
+        await until_on_loop(lambda: hub.epoch != before.epoch)
+
+    listen(broker, test)
+
+
 def test_a_store_that_went_back_in_time_unseen_is_another_epoch(
     redis: Redis, broker: RedisBroker
 ) -> None:

@@ -96,9 +96,9 @@ MUTANTS = {
         "if new or server ~= s.server or went_back then",
         "if new then",
     ),
-    "tick": (
-        "flask_push.brokers._redis_feed",
-        "self._timer = self._loop.call_at(when, self._tick)",
+    "patience": (
+        "flask_push.brokers._resp",
+        'self._fail(TimeoutError(f"It has been silent for {PATIENCE:.0f} s."))',
         "pass",
     ),
     "joining": (
@@ -133,7 +133,7 @@ MUTANTS = {
 FOUND = {
     "prev": "lost",
     "epoch": "lost",
-    "tick": "never came to the end",
+    "patience": "never came to the end",
     "joining": "lost",
     "filling": "lost",
     "replay": "lost",
@@ -147,7 +147,7 @@ def aim(run: RedisRun, safeguard: str) -> None:
     faults: dict[str, list[cabc.Callable[[], t.Any]]] = {
         "prev": [run.cut_links],
         "epoch": [run.save, run.crash],
-        "tick": [],
+        "patience": [],
         "joining": [run.cut_links],
         "filling": [run.overrun],
         "replay": [run.kill_worker],
@@ -158,7 +158,7 @@ def aim(run: RedisRun, safeguard: str) -> None:
     run.go(faults[safeguard], deliveries=500, cuts=50, each=each)
     # Then it is calm for a while, so that all can come to the end.
     run.go([], deliveries=run.delivered + 500, cuts=0, each=0)
-    if safeguard == "tick":
+    if safeguard == "patience":
         # Where readers come and go, each asks, and silence shows.
         assert run.come_to_the_end() == []
         run.forget_links()
@@ -171,6 +171,6 @@ def test_without_a_safeguard_something_is_lost(safeguard: str, tmp_path: Path) -
     kept = 4096 if safeguard == "replay" else 2**25
     with running(tmp_path, MUTANTS[safeguard], PUSH_KEEP=keep, PUSH_LOG_BYTES=kept) as run:
         aim(run, safeguard)
-        # Without the tick they would wait for ever, and with it for eight seconds.
-        wrong = run.finish(patience=12 if safeguard == "tick" else 3)
+        # Without it they would wait for ever, and with it for eight seconds.
+        wrong = run.finish(patience=12 if safeguard == "patience" else 3)
         assert any(FOUND[safeguard] in line for line in wrong), wrong
