@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from servers import hubs
 from servers import serve
 from servers import TESTS
 from servers import the_hub
+from servers import until
 from users import ANOTHER
 from users import as_user
 from users import for_every_user
@@ -295,6 +297,25 @@ def test_publishing_works_when_the_directory_was_removed(tmp_path: Path) -> None
     assert after.partition("-")[0] != before.partition("-")[0], "another epoch"
     shutil.rmtree(tmp_path / "instance")
     assert push.history("a", 9).events == []
+    push._parts().close()
+
+
+def test_a_directory_that_is_opened_to_all_is_refused_from_then_on(tmp_path: Path) -> None:
+    app = Flask("flask_push", instance_path=str(tmp_path))
+    push = Push(app)
+    push.publish("a", "x")
+    directory = tmp_path / "push-flask_push"
+    directory.chmod(0o777)
+
+    def refused() -> str:
+        with contextlib.suppress(RuntimeError):
+            push.publish("a", "y")
+            return ""
+        return "refused"
+
+    until(refused)
+    directory.chmod(0o700)
+    push.publish("a", "z")
     push._parts().close()
 
 

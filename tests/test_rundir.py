@@ -138,6 +138,12 @@ def test_what_is_no_ordinary_file_is_refused_at_once(tmp_path: Path) -> None:
             open_own(tmp_path / name, os.O_RDONLY)
 
 
+def test_last_words_that_are_not_in_a_file_are_not_waited_for(tmp_path: Path) -> None:
+    site = Site.of(tmp_path)
+    os.mkfifo(site.log)
+    assert site.last_words() == ""
+
+
 def test_a_file_of_another_user_is_refused(public: Path) -> None:
     (file := public / "hub.lock").write_text("")
     file.chmod(0o666)

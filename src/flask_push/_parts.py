@@ -89,6 +89,8 @@ class State:
                 self._parts = Parts(app, self._bridges, self.place)
                 weakref.finalize(app, self._parts.close).atexit = False
                 self._place_ties(self._parts.tied_to)
+            elif self._parts.directory is not None:
+                claim(self._parts.directory)
             self.hold_ties(make=True)
             self._look_at = time.monotonic() + 1
             return self._parts
@@ -154,6 +156,7 @@ class Parts:
             directory = claim(place.directory(config))
             if url == "sqlite:":
                 place.introduce(config)
+        self.directory = directory
         #: The directories whose hubs go on for as long as this process is there.
         self.tied_to = [directory] if directory is not None and kind == "process" else []
         self.broker = open_broker(

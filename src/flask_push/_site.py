@@ -136,7 +136,10 @@ class Site(t.NamedTuple):
 
     def last_words(self) -> str:
         """The end of the log."""
-        with contextlib.suppress(OSError), self.log.open("rb") as log:
+        with (
+            contextlib.suppress(OSError),
+            os.fdopen(open_own(self.log, os.O_RDONLY), "rb") as log,
+        ):
             log.seek(max(0, log.seek(0, os.SEEK_END) - 2000))
             return log.read().decode(errors="replace").strip()
         return ""
