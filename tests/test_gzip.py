@@ -43,6 +43,7 @@ from flask_push import Publisher
 from flask_push import Push
 from flask_push import sse
 from flask_push._channel import ChannelSet
+from flask_push._channel import Frame
 from flask_push._channel import GzipSet
 from flask_push._gzip import block
 from flask_push._gzip import HEADER
@@ -88,13 +89,13 @@ def test_what_many_are_given_is_compressed_once() -> None:
     assert shared_block((text, b"b")) == block(text + b"b")
 
 
-def unpacked(frames: list[tuple[int, bytes]]) -> bytes:
+def unpacked(frames: list[Frame]) -> bytes:
     return inflate(HEADER + b"".join(frame for _, frame in frames))
 
 
 def test_a_block_has_the_number_of_its_last_event() -> None:
     set = GzipSet(())
-    frames = [(1, b"one"), (2, b"two"), (2, b""), (3, b"three")]
+    frames: list[Frame] = [(1, b"one"), (2, b"two"), (2, b""), (3, b"three")]
     ((number, packed),) = set.pack(frames)
     assert number == 3 and inflate(HEADER + packed) == b"onetwothree"
     # What has none is nobody's id.
@@ -106,14 +107,15 @@ def test_a_block_has_the_number_of_its_last_event() -> None:
 
 def test_a_block_is_bounded_and_no_event_is_cut() -> None:
     texts = [base64.b64encode(os.urandom(n)) for n in (30_000, 30_000, 9, 90_000, 9)]
-    frames = list(enumerate(texts))
+    frames: list[Frame] = list(enumerate(texts))
     packed = GzipSet(()).pack(frames)
     assert [number for number, _ in packed] == [1, 3, 4]
     assert unpacked(packed) == b"".join(texts)
 
 
 def test_who_reads_plain_text_has_nothing_of_it() -> None:
-    set, frames = ChannelSet(()), [(1, b"one"), (2, b"")]
+    set = ChannelSet(())
+    frames: list[Frame] = [(1, b"one"), (2, b"")]
     assert set.pack(frames) is frames and set.code(b"a") == b"a"
 
 

@@ -19,6 +19,7 @@ FLOORS = [
     {
         *("_event", "sse", "_gzip", "_wire", "_channel", "_replay", "_log", "_stream"),
         *("_frozen", "_findings", "_troubles", "_return", "_answer", "_shown"),
+        "_rests",
     },
     # What talks to one.
     {
@@ -38,6 +39,7 @@ FLOORS = [
     },
     # What runs.
     {
+        *("_failstop", "_feeding"),
         *("_hub", "_streams", "_bridges", "_loop", "_sockets", "_wsgi", "_publisher"),
         *("_accel", "_agreement", "asgi", "client", "_doctor", "_front"),
         *("_worker", "_several", "_start", "_process", "_hold", "_run", "_takeover"),

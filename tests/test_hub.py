@@ -266,6 +266,55 @@ def test_a_socket_that_is_full_has_a_cursor_and_reads_on() -> None:
     run(test)
 
 
+def test_all_who_are_behind_one_frame_keep_it_together() -> None:
+    async def test(house: House) -> None:
+        slow = [await house.open("a") for _ in range(100)]
+        for gzip in False, True:
+            await house.open("a", gzip=gzip)
+        text = noise(1_000_000)
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        house.say("a", text)
+        await until(lambda: "102 behind" in repr(house.hub))
+        after, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        # Plain, and compressed.
+        assert after - before < 4_000_000 and most - before < 8_000_000
+        rests = [connection.rest for connection in house.hub._connections.values()]
+        assert len({id(t.cast(memoryview, rest).obj) for rest in rests}) == 2
+        for browser in slow:
+            await browser.until(lambda b=browser: b.data)  # type: ignore[misc]
+            assert browser.data == [text]
+
+    run(test)
+
+
+def test_readers_that_are_stuck_in_frames_of_their_own_are_ended_and_resume(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_push._streams._RESTS", 1_200_000)
+
+    async def test(house: House) -> None:
+        names = [f"c{n}" for n in range(6)]
+        slow = [await house.open(name) for name in names]
+        texts = [noise(500_000) for _ in names]
+        for name, text in zip(names, texts, strict=True):
+            house.say(name, text)
+            await until(lambda n=name: "0 behind" not in repr(house.hub))  # type: ignore[misc]
+        await until(lambda: "2 connections" in repr(house.hub))
+        assert house.hub._rests.size <= 1_200_000
+        for browser, name, text in zip(slow, names, texts, strict=True):
+            await browser.until(lambda b=browser: b.ended or b.data)  # type: ignore[misc]
+            if browser.ended:
+                assert browser.data == [] and b"retry" not in browser.body[-100:]
+                browser = house.adopt(name, position=browser.parser.last_event_id)
+                await browser.until(lambda b=browser: b.data)  # type: ignore[misc]
+            assert browser.data == [text] and browser.gaps == []
+        assert caplog.text.count("PUSH_LOG_BYTES") == 1
+
+    run(test, log_bytes=0)
+
+
 def test_what_browsers_keep_to_themselves_is_shown_to_who_asks() -> None:
     async def test(house: House) -> None:
         first = await house.open("a", visible=True, lifetime=1.5)

@@ -293,14 +293,14 @@ MUTANTS = [
     Mutant(
         "9 half a frame is followed by its rest",
         "start 0; connect 0 a nothing 1 0; watch 0 1; epoch",
-        "self.rest = frame[written:]",
+        "self.rest = memoryview(frame)[written:]",
         "self.rest = b''",
     ),
     Mutant(
         "9 the rest is of one frame, and the cursor behind it",
         "start 0; connect 0 a nothing 1 0; grant 0 83; watch 0 1; publish a; watch 0 1",
-        "self.rest = frame[written:]\n                    self.cursor = number",
-        "self.rest = frame[written:]",
+        "self.rest = memoryview(frame)[written:]\n                    self.cursor = number",
+        "self.rest = memoryview(frame)[written:]",
     ),
     Mutant(
         "10 the successor begins where the other ended",
@@ -453,7 +453,7 @@ MUTANTS = [
         "9 half a block is followed by its rest",
         "start 0; connect 0 a nothing 1 0 A gzip; grant 0 75; watch 0 1; publish a; "
         "watch 0 1; grant 0 20",
-        "self.rest = frame[written:]\n                    self.cursor = number",
+        "self.rest = memoryview(frame)[written:]\n                    self.cursor = number",
         "self.cursor = number",
     ),
     Mutant(

@@ -6,6 +6,8 @@ from __future__ import annotations
 import collections.abc as cabc
 import os
 import signal
+import socket
+import threading
 import typing as t
 from pathlib import Path
 
@@ -21,12 +23,16 @@ from servers import until
 from test_process import replace
 
 from flask_push._frozen import Chains
+from flask_push._frozen import Frozen
 from flask_push._frozen import Place
 from flask_push._frozen import stream_from_json
 from flask_push._frozen import stream_to_json
 from flask_push._site import Site
 from flask_push._stream import Options
 from flask_push._stream import Stream
+from flask_push._takeover import give
+from flask_push._takeover import Handover
+from flask_push._takeover import take
 from flask_push._unix import Messages
 from flask_push._version import is_newer
 from flask_push._version import version
@@ -198,6 +204,33 @@ def test_what_is_sent_comes_back_the_same() -> None:
     assert Place.from_json(place.to_json()) == place
     chains = Chains("epoch", 1, 2, {"a": (0, 0), "b": (3, 4)})
     assert Chains.from_json(list(chains)) == chains
+
+
+def test_a_frame_is_sent_once_however_many_readers_are_behind_it() -> None:
+    frames = [os.urandom(3_000_000), "é\n".encode() * 1000]
+    rests: list[bytes | memoryview] = [memoryview(frames[0])[n:] for n in range(1, 300)]
+    rests += [memoryview(frames[1])[5:], b"", b"push:open \xff"]
+    pair = socket.socketpair()
+    ours, theirs = map(Messages, pair)
+    places = []
+    for n, rest in enumerate(rests):
+        stream = Stream((f"c{n}",), "c")
+        place = Place(stream, True, "epoch", n, rest, 4, None, 9, 1, 2)
+        places.append((place, os.dup(pair[0].fileno())))
+    things = Handover({}, Frozen(Chains(), places, []), [], [])
+    sent: list[int] = []
+    thread = threading.Thread(target=lambda: sent.append(give(ours, things)))
+    thread.start()
+    taken = take(theirs, forced=True)
+    thread.join()
+    assert sent == [True]
+    found = [place.rest for place, _ in taken.frozen.places]
+    assert list(map(bytes, found)) == list(map(bytes, rests))
+    views = [rest for rest in found if isinstance(rest, memoryview)]
+    assert len(views) == 300 and len({id(view.obj) for view in views}) == 2
+    for _, fd in [*places, *taken.frozen.places]:
+        os.close(fd)
+    ours.close()
 
 
 def test_what_another_version_adds_is_left_out_and_what_it_lacks_has_a_default() -> None:

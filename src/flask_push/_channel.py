@@ -22,8 +22,10 @@ class Gap(t.NamedTuple):
 
 #: What is at a number: an event's frame, or a gap.
 Piece = tuple[int, bytes | Gap]
-#: Bytes to be written, with the number that a reader has reached when it has them.
-Frame = tuple[int, bytes]
+#: What can be written. A view is the rest of a frame.
+Chunk = bytes | memoryview
+#: What is to be written, with the number that a reader has reached when it has it.
+Frame = tuple[int, Chunk]
 
 number_of = itemgetter(0)
 
@@ -34,8 +36,13 @@ _BLOCK = 64 * 1024
 _OVERHEAD = 160
 
 
-def join(frames: list[Frame]) -> bytes:
-    """What is written at once."""
+def frame_of(rest: memoryview) -> bytes:
+    """The frame that this is a view of."""
+    return t.cast(bytes, rest.obj)
+
+
+def join(frames: list[Frame]) -> Chunk:
+    """What is written at once. Of a single frame, no copy."""
     return frames[0][1] if len(frames) == 1 else b"".join([frame for _, frame in frames])
 
 
@@ -112,6 +119,8 @@ class Budget:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
+        #: Whether it is being changed for one reader: an exception then is not its alone.
+        self.torn = False
         self.clear()
 
     def __len__(self) -> int:
@@ -139,16 +148,19 @@ class Budget:
         size = sum(_OVERHEAD + len(piece[1]) for piece in pieces)
         if not self.allows(size):
             return
+        self.torn = True
         channel.put_before(pieces, floor)
         # They are the first to go.
         self._order.extendleft([channel] * len(pieces))
         self._count += len(pieces)
         self._size += size
+        self.torn = False
 
     def allows(self, size: int) -> bool:
         return self._size + size <= self.max_bytes
 
     def drop(self, channel: Channel, upto: int) -> None:
+        self.torn = True
         dropped = channel.drop(upto)
         self._count -= len(dropped)
         self._size -= sum(_OVERHEAD + len(piece[1]) for piece in dropped)
@@ -156,6 +168,7 @@ class Budget:
             channels = set(self._order)
             ages = sorted((p[0], c.name, c) for c in channels for p in c.between(0, c.last))
             self._order = deque(channel for _, _, channel in ages)
+        self.torn = False
 
     def forget(self, channel: Channel) -> None:
         """Drop all of a channel that nobody reads any more."""
@@ -240,7 +253,7 @@ class GzipSet(ChannelSet):
     def pack(self, frames: list[Frame]) -> list[Frame]:
         """Blocks, each with the number of its last frame: half of one is half a frame."""
         packed: list[Frame] = []
-        data: list[bytes] = []
+        data: list[Chunk] = []
         size = last = 0
         for number, frame in frames:
             if frame:
@@ -267,9 +280,9 @@ class Subscription:
     epoch: str
     #: Everything up to here has been handed over. Means nothing while live.
     cursor: int
-    #: What must be written before anything else may be: the opening, or the end of a
-    #: frame that was cut short (law 9).
-    rest: bytes
+    #: What must be written before anything else may be: the opening, or a view of the end
+    #: of a frame that was cut short (law 9). All readers behind one frame share it.
+    rest: Chunk
     #: The last number that the reader itself was given as an id.
     told: int
 
@@ -278,7 +291,7 @@ class Subscription:
         """What it is called by events that it is not to get."""
         return ""
 
-    def own(self, frame: bytes) -> bytes:
+    def own(self, frame: Chunk) -> Chunk:
         """What this reader gets of a frame: nothing, if it is the one to be spared. Its
         cursor passes over it as over any other."""
         return b"" if isinstance(frame, Apart) and frame.name == self.name else frame
@@ -290,8 +303,8 @@ class Subscription:
         self.epoch, self.cursor, self.rest, self.told = "", 0, b"", 0
 
     def say(self, data: bytes) -> None:
-        """Let it be written before anything else is."""
-        self.rest += self.set.code(data)
+        """Let it be written before anything else is. No half frame is out."""
+        self.rest = b"".join([self.rest, self.set.code(data)])
 
     def pack(self, frames: list[Frame]) -> list[Frame]:
         """What of these is to be written. A rest is that already."""
@@ -310,8 +323,8 @@ class Subscription:
         for number, frame in frames:
             if written < len(frame):
                 if written or frame is rest:
-                    # A copy of this one frame, not a view of the turn's bytes.
-                    self.rest = frame[written:]
+                    # A view of this one frame, not of the turn's bytes.
+                    self.rest = memoryview(frame)[written:]
                     self.cursor = number
                 return
             written -= len(frame)

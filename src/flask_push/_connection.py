@@ -10,6 +10,7 @@ import select
 import socket
 from functools import lru_cache
 
+from ._channel import Chunk
 from ._channel import Subscription
 from ._frozen import Place
 from ._native import close
@@ -31,12 +32,23 @@ _DRAINED = 16 * 1024
 # Bytes that a browser may send, having nothing to say. Enough for the rest of a request.
 _MOST_HEARD = 2**20
 
+#: Stands for a rest that is not known: nothing more may be written.
+UNKNOWN = b"?"
+
+#: What a descriptor is polled for, and what is found.
+HEARS = select.EPOLLIN | select.EPOLLRDHUP
+WRITES = select.EPOLLOUT
+#: The other end sends nothing more: browsers have left then.
+LEFT = select.EPOLLRDHUP
+#: Nothing that is written arrives.
+GONE = select.EPOLLHUP | select.EPOLLERR
+
 
 class Connection(Subscription):
     """Holds nothing that can be derived, since there are many of it."""
 
     __slots__ = (
-        *("fd", "stream", "called", "since", "ends", "heard", "begun", "blocked"),
+        *("fd", "stream", "called", "since", "ends", "heard", "begun", "mask"),
         *("events", "bytes"),
     )
 
@@ -56,46 +68,54 @@ class Connection(Subscription):
         self.events = self.bytes = 0
         #: Whether it has a place in the log yet.
         self.begun = False
-        #: Whether it waits for its socket to drain.
-        self.blocked = False
+        #: What it is polled for.
+        self.mask = HEARS
+        # Until it has joined.
+        self.rest = UNKNOWN
 
     def __repr__(self) -> str:
         state = "behind" if self.blocked else "begun" if self.begun else "waiting"
         return f"<Connection {self.fd} to {', '.join(self.stream.channels)}: {state}>"
 
     @property
+    def blocked(self) -> bool:
+        """Whether it waits for its socket to drain."""
+        return bool(self.mask & WRITES)
+
+    @property
     def name(self) -> str:
         return self.called.partition(".")[0]
 
-    @classmethod
-    def restore(cls, fd: int, place: Place, now: float) -> Connection:
-        """A connection that another hub has had. Where it is, :meth:`resume` says,
-        when it has joined."""
-        left = float("inf") if place.left is None else place.left
-        connection = cls(fd, place.stream, now, now + left)
-        connection.heard = place.heard
-        return connection
-
-    def resume(self, place: Place) -> None:
+    def resume(self, place: Place, now: float) -> None:
+        """Go on where another hub was with it. It has joined."""
         if place.begun:
             self.begin()
+        if place.left is not None:
+            self.ends = now + place.left
+        self.heard = place.heard
         self.epoch, self.cursor = place.epoch, place.cursor
         self.rest, self.told = place.rest, place.told
         self.events, self.bytes = place.events, place.bytes
 
-    def freeze(self, now: float) -> Place:
+    def freeze(self, now: float, end: int) -> Place:
+        """Where it is. Nothing of it changes.
+
+        :param end: Where those are who are live.
+        """
         left = None if self.ends == float("inf") else self.ends - now
+        live = self.fd in self.set.live
+        events, size = self.sent()
         return Place(
             stream=self.stream._replace(connection=self.called, head=b""),
             begun=self.begun,
             epoch=self.epoch,
-            cursor=self.cursor,
+            cursor=end if live else self.cursor,
             rest=self.rest,
-            told=self.told,
+            told=max(self.told, self.set.told) if live else self.told,
             left=left,
             heard=self.heard,
-            events=self.events,
-            bytes=self.bytes,
+            events=events,
+            bytes=size,
         )
 
     def begin(self) -> None:
@@ -148,7 +168,7 @@ class Connection(Subscription):
                 for option, value in _TCP:
                     sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Chunk) -> int:
         """How much of it the socket took.
 
         :raises OSError: If the connection is gone.
@@ -159,22 +179,31 @@ class Connection(Subscription):
             return 0
 
     def listen(self) -> bool:
-        """Read what the browser sends, to throw it away. False if it has left."""
+        """Read what the browser sends, to throw it away. False if its stream has to end."""
         try:
             data = os.read(self.fd, 65536)
         except BlockingIOError:
             return True
         except OSError:
             return False
+        if not data:
+            # It sends nothing more. A client that polls may still wait for its answer.
+            self.mask &= ~HEARS
+            return self.stream.poll
         self.heard += len(data)
-        return bool(data) and self.heard <= _MOST_HEARD
+        return self.heard <= _MOST_HEARD
 
     def close(self) -> None:
         """End it for the browser too, even if a forked process has a copy of it."""
-        with contextlib.suppress(OSError), _borrowed(self.fd) as sock:
-            sock.shutdown(socket.SHUT_RDWR)
-        close(self.fd)
-        self.fd = -1
+        if self.fd < 0:
+            return
+        try:
+            with contextlib.suppress(OSError), _borrowed(self.fd) as sock:
+                sock.shutdown(socket.SHUT_RDWR)
+        finally:
+            with contextlib.suppress(OSError):
+                close(self.fd)
+            self.fd = -1
 
 
 @lru_cache(1024)
@@ -196,8 +225,12 @@ class Poller:
     def fileno(self) -> int:
         return self._epoll.fileno()
 
+    @property
+    def closed(self) -> bool:
+        return self._epoll.closed
+
     def add(self, fd: int) -> None:
-        self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
+        self._epoll.register(fd, HEARS)
 
     def add_drain(self, fd: int) -> None:
         """Read and throw away, and close it when the other end does, or if this fails.
@@ -210,12 +243,12 @@ class Poller:
     def look_after_drains(self) -> None:
         """Poll those from now on whose servers have still to say something. Of nearly all
         that have just come, these have closed their end already, and that is all."""
-        fresh, self._fresh = self._fresh, []
         asked: select.poll = original("select", "poll")()
-        for fd in fresh:
+        for fd in self._fresh:
             asked.register(fd, 0)
         ended = {fd for fd, _ in asked.poll(0)}
-        for fd in fresh:
+        while self._fresh:
+            fd = self._fresh.pop()
             try:
                 if fd in ended:
                     # Unread, it would be an error for a server that reads on.
@@ -230,23 +263,20 @@ class Poller:
             self._drains.remove(fd)
             close(fd)
 
-    def want_to_write(self, fd: int, wanted: bool) -> None:
-        out = select.EPOLLOUT if wanted else 0
-        self._epoll.modify(fd, select.EPOLLIN | select.EPOLLRDHUP | out)
+    def change(self, fd: int, mask: int) -> None:
+        self._epoll.modify(fd, mask)
 
     def remove(self, fd: int) -> None:
         # Closing is not enough where another process has a copy of the descriptor.
         self._epoll.unregister(fd)
 
-    def poll(self) -> cabc.Iterator[tuple[int, bool, bool, bool]]:
-        """Descriptors, and whether each has sent something, is gone, can be written."""
-        gone = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+    def poll(self) -> cabc.Iterator[tuple[int, int]]:
+        """Descriptors, and what was found of each."""
         for fd, mask in self._epoll.poll(0, 1000):
             if fd in self._drains:
                 self._drain(fd)
             else:
-                heard, writable = mask & select.EPOLLIN, mask & select.EPOLLOUT
-                yield fd, bool(heard), bool(mask & gone), bool(writable)
+                yield fd, mask
 
     def descriptors(self) -> list[int]:
         return [self._epoll.fileno(), *self._drains]
@@ -283,8 +313,10 @@ def _borrowed(fd: int) -> cabc.Iterator[_socket.socket]:
     """A socket object for a moment: one for each connection would be dear."""
     # Whatever it is: without a family, the kernel would be asked. And gevent's own class
     # isn't for us.
-    sock = _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+    sock: _socket.socket | None = None
     try:
+        sock = _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
         yield sock
     finally:
-        sock.detach()
+        if sock is not None:
+            sock.detach()

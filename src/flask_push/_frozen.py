@@ -8,8 +8,11 @@ version of Flask-Push, so fields are added with a default, and none changes its 
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import typing as t
 
+from ._channel import Chunk
+from ._channel import frame_of
 from ._log import Log
 from ._stream import Stream
 
@@ -52,7 +55,7 @@ class Place(t.NamedTuple):
     begun: bool
     epoch: str
     cursor: int
-    rest: bytes
+    rest: Chunk
     told: int
     #: Seconds for which it may go on; ``None`` for ever.
     left: float | None
@@ -62,16 +65,35 @@ class Place(t.NamedTuple):
     events: int = 0
     bytes: int = 0
 
-    def to_json(self) -> list[t.Any]:
+    def to_json(self, numbers: cabc.Mapping[int, int] | None = None) -> list[t.Any]:
+        """
+        :param numbers: By identity, the numbers of the frames that are sent by themselves.
+        """
         stream = stream_to_json(self.stream)
-        return [stream, *self[1:4], self.rest.decode("latin-1"), *self[5:]]
+        rest: str | list[int]
+        if isinstance(self.rest, memoryview) and numbers is not None:
+            frame = frame_of(self.rest)
+            rest = [numbers[id(frame)], len(frame) - len(self.rest)]
+        else:
+            rest = bytes(self.rest).decode("latin-1")
+        return [stream, *self[1:4], rest, *self[5:]]
 
     @classmethod
-    def from_json(cls, values: list[t.Any]) -> Place:
+    def from_json(
+        cls, values: list[t.Any], frames: cabc.Mapping[int, Chunk] | None = None
+    ) -> Place:
+        """
+        :param frames: By number, those that were sent by themselves.
+        """
         stream, begun, epoch, cursor, rest, *others = values
         known = others[: len(cls._fields) - 5]
-        bytes_ = rest.encode("latin-1")
-        return cls(stream_from_json(stream), begun, epoch, cursor, bytes_, *known)
+        left: Chunk
+        if isinstance(rest, str):
+            left = rest.encode("latin-1")
+        else:
+            number, start = rest
+            left = memoryview((frames or {})[number])[start:]
+        return cls(stream_from_json(stream), begun, epoch, cursor, left, *known)
 
 
 class Frozen(t.NamedTuple):

@@ -33,6 +33,6 @@ def block(data: bytes) -> bytes:
 
 
 @lru_cache(_BLOCKS)
-def shared_block(frames: tuple[bytes, ...]) -> bytes:
+def shared_block(frames: tuple[bytes | memoryview, ...]) -> bytes:
     """The same of frames that many are given."""
     return block(b"".join(frames))

@@ -18,14 +18,17 @@ import typing as t
 from math import inf
 
 from ._channel import ChannelSet
+from ._channel import Chunk
 from ._channel import Frame
 from ._channel import join
 from ._connection import Connection
 from ._event import Entry
 from ._event import Page
 from ._event import Position
+from ._feeding import Feeding
 from ._frozen import Chains
 from ._frozen import Frozen
+from ._log import Log
 from ._stream import Options
 from ._stream import Stream
 from ._streams import Streams
@@ -33,13 +36,15 @@ from .brokers import Broker
 
 # Seconds to wait for a store that does not say what is missing.
 _PATIENCE = 0.05
-# Sets whose bytes are made before any are written. To go to and fro between the two takes
-# longer than either does, and the bytes of all sets might be too many to hold.
+# Sets whose bytes are made before any are written, and bytes after which it is enough. To
+# go to and fro between the two takes longer than either does, and the bytes of all sets
+# might be too many to hold.
 _SETS = 64
+_BYTES = 4 * 2**20
 
 #: What a turn brings a set: frames, the same as they are written, the bytes of them all;
 #: and who has had them already.
-Turn = tuple[ChannelSet, list[Frame], list[Frame], bytes, cabc.Sequence[Connection]]
+Turn = tuple[ChannelSet, list[Frame], list[Frame], Chunk, cabc.Sequence[Connection]]
 
 
 class Hub(Streams):
@@ -55,16 +60,17 @@ class Hub(Streams):
         frozen: Frozen | None = None,
     ) -> None:
         super().__init__(options, loop)
+        self._broker = broker
         self._filling = self._closed = False
+        self._feed = Feeding(loop, self, self._guard)
         if frozen is None or not frozen.chains.epoch:
-            self._feed = broker.feed(self, loop)
+            self._feed.open(broker)
         else:
             # Readers may be before the end, but nobody has had anything after it.
             after = Position(frozen.chains.epoch, frozen.chains.end)
-            channels = frozen.chains.channels
-            self._feed = broker.feed(self, loop, after=after, channels=channels)
+            self._feed.open(broker, after, frozen.chains.channels)
         if frozen is not None:
-            self._restore(frozen)
+            self._guard(self._restore, frozen)
 
     # What workers ask for.
 
@@ -74,33 +80,36 @@ class Hub(Streams):
         :param drain: Where its server writes what the client is not to see. Read and
             thrown away until the server closes it.
         """
-        now = self._loop.time()
-        lifetime = stream.lifetime * random.uniform(0.9, 1.1)
-        connection = Connection(fd, stream, now, now + lifetime if lifetime else inf)
-        try:
-            if drain is not None:
-                self._poller.add_drain(drain)
-            connection.prepare()
-            streams = len(self._connections)
-            admitted = self._limits.admit(stream, streams, now)
-            retry = self.options.jittered_retry(0 if admitted else streams)
-            first = stream.first_bytes(retry)
-            if not admitted:
-                # It comes back later: any status but 200 would be final.
-                connection.write(first)
-                connection.close()
-                return
-            self._poller.add(fd)
-        except OSError:
+        connection = Connection(fd, stream, self._loop.time(), inf)
+        self._guard(self._alone, connection, self._admit, drain)
+
+    def _admit(self, connection: Connection, drain: int | None) -> None:
+        if drain is not None:
+            self._poller.add_drain(drain)
+        stream, now = connection.stream, self._loop.time()
+        if stream.lifetime:
+            connection.ends = now + stream.lifetime * random.uniform(0.9, 1.1)
+        connection.prepare()
+        # Those that left while a page was read for them count until it is there.
+        streams = max(len(self._connections), self._feed.asked)
+        admitted = self._limits.admit(stream, streams, now)
+        retry = self.options.jittered_retry(0 if admitted else streams)
+        first = stream.first_bytes(retry)
+        if not admitted:
+            # It comes back later: any status but 200 would be final.
+            connection.write(first)
             connection.close()
             return
-        self._connections[fd] = connection
-        self._limits.enter(stream)
+        self._poller.add(connection.fd)
+        self._torn = True
+        self._connections[connection.fd] = connection
         new = self._log.join(connection, stream.channels, stream.gzip)
-        if new:
-            self._feed.watch(new)
         # Mostly it begins at once, and one write has all.
         connection.rest = first
+        self._limits.enter(stream)
+        self._torn = False
+        if new:
+            self._feed.watch(new)
         self._start_if_whole(connection)
         if not connection.begun:
             self._send_rest(connection)
@@ -108,9 +117,8 @@ class Hub(Streams):
     def stop(self) -> None:
         """End all streams. Each browser is told when to come back, if no half frame
         stands in the way."""
-        streams = len(self._connections)
-        for connection in list(self._connections.values()):
-            self._end(connection, streams)
+        self._closed = True
+        self._guard(self._end_all)
         # After the last words, for a store in trouble may keep it waiting.
         self._close()
         self._poller.close()
@@ -123,6 +131,7 @@ class Hub(Streams):
             "behind": len(self._connections) - live,
             "channels": len(self._log.channels),
             "position": str(Position(self._log.epoch, self._log.end)),
+            "failures": self.failures,
         }
 
     @property
@@ -132,27 +141,43 @@ class Hub(Streams):
 
     def freeze(self) -> Frozen:
         """Give away all streams, of which no byte is written here any more (law 10)."""
-        self._close()
         now = self._loop.time()
         places = []
         for fd, connection in self._connections.items():
-            # Even closed, a descriptor that another process has goes on to be polled.
-            self._poller.remove(fd)
-            if connection.leave_live(self._log.end):
-                connection.told = max(connection.told, connection.set.told)
-            places.append((connection.freeze(now), fd))
-        frozen = Frozen(Chains.of(self._log), places, self._poller.release())
-        self._poller.close()
+            place = connection.freeze(now, self._log.end)
+            places.append((place, fd))
+        chains = Chains.of(self._log)
+        try:
+            self._close()
+            for fd in self._connections:
+                # Even closed, a descriptor that another process has goes on to be polled.
+                self._poller.remove(fd)
+            frozen = Frozen(chains, places, self._poller.release())
+            self._poller.close()
+        except BaseException as error:
+            self._fail(error)
+            self._give_up()
+            raise
+        self._connections.clear()
         return frozen
 
     def _restore(self, frozen: Frozen) -> None:
+        # All of them first: whatever fails after that ends all of them.
+        try:
+            now = self._loop.time()
+            for place, fd in frozen.places:
+                self._connections[fd] = Connection(fd, place.stream, now, inf)
+        except BaseException:
+            for _, fd in frozen.places:
+                if fd not in self._connections:
+                    os.close(fd)
+            raise
         for place, fd in frozen.places:
-            connection = Connection.restore(fd, place, self._loop.time())
-            self._connections[fd] = connection
+            connection = self._connections[fd]
             self._limits.enter(connection.stream)
             self._poller.add(fd)
             self._log.join(connection, place.stream.channels, place.stream.gzip)
-            connection.resume(place)
+            connection.resume(place, now)
         for fd in frozen.drains:
             self._poller.add_drain(fd)
         frozen.chains.restore(self._log)
@@ -167,11 +192,32 @@ class Hub(Streams):
         self._closed = True
         self._timer.cancel()
         self._feed.close()
-        self._loop.remove_reader(self._poller)
+        if not self._poller.closed:
+            self._loop.remove_reader(self._poller)
 
     def descriptors(self) -> list[int]:
         """Everything that a forked child has to close, not to keep it open."""
         return [*self._poller.descriptors(), *self._connections]
+
+    # What becomes of it when something fails.
+
+    def _begin_again(self, delay: float) -> None:
+        self._feed.give_up()
+        self._timer.cancel()
+        self._filling = False
+        self._forget()
+        if self._closed:
+            return
+        self._timer = self._loop.call_later(self._pause, self._guard, self._tick)
+        self._feed = Feeding(self._loop, self, self._guard)
+        self._loop.call_later(delay, self._guard, self._open, self._feed)
+
+    def _open(self, feed: Feeding) -> None:
+        feed.open(self._broker)
+        feed.watch(list(self._log.channels))
+
+    def _give_up(self) -> None:
+        self._loop.stop()
 
     # What the feed says.
 
@@ -180,10 +226,12 @@ class Hub(Streams):
         self._flush(self._log.turn(epoch, entries, end), start)
         if self._log.hole and not self._filling:
             self._fill()
-        waiting, self._waiting = self._waiting, []
+        self._let_go_on()
+
+    def _let_go_on(self) -> None:
+        """The end is another: those who wait for that try again."""
+        waiting, self._waiting = self._waiting, {}
         for connection in waiting:
-            if connection.fd < 0:
-                continue
             if connection.begun:
                 self._pump(connection)
             else:
@@ -200,34 +248,45 @@ class Hub(Streams):
 
     def _fill(self) -> None:
         self._filling = True
-        if not self._closed:
-            self._feed.read(self._log.holds(), self._filled, after=self._log.end)
+        self._feed.read(self._log.holds(), self._filled, after=self._log.end)
 
     def _filled(self, page: Page) -> None:
         start = self._log.end
         self._flush(self._log.fill(page), start)
         self._filling = bool(self._log.hole)
-        if not self._filling:
-            return
         if self._log.end > start:
+            if self._filling:
+                self._fill()
+            self._let_go_on()
+        elif self._filling:
+            self._loop.call_later(_PATIENCE, self._guard, self._fill_later, self._log)
+
+    def _fill_later(self, log: Log) -> None:
+        if log is self._log and not self._closed:
             self._fill()
-        else:
-            self._loop.call_later(_PATIENCE, self._fill)
 
     def _flush(self, touched: list[ChannelSet], start: int) -> None:
         """Send what the turn brought, from `start` on."""
-        for index in range(0, len(touched), _SETS):
-            turns: list[Turn] = []
-            for set in touched[index : index + _SETS]:
-                pieces, set.turn = set.turn, []
-                if set.gaps:
-                    self._tell(set, start)
-                    continue
-                frames = t.cast("list[Frame]", pieces)
-                packed = set.pack(frames)
-                spared = self._spare(set, frames, start) if set.spared else ()
-                turns.append((set, frames, packed, join(packed), spared))
+        self._doubtful = touched
+        turns: list[Turn] = []
+        size = 0
+        for set in touched:
+            pieces, set.turn = set.turn, []
+            if set.gaps:
+                self._tell(set, start)
+                continue
+            frames = t.cast("list[Frame]", pieces)
+            packed = set.pack(frames)
+            spared = self._spare(set, frames, start) if set.spared else ()
+            chunk = join(packed)
+            turns.append((set, frames, packed, chunk, spared))
+            size += len(chunk)
+            if size >= _BYTES or len(turns) >= _SETS:
+                self._send(turns, start)
+                turns, size = [], 0
+        if turns:
             self._send(turns, start)
+        self._doubtful = ()
 
     def _send(self, turns: list[Turn], start: int) -> None:
         now = self._loop.time()

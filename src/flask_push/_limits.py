@@ -47,6 +47,11 @@ class Limits:
     def leave(self, stream: Stream) -> None:
         self._count(stream, -1)
 
+    def forget(self) -> None:
+        """Nobody has any stream."""
+        self._users.clear()
+        self._addresses.clear()
+
     def is_over(self, events: int, size: int) -> bool:
         """Whether a stream has had as much as one may have, and begins anew."""
         options = self.options
@@ -84,6 +89,9 @@ class Limits:
                     f"{len(entry.data)} bytes of data are more than PUSH_MAX_EVENT_BYTES"
                 )
             return _wire.event(entry, epoch, number)
+        except MemoryError:
+            # The event is right, and its readers resume before it.
+            raise
         except Exception as error:
             self._quiet.error(
                 "Event %s of %r can't be sent, and its readers are told of a gap: %s",

@@ -180,7 +180,7 @@ class Log:
         that it has to wait: for the end to reach its cursor, if that is further; else
         for a page of its channels from its cursor on.
         """
-        if sub.epoch != self.epoch:
+        if sub.epoch != self.epoch and not sub.rest:
             sub.epoch = self.epoch
             self._tell_all(sub, "restarted", self.birth)
         if sub.rest:

@@ -11,6 +11,8 @@ path stays out of asyncio, and everything else is ordinary asyncio.
 from __future__ import annotations
 
 import asyncio
+import collections.abc as cabc
+import contextlib
 import random
 from functools import partial
 from itertools import islice
@@ -19,51 +21,69 @@ from . import _wire
 from ._channel import ChannelSet
 from ._channel import join
 from ._connection import Connection
+from ._connection import GONE
+from ._connection import HEARS
+from ._connection import LEFT
 from ._connection import Poller
+from ._connection import WRITES
 from ._event import Page
 from ._event import Position
+from ._failstop import FailStop
+from ._feeding import Feeding
 from ._limits import Limits
 from ._log import Log
-from ._logging import QuietLogger
+from ._rests import Rests
 from ._stream import Options
-from .brokers import Feed
 
 # Bytes that are read from the log, and written to one connection before others' turn.
 _PIECE = 64 * 1024
 _TURN = 512 * 1024
 # Streams that begin with one page, after which the loop has other things to do.
 _TOGETHER = 50
+# Bytes of frames that slow readers are in, together, however few the log may keep.
+_RESTS = 16 * 2**20
 
 
-class Streams:
+class Streams(FailStop):
     """What a :class:`Hub` does for its connections. Everything on the loop's thread."""
 
-    _feed: Feed
+    _feed: Feeding
 
     def __init__(self, options: Options, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._quiet = QuietLogger()
+        super().__init__(loop)
         self._limits = Limits(options)
-        self._log = Log(
-            encode=self._limits.encode, wait=self._wait, max_bytes=options.log_bytes
-        )
         self._connections: dict[int, Connection] = {}
-        # Connections that can't begin before the feed has taken up their channels.
-        self._joining: dict[ChannelSet, list[Connection]] = {}
-        # By set, those that come while others of it wait for the page that they begin
-        # with: they share the next, for the store has to be asked after they came.
-        self._late: dict[ChannelSet, dict[Connection, Position]] = {}
-        # Connections that can't go on before the next turn.
-        self._waiting: list[Connection] = []
+        self._forget()
         self._poller = Poller()
-        loop.add_reader(self._poller, self._ready)
-        self._timer = loop.call_later(self._pause, self._tick)
+        loop.add_reader(self._poller, self._guard, self._ready)
+        self._timer = loop.call_later(self._pause, self._guard, self._tick)
 
     def __repr__(self) -> str:
         live = sum(len(set.live) for set in self._log.sets.values())
         channels = len({name for set in self._log.sets.values() for name in set.names})
         count = len(self._connections)
-        return f"<Hub [{channels} channels, {count} connections, {count - live} behind]>"
+        failed = f", {self.failures} failures" if self.failures else ""
+        return (
+            f"<Hub [{channels} channels, {count} connections,"
+            f" {count - live} behind{failed}]>"
+        )
+
+    def _forget(self) -> None:
+        """Begin with a log of nothing."""
+        self._log = Log(
+            encode=self._limits.encode, wait=self._wait, max_bytes=self.options.log_bytes
+        )
+        # Connections that can't begin before the feed has taken up their channels.
+        self._joining: dict[ChannelSet, list[Connection]] = {}
+        # By set, those that come while others of it wait for the page that they begin
+        # with: they share the next, for the store has to be asked after they came.
+        self._late: dict[ChannelSet, dict[Connection, Position]] = {}
+        # Connections that can't go on before the end is another.
+        self._waiting: dict[Connection, None] = {}
+        self._rests = Rests()
+        # Sets of which a member may have half a frame that is not noted yet.
+        self._doubtful: cabc.Sequence[ChannelSet] = ()
+        self._torn = False
 
     @property
     def options(self) -> Options:
@@ -89,6 +109,9 @@ class Streams:
 
     def _start(self, connection: Connection) -> None:
         """Find out where the connection begins, all its channels being held."""
+        self._alone(connection, self._find_start)
+
+    def _find_start(self, connection: Connection) -> None:
         stream = connection.stream
         names = connection.set.names
         if stream.position:
@@ -98,19 +121,20 @@ class Streams:
                 return
             self._log.begin(connection, connection.called, position)
         elif stream.last:
-            self._feed.read(names, partial(self._begin, connection, None), last=stream.last)
+            answer = partial(self._begin, connection, None)
+            self._feed.read(names, answer, last=stream.last)
             return
         else:
             self._log.begin(connection, connection.called)
         connection.begin()
-        self._pump(connection)
+        self._pump_out(connection)
 
     def _ask(self, connection: Connection, position: Position) -> None:
         """Ask the store whether it has the position, and for what we have not."""
         late = self._late.get(connection.set)
         if late is None:
-            self._late[connection.set] = {}
             self._ask_for(connection.set, {connection: position})
+            self._late[connection.set] = {}
         else:
             late[connection] = position
 
@@ -121,7 +145,7 @@ class Streams:
     def _begin_all(
         self, set: ChannelSet, group: dict[Connection, Position], page: Page
     ) -> None:
-        late = self._late.pop(set)
+        late = self._late.pop(set, None)
         if late:
             group_next = dict(islice(late.items(), _TOGETHER))
             self._late[set] = {c: late[c] for c in late if c not in group_next}
@@ -130,27 +154,25 @@ class Streams:
             self._begin(connection, position, page)
 
     def _begin(self, connection: Connection, position: Position | None, page: Page) -> None:
-        if connection.fd < 0:
-            return
+        if connection.fd >= 0:
+            self._alone(connection, self._begin_with, position, page)
+
+    def _begin_with(
+        self, connection: Connection, position: Position | None, page: Page
+    ) -> None:
         position = position or Position(page.epoch, page.after)
         if self._log.begin(connection, connection.called, position, page):
             connection.begin()
-            self._pump(connection, page)
+            self._pump_out(connection, page)
         else:
-            self._waiting.append(connection)
+            self._waiting[connection] = None
 
     def _pump(self, connection: Connection, page: Page | None = None) -> None:
         """Write to the connection until it is live, or has to wait: for its socket, for
         a page, or for the next turn."""
-        try:
-            self._pump_out(connection, page)
-        except OSError:
-            self._drop(connection)
-        except Exception:
-            self._quiet.exception("A stream failed, and will be resumed: %r", connection)
-            self._drop(connection)
+        self._alone(connection, self._pump_out, page)
 
-    def _pump_out(self, connection: Connection, page: Page | None) -> None:
+    def _pump_out(self, connection: Connection, page: Page | None = None) -> None:
         budget = _TURN
         while True:
             frames = self._log.read(connection, _PIECE, page)
@@ -176,7 +198,7 @@ class Streams:
         self._unblock(connection)
         in_vain = page is not None and connection.cursor == page.after
         if in_vain or connection.cursor > self._log.end:
-            self._waiting.append(connection)
+            self._waiting[connection] = None
         else:
             answer = partial(self._go_on, connection)
             self._feed.read(connection.set.names, answer, after=connection.cursor)
@@ -193,32 +215,39 @@ class Streams:
             connection.enter_live()
 
     def _block(self, connection: Connection) -> None:
+        self._rests.note(connection)
         if not connection.blocked:
-            connection.blocked = True
-            self._poller.want_to_write(connection.fd, True)
+            connection.mask |= WRITES
+            self._poller.change(connection.fd, connection.mask)
 
     def _unblock(self, connection: Connection) -> None:
         if connection.blocked:
-            connection.blocked = False
-            self._poller.want_to_write(connection.fd, False)
+            self._rests.forget(connection)
+            connection.mask &= ~WRITES
+            self._poller.change(connection.fd, connection.mask)
 
     def _send_rest(self, connection: Connection) -> None:
         """Send what the connection begins with, and be done with one that is gone."""
-        rest, connection.rest = connection.rest, b""
-        try:
-            if connection.write(rest) == len(rest):
-                return
-        except OSError:
-            pass
-        self._drop(connection)
+        rest = connection.rest
+        if connection.write(rest) == len(rest):
+            connection.rest = b""
+        else:
+            self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
         """The browser has left, or has to."""
-        del self._connections[connection.fd]
-        self._poller.remove(connection.fd)
-        self._limits.leave(connection.stream)
-        connection.set.live.pop(connection.fd, None)
+        fd = connection.fd
+        if self._connections.get(fd) is not connection:
+            connection.close()
+            return
+        self._torn = True
+        self._poller.remove(fd)
         connection.close()
+        del self._connections[fd]
+        self._limits.leave(connection.stream)
+        self._rests.forget(connection)
+        self._waiting.pop(connection, None)
+        connection.set.live.pop(fd, None)
         joining = self._joining.get(connection.set)
         if joining and connection in joining:
             joining.remove(connection)
@@ -228,6 +257,7 @@ class Streams:
         unread = self._log.leave(connection)
         if unread:
             self._feed.unwatch(unread)
+        self._torn = False
 
     def _end(self, connection: Connection, streams: int = 0) -> None:
         """End the stream from our side.
@@ -235,40 +265,49 @@ class Streams:
         :param streams: How many end with it.
         """
         if not connection.rest:
-            try:
-                retry = self.options.jittered_retry(streams)
-                word = _wire.last_word(retry, connection.stream.visible)
-                connection.write(connection.set.code(word))
-            except OSError:
-                pass
+            with contextlib.suppress(OSError):
+                connection.write(self._last_word(connection, streams))
         self._drop(connection)
+
+    def _last_word(self, connection: Connection, streams: int) -> bytes:
+        retry = self.options.jittered_retry(streams)
+        word = _wire.last_word(retry, connection.stream.visible)
+        return connection.set.code(word)
 
     # What happens by itself.
 
     def _ready(self) -> None:
-        for fd, heard, gone, writable in self._poller.poll():
+        for fd, mask in self._poller.poll():
             connection = self._connections.get(fd)
-            if connection is None:
-                continue
-            if gone or heard and not connection.listen():
-                self._drop(connection)
-            elif writable:
-                self._pump(connection)
+            if connection is not None:
+                self._alone(connection, self._hear, mask)
+
+    def _hear(self, connection: Connection, mask: int) -> None:
+        polls = connection.stream.poll
+        if mask & GONE or (mask & LEFT and not polls):
+            self._drop(connection)
+        elif mask & HEARS and not connection.listen():
+            self._drop(connection)
+        elif not connection.mask & HEARS and mask & HEARS:
+            # Or its end would be found again and again.
+            self._poller.change(connection.fd, connection.mask)
+        elif mask & WRITES:
+            self._pump_out(connection)
 
     def _tick(self) -> None:
         """One timer for all: heartbeats, lifetimes, and ids that grow old."""
-        self._timer = self._loop.call_later(self._pause, self._tick)
+        self._timer = self._loop.call_later(self._pause, self._guard, self._tick)
         self._poller.look_after_drains()
         now = self._loop.time()
         silent = now - self.options.heartbeat
         for connection in list(self._connections.values()):
             if connection.ends <= now or self._limits.is_over(*connection.sent()):
-                self._end(connection)
+                self._alone(connection, self._end)
             elif connection.since <= silent and not connection.blocked:
                 if connection.fd not in connection.set.live:
-                    self._beat(connection)
+                    self._alone(connection, self._beat)
                 elif connection.set.stamp <= silent:
-                    self._beat(connection)
+                    self._alone(connection, self._beat)
         for sub in self._log.aged(self._feed.retention // 4):
             assert isinstance(sub, Connection)
             sub.leave_live(self._log.end)
@@ -279,16 +318,45 @@ class Streams:
         connection.since = self._loop.time()
         seconds, visible = self.options.heartbeat, connection.stream.visible
         beat = connection.set.code(_wire.heartbeat(seconds, visible))
-        try:
-            written = connection.write(beat)
-        except OSError:
-            self._drop(connection)
-            return
+        written = connection.write(beat)
         if 0 < written < len(beat):
             connection.leave_live(self._log.end)
-            connection.rest = beat[written:]
+            connection.rest = memoryview(beat)[written:]
             self._block(connection)
 
     def _wait(self) -> float:
         """Seconds before a reader refetches: a thousand streams in each second."""
         return random.uniform(0, len(self._connections) / 1000)
+
+    # What becomes of all when something fails.
+
+    def _is_torn(self) -> bool:
+        return self._log.budget.torn or self._rests.torn
+
+    def _tidy(self) -> None:
+        limit = max(self.options.log_bytes, _RESTS)
+        while stuck := self._rests.stuck(limit):
+            assert isinstance(stuck, Connection)
+            self._drop(stuck)
+            self._quiet.warning(
+                "Ended the slowest stream, since slow browsers had been sent parts of %d"
+                " bytes of events; the browser resumes. PUSH_LOG_BYTES allows more.",
+                limit,
+            )
+
+    def _cut(self, connection: Connection) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            # One that is closed, or was not adopted yet, is not polled.
+            self._poller.remove(connection.fd)
+        connection.close()
+
+    def _end_all(self) -> int:
+        streams, doubtful = len(self._connections), {*self._doubtful}
+        for connection in self._connections.values():
+            with contextlib.suppress(OSError):
+                if not connection.rest and connection.set not in doubtful:
+                    connection.write(self._last_word(connection, streams))
+            self._cut(connection)
+        self._connections.clear()
+        self._limits.forget()
+        return streams

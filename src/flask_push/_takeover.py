@@ -10,12 +10,14 @@ comes back. So there is no instant at which two could write, or nobody knows.
 
 from __future__ import annotations
 
+import base64
 import collections.abc as cabc
 import contextlib
 import os
 import socket
 import typing as t
 
+from ._channel import frame_of
 from ._frozen import Chains
 from ._frozen import Frozen
 from ._frozen import Place
@@ -28,9 +30,9 @@ from ._version import version
 
 # Seconds for each step. All streams stand still meanwhile.
 _PATIENCE = 5.0
-# Streams, and bytes of half-written frames, that go into one message.
+# Streams that go into one message, and bytes of what they still have to be sent.
 _MOST = 100
-_MOST_BYTES = 8 * 2**20
+_MOST_BYTES = 2**20
 
 
 class Handover(t.NamedTuple):
@@ -58,7 +60,10 @@ def give(messages: Messages, things: Handover) -> bool:
             data, fds = visitor.unread()
             said = {"visitor": data.decode("latin-1"), "welcome": welcome}
             messages.send(said, [visitor.fileno(), *fds])
-        for places, fds in _batches(things.frozen.places):
+        numbers, frames = _frames(things.frozen.places)
+        for parts in _parts(frames):
+            messages.send({"frames": parts})
+        for places, fds in _batches(things.frozen.places, numbers):
             messages.send({"places": places}, fds)
         drains = things.frozen.drains
         for start in range(0, len(drains), MOST_FDS):
@@ -102,6 +107,7 @@ def take(messages: Messages, forced: bool) -> Handover:
 def _collect(messages: Messages) -> Handover:
     hello: dict[str, t.Any] = {}
     chains = Chains()
+    frames: dict[int, bytearray] = {}
     places: list[tuple[Place, int]] = []
     doors: list[int] = []
     drains: list[int] = []
@@ -116,8 +122,12 @@ def _collect(messages: Messages) -> Handover:
             sock = socket.socket(fileno=fds[0])
             data = message["visitor"].encode("latin-1")
             visitors.append((Messages(sock, data, fds[1:]), message["welcome"]))
+        elif "frames" in message:
+            for number, part in message["frames"]:
+                frames.setdefault(number, bytearray()).extend(base64.b64decode(part))
         elif "places" in message:
-            found = map(Place.from_json, message["places"])
+            whole = {number: memoryview(frame) for number, frame in frames.items()}
+            found = [Place.from_json(place, whole) for place in message["places"]]
             places += zip(found, fds, strict=True)
         elif "drains" in message:
             drains += fds
@@ -126,16 +136,41 @@ def _collect(messages: Messages) -> Handover:
     return Handover(hello, Frozen(chains, places, drains), doors, visitors)
 
 
+def _frames(places: list[tuple[Place, int]]) -> tuple[dict[int, int], list[bytes]]:
+    """The frames of which readers have had a part, each once though thousands may be
+    behind one: by identity their numbers, and by number the frames."""
+    rests = [place.rest for place, _ in places if isinstance(place.rest, memoryview)]
+    frames = list({id(frame_of(rest)): frame_of(rest) for rest in rests}.values())
+    return {id(frame): number for number, frame in enumerate(frames)}, frames
+
+
+def _parts(frames: list[bytes]) -> cabc.Iterator[list[tuple[int, str]]]:
+    """The frames, in pieces that fit into messages."""
+    parts: list[tuple[int, str]] = []
+    size = 0
+    for number, frame in enumerate(frames):
+        for start in range(0, len(frame), _MOST_BYTES):
+            part = frame[start : start + _MOST_BYTES]
+            parts.append((number, base64.b64encode(part).decode()))
+            size += len(part)
+            if size >= _MOST_BYTES:
+                yield parts
+                parts, size = [], 0
+    if parts:
+        yield parts
+
+
 def _batches(
-    places: list[tuple[Place, int]],
+    places: list[tuple[Place, int]], numbers: dict[int, int]
 ) -> cabc.Iterator[tuple[list[list[t.Any]], list[int]]]:
     batch: list[list[t.Any]] = []
     fds: list[int] = []
     size = 0
     for place, fd in places:
-        batch.append(place.to_json())
+        batch.append(place.to_json(numbers))
         fds.append(fd)
-        size += len(place.rest)
+        if not isinstance(place.rest, memoryview):
+            size += len(place.rest)
         if len(fds) == _MOST or size > _MOST_BYTES:
             yield batch, fds
             batch, fds, size = [], [], 0
