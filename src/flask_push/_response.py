@@ -49,9 +49,11 @@ class StreamResponse(Response):
     ) -> cabc.Iterable[bytes]:
         if self.status_code != 200:
             return super().__call__(environ, start_response)
+        # A view that chooses a coding itself, as "identity", does not get ours.
+        chosen = "Content-Encoding" in self.headers
         for name in [k for k, _ in self.headers if k.lower() in _wire.NOT_OF_A_STREAM]:
             self.headers.remove(name)
-        if self.parts.config.gzip:
+        if self.parts.config.gzip and not chosen:
             self._choose_encoding(environ)
         if environ["REQUEST_METHOD"] == "HEAD":
             return super().__call__(environ, start_response)
