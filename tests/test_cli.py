@@ -396,7 +396,7 @@ def test_no_server_ends_no_tail(tmp_path: Path) -> None:
     with started(tmp_path, "tail", url, text=True) as process:
         assert process.stderr is not None
         said = process.stderr.readline()
-        assert said.startswith(f"<Source {url}: away> can't be had now")
+        assert said.startswith(f"Could not read <Source {url}: away>, and retries: ")
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=20) == ("", "")
         assert process.returncode == 0

@@ -307,7 +307,7 @@ def test_a_server_that_is_away_is_waited_for(
         thread.join(20)
     assert found == [("message", "a", "")]
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert f"<Source {url}: away> can't be had now" in caplog.text
+    assert f"Could not read <Source {url}: away>, and retries: " in caplog.text
 
 
 # When it comes back.

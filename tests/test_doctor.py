@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import collections.abc as cabc
 import contextlib
+import functools
 import json
 import os
 import re
@@ -228,7 +229,7 @@ def test_a_timeout_below_the_heartbeat_is_found(tmp_path: Path, ask: Ask) -> Non
             said = ask(url, PUSH_HEARTBEAT=4)
     assert said.wrong == ["cut"]
     assert said["cut"].cures[0] == "proxy_read_timeout 60s;"
-    (silent,) = re.findall(r"silent for (\d\.\d) seconds", said["cut"].what)
+    (silent,) = re.findall(r"cut after (\d\.\d) seconds", said["cut"].what)
     assert 2 <= float(silent) < 4
 
 
@@ -309,6 +310,13 @@ def test_no_server_is_no_traceback(ask: Ask) -> None:
     said = ask(f"http://127.0.0.1:{free_port()}/stream")
     assert said.wrong == ["unreachable"]
     assert "Connection refused" in said["unreachable"].what
+
+
+def test_a_server_without_tls_is_found(ask: Ask) -> None:
+    with canned(lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n") as it:
+        said = ask(it.url.replace("http:", "https:"), PUSH_BROKER_URL="memory:")
+    assert ill(said) == ["tls"]
+    assert said["tls"].cures[0].startswith("http://")
 
 
 def test_a_server_that_says_nothing_is_found(ask: Ask, impatient: None) -> None:
@@ -743,6 +751,20 @@ def test_an_opening_that_is_not_of_our_making_is_a_stream_of_another_make(
         assert ill(ask(it.url, PUSH_BROKER_URL="memory:")) == ["foreign"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (head("Content-Encoding: gzip") + b"nonsense", "it can't be decompressed: "),
+        (head("Transfer-Encoding: chunked") + b"nonsense\r\n", "the size of a chunk is"),
+        (HEAD + b"id: " + b"x" * 10_000 + b"\n\n", "id has more than 8,192 bytes"),
+    ],
+)
+def test_a_stream_that_can_not_be_read_is_found(ask: Ask, answer: bytes, why: str) -> None:
+    with canned(lambda _: answer) as it:
+        said = ask(it.url, PUSH_BROKER_URL="memory:")
+    assert said.wrong[-1] == "unreadable" and why in said["unreadable"].what
+
+
 @pytest.mark.parametrize("data", ["", "[" * 10_000, "5", "{}", '{"reason": {"a": 1}}'])
 def test_events_of_ours_with_odd_data_end_no_doctor(
     tmp_path: Path, ask: Ask, data: str, impatient: None
@@ -864,7 +886,12 @@ class Given(t.NamedTuple):
     facts: set[str]
 
 
-def calls_of_trouble() -> cabc.Iterator[Given]:
+@functools.cache
+def calls_of_trouble() -> tuple[Given, ...]:
+    return tuple(_calls_of_trouble())
+
+
+def _calls_of_trouble() -> cabc.Iterator[Given]:
     for path in (ROOT / "src/flask_push").glob("_*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "trouble":

@@ -182,7 +182,7 @@ class Checkup:
         elif self.kind != "process":
             yield trouble("no-hub", path=site.door, error=why)
         else:
-            yield good("hub", "None runs: the first stream starts it.")
+            yield good("hub", "No hub runs. The first stream starts one.")
             yield from self._check_limit("a hub", os.getpid())
 
     def _judge_hub(self, status: dict[str, t.Any]) -> Findings:

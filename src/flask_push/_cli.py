@@ -45,13 +45,16 @@ _socket = click.option(
     "--socket",
     "path",
     type=click.Path(path_type=Path, resolve_path=True),
-    help="The hub's socket. Without it, the app says where it is.",
+    help="The hub's socket. Without it, the app is asked where its hub is.",
 )
+
+
+_HEADER = 'Send this header, such as "Cookie: session=…"; may be repeated.'
 
 
 @click.group(cls=Commands)
 def push() -> None:
-    """See and run the process that holds the streams."""
+    """Publish, listen, run the hub, and find out what is wrong."""
 
 
 @push.command()
@@ -60,18 +63,18 @@ def push() -> None:
     "path",
     type=click.Path(path_type=Path, resolve_path=True),
     required=True,
-    help="Where workers find it. Set PUSH_HUB to the same path.",
+    help="Where workers find the hub. Set PUSH_HUB to the same path.",
 )
 @click.option(
     "--replace",
     is_flag=True,
-    help="Take the place of the one that is there, if there is one.",
+    help="If a hub runs there, take its place with all its streams.",
 )
 def hub(path: Path, replace: bool) -> None:
-    """Run a hub in the foreground, until it is told to end.
+    """Run a hub in the foreground, until a signal or 'flask push stop' ends it.
 
-    Loads no app: the first worker that comes says which store it is. With systemd's
-    socket activation, the socket is the one it was given.
+    It loads no app: the first worker that connects names the store. With systemd's
+    socket activation, the hub uses the socket that systemd passes.
     """
     site = Site(path)
     _run.set_up(site, logging.StreamHandler())
@@ -109,13 +112,13 @@ def _door(site: Site) -> socket.socket:
 @push.command()
 @_socket
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print it as JSON, a line for each hub."
+    "--json", "as_json", is_flag=True, help="Print one line of JSON for each hub."
 )
 @click.pass_context
 def status(context: click.Context, path: Path | None, as_json: bool) -> None:
-    """Show the hub of this app, or each of them.
+    """Show the hub of this app, or each of its hubs.
 
-    The status of the command is 1 if there is none.
+    The status of the command is 1 if no hub is running.
     """
     for number, site in enumerate(_find(context, path)):
         found = _ask(site)
@@ -133,9 +136,10 @@ def status(context: click.Context, path: Path | None, as_json: bool) -> None:
 @_socket
 @click.pass_context
 def stop(context: click.Context, path: Path | None) -> None:
-    """End the hub of this app: browsers reconnect, and workers start the next.
+    """End the hub of this app. The workers then start the next one.
 
-    The status of the command is 1 if there is none, or it does not end.
+    Browsers reconnect. The status of the command is 1 if no hub is running, or if it
+    does not end.
     """
     for site in _find(context, path):
         _stop(site, _ask(site)["pid"])
@@ -173,14 +177,15 @@ def _has_ended(site: Site, pid: int) -> bool:
 @click.argument("channel")
 @click.argument("data")
 @click.option("--type", default="message", help="The event's type.")
-@click.option("--key", help="Publishing the same key again stores nothing.")
+@click.option("--key", help="Store nothing if an event with this key was published.")
 @click.pass_context
 def publish(
     context: click.Context, channel: str, data: str, type: str, key: str | None
 ) -> None:
-    """Publish an event, and print its id. DATA goes as it is; '-' reads it.
+    """Publish an event, and print its id.
 
-    The status of the command is 1 if the event was not published.
+    DATA is sent as it is; '-' reads it from the standard input. The status of the
+    command is 1 if the event was not published.
     """
     app, extension = load(context)
     config = Config.read(app.config)
@@ -219,9 +224,9 @@ def _read_input() -> str:
 
 @push.command()
 @click.argument("url", required=False)
-@click.option("--header", "headers", multiple=True, help='Sent too: "Cookie: session=…".')
+@click.option("--header", "headers", multiple=True, help=_HEADER)
 @click.option("--quick", is_flag=True, help="Don't wait for a heartbeat.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as a JSON list.")
 @click.pass_context
 def doctor(
     context: click.Context,
@@ -232,8 +237,8 @@ def doctor(
 ) -> None:
     """Say what is wrong, and what cures it.
 
-    Looks at the app and its machine; with the URL of a stream, at the way to it too, as
-    a browser would. The status is 1 if there is an error.
+    The doctor examines the app and its machine. With the URL of a stream, it requests
+    the stream as a browser would. The status of the command is 1 if there is an error.
     """
     address = None if url is None else _address(url, headers)
     found = []
@@ -289,10 +294,14 @@ def _split(headers: tuple[str, ...]) -> dict[str, str]:
 
 @push.command()
 @click.argument("url")
-@click.option("--channel", "channels", multiple=True, help="Ask for it; may be repeated.")
-@click.option("--last-id", default="", help="Begin behind the event with this id.")
-@click.option("--header", "headers", multiple=True, help='Sent too: "Cookie: session=…".')
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, a line for each event.")
+@click.option(
+    "--channel", "channels", multiple=True, help="Ask for this channel; may be repeated."
+)
+@click.option("--last-id", default="", help="Begin after the event with this id.")
+@click.option("--header", "headers", multiple=True, help=_HEADER)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one line of JSON for each event."
+)
 def tail(
     url: str,
     channels: tuple[str, ...],
@@ -302,7 +311,8 @@ def tail(
 ) -> None:
     """Print a stream's events as they come, until Ctrl-C.
 
-    Comes back by itself, and where it was. The status is 1 if the server refuses.
+    It reconnects by itself, and misses nothing. The status of the command is 1 if the
+    server refuses.
     """
     try:
         source = connect(url, channels=channels, headers=_split(headers), last_id=last_id)

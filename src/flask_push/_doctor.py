@@ -115,6 +115,8 @@ class Doctor:
                 yield from self._judge_resumed()
         except ssl.SSLCertVerificationError as error:
             yield trouble("certificate", error=error.verify_message)
+        except ssl.SSLError as error:
+            yield trouble("tls", where=self.address.url, error=error.reason or error)
         except OSError as error:
             yield trouble(
                 "unreachable", where=self.address.url, error=error.strerror or error
@@ -150,11 +152,17 @@ class Doctor:
             if plain.read(lambda: _opening(plain), _PATIENCE):
                 yield trouble("gzip", self.proxy)
                 return
-        yield trouble("buffered", self.proxy, what="a finite answer comes, its start not")
+        yield trouble(
+            "buffered",
+            self.proxy,
+            what="a finite answer arrives, and the start of a stream does not",
+        )
 
     def _explain_no_opening(self, stream: Visit) -> Findings:
         if stream.parser.retry and stream.ended and not stream.events:
             yield trouble("turned-away")
+        elif stream.broken:
+            yield trouble("unreadable", why=stream.why)
         elif stream.ended or stream.events:
             yield trouble("foreign")
         else:
@@ -188,7 +196,7 @@ class Doctor:
             if late > _LATE:
                 yield trouble("late", self.proxy, seconds=late)
             else:
-                yield good("events", f"Published here, they came in {late:.3f} s.")
+                yield good("events", f"Published here, they arrived within {late:.3f} s.")
 
     def _probe(self, stream: Visit, broker: Broker) -> float:
         word = secrets.token_urlsafe(8)
@@ -210,7 +218,7 @@ class Doctor:
                 assert self.known.broker is not None
                 self._probe(plain, self.known.broker)
             except _Unheard:
-                what = f"an event did not come within {_PATIENCE:g} seconds"
+                what = f"an event did not arrive within {_PATIENCE:g} seconds"
                 yield trouble("buffered", self.proxy, what=what)
             else:
                 yield trouble("gzip", self.proxy)
@@ -245,13 +253,15 @@ class Doctor:
     def _compare(self, stream: Visit, position: Position, ids: list[str]) -> Finding:
         (opening, *_) = stream.of_type("push:open")
         for gap in stream.of_type("push:gap"):
-            return trouble("gap", reason=_facts(gap).get("reason"))
+            return trouble("gap", reason=_facts(gap).get("reason", "no reason given"))
         if Position.parse(opening.id) != position:
             return trouble("not-resumed", self.proxy)
         came = [_position(e.id) for e in stream.events if not e.type.startswith("push:")]
         if came[: len(ids)] != ids:
             return trouble("wrong", expected=" ".join(ids), found=" ".join(came) or "none")
-        return good("resume", f"Back at {position}, it had the {len(ids)} events after it.")
+        return good(
+            "resume", f"Reconnected at {position}, it had the {len(ids)} events after it."
+        )
 
     # Nothing to say.
 

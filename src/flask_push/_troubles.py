@@ -1,4 +1,4 @@
-"""All that ``flask push doctor`` knows to be wrong, and what cures it.
+"""Everything that ``flask push doctor`` can find wrong, and the cure of each.
 
 The page *The doctor* has the same, and a test holds the two together.
 """
@@ -10,7 +10,7 @@ import typing as t
 WARN = "warn"
 ERROR = "error"
 
-# Who reads a cure: a proxy, or anybody.
+# Which program a cure is for; any, if it is empty.
 NGINX = "nginx"
 APACHE = "Apache"
 HAPROXY = "HAProxy"
@@ -21,7 +21,7 @@ ANY = ""
 class Trouble(t.NamedTuple):
     level: str
     what: str
-    #: By whom each is read: lines of configuration, or commands.
+    #: The program that each is for, and the line of its configuration, or the command.
     cures: tuple[tuple[str, str], ...]
 
 
@@ -51,30 +51,31 @@ TROUBLES: dict[str, Trouble] = {
         (
             (
                 ANY,
-                "flask --app hello push doctor  # where the app is, and rightly configured",
+                "flask --app hello push doctor  # where the app and its configuration are",
             ),
         ),
     ),
     "testing": Trouble(
         WARN,
-        "The app is being tested: app.testing is true, and so nothing leaves the process.",
+        "app.testing is true, so the app keeps everything in its own process.",
         ((ANY, "TESTING = False"),),
     ),
     "memory": Trouble(
         WARN,
-        "The store is this process's memory: no other process can publish, or be tested"
-        " from here.",
+        "The store is this process's memory: no other process can publish to it, and the"
+        " doctor can't test it.",
         ((ANY, _ONE_STORE),),
     ),
     "thread": Trouble(
         WARN,
         "The hub is a thread of each worker: its streams end with the worker, and a view"
-        " that computes slows them.",
+        " that computes slows them down.",
         ((ANY, 'PUSH_HUB = "process"'),),
     ),
     "owner": Trouble(
         ERROR,
-        "{path} belongs to {owner}, and this process to {user}. So it is not looked at.",
+        "{path} belongs to {owner}, and this command runs as {user}. The doctor does not"
+        " look into it.",
         (
             (ANY, "sudo -u {name} flask push doctor  # if the app runs as that user"),
             (
@@ -105,14 +106,14 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "remote": Trouble(
         ERROR,
-        "The run directory {path} is on a remote file system, whose locks can't be"
-        " trusted.",
+        "The run directory {path} is on a remote file system, where locks are not"
+        " reliable.",
         ((ANY, 'PUSH_RUN_DIR = "/var/lib/hello"  # on a local disk'),),
     ),
     "store": Trouble(
         ERROR,
         "The store {url} can't be used: {error}",
-        ((ANY, "PUSH_BROKER_URL  # names a store that is there and has space"),),
+        ((ANY, "PUSH_BROKER_URL = …  # a store that is running and has space"),),
     ),
     "no-hub": Trouble(
         ERROR,
@@ -121,7 +122,7 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "stuck": Trouble(
         ERROR,
-        "A hub has the lock {path}, and does not answer: {error}.",
+        "A hub holds the lock {path} and does not answer: {error}.",
         ((ANY, "fuser -k {path}"),),
     ),
     "stranger": Trouble(
@@ -131,13 +132,13 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "version": Trouble(
         WARN,
-        "The hub is of version {hub}, and {here} is installed.",
-        ((ANY, "kill -HUP …  # reload the workers: the newer replaces the hub"),),
+        "The hub runs version {hub}, and version {here} is installed.",
+        ((ANY, "kill -HUP …  # reload the workers: the newer version replaces the hub"),),
     ),
     "descriptors": Trouble(
         WARN,
-        "PUSH_MAX_STREAMS is {streams}, and {whose} may have {limit} descriptors, one for"
-        " each stream.",
+        "PUSH_MAX_STREAMS is {streams}, but {whose} may open only {limit} descriptors,"
+        " and each stream needs one.",
         (
             (ANY, "LimitNOFILE={wanted}  # in the systemd unit"),
             (ANY, "ulimit -Hn {wanted}  # in a shell"),
@@ -146,53 +147,58 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "heartbeat": Trouble(
         WARN,
-        "PUSH_HEARTBEAT is {seconds:g} seconds, and most proxies end what was silent for"
-        " 60, some for 55.",
+        "PUSH_HEARTBEAT is {seconds:g} seconds. Most proxies end a connection that is"
+        " silent for 60 seconds, some after 55.",
         ((ANY, "PUSH_HEARTBEAT = 15"),),
     ),
     # Of the way to it.
     "unreachable": Trouble(
         ERROR,
-        "There is no server at {where}: {error}.",
+        "No server answers at {where}: {error}.",
         ((ANY, "gunicorn -w 4 hello:app  # start it, or correct the URL"),),
     ),
     "certificate": Trouble(
         ERROR,
-        "The certificate is not to be trusted: {error}.",
+        "The server's certificate can't be trusted: {error}.",
         ((ANY, "SSL_CERT_FILE=authority.pem flask push doctor …"),),
     ),
     "no-http": Trouble(
         ERROR,
-        "What answers at {where} does not answer in HTTP/1.1: {why}.",
+        "The server at {where} does not answer in HTTP/1.1: {why}.",
         ((ANY, "https://…  # if the port expects TLS; else correct the URL's port"),),
+    ),
+    "tls": Trouble(
+        ERROR,
+        "The server at {where} can't be reached with TLS: {error}.",
+        ((ANY, "http://…  # if the port has no TLS; else correct the URL's port"),),
     ),
     "silent": Trouble(
         ERROR,
-        "The server took the request, and said nothing for {seconds:g} seconds, asked for"
-        " a finite answer, neither. All its workers are busy, or what is between holds"
-        " everything.",
+        "The server accepted the request and sent nothing for {seconds:g} seconds, not"
+        " even a finite answer. All its workers are busy, or something in between holds"
+        " everything back.",
         ((ANY, "gunicorn -w 4 --threads 8 hello:app  # more workers"),),
     ),
     "denied": Trouble(
         ERROR,
-        "The answer is {status}{more}. A browser's EventSource gives up on it for good.",
+        "The answer is {status}{more}. An EventSource does not retry after this status.",
         ((ANY, 'flask push doctor --header "Cookie: session=…" …'),),
     ),
     "missing": Trouble(
         ERROR,
-        "The answer is {status}: no view answers a GET there.",
+        "The answer is {status}: no view answers GET requests at this URL.",
         ((ANY, "flask routes  # shows where the stream's view is"),),
     ),
     "failed": Trouble(
         ERROR,
-        "The answer is {status}. A browser's EventSource gives up on it for good. The"
-        " app's log says why.",
-        ((ANY, "return push.stream(…)  # the view has to come so far"),),
+        "The answer is {status}. An EventSource does not retry after this status. The"
+        " app's log has the reason.",
+        ((ANY, "return push.stream(…)  # what the view has to reach"),),
     ),
     "away": Trouble(
         ERROR,
-        "The answer is {status}: the proxy does not reach the app, and a browser's"
-        " EventSource gives up on it for good.",
+        "The answer is {status}: the proxy can't reach the app, and an EventSource does"
+        " not retry after this status.",
         (
             (NGINX, "error_page 502 503 504 = @later;  # and start the app"),
             (ANY, "gunicorn -w 4 hello:app  # start it"),
@@ -200,18 +206,24 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "type": Trouble(
         ERROR,
-        "It is no event stream: its Content-Type is {type!r}.",
+        "The answer is not an event stream: its Content-Type is {type!r}.",
         ((ANY, "return push.stream(…)  # from the view of this URL"),),
     ),
     "foreign": Trouble(
         ERROR,
-        "It is an event stream, and not one of Flask-Push: no push:open came.",
+        "The answer is an event stream, but not one of Flask-Push: it has no push:open,"
+        " or none that Flask-Push has made.",
         ((ANY, "return push.stream(…)  # from the view of this URL"),),
+    ),
+    "unreadable": Trouble(
+        ERROR,
+        "The answer is an event stream that can't be read: {why}",
+        ((ANY, "curl -N --compressed …  # shows what comes"),),
     ),
     "turned-away": Trouble(
         ERROR,
-        "The stream was told to come back later, and ended. There is no hub, or one has"
-        " all the streams it may have. The app's log says which.",
+        "The stream ended at once, and said when to reconnect. No hub is available, or a"
+        " limit is reached. The app's log says which.",
         (
             (ANY, "PUSH_MAX_STREAMS = …  # more, if it was this"),
             (ANY, "PUSH_RELAY_MAX = …  # more, if streams are relayed"),
@@ -220,7 +232,7 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "relayed": Trouble(
         WARN,
-        "The stream is relayed and takes a worker, because {reason}.",
+        "The stream is relayed and occupies a worker, because {reason}.",
         (
             (ANY, "gunicorn -w 4 hello:app  # or another server that gives sockets away"),
             (ANY, "app = PushASGI(app)  # on an ASGI server"),
@@ -229,18 +241,23 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "headers": Trouble(
         WARN,
-        "The head lacks what keeps others from holding a stream: {names}.",
+        "The response lacks what keeps others from holding a stream back: {names}.",
         ((ANY, "Cache-Control: no-store, no-transform  # as push.stream has set it"),),
     ),
     "length": Trouble(
         ERROR,
-        "The stream has a Content-Length, and ends there for a browser.",
-        ((ANY, "response.get_data()  # whoever calls it, or sets the header, must not"),),
+        "The stream has a Content-Length, where a browser ends it.",
+        (
+            (
+                ANY,
+                "response.get_data()  # not on a stream; nor set the header",
+            ),
+        ),
     ),
     "slow": Trouble(
         WARN,
-        "The first byte came after {seconds:.1f} seconds. The view takes so long, or"
-        " waited for a worker.",
+        "The first byte came after {seconds:.1f} seconds. The view is slow, or the"
+        " request waited for a worker.",
         ((ANY, "gunicorn -w 4 hello:app  # more workers, if it was this"),),
     ),
     "buffered": Trouble(
@@ -250,18 +267,18 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "gzip": Trouble(
         ERROR,
-        "What compresses the stream holds it back: uncompressed, it arrives at once.",
+        "Compression holds the stream back: uncompressed, it arrives at once.",
         _COMPRESSES,
     ),
     "compressed": Trouble(
         WARN,
-        "Something between compresses the stream ({encoding}), which takes memory for"
-        " each.",
+        "Something in between compresses the stream ({encoding}), which takes memory for"
+        " each stream.",
         _COMPRESSES,
     ),
     "late": Trouble(
         WARN,
-        "Each event comes {seconds:.3f} seconds after it was published.",
+        "Each event arrives {seconds:.3f} seconds after it was published.",
         (
             (HAPROXY, "option http-no-delay"),
             (NGINX, "tcp_nodelay on;"),
@@ -269,18 +286,19 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "unheard": Trouble(
         ERROR,
-        "What is published here does not reach the hub within {seconds:g} seconds.",
-        ((ANY, "flask push stop  # workers start the next hub"),),
+        "An event that was published here did not reach the hub within {seconds:g}"
+        " seconds.",
+        ((ANY, "flask push stop  # the workers then start the next hub"),),
     ),
     "other-store": Trouble(
         ERROR,
-        "The stream is of another store than {url}, which this command publishes to.",
+        "The stream is of another store than {url}, to which this command publishes.",
         ((ANY, "PUSH_BROKER_URL, PUSH_RUN_DIR  # the same for server, tasks and shell"),),
     ),
     "elsewhere": Trouble(
         WARN,
-        "The hub process of this app does not hold the stream: a thread stands in, since"
-        " no process can be had, or the server has another PUSH_HUB or PUSH_RUN_DIR.",
+        "The hub process of this app does not hold the stream. A thread holds it, because"
+        " no process could be started, or the server has another PUSH_HUB or PUSH_RUN_DIR.",
         (
             (ANY, "tail {log}  # why none can be had"),
             (ANY, 'PUSH_HUB = "process"  # the same for the server and this command'),
@@ -288,13 +306,13 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "stores": Trouble(
         ERROR,
-        "The processes of the app have {count} stores: who listens by one does not hear"
-        " what another publishes.",
+        "The processes of the app have {count} stores: a stream of one process does not"
+        " get what another publishes.",
         ((ANY, _ONE_STORE),),
     ),
     "not-resumed": Trouble(
         ERROR,
-        "The position that a browser sends when it comes back is ignored.",
+        "The position that a browser sends when it reconnects is ignored.",
         (
             (NGINX, "proxy_set_header Last-Event-ID $http_last_event_id;"),
             (ANY, "push.stream(…)  # without replay=False, if that was not meant"),
@@ -302,18 +320,18 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "gap": Trouble(
         ERROR,
-        "A stream that comes back at once is told of a gap ({reason}).",
+        "A stream that reconnects at once gets a gap ({reason}).",
         ((ANY, "PUSH_RETENTION, PUSH_KEEP, PUSH_STORE_BYTES  # more"),),
     ),
     "wrong": Trouble(
         ERROR,
-        "A stream that came back should have had {expected}, and had {found}.",
+        "A stream that reconnected should have got {expected}, and got {found}.",
         ((ANY, "flask push stop  # and report it, with the hub's log"),),
     ),
     "cut": Trouble(
         ERROR,
-        "The stream was cut when it was silent for {silent:.1f} seconds. The heartbeat"
-        " comes every {heartbeat:g}.",
+        "The stream was cut after {silent:.1f} seconds without a byte. The heartbeat"
+        " comes every {heartbeat:g} seconds.",
         (*_TIMEOUTS, (ANY, "PUSH_HEARTBEAT = {less:g}  # or this")),
     ),
     "no-heartbeat": Trouble(
@@ -323,7 +341,7 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "http1": Trouble(
         WARN,
-        "Browsers get HTTP/1.1 here, and open six streams to a host at most.",
+        "Browsers get HTTP/1.1 here, and open at most six streams to one host.",
         (
             (NGINX, "http2 on;"),
             (APACHE, "Protocols h2 http/1.1"),

@@ -55,6 +55,8 @@ class Visit:
         self.events: deque[Event] = deque(maxlen=_MAX_EVENTS)
         #: Whether no more comes; and whether that was its end, not a cut.
         self.ended = self.whole = False
+        #: Whether what came can't be read, and so was left.
+        self.broken = False
         self.first_byte = self.last_byte = 0.0
         self.parser = sse.Parser()
         self._answer = Answer(method)
@@ -108,8 +110,8 @@ class Visit:
                 self.sock.settimeout(seconds)
                 self._receive()
         except (BadAnswer, sse.ParseError) as error:
-            self.why = self.why or str(error)
-            self.ended = True
+            self.why = str(error)
+            self.ended = self.broken = True
 
     def _receive(self) -> None:
         try:

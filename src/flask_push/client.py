@@ -1,8 +1,8 @@
-"""Listens to a stream from Python, as ``EventSource`` does in a browser.
+"""Reads a stream in Python, as ``EventSource`` does in a browser.
 
-Reads any stream of Server-Sent Events. Where it differs from a browser, it is for the
-better: what may pass is tried again, with pauses that grow, and a connection on which
-nothing comes, not even a heartbeat, is taken for lost.
+It reads any stream of Server-Sent Events. Unlike a browser, it retries after a status
+that may be temporary, with pauses that grow, and it drops a connection on which nothing
+comes, not even a heartbeat. The server may be hostile: see :mod:`flask_push._answer`.
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ _HEADERS = {
 
 
 class Refused(Exception):
-    """There is no stream to be had, and asking again would not help.
+    """There is no stream at this address, and to retry would not help.
 
-    :param status: What the server has answered; 0 if it is not one to be trusted.
+    :param status: The status that the server answered with; 0 if its certificate is not
+        trusted.
     """
 
     def __init__(self, status: int, why: str) -> None:
@@ -64,7 +65,7 @@ class Refused(Exception):
 
 
 class _Lost(Exception):
-    """This connection is over, and the next may be better."""
+    """This connection is over, and the next one may work."""
 
     def __init__(self, why: str, wait: float = 0) -> None:
         super().__init__(why)
@@ -72,16 +73,16 @@ class _Lost(Exception):
 
 
 class _Finished(Exception):
-    """There is nothing to come back for."""
+    """The server ended the stream for good."""
 
 
 class Source:
     """The events of one stream, in order, for as long as you like. Made by
     :func:`flask_push.connect`.
 
-    One thread iterates. Iterating waits for the next event, and comes back by itself
-    when the connection is lost, with the last id, so that nothing is missing. Events
-    that begin with ``push:`` are kept from you, but for ``push:gap``.
+    One thread iterates. Iterating waits for the next event. When the connection is lost,
+    it reconnects with the last id, so that no event is missing. Events whose type begins
+    with ``push:`` are left out, except ``push:gap``.
     """
 
     def __init__(
@@ -125,8 +126,8 @@ class Source:
 
     def __next__(self) -> Event:
         """
-        :raises Refused: If there is no stream, for good.
-        :raises sse.ParseError: If an event is too large to be held.
+        :raises Refused: If there is no stream, and to retry would not help.
+        :raises sse.ParseError: If an event, its id or its type is too large.
         """
         while not self._closed.is_set():
             if self._pending:
@@ -139,14 +140,15 @@ class Source:
         raise StopIteration
 
     def opened(self) -> Source:
-        """Wait until the stream has its place: whatever is published from then on is
+        """Wait until the stream has begun: everything that is published after that is
         among its events."""
         while not (self._closed.is_set() or self._pending or self.connection):
             self._more()
         return self
 
     def close(self) -> None:
-        """End it. Called from another thread, it ends the iteration too."""
+        """End the stream. From another thread, this ends the iteration, too: at once, or
+        in at most ten seconds if it is connecting."""
         self._closed.set()
         self._cut(self._socket)
         self._tidy()
@@ -267,7 +269,7 @@ class Source:
         retry = _RETRY if self._parser.retry is None else self._parser.retry / 1000
         self._failures += 1
         if self._failures == 2:
-            logger.warning("%s can't be had now, and is tried again: %s", self, lost)
+            logger.warning("Could not read %s, and retries: %s", self, lost)
         self._closed.wait(_wait(max(retry, lost.wait), self._failures))
 
     def _let_go(self) -> None:
@@ -294,17 +296,18 @@ def connect(
     heartbeat: float = _SILENCE,
     context: ssl.SSLContext | None = None,
 ) -> Source:
-    """Listen to a stream: of an app with Flask-Push, or any other.
+    """Listen to a stream: of an app with Flask-Push, or of any other server.
 
     Nothing is sent before the first event is asked for.
 
-    :param channels: Which to ask for, where :meth:`.Push.requested` is asked.
-    :param headers: Sent too, but not to another server that this one may redirect to.
-    :param last_id: Where to go on.
-    :param heartbeat: Seconds without a byte after which the connection is taken for
-        lost; ``0`` for never. Three times ``PUSH_HEARTBEAT`` is a good one.
-    :param context: Which certificates are believed; those of the system if it is ``None``.
-    :raises ValueError: If nothing could be asked for this.
+    :param channels: The channels to ask for, if the view calls :meth:`.Push.requested`.
+    :param headers: Sent with each request to this origin, and to no other one that the
+        server may redirect to.
+    :param last_id: The id of the event after which the stream begins.
+    :param heartbeat: Seconds without a byte after which the connection counts as lost;
+        ``0`` for never. Three times ``PUSH_HEARTBEAT`` is a good value.
+    :param context: The certificates that are trusted; ``None`` for those of the system.
+    :raises ValueError: If the URL, a header or the id could never be sent.
     """
     query = parse.urlencode([("channel", name) for name in channels])
     url, _, _ = url.partition("#")
