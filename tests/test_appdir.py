@@ -221,16 +221,36 @@ def test_what_would_reach_no_stream_is_not_published_by_hand(
     result = app.test_cli_runner().invoke(commands, ["publish", "a", "x"])
     assert result.exit_code == 1 and "No stream would receive it" in result.output
     assert not (public / "push-flask_push").exists()
-    # With a directory of its own it is this user's to decide, as long as the other has no
-    # hub.
+    # With a directory of its own it is this user's to decide.
     (public / "push-flask_push").mkdir(0o700)
     assert state.apart() == ""
-    if is_root():
-        theirs.chmod(0o711)
     with Site.of(theirs).listen():
-        assert f"{theirs} in those of {ANOTHER}" in state.apart()
-        with Site.of(public / "push-flask_push").listen():
-            assert state.apart() == ""
+        assert state.apart() == "", "any user could have made it"
+
+
+def test_nor_is_it_where_the_hub_of_another_user_runs(
+    public: Path, temporary: Path
+) -> None:
+    if not is_root():
+        return
+    (theirs := public / "push-flask_push").mkdir(0o711)
+    give(theirs, ANOTHER)
+    app = shop(public)
+    push = Push(app)
+
+    def apart() -> str:
+        push._states[app].place.directory(Config()).mkdir(0o700, exist_ok=True)
+        return push._states[app].apart()
+
+    assert as_user(SOMEONE, apart) == ""
+    with Site.of(theirs).listen():
+        assert f"{theirs} in those of {ANOTHER}" in as_user(SOMEONE, apart)
+        own = Site.of(temporary / f"push-{SOMEONE}-{_rundir._mark('/srv/shop', app.name)}")
+        give(own.door.parent, 0)
+        with own.listen():
+            give(own.door.parent, SOMEONE)
+            give(own.door, SOMEONE)
+            assert as_user(SOMEONE, apart) == ""
 
 
 # Commands that look.

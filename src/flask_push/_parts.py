@@ -104,10 +104,12 @@ class State:
             s.is_open() for s in sites_of(app, config)
         ):
             return ""
-        unused = not self.place.directory(config).exists()
-        if unused or any(map(has_hub, self.place.others(config))):
-            return " ".join(self.place.apart(config))
-        return ""
+        if self.place.directory(config).exists():
+            # In /tmp, every user could make one.
+            instance, found = Path(self.place.instance), self.place.others(config)
+            if not any(has_hub(path) for path in found if path.parent == instance):
+                return ""
+        return " ".join(self.place.apart(config))
 
     def _found(self) -> Flask:
         app = self._app()
