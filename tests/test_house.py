@@ -24,7 +24,7 @@ FLOORS = [
     # What talks to one.
     {
         *("_connection", "_files", "_limits", "_rundir", "_site", "_unix", "_version"),
-        *("_ending", "_logging", "_names", "_native", "_visit", "_address"),
+        *("_ending", "_logging", "_names", "_native", "_per_process", "_visit", "_address"),
         *("brokers", "brokers.base", "brokers.memory", "brokers.sqlite"),
         *("brokers._sql", "brokers._database", "brokers._lock", "brokers._doorbell"),
         *("brokers.redis", "brokers._redis_wire", "brokers._redis_pool", "brokers._lua"),

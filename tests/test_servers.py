@@ -14,12 +14,16 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from packages import environment
+from packages import install
 from servers import flask_run
 from servers import gunicorn
 from servers import hubs
 from servers import Reader
 from servers import serve
 from servers import Server
+from servers import status
+from servers import TESTS
 from servers import until
 
 SERVERS: dict[str, tuple[cabc.Callable[..., list[str]], list[str]]] = {
@@ -210,6 +214,35 @@ def is_up(server: Server) -> bool:
         return server.get("/ping") == "pong"
     except (OSError, http.client.HTTPException):
         return False
+
+
+# Starts a hub in uWSGI's master, which then forks workers, without Python's hooks.
+WARMED_UP = """
+from apps.basic import app
+app.test_client().get("/stream?channel=a").close()
+"""
+
+
+def test_workers_that_are_forked_without_pythons_hooks_share_nothing(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    (tmp_path / "warm.py").write_text(WARMED_UP)
+
+    def uwsgi(_: str, port: int) -> list[str]:
+        words = ["--http-socket", f"127.0.0.1:{port}", "--master", "-p", "2"]
+        return ["uwsgi", *words, "--enable-threads", "-w", "warm:app"]
+
+    packages = install(pytestconfig, "pyuwsgi==2.0.30.post1")
+    env = environment(packages, tmp_path, TESTS)
+    with serve(uwsgi, tmp_path, env=env) as server:
+        readers = [server.stream("a").opened() for _ in range(20)]
+        server.publish("a", "x")
+        for reader in readers:
+            assert reader.read_data(1) == ["x"]
+        assert int(server.get("/pid")) != server.process.pid
+        # The master, and each worker that has had a stream.
+        assert status(tmp_path)["processes"] in (2, 3)
+        assert len(hubs(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("name", ONE_WORKER)

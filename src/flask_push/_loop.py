@@ -22,6 +22,7 @@ from ._bridges import Bridges
 from ._hub import Hub
 from ._logging import log_failures
 from ._logging import QuietLogger
+from ._per_process import PerProcess
 from ._stream import Options
 from ._stream import Stream
 from .brokers import Bridge
@@ -31,7 +32,7 @@ from .brokers import Broker
 PATIENCE = 1.0
 
 
-class HubThread:
+class HubThread(PerProcess):
     """Adopts clients from any thread.
 
     :param broker: Called on the hub's thread when it starts.
@@ -54,6 +55,7 @@ class HubThread:
         self._quiet = QuietLogger()
         self._forget()
         _threads.add(self)
+        super().__init__()
 
     def __repr__(self) -> str:
         return f"<HubThread {self._hub or 'not running'}>"
@@ -72,6 +74,7 @@ class HubThread:
 
         :raises RuntimeError: If this process is about to end.
         """
+        self.here()
         with self._lock:
             hub, loop = self._started()
             loop.call_soon_threadsafe(hub.adopt, stream, fd, drain, context=Context())
@@ -81,6 +84,7 @@ class HubThread:
 
         :raises RuntimeError: If there are too many, or nginx can't be listened for.
         """
+        self.here()
         with self._lock:
             hub, loop = self._started()
             listening: Future[AccelListener] = Future()
@@ -90,6 +94,7 @@ class HubThread:
     def stop(self) -> None:
         """End all streams, and wait until that is done. The next process of a fork, but
         not this one, can start again."""
+        self.here()
         with self._lock:
             self._stopped = True
             if self._thread is None or self._loop is None:
@@ -165,7 +170,7 @@ class HubThread:
             self._hub = self._accel = self._bridges = None
 
     def abandon(self) -> None:
-        """After a fork, let go of the parent's streams: they end when it ends them."""
+        """Close the copies of the parent's streams: they end when it ends them."""
         hub, loop, accel = self._hub, self._loop, self._accel
         if hub is not None:
             for fd in [*hub.descriptors(), *(accel.descriptors() if accel else ())]:
@@ -196,15 +201,7 @@ _threads: weakref.WeakSet[HubThread] = weakref.WeakSet()
 _parents: list[t.Any] = []
 
 
-def _after_fork() -> None:
-    for thread in list(_threads):
-        thread.abandon()
-
-
 @atexit.register
 def _at_exit() -> None:
     for thread in list(_threads):
         thread.stop()
-
-
-os.register_at_fork(after_in_child=_after_fork)

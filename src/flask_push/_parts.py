@@ -22,6 +22,7 @@ from ._appdir import Place
 from ._config import Config
 from ._logging import QuietLogger
 from ._loop import HubThread
+from ._per_process import PerProcess
 from ._publisher import Publisher
 from ._return import derive_key
 from ._return import ReturnTickets
@@ -38,7 +39,7 @@ from .brokers import open_broker
 from .brokers._urls import hide_password
 
 
-class State:
+class State(PerProcess):
     """An app's parts, made when they are first used, in each process anew.
 
     Until then, the process is only tied to a hub that may be there already, which goes
@@ -54,6 +55,7 @@ class State:
         open_broker(config.broker_url or "sqlite:", Path("/"))
         self._app = weakref.ref(app)
         self._parts: Parts | None = None
+        self._making = threading.RLock()
         self._bridges = list(bridges)
         #: Where the app serves the browser's half, if anywhere.
         self.url_prefix = config.url_prefix
@@ -70,9 +72,10 @@ class State:
             self._place_ties(directories)
             self.hold_ties(make=False)
         weakref.finalize(app, _release, self.ties).atexit = False
-        _states.add(self)
+        super().__init__()
 
     def parts(self) -> Parts:
+        self.here()
         parts = self._parts
         if parts is None or time.monotonic() >= self._look_at:
             return self._look()
@@ -80,7 +83,7 @@ class State:
 
     def _look(self) -> Parts:
         """Make the parts at first use, and see once a second that they are right."""
-        with _making:
+        with self._making:
             app = self._found()
             if self._user != os.geteuid():
                 # They were made before the process became another user's.
@@ -130,7 +133,10 @@ class State:
         for tie in self.ties:
             tie.hold(make)
 
-    def after_fork(self) -> None:
+    def abandon(self) -> None:
+        """The parts begin again by themselves."""
+        # In the parent, a thread may have held it that is not here.
+        self._making = threading.RLock()
         self._look_at = 0.0
         self.hold_ties(make=False)
 
@@ -287,18 +293,3 @@ def _dumps(app: Flask) -> t.Callable[[t.Any], str]:
         return json.dumps(data) if app is None else app.json.dumps(data)
 
     return dumps
-
-
-_states: weakref.WeakSet[State] = weakref.WeakSet()
-# Held while parts are made; in a child of a fork, by a thread that is not there.
-_making = threading.RLock()
-
-
-def _after_fork() -> None:
-    global _making
-    _making = threading.RLock()
-    for state in list(_states):
-        state.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -22,6 +22,7 @@ from ._accel import new_ticket
 from ._frozen import stream_to_json
 from ._logging import QuietLogger
 from ._loop import HubThread
+from ._per_process import PerProcess
 from ._site import PATIENCE
 from ._site import Site
 from ._start import enter
@@ -49,7 +50,7 @@ _PAUSE = 1.0
 _BUSY = f"It has taken nothing for {PATIENCE:g} seconds."
 
 
-class HubProcess:
+class HubProcess(PerProcess):
     """Hands clients to the hub of a site. Any thread, and after a fork anew.
 
     :param hello: What the hub has to know: the store, and how to treat streams.
@@ -73,7 +74,7 @@ class HubProcess:
         self._quiet = QuietLogger()
         self._stopped = False
         self._forget()
-        _workers.add(self)
+        super().__init__()
 
     def __repr__(self) -> str:
         there = "there" if self._welcomed.is_set() else "coming"
@@ -126,6 +127,7 @@ class HubProcess:
 
     def _bring(self, message: dict[str, t.Any], fds: list[int]) -> HubThread | None:
         """Send it to the hub; or what has to do instead, if there is none for a while."""
+        self.here()
         with self._lock:
             thread = self._instead()
             if thread is None:
@@ -141,6 +143,7 @@ class HubProcess:
 
     def stop(self) -> None:
         """Leave. The hub goes on, for others and, a while, for those who come back."""
+        self.here()
         with self._lock:
             self._stopped = True
             self._leave()
@@ -300,7 +303,9 @@ class HubProcess:
             logger.error("Version %s of the hub can't be replaced: %s", older, error)
 
     def abandon(self) -> None:
-        """After a fork, let go of what is the parent's."""
+        """Close the copy of the parent's connection, on which only one may send."""
+        if self._thread is not None:
+            self._thread.here()
         if self._door is not None:
             self._door.close()
         self._stopped = False
@@ -326,14 +331,3 @@ def _listen(worker: weakref.ref[HubProcess], door: Messages) -> None:
             it.gone(door)
     finally:
         door.close()
-
-
-_workers: weakref.WeakSet[HubProcess] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for worker in list(_workers):
-        worker.abandon()
-
-
-os.register_at_fork(after_in_child=_after_fork)
