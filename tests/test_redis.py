@@ -542,6 +542,21 @@ def test_where_every_reply_is_lost_the_key_makes_it_once(
     broker.close()
 
 
+def test_a_page_begins_at_any_place(broker: RedisBroker) -> None:
+    for count in range(1, 20):
+        name = f"c{count}"
+        events = [Event(name, "x") for _ in range(count)]
+        numbers = [position.number for position in broker.publish(events)]
+        for after in [0, numbers[0] - 1, *numbers, numbers[-1] + 1]:
+            page = broker.read([name], after=after)
+            found = [entry.number for entry in page.entries]
+            assert found == [number for number in numbers if number > after]
+        for last in range(count + 2):
+            page = broker.read([name], last=last)
+            found = [entry.number for entry in page.entries]
+            assert found == numbers[len(numbers) - last :] or last > count == len(found)
+
+
 # Lives of the store.
 
 

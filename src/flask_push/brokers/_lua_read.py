@@ -91,24 +91,32 @@ if not after then
 end
 """
 
+# Where to begin in each log, counted from its end, for mostly little is missing. A place
+# before its first record is as one that is not after the number.
 _MERGE = """
 local function start(log)
-  local low, high = 0, call('LLEN', log)
-  local newest = number_at(log, -1)
-  if not newest or newest <= after then return nil end
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    local number = number_at(log, middle)
-    if not number then return nil end
-    if number > after then high = middle else low = middle + 1 end
+  local first = tonumber((numbers(firsts[log])))
+  if first > after then return {first, 0, log, -call('LLEN', log), firsts[log]} end
+  local number, record = number_at(log, -1)
+  if not number or number <= after then return nil end
+  local near, far, item = -1, nil, {number, 0, log, -1, record}
+  while not far or near - far > 1 do
+    local index = far and math.floor((far + near) / 2) or 2 * near
+    number, record = number_at(log, index)
+    if record and not number then return nil end
+    if number and number > after then
+      near, item = index, {number, 0, log, index, record}
+    else
+      far = index
+    end
   end
-  return low
+  return item
 end
 for i, log in ipairs(logs) do
-  local index = firsts[log] and start(log)
-  if index then
-    local number, record = number_at(log, index)
-    if number then heap[#heap + 1] = {number, i, log, index, record} end
+  local item = firsts[log] and start(log)
+  if item then
+    item[2] = i
+    heap[#heap + 1] = item
   end
 end
 build()
@@ -125,7 +133,8 @@ while #heap > 0 do
   records[#records + 1] = item[5]
   limit = limit - #item[5] - 64
   reached = item[1]
-  local number, record = number_at(item[3], item[4] + 1)
+  local number, record = nil, nil
+  if item[4] < -1 then number, record = number_at(item[3], item[4] + 1) end
   follow(number and {number, item[2], item[3], item[4] + 1, record})
 end
 local complete = greatest <= after and reply[7] == reply[2]

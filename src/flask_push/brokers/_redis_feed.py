@@ -39,6 +39,9 @@ _SOON, _LATER = 0.5, 4.0
 _AGAIN = 1.0
 # Pages asked for at once.
 _READS = 16
+# Bytes that a page may have for each of its channels, where they are very many: the server
+# has to look at all of them for each page.
+_CHANNEL_BYTES = 256
 
 
 class RedisFeed:
@@ -180,7 +183,8 @@ class RedisFeed:
                 return
             read = self._reads.popleft()
             self._reading.append(read)
-            args = self._store.read(read.channels, read.after, read.last, PAGE_BYTES)
+            limit = max(PAGE_BYTES, _CHANNEL_BYTES * len(read.channels))
+            args = self._store.read(read.channels, read.after, read.last, limit)
             was_read = partial(self._was_read, read)
             self._line.ask(wire.READ, args, was_read, partial(self._not_read, read))
 
