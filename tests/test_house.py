@@ -27,6 +27,8 @@ FLOORS = [
         *("_ending", "_logging", "_names", "_native", "_per_process", "_visit", "_address"),
         *("brokers", "brokers.base", "brokers.memory", "brokers.sqlite"),
         *("brokers._sql", "brokers._database", "brokers._lock", "brokers._doorbell"),
+        *("brokers._access", "brokers._clock", "brokers._watch", "brokers._forget"),
+        *("brokers._forks", "brokers._history", "brokers._opening", "brokers._trouble"),
         *("brokers.redis", "brokers._redis_wire", "brokers._redis_pool", "brokers._lua"),
         *("brokers._redis_feed", "brokers._redis_line", "brokers._resp"),
         *("brokers._redis_bridge", "brokers._redis_cluster", "brokers._lua_read"),

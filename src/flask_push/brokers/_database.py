@@ -1,38 +1,48 @@
-"""One connection to the store's file, and the care that it is the right file.
+"""Transactions in the store's files.
 
 All writing happens under a lock of our own. That keeps writers from sleeping in
 SQLite's busy handler, which is slow and unfair, and rules out a bug of SQLite 3.7.0 to
 3.51.2, where a commit and a checkpoint at the same instant can corrupt a WAL file.
-Checkpoints happen within commits, hence under the lock too.
-
-The file is a cache that may be lost, and never one that may lie. It can be deleted,
-replaced or broken at any time: before each use its path is looked at (and never opened,
-since closing it again would drop SQLite's own locks). Another inode, another boot of the
-machine, whose last moments may not have reached the disk, or a file that knows less than
-was committed to it, is a new epoch (laws 3 and 4).
+Checkpoints happen within commits, hence under the lock too, and so do closes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import os
 import sqlite3
+import sys
 import threading
 import time
+import types
 import typing as t
-import weakref
 from pathlib import Path
 
-from ._lock import FileLock
-from ._sql import prepare
+from .._event import Position
+from .._logging import QuietLogger
+from . import _forget
+from . import _forks
+from . import _opening
+from . import _watch
+from ._access import Access
 from .base import Retention
 
 logger = logging.getLogger("flask_push")
+_quiet = QuietLogger()
 
-# The file is no database, or no longer.
-BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# Seconds between two attempts to write, while a program writes that has not our lock.
+_FOREIGN = 0.005
+# Bytes after which a process that has written them looks how long the log (-wal) is, and
+# those that a transaction writes beside its events, about.
+_LOOK, _BESIDE = 2**20, 2**15
+# Bytes above which the log is cut; some more, if it can't be; and by whatever means.
+_LONG, _LONGER, _TOO_LONG = 8 * 2**20, 4 * 2**20, 256 * 2**20
+
+
+class Replaced(Exception):
+    """Files of the store were removed or replaced while it was written. What was written
+    may be in those that are there now, or not."""
 
 
 class Database:
@@ -44,236 +54,249 @@ class Database:
     def __init__(self, path: Path, retention: Retention | None = None) -> None:
         self.path = path
         self._retention = retention
-        self._files: tuple[int, int] | None = None
-        self._forget()
-        _open.add(self)
+        #: What was last read or written.
+        self.seen = Position("", 0)
+        self._start()
+        _forks.register(self)
 
-    def _forget(self) -> None:
+    def _start(self) -> None:
+        self._pid = os.getpid()
         self._thread_lock = threading.Lock()
-        self._lock = FileLock(self.path.with_name(f"{self.path.name}.lock"))
-        self._connection: sqlite3.Connection | None = None
+        self._access = Access(self.path, self._retention)
+        self._written, self._long = 0, _LONG
 
-    @contextlib.contextmanager
-    def write(self, timeout: float) -> t.Iterator[sqlite3.Connection]:
-        """A transaction under the lock. Its end is the caller's to commit.
+    def write(self, timeout: float) -> Transaction:
+        """A transaction under the lock. It is undone if it does not end in a commit.
 
         :raises TimeoutError: If the lock is not to be had in time.
         """
-        deadline = time.monotonic() + timeout
-        with self._exclusive(deadline), self._unbroken(locked=True):
-            connection = self._current(locked=True, deadline=deadline)
-            # Only programs that don't know our lock can be in the way now.
-            connection.execute(f"PRAGMA busy_timeout = {1000 * _left(deadline):.0f}")
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+        return Transaction(self._begin_writing, self._end_writing, timeout)
 
-    @contextlib.contextmanager
-    def read(self, timeout: float = 2) -> t.Iterator[sqlite3.Connection]:
-        """A snapshot. Needs no lock, except to open the file."""
-        deadline = time.monotonic() + timeout
-        if not self._thread_lock.acquire(timeout=timeout):
-            raise TimeoutError(f"Another thread keeps {self.path} busy.")
+    def read(self, timeout: float | None = 2) -> Transaction:
+        """A snapshot. Needs no lock, except to open the file.
+
+        :param timeout: Without one, this is an attempt that fails at once. It has to be
+            repeated until one succeeds, and each is more likely to.
+        """
+        return Transaction(self._begin_reading, self._end_reading, timeout)
+
+    # Within a transaction that writes.
+
+    @property
+    def noted(self) -> int:
+        """The last number that is known to have been committed."""
+        return self._access.lock.number
+
+    def now(self, last: int) -> int:
+        """The time, in numbers, given the last one."""
+        assert self._access.opened is not None
+        return self._access.opened.clock.now(last)
+
+    def commit(self, last: int, size: int) -> None:
+        """Commit what was written, and note the last number beside the file: an older copy
+        put in its place is then found out. On a disk that fails, it is not; what was
+        committed counts nevertheless.
+
+        :param size: Bytes that were written.
+        :raises Replaced: If it may not be in the files that are there now.
+        """
+        access = self._access
+        assert access.opened is not None
+        access.opened.connection.execute("COMMIT")
+        with contextlib.suppress(OSError):
+            access.lock.note(last)
+        if not access.is_current():
+            raise Replaced(f"Files of {self.path} were replaced.")
+        self._written += size + _BESIDE
+        if self._written > _LOOK:
+            self._written = 0
+            with contextlib.suppress(OSError, sqlite3.Error):
+                self._cut_log()
+
+    def _cut_log(self) -> None:
+        """Begin the log from its start where readers have kept SQLite from doing so."""
+        opened = self._access.opened
+        assert opened is not None
+        size = os.stat(f"{opened.path}-wal").st_size
+        if size < self._long:
+            return
+        # Those who read are waited for, and those who come don't read the log.
+        restart = "PRAGMA wal_checkpoint(RESTART)"
+        busy, *_ = opened.connection.execute(restart).fetchone()
+        self._long = size + _LONGER if busy else _LONG
+        if busy and size > _TOO_LONG:
+            logger.warning(
+                "A process was stopped while it was reading %s, whose log grew to %d bytes."
+                " The store continues in new files, and its readers get a gap.",
+                *(self.path, size),
+            )
+            _opening.replace(opened.connection, opened.path, self._access.lock.noted())
+
+    def make_space(self, timeout: float, size: int, step: int, sure: bool) -> bool:
+        """Make space for so many bytes on a disk that is full, and by more at each step: at
+        first put into the database what is in its log, then delete the oldest events, then
+        the store.
+
+        :param sure: Whether that is certain.
+        :return: False if it would be of no use.
+        """
+        with self.write(timeout) as connection:
+            assert self._access.opened is not None
+            names = _watch.names(self._access.opened.path)
+            held = sum(map(_watch.bytes_of, names))
+            if held < max(_LOOK, 4 * size) and (step > 1 or not sure):
+                return False
+            connection.execute("ROLLBACK")
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if step == 2:
+                    connection.execute("BEGIN IMMEDIATE")
+                    _forget.make_space(connection, max(4 * size, held // 8))
+                    connection.execute("COMMIT")
+            except sqlite3.OperationalError:
+                step += 1
+            if step > 1:
+                _quiet.warning(
+                    "The disk of %s is full; deleted the oldest events, whose readers get a"
+                    " gap. Free some space, or lower PUSH_STORE_BYTES.",
+                    self.path,
+                )
+            if step > 2:
+                _watch.remove(*reversed(names))
+        return True
+
+    # How they begin and end.
+
+    def _begin_writing(self, timeout: float | None) -> sqlite3.Connection:
+        deadline = time.monotonic() + (timeout or 0)
+        self._enter(timeout)
+        access = self._access
         try:
-            with self._unbroken(locked=False):
-                connection = self._current(locked=False, deadline=deadline)
-                connection.execute("BEGIN")
-                try:
-                    yield connection
-                finally:
-                    connection.execute("ROLLBACK")
+            access.acquire(deadline)
+            try:
+                connection = access.ready(deadline, self.seen)
+                _begin(connection, deadline)
+            except BaseException as error:
+                access.mend(error, locked=True)
+                access.lock.release()
+                raise
+        except BaseException as error:
+            self._thread_lock.release()
+            self._explain(error)
+            raise
+        return connection
+
+    def _end_writing(self, error: BaseException | None) -> None:
+        try:
+            self._rollback()
+            self._access.mend(error, locked=True)
+        finally:
+            self._access.lock.release()
+            self._thread_lock.release()
+        self._explain(error)
+
+    def _begin_reading(self, timeout: float | None) -> sqlite3.Connection:
+        self._enter(timeout)
+        try:
+            connection = self._access.current(timeout, self.seen)
+            connection.execute("BEGIN")
+        except BaseException as error:
+            self._thread_lock.release()
+            self._explain(error)
+            raise
+        return connection
+
+    def _end_reading(self, error: BaseException | None) -> None:
+        try:
+            self._rollback()
+            self._access.mend(error, locked=False)
         finally:
             self._thread_lock.release()
+        self._explain(error)
 
-    def note(self, last: int) -> None:
-        """Remember beside the file, within :meth:`write`, what was committed to it: an
-        older copy put in its place, even into the same inode, is then found out. On a
-        disk that fails, it is not; what was committed counts nevertheless."""
-        with contextlib.suppress(OSError):
-            self._lock.note(last)
+    def _enter(self, timeout: float | None) -> None:
+        if self._pid != os.getpid():
+            # A server has forked without Python's hooks.
+            self.abandon(clean=False)
+        if not self._thread_lock.acquire(timeout=timeout or 0):
+            raise TimeoutError(f"Other threads of this process keep {self.path} busy.")
+
+    def _rollback(self) -> None:
+        opened = self._access.opened
+        if opened is not None and opened.connection.in_transaction:
+            opened.connection.execute("ROLLBACK")
+
+    def _explain(self, error: BaseException | None) -> None:
+        if error is not None and _is_busy(error):
+            raise TimeoutError(f"Another program keeps {self.path} busy.") from error
 
     def close(self) -> None:
+        """Close what is open. It opens again when it is used."""
+        if self._pid != os.getpid():
+            self.abandon(clean=False)
         with self._thread_lock:
-            if self._connection is not None:
-                # Closing the last connection checkpoints, which the lock has to guard.
-                # Not for long: it may be the end of the process.
-                self._lock.acquire(time.monotonic() + 0.3)
-                self._connection.close()
-                self._connection = None
-            self._lock.close()
+            self._access.close()
 
-    def __del__(self) -> None:
+    def __del__(self, is_ending: t.Callable[[], bool] = sys.is_finalizing) -> None:
+        if is_ending():
+            return
         # Python would close the connection, but without the lock, and never the lock.
-        self.close()
+        if self._pid == os.getpid():
+            self._access.give_up()
+        else:
+            self._access.abandon(clean=False)
 
     def hold(self, timeout: float) -> bool:
-        """Keep other threads from using it."""
         return self._thread_lock.acquire(timeout=timeout)
 
     def let_go(self) -> None:
         self._thread_lock.release()
 
-    def abandon(self) -> None:
-        """After a fork, let go without touching what is the parent's."""
-        if self._connection is not None:
-            # Never closed: SQLite would take the parent's locks for its own.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
-        self._lock.close()
-        self._forget()
+    def abandon(self, clean: bool) -> None:
+        """In the child of a fork, forget what is the parent's.
 
-    @contextlib.contextmanager
-    def _exclusive(self, deadline: float) -> t.Iterator[None]:
-        if not self._thread_lock.acquire(timeout=_left(deadline)):
-            raise TimeoutError(f"Other threads of this process keep {self.path} busy.")
+        :param clean: Whether no thread of the parent was using it.
+        """
+        self._access.abandon(clean)
+        self._start()
+
+
+class Transaction:
+    """What is done between two calls."""
+
+    def __init__(
+        self,
+        begin: t.Callable[[float | None], sqlite3.Connection],
+        end: t.Callable[[BaseException | None], None],
+        timeout: float | None,
+    ) -> None:
+        self._begin = begin
+        self._end = end
+        self._timeout = timeout
+
+    def __enter__(self) -> sqlite3.Connection:
+        return self._begin(self._timeout)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self._end(error)
+
+
+def _begin(connection: sqlite3.Connection, deadline: float) -> None:
+    while True:
         try:
-            with self._locked(deadline):
-                yield
-        finally:
-            self._thread_lock.release()
-
-    @contextlib.contextmanager
-    def _locked(self, deadline: float) -> t.Iterator[None]:
-        if not self._lock.acquire(deadline):
-            raise TimeoutError(f"Another process holds {self._lock.path}.")
-        try:
-            yield
-        finally:
-            self._lock.release()
-
-    @contextlib.contextmanager
-    def _unbroken(self, locked: bool) -> t.Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            code = _code(error)
-            if code in BROKEN:
-                with contextlib.nullcontext() if locked else self._locked(_soon()):
-                    self._quarantine(error)
-            elif code == sqlite3.SQLITE_BUSY:
-                raise TimeoutError(f"Another program keeps {self.path} busy.") from error
-            raise
-
-    def _quarantine(self, error: Exception) -> None:
-        """Move the file away, with all that belongs to it. One is kept, to look at."""
-        if self._connection is not None and self._is_current():
-            logger.error(
-                "%s is broken (%s); it goes on in a new file.", self.path, str(error)
-            )
-            for suffix in "-wal", "-shm", "":
-                with contextlib.suppress(FileNotFoundError):
-                    os.replace(f"{self.path}{suffix}", f"{self.path}.broken{suffix}")
-        self._drop()
-
-    def _current(self, locked: bool, deadline: float) -> sqlite3.Connection:
-        if self._connection is not None and not self._is_current():
-            self._drop()
-        if self._connection is None:
-            with contextlib.nullcontext() if locked else self._locked(deadline):
-                try:
-                    self._connection = self._open(deadline)
-                except BaseException as error:
-                    # What is half open is only of use to see that the file is broken.
-                    if _code(error) not in BROKEN:
-                        self._drop()
-                    raise
-        return self._connection
-
-    def _is_current(self) -> bool:
-        try:
-            there = os.stat(self.path)
-        except OSError:
-            return False
-        return (there.st_dev, there.st_ino) == self._files
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _open(self, deadline: float) -> sqlite3.Connection:
-        with contextlib.suppress(FileExistsError):
-            # For this user alone, and its companions with it. Only a file that nobody
-            # has open yet may be closed again.
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(
-            self.path,
-            timeout=_left(deadline),
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        self._connection = connection
-        there = os.stat(self.path)
-        self._files = there.st_dev, there.st_ino
-        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        if mode != "wal":
-            raise RuntimeError(
-                f"{self.path} is on a file system without shared memory. Set PUSH_RUN_DIR"
-                " to a directory on a local disk."
-            )
-        # Survives the process, not the machine: for that, there is the boot's id.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA journal_size_limit = 4194304")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            inode, noted = there.st_ino & (2**63 - 1), self._lock.noted()
-            last = prepare(connection, self._retention, boot_id(), inode, noted)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        if last < noted:
-            # It is another epoch now, which whoever opens it next need not begin again.
-            self.note(last)
-        return connection
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            # Only programs that don't know our lock can be in the way now.
+            if not _is_busy(error) or time.monotonic() >= deadline:
+                raise
+            time.sleep(_FOREIGN)
 
 
-def boot_id() -> str:
-    """Names the time since the machine was started."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def _soon() -> float:
-    return time.monotonic() + 1
-
-
-def _left(deadline: float) -> float:
-    return max(0, deadline - time.monotonic())
-
-
-def _code(error: BaseException) -> int:
-    """What SQLite calls the error, without the details; 0 if it is not SQLite's."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-# A fork in the middle of another thread's call would leave the child SQLite's own
-# mutexes, locked for ever. So it waits until none of our threads is inside.
-_open: weakref.WeakSet[Database] = weakref.WeakSet()
-_held = threading.local()
-
-
-def _before_fork() -> None:
-    _held.databases = [db for db in list(_open) if db.hold(timeout=1)]
-
-
-def _after_fork_in_parent() -> None:
-    for database in _held.databases:
-        database.let_go()
-
-
-def _after_fork_in_child() -> None:
-    for database in list(_open):
-        database.abandon()
-
-
-os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=_after_fork_in_parent,
-    after_in_child=_after_fork_in_child,
-)
+def _is_busy(error: BaseException) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY

@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import stat
+import threading
 import time
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class Doorbell:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
         self.path = directory / f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._pid = os.getpid()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         try:
@@ -53,21 +55,31 @@ class Doorbell:
 
     def close(self) -> None:
         self._socket.close()
-        if self.is_there:
+        # In the child of a fork, it is the parent's.
+        if self._pid == os.getpid() and self.is_there:
             self.path.unlink(missing_ok=True)
 
 
 class Ringer:
-    """Rings every bell of a directory. For one thread at a time."""
+    """Rings every bell of a directory. Any thread."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._bells: list[Path] = []
         self._listed = -1
 
     def ring(self) -> None:
-        """Never waits and never fails."""
+        """Never waits for a hub, and never fails."""
+        if self._pid != os.getpid():
+            # A thread of the parent may have had the lock.
+            self._pid, self._lock = os.getpid(), threading.Lock()
+        with self._lock:
+            self._ring_all()
+
+    def _ring_all(self) -> None:
         try:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -20,6 +20,13 @@ What must hold between the calls:
 - A feed that can't say so, since the store has forgotten what it was about to deliver,
   says ``missed``. The hub then reads what there is, and tells of the rest.
 - From ``watched`` on, the channels' events after the last ``end`` are delivered.
+- Numbers are microseconds since 1970, as of a clock that is never set. The age of an
+  event, of a key, and of what is not stored is the time that the store has had it. So a
+  wall clock that is wrong, forward or back, for one event or for a day, makes nothing
+  older or younger.
+- All that a store keeps is within :class:`Retention`. Keys are forgotten with the events
+  of their age. Events that are not stored are forgotten within seconds, and take an
+  eighth of the bytes at most.
 """
 
 from __future__ import annotations
@@ -186,6 +193,13 @@ class Bridging(t.Protocol):
 
 
 # What brokers of ours have in common.
+
+#: Bytes that an event or a key counts in a store beside its text, about; and that an event
+#: counts at least beside its data.
+ROW, EVENT = 60, 100
+#: Microseconds for which an event that is not stored waits for the feeds, and the part of
+#: all bytes that such events may take from those that are stored.
+PASSING, PASSING_PART = 10_000_000, 8
 
 
 def take(entries: cabc.Iterable[Entry], limit: int, end: int) -> tuple[list[Entry], int]:

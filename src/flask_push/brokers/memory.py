@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
+import os
 import threading
 from bisect import bisect_right
+from collections import deque
 from collections import OrderedDict
 from contextvars import Context
 from heapq import merge
@@ -16,13 +18,19 @@ from pathlib import Path
 
 from .._event import Entry
 from .._event import Event
+from .._event import MAX_NUMBER
 from .._event import Page
 from .._event import Position
 from .._event import Proof
+from ._clock import Clock
+from .base import EVENT
 from .base import new_epoch
 from .base import now
 from .base import PAGE_BYTES
+from .base import PASSING
+from .base import PASSING_PART
 from .base import Retention
+from .base import ROW
 from .base import Sink
 from .base import take
 
@@ -44,22 +52,30 @@ class MemoryBroker:
 
     def __init__(self, retention: Retention | None = None) -> None:
         self._retention = retention or Retention()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._feeds: list[MemoryFeed] = []
         self._epoch = new_epoch()
         self._last = self._birth = self._floor = now()
-        # All events held, transient ones too, by number and in order, of which any can
-        # go; and the stored ones again, by channel.
+        self._clock = Clock(0, self._birth)
+        # All events that are stored, by number and in order, of which any can go; the
+        # same by channel; and those that are not stored, and wait for the feeds.
         self._log: OrderedDict[int, Entry] = OrderedDict()
         self._channels: dict[str, list[Entry]] = {}
-        self._keys: dict[tuple[str, str], int] = {}
-        self._bytes = 0
+        self._passing: deque[Entry] = deque()
+        # By channel and key, in the order of numbers.
+        self._keys: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._bytes = self._passing_bytes = 0
 
     def publish(self, events: cabc.Sequence[Event]) -> list[Position]:
         data = [event.data.encode() for event in events]
+        self._notice_fork()
         with self._lock:
             numbers = [self._store(*pair) for pair in zip(events, data, strict=True)]
-            self._prune(len(events))
+            self._forget()
             positions = [Position(self._epoch, number) for number in numbers]
             feeds = list(self._feeds)
         for feed in feeds:
@@ -74,6 +90,7 @@ class MemoryBroker:
         last: int = 0,
         limit: int = PAGE_BYTES,
     ) -> Page:
+        self._notice_fork()
         with self._lock:
             held = {name: self._channels.get(name, []) for name in channels}
             proofs = {
@@ -102,6 +119,7 @@ class MemoryBroker:
         after: Position | None = None,
         channels: cabc.Collection[str] = (),
     ) -> MemoryFeed:
+        self._notice_fork()
         feed = MemoryFeed(self, sink, loop, after, channels)
         with self._lock:
             self._feeds.append(feed)
@@ -110,48 +128,78 @@ class MemoryBroker:
     def close(self) -> None:
         pass
 
+    def _notice_fork(self) -> None:
+        if self._pid == os.getpid():
+            return
+        # The parent's feeds are its own.
+        self._pid, self._feeds = os.getpid(), []
+        if self._lock.locked():
+            # A thread that is not here was in the middle of something.
+            self._begin()
+
     def _store(self, event: Event, data: bytes) -> int:
         key = (event.channel, event.key) if event.key is not None else None
         if key is not None and key in self._keys:
             return self._keys[key]
-        number = self._last = max(now(), self._last + 1)
+        number = self._last = max(self._clock.now(self._last), self._last + 1)
         if key is not None:
             self._keys[key] = number
-        prev = None
-        held = self._channels.get(event.channel, [])
-        if event.store:
-            prev = held[-1].number if held else self._floor
+            self._bytes += _key_size(key)
+        if not event.store:
+            self._passing.append(Entry(number, None, event.channel, event.type, data))
+            self._passing_bytes += _size(self._passing[-1])
+            return number
+        held = self._channels.setdefault(event.channel, [])
+        prev = held[-1].number if held else self._floor
         entry = Entry(number, prev, event.channel, event.type, data)
         self._log[number] = entry
-        self._bytes += len(entry.data)
-        if event.store:
-            self._channels.setdefault(event.channel, held).append(entry)
-            if len(held) > self._retention.count:
-                entry = held.pop(0)
-                del self._log[entry.number]
-                self._bytes -= len(entry.data)
+        self._bytes += _size(entry)
+        held.append(entry)
+        if len(held) > self._retention.count:
+            entry = held.pop(0)
+            del self._log[entry.number]
+            self._bytes -= _size(entry)
         return number
 
-    def _prune(self, stored: int) -> None:
+    def _forget(self) -> None:
+        """Forget what is too old, or too many bytes."""
+        recent, passing = self._last - PASSING, self._passing
+        most = self._retention.bytes // PASSING_PART
+        while passing and (passing[0].number < recent or self._passing_bytes > most):
+            if passing[0].number == self._last:
+                break
+            self._passing_bytes -= _size(passing.popleft())
         oldest = self._last - round(self._retention.age * 1_000_000)
-        while self._bytes > self._retention.bytes or next(iter(self._log), oldest) < oldest:
-            _, entry = self._log.popitem(last=False)
-            self._bytes -= len(entry.data)
-            if entry.prev is not None:
-                self._floor = entry.number
-                self._channels[entry.channel].pop(0)
-                if not self._channels[entry.channel]:
-                    del self._channels[entry.channel]
-        for key, number in list(islice(self._keys.items(), 2 * stored)):
-            if number < oldest:
-                del self._keys[key]
+        most = self._retention.bytes - self._passing_bytes
+        while self._log or self._keys:
+            event = next(iter(self._log), MAX_NUMBER)
+            key = next(iter(self._keys.values()), MAX_NUMBER)
+            number = min(event, key)
+            if number == self._last or not (number < oldest or self._bytes > most):
+                break
+            if key < event:
+                self._bytes -= _key_size(self._keys.popitem(last=False)[0])
+            else:
+                self._drop()
+
+    def _drop(self) -> None:
+        _, entry = self._log.popitem(last=False)
+        self._bytes -= _size(entry)
+        self._floor = entry.number
+        self._channels[entry.channel].pop(0)
+        if not self._channels[entry.channel]:
+            del self._channels[entry.channel]
 
     def news(self, after: int) -> tuple[str, list[Entry], int, bool]:
         """What a feed has not heard of: the epoch, events after a number, the end, and
         whether some of them are forgotten."""
         with self._lock:
-            newest = takewhile(lambda e: e.number > after, reversed(self._log.values()))
-            return self._epoch, [*newest][::-1], self._last, self._floor > after
+            newest = [
+                [*takewhile(lambda e: e.number > after, reversed(entries))][::-1]
+                for entries in (self._log.values(), self._passing)
+            ]
+            entries = list(merge(*newest, key=_number))
+            return self._epoch, entries, self._last, self._floor > after
 
     def leave(self, feed: MemoryFeed) -> None:
         with self._lock:
@@ -162,6 +210,14 @@ class MemoryBroker:
     def retention(self) -> int:
         age = round(self._retention.age * 1_000_000)
         return age if self._floor == self._birth else min(age, self._last - self._floor)
+
+
+def _size(entry: Entry) -> int:
+    return len(entry.data) + max(EVENT, ROW + len(entry.channel) + len(entry.type))
+
+
+def _key_size(key: tuple[str, str]) -> int:
+    return ROW + len(key[0]) + len(key[1])
 
 
 class MemoryFeed:

@@ -23,25 +23,29 @@ from .._event import Event
 from .._event import Page
 from .._event import Position
 from .._rundir import claim
+from . import _history
 from . import _sql
-from ._database import BROKEN
 from ._database import Database
+from ._database import Replaced
 from ._doorbell import Doorbell
 from ._doorbell import Ringer
+from ._trouble import Trouble
 from .base import NotPublished
 from .base import NotRead
 from .base import PAGE_BYTES
-from .base import PublishUncertain
 from .base import Retention
 from .base import Sink
 
 logger = logging.getLogger("flask_push")
 
-# Pages read in one look, after which the loop has other things to do.
-_READS = 50
+# Pages read in one look, and seconds, after which the loop has other things to do. A page
+# takes about a millisecond.
+_READS, _SLICE = 50, 0.002
 # Seconds between two looks if the bell does not ring, and if there is none.
 _POLL = 0.5
 _POLL_WITHOUT = 0.1
+# Seconds until a file that others open now is tried again, and after which that is said.
+_AGAIN, _LONG = 0.002, 1.0
 
 
 def from_url(
@@ -91,42 +95,44 @@ class SqliteBroker:
         self._busy_until = 0.0
 
     def publish(self, events: cabc.Sequence[Event]) -> list[Position]:
+        data = [event.data.encode() for event in events]
+        now = time.monotonic()
         # Who has waited in vain once does not make others wait, for a second.
-        busy = time.monotonic() < self._busy_until
+        busy = now < self._busy_until
         try:
-            return self._publish(events, 0 if busy else self.timeout)
+            positions = self._publish(events, data, 0 if busy else self.timeout)
         except TimeoutError as error:
             if not busy:
                 self._busy_until = time.monotonic() + 1
             raise NotPublished(f"The store is busy: {error}") from error
         except (sqlite3.Error, OSError) as error:
             raise NotPublished(f"The store can't be written: {error}") from error
+        self._ringer.ring()
+        return positions
 
-    def _publish(self, events: cabc.Sequence[Event], timeout: float) -> list[Position]:
-        for attempt in 0, 1:
+    def _publish(
+        self, events: cabc.Sequence[Event], data: list[bytes], timeout: float
+    ) -> list[Position]:
+        writing = self._writing
+        trouble: Trouble | None = None
+        while True:
+            stored: _sql.Stored | None = None
             try:
-                with self._writing.write(timeout) as connection:
-                    positions, last = _sql.store(connection, events)
-                    self._commit(connection)
-                    self._writing.note(last)
-                    self._ringer.ring()
-                    return positions
-            except FileNotFoundError:
-                if attempt or not self._claim():
-                    raise
-            except sqlite3.DatabaseError as error:
-                # A broken file was moved away: the next attempt is in a new one.
-                if attempt or error.sqlite_errorcode & 0xFF not in BROKEN:
-                    raise
-        raise AssertionError
-
-    def _commit(self, connection: sqlite3.Connection) -> None:
-        try:
-            connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
-                raise PublishUncertain(f"The disk failed: {error}") from error
-            raise
+                with writing.write(timeout) as connection:
+                    if trouble is not None and trouble.doubt is not None:
+                        if found := _sql.again(connection, trouble.doubt):
+                            return found
+                    stored = _sql.store(
+                        connection, events, data, writing.now, writing.noted
+                    )
+                    writing.commit(stored.last, stored.size)
+                writing.seen = Position(stored.epoch, stored.last)
+                return stored.positions
+            except (Replaced, sqlite3.Error, OSError) as error:
+                trouble = trouble or Trouble(
+                    writing, timeout, sum(map(len, data)), self._claim
+                )
+                timeout = trouble.meet(error, stored)
 
     def read(
         self,
@@ -138,7 +144,7 @@ class SqliteBroker:
     ) -> Page:
         def look() -> Page:
             with self._reading.read(self.timeout) as connection:
-                return _sql.page(connection, channels, after, last, limit)
+                return _history.page(connection, channels, after, last, limit)
 
         try:
             try:
@@ -180,7 +186,12 @@ def bells(path: Path) -> Path:
 
 
 class SqliteFeed:
-    """Looks what is new when the bell rings, and twice a second without."""
+    """Looks what is new when the bell rings, and twice a second without.
+
+    All of it is done on the loop: what is new takes less time to be read than a thread
+    takes to be woken. So no look lasts long. It reads a few pages, and does not wait for a
+    lock, which is needed to open the file.
+    """
 
     def __init__(
         self,
@@ -202,6 +213,8 @@ class SqliteFeed:
         self._wanted: set[str] = set()
         self._reads: deque[_Read] = deque()
         self._due = self._failing = self._closed = False
+        # Since when it waits for the lock, if it does.
+        self._since = 0.0
         self._bell: Doorbell | None = None
         self._no_bell = ""
         self._poll()
@@ -277,23 +290,36 @@ class SqliteFeed:
     def _look(self) -> None:
         if self._closed:
             return
-        reads = [self._reads.popleft() for _ in range(min(len(self._reads), _READS))]
+        reads: list[_Read] = []
+        pages: list[Page] = []
         try:
-            with self._database.read(timeout=0.2) as connection:
+            with self._database.read(None) as connection:
                 if connection is not self._connection:
                     self._connection = connection
                     connection.create_function("heard", 1, self._channels.__contains__)
-                news = _sql.news(connection, self._epoch, self._end)
-                pages = [_sql.page(connection, *read[:3], PAGE_BYTES) for read in reads]
+                news = _history.news(connection, self._epoch, self._end)
+                end = time.monotonic() + _SLICE
+                while self._reads and len(reads) < _READS:
+                    reads.append(self._reads.popleft())
+                    pages.append(_history.page(connection, *reads[-1][:3], PAGE_BYTES))
+                    if time.monotonic() > end:
+                        break
         except Exception as error:
             # Whatever it is, such as a file of another version, it may be cured.
             self._reads.extendleft(reversed(reads))
-            self._due = False
             self._fail(error)
             return
         self._due = False
         self._recover()
         self._epoch, self._end, self.retention = news.epoch, news.end, news.retention
+        self._database.seen = Position(news.epoch, news.last)
+        self._hand_over(news)
+        for page, read in zip(pages, reads, strict=True):
+            read.callback(page)
+        if news.end < news.last or self._reads:
+            self._look_soon()
+
+    def _hand_over(self, news: _history.News) -> None:
         if news.forgotten:
             self._sink.missed(news.end)
         else:
@@ -302,17 +328,23 @@ class SqliteFeed:
             wanted, self._wanted = self._wanted, set()
             self._channels |= wanted
             self._sink.watched(sorted(wanted))
-        for page, read in zip(pages, reads, strict=True):
-            read.callback(page)
-        if news.end < news.last or self._reads:
-            self._look_soon()
 
     def _fail(self, error: Exception) -> None:
+        now = self._loop.time()
+        self._since = self._since or now
+        if isinstance(error, TimeoutError):
+            # Others open the file, or write.
+            self._loop.call_later(_AGAIN, self._look)
+            if now - self._since < _LONG:
+                return
+        else:
+            self._due = False
         if not self._failing:
             self._failing = True
             logger.error("%s can't be read, and streams wait: %s", self._path, error)
 
     def _recover(self) -> None:
+        self._since = 0.0
         if self._failing:
             self._failing = False
             logger.warning("%s can be read again.", self._path)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
+import contextlib
 import os
 import random
 import threading
@@ -105,6 +106,18 @@ class BrokerContract:
     def open(self, retention: Retention | None = None) -> Broker:
         """A broker on the store of this test. Called again, another one on it."""
         raise NotImplementedError
+
+    @contextlib.contextmanager
+    def clock_wrong_by(self, seconds: float) -> cabc.Iterator[None]:
+        """Set the wall clock that the store sees. It is this process's, if the store has
+        no other one."""
+        ns = round(seconds * 1_000_000_000)
+        now, now_ns = time.time, time.time_ns
+        time.time, time.time_ns = lambda: now() + seconds, lambda: now_ns() + ns
+        try:
+            yield
+        finally:
+            time.time, time.time_ns = now, now_ns
 
     def run(
         self,
@@ -358,6 +371,73 @@ class BrokerContract:
         page = broker.read(["a"], after=large.number)
         assert [entry.number for entry in page.entries] == [small.number]
         assert page.proofs["a"].since <= large.number
+        broker.close()
+
+    def test_keys_count_among_the_bytes_and_the_oldest_go(self) -> None:
+        broker = self.open(Retention(bytes=20_000, count=10))
+        (first,) = broker.publish([Event("a", "x", key=f"0 {'k' * 200}")])
+        for n in range(1, 200):
+            broker.publish([Event("a", "x", key=f"{n} {'k' * 200}")])
+        (last,) = broker.publish([Event("a", "x", key="last")])
+        assert broker.publish([Event("a", "x", key="last")]) == [last]
+        assert broker.publish([Event("a", "x", key=f"0 {'k' * 200}")]) != [first]
+        broker.close()
+
+    def test_what_is_not_stored_drives_out_nothing_that_is(self) -> None:
+        broker = self.open(Retention(bytes=100_000))
+        (kept,) = broker.publish([Event("a", "kept")])
+        for _ in range(100):
+            broker.publish([Event("b", "x" * 10_000, store=False)])
+        page = broker.read(["a", "c"], after=0)
+        assert [entry.number for entry in page.entries] == [kept.number]
+        assert all(proof.since < kept.number for proof in page.proofs.values())
+        broker.close()
+
+    def test_a_clock_that_is_ahead_for_one_event_ages_nothing(self) -> None:
+        self.be_wrong_for_one_event(days=400)
+
+    def test_a_clock_that_is_behind_for_one_event_ages_nothing(self) -> None:
+        self.be_wrong_for_one_event(days=-400)
+
+    def be_wrong_for_one_event(self, days: int) -> None:
+        broker = self.open(Retention(age=1.5))
+        before = broker.publish([Event("a", "before", key="k"), Event("b", "before")])
+        with self.clock_wrong_by(days * 86400):
+            (meanwhile,) = broker.publish([Event("a", "meanwhile")])
+        (after,) = broker.publish([Event("a", "after")])
+        page = broker.read("ab", after=0)
+        numbers = [entry.number for entry in page.entries]
+        assert numbers == [*(p.number for p in before), meanwhile.number, after.number]
+        assert numbers == sorted(numbers)
+        assert broker.publish([Event("a", "again", key="k")]) == before[:1]
+        # And when it is old, it goes.
+        time.sleep(1.6)
+        for _ in range(5):
+            broker.publish([Event("c", "new")])
+        assert not broker.read("ab", after=0).entries
+        assert broker.publish([Event("a", "again", key="k")]) != before[:1]
+        broker.close()
+
+    def test_what_is_too_old_goes_while_the_clock_is_ahead(self) -> None:
+        self.be_wrong_for_long(days=400)
+
+    def test_what_is_too_old_goes_while_the_clock_is_behind(self) -> None:
+        self.be_wrong_for_long(days=-400)
+
+    def be_wrong_for_long(self, days: int) -> None:
+        broker = self.open(Retention(age=1))
+        broker.publish([Event("a", "before", key="k")])
+        with self.clock_wrong_by(days * 86400):
+            broker.publish([Event("a", "meanwhile", key="j")])
+            assert len(broker.read("a", after=0).entries) == 2
+            time.sleep(1.1)
+            for _ in range(5):
+                (last,) = broker.publish([Event("b", "new")])
+            page = broker.read("ab", after=0)
+            assert [entry.channel for entry in page.entries] == ["b"] * 5
+        (next,) = broker.publish([Event("b", "newer")])
+        assert next.number > last.number and next.epoch == last.epoch
+        assert len(broker.read("b", after=0).entries) == 6
         broker.close()
 
     # The feed.

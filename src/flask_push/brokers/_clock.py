@@ -1,0 +1,63 @@
+"""The clock that stores number and age their events by. It can't be set.
+
+The wall clock is wrong before NTP has run, or after a machine was restored, and is then
+set forward or back. Numbers made of it would forget history early, or never. So it is
+read once, where a store begins, and from then on the time since boot is added.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+# Counts while the machine sleeps, where a system has such a clock.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+# Microseconds by which two clocks may differ.
+_MINUTE = 60_000_000
+
+
+class Clock:
+    """Microseconds since 1970, as they are without any jump.
+
+    :param ahead: By how much it is ahead of the time since boot.
+    :param last: A number that was given already. It is not behind that.
+    """
+
+    def __init__(self, ahead: int, last: int) -> None:
+        self._wrong = _wrong()
+        self._ahead = max(ahead, last - _since_boot() + self._wrong)
+
+    def now(self, last: int) -> int:
+        """The time.
+
+        :param last: The last number that was given.
+        """
+        time = _since_boot() - self._wrong + self._ahead
+        if not -_MINUTE < time - last < _MINUTE:
+            # After a long rest; or this process is given another time now.
+            self._wrong = _wrong()
+            time = _since_boot() - self._wrong + self._ahead
+        return time
+
+
+def uptime() -> int:
+    """Microseconds since boot."""
+    return _since_boot() - _wrong()
+
+
+def _since_boot() -> int:
+    return time.clock_gettime_ns(_CLOCK) // 1000
+
+
+def _wrong() -> int:
+    """By how much the time is wrong that this process is given, as by libfaketime. Where
+    the kernel has the right one in a file, too."""
+    try:
+        # In a container, the file may be of the container's own boot (LXCFS).
+        if os.stat("/proc/uptime").st_dev != os.stat("/proc").st_dev:
+            return 0
+        with open("/proc/uptime") as file:
+            wrong = _since_boot() - int(float(file.read().split()[0]) * 1_000_000)
+    except (OSError, ValueError, IndexError):
+        return 0
+    return wrong if abs(wrong) > _MINUTE else 0

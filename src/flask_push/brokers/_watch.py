@@ -1,0 +1,129 @@
+"""The files of a store: whether they are still those that were opened.
+
+SQLite keeps a store in three files. Each process has them open, and nobody can open
+another one under their names without harm: two processes with different ``-shm`` files
+don't see each other, and write over each other's events. So they are looked at before
+each use, by their names and never by opening them: to close one again would drop
+SQLite's own locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+import typing as t
+from pathlib import Path
+
+# Seconds for which a directory has to be unchanged before its time is trusted: two changes
+# at one tick of the kernel's clock look like one. On some file systems, a tick is a second.
+_TICK, _LONG_TICK = 0.05, 3
+# Where SQLite locks a database that it reads, in every version.
+_SHARED, _SHARED_BYTES = 0x4000_0000 + 2, 510
+
+#: What a directory looks like. It changes when a name in it leads to another file.
+Stamp = tuple[int, int, int]
+
+
+class Files(t.NamedTuple):
+    """Which files there are, by device and inode; zeros where there is none."""
+
+    database: tuple[int, int]
+    wal: tuple[int, int]
+    shm: tuple[int, int]
+
+    @classmethod
+    def at(cls, path: Path, real: str) -> Files:
+        """Those at a path, which leads to the real one."""
+        _, wal, shm = names(real)
+        return cls(file_at(os.fspath(path)), file_at(wal), file_at(shm))
+
+    @property
+    def inodes(self) -> tuple[int, int, int]:
+        return self.database[1], self.wal[1], self.shm[1]
+
+
+def names(path: str) -> tuple[str, str, str]:
+    return path, f"{path}-wal", f"{path}-shm"
+
+
+def file_at(path: str) -> tuple[int, int]:
+    try:
+        there = os.stat(path)
+    except OSError:
+        return 0, 0
+    return there.st_dev, there.st_ino & (2**63 - 1)
+
+
+def stamp_of(directory: str) -> Stamp | None:
+    try:
+        there = os.stat(directory)
+    except OSError:
+        return None
+    return there.st_mtime_ns, there.st_ino, there.st_dev
+
+
+class Watch:
+    """Notices when names lead to other files than they did. One look at the directory is
+    enough while that has not changed.
+
+    :param look: What the names lead to now.
+    """
+
+    def __init__(self, look: t.Callable[[], object], seen: object) -> None:
+        self._look = look
+        self._seen = seen
+        self._trusted: Stamp | None = None
+        self._last: Stamp | None = None
+        self._since = 0.0
+
+    def holds(self, stamp: Stamp | None) -> bool:
+        """Whether all is as it was.
+
+        :param stamp: The directory's, taken before.
+        """
+        if stamp is not None and stamp == self._trusted:
+            return True
+        now = time.monotonic()
+        if stamp != self._last:
+            self._last, self._since = stamp, now
+        if self._look() != self._seen:
+            return False
+        if stamp is not None:
+            tick = _TICK if stamp[0] % 1_000_000_000 else _LONG_TICK
+            if now - self._since > tick:
+                self._trusted = stamp
+        return True
+
+
+def is_used(path: str) -> bool:
+    """Whether another process has the database open. Not for a process that has it open
+    itself, which would lose its locks."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_BYTES, _SHARED)
+    except (BlockingIOError, PermissionError):
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return False
+
+
+def remove(*paths: str) -> None:
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def bytes_of(path: str) -> int:
+    """What it takes on the disk."""
+    try:
+        return os.stat(path).st_blocks * 512
+    except OSError:
+        return 0
