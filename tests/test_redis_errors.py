@@ -639,6 +639,46 @@ def test_a_script_that_was_killed_has_stored_nothing(
     assert heard(broker) == [b"1"]
 
 
+def test_a_hub_whose_scripts_are_killed_asks_again(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = RedisBroker(redis.url, timeout=30)
+    names = [f"user{n}" for n in range(5_000)]
+    stop, killed = threading.Event(), 0
+
+    def kill() -> None:
+        nonlocal killed
+        while not stop.is_set():
+            with contextlib.suppress(Exception):
+                redis.do("SCRIPT", "KILL")
+                killed += 1
+
+    async def test(hub: Hub) -> None:
+        for start in range(0, len(names), 500):
+            broker.publish([Event(name, "x") for name in names[start : start + 500]])
+        await hub.watch(*names)
+        redis.do("CONFIG", "SET", "lua-time-limit", 1)
+        thread = threading.Thread(target=kill)
+        thread.start()
+        pages: list[asyncio.Future[t.Any]] = []
+        try:
+            while killed < 3:
+                pages.append(asyncio.ensure_future(hub.read(*names, after=0)))
+                await asyncio.sleep(0.05)
+        finally:
+            stop.set()
+            thread.join()
+        await asyncio.wait(pages)
+        assert {len(page.result().entries) for page in pages} == {len(names)}
+        await proved(hub, say(broker, "then", channel=names[7]))
+        assert hub.heard(names[7]) == [b"then"]
+
+    with links_stay(redis, caplog):
+        listen(broker, test)
+    broker.close()
+    assert "SCRIPT KILL" in refusals(caplog)[0]
+
+
 # Connections that nobody uses.
 
 

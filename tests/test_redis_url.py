@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import contextlib
+import os
 import re
+import subprocess
+import sys
 import traceback
 from pathlib import Path
 from urllib.parse import quote
@@ -20,6 +23,7 @@ from redises import Sentinel
 from servers import gunicorn
 from servers import hubs
 from servers import serve
+from servers import TESTS
 from servers import until
 from test_redis import lines
 from test_redis import say
@@ -284,6 +288,28 @@ def test_tls_with_a_port_that_does_not_speak_it_is_named(
 # What shows none.
 
 
+def command_line(directory: Path, url: str) -> str:
+    """What all commands say, whether they can do it or not."""
+    said = ""
+    for words in (
+        ["doctor"],
+        ["doctor", "http://127.0.0.1:1"],
+        ["status"],
+        ["publish", "a", "b"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "flask", "--app", "apps.basic", "push", *words],
+            cwd=TESTS,
+            env={**os.environ, "INSTANCE": str(directory), "FLASK_PUSH_BROKER_URL": url},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout or done.stderr
+        said += done.stdout + done.stderr
+    assert "redis://***@127.0.0.1" in said
+    return said
+
+
 def test_a_password_is_in_no_log_and_in_no_list_of_processes(tmp_path: Path) -> None:
     """While it is used, while there is no server, and while it is wrong."""
     (tmp_path / "redis").mkdir()
@@ -298,6 +324,7 @@ def test_a_password_is_in_no_log_and_in_no_list_of_processes(tmp_path: Path) -> 
             reader.read_data(1)
             (pid,) = hubs(tmp_path / "app")
             shown = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+            shown += command_line(tmp_path / "app", url)
             redis.do("ACL", "SETUSER", "app", "nopass", "resetpass", ">other")
             for kind in "pubsub", "normal":
                 redis.do("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
@@ -308,6 +335,7 @@ def test_a_password_is_in_no_log_and_in_no_list_of_processes(tmp_path: Path) -> 
             assert status == 500
             redis.kill()
             server.request("POST", "/publish", b'[{"channel":"a","data":"x"}]')
+            shown += command_line(tmp_path / "app", url)
             shown += log.read_text() + server.log + body.decode()
     assert "NotPublished" in shown
     assert "s3cret" not in shown
