@@ -42,7 +42,7 @@ def cuts(data: bytes) -> t.Iterator[list[bytes]]:
 
 
 def test_a_head_is_read() -> None:
-    lines = b"HTTP/1.0 404 Not  Here\r\nA: 1\r\na:2 \r\nB:\r\nbad line\r\n C: 3\r\n\r\n"
+    lines = b"HTTP/1.0  404 Not  Here\r\nA: 1\r\na:2 \r\nB:\r\nbad line\r\n C: 3\r\n\r\n"
     for chunks in cuts(lines):
         answer, _ = read(chunks)
         assert answer.head is not None
@@ -85,6 +85,7 @@ def test_some_answers_have_no_body(status: str, method: str) -> None:
         (b"\r\nabc", b"abc", False),
         (b"Content-Length: 3\r\n\r\nabcdef", b"abc", True),
         (b"Content-Length: 4\r\n\r\nabc", b"abc", False),
+        (b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabcd", b"abc", True),
         (b"Content-Length: 0\r\n\r\nabc", b"", True),
         (
             b"Transfer-Encoding: Chunked\r\n\r\n1\r\na\r\n2;x=y\r\nbc\r\n0\r\nT: r\r\n\r\n",

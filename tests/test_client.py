@@ -253,6 +253,7 @@ def test_half_an_event_is_not_glued_to_the_next_connection(hasty: None) -> None:
         [STREAM + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n"],
         [STREAM + b"Content-Encoding: gzip\r\n\r\nnonsense"],
         [b"HTTP/1.0 200 OK\r\ncontent-type: Text/Event-Stream;x=y;\r\n\r\n"],
+        [STREAM + b"Content-Type: text/event-stream\r\n\r\n"],
         *([status(code)] for code in (408, 425, 429, 500, 502, 503, 504, 599)),
     ],
 )

@@ -66,7 +66,7 @@ class Address:
         except UnicodeError:
             host = ""
         if not re.fullmatch(r"[0-9A-Za-z_.:%~-]+", host):
-            raise ValueError("The URL's host is no name that a host can have.")
+            raise ValueError("The URL's host is not a valid name.")
         return host
 
     @property

@@ -21,7 +21,7 @@ PIECE = 65536
 _MAX_LINE = 4096
 
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
-_STATUS = re.compile(r"(HTTP/1\.[0-9]) ([1-9][0-9][0-9])(?: (.*))?")
+_STATUS = re.compile(r"(HTTP/1\.[0-9])[ \t]+([1-9][0-9][0-9])(?:[ \t](.*))?")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)")
 # A long header may go on in the next line.
 _FOLD = re.compile(r"\r?\n[ \t]+")
@@ -118,7 +118,8 @@ class Answer:
 
     def _begin(self, head: Head) -> None:
         self.head = head
-        length = head.headers.get("content-length", "")
+        # A proxy may repeat it.
+        lengths = {*_words(head.headers.get("content-length", ""))}
         self._chunked = head.is_chunked
         if self._method == "HEAD" or head.status in (101, 204, 304):
             self._over = True
@@ -126,9 +127,10 @@ class Answer:
             self._left = 0
         elif "transfer-encoding" in head.headers:
             raise BadAnswer("its Transfer-Encoding is not 'chunked'")
-        elif length:
+        elif lengths:
+            length = ", ".join(lengths)
             if re.fullmatch("[0-9]{1,18}", length) is None:
-                raise BadAnswer("its Content-Length is no number")
+                raise BadAnswer("its Content-Length is not one number")
             self._left = int(length)
             self._over = not self._left
         else:

@@ -341,7 +341,8 @@ def _judge(head: Head, url: str) -> None:
         raise _Lost(f"the status is {status}", seconds)
     if status != 200:
         raise Refused(status, f"{url} answers {status} {shown(head.reason, 100)}.")
-    kind = head.headers.get("content-type", "of no type").partition(";")[0].strip().lower()
+    kind = re.split("[;,]", head.headers.get("content-type", "of no type"))[0]
+    kind = kind.strip().lower()
     if kind != "text/event-stream":
         raise Refused(status, f"{url} is {shown(kind, 100)}, and no stream.")
     if head.coding not in ("", "gzip"):

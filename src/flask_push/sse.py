@@ -132,7 +132,7 @@ def _retry_line(retry: int) -> bytes:
 
 
 #: Bytes that an id or a type may have: few servers take a request with longer headers.
-MAX_NAME = 8192
+_MAX_NAME = 8192
 
 
 class ParseError(ValueError):
@@ -233,8 +233,8 @@ class Parser:
             self.retry = int(value)
 
     def _read_name(self, value: bytes, what: str) -> str:
-        if len(value) > MAX_NAME:
-            self._fail(f"An event's {what} has more than {MAX_NAME:,} bytes.")
+        if len(value) > _MAX_NAME:
+            self._fail(f"An event's {what} has more than {_MAX_NAME:,} bytes.")
         return value.decode(errors="replace")
 
     def _dispatch(self, events: list[Event]) -> None:
