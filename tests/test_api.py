@@ -70,6 +70,12 @@ PUBLISHING: list[Case] = [
     *each("data", [circle()], ValueError, "Circular"),
     *each("data", ["\ud800"], ValueError, "surrogate"),
     *each("data", ["x" * (2**20 + 1)], ValueError, "PUSH_MAX_EVENT_BYTES.*where to fetch"),
+    *each("data", ["x" * 2**20 + "\n"], ValueError, "line break counts seven.*where to"),
+    *each(
+        "data", ["\n" * 150_000], ValueError, "has 1,050,000 bytes of data.*counts seven"
+    ),
+    *each("type", ["t" * 257, "é" * 129], ValueError, "256 at most.*into the data"),
+    *each("key", ["k" * 257, "é" * 129], ValueError, "256 at most.*Use a hash of it"),
     *each("type", ["", *NO_TEXT], ValueError, "non-empty string"),
     *each("type", ["a\n", "\r", "\0"], ValueError, "line break or NUL"),
     *each("type", ["push:open"], ValueError, "Flask-Push's own"),

@@ -45,6 +45,7 @@ from flask_push import _connection
 from flask_push import _event
 from flask_push import _return
 from flask_push import _run
+from flask_push import _streams
 from flask_push import _wire
 from flask_push import Position
 from flask_push._config import Config
@@ -123,6 +124,8 @@ def test_a_key_has_the_bounds_that_the_docs_say(key: str) -> None:
 #: Of the section *Bounds*: what can grow, its limit in words, and the source's numbers.
 BOUNDS: list[tuple[str, str, list[int]]] = [
     ("A channel's name", "64 bytes", [_event.MAX_CHANNEL]),
+    ("An event's type, and its key", "256 bytes", [_event.MAX_TYPE]),
+    ("Events of which slow browsers", "16 MiB", [_streams._RESTS]),
     ("What the kernel buffers", "256 KiB", [2 * _connection._SEND_BUFFER]),
     ("What a browser sends on an open stream", "1 MiB", [_connection._MOST_HEARD]),
     ("Tickets for nginx", "1,000 each", [_accel.MOST]),

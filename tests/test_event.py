@@ -88,6 +88,12 @@ def test_a_channel_that_has_no_place_in_an_id_is_refused(channel: t.Any) -> None
         _event.escape(channel)
 
 
+def test_a_channel_of_any_length_is_refused_in_few_words() -> None:
+    with pytest.raises(ValueError, match="takes 10,000,000 bytes.* or more") as refused:
+        _event.escape(":" * 10_000_000)
+    assert len(str(refused.value)) < 400
+
+
 @pytest.mark.parametrize(
     "id", ["", "1.5", "epoch-1", "epoch-1.~", "epoch-1.~ff", "epoch-1.a b"]
 )

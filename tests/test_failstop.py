@@ -50,7 +50,10 @@ MODULES = [
     *("_hub", "_streams", "_failstop", "_feeding", "_rests", "_connection", "_limits"),
     *("_log", "_replay", "_channel", "_gzip", "_wire", "_event", "sse"),
 ]
-FILES = {name: importlib.import_module(f"flask_push.{name}").__file__ for name in MODULES}
+FILES = {
+    name: importlib.import_module(f"flask_push.{name}").__file__
+    for name in [*MODULES, "_takeover", "_frozen"]
+}
 
 Line = tuple[str, int]
 #: What has to run for a line to be noted: a function, and its file.

@@ -430,8 +430,8 @@ MUTANTS = {
     ),
     "idempotency": (
         "flask_push._publisher",
-        "[self._check(event) for event in events]",
-        "[replace(self._check(event), key=None) for event in events]",
+        "[self._check(event) for event in given]",
+        "[replace(self._check(event), key=None) for event in given]",
     ),
 }
 

@@ -38,6 +38,7 @@ from test_process import replace
 from webdriver import Tabs
 
 import flask_push
+from flask_push import _gzip
 from flask_push import Event
 from flask_push import Publisher
 from flask_push import Push
@@ -87,6 +88,15 @@ def test_what_many_are_given_is_compressed_once() -> None:
     assert [number for ((number, _),) in found] == [0, 1, 2]
     assert len({id(frame) for ((_, frame),) in found}) == 1
     assert shared_block((text, b"b")) == block(text + b"b")
+
+
+def test_of_long_blocks_one_is_kept() -> None:
+    for n in range(40):
+        for size in 1000, 300_000:
+            text = bytes([n]) * size
+            assert shared_block((text,)) == block(text)
+    assert _gzip._short_block.cache_info().currsize <= 16
+    assert _gzip._long_block.cache_info().currsize == 1
 
 
 def unpacked(frames: list[Frame]) -> bytes:

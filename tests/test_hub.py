@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from flask_push import _connection
 from flask_push import Event
 from flask_push import Position
 from flask_push import sse
@@ -511,6 +512,23 @@ def test_streams_that_are_alike_are_kept_once() -> None:
     run(test)
 
 
+def test_streams_that_hold_much_are_not_kept_when_they_are_gone() -> None:
+    async def test(house: House) -> None:
+        kept = _connection._alike.cache_info().currsize
+        names = [f"{n}-{'c' * 50}" for n in range(20)]
+        many, long = await house.open(*names), await house.open("a", user="u" * 300)
+        streams = [connection.stream for connection in house.hub._connections.values()]
+        assert [len(stream.channels) for stream in streams] == [20, 1]
+        for connection in house.hub._connections.values():
+            assert connection.stream.channels is connection.set.names
+        assert _connection._alike.cache_info().currsize == kept
+        for browser, name in (many, names[7]), (long, "a"):
+            house.say(name, "x")
+            await browser.until(lambda b=browser: b.data == ["x"])  # type: ignore[misc]
+
+    run(test)
+
+
 def test_sockets_are_bounded() -> None:
     async def test(house: House) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -563,11 +581,17 @@ def test_a_connection_that_fails_is_ended_alone(caplog: pytest.LogCaptureFixture
     run(test)
 
 
-def test_an_event_that_is_too_large_is_a_gap(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("data", "type"),
+    [("x" * 2000, "message"), ("\n" * 150, "message"), ("x", "t" * 257)],
+)
+def test_an_event_that_is_too_large_is_a_gap(
+    data: str, type: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async def test(house: House) -> None:
         browser = await house.open("a", "b")
         house.say("a", "small")
-        too_large = house.say("a", "x" * 2000)
+        too_large = house.say("a", data, type=type)
         house.say("b", "other")
         await browser.until(lambda: browser.data == ["small", "other"])
         (gap,) = browser.gaps
@@ -579,7 +603,7 @@ def test_an_event_that_is_too_large_is_a_gap(caplog: pytest.LogCaptureFixture) -
         assert again.gaps[0]["channels"] == ["a"]
 
     run(test, max_event=1000)
-    assert "PUSH_MAX_EVENT_BYTES" in caplog.text
+    assert "PUSH_MAX_EVENT_BYTES" in caplog.text or "256 at most" in caplog.text
 
 
 def test_an_ending_is_not_put_into_half_a_frame() -> None:

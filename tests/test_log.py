@@ -540,6 +540,25 @@ def test_what_many_have_missed_is_made_once(max_bytes: int) -> None:
     assert made == {1: 1, 2: 1, 3: 1}
 
 
+def test_of_what_many_have_missed_little_is_kept_if_it_is_long() -> None:
+    log = Log(encode=_wire.event, wait=lambda: 0.5, max_bytes=0)
+    log.turn("e", (), 20)
+    reader, other = Subscription(), Subscription()
+    log.join(reader, ["a"])
+    log.join(other, ["a"])
+    log.hold(["a"])
+    proofs = {"a": Proof(0)}
+    for number in range(1, 20):
+        entries = [Entry(number, number - 1, "a", "message", bytes(1_000_000))]
+        page = Page("e", number - 1, number, 20, entries, proofs)
+        position = Position("e", number - 1)
+        assert log.begin(reader, "r", position, page)
+        reader.advance_all(log.read(reader, 1000, page) or [])
+        assert log.read(reader, 1000, page) == log.read(reader, 1000, page)
+    kept = [*log._runs._runs, *log._runs._long]
+    assert sum(len(frame) for run in kept for _, frame in run.frames) < 1_100_000
+
+
 def test_a_successor_may_tell_of_what_was_forgotten_before_it_came() -> None:
     """It knows no predecessor of what its feed begins with, and tells too much."""
     story = "start 0; connect 0 abc nothing; watch 0 3; publish a; " + "elsewhere; " * 3

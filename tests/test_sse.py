@@ -299,6 +299,16 @@ def test_a_lone_surrogate_is_refused(kwargs: dict[str, str]) -> None:
         sse.encode(**kwargs)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("type", ["t" * 257, "é" * 129, "t" * 10_000])
+def test_a_type_that_is_too_long_is_refused_and_not_kept(type: str) -> None:
+    kept = sse.type_line.cache_info().currsize
+    with pytest.raises(ValueError, match="256 at most") as refused:
+        sse.encode("x", type=type)
+    assert len(str(refused.value)) < 300
+    assert sse.type_line.cache_info().currsize == kept
+    assert sse.encode("x", type=type[:128]).startswith(b"event: ")
+
+
 def test_a_type_that_polyfills_fire_themselves_is_warned_of() -> None:
     sse.type_line.cache_clear()
     with pytest.warns(UserWarning, match="load"):
@@ -371,3 +381,9 @@ def test_no_bytes_break_the_parser(chunks: list[bytes]) -> None:
     assert events == whole.feed(b"".join(chunks))
     assert parser.last_event_id == whole.last_event_id
     assert parser.retry == whole.retry
+
+
+@given(streams)
+def test_the_size_of_data_is_that_on_the_wire(text: str) -> None:
+    data = text.encode()
+    assert len(sse.frame(b"", data)) == len(b"data: \n\n") + sse.sent_size(data)

@@ -4,6 +4,7 @@ at one word (law 10)."""
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ from servers import Server
 from servers import status
 from servers import the_hub
 from servers import until
+from test_failstop import Line
+from test_failstop import Tracer
 from test_process import replace
 
 from flask_push._frozen import Chains
@@ -231,6 +234,48 @@ def test_a_frame_is_sent_once_however_many_readers_are_behind_it() -> None:
     for _, fd in [*places, *taken.frozen.places]:
         os.close(fd)
     ours.close()
+
+
+def hand_over(line: Line | None = None) -> Tracer:
+    """Give a stream to another process, which may fail at a line."""
+    browser, stream = socket.socketpair()
+    browser.setblocking(False)
+    ours, theirs = map(Messages, socket.socketpair())
+    rest = memoryview(bytes(100))[1:]
+    place = Place(Stream(("a",), "c"), True, "epoch", 1, rest, 4, None, 9)
+    things = Handover({}, Frozen(Chains(), [(place, stream.fileno())], []), [], [])
+    pid = os.fork()
+    if not pid:
+        ours.close()
+        with contextlib.suppress(OSError):
+            take(theirs, forced=True)
+        os._exit(0)
+    theirs.close()
+    given: bool | None = None
+    with Tracer(line, below=("_takeover", "give")) as tracer:
+        with contextlib.suppress(OSError):
+            given = give(ours, things)
+    ours.close()
+    os.waitpid(pid, 0)
+    if given is None:
+        # It is not known, and so the stream has ended.
+        assert browser.recv(100) == b""
+        stream.detach()
+    else:
+        # It is the other's, or it goes on here.
+        assert given is not tracer.raised
+        with pytest.raises(BlockingIOError):
+            browser.recv(100)
+        stream.close()
+    browser.close()
+    return tracer
+
+
+def test_whatever_fails_while_a_hub_is_handed_over_has_one_of_two_ends() -> None:
+    lines = hand_over().lines
+    assert len(lines) > 30
+    for line in lines:
+        hand_over(line)
 
 
 def test_what_another_version_adds_is_left_out_and_what_it_lacks_has_a_default() -> None:

@@ -32,6 +32,10 @@ _DRAINED = 16 * 1024
 # Bytes that a browser may send, having nothing to say. Enough for the rest of a request.
 _MOST_HEARD = 2**20
 
+# Characters of user and address, and channels, of streams that are kept if they are alike.
+_SHORT = 256
+_FEW = 16
+
 #: Stands for a rest that is not known: nothing more may be written.
 UNKNOWN = b"?"
 
@@ -122,17 +126,19 @@ class Connection(Subscription):
         """Have a place in the log. How it came by it need not be known any more."""
         self.begun, stream = True, self.stream
         # Not by _replace(), whose tuples of so many Python keeps, up to 2000 of them.
-        self.stream = _alike(
-            Stream(
-                channels=stream.channels,
-                connection="",
-                user=stream.user,
-                address=stream.address,
-                poll=stream.poll,
-                visible=stream.visible,
-                gzip=stream.gzip,
-            )
+        kept = Stream(
+            channels=self.set.names,
+            connection="",
+            user=stream.user,
+            address=stream.address,
+            poll=stream.poll,
+            visible=stream.visible,
+            gzip=stream.gzip,
         )
+        size = len(kept.user or "") + len(kept.address or "")
+        # What is long would stay when all who have it are gone.
+        short = size <= _SHORT and len(kept.channels) <= _FEW
+        self.stream = _alike(kept) if short else kept
 
     def enter_live(self) -> None:
         """Be at the end with the others of its set, by the descriptor."""

@@ -20,6 +20,8 @@ _ESCAPED = re.compile(r"(?:[0-9A-Za-z_-]|~[0-9a-f]{2})+\Z")
 
 MAX_NUMBER = 2**63 - 1
 MAX_CHANNEL = 64
+#: Bytes of UTF-8. Both are kept with each event, and looked up by.
+MAX_TYPE = MAX_KEY = 256
 
 #: The type of an event in whose place readers are told of a gap: something before it may
 #: be missing that no store can know of. Types that begin so are not to be published.
@@ -157,7 +159,9 @@ def escape(channel: str) -> str:
     :raises ValueError: If the name is empty, too long, or not text.
     """
     if not isinstance(channel, str) or not channel:
-        raise ValueError(f"A channel's name is a non-empty string, not {channel!r}.")
+        raise ValueError(f"A channel's name is a non-empty string, not {channel!r:.80}.")
+    if len(channel) > MAX_CHANNEL:
+        raise _too_long(channel, len(channel))
     return _escape(channel)
 
 
@@ -169,12 +173,16 @@ def _escape(channel: str) -> str:
         raise ValueError(f"The channel {channel!r} holds a lone surrogate.") from None
     tag = _UNSAFE.sub(lambda match: b"~%02x" % match[0][0], name).decode()
     if len(tag) > MAX_CHANNEL:
-        raise ValueError(
-            f"The channel {channel[:80]!r} takes {len(tag)} bytes of an event's id,"
-            f" {MAX_CHANNEL} at most: letters, digits, '_' and '-' count one, any"
-            " other byte three. Use a shorter name, or a hash of it."
-        )
+        raise _too_long(channel, len(tag))
     return tag
+
+
+def _too_long(channel: str, size: int) -> ValueError:
+    return ValueError(
+        f"The channel {channel[:80]!r} takes {size:,} bytes of an event's id or more,"
+        f" {MAX_CHANNEL} at most: letters, digits, '_' and '-' count one, any"
+        " other byte three. Use a shorter name, or a hash of it."
+    )
 
 
 def unescape(tag: str) -> str:

@@ -19,9 +19,11 @@ from functools import lru_cache
 #: What each stream begins with (RFC 1952): deflate, no time, no name, no system.
 HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 
-# Blocks that are kept. Sets of channels mostly differ in whose they are, and what comes
-# by a channel that they share is the same to all; and so is what many have missed.
+# Blocks that are kept. Sets of channels mostly differ in whose they are, and what comes by
+# a channel that they share is the same to all; and so is what many have missed.
 _BLOCKS = 16
+# Bytes of what is in a block above which it is long: of such blocks, the last is kept.
+_LONG = 256 * 1024
 
 
 def block(data: bytes) -> bytes:
@@ -32,7 +34,14 @@ def block(data: bytes) -> bytes:
     return deflate.compress(data) + deflate.flush(zlib.Z_FULL_FLUSH)
 
 
-@lru_cache(_BLOCKS)
 def shared_block(frames: tuple[bytes | memoryview, ...]) -> bytes:
     """The same of frames that many are given."""
+    return (_long_block if sum(map(len, frames)) > _LONG else _short_block)(frames)
+
+
+def _join(frames: tuple[bytes | memoryview, ...]) -> bytes:
     return block(b"".join(frames))
+
+
+_short_block = lru_cache(_BLOCKS)(_join)
+_long_block = lru_cache(1)(_join)

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 
 from . import _wire
+from . import sse
 from ._event import Entry
 from ._event import GAP
 from ._event import Position
@@ -84,9 +85,11 @@ class Limits:
         if entry.type == GAP:
             return None
         try:
-            if len(entry.data) > self.options.max_event:
+            most = self.options.max_event
+            if len(entry.data) * 7 > most and sse.sent_size(entry.data) > most:
                 raise ValueError(
-                    f"{len(entry.data)} bytes of data are more than PUSH_MAX_EVENT_BYTES"
+                    f"{sse.sent_size(entry.data)} bytes of data are more than"
+                    " PUSH_MAX_EVENT_BYTES"
                 )
             return _wire.event(entry, epoch, number)
         except MemoryError:

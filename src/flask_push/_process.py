@@ -324,7 +324,7 @@ class Process:
             if not give(visitor.messages, things):
                 self._go_on(frozen)
                 return
-        except OSError:
+        except Exception:
             logger.exception("All streams come back.")
         # Without another word to anybody: it is all the successor's.
         os._exit(0)

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from dataclasses import replace
 
 from . import _wire
+from . import sse
 from ._event import Entry
 from ._event import escape
 from ._event import Event
 from ._event import GAP
+from ._event import MAX_KEY
 from ._event import Position
 from ._names import name_of
 from ._stream import Options
@@ -175,16 +177,13 @@ class Publisher:
             raise TypeError(f"store is True or False, not {event.store!r:.80}.")
         data = event.data if isinstance(event.data, str) else self._json(event.data)
         try:
-            size = len(data.encode())
+            encoded = data.encode()
         except UnicodeEncodeError:
             raise ValueError(
                 "The data holds a lone surrogate, which is not text."
             ) from None
-        if size > self._max_event_bytes:
-            raise ValueError(
-                f"The event has {size:,} bytes of data, more than {self._max_event_bytes:,}"
-                " (PUSH_MAX_EVENT_BYTES). Publish where to fetch it instead."
-            )
+        if len(encoded) * 7 > self._max_event_bytes:
+            self._check_size(encoded)
         if event.exclude is None:
             return event if data is event.data else replace(event, data=data)
         # A page may send anything as its connection. From here on, brokers carry the name
@@ -192,6 +191,15 @@ class Publisher:
         name = name_of(event.exclude) if isinstance(event.exclude, str) else ""
         type = f"{event.type}\0{name}" if name else event.type
         return replace(event, data=data, type=type, exclude=None)
+
+    def _check_size(self, data: bytes) -> None:
+        size, most = sse.sent_size(data), self._max_event_bytes
+        if size > most:
+            lines = "" if size == len(data) else " A line break counts seven bytes."
+            raise ValueError(
+                f"The event has {size:,} bytes of data, more than {most:,}"
+                f" (PUSH_MAX_EVENT_BYTES).{lines} Publish where to fetch it instead."
+            )
 
     def _json(self, data: t.Any) -> str:
         """
@@ -240,11 +248,16 @@ def _check_key(key: str) -> None:
     if not (isinstance(key, str) and key):
         raise ValueError(f"A key is a non-empty string, not {key!r:.80}.")
     try:
-        key.encode()
+        size = len(key.encode())
     except UnicodeEncodeError:
         raise ValueError(
             f"The key {key[:80]!r} holds a lone surrogate, which is not text."
         ) from None
+    if size > MAX_KEY:
+        raise ValueError(
+            f"The key {key[:80]!r} has {size:,} bytes, {MAX_KEY} at most. Use a hash of it:"
+            " hashlib.sha256(key.encode()).hexdigest()."
+        )
 
 
 def _event(epoch: str, entry: Entry) -> Event:

@@ -12,6 +12,7 @@ import typing as t
 from bisect import bisect_right
 from collections import deque
 from heapq import merge
+from itertools import chain
 from itertools import groupby
 
 from . import _wire
@@ -33,6 +34,8 @@ Encode = cabc.Callable[[Entry, str, int], bytes | None]
 
 # Runs that are kept. What somebody reads at a go is several, if much was missed.
 _RUNS = 8
+# Bytes beyond what was asked for above which a run is long: of such runs, the last is kept.
+_LONG = 256 * 1024
 
 
 def prove(sub: Subscription, page: Page, end: int, frames: Budget) -> dict[str, Proof]:
@@ -139,10 +142,11 @@ class Runs:
     def __init__(self, render: cabc.Callable[[int, list[bytes | Gap]], bytes]) -> None:
         self._render = render
         self._runs: deque[Run] = deque(maxlen=_RUNS)
+        self._long: deque[Run] = deque(maxlen=1)
 
     def find(self, sub: Subscription) -> list[Frame]:
         """What comes next for a reader whom the log reaches. Empty if it is not known."""
-        for set, epoch, after, frames in self._runs:
+        for set, epoch, after, frames in chain(self._runs, self._long):
             if set is not sub.set or epoch != sub.epoch:
                 continue
             if after <= sub.cursor < frames[-1][0]:
@@ -174,5 +178,6 @@ class Runs:
             if frames:
                 frames.append((reach, b""))
         if shared and frames:
-            self._runs.append(Run(sub.set, sub.epoch, sub.cursor, frames))
+            runs = self._long if limit < -_LONG else self._runs
+            runs.append(Run(sub.set, sub.epoch, sub.cursor, frames))
         return frames

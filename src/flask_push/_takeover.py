@@ -70,13 +70,13 @@ def give(messages: Messages, things: Handover) -> bool:
             messages.send({"drains": 1}, drains[start : start + MOST_FDS])
         messages.send({"all": 1})
         _expect("ready", messages)
-    except (OSError, EOFError):
+    except Exception:
         messages.close()
         return False
     try:
         messages.send({"commit": 1})
         _expect("taken", messages)
-    except (OSError, EOFError) as error:
+    except Exception as error:
         for _, fd in things.frozen.places:
             with contextlib.suppress(OSError), socket.socket(fileno=fd) as sock:
                 sock.shutdown(socket.SHUT_RDWR)

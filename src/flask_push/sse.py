@@ -21,6 +21,7 @@ from functools import lru_cache
 
 from ._event import channel_of
 from ._event import Event
+from ._event import MAX_TYPE
 
 __all__ = ["encode", "HEARTBEAT", "ParseError", "Parser"]
 
@@ -71,6 +72,13 @@ def encode(
     return frame(head + type_line(type), body)
 
 
+def sent_size(data: bytes) -> int:
+    """How many bytes the data takes in a frame: a line break takes seven."""
+    breaks = data.count(b"\n") + data.count(b"\r")
+    # Those of two bytes are one.
+    return len(data) + (6 * breaks - 7 * data.count(b"\r\n") if breaks else 0)
+
+
 def frame(head: bytes, data: bytes) -> bytes:
     """An event from its other lines, already encoded, and its data."""
     # LF and CR by number: bytes are first tried as one, which takes thrice the time.
@@ -90,20 +98,25 @@ def type_line(type: str) -> bytes:
 
 
 def check_type(type: str) -> None:
-    """:raises ValueError: If no client could listen for the type."""
+    """:raises ValueError: If no client could listen for the type, or it is too long."""
     if not isinstance(type, str) or not type:
-        raise ValueError(f"An event's type is a non-empty string, not {type!r}.")
+        raise ValueError(f"An event's type is a non-empty string, not {type!r:.80}.")
     if _BREAKS_FIELD.search(type):
-        raise ValueError(f"The type {type!r} holds a line break or NUL.")
+        raise ValueError(f"The type {type[:80]!r} holds a line break or NUL.")
     if type in ("open", "error"):
         raise ValueError(
             f"Every browser fires {type!r} itself when a connection opens or breaks;"
             " an event of that type would call onopen or onerror. Use another name."
         )
     try:
-        type.encode()
+        size = len(type.encode())
     except UnicodeEncodeError:
-        raise ValueError(f"The type {type!r} holds a lone surrogate.") from None
+        raise ValueError(f"The type {type[:80]!r} holds a lone surrogate.") from None
+    if size > MAX_TYPE:
+        raise ValueError(
+            f"The type {type[:80]!r} has {size:,} bytes, {MAX_TYPE} at most. Use a short"
+            " name, and put what differs from event to event into the data."
+        )
     if type in _AMBIGUOUS:
         warnings.warn(
             f"Some EventSource polyfills fire {type!r} themselves; another type"

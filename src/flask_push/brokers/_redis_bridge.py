@@ -19,6 +19,7 @@ import secrets
 import typing as t
 from collections import deque
 
+from .. import sse
 from .._event import escape
 from .._event import Event
 from .._event import GAP
@@ -212,8 +213,8 @@ class RedisBridge:
     # What others say.
 
     def _hear(self, data: bytes) -> None:
-        if len(data) > self._max_event:
-            self._miss(f"It has {len(data):,} bytes (PUSH_MAX_EVENT_BYTES).")
+        if (size := sse.sent_size(data)) > self._max_event:
+            self._miss(f"It has {size:,} bytes (PUSH_MAX_EVENT_BYTES).")
         elif len(self._waiting) >= _WAITING or self._size > _WAITING_BYTES:
             self._miss("It is said faster than it can be stored.")
         else:
