@@ -293,6 +293,31 @@ def test_an_app_without_push_is_named() -> None:
     assert "\x1b" not in done.output
 
 
+@pytest.mark.parametrize("words", [["status"], ["stop"], ["publish", "a", "b"]])
+def test_a_configuration_that_can_not_be_right_is_one_line(
+    words: list[str], tmp_path: Path
+) -> None:
+    env = {"FLASK_PUSH_BROKER_URL": "redis://:s3cret@h/0?nonsense=1"}
+    with started(tmp_path, *words, text=True, env=env) as process:
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert said.startswith("Error: PUSH_BROKER_URL = 'redis://***@h/0?nonsense=1': ")
+    assert said.count("\n") == 1 and "s3cret" not in said
+
+
+def test_what_the_app_itself_raises_has_its_traceback(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("raise ValueError('mine')")
+    done = subprocess.run(
+        flask("--app", "broken", "push", "status"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "ValueError: mine" in done.stderr
+
+
 def test_words_that_make_no_sense_have_the_status_2(run: Run) -> None:
     for words in ["nonsense"], ["status", "--nonsense"], ["publish", "a"], ["hub"]:
         assert run(*words).exit_code == 2

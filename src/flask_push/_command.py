@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
+import traceback
 import typing as t
 
 import click
@@ -51,7 +52,20 @@ def why(error: OSError) -> str:
 
 
 def load(context: click.Context) -> tuple[Flask, Push]:
-    app = context.ensure_object(ScriptInfo).load_app()
+    try:
+        app = context.ensure_object(ScriptInfo).load_app()
+    except (RuntimeError, TypeError, ValueError) as error:
+        # What the app itself raises is shown with its traceback.
+        if not _is_ours(error):
+            raise
+        raise failure(error) from error
     if "push" not in app.extensions:
         raise failure(f"The app {app.name!r} has no Push. Call 'push.init_app(app)'.")
     return app, app.extensions["push"]
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether Flask-Push raised it, as for a configuration that can't be right."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    module = frames[-1].f_globals.get("__name__", "") if frames else ""
+    return str(module).partition(".")[0] == "flask_push"
