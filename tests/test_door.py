@@ -134,6 +134,20 @@ def test_what_makes_no_sense_disturbs_no_stream(agreed: bool, scene: Scene) -> N
     visitor.close()
 
 
+def test_a_server_that_writes_without_end_disturbs_no_stream(scene: Scene) -> None:
+    visitor = scene.connect()
+    assert "welcome" in visitor.ask(scene.worker._hello)
+    before = scene.descriptors()
+    browser, theirs = socket.socketpair()
+    with browser, theirs, open("/dev/random", "rb") as endless:
+        visitor.send({"adopt": GOOD}, [theirs.fileno(), endless.fileno()])
+        browser.settimeout(20)
+        read_until(browser, b"push:open")
+        scene.check()
+        until(lambda: scene.descriptors() <= before + 1)
+    visitor.close()
+
+
 def test_a_socket_that_takes_nothing_does_not_hold_up_the_hub(scene: Scene) -> None:
     """That of a process with which there is no agreement yet."""
     visitor = scene.connect()

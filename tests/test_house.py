@@ -23,7 +23,8 @@ FLOORS = [
     },
     # What talks to one.
     {
-        *("_connection", "_files", "_limits", "_rundir", "_site", "_unix", "_version"),
+        *("_connection", "_descriptors", "_files", "_limits", "_rundir", "_site", "_unix"),
+        "_version",
         *("_ending", "_logging", "_names", "_native", "_per_process", "_visit", "_address"),
         *("brokers", "brokers.base", "brokers.memory", "brokers.sqlite"),
         *("brokers._sql", "brokers._database", "brokers._lock", "brokers._doorbell"),

@@ -31,6 +31,7 @@ from servers import until
 from flask_push import Publisher
 from flask_push._site import Site
 from flask_push._start import start_process
+from flask_push._unix import Messages
 
 # However long a busy machine takes, the store remembers all that was said.
 KEEP = 1_000_000
@@ -309,6 +310,76 @@ def test_several_hubs_share_the_streams(tmp_path: Path) -> None:
 
 
 # When something stands in its way.
+
+
+def with_descriptors(count: int) -> cabc.Callable[..., list[str]]:
+    """A server that may have so many, and its hub too."""
+
+    def command(app: str, port: int, *more: str) -> list[str]:
+        limited = f'ulimit -n {count}; exec "$@"'
+        return ["sh", "-c", limited, "sh", *gunicorn(app, port, *more)]
+
+    return command
+
+
+def test_streams_beyond_the_hubs_descriptors_are_told_to_reconnect(tmp_path: Path) -> None:
+    with serve(with_descriptors(128), tmp_path, "-w", "2") as server:
+        readers = [server.stream("a") for _ in range(200)]
+        held = []
+        for reader in readers:
+            reader.read_until(lambda r: r.ended or r.events)
+            assert reader.status == 200
+            if reader.ended:
+                assert re.search(rb"\nretry: \d+\n\Z", reader.body)
+            else:
+                held.append(reader)
+        # A quarter is not for streams.
+        assert 60 <= len(held) < 96
+        server.publish("a", "x")
+        for reader in held:
+            assert reader.read_data(1) == ["x"]
+        assert server.log.count("Refused a stream") == 1
+        assert not re.search(
+            "has died|invalid message|could not|stands in", server.log, re.I
+        )
+        found = status(tmp_path)
+        assert found["streams"] == len(held) and found["processes"] == 2
+        for reader in held[:50]:
+            reader.close()
+        until(lambda: status(tmp_path)["streams"] == len(held) - 50)
+        server.stream("a").opened()
+
+
+def test_connections_of_other_processes_leave_a_hub_its_descriptors(tmp_path: Path) -> None:
+    with serve(with_descriptors(128), tmp_path, PUSH_RETRY=0.5) as server:
+        reader = server.stream("a").opened()
+        site = Site.of(tmp_path / "push-basic")
+        socks = []
+        try:
+            for _ in range(200):
+                socks.append(site.connect())
+            log = tmp_path / "push-basic" / "hub.log"
+            until(lambda: "Closed a connection to the hub" in log.read_text())
+            server.publish("a", "x")
+            assert reader.read_data(1) == ["x"]
+            # The last worker that was let in is refused, in words.
+            refused = [greet(sock) for sock in socks]
+            assert not any(refused[120:])
+            last = [reason for reason in refused if reason][-1]
+            assert "It may have only 128 file descriptors" in last
+            assert log.read_text().count("Closed a connection to the hub") == 1
+        finally:
+            for sock in socks:
+                sock.close()
+        until(lambda: opened(server))
+
+
+def greet(sock: socket.socket) -> str:
+    """Why the hub refuses what is no hello; nothing, if the connection is closed."""
+    try:
+        return str(Messages(sock).ask({"hello": {}})["refused"])
+    except (OSError, EOFError):
+        return ""
 
 
 def test_a_hub_that_cannot_start_is_replaced_by_a_thread(tmp_path: Path) -> None:

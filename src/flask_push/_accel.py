@@ -29,6 +29,7 @@ from urllib.parse import unquote_to_bytes
 
 from . import _names
 from . import _wire
+from ._descriptors import limit
 from ._files import identity
 from ._logging import QuietLogger
 from ._return import Asked
@@ -201,7 +202,7 @@ class AccelListener:
             self._loop.call_later(_PAUSE, self._go_on)
             return
         _Visit(self, sock, self._loop)
-        if len(self.visits) >= MOST:
+        if len(self.visits) >= _most():
             self._pause()
 
     def _pause(self) -> None:
@@ -213,7 +214,7 @@ class AccelListener:
 
     def left(self, visit: _Visit) -> None:
         self.visits.discard(visit)
-        if len(self.visits) == MOST - 1:
+        if len(self.visits) == _most() - 1:
             self._go_on()
 
     def redeem(self, ticket: str) -> Stream | None:
@@ -237,6 +238,11 @@ class AccelListener:
         headers = _wire.HEADERS.items()
         retry = self._options.jittered_retry()
         return _wire.head("200 OK", headers, http_date()) + _wire.first_bytes(retry)
+
+
+def _most() -> int:
+    """Connections that may wait, of the descriptors that there are."""
+    return max(1, min(MOST, limit() // 16))
 
 
 class _Visit:

@@ -21,6 +21,7 @@ from flask import Flask
 
 from ._appdir import Place
 from ._config import Config
+from ._descriptors import reserve
 from ._doctor import Trusted
 from ._event import Position
 from ._findings import Finding
@@ -42,8 +43,8 @@ Findings = cabc.Iterator[Finding]
 
 # Seconds of silence that the most impatient of proxies known bear (Heroku).
 _PATIENT = 55
-# Descriptors of a hub that are not a stream's.
-_OWN = 100
+# Descriptors that a hub should have beside those of streams.
+_OWN = 256
 # What is relied on in a hub's status. One without a store lacks the last two.
 _STATUS = {"pid": int, "version": str, "streams": int, "position": str}
 
@@ -194,14 +195,15 @@ class Checkup:
 
     def _check_limit(self, whose: str, pid: int) -> Findings:
         limit, streams = _limit(pid), self.config.options.max_streams
-        if streams + _OWN > limit:
+        possible = limit - reserve(limit)
+        if streams > possible:
             yield trouble(
                 "descriptors",
                 whose=whose,
                 streams=streams,
                 limit=limit,
-                wanted=streams + 2 * _OWN,
-                possible=max(1, limit - _OWN),
+                wanted=streams + _OWN,
+                possible=max(1, possible),
             )
         else:
             yield good("limits", f"{streams} streams at most, of {limit} descriptors.")

@@ -27,8 +27,9 @@ if hasattr(socket, "TCP_USER_TIMEOUT"):
     _TCP.append((socket.TCP_USER_TIMEOUT, _USER_TIMEOUT))
 # Drains that wait to be looked after all at once.
 _FRESH = 64
-# Bytes that are read of one at once.
+# Bytes that are read of one at once, and how often before it is closed.
 _DRAINED = 16 * 1024
+_AT_ONCE = 64
 # Bytes that a browser may send, having nothing to say. Enough for the rest of a request.
 _MOST_HEARD = 2**20
 
@@ -303,8 +304,10 @@ class Poller:
 
     def _drain(self, fd: int) -> None:
         try:
-            while os.read(fd, _DRAINED):
-                pass
+            # What goes on after that is not the end of a response.
+            for _ in range(_AT_ONCE):
+                if not os.read(fd, _DRAINED):
+                    break
         except BlockingIOError:
             return
         except OSError:

@@ -92,13 +92,15 @@ class Hub(Streams):
         connection.prepare()
         # Those that left while a page was read for them count until it is there.
         streams = max(len(self._connections), self._feed.asked)
-        admitted = self._limits.admit(stream, streams, now)
+        admitted = self._limits.admit(stream, streams, now, connection.fd)
         retry = self.options.jittered_retry(0 if admitted else streams)
         first = stream.first_bytes(retry)
         if not admitted:
             # It comes back later: any status but 200 would be final.
             connection.write(first)
             connection.close()
+            # It may be descriptors that are lacking.
+            self._poller.look_after_drains()
             return
         self._poller.add(connection.fd)
         self._torn = True

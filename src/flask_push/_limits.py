@@ -7,6 +7,8 @@ from collections import Counter
 
 from . import _wire
 from . import sse
+from ._descriptors import is_scarce
+from ._descriptors import limit
 from ._event import Entry
 from ._event import GAP
 from ._event import Position
@@ -30,9 +32,19 @@ class Limits:
         # By key: how many were refused since it was last said, and when that was.
         self._refused: dict[str, tuple[int, float]] = {}
 
-    def admit(self, stream: Stream, streams: int, now: float) -> bool:
-        """Whether there may be another stream beside so many."""
+    def admit(self, stream: Stream, streams: int, now: float, fd: int) -> bool:
+        """Whether there may be another stream beside so many.
+
+        :param fd: The stream's descriptor.
+        """
         options, user, address = self.options, stream.user, stream.address
+        if is_scarce(fd):
+            self._quiet.warning(
+                "Refused a stream beside %d, since this process may have only %d file"
+                " descriptors (ulimit -n); its browser will reconnect later.",
+                *(streams, limit()),
+            )
+            return False
         if streams >= options.max_streams:
             return self._refuse("PUSH_MAX_STREAMS", options.max_streams, now)
         if user and 0 < options.max_per_user <= self._users[user]:

@@ -21,6 +21,8 @@ from pathlib import Path
 from ._accel import AccelListener
 from ._agreement import Agreement
 from ._bridges import Bridges
+from ._descriptors import is_scarce
+from ._descriptors import limit
 from ._frozen import Frozen
 from ._frozen import stream_from_json
 from ._hold import Hold
@@ -48,6 +50,7 @@ logger = logging.getLogger("flask_push")
 _PAUSE = 1.0
 # Seconds for which a hub that is to be frozen waits to be whole, and then is not replaced.
 _WHOLE = 2.0
+_SCARCE = "It may have only %d file descriptors (ulimit -n), and has none left for this."
 
 
 class Process:
@@ -121,13 +124,16 @@ class Process:
             self.loop.call_later(1, self._read_door)
             return False
         uid = peer_uid(sock)
-        if uid in (os.geteuid(), 0):
-            self.admit(Messages(sock))
-        else:
+        if uid not in (os.geteuid(), 0):
             self._quiet.error(
                 "User %d tried to connect to the hub of user %d.", uid, os.geteuid()
             )
             sock.close()
+        elif is_scarce(sock.fileno(), 0.25):
+            self._quiet.error("Closed a connection to the hub: %s", _SCARCE % limit())
+            sock.close()
+        else:
+            self.admit(Messages(sock))
         return True
 
     def admit(self, messages: Messages, agreement: Agreement | None = None) -> None:
@@ -185,6 +191,8 @@ class Process:
 
     def hello(self, values: dict[str, t.Any], visitor: Visitor) -> str:
         """Come to an agreement with a worker. The reason, if there can be none."""
+        if is_scarce(visitor.messages.fileno(), 0.5):
+            return _SCARCE % limit()
         try:
             wanted = Agreement.from_json(values, self._agreed)
         except ValueError as error:

@@ -278,11 +278,17 @@ class HubProcess(PerProcess):
             if self._door is not door:
                 return
             self._leave()
-            if self._started and not self._welcomed.is_set():
+            welcomed = self._welcomed.is_set()
+            if self._started and not welcomed:
                 self._fail("It ended before it had begun.")
                 return
-        logger.warning("The hub has died. Its streams come back, to the next one.")
-        time.sleep(random.uniform(0, 0.05))
+        if welcomed:
+            logger.warning("The hub has died. Its streams come back, to the next one.")
+            time.sleep(random.uniform(0, 0.05))
+        else:
+            # It may do so again and again.
+            self._quiet.warning("The hub ended the connection before it had answered.")
+            time.sleep(_PAUSE)
         with self._lock:
             if self._door is None and not self._stopped:
                 try:

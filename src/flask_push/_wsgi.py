@@ -25,6 +25,7 @@ import time
 from email.utils import formatdate
 from functools import lru_cache
 
+from ._descriptors import limit
 from ._stream import Stream
 
 logger = logging.getLogger("flask_push")
@@ -97,7 +98,8 @@ def _date_of(second: int) -> str:
 
 
 def _duplicate(fd: int) -> int:
-    for lowest in _HIGH, 3:
+    # Where few are allowed, low numbers are needed as well.
+    for lowest in (_HIGH, 3) if limit() > 4 * _HIGH else (3,):
         with contextlib.suppress(OSError):
             return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
     return os.dup(fd)
