@@ -29,7 +29,15 @@ from test_faults import running
 # In the lock's file stands which files belong together.
 STORE = "push.db", "push.db-wal", "push.db-shm", "push.db.lock"
 # Their loss costs no event.
-OTHERS = "push.db.bells", "hub.sock", "hub.lock", "hub.ties", "hub.log", "app"
+OTHERS = (
+    "push.db.gate",
+    "push.db.bells",
+    "hub.sock",
+    "hub.lock",
+    "hub.ties",
+    "hub.log",
+    "app",
+)
 # Microseconds in which a process that is about to write may not have noticed it.
 LATE = 2_000_000
 

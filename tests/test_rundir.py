@@ -17,11 +17,14 @@ from users import give
 from users import is_root
 from users import SOMEONE
 
+from flask_push import Event
+from flask_push import NotPublished
 from flask_push._files import open_own
 from flask_push._rundir import claim
 from flask_push._rundir import unfit
 from flask_push._site import Site
 from flask_push._site import Tie
+from flask_push.brokers import open_broker
 
 
 @pytest.fixture
@@ -154,6 +157,45 @@ def test_a_file_of_another_user_is_refused(public: Path) -> None:
         give(file, SOMEONE)
         assert as_user(SOMEONE, lambda: open_own(file, os.O_RDWR)).isdigit()
     os.close(open_own(file, os.O_RDWR))
+
+
+def test_what_sqlite_would_open_is_checked_before(public: Path) -> None:
+    (precious := public / "precious").write_text("precious")
+    for name in "push.db", "push.db-wal", "push.db-shm":
+        path = public / "run" / name
+        path.parent.mkdir(mode=0o700)
+
+        def publish() -> str:
+            broker = open_broker("sqlite:", path.parent)  # noqa: B023
+            try:
+                (position,) = broker.publish([Event("a", "x")])
+                return position.epoch
+            finally:
+                broker.close()
+
+        os.mkfifo(path)
+        with pytest.raises(NotPublished, match="no ordinary file"):
+            publish()
+        shutil.rmtree(path.parent)
+        if is_root():
+            path.parent.mkdir(mode=0o700)
+            path.symlink_to(precious)
+            for mine in path.parent, precious:
+                give(mine, SOMEONE)
+            give(path, ANOTHER)
+            text = as_user(SOMEONE, publish)
+            assert "NotPublished" in text and f"another user ({ANOTHER})" in text
+            assert precious.read_text() == "precious"
+            shutil.rmtree(path.parent)
+
+
+def test_a_link_to_a_store_that_is_this_users_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir()
+    (tmp_path / "push.db").symlink_to(tmp_path / "large" / "push.db")
+    broker = open_broker("sqlite:", tmp_path)
+    broker.publish([Event("a", "x")])
+    broker.close()
+    assert (tmp_path / "large" / "push.db").stat().st_size
 
 
 # The ties, which every process of the app takes at its start.

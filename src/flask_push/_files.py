@@ -67,6 +67,24 @@ def open_own(path: str | Path, flags: int, mode: int = 0o600) -> int:
     raise PermissionError(errno.EPERM, what, str(path))
 
 
+def check_own(path: str | Path) -> None:
+    """Check a file of ours that is opened by others: SQLite follows links. A link is
+    followed if it is ours, too. Nothing need be there.
+
+    :raises PermissionError: If it is no ordinary file, or another user's.
+    """
+    for look in os.lstat, os.stat:
+        try:
+            found = look(path)
+        except FileNotFoundError:
+            return
+        if not is_ours(found):
+            text = f"it belongs to another user ({found.st_uid})"
+            raise PermissionError(errno.EPERM, text, str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise PermissionError(errno.EPERM, "it is no ordinary file", str(path))
+
+
 def lock_shared(fd: int, patience: float) -> bool:
     """Share a lock. False if another process keeps it for itself for so many seconds."""
     deadline = time.monotonic() + patience

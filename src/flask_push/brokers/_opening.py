@@ -17,6 +17,7 @@ import typing as t
 from pathlib import Path
 
 from .._event import Position
+from .._files import check_own
 from .._logging import QuietLogger
 from . import _sql
 from . import _watch
@@ -60,6 +61,8 @@ def open_store(
     for _ in range(_ATTEMPTS):
         # SQLite, too, puts the others beside the file that a link leads to.
         real = os.path.realpath(path)
+        for name in (path, *_watch.names(real)):
+            check_own(name)
         note = lock.noted()
         before, alone, strange = _clear(path, real, note, is_used_here)
         connection = sqlite3.connect(
