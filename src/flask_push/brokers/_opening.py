@@ -194,8 +194,8 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str:
-    """Names the time since the machine was started."""
+    """Names the time since the machine was started, in one word."""
     try:
-        return _BOOT_ID.read_text().strip()
+        return "-".join(_BOOT_ID.read_text().split())
     except OSError:
         return ""

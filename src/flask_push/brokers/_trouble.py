@@ -80,8 +80,12 @@ class Trouble:
             return False
         self._full += 1
         if self._full <= _STEPS:
-            return self._database.make_space(
-                self._left(), self._size, self._full, sure=not may_be_full(error)
-            )
+            try:
+                return self._database.make_space(
+                    self._left(), self._size, self._full, sure=not may_be_full(error)
+                )
+            except sqlite3.Error as another:
+                if not is_full(another):
+                    raise
         time.sleep(_PAUSE)
         return self._full <= _STEPS + _ATTEMPTS and self._left() > 0
