@@ -10,6 +10,7 @@ from operator import itemgetter
 
 from . import _gzip
 from ._event import Apart
+from ._event import Page
 
 
 class Gap(t.NamedTuple):
@@ -305,6 +306,13 @@ class Subscription:
     def say(self, data: bytes) -> None:
         """Let it be written before anything else is. No half frame is out."""
         self.rest = b"".join([self.rest, self.set.code(data)])
+
+    def open(self, opening: bytes, page: Page | None) -> None:
+        """Begin with these bytes.
+
+        :param page: What the replay is made of, besides the log.
+        """
+        self.say(opening)
 
     def pack(self, frames: list[Frame]) -> list[Frame]:
         """What of these is to be written. A rest is that already."""

@@ -8,13 +8,18 @@ import contextlib
 import os
 import select
 import socket
+import time
 from functools import lru_cache
 
+from . import _wire
 from ._channel import Chunk
 from ._channel import Subscription
+from ._event import Page
+from ._event import Position
 from ._frozen import Place
 from ._native import close
 from ._native import original
+from ._replay import newest
 from ._stream import Stream
 
 # Bytes that the kernel may hold for a browser that does not read. Linux doubles it.
@@ -90,6 +95,13 @@ class Connection(Subscription):
     @property
     def name(self) -> str:
         return self.called.partition(".")[0]
+
+    def open(self, opening: bytes, page: Page | None) -> None:
+        if page is not None and self.stream.visible and self.stream.position:
+            number = newest(self, page)
+            age = max(0, (time.time_ns() // 1000 - number) // 1000)
+            opening = _wire.with_replay(opening, Position(self.epoch, number), age)
+        self.say(opening)
 
     def resume(self, place: Place, now: float) -> None:
         """Go on where another hub was with it. It has joined."""

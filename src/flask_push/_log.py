@@ -168,7 +168,7 @@ class Log:
             return True
         if page is not None and not prove(sub, page, self.end, self.budget):
             return False
-        sub.say(_wire.opening(connection, names, Position(self.epoch, sub.cursor)))
+        sub.open(_wire.opening(connection, names, Position(self.epoch, sub.cursor)), page)
         return True
 
     def read(

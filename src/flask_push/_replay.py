@@ -69,6 +69,17 @@ def gaps(proofs: cabc.Mapping[str, Proof], after: int, reach: int) -> list[tuple
     )
 
 
+def newest(sub: Subscription, page: Page) -> int:
+    """The number of the newest event that a reader, which begins at its cursor with this
+    page, is sent before it is live."""
+    if page.reach < page.end:
+        return page.end
+    known = [c.pieces[-1][0] for c in sub.set.channels if len(c)]
+    read = [entry.number for entry in page.entries[-1:]]
+    since = [proof.since for proof in page.proofs.values()]
+    return max(sub.cursor, *known, *read, *since)
+
+
 def absorb(set: ChannelSet, page: Page, budget: Budget, encode: Encode) -> None:
     """Let the log reach back as far as the page does, if the budget allows it."""
     older: dict[str, tuple[int, int, list[Piece]]] = {}

@@ -99,6 +99,13 @@ def opening(
     return _own("push:open", data, position)
 
 
+def with_replay(opening: bytes, end: Position, age: int) -> bytes:
+    """``push:open`` that also says where the replay ends, and how many milliseconds ago
+    that was."""
+    data = json.dumps({"end": str(end), "age": age}, separators=(",", ":"))
+    return opening.removesuffix(b"}\n\n") + f",{data[1:]}\n\n".encode()
+
+
 def gap(
     channels: cabc.Iterable[str], reason: str, wait: float, position: Position
 ) -> bytes:
