@@ -47,7 +47,7 @@ def channels(request: Request, most: int) -> tuple[str, ...]:
 
     :raises BadRequest: If no stream could have them.
     """
-    asked = tuple(dict.fromkeys(request.args.getlist("channel")))
+    asked = tuple(dict.fromkeys(_channels(request)))
     if len(asked) > most:
         raise BadRequest(f"{len(asked):,} channels are more than one stream may have.")
     for channel in asked:
@@ -56,6 +56,21 @@ def channels(request: Request, most: int) -> tuple[str, ...]:
         except ValueError as error:
             raise BadRequest(str(error)) from None
     return asked
+
+
+def _channels(request: Request) -> list[str]:
+    """From the address, and from the body of a POST, which may have any number of them."""
+    asked = request.args.getlist("channel")
+    if request.method != "POST":
+        return asked
+    if not request.is_json:
+        return asked + request.form.getlist("channel")
+    body = request.get_json()
+    more = body.get("channel", []) if isinstance(body, dict) else []
+    more = more if isinstance(more, list) else [more]
+    if not all(isinstance(name, str) for name in more):
+        raise BadRequest('"channel" is a name, or a list of names.')
+    return asked + more
 
 
 def check(
@@ -114,6 +129,6 @@ def user(value: str | int | UUID | None) -> str | None:
 
 
 def _refuse(request: Request) -> t.NoReturn:
-    if request.args.getlist("channel"):
+    if _channels(request):
         raise Forbidden("You may listen to none of these channels.")
     raise BadChannels("A stream needs at least one channel.")

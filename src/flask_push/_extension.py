@@ -150,7 +150,7 @@ class Push:
 
     def requested(self) -> tuple[str, ...]:
         """The channels that the request asks for: ``channel=`` in its address, once for
-        each.
+        each. A POST may have them in its body, as a form or as JSON: ``{"channel": […]}``.
 
         Anybody can ask for any: your view decides which of them it grants. If one is no
         name of a channel, or there are more than a stream may have, the answer is 400.
@@ -205,7 +205,8 @@ class Push:
             address=request.remote_addr if parts.config.max_streams_per_address else None,
             lifetime=lifetime,
         )
-        response.may_return = replay and not asked.poll
+        # A ticket is for an address, which doesn't say all that a POST asks for.
+        response.may_return = replay and not asked.poll and request.method == "GET"
         return response
 
     def _parts(self) -> Parts:

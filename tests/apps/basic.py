@@ -74,6 +74,11 @@ def stream_at(name: str) -> BaseResponse:
     return push.stream("a")
 
 
+@app.route("/choose", methods=["GET", "POST"])
+def choose() -> BaseResponse:
+    return push.stream(*push.requested(), last=request.args.get("last", 0, int))
+
+
 @app.get("/history")
 def history() -> dict[str, t.Any]:
     found = push.history(request.args["channel"], request.args.get("last", 10**6, int))
