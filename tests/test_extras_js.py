@@ -1,4 +1,4 @@
-"""extras.js in a real browser: the element, and each row of what Juggernaut had."""
+"""extras.js and juggernaut.js in a real browser: the element, and what Juggernaut had."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_the_element_is_enough_for_htmx(server: Server, windows: Windows) -> Non
 # What Juggernaut had.
 
 JUGGERNAUT = """async options => {
-    const {Juggernaut} = await import("/push/extras.js");
+    const {Juggernaut} = await import("/push/juggernaut.js");
     window.Juggernaut = Juggernaut;
     window.heard = [];
     window.note = name => (...args) => heard.push([name, ...args]);
@@ -255,7 +255,7 @@ def test_it_reconnects_and_has_missed_nothing(
 
 def test_there_is_a_classic_script_of_it(server: Server, windows: Windows) -> None:
     page = windows.open(f"{server.url}/ping")
-    for name in "push", "extras":
+    for name in "push", "extras", "juggernaut":
         page.add_script_tag(url=f"/push/{name}.classic.js")
     page.evaluate("""() => {
         window.heard = [];
@@ -297,10 +297,12 @@ def test_the_sender_is_excluded_and_no_browser_learns_of_it(
 
 
 def test_what_is_kept_for_ever_asks_for_what_is() -> None:
-    assert f'from"./push.js?v={version()}"' in script("extras.js").text
+    for name in "extras.js", "juggernaut.js":
+        assert f'from"./push.js?v={version()}"' in script(name).text
     for name in "push.js", "push.classic.js":
         assert f'import("./extras.js?v={version()}")' in script(name).text
-    assert 'from "./push.js"' in script("extras.d.ts").text
+    for name in "extras.d.ts", "juggernaut.d.ts":
+        assert 'from "./push.js"' in script(name).text
 
 
 def test_each_row_of_what_juggernaut_had_names_its_test() -> None:

@@ -22,11 +22,12 @@ _STATIC = resources.files(__package__ or "") / "static"
 _YEAR = 365 * 86400
 # The part of a rule that is any host, where an app's routes each have one.
 _HOST = "flask_push_host"
+_NAMES = ("push", "extras", "juggernaut")
 #: What is served, and where it lies. What is minified, `make scripts` makes.
 SCRIPTS = {
-    **{name: name for name in ("push.d.ts", "extras.d.ts")},
-    **{f"{name}.js": f"min/{name}.js" for name in ("push", "extras")},
-    **{f"{name}.classic.js": f"min/{name}.classic.js" for name in ("push", "extras")},
+    **{f"{name}.d.ts": f"{name}.d.ts" for name in _NAMES},
+    **{f"{name}.js": f"min/{name}.js" for name in _NAMES},
+    **{f"{name}.classic.js": f"min/{name}.classic.js" for name in _NAMES},
 }
 _TYPES = {".js": "text/javascript", ".ts": "text/plain"}
 

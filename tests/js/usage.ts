@@ -1,6 +1,7 @@
 // What the types allow, and what they don't: `tsc --noEmit` reads it.
 import { connect, type Gap, type State } from "flask-push";
-import { connect as same, Juggernaut, PushEventSource } from "flask-push/extras";
+import { connect as same, PushEventSource } from "flask-push/extras";
+import { Juggernaut } from "flask-push/juggernaut";
 
 interface Said {
   text: string;
@@ -15,6 +16,7 @@ const chat = push.subscribe("chat", (data, event) => {
 const off: () => void = chat.on("edit", ({ text }) => text.length);
 push.on("gap", (gap: Gap) => setTimeout(off, gap.wait * 1000));
 push.on("state", (state: State, reason) => console.log(state, reason.retryAt));
+push.subscribe("count", (count) => count.toFixed(), { since: "aaaaa-1" });
 // @ts-expect-error The channel is none of those.
 push.subscribe("other");
 // @ts-expect-error A number has no text.

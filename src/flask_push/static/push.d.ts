@@ -16,9 +16,9 @@ export interface Gap {
 export type State = "connecting" | "open" | "waiting" | "closed";
 
 export interface Reason {
-  /** The HTTP status, if that is what ended it. */
+  /** The HTTP status, if the server refused. */
   status?: number;
-  /** What else did. */
+  /** What else there is to know, such as the page that it was redirected to. */
   message?: string;
   /** When the next attempt is, as of `Date.now()`. */
   retryAt?: number;
@@ -27,7 +27,10 @@ export interface Reason {
 }
 
 export interface Options {
-  /** The position of what the page shows: `push.position()` on the server, read first. */
+  /**
+   * The position of what the page shows: `push.position()` on the server, read first. It is
+   * where subscriptions begin that are made before the connection is open.
+   */
   since?: string;
   /** What data is. The default is "json". */
   parse?: "json" | "text";
@@ -64,7 +67,12 @@ export interface Push<Channels extends Record<string, any> = Record<string, any>
   subscribe<Name extends string & keyof Channels>(
     channel: Name,
     callback?: (data: Channels[Name], event: PushEvent<Channels[Name]>) => void,
-    options?: { parse?: "json" | "text" },
+    options?: {
+      /** What the subscription's data is, if it is other than the connection's. */
+      parse?: "json" | "text";
+      /** The position that it begins after. Without one, it begins now. */
+      since?: string;
+    },
   ): Subscription<Channels[Name]>;
   on(name: "state", callback: (state: State, reason: Reason) => void): () => void;
   on(name: "gap", callback: (gap: Gap) => void): () => void;

@@ -1,17 +1,17 @@
 // Flask-Push, the browser's half.
 // A Line is one connection to the server. All pages of a browser share one, in a
 // SharedWorker, or in the page that holds a lock, and each page has its own view of it (Push).
-// Whoever may have missed something says where it was, and the line goes back to there; who
-// is ahead of that drops what it has had. Time is judged by the clock: timers sleep.
-const HERE = import.meta.url;
-
-// Within an epoch, greater numbers are longer, or sort later.
-const before = (id = "") => id.split(".")[0]; // The dot.
-const compare = (one, other) => {
-  const a = before(one), b = before(other);
-  return a && a.slice(0, 6) == b.slice(0, 6) ? a.length - b.length || (a > b) - (a < b) : NaN;
-};
-const PARSE = { json: JSON.parse, text: (data) => data };
+// Each subscription has a position of its own, and skips events up to it. If it begins before
+// the line, its page sends the line back. Time is judged by the clock: timers sleep.
+// A position counts microseconds, in digits of base 62.
+const number = (id) => [...before(id).slice(6)].reduce(
+  (sum, digit) => sum * 62 + parseInt(digit, 36) + 26 * (digit > "Z"), 0,
+);
+const before = (id) => id.split(".")[0]; // The dot.
+// Only positions of one epoch compare.
+const compare = (one, other) =>
+  one && other && one.slice(0, 6) == other.slice(0, 6) ? number(one) - number(other) : NaN;
+const PARSE = { json: JSON.parse, text: String };
 const parsed = (data) => {
   try {
     return JSON.parse(data);
@@ -19,256 +19,242 @@ const parsed = (data) => {
     return {};
   }
 };
+const OWN = ["message", "push:open", "push:gap", "push:retry", "push:heartbeat"];
+// Asking again can't help.
+const FINAL = /^(204|40[01345]|41[34]|431)$/;
+// Some servers refuse an address that is longer.
+const LONGEST = 2e3;
 
-// A browser may remember for ever that an address could not be loaded.
-let extras;
-const load = async () =>
-  extras ||= await import("./extras.js").catch(() => import(`./extras.js?${Date.now()}`));
+// Some browsers never load an address again that failed once.
+const load = async () => Listeners.Source ||= (
+  await import("./extras.js").catch(() => import(`./extras.js?${Date.now()}`))
+).PushEventSource;
 
-class Line {
-  _members = new Map();
-  #url;
-  #options;
-  #tell;
-  #id = "";
-  #connection = ""; // A name, a dot and a secret. Only the name is ever in an address.
-  #channels = [];
-  #types = new Set(["message", "push:open", "push:gap", "push:retry", "push:heartbeat"]);
-  #status = { state: "closed", reason: {} };
-  #opened;
-  #source = null;
-  #timer = 0;
-  #heard = 0; // When something came last, and for how long nothing may.
-  #patience = 31e3;
-  #floor = 500; // The server's retry.
-  #tries = 0;
-  #mute = 0;
-  #polls = false;
+const makeLine = (address, given, tell) => {
+  const members = new Map();
+  let id = "";
+  let from = ""; // Where the connection began, for which channels, and what it said.
+  let asked = [];
+  let opened = null;
+  let name = ""; // The connection's: a name, a dot and a secret. Only the name is in an address.
+  let channels = [];
+  let types = [];
+  let status = { state: "closed", reason: {} };
+  let source = null;
+  let timer = 0;
+  let heard = 0; // When something came last, and for how long nothing may.
+  let patience = 31e3;
+  let floor = 500; // The server's retry.
+  let tries = 0;
+  let mute = 0;
+  let polls;
 
-  constructor(...given) {
-    [this.#url, this.#options, this.#tell] = given;
-  }
+  const drop = () => {
+    clearTimeout(timer); // One that is set again and again, too.
+    source?.close?.();
+    source = opened = null;
+  };
 
-  /** What a member says: what it wants, and where it was, or that it is awake, or goes. */
-  _handle(who, { want, since, connection, wake, bye }) {
-    if (wake) this.#wake(wake == "online");
-    else {
-      if (bye) this._members.delete(who);
-      else this._members.set(who, want);
-      this.#want(since, connection);
-      if (this.#opened) this.#tell({ opened: this.#opened });
-    }
-    this.#tell(this.#status);
-  }
+  const say = (state, reason) =>
+    tell(status = { state, reason: { ...reason, polling: polls } });
 
-  _drop() {
-    clearTimeout(this.#timer); // One that is set again and again, too.
-    this.#source?.close?.();
-    this.#source = null;
-  }
+  const close = (reason) => {
+    drop();
+    say("closed", reason);
+  };
 
-  #want(since, connection) {
-    const all = [...this._members.values()], had = this.#channels;
-    this.#channels = [...new Set(all.flatMap(({ channels }) => channels))];
-    for (const { types } of all) types.forEach((type) => this.#types.add(type));
-    this.#connection ||= connection || "";
-    let more = this.#channels.some((name) => !had.includes(name));
-    if (since && !(compare(since, this.#id) >= 0)) {
-      this.#tell({ back: since });
-      this.#id = since;
-      more = true;
-    }
-    if (!this.#channels.length) this.#close();
-    else if (more) this.#open();
-    else this.#listen();
-  }
-
-  #close(reason = {}) {
-    this._drop();
-    this.#say("closed", reason);
-  }
+  const want = (since, connection) => {
+    const all = [...members.values()], had = types;
+    types = [...OWN, ...all.flatMap((one) => one.types)];
+    for (const type of had)
+      if (!types.includes(type)) source?.removeEventListener?.(type, hear);
+    channels = [...new Set(all.flatMap((one) => one.channels))];
+    name ||= connection || "";
+    const back = since && (!id || compare(since, id) < 0);
+    if (back) id = since;
+    if (!channels.length) {
+      id = "";
+      close();
+    } else if (back || status.state == "closed" || channels.some((name) => !asked.includes(name)))
+      open();
+    else listen();
+  };
 
   /** Look whether the connection can still be alive. */
-  #wake(now) {
-    const { state, reason } = this.#status;
-    const silent = Date.now() - this.#heard;
-    if (silent < 0) this.#heard = Date.now(); // The clock was set back.
+  const wake = (now) => {
+    const { state, reason } = status, silent = Date.now() - heard;
+    if (silent < 0) heard = Date.now(); // The clock was set back.
     if (state == "waiting") {
-      if (now || Date.now() >= reason.retryAt) this.#open();
-    } else if (state == "connecting" && silent > this.#options.silence) {
-      // Somebody holds back what comes, until it ends.
-      if (++this.#mute % 2 == 0) this.#polls = !this.#polls;
-      this.#again({ message: "nothing came" });
-    } else if (state == "open" && silent > this.#patience) this.#open();
-  }
+      if (now || Date.now() >= reason.retryAt) open();
+    } else if (state == "connecting" && silent > given.silence) {
+      // A proxy keeps the answer until it ends.
+      if (!(mute ^= 1)) polls = !polls;
+      again({ message: "nothing came" });
+    } else if (state == "open" && silent > patience) open();
+  };
 
-  #say(state, reason = {}) {
-    if (this.#polls) reason.polling = true;
-    this.#status = { state, reason };
-    this.#tell(this.#status);
-  }
-
-  #open() {
-    this._drop();
-    const url = new URL(this.#url);
+  const open = (fetches) => {
+    drop();
+    const url = new URL(address), options = { ...given };
     const ask = (name, value) => value && url.searchParams.append(name, value);
-    for (const name of this.#channels) ask("channel", name);
+    const body = new URLSearchParams(channels.map((name) => ["channel", name]));
+    const posts = !options.method && `${url}${body}`.length > LONGEST;
+    if (posts) Object.assign(options, { method: "POST", body });
+    else body.forEach((value, name) => ask(name, value));
     ask("visible", 1);
-    ask("poll", +this.#polls);
-    ask("last_event_id", before(this.#id));
-    ask("connection", before(this.#connection));
-    this.#heard = Date.now();
-    if (!this.#polls || this.#status.state != "open") this.#say("connecting");
-    this.#timer = setInterval(() => this.#wake(), 5e3);
-    if (this.#options.transport == "fetch") this.#load(url);
-    else this.#begin(EventSource, url);
-  }
+    ask("poll", +polls);
+    ask("last_event_id", from = before(id));
+    ask("connection", before(name));
+    asked = channels;
+    heard = Date.now();
+    if (!polls || status.state != "open") say("connecting");
+    timer = setInterval(wake, 5e3);
+    if (posts || fetches || options.transport == "fetch" || !globalThis.EventSource) {
+      // In its place until it is loaded.
+      const target = source = {};
+      load().then(
+        (Source) => target == source && begin(Source, url, options),
+        () => ended({ target }),
+      );
+    } else begin(EventSource, url, options);
+  };
 
-  #load(url) {
-    // Stands in for it until it is there.
-    const target = this.#source = new EventTarget();
-    load().then(
-      ({ PushEventSource }) => target == this.#source && this.#begin(PushEventSource, url),
-      () => this.#ended({ target }),
-    );
-  }
+  const begin = (Source, url, options) => {
+    source = new Source(url, options);
+    source.onerror = ended;
+    listen();
+  };
 
-  #begin(Source, url) {
-    this.#source = new Source(url, this.#options);
-    this.#source.onerror = this.#ended;
-    this.#listen();
-  }
+  const listen = () => {
+    for (const type of types) source?.addEventListener?.(type, hear);
+  };
 
-  #listen() {
-    for (const type of this.#types) this.#source?.addEventListener(type, this.#hear);
-  }
-
-  #hear = ({ target, type, data, lastEventId: id }) => {
-    if (target != this.#source) return;
-    this.#heard = Date.now();
-    if (type == "push:retry") this.#floor = parsed(data).milliseconds || this.#floor;
-    else if (type == "push:heartbeat") this.#patience = 2e3 * (parsed(data).seconds || 15) + 1e3;
+  const hear = ({ target, type, data, lastEventId }) => {
+    if (target != source) return;
+    heard = Date.now();
+    if (type == "push:retry") floor = parsed(data).milliseconds || floor;
+    else if (type == "push:heartbeat") patience = 2e3 * (parsed(data).seconds || 15) + 1e3;
     else {
-      this.#id = id || this.#id;
+      id = lastEventId || id;
       if (type == "push:open") {
-        this.#tries = this.#mute = 0;
-        const { connection, channels } = parsed(data);
-        if (connection?.includes(".")) this.#connection = connection;
-        const denied = this.#channels.filter((name) => channels && !channels.includes(name));
-        this.#opened = { connection: this.#connection, at: this.#id, denied };
-        this.#tell({ opened: this.#opened });
-        this.#say("open");
-      } else if (type == "push:gap") this.#tell({ gap: parsed(data), id });
-      else this.#tell({ type, data, id });
+        tries = mute = 0;
+        const said = parsed(data), { connection } = said;
+        if (connection?.includes(".")) name = connection;
+        // When the newest event of the replay was published, by this clock.
+        opened = { ...said, connection: name, asked, when: heard - said.age + 1 };
+        tell({ opened: { ...opened, from, at: lastEventId } });
+        say("open");
+      } else tell({ type, data, id });
     }
   };
 
-  #ended = async ({ target }) => {
-    if (target != this.#source) return;
-    let { status, message } = target;
-    const refused = target.readyState == 2;
-    if (refused && !status) {
-      const credentials = this.#options.withCredentials ? "include" : "same-origin";
-      const how = { method: "HEAD", credentials };
-      ({ status } = await fetch(target.url, how).catch(() => ({})));
-      if (target != this.#source) return;
-    }
-    if (message || refused && [204, 401, 403, 404].includes(status))
-      this.#close({ status, message });
-    else this.#again({ status });
+  const ended = ({ target }) => {
+    if (target != source) return;
+    const { status, message, readyState } = target, reason = { status, message };
+    if (message || FINAL.test(status)) close(reason);
+    // An EventSource doesn't say why it was refused.
+    else if (readyState == 2 && target.constructor == globalThis.EventSource) open(true);
+    else again(reason);
   };
 
-  #again(reason) {
-    this._drop();
-    const { base, cap } = this.#options;
-    const most = this.#tries++ || !this.#polls ? Math.min(cap, base * 2 ** this.#tries) : 0;
-    const wait = Math.max(this.#floor, Math.random() * most);
-    if (!this.#polls || this.#tries > 1)
-      this.#say("waiting", { ...reason, retryAt: Date.now() + wait });
-    this.#timer = setTimeout(() => this.#open(), wait);
-  }
-}
+  const again = (reason) => {
+    drop();
+    const { base, cap } = given;
+    const most = tries++ || !polls ? Math.min(cap, base * 2 ** tries) : 0;
+    const wait = Math.max(floor, Math.random() * most);
+    if (!polls || tries > 1) say("waiting", { ...reason, retryAt: Date.now() + wait });
+    timer = setTimeout(open, wait);
+  };
 
-// In the worker.
-if (globalThis.SharedWorkerGlobalScope) {
-  const lines = new Map();
-  self.onconnect ||= ({ ports: [port] }) => {
-    let line, name;
-    const leave = () => {
-      if (!line._members.has(port)) return;
-      line._handle(port, { bye: true });
-      if (!line._members.size) lines.delete(name);
-    };
+  return {
+    _members: members,
+    _drop: drop,
+
+    /** A member wants channels, from a position on; or is awake; or leaves. */
+    _handle(who, said) {
+      if (said.wake) wake(said.wake == "online");
+      else {
+        if (said.bye) members.delete(who);
+        else members.set(who, said.want);
+        want(said.since, said.connection);
+        if (opened) tell({ opened: { ...opened, from: id, at: id } });
+      }
+      tell(status);
+    },
+  };
+};
+
+// In a worker of ours, which has one line.
+if (/^flask-push 2/.test(globalThis.name)) {
+  let line;
+  globalThis.onconnect ||= ({ ports: [port] }) => {
     port.onmessage = ({ data }) => {
-      const { key, url, options, lock, bye } = data;
-      if (!key) return bye ? leave() : line._handle(port, data);
-      name = key;
-      line = lines.get(key) || new Line(url, options, (said) => {
+      const { url, options, lock } = data;
+      if (!lock) return line._handle(port, data);
+      line ||= makeLine(url, options, (said) => {
         for (const one of line._members.keys()) one.postMessage(said);
       });
-      lines.set(key, line);
       // It is ours when the page is gone, however it went.
-      navigator.locks?.request(lock, leave);
+      navigator.locks?.request(lock, () => line._handle(port, { bye: true }));
     };
   };
 }
 
-// Has the lock for as long as the page lives, or until it is let go.
-const hold = (lock, then) => {
+// Has the lock for as long as the page lives, or until it is released.
+const hold = (lock, then, failed) => {
   let release;
   const released = new Promise((done) => release = done);
-  navigator.locks.request(lock, () => (then(), released));
+  if (navigator.locks) navigator.locks.request(lock, () => (then(), released)).catch(failed);
+  else then();
   return release;
 };
 
-// Three ways to a line. Who can't have one throws.
-const byWorker = (url, options, hear, key, now, failed) => {
-  const worker = new SharedWorker(HERE, { type: "module", name: "flask-push 1" });
+// Three ways to a line: what posts to it. One that can't be had throws, or fails later.
+const byWorker = (url, options, key, hear, failed) => {
+  const worker = new SharedWorker(import.meta.url, { type: "module", name: key });
   const { port } = worker, lock = `${key} ${Math.random()}`;
   worker.onerror = failed;
   port.onmessage = ({ data }) => hear(data);
   let release;
-  const held = new Promise((then) => navigator.locks ? release = hold(lock, then) : then());
-  const post = (said) => held.then(() => port.postMessage(said));
-  post({ key, url, options, lock });
-  return { post, close: () => held.then(release) };
+  const held = new Promise((then) => release = hold(lock, then, failed));
+  const post = (said) => held.then(() => {
+    port.postMessage(said);
+    if (said.bye) release();
+  }).catch(failed);
+  post({ url, options, lock });
+  return post;
 };
 
-const byLock = (url, options, hear, key, now) => {
-  let line, want;
-  const release = hold(key, () => {
-    if (!want) return;
-    line = new Line(url, options, (said) => {
-      air.postMessage({ said });
-      hear(said);
-    });
-    air.postMessage({ asks: true });
-    again();
-  });
-  const me = Math.random(), air = new BroadcastChannel(key);
-  const post = (said) => {
-    want = said.want || want;
-    if (line) line._handle(me, said);
-    else air.postMessage({ from: me, said });
+const byLock = (url, options, key, hear, failed) => {
+  let line;
+  const me = Math.random(), air = navigator.locks && new BroadcastChannel(key);
+  const tell = (said) => {
+    air.postMessage({ said });
+    hear(said);
   };
-  const again = () => want && post({ want, ...now() });
-  air.onmessage = ({ data: { asks, from, said } }) => {
-    if (asks) again();
-    else if (from) line?._handle(from, said);
+  const release = hold(key, () => {
+    line = makeLine(url, options, tell);
+    // Those who are closed can't.
+    tell({ asks: true });
+  }, failed);
+  air.onmessage = ({ data: { from, said } }) => {
+    if (from) line?._handle(from, said);
     else hear(said);
   };
-  const close = () => {
-    want = null;
-    line?._drop();
-    release();
-    air.close();
+  return (said) => {
+    if (line) line._handle(me, said);
+    else air.postMessage({ from: me, said });
+    if (said.bye) {
+      line?._drop();
+      release();
+      air.close();
+    }
   };
-  return { post, close };
 };
 
-const alone = (url, options, hear) => {
-  const line = new Line(url, options, hear);
-  return { post: (said) => line._handle("", said), close() {} };
+const alone = (url, options, key, hear) => {
+  const line = makeLine(url, options, hear);
+  return (said) => line._handle("", said);
 };
 
 /** For what is done once for all that changes in a row. */
@@ -289,64 +275,66 @@ export class Listeners {
   }
 
   off(name, callback) {
-    if (callback) this.#by.get(name)?.delete(callback);
-    else this.#by.delete(name);
+    const all = this.#by.get(name);
+    if (callback) all?.delete(callback);
+    if (!callback || !all?.size) this.#by.delete(name);
   }
 
   get _names() {
     return [...this.#by.keys()];
   }
 
-  /** Each, whatever the others do. */
+  /** Each, whatever the others do. How many there are. */
   _call(name, ...args) {
-    for (const callback of [...this.#by.get(name) || []]) {
+    const all = [...this.#by.get(name) || []];
+    for (const callback of all) {
       try {
         callback(...args);
       } catch (error) {
-        reportError(error);
+        (globalThis.reportError || console.error)(error);
       }
     }
+    return all.length;
   }
 }
 
 class Subscription extends Listeners {
-  #push;
-  #ends = new Listeners();
+  _more = 0;
+  #changed;
 
-  constructor(push, channel, parse) {
+  constructor(channel, parse, changed) {
     super();
-    this.#push = push;
     Object.assign(this, { channel, parse });
+    this.#changed = changed;
   }
 
   on(type, callback) {
     const off = super.on(type, callback);
-    this.#push._changed();
+    this.#changed();
     return off;
   }
 
   unsubscribe() {
-    this.#push._leave(this);
-    this.#ends._call("end");
+    this._live = false;
+    this.#changed(this);
+    this._call("push:end");
   }
 
   async *[Symbol.asyncIterator]() {
     const waiting = [];
-    let wake, ended = false;
-    const off = this.on("message", (_, event) => {
+    let wake;
+    const put = (_, event) => {
       if (waiting.push(event) > 1e4) off();
       wake?.();
-    });
-    const forget = this.#ends.on("end", () => {
-      ended = true;
-      wake?.();
-    });
+    };
+    const off = this.on("message", put), forget = this.on("push:end", put);
     try {
-      while (waiting.length || !ended) {
-        if (waiting.length > 1e4) throw new RangeError("10,000 events wait");
-        if (waiting.length) yield waiting.shift();
-        else await new Promise((done) => wake = done);
+      while (waiting.length <= 1e4) {
+        if (!waiting.length) await new Promise((done) => wake = done);
+        else if (waiting[0]) yield waiting.shift();
+        else return;
       }
+      throw new RangeError("10,000 events wait");
     } finally {
       off();
       forget();
@@ -354,160 +342,276 @@ class Subscription extends Listeners {
   }
 }
 
+/**
+ * What a page has of a line: each subscription gets what is after its position, once. It has
+ * - `_at`, its position, and `_made`, when it was made, until it has passed anything: one
+ *   without a `since` begins then, so many microseconds (`_more`) before the end of a replay;
+ * - `_live`, whether the line has its channel, from its position on.
+ */
+const makeView = (push, changed) => {
+  const all = new Set();
+  let head = ""; // What came last on the line, where its replay ends, and what it has.
+  let end = "";
+  let asked = [];
+
+  // What is stored and new is past all that came before.
+  const advance = (id, first, visit) => {
+    head = id || head;
+    for (const one of [...all]) {
+      const { _at, _live } = one, ahead = compare(id, _at);
+      if (!_live || ahead < 0 || ahead == 0 && first) continue;
+      one._at = id;
+      one._made = 0;
+      if (!(compare(id, one._end) + one._more + !first <= 0)) visit(one, _at);
+    }
+  };
+
+  const lose = (id, gap, test) => {
+    const names = new Set();
+    advance(id, true, ({ channel }, had) => {
+      if (had && test(channel, had)) names.add(channel);
+    });
+    if (names.size) push._tell("gap", { ...gap, channels: [...names] });
+  };
+
+  return {
+    _all: all,
+
+    _add(one, since) {
+      one._at = since || head;
+      one._live = !since && asked.includes(one.channel);
+      one._end = one._live && end;
+      one._made = !since && Date.now();
+      all.add(one);
+    },
+
+    /** The first position of those that the line hasn't got. */
+    _needed() {
+      let since = "";
+      for (const { _live, _at } of all) {
+        if (!_live && _at && !(compare(_at, since) >= 0)) since = _at;
+      }
+      return since;
+    },
+
+    /** There is no line, or another. */
+    _reset(id) {
+      asked = [];
+      head = id ?? head;
+      for (const one of all) one._live = false;
+    },
+
+    _open(said) {
+      const { from, at, channels } = said;
+      ({ end, asked } = said);
+      head = at || from;
+      push.id = said.connection;
+      for (const one of all) {
+        const { channel } = one;
+        one._at ||= at;
+        one._live = asked.includes(channel) && !(compare(from || at, one._at) > 0);
+        if (!one._live) {
+          changed();
+          continue;
+        }
+        if (one._made) {
+          one._end = end;
+          one._more = 1e3 * Math.max(0, said.when - one._made);
+          one._made = 0;
+        }
+        const denied = channels && !channels.includes(channel);
+        if (denied && !one._denied)
+          push._tell("error", new Error(`the view does not grant ${channel}`));
+        one._denied = denied;
+      }
+      // Another epoch, and the line was in it before.
+      if (at)
+        lose(at, { reason: "restarted", wait: 0 }, (_, had) => isNaN(compare(at, had)));
+    },
+
+    _gap(gap, id) {
+      lose(id, gap, (channel) => gap.channels?.includes(channel) ?? true);
+    },
+
+    _event(type, data, id) {
+      // The first at its position is stored, if that is in the replay. All others are not.
+      const first = compare(id, head) != 0;
+      const channel = decodeURIComponent((id.split(".")[1] || "").replace(/~/g, "%"));
+      advance(id, first, (one) => {
+        if (one.channel != channel) return;
+        let value;
+        try {
+          value = PARSE[one.parse](data);
+        } catch (error) {
+          push._tell("error", new SyntaxError(`not JSON on ${channel}: ${error.message}`), data);
+          return;
+        }
+        one._call(type, value, { type, data: value, id, channel });
+      });
+    },
+  };
+};
+
+/** Joins a line, in the first way that works, and joins again where it is lost. */
+const makeLink = (push, ways, ...given) => {
+  let link = null;
+  let joined;
+  let silent = 0; // How often the line was asked in vain.
+  let timer;
+
+  const changed = soon(() => {
+    if (link) post();
+    else rejoin(0);
+  });
+  const view = makeView(push, changed);
+
+  const post = () => {
+    const all = [...view._all];
+    link({
+      want: { channels: all.map((one) => one.channel), types: all.flatMap((one) => one._names) },
+      since: view._needed(),
+      connection: push.id,
+    });
+  };
+
+  /** Of a line that knows nothing yet. */
+  const start = () => {
+    view._reset();
+    post();
+  };
+
+  const join = () => {
+    const mine = joined = (said) => mine == joined && hear(said);
+    const failed = () => mine == joined && rejoin(1);
+    try {
+      link = ways[0](...given, mine, failed);
+    } catch {
+      return failed();
+    }
+    start();
+    timer = setInterval(() => {
+      // A worker ends with the page that began it, if that crashes.
+      if (silent++) rejoin(silent > 3);
+      else link({ wake: "asked" });
+    }, 1e4);
+  };
+
+  const rejoin = (skip) => {
+    ways.splice(0, skip);
+    sleep();
+    if (view._all.size && ways.length) join();
+  };
+
+  const sleep = () => {
+    clearInterval(timer);
+    joined = null;
+    view._reset();
+    link?.({ bye: true });
+    link = null;
+  };
+
+  const hear = ({ asks, state, reason, opened, type, data, id }) => {
+    silent = 0;
+    if (asks) start();
+    else if (opened) view._open(opened);
+    else if (type == "push:gap") view._gap(parsed(data), id);
+    else if (type) view._event(type, data, id);
+    else {
+      if (state == "closed") view._reset("");
+      push._be(state, reason);
+    }
+  };
+
+  return {
+    _view: view,
+    _changed: changed,
+    _wake({ type, persisted }) {
+      if (type == "pagehide") sleep();
+      else if (link) link({ wake: type });
+      else if (persisted) rejoin(0);
+    },
+    _end() {
+      ways.length = 0;
+      sleep();
+    },
+  };
+};
+
+const parser = (parse) => {
+  if (!PARSE[parse]) throw new TypeError(`there is no ${parse}`);
+  return parse;
+};
+
 class Push extends Listeners {
   state = "closed";
   reason = {};
   id = "";
-  #subscriptions = new Set();
-  #link = null;
-  #joined = null;
-  #asked = false;
-  #timer = 0;
-  #last = "";
-  #catching = false; // Whether what comes may have been here before.
-  #same = new Set(); // What came at the last position.
+  _since; // Where subscriptions begin until the line is open.
   #gone = new AbortController();
-  #ways;
+  #link;
 
-  constructor(url, { since = "", parse = "json", share = true, key = "", ...options }) {
+  constructor(url, {
+    since, parse = "json", share = true, key,
+    withCredentials, transport, headers, method, body, base = 1e3, cap = 3e4, silence = 1e4,
+    ...rest
+  }) {
     super();
-    if (!PARSE[parse]) throw new TypeError('parse is "json" or "text"');
-    const how = { base: 1e3, cap: 3e4, silence: 1e4, ...options };
-    this.parse = parse;
-    this.#last = since;
-    const full = new URL(url, document.baseURI).href;
-    const name = `flask-push ${full} ${key} ${JSON.stringify(how)}`;
-    const next = () => this.#rejoin(1);
-    this.#ways = [byWorker, byLock, alone]
-      .slice(share == "lock" ? 1 : share ? 0 : 2)
-      .map((way) => (hear) => way(full, how, hear, name, this.#now, next));
-    const { signal } = this.#gone;
-    addEventListener("pagehide", this.#sleep, { signal });
+    this.parse = parser(parse);
+    this._since = since;
+    this.#refuse(rest);
+    const how = { withCredentials, transport, headers, method, body, base, cap, silence };
+    const full = new URL(url, globalThis.document?.baseURI || globalThis.location?.href).href;
+    const name = `flask-push 2 ${full} ${key} ${JSON.stringify(how)}`;
+    const ways = [byWorker, byLock, alone].slice(share == "lock" ? 1 : share ? 0 : 2);
+    const link = this.#link = makeLink(this, ways, full, how, name);
+    const { signal } = this.#gone, listen = globalThis.addEventListener;
     // Some are the document's, and don't bubble.
-    for (const name of ["pageshow", "online", "focus", "visibilitychange", "resume"])
-      addEventListener(name, this.#wake, { signal, capture: true });
+    for (const name of ["pagehide", "pageshow", "online", "focus", "visibilitychange", "resume"])
+      listen?.(name, link._wake, { signal, capture: true });
   }
 
-  subscribe(channel, callback, { parse = this.parse } = {}) {
+  on(name, callback) {
+    if (!["state", "gap", "error"].includes(name)) this.#refuse({ [name]: 1 });
+    return super.on(name, callback);
+  }
+
+  subscribe(channel, callback, { parse = this.parse, since = this._since, ...rest } = {}) {
     if (!channel) throw new TypeError("Must provide a channel");
-    const subscription = new Subscription(this, channel, parse);
-    this.#subscriptions.add(subscription);
+    this.#refuse(rest);
+    const { _view: view, _changed: changed } = this.#link;
+    const subscription = new Subscription(channel, parser(parse), (left) => {
+      if (left) view._all.delete(left);
+      changed();
+    });
+    view._add(subscription, since);
     if (callback) subscription.on("message", callback);
-    this._changed();
+    changed();
     return subscription;
   }
 
   close() {
     this.#gone.abort();
-    for (const subscription of this.#subscriptions) subscription.unsubscribe();
-    this.#sleep();
-    this.#ways = [];
-    this.#hear({ state: "closed", reason: {} });
+    for (const subscription of this.#link._view._all) subscription.unsubscribe();
+    this.#link._end();
+    this._be("closed", {});
   }
 
-  _leave(subscription) {
-    this.#subscriptions.delete(subscription);
-    this._changed();
+  _be(state, reason) {
+    if (JSON.stringify([state, reason]) == JSON.stringify([this.state, this.reason])) return;
+    Object.assign(this, { state, reason });
+    if (state == "open") this._since = undefined;
+    const why = state == "closed" && (reason.message || reason.status);
+    this._call("state", state, reason) || why && console.warn("push.js is closed:", why);
   }
 
-  _changed = soon(() => {
-    if (this.#link) this.#link.post({ want: this.#wanted() });
-    else if (this.#subscriptions.size) this.#join();
-  });
-
-  #wanted() {
-    const all = [...this.#subscriptions];
-    return { channels: all.map((s) => s.channel), types: all.flatMap((s) => s._names) };
+  /** Call back, or else write it to the console. */
+  _tell(name, ...args) {
+    this._call(name, ...args) || console[name == "error" ? name : "warn"](name, ...args);
   }
 
-  #now = () => ({ since: this.#last, connection: this.id });
-
-  #join() {
-    const hear = this.#joined = (said) => hear == this.#joined && this.#hear(said);
-    while (!this.#link && this.#ways.length) {
-      try {
-        this.#link = this.#ways[0](hear);
-      } catch {
-        this.#ways.shift();
-      }
-    }
-    this.#link?.post({ want: this.#wanted(), ...this.#now() });
-    this.#asked = false;
-    this.#timer = setInterval(() => {
-      // A worker ends with the page that began it, if that crashes.
-      if (this.#asked) return this.#rejoin(0);
-      this.#asked = true;
-      this.#link.post({ wake: "asked" });
-    }, 1e4);
-  }
-
-  #rejoin(skip) {
-    this.#ways.splice(0, skip);
-    this.#sleep();
-    if (this.#subscriptions.size) this.#join();
-  }
-
-  #sleep = () => {
-    clearInterval(this.#timer);
-    this.#joined = null;
-    this.#link?.post({ bye: true });
-    this.#link?.close();
-    this.#link = null;
-  };
-
-  #wake = ({ type, persisted }) => {
-    if (this.#link) this.#link.post({ wake: type });
-    else if (persisted) this.#rejoin(0);
-  };
-
-  #hear(said) {
-    this.#asked = false;
-    const { state, reason, opened, back, gap, type, data, id } = said;
-    if (back) this.#catching ||= compare(back, this.#last) < 0;
-    else if (opened) this.#opened(opened);
-    else if (gap) this.#gap(gap, id);
-    else if (type) this.#event(type, data, id);
-    else if (state != this.state || reason.retryAt != this.reason.retryAt) {
-      Object.assign(this, { state, reason });
-      this._call("state", state, reason);
-    }
-  }
-
-  #opened({ connection, at, denied }) {
-    this.id = connection;
-    if (at && !(compare(at, this.#last) < 0)) this.#last = at;
-    for (const name of this.#wanted().channels) {
-      if (denied.includes(name)) this._call("error", new Error(`the view does not grant ${name}`));
-    }
-  }
-
-  #gap(gap, id) {
-    if (this.#catching && compare(id, this.#last) < 0) return;
-    this.#last = id || this.#last;
-    const names = this.#wanted().channels;
-    const channels = [...new Set(names)].filter((name) => gap.channels?.includes(name) ?? true);
-    if (channels.length) this._call("gap", { ...gap, channels });
-  }
-
-  #event(type, data, id) {
-    const same = compare(id, this.#last), key = JSON.stringify([id, type, data]);
-    if (this.#catching && (same < 0 || (same == 0 && this.#same.has(key)))) return;
-    if (same != 0) this.#same.clear();
-    this.#same.add(key);
-    this.#catching &&= same == 0;
-    this.#last = id;
-    const channel = decodeURIComponent((id.split(".")[1] || "").replace(/~/g, "%"));
-    for (const subscription of [...this.#subscriptions]) {
-      if (subscription.channel != channel) continue;
-      let value;
-      try {
-        value = PARSE[subscription.parse](data);
-      } catch (error) {
-        this._call("error", new SyntaxError(`not JSON on ${channel}: ${error.message}`), data);
-        continue;
-      }
-      subscription._call(type, value, { type, data: value, id, channel });
-    }
+  #refuse(unknown) {
+    for (const name in unknown)
+      queueMicrotask(() => this._tell("error", new TypeError(`there is no ${name}`)));
   }
 }
 
