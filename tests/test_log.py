@@ -515,6 +515,16 @@ def test_each_law_taken_out_is_missed(mutant: Mutant) -> None:
         tell(mutant.story, log)
 
 
+def test_a_hub_that_filled_a_hole_may_tell_a_gap_where_the_store_forgot() -> None:
+    """The store names what it forgot of another channel as the predecessor."""
+    tell(
+        "start 0; replace 0; publish a; trim a 1; publish a; replace 0;"
+        " connect 0 a nothing; publish b; trim b 1; cut 0; connect 0 a nothing;"
+        " watch 0 1; fill 1; trim a 1; publish a; connect 0 a nothing",
+        None,
+    )
+
+
 @pytest.mark.parametrize("max_bytes", [0, 10_000])
 def test_what_many_have_missed_is_made_once(max_bytes: int) -> None:
     made = Counter[int]()

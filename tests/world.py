@@ -439,16 +439,22 @@ class World:
                 self.store.unheard[entry.channel].append(entry.number)
                 self.unnoticed.add(entry.channel)
         self.unnoticed -= {entry.channel for entry in batch if entry.prev is not None}
-        for entry in batch:
+        self.take_note(batch)
+        start = self.log.end
+        end = None if unfed or self.unnoticed else self.store.number
+        if batch or end:
+            self.flush(self.log.turn(self.store.epoch, batch, end), start)
+        if end and not self.log.hole:
+            self.vouched = end
+
+    def take_note(self, entries: t.Iterable[Entry]) -> None:
+        """Note events that name a predecessor which this hub never had, since the store
+        forgot it first."""
+        for entry in entries:
             before = entry.channel, entry.prev
             if (entry.prev or 0) > self.vouched and before not in self.handed:
                 self.store.outrun[entry.channel] = entry.number
             self.handed.add((entry.channel, entry.number))
-        start = self.log.end
-        end = None if unfed or self.unnoticed else self.store.number
-        self.vouched = end or self.vouched
-        if batch or end:
-            self.flush(self.log.turn(self.store.epoch, batch, end), start)
 
     def tick(self) -> None:
         """The hub's timer."""
@@ -475,6 +481,7 @@ class World:
     def fill(self, limit: int) -> None:
         start = self.log.end
         page = self.store.page(self.log.holds(), start, limit)
+        self.take_note(page.entries)
         self.flush(self.log.fill(page), start)
 
     def cut(self, reader: Reader) -> None:
