@@ -223,6 +223,13 @@ def test_an_ordinary_file_in_the_place_of_the_door_is_not_replaced(site: Site) -
     assert site.door.read_text() == "precious"
 
 
+def test_a_directory_that_is_gone_is_no_reason_to_listen_elsewhere(site: Site) -> None:
+    site.door.parent.rmdir()
+    with pytest.raises(FileNotFoundError):
+        site.listen()
+    assert not site.elsewhere.parent.exists()
+
+
 def test_a_hub_that_is_run_by_hand_replaces_no_file(tmp_path: Path) -> None:
     (file := tmp_path / "important.txt").write_text("precious")
     command = [sys.executable, "-m", "flask", "push", "hub", "--socket", str(file)]

@@ -103,7 +103,8 @@ class Site(t.NamedTuple):
         try:
             return listen_at(self.door, 0o600, _BACKLOG)
         except OSError as error:
-            if error.errno in (errno.EEXIST, errno.EADDRINUSE):
+            # Something is there, or the directory is gone.
+            if error.errno in (errno.EEXIST, errno.EADDRINUSE, errno.ENOENT):
                 raise
             try:
                 claim(self.elsewhere.parent)
