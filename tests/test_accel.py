@@ -250,6 +250,19 @@ def test_what_is_no_request_for_a_stream_is_cut(tmp_path: Path, request_: bytes)
     run(scene, tmp_path)
 
 
+def test_a_request_without_end_is_cut_long_before_its_time_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_accel, "_PATIENCE", 600)
+
+    async def scene(room: Room) -> None:
+        with contextlib.suppress(ConnectionError):
+            assert await room.ask(b"GET /_push/x HTTP/1.0\r\nX: " + b"x" * 70_000) == b""
+        until(lambda: not room.listener.visits)
+
+    run(scene, tmp_path)
+
+
 def test_only_the_last_part_of_the_path_counts() -> None:
     assert ticket_of(b"GET /_push/a_b-c?x=/y HTTP/1.0\r\n\r\n") == "a_b-c"
     assert ticket_of(b"GET /_push/ HTTP/1.0\r\n\r\n") == ""

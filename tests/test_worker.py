@@ -33,6 +33,7 @@ from flask_push._site import Site
 from flask_push._start import enter
 from flask_push._stream import Options
 from flask_push._stream import Stream
+from flask_push._unix import Message
 from flask_push._unix import Messages
 from flask_push._worker import HubProcess
 from flask_push.brokers import open_broker
@@ -282,6 +283,27 @@ def full_door(tmp_path: Path) -> cabc.Iterator[socket.socket]:
     os.close(lock)
 
 
+def test_a_stream_that_a_dead_hub_did_not_take_goes_to_the_next(tmp_path: Path) -> None:
+    door = Site.of(tmp_path).listen()
+    worker = make(tmp_path, starts=False)
+    adopt(worker).close()
+    with door, door.accept()[0] as dead:
+        # It takes nothing more, and the worker has not heard of its end yet.
+        dead.shutdown(socket.SHUT_RD)
+        with adopt(worker) as browser:
+            following = Messages(door.accept()[0])
+            received: list[Message] = []
+            while len(received) < 2:
+                received += following.receive()
+            (hello, _), (adopted, (fd,)) = received
+            assert "hello" in hello and "adopt" in adopted
+            os.write(fd, b"by the next hub")
+            os.close(fd)
+            assert browser.recv(100) == b"by the next hub"
+            following.close()
+        worker.stop()
+
+
 def test_a_door_whose_queue_is_full_is_waited_at(
     full_door: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,6 +454,49 @@ def processes(directory: Path) -> int:
         return int(messages.ask({"status": 1})["status"]["processes"])
     finally:
         messages.close()
+
+
+def test_a_hub_stays_while_a_worker_is_connected(tmp_path: Path) -> None:
+    """The worker may be one of another app, and so not be tied to it."""
+    worker = make(tmp_path)
+    try:
+        adopt(worker).close()
+        (pid,) = until(lambda: hubs(tmp_path))
+        # Much longer than it lingers, and without a stream.
+        log = tmp_path / "hub.log"
+        until(lambda: age(pid) > 4)
+        assert hubs(tmp_path) == [pid] and "The hub ends" not in log.read_text()
+        worker.stop()
+        until(lambda: not hubs(tmp_path))
+        assert "The hub ends" in log.read_text()
+    finally:
+        worker.stop()
+        end_hubs(tmp_path)
+
+
+def age(pid: int) -> float:
+    """For how many seconds a process has been there."""
+    since = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - since / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_hub_that_ends_tells_all_who_are_connected(
+    worker: HubProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with adopt(worker) as sock:
+        read_until(sock, b"push:open")
+        until(lambda: repr(worker).endswith("hub.sock: there>"))
+        messages, stops = (Messages(Site.of(tmp_path).connect()) for _ in range(2))
+        assert "status" in messages.ask({"status": 1})
+        stops.send({"stop": 1})
+        ((message, _),) = messages.receive()
+        assert message == {"bye": "it was told to"}
+        messages.close()
+        stops.close()
+        until(lambda: repr(worker).endswith("hub.sock: not there>"))
+        until(lambda: not hubs(tmp_path))
+    assert "has died" not in caplog.text
+    assert hubs(tmp_path) == [], "nobody has started another"
 
 
 # What makes no sense.
