@@ -10,6 +10,7 @@ import os
 import socket
 
 import pytest
+from servers import descriptors_left
 
 from flask_push._stream import Stream
 from flask_push._wsgi import Relays
@@ -52,6 +53,17 @@ def adopt() -> cabc.Iterator[Adopted]:
     adopted = Adopted()
     yield adopted
     adopted.close()
+
+
+def test_a_process_keeps_its_last_descriptors_for_other_things(adopt: Adopted) -> None:
+    before = descriptors()
+    with descriptors_left(5):
+        with pytest.raises(RuntimeError, match=r"only \d+ file descriptors"):
+            Relays(1, 25).open(STREAM, adopt, "")
+    assert adopt.streams == [] and descriptors() == before
+    relay = Relays(1, 25).open(STREAM, adopt, "")
+    assert relay is not None
+    relay.close()
 
 
 Pair = tuple[socket.socket, socket.socket]

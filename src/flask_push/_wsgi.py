@@ -25,6 +25,7 @@ import time
 from email.utils import formatdate
 from functools import lru_cache
 
+from ._descriptors import is_scarce
 from ._descriptors import limit
 from ._stream import Stream
 
@@ -73,10 +74,16 @@ def transplant(fd: int, stream: Stream, adopt: Adopt) -> None:
 def pair_with(stream: Stream, adopt: Adopt) -> socket.socket:
     """One end of a socket pair, the hub having the other for a client.
 
+    :raises RuntimeError: If this process needs its last descriptors for something else
+        than for streams, which each keep one here, as their browsers do.
     :raises Exception: Whatever `adopt` raises, and then nothing has happened.
     """
     ours, theirs = socket.socketpair()
     try:
+        if is_scarce(theirs.fileno()):
+            raise RuntimeError(
+                f"this process may have only {limit()} file descriptors (ulimit -n)."
+            )
         # A server writes the head.
         adopt(stream._replace(head=b""), theirs.fileno(), None)
     except BaseException:
