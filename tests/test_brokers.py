@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
 from pathlib import Path
 
 import pytest
 from redises import certificate
+from redises import Clock
 from redises import Cluster
 from redises import Redis
 from redises import Sentinel
@@ -75,6 +77,23 @@ class TestRedis(OnRedis):
 
 class TestValkey(OnRedis):
     server = Valkey
+
+
+class TestValkeyWhoseClockIsSet(OnRedis):
+    server = Clock
+
+    @pytest.fixture(autouse=True)
+    def clock(self, redis: Redis) -> None:
+        assert isinstance(redis, Clock)
+        self.its_clock = redis
+
+    @contextlib.contextmanager
+    def clock_wrong_by(self, seconds: float) -> cabc.Iterator[None]:
+        self.its_clock.advance(seconds)
+        try:
+            yield
+        finally:
+            self.its_clock.advance(-seconds)
 
 
 class TestRedisWithoutHiredis(OnRedis):

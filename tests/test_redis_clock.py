@@ -16,8 +16,11 @@ from flask_push import Event
 from flask_push import NotPublished
 from flask_push import NotRead
 from flask_push import Position
+from flask_push.brokers import _redis_feed
+from flask_push.brokers import _redis_wire as wire
 from flask_push.brokers import Retention
 from flask_push.brokers._redis_bridge import RedisBridge
+from flask_push.brokers._redis_feed import RedisFeed
 from flask_push.brokers._redis_pool import Place
 from flask_push.brokers.base import Bridge
 from flask_push.brokers.redis import RedisBroker
@@ -45,9 +48,11 @@ def broker(clock: Clock) -> cabc.Iterator[RedisBroker]:
 class Time:
     """Passes, and in each step something is published."""
 
-    def __init__(self, clock: Clock, broker: RedisBroker) -> None:
+    def __init__(self, clock: Clock, broker: RedisBroker, each_anew: bool) -> None:
         self.clock = clock
         self.broker = broker
+        #: Whether each event comes from a process that has not seen the store before.
+        self.each_anew = each_anew
         self.said = 0
 
     def passes(self, seconds: float, channel: str = "time") -> list[bytes]:
@@ -59,20 +64,26 @@ class Time:
 
     def say(self, channel: str) -> bytes:
         self.said += 1
-        self.broker.publish([Event(channel, str(self.said))])
+        broker = RedisBroker(self.clock.url, timeout=10) if self.each_anew else self.broker
+        broker.publish([Event(channel, str(self.said))])
+        if self.each_anew:
+            broker.close()
         return str(self.said).encode()
 
     def held(self, channel: str) -> list[bytes]:
-        page = self.broker.read([channel], after=0, limit=2**30)
+        reader = RedisBroker(self.clock.url, timeout=10)
+        page = reader.read([channel], after=0, limit=2**30)
+        reader.close()
         numbers = [entry.number for entry in page.entries]
         assert numbers == sorted(set(numbers))
         assert page.end >= max(numbers, default=0)
         return [entry.data for entry in page.entries]
 
 
-@pytest.fixture
-def time(clock: Clock, broker: RedisBroker) -> Time:
-    return Time(clock, broker)
+@pytest.fixture(params=[False, True], ids=["one process", "many processes"])
+def time(clock: Clock, request: pytest.FixtureRequest, broker: RedisBroker) -> Time:
+    broker.read([], after=0)
+    return Time(clock, broker, request.param)
 
 
 def is_kept_for_an_hour(time: Time, old: list[bytes], channel: str = "old") -> None:
@@ -142,10 +153,11 @@ def test_a_clock_that_jumps_while_nothing_is_stored_leaves_no_trace(
     is_kept_for_an_hour(time, old)
 
 
-def test_a_jump_that_was_the_truth_lets_what_is_too_old_go(
+def test_a_jump_that_nobody_knows_to_be_none_lets_what_is_too_old_go(
     clock: Clock, time: Time
 ) -> None:
     """The machine slept, or nothing was published for so long."""
+    time.each_anew = True
     old = time.passes(300, "old")
     clock.advance(2 * HOUR)
     time.say("time")
@@ -155,13 +167,100 @@ def test_a_jump_that_was_the_truth_lets_what_is_too_old_go(
     assert not time.held("old")
 
 
+def test_a_clock_that_stays_wrong_for_hours_forgets_nothing_early_or_never(
+    clock: Clock, broker: RedisBroker
+) -> None:
+    """Whoever was there before knows better."""
+    time = Time(clock, broker, each_anew=False)
+    old = time.passes(600, "old")
+    for years in 1, -3:
+        clock.advance(years * YEAR)
+        quick = [broker.publish([Event("quick", "x")])[0].number for _ in range(5)]
+        assert quick == sorted(quick) and quick[-1] - quick[0] < 1e6 * HOUR
+        old += time.passes(600, "old")
+    is_kept_for_an_hour(time, old[-12:])
+
+
+def test_a_hub_knows_the_time_for_those_who_do_not(
+    clock: Clock, broker: RedisBroker, soon: None
+) -> None:
+    async def test(hub: Hub) -> None:
+        broker.publish([Event("a", "old")])
+        clock.advance(YEAR)
+        # It says so before anybody else comes.
+        await until_on_loop(lambda: ahead(clock) < -YEAR / 2)
+        time = Time(clock, broker, each_anew=True)
+        time.passes(300)
+        assert time.held("a") == [b"old"]
+        time.passes(HOUR)
+        assert not time.held("a")
+
+    listen(broker, test)
+
+
+def test_a_hub_that_comes_to_a_silent_store_knows_the_time_when_it_has_gone_on(
+    clock: Clock, soon: None
+) -> None:
+    broker = RedisBroker(clock.url, Retention(age=HOUR), timeout=10)
+    broker.publish([Event("a", "old")])
+    broker.close()
+    clock.advance(HOUR / 2)
+    other = RedisBroker(clock.url, timeout=10)
+
+    async def test(hub: Hub) -> None:
+        known = t.cast(RedisFeed, hub.feed)._store._time
+        await until_on_loop(lambda: known._ahead is not None)
+        assert known._since, "it was in doubt"
+        clock.advance(YEAR)
+        await until_on_loop(lambda: ahead(clock) < -YEAR / 2)
+        assert Time(clock, other, each_anew=True).held("a") == [b"old"]
+
+    listen(other, test)
+    other.close()
+
+
+def ahead(clock: Clock) -> float:
+    return int(clock.do("HGET", "{push}:store", "ahead")) / 1e6
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute is long for a test."""
+    monkeypatch.setattr(_redis_feed, "_LATER", 0.05)
+    monkeypatch.setattr(wire, "_MINUTE", 500_000)
+
+
+def test_who_has_slept_does_not_set_the_time_back(
+    clock: Clock, broker: RedisBroker
+) -> None:
+    """Its own clock stood still, while others published."""
+    broker.publish([Event("a", "1")])
+    Time(clock, broker, each_anew=True).passes(600, "old")
+    clock.advance(STEP)
+    broker.publish([Event("a", "2")])
+    assert ahead(clock) == 0
+
+
+def test_after_a_silence_that_somebody_has_counted_what_is_too_old_goes_at_once(
+    clock: Clock, broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time = Time(clock, broker, each_anew=False)
+    time.say("old")
+    since_boot = t.cast(t.Any, wire._since_boot)
+    monkeypatch.setattr(wire, "_since_boot", lambda: since_boot() + round(2e6 * HOUR))
+    clock.advance(2 * HOUR)
+    time.say("time")
+    assert not time.held("old")
+    assert ahead(clock) == 0
+
+
 def test_a_jump_of_long_ago_does_not_keep_anything(clock: Clock, time: Time) -> None:
     time.passes(100)
     clock.advance(YEAR)
     time.say("time")
     clock.advance(-YEAR)
     time.passes(1.2 * HOUR)
-    test_a_jump_that_was_the_truth_lets_what_is_too_old_go(clock, time)
+    test_a_jump_that_nobody_knows_to_be_none_lets_what_is_too_old_go(clock, time)
 
 
 def test_a_hub_hears_everything_in_spite_of_the_clock(

@@ -33,11 +33,12 @@ is empty if they are not stored.
 A server that is not the one that the store was last seen on, or is itself but was
 another's replica meanwhile, may have lost what was acknowledged: another epoch (law 3).
 
-Numbers are microseconds by the server's clock, which may be wrong for a while and then be
-put right. Where it is put back, numbers go on from the last one at the clock's pace,
-``ahead`` of it. Where it jumps forward, further than a store is mostly silent, the numbers
-between, ``from`` and ``upto``, are no time that has passed: nothing is too old because of
-them, unless the clock still says so a minute later (``doubt``).
+Numbers are microseconds by the server's clock, which may be set, forward or back. So
+whoever asks says what time it should be, if it was told before and has counted since, and
+the store goes by that, and keeps by how much it is ``ahead`` of the clock. Where the first
+to come after a jump knows nothing, numbers never go back, and those that a jump forward
+has left out, ``from`` and ``upto``, are no time that has passed: nothing is too old because
+of them, unless the clock still says so a minute later (``doubt``).
 
 A script may not pass more than about 8,000 values to a function at once, so nothing that
 can grow is unpacked whole. And it must not fail after its first write, for Redis takes
@@ -61,7 +62,7 @@ local clock = now
 local greatest_number = 9e15
 -- What a channel counts beside its events, and a key beside its name.
 local channel_bytes, key_bytes = 300, 120
-local s, changed, set, save, lost, old, leap, slack
+local s, changed, set, save, lost, old, leap, slack, sure, told
 """
 
 #: All of the store, and whether it still is what it was.
@@ -90,7 +91,7 @@ lost = function(count)
 end
 -- A number of now is about to be given.
 leap = function()
-  if now - s.last > slack and s.channels + s.keys > 0 then
+  if now - s.last > slack and not sure and s.channels + s.keys > 0 then
     if s.upto == 0 then
       set('from', s.last)
       set('doubt', 1)
@@ -98,12 +99,17 @@ leap = function()
     set('upto', now)
   end
 end
+-- The time, for those who count from it. What a jump may have made of it is in doubt.
+told = function()
+  local known = s.doubt == 0 and (sure or now - s.last <= slack)
+  return (known and '' or '?') .. format('%.0f', now)
+end
 -- What is before it is too old.
 old = function()
   local number = s.last - s.age
   return number < s.upto and number - s.upto + s.from or number
 end
-if now > greatest_number then
+if clock > greatest_number then
   return {err = 'ERR The clock of the server is beyond the year 2255.'}
 end
 local names = {'life', 'epoch', 'server', 'checked', 'birth', 'last', 'floor',
@@ -124,7 +130,7 @@ local words = {}
 for word in string.gmatch(ARGV[1], '%S+') do words[#words + 1] = word end
 local spare, epoch, seen, thorough = unpack(words)
 local new = not s.life or broken or try('ZCARD', heads) ~= s.channels
-if new or thorough == '1' or math.abs(now - s.checked) > 1000000 then
+if new or thorough == '1' or math.abs(clock - s.checked) > 1000000 then
   local info = call('INFO', 'server') .. call('INFO', 'replication')
   if string.find(info, 'role:slave', 1, true) then
     return {err = 'READONLY This is a replica.'}
@@ -134,7 +140,7 @@ if new or thorough == '1' or math.abs(now - s.checked) > 1000000 then
   if new then
     local last = s.last and s.last <= greatest_number and s.last or 0
     set('life', spare)
-    set('birth', math.max(now, last + 1))
+    set('birth', math.max(clock, last + 1))
     for _, name in ipairs({'last', 'floor', 'oldest'}) do set(name, s.birth) end
     for _, name in ipairs({'channels', 'bytes', 'checked', 'keys', 'ahead', 'from', 'upto',
         'doubt'}) do
@@ -153,15 +159,22 @@ for i, name in ipairs({'age', 'count', 'most'}) do
   local given = tonumber(words[4 + i]) or (not s[name] and tonumber(words[7 + i]))
   if given and given ~= s[name] then set(name, given) end
 end
--- The clock was put back, or right again.
 slack = math.max(60000000, s.age / 64)
-if s.ahead > 0 and now >= s.last - slack then
-  set('ahead', 0)
-elseif now + s.ahead < s.last - slack then
-  set('ahead', s.last - now)
+-- Whoever asks may have counted the time since it was told the store's, and then nobody's
+-- clock has to be believed; unless the store is beyond that. Otherwise the clock was put
+-- back, or right again.
+local counted = tonumber(words[11])
+sure = counted and counted >= s.last - slack
+now = clock + s.ahead
+if sure and math.abs(counted - now) > slack then
+  set('ahead', s.ahead + counted - now)
+elseif now < s.last - slack then
+  set('ahead', clock < s.last - slack and s.last - clock or 0)
   set('doubt', 0)
+elseif s.ahead > 0 and clock >= s.last - slack then
+  set('ahead', 0)
 end
-now = now + s.ahead
+now = clock + s.ahead
 -- A jump is over if no number was given meanwhile, is none if the clock goes on from
 -- there, and no longer matters when all before it is too old.
 if s.upto > 0 and ((s.doubt == 1 and (now > s.upto + 60000000

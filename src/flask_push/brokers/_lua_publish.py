@@ -12,13 +12,14 @@ from ._lua import SAVE
 # each record ends with.
 _RUNS = """
 local had = call('HMGET', store,
-  'life', 'epoch', 'last', 'bytes', 'most', 'count', 'checked', 'channels')
+  'life', 'epoch', 'last', 'bytes', 'most', 'count', 'checked', 'channels', 'ahead')
 local epoch, last, bytes = had[2], tonumber(had[3]), tonumber(had[4])
 local most, count, checked = tonumber(had[5]), tonumber(had[6]), tonumber(had[7])
 local slow = had[1] ~= ARGV[2] or not (last and bytes and most and count and checked)
-  or math.abs(now - checked) > 1000000 or last > greatest_number
+  or math.abs(clock - checked) > 1000000 or last > greatest_number
   or try('ZCARD', heads) ~= tonumber(had[8])
 local size, due = #ARGV, false
+now = now + (tonumber(had[9]) or 0)
 if slow then
 """
 
@@ -202,13 +203,15 @@ done = numbers and table.concat(numbers, ',') or done or ''
 """
 
 _REPLY = """
-if due or bytes > most then return {epoch, done, 'prune'} end
-return {epoch, done}
+local prune = (due or bytes > most) and 'prune' or nil
+if slow then return {epoch, done, prune or '', told()} end
+return {epoch, done, prune}
 """
 
 #: KEYS: the store, its heads, the caller, and the runs'. ARGV: words, life, which call
 #: of the caller it is, and the runs. What comes back: the epoch, the number of each run's
-#: first event, nothing for one that follows the event before it, and whether to prune.
+#: first event, nothing for one that follows the event before it, whether to prune, and
+#: now and then the store's time.
 PUBLISH = (
     BEGIN
     + "local at, first = 4, 4"

@@ -121,7 +121,7 @@ for i, log in ipairs(logs) do
 end
 build()
 local reply = {s.epoch, whole(s.last), whole(s.floor), whole(s.birth), whole(s.age),
-  whole(after), whole(s.last), {}, {}}
+  whole(after), whole(s.last), {}, {}, told()}
 local proofs, records, reached = reply[8], reply[9], nil
 while #heap > 0 do
   local item = heap[1]
@@ -155,5 +155,5 @@ return reply
 #: string, last, bytes after which it is full, whether all has to be there. What comes
 #: back: epoch, end, floor, birth, age, after, how far it reaches; since and the reason,
 #: by channel, or nothing if all is there and was asked for; and in the order of numbers,
-#: the index of a channel and a record, by turns.
+#: the index of a channel and a record, by turns; and the store's time.
 READ = BEGIN + OPEN + _LOGS + _HEAP + _NEWEST + _MERGE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import hashlib
 import secrets
+import time
 import typing as t
 
 from .._event import Entry
@@ -32,6 +33,13 @@ _RUN_BYTES, _RUN_EVENTS = 64 * 1024, 1000
 #: What may stand behind what was asked for: that the lease is another's, and that there
 #: is more than is to be kept.
 THEIRS, PRUNE_NEXT = b"theirs", b"prune"
+
+# Microseconds in which a clock that was set would show, or has gone on as it should.
+_MINUTE = 60_000_000
+# How many values a reply has that ends with the store's time.
+_TIMED = {4, 10}
+# Counts while the machine sleeps, where a system has such a clock.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 Arg = str | bytes | int
 
@@ -100,6 +108,30 @@ class Caller:
         self.ends = now + CALLER_SECONDS
 
 
+class _Time:
+    """The store's time, counted here since it was told. So no clock that is set makes it
+    another one."""
+
+    def __init__(self) -> None:
+        #: By how much it is ahead of the time since boot, once that is known.
+        self._ahead: int | None = None
+        # The same, while it is in doubt; and since when.
+        self._doubtful = self._since = 0
+
+    def learn(self, time: bytes, here: int) -> None:
+        ahead = int(time.lstrip(b"?")) - here
+        if time.startswith(b"?"):
+            if abs(ahead - self._doubtful) > _MINUTE:
+                self._doubtful, self._since = ahead, here
+            if here - self._since < _MINUTE:
+                return
+            # It goes on as time does here.
+        self._ahead = ahead
+
+    def at(self, here: int) -> int | str:
+        return "-" if self._ahead is None else self._ahead + here
+
+
 class Store:
     """What is known of a store, and what its scripts are told."""
 
@@ -108,11 +140,14 @@ class Store:
         self._retention = retention
         # Keys are named by it. Whoever has the wrong one is told.
         self._life = ""
+        self._time = _Time()
 
     def is_another(self, reply: list[t.Any]) -> bool:
         """Whether nothing was done, for the store's life was not the one known. Now it
         is: ask again."""
         if reply[0]:
+            if len(reply) in _TIMED:
+                self._time.learn(reply[-1], _since_boot())
             return False
         self._life = reply[2].decode()
         return True
@@ -156,9 +191,14 @@ class Store:
         seen: str = "- 0 0",
     ) -> list[Arg]:
         kept = _kept(self._retention) if self._retention else "- - -"
-        words = f"{new_epoch()} {seen} {kept} {_kept(Retention())}"
+        time = self._time.at(_since_boot())
+        words = f"{new_epoch()} {seen} {kept} {_kept(Retention())} {time}"
         own = self.names.key("store"), self.names.key(life, "heads")
         return [2 + len(keys), *own, *keys, words, life, *args]
+
+
+def _since_boot() -> int:
+    return time.clock_gettime_ns(_CLOCK) // 1000
 
 
 def _kept(retention: Retention) -> str:
