@@ -294,7 +294,8 @@ def test_an_older_worker_ends_no_bridge_and_one_without_any_does(
             reader = server.stream("chat").opened()
             say(redis, "1")
             assert reader.read_data(1) == ["1"]
-            assert holder(redis) == first
+            # On a busy machine, the lease may have run out, and goes on.
+            assert until(lambda: holder(redis)) == first
             assert "welcome" in door.ask({"hello": hello, "version": "0"})
             until(lambda: not holder(redis))
         finally:
