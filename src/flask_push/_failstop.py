@@ -14,13 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
-import logging
 import typing as t
 
 from ._connection import Connection
 from ._logging import QuietLogger
-
-logger = logging.getLogger("flask_push")
 
 # Seconds before the feed is opened again, if all failed within the last minute, too: twice
 # as long each time.
@@ -83,7 +80,9 @@ class FailStop:
             # Then this hub ends, and its process or thread with it. Another one begins.
             self._give_up()
             raise
-        logger.error("The hub failed, and ended all %d streams.", streams, exc_info=error)
+        self._quiet.error(
+            "The hub failed, and ended all %d streams.", streams, exc_info=error
+        )
 
     # What only the streams know.
 

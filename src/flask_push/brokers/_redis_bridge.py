@@ -14,7 +14,6 @@ whatever may have gone wrong, the lease is taken anew, and a gap told.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import typing as t
 from collections import deque
@@ -23,6 +22,7 @@ from .. import sse
 from .._event import escape
 from .._event import Event
 from .._event import GAP
+from .._logging import QuietLogger
 from . import _redis_wire as wire
 from ._redis_line import Line
 from ._redis_pool import Place
@@ -30,8 +30,6 @@ from ._resp import News
 from ._resp import ReplyError
 from .base import Bridge
 from .base import Retention
-
-logger = logging.getLogger("flask_push")
 
 # Seconds for which a lease goes, after which it is renewed, and between two attempts to
 # take it. A hub that is gone is replaced after the first and the last at most.
@@ -41,8 +39,6 @@ _AGAIN = 1.0
 # Events and bytes that are published at once, and that wait to be.
 _BATCH, _BATCH_BYTES = 200, 256 * 1024
 _WAITING, _WAITING_BYTES = 20_000, 32 * 2**20
-# Seconds between two lines in the log.
-_QUIET = 60.0
 
 
 class RedisBridge:
@@ -72,7 +68,7 @@ class RedisBridge:
         self._asking = False
         self._waiting: deque[Event] = deque()
         self._size = 0
-        self._quiet_until = 0.0
+        self._quiet = QuietLogger()
         self._timer: asyncio.TimerHandle | None = None
         self._line = Line(place, loop, self)
         self._line.name = f"The bridge from {self._source} at {place.name}"
@@ -229,9 +225,7 @@ class RedisBridge:
     def _miss(self, reason: str) -> None:
         if not self._waiting or self._waiting[-1].type != GAP:
             self._waiting.append(Event(self._channel, "", GAP))
-        if self._loop.time() >= self._quiet_until:
-            self._quiet_until = self._loop.time() + _QUIET
-            logger.error(
-                "What was said on %s can't be an event, and readers are told of a gap: %s",
-                *(self._source, reason),
-            )
+        self._quiet.error(
+            "What was said on %s can't be an event, and readers are told of a gap: %s",
+            *(self._source, reason),
+        )
