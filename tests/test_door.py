@@ -100,6 +100,9 @@ def odd_hellos(url: str) -> cabc.Iterator[t.Any]:
         for value in "x", [1], {"x": 1}:
             if (name, value) != ("options", {"x": 1}):
                 yield {**good, name: value}
+    for name in "linger", "timeout", "began":
+        for value in [-1, float("nan"), float("inf"), *ODD[:3]]:
+            yield {**good, name: value}
     for option in asdict(Options()):
         for value in ODD:
             yield {**good, "options": {option: value}}

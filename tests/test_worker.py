@@ -499,6 +499,16 @@ def test_a_hub_that_ends_tells_all_who_are_connected(
     assert hubs(tmp_path) == [], "nobody has started another"
 
 
+def test_a_worker_that_could_not_introduce_itself_is_not_connected(tmp_path: Path) -> None:
+    worker = make(tmp_path, accel="x" * 5_000_000)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="is too large"):
+            adopt(worker)
+        assert repr(worker).endswith("hub.sock: not there>")
+    worker.stop()
+    end_hubs(tmp_path)
+
+
 # What makes no sense.
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import typing as t
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from . import _bridges
@@ -50,19 +51,26 @@ class Agreement:
                 values=values,
                 url=str(values["url"]),
                 retention=_retention(values["retention"]),
-                timeout=float(values["timeout"]),
+                timeout=_number(values["timeout"]),
                 options=Options.from_json(values["options"]),
-                linger=float(values["linger"]),
+                linger=_number(values["linger"]),
                 accel=Path(accel) if accel else None,
                 bridges=tuple(_bridges.from_json(values["bridges"])),
                 return_keys=tuple(map(bytes.fromhex, values.get("return_keys", []))),
-                began=float(values.get("began", time.monotonic())),
+                began=_number(values.get("began", time.monotonic())),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
     def open_broker(self) -> Broker:
         return open_broker(self.url, None, self.retention, self.timeout)
+
+
+def _number(value: t.Any) -> float:
+    number = float(value)
+    if not 0 <= number < inf:
+        raise ValueError(f"{value!r} is no number of seconds")
+    return number
 
 
 def _retention(values: list[t.Any] | None) -> Retention | None:

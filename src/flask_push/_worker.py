@@ -192,7 +192,12 @@ class HubProcess(PerProcess):
             self._door = None
             door.close()
             raise NotNow(str(error)) from error
-        door.send(self._hello)
+        try:
+            door.send(self._hello)
+        except OSError:
+            # Without it, the hub takes nothing else.
+            self._leave()
+            raise
         return door
 
     def _enter(self) -> tuple[t.Any, bool]:
