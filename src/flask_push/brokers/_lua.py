@@ -130,7 +130,7 @@ local words = {}
 for word in string.gmatch(ARGV[1], '%S+') do words[#words + 1] = word end
 local spare, epoch, seen, thorough = unpack(words)
 local new = not s.life or broken or try('ZCARD', heads) ~= s.channels
-if new or thorough == '1' or math.abs(clock - s.checked) > 1000000 then
+if new or thorough == '1' or math.abs(clock - math.abs(s.checked)) > 1000000 then
   local info = call('INFO', 'server') .. call('INFO', 'replication')
   if string.find(info, 'role:slave', 1, true) then
     return {err = 'READONLY This is a replica.'}

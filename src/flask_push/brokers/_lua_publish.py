@@ -12,20 +12,23 @@ from ._lua import SAVE
 # each record ends with.
 _RUNS = """
 local had = call('HMGET', store,
-  'life', 'epoch', 'last', 'bytes', 'most', 'count', 'checked', 'channels', 'ahead')
+  'life', 'epoch', 'last', 'bytes', 'most', 'count', 'checked', 'channels')
 local epoch, last, bytes = had[2], tonumber(had[3]), tonumber(had[4])
 local most, count, checked = tonumber(had[5]), tonumber(had[6]), tonumber(had[7])
 local slow = had[1] ~= ARGV[2] or not (last and bytes and most and count and checked)
-  or math.abs(clock - checked) > 1000000 or last > greatest_number
+  or math.abs(clock - math.abs(checked)) > 1000000 or last > greatest_number
   or try('ZCARD', heads) ~= tonumber(had[8])
 local size, due = #ARGV, false
-now = now + (tonumber(had[9]) or 0)
+-- Where the clock is wrong, numbers follow each other until it is looked at again.
+if not slow and checked < 0 then now = 0 end
 if slow then
 """
 
 _USUAL = """
-  if math.abs(clock - s.checked) > 1000000 then
-    call('HSET', store, 'checked', format('%.0f', clock))
+  if math.abs(clock - math.abs(s.checked)) > 1000000 then
+    -- A negative one says that the store's time is not the clock's.
+    local checked = s.ahead == 0 and clock or -clock
+    call('HSET', store, 'checked', format('%.0f', checked))
   end
   epoch, last, bytes, most, count = s.epoch, s.last, s.bytes, s.most, s.count
   due = s.channels + s.keys > 0 and s.oldest < old() - s.age / 64
