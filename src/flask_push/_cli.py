@@ -71,10 +71,10 @@ def push() -> None:
     help="If a hub runs there, take its place with all its streams.",
 )
 def hub(path: Path, replace: bool) -> None:
-    """Run a hub in the foreground, until a signal or 'flask push stop' ends it.
+    """Run a hub in the foreground, until a signal ends it.
 
-    It loads no app: the first worker that connects names the store. With systemd's
-    socket activation, the hub uses the socket that systemd passes.
+    So does 'flask push stop'. It loads no app: the first worker that connects names the
+    store. With systemd's socket activation, the hub uses the socket that systemd passes.
     """
     site = Site(path)
     _run.set_up(site, logging.StreamHandler())
@@ -309,7 +309,7 @@ def tail(
     headers: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Print a stream's events as they come, until Ctrl-C.
+    """Print the events of a stream as they come, until Ctrl-C.
 
     It reconnects by itself, and misses nothing. The status of the command is 1 if the
     server refuses.
