@@ -504,6 +504,39 @@ def test_a_hub_that_failed_begins_again_and_says_so(
     assert line.exc_info
 
 
+class Stubborn(Nonsense):
+    """Its feeds are known, and what they call can be called when they are closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sinks: list[Sink] = []
+
+    def feed(self, sink: Sink, *args: t.Any, **more: t.Any) -> MemoryFeed:
+        self.sinks.append(sink)
+        return super().feed(sink, *args, **more)
+
+
+def test_what_a_feed_says_after_the_hub_has_given_it_up_is_ignored() -> None:
+    store = Stubborn()
+
+    async def story(house: House) -> None:
+        (client,) = await open_streams(house)
+        house.say("a", "1")
+        await house.until(lambda: client.ends)
+        for _ in range(3):
+            # Its channels may be awaited again, and its numbers be those of another life.
+            store.sinks[0].watched(["a"])
+            store.sinks[0].deliver("other", [], 5)
+            store.sinks[0].deliver("other", [], None)
+            store.sinks[0].missed(2**62)
+            await house.turn()
+        await house.come_to_the_end()
+        assert len(store.sinks) == 2
+
+    house = play(story, Tracer(), store)
+    assert house.judge() == [] and house.failures == 1
+
+
 def test_who_is_ended_with_all_others_is_told_when_to_come_back() -> None:
     async def story(house: House) -> None:
         clients = await open_streams(house, 40)

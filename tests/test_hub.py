@@ -8,6 +8,7 @@ import collections.abc as cabc
 import json
 import os
 import re
+import select
 import socket
 import tracemalloc
 import typing as t
@@ -15,17 +16,22 @@ import zlib
 from pathlib import Path
 
 import pytest
+from test_failstop import Forgetful
+from test_failstop import Store
 
 from flask_push import _connection
 from flask_push import Event
 from flask_push import Position
 from flask_push import sse
 from flask_push._config import Config
+from flask_push._event import Page
 from flask_push._hub import Hub
 from flask_push._stream import Options
 from flask_push._stream import Stream
 from flask_push.brokers.base import Retention
+from flask_push.brokers.base import Sink
 from flask_push.brokers.memory import MemoryBroker
+from flask_push.brokers.memory import MemoryFeed
 from flask_push.testing._contract import until
 
 Test = cabc.Callable[["House"], cabc.Coroutine[t.Any, t.Any, None]]
@@ -100,9 +106,49 @@ class House:
         return str(self.broker.publish(events)[-1])
 
 
-def run(test: Test, retention: Retention | None = None, **options: t.Any) -> None:
+class Patient(MemoryBroker):
+    """Its feed answers when it is told to, and loses what is called lost."""
+
+    #: Whether it reads when it is told to, too, and not as soon as it is asked.
+    reads_late = True
+    holds = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[cabc.Callable[[], None]] = []
+
+    def feed(self, sink: Sink, *args: t.Any, **more: t.Any) -> MemoryFeed:
+        feed = super().feed(t.cast(Sink, Forgetful(sink)), *args, **more)
+        read = feed.read
+
+        def later(names: t.Any, callback: t.Any, **more: t.Any) -> None:
+            def hold(page: Page) -> None:
+                self.answers.append(lambda: callback(page))
+
+            if not self.holds:
+                read(names, callback, **more)
+            elif self.reads_late:
+                self.answers.append(lambda: read(names, callback, **more))
+            else:
+                read(names, hold, **more)
+
+        feed.read = later  # type: ignore[method-assign, assignment]
+        return feed
+
+    def answer(self) -> None:
+        answers, self.answers = self.answers, []
+        for answer in answers:
+            answer()
+
+
+def run(
+    test: Test,
+    retention: Retention | None = None,
+    broker: MemoryBroker | None = None,
+    **options: t.Any,
+) -> None:
     async def main() -> None:
-        house = House(MemoryBroker(retention), Options(**options))
+        house = House(broker or MemoryBroker(retention), Options(**options))
         try:
             await asyncio.wait_for(test(house), 30)
         finally:
@@ -170,6 +216,29 @@ def test_a_turn_reaches_all_however_many_sets_there_are() -> None:
         for n, reader in enumerate(readers):
             expected = ["to all", str(n)]
             await reader.until(lambda r=reader, e=expected: r.data == e)  # type: ignore[misc]
+
+    run(test)
+
+
+def test_what_a_turn_brings_many_sets_is_not_all_held_at_once() -> None:
+    async def test(house: House) -> None:
+        for n in range(60):
+            await house.open("all", f"own-{n}", gzip=False)
+        events = [
+            Event("all", noise(500_000)),
+            *(Event(f"own-{n}", "x") for n in range(60)),
+        ]
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        house.broker.publish(events)
+        await until(lambda: "60 behind" in repr(house.hub))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        # For each of them the bytes of both events are joined.
+        assert most - before < 10_000_000
+        for n, browser in enumerate(house.browsers):
+            await browser.until(lambda b=browser: len(b.data) == 2)  # type: ignore[misc]
+            assert browser.events[-1].channel == f"own-{n}"
 
     run(test)
 
@@ -290,6 +359,32 @@ def test_all_who_are_behind_one_frame_keep_it_together() -> None:
     run(test)
 
 
+def test_a_new_epoch_is_told_to_slow_readers_without_a_copy_of_what_they_are_in() -> None:
+    broker = Store()
+
+    async def test(house: House) -> None:
+        slow = [await house.open("a", gzip=False) for _ in range(40)]
+        text = noise(1_000_000)
+        house.say("a", text)
+        await until(lambda: "40 behind" in repr(house.hub))
+        broker.begin_again()
+        epoch = broker.read([]).epoch
+        await until(lambda: house.hub.status()["position"].startswith(epoch))
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        for connection in list(house.hub._connections.values()):
+            house.hub._pump(connection)
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert after - before < 1_000_000
+        for browser in slow:
+            await browser.until(lambda b=browser: b.gaps)  # type: ignore[misc]
+            assert [event.data for event in browser.events[1:-1]] == [text]
+            assert browser.gaps[0]["reason"] == "restarted"
+
+    run(test, broker=broker)
+
+
 def test_readers_that_are_stuck_in_frames_of_their_own_are_ended_and_resume(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,6 +453,200 @@ def test_a_browser_that_leaves_is_noticed_without_a_word() -> None:
         await until(lambda: "1 connections" in repr(house.hub))
         two.sock.shutdown(socket.SHUT_WR)
         await until(lambda: repr(house.hub).startswith("<Hub [0 channels, 0"))
+
+    run(test)
+
+
+def test_nothing_is_left_of_a_browser_that_leaves_before_its_page_is_there() -> None:
+    broker = Patient()
+
+    async def test(house: House) -> None:
+        start = house.say("a", "1")
+        await house.open("a", gzip=False)
+        broker.holds = True
+        # The second waits for the next page, with those that come after it.
+        for how in {"position": start}, {"position": start}, {"last": 1}:
+            browser = house.adopt("a", gzip=False, **how)
+            await until(lambda: "2 connections" in repr(house.hub))
+            browser.sock.close()
+            await until(lambda: "1 connections" in repr(house.hub))
+        assert [len(late) for late in house.hub._late.values()] == [0]
+        broker.holds = False
+        broker.answer()
+        house.say("a", "2")
+        browser = await house.open("a", gzip=False, position=start)
+        await browser.until(lambda: browser.data == ["2"])
+        await house.browsers[0].until(lambda: house.browsers[0].data == ["2"])
+        assert repr(house.hub) == "<Hub [1 channels, 2 connections, 0 behind]>"
+        assert not house.hub._late
+
+    run(test, broker=broker)
+
+
+def test_nothing_is_left_of_a_browser_that_leaves_before_its_next_page_is_there() -> None:
+    broker = Patient()
+    broker.reads_late = False
+
+    async def test(house: House) -> None:
+        start = house.say("a", "1")
+        # What the hub holds begins later.
+        house.say("b", "1")
+        await house.open("a", gzip=False)
+        await house.open("b", gzip=False)
+        broker.holds = True
+        leaver = house.adopt("a", gzip=False, position=start)
+        await until(lambda: broker.answers)
+        # Meanwhile the hub goes on, and the page does not reach so far.
+        house.say("b", "2")
+        await house.browsers[1].until(lambda: house.browsers[1].data)
+        broker.answer()
+        await until(lambda: broker.answers)
+        assert "3 connections, 1 behind" in repr(house.hub)
+        leaver.sock.close()
+        await until(lambda: "2 connections" in repr(house.hub))
+        broker.answer()
+        assert repr(house.hub) == "<Hub [2 channels, 2 connections, 0 behind]>"
+
+    run(test, broker=broker)
+
+
+def test_those_that_left_count_as_streams_until_the_store_has_answered_for_them() -> None:
+    broker = Patient()
+
+    async def test(house: House) -> None:
+        start = house.say("a", "1")
+        broker.holds = True
+        for n in range(30):
+            # Each is the only one of its channels.
+            browser = house.adopt("a", f"b{n}", position=start)
+            await until(lambda b=browser: can_read(b.sock))  # type: ignore[misc]
+            browser.read()
+            browser.sock.close()
+            await until(lambda: "0 connections" in repr(house.hub))
+        assert len(broker.answers) == 20
+        broker.holds = False
+        broker.answer()
+        await until(lambda: house.hub._feed.asked == 0)
+        await house.open("a", position=start)
+
+    run(test, broker=broker, max_streams=20)
+
+
+def test_nothing_is_left_of_a_browser_that_leaves_while_the_hub_is_behind_it() -> None:
+    broker = Patient()
+
+    async def test(house: House) -> None:
+        keeps = await house.open("a")
+        broker.holds = True
+        # The hub has to ask for it, and may not go on meanwhile.
+        house.say("a", "lost", "2")
+        await until(lambda: house.hub._log.hole)
+        ahead = house.say("a", "3")
+        for _ in range(3):
+            browser = house.adopt("a", position=ahead)
+            fill, *asks = broker.answers
+            broker.answers = asks
+            broker.answer()
+            broker.answers = [fill]
+            await until(lambda: house.hub._waiting)
+            browser.sock.close()
+            await until(lambda: "1 connections" in repr(house.hub))
+            assert not house.hub._waiting
+        broker.holds = False
+        broker.answer()
+        await keeps.until(lambda: keeps.data == ["lost", "2", "3"])
+
+    run(test, broker=broker)
+
+
+def test_a_browser_that_is_ahead_goes_on_as_soon_as_the_hub_is_there() -> None:
+    broker = Patient()
+
+    async def test(house: House) -> None:
+        await house.open("a")
+        broker.holds = True
+        house.say("a", "lost", "2")
+        await until(lambda: house.hub._log.hole)
+        ahead = house.say("a", "3")
+        browser = house.adopt("a", position=ahead)
+        fill, *asks = broker.answers
+        broker.answers = asks
+        broker.answer()
+        await until(lambda: house.hub._waiting)
+        # From here on, nothing more is published.
+        await until(lambda: house.hub._feed.asked == 1)
+        broker.holds = False
+        fill()
+        await until(lambda: "2 connections, 0 behind" in repr(house.hub))
+        await browser.until(lambda: browser.events)
+        assert browser.data == [] and browser.gaps == []
+
+    run(test, broker=broker)
+
+
+@pytest.mark.parametrize("size", [10, 400_000])
+def test_a_poll_is_answered_though_its_client_sends_nothing_more(size: int) -> None:
+    async def test(house: House) -> None:
+        start = house.say("a", "before")
+        text = noise(size)
+        house.say("a", text, "last")
+        browser = Browser()
+        house.browsers.append(browser)
+        browser.sock.send(b"the rest of a request")
+        browser.sock.shutdown(socket.SHUT_WR)
+        stream = Stream(("a",), "x", position=start, poll=True)
+        house.hub.adopt(stream, browser.theirs.detach())
+        if size > 10:
+            await until(lambda: "1 behind" in repr(house.hub))
+            (connection,) = house.hub._connections.values()
+            await until(lambda: connection.mask == select.EPOLLOUT)
+            assert not house.hub._poller._epoll.poll(0), "its end is found again and again"
+        await browser.until(lambda: browser.ended)
+        assert browser.data == [text, "last"]
+        await until(lambda: "0 connections" in repr(house.hub))
+
+    run(test)
+
+
+def test_a_poll_whose_client_is_gone_ends() -> None:
+    async def test(house: House) -> None:
+        start = house.say("a", "before")
+        house.say("a", noise(400_000))
+        for how in "close", "send":
+            browser = house.adopt("a", position=start, poll=True)
+            await until(lambda: "1 behind" in repr(house.hub))
+            if how == "close":
+                browser.sock.close()
+            else:
+                await until(lambda b=browser: send_without_end(b.sock))  # type: ignore[misc]
+            await until(lambda: "0 connections" in repr(house.hub))
+        assert house.hub.failures == 0
+
+    run(test)
+
+
+def send_without_end(sock: socket.socket) -> bool:
+    """Whether the other end has had enough."""
+    try:
+        sock.send(b"x" * 65536)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def test_a_browser_that_sends_without_end_is_ended() -> None:
+    async def test(house: House) -> None:
+        good, bad = await house.open("a"), await house.open("a")
+        # Less is the rest of a request.
+        await until(lambda: "0 behind" in repr(house.hub))
+        sent = good.sock.send(b"x" * 50_000)
+        await until(lambda: any(c.heard == sent for c in house.hub._connections.values()))
+        await until(lambda: send_without_end(bad.sock))
+        await until(lambda: "1 connections" in repr(house.hub))
+        house.say("a", "1")
+        await good.until(lambda: good.data == ["1"])
 
     run(test)
 
@@ -439,6 +728,26 @@ def test_an_idle_stream_takes_half_a_kilobyte() -> None:
             browser.close()
 
     run(test)
+
+
+def test_a_stream_ends_though_another_process_has_a_copy_of_its_socket() -> None:
+    async def test(house: House) -> None:
+        copies = []
+        for how in {"lifetime": 0.05}, {"poll": True}, {}:
+            browser = Browser()
+            house.browsers.append(browser)
+            # A child that was forked meanwhile has it for as long as it lives.
+            copies.append(os.dup(browser.theirs.fileno()))
+            house.hub.adopt(Stream(("a",), "x", **how), browser.theirs.detach())
+        *two, last = house.browsers
+        for browser in two:
+            await browser.until(lambda b=browser: b.ended)  # type: ignore[misc]
+        house.hub.stop()
+        await last.until(lambda: last.ended)
+        for copy in copies:
+            os.close(copy)
+
+    run(test, heartbeat=0.2)
 
 
 def test_a_drain_is_emptied_until_its_server_closes_it() -> None:
@@ -564,6 +873,45 @@ def test_idle_readers_are_given_newer_ids() -> None:
         assert again.gaps == []
 
     run(test, Retention(age=0.4), heartbeat=0.2)
+
+
+class Quick(MemoryBroker):
+    """Its clock runs as fast as it is told to."""
+
+    @property
+    def retention(self) -> int:
+        return 400_000_000
+
+    def pass_by(self, seconds: int) -> None:
+        self._last += seconds * 1_000_000
+
+
+def test_a_hub_that_takes_over_knows_which_ids_its_readers_have() -> None:
+    broker = Quick()
+
+    async def test(house: House) -> None:
+        idle, other = await house.open("idle"), await house.open("other")
+
+        async def pass_by(seconds: int) -> None:
+            broker.pass_by(seconds)
+            house.say("other", "x")
+            frozen, hub = house.hub.freeze(), house.hub
+            house.hub = Hub(broker, hub.options, hub._loop, frozen)
+            end = str(Position(broker._epoch, broker._last))
+            await until(lambda: house.hub.status()["position"] == end)
+            house.hub._tick()
+            idle.read()
+
+        # Its id is new enough, so it is not repeated.
+        await pass_by(40)
+        await pass_by(40)
+        assert len(idle.events) == 1
+        # Then it is too old, whatever hubs have come and gone.
+        await pass_by(40)
+        assert [event.type for event in idle.events] == ["push:open", "push:open"]
+        await other.until(lambda: len(other.data) == 3)
+
+    run(test, broker=broker, heartbeat=3600)
 
 
 def test_a_connection_that_fails_is_ended_alone(caplog: pytest.LogCaptureFixture) -> None:

@@ -550,6 +550,38 @@ def test_what_many_have_missed_is_made_once(max_bytes: int) -> None:
     assert made == {1: 1, 2: 1, 3: 1}
 
 
+def test_a_log_forgets_the_order_of_what_it_has_forgotten() -> None:
+    log = Log(encode=_wire.event, wait=lambda: 0.5, max_bytes=3000)
+    log.turn("e", (), 0)
+    for name in "xyz":
+        log.join(Subscription(), [name])
+    log.hold("xyz")
+
+    def publish(channel: str) -> None:
+        number = log.end + 1
+        log.turn("e", [Entry(number, log.end, channel, "message", b"x")], number)
+
+    for name in "xyzxyz":
+        publish(name)
+    for n in range(1000):
+        comes = Subscription()
+        log.join(comes, [f"c{n}"])
+        log.hold([f"c{n}"])
+        publish(f"c{n}")
+        log.leave(comes)
+        assert len(log.budget._order) <= 2 * len(log.budget) + 64
+    # What is left is in the order of its age still.
+    assert [len(log.channels[name]) for name in "xyz"] == [2, 2, 2]
+    log.join(Subscription(), ["new"])
+    log.hold(["new"])
+    while len(log.budget) == 6 + len(log.channels["new"]):
+        publish("new")
+    publish("new")
+    publish("new")
+    assert [len(log.channels[name]) for name in "xyz"] == [1, 1, 1]
+    assert log.budget._size <= 3000
+
+
 def test_of_what_many_have_missed_little_is_kept_if_it_is_long() -> None:
     log = Log(encode=_wire.event, wait=lambda: 0.5, max_bytes=0)
     log.turn("e", (), 20)

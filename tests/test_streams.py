@@ -145,6 +145,17 @@ def test_a_poll_answers_what_is_there_and_ends(server: Server, channel: str) -> 
         assert reader.read_to_end().data == []
 
 
+def test_a_client_that_sends_nothing_after_its_request_is_answered(
+    server: Server, channel: str
+) -> None:
+    id = server.publish(channel, "1")
+    server.publish(channel, "2", "3")
+    with server.stream(channel, last_id=id, poll=1) as reader:
+        # As `nc -N` and some HTTP/1.0 clients do.
+        reader.sock.shutdown(socket.SHUT_WR)
+        assert reader.read_to_end().data == ["2", "3"]
+
+
 def test_after_its_lifetime_a_stream_ends_and_resumes(server: Server, channel: str) -> None:
     with server.stream(channel, lifetime=0.3).opened() as reader:
         server.publish(channel, "1")
@@ -332,8 +343,8 @@ def test_an_event_from_elsewhere_that_cannot_be_sent_is_a_gap(tmp_path: Path) ->
         store = sqlite3.connect(tmp_path / "push-basic" / "push.db", isolation_level=None)
         store.execute("UPDATE store SET last = last + 1")
         store.execute(
-            "INSERT INTO event SELECT last, 'a', max(number), 9, 'a' || char(10), x'78'"
-            " FROM store, event"
+            "INSERT INTO event (number, channel, prev, nth, size, type, data)"
+            " SELECT last, 'a', max(number), 9, 9, 'a' || char(10), x'78' FROM store, event"
         )
         store.close()
         server.publish("b", "2")

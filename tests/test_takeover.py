@@ -3,6 +3,7 @@ at one word (law 10)."""
 
 from __future__ import annotations
 
+import base64
 import collections.abc as cabc
 import contextlib
 import os
@@ -33,6 +34,8 @@ from flask_push._frozen import stream_to_json
 from flask_push._site import Site
 from flask_push._stream import Options
 from flask_push._stream import Stream
+from flask_push._takeover import _frames
+from flask_push._takeover import _parts
 from flask_push._takeover import give
 from flask_push._takeover import Handover
 from flask_push._takeover import take
@@ -221,6 +224,8 @@ def test_a_frame_is_sent_once_however_many_readers_are_behind_it() -> None:
         place = Place(stream, True, "epoch", n, rest, 4, None, 9, 1, 2)
         places.append((place, os.dup(pair[0].fileno())))
     things = Handover({}, Frozen(Chains(), places, []), [], [])
+    _, shared = _frames(places)
+    assert sum(len(base64.b64decode(d)) for p in _parts(shared) for _, d in p) == 3_003_000
     sent: list[int] = []
     thread = threading.Thread(target=lambda: sent.append(give(ours, things)))
     thread.start()

@@ -51,9 +51,10 @@ class FailStop:
     def _alone(
         self, connection: Connection, work: cabc.Callable[..., object], *args: t.Any
     ) -> None:
-        """Do what concerns one stream. If it fails, that stream ends."""
+        """Do what concerns one stream, if it is open still. If it fails, it is ended."""
         try:
-            work(connection, *args)
+            if connection.fd >= 0:
+                work(connection, *args)
         except BaseException as error:
             if not isinstance(error, Exception) or self._torn or self._is_torn():
                 self._cut(connection)

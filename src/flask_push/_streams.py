@@ -154,8 +154,7 @@ class Streams(FailStop):
             self._begin(connection, position, page)
 
     def _begin(self, connection: Connection, position: Position | None, page: Page) -> None:
-        if connection.fd >= 0:
-            self._alone(connection, self._begin_with, position, page)
+        self._alone(connection, self._begin_with, position, page)
 
     def _begin_with(
         self, connection: Connection, position: Position | None, page: Page
@@ -200,12 +199,8 @@ class Streams(FailStop):
         if in_vain or connection.cursor > self._log.end:
             self._waiting[connection] = None
         else:
-            answer = partial(self._go_on, connection)
+            answer = partial(self._pump, connection)
             self._feed.read(connection.set.names, answer, after=connection.cursor)
-
-    def _go_on(self, connection: Connection, page: Page) -> None:
-        if connection.fd >= 0:
-            self._pump(connection, page)
 
     def _come_live(self, connection: Connection) -> None:
         self._unblock(connection)
