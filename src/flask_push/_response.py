@@ -50,7 +50,7 @@ class StreamResponse(Response):
         if self.status_code != 200:
             return super().__call__(environ, start_response)
         # A view that chooses a coding itself, as "identity", does not get ours.
-        chosen = "Content-Encoding" in self.headers
+        chosen = self.headers.get("Content-Encoding", "").strip().lower() == "identity"
         for name in [k for k, _ in self.headers if k.lower() in _wire.NOT_OF_A_STREAM]:
             self.headers.remove(name)
         if self.parts.config.gzip and not chosen:
