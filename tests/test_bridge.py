@@ -297,7 +297,7 @@ def test_an_older_worker_ends_no_bridge_and_one_without_any_does(
             # On a busy machine, the lease may have run out, and goes on.
             assert until(lambda: holder(redis)) == first
             assert "welcome" in door.ask({"hello": hello, "version": "0"})
-            until(lambda: not holder(redis))
+            until(lambda: not holder(redis), seconds=60)
         finally:
             door.close()
             hub.stop()

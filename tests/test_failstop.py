@@ -11,6 +11,7 @@ import asyncio
 import base64
 import collections.abc as cabc
 import contextlib
+import gc
 import importlib
 import inspect
 import linecache
@@ -410,6 +411,8 @@ def play(
     # So that it does all that it did the first time.
     _event._escape.cache_clear()
     sse.type_line.cache_clear()
+    # Or one that an earlier test has lost would be collected meanwhile.
+    gc.collect()
     descriptors = len(os.listdir("/proc/self/fd"))
     house = asyncio.run(main())
     assert len(os.listdir("/proc/self/fd")) == descriptors, "a descriptor is left open"
