@@ -296,7 +296,7 @@ def test_an_older_worker_ends_no_bridge_and_one_without_any_does(
             assert reader.read_data(1) == ["1"]
             # On a busy machine, the lease may have run out, and goes on.
             assert until(lambda: holder(redis)) == first
-            # Another worker of the server may have begun meanwhile, and the last one counts.
+            # Another worker may have begun meanwhile, and the last one counts.
             newest = {**hello, "began": time.monotonic()}
             assert "welcome" in door.ask({"hello": newest, "version": "0"})
             until(lambda: not holder(redis))
