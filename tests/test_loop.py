@@ -198,6 +198,11 @@ def test_a_child_of_a_fork_starts_its_own(
     fork: t.Callable[[], int], hub: HubThread
 ) -> None:
     before = connect(hub)
+    # A thread that is about to run may hold what the interpreter needs to change threads.
+    # Without hooks, a child that is forked at that moment never gets it.
+    (thread,) = (each for each in threading.enumerate() if each.name == "flask-push")
+    waits = Path(f"/proc/self/task/{thread.native_id}/wchan")
+    until(lambda: "epoll" in waits.read_text())
     child = fork()
     if child == 0:
         signal.alarm(20)
