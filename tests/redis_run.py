@@ -68,10 +68,11 @@ class RedisRun(Run):
         self.broker.close()
 
     def serve_clients(self, seconds: float) -> None:
-        for client in self.clients:
+        for n, client in enumerate(self.clients):
             if client.reader is None:
-                # Whichever server it comes to, its id is good for all.
-                client.server = self.rng.choice(self.servers)
+                # An id is good for each server. Each server always has a reader.
+                fixed = n < len(self.servers)
+                client.server = self.servers[n] if fixed else self.rng.choice(self.servers)
         super().serve_clients(seconds)
 
     def wait(self, condition: cabc.Callable[[], t.Any], what: str) -> None:
@@ -129,21 +130,42 @@ class RedisRun(Run):
             return len(self.redis.do("CLIENT", "LIST", "TYPE", "pubsub").splitlines())
 
         self.wait(lambda: count() >= 2, "the hubs are here")
-        pids = self.hub_pids(self.directory / "two")
         self.limit_output("65536 0 0")
+        try:
+            with self.stopped_hubs():
+                before = count()
+                for _ in range(6):
+                    self.say(25, 4000)
+                while count() >= before:
+                    self.say(25, 4000)
+                    self.serve_clients(0.02)
+        finally:
+            self.limit_output("33554432 8388608 60")
+
+    @contextlib.contextmanager
+    def stopped_hubs(self) -> cabc.Iterator[None]:
+        """Stop the hubs of the second server for a while."""
+        pids = self.hub_pids(self.directory / "two")
         try:
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
-            before = count()
-            for _ in range(6):
-                self.say(25, 4000)
-            while count() >= before:
-                self.say(25, 4000)
-                self.serve_clients(0.02)
+            yield
         finally:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
-            self.limit_output("33554432 8388608 60")
+
+    def cut_links_of_stopped_hubs(self) -> None:
+        """Publish while hubs have no links and can't connect: they don't receive it."""
+        with self.stopped_hubs():
+            self.cut_links()
+            self.wait(lambda: self.say(300), "it is published")
+
+    def cut_readers(self) -> None:
+        """Publish more than a small log holds before readers reconnect."""
+        for client in self.clients:
+            if client.reader is not None:
+                client.cut()
+        self.wait(lambda: self.say(60, 400), "it is published")
 
     def limit_output(self, limit: str) -> None:
         self.redis.do("CONFIG", "SET", "client-output-buffer-limit", f"pubsub {limit}")
@@ -158,6 +180,28 @@ class RedisRun(Run):
         self.serve_clients(0.3)
         self.redis.go_on()
 
+    def freeze_for_long(self) -> None:
+        """Until each publisher's patience has ended with a call that was sent. Redis runs
+        these calls afterwards, and the publishers repeat them."""
+        numbers = range(len(self.publishers))
+        notes = [self.directory / f"notes{n}" for n in numbers]
+        self.wait(lambda: all(path.exists() for path in notes), "all have begun")
+        sizes = [path.stat().st_size + 500 for path in notes]
+
+        def grown() -> bool:
+            pairs = zip(notes, sizes, strict=True)
+            return all(path.stat().st_size > size for path, size in pairs)
+
+        self.wait(grown, "all are connected")
+        signs = [self.directory / f"uncertain{n}" for n in numbers]
+        for sign in signs:
+            sign.unlink(missing_ok=True)
+        self.redis.stop()
+        try:
+            self.wait(lambda: all(sign.exists() for sign in signs), "all have given up")
+        finally:
+            self.redis.go_on()
+
     def flush_scripts(self) -> None:
         self.redis.do("SCRIPT", "FLUSH")
 
@@ -171,6 +215,14 @@ class RedisRun(Run):
             self.redis.kill()
             self.serve_clients(0.2)
             self.redis.start()
+
+    def crash_beside_stopped_hubs(self) -> None:
+        """Lose what was acknowledged, and what hubs of the second server never had."""
+        self.save()
+        with self.stopped_hubs():
+            self.cut_links()
+            self.wait(self.say, "it is published")
+            self.crash()
 
     def crash_with_all_kept(self) -> None:
         """It has written all of it down, which is more than we can know."""

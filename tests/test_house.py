@@ -248,3 +248,19 @@ def test_public_names_have_docstrings(name: str) -> None:
                 if isinstance(item, ast.FunctionDef) and not item.name.startswith("_"):
                     if node.name in ("Push", "PushASGI", "Publisher", "Parser", "Source"):
                         assert ast.get_docstring(item), item.name
+
+
+@pytest.mark.parametrize("name", ["test_faults", "test_redis_faults"])
+def test_safeguards_that_tests_take_out_are_in_the_source(name: str) -> None:
+    """Without starting all that such a test starts."""
+    tree = ast.parse((ROOT / "tests" / f"{name}.py").read_text())
+    (found,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id == "MUTANTS"
+    )
+    for module, old, _ in ast.literal_eval(found).values():
+        text = MODULES[module.removeprefix("flask_push.")].read_text()
+        assert text.count(old) == 1, (module, old)

@@ -123,8 +123,8 @@ MUTANTS = {
     ),
     "idempotency": (
         "flask_push._publisher",
-        "[self._check(event) for event in events]",
-        "[replace(self._check(event), key=None) for event in events]",
+        "[self._check(event) for event in given]",
+        "[replace(self._check(event), key=None) for event in given]",
     ),
 }
 
@@ -143,19 +143,18 @@ FOUND = {
 
 
 def aim(run: RedisRun, safeguard: str) -> None:
-    """What only this one keeps from doing harm."""
+    """Cause what only this safeguard keeps from doing harm, whatever the timing."""
     faults: dict[str, list[cabc.Callable[[], t.Any]]] = {
-        "prev": [run.cut_links],
-        "epoch": [run.save, run.crash],
+        "prev": [run.cut_links_of_stopped_hubs],
+        "epoch": [run.crash_beside_stopped_hubs],
         "patience": [],
-        "joining": [run.cut_links],
+        "joining": [run.cut_links_of_stopped_hubs],
         "filling": [run.overrun],
-        "replay": [run.kill_worker],
+        "replay": [run.cut_readers, run.kill_worker],
         "one turn": [run.say],
-        "idempotency": [run.kill_publisher],
+        "idempotency": [run.freeze_for_long, run.kill_publisher],
     }
-    each = 8 if safeguard in ("prev", "joining", "one turn") else 3
-    run.go(faults[safeguard], deliveries=500, cuts=50, each=each)
+    run.go(faults[safeguard], deliveries=500, cuts=50, each=3)
     # Then it is calm for a while, so that all can come to the end.
     run.go([], deliveries=run.delivered + 500, cuts=0, each=0)
     if safeguard == "patience":

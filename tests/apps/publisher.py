@@ -20,6 +20,8 @@ from flask_push import PublishUncertain
 def main(url: str, notes: str, channels: str) -> None:
     publisher = Publisher(url, timeout=0.5)
     path = Path(notes)
+    #: Is there once the store did not answer.
+    uncertain = path.with_name(path.name.replace("notes", "uncertain"))
     lines = path.read_text().splitlines() if path.exists() else []
     pending = [json.loads(line) for line in lines[-1:] if "id" not in json.loads(line)]
     count = len(lines)
@@ -38,7 +40,10 @@ def main(url: str, notes: str, channels: str) -> None:
                         note["channel"], note["data"], key=note["data"]
                     )
                     break
-                except (NotPublished, PublishUncertain):
+                except NotPublished:
+                    time.sleep(0.01)
+                except PublishUncertain:
+                    uncertain.touch()
                     time.sleep(0.01)
             # A good moment to be killed: it is stored, and we don't know it yet.
             time.sleep(random.choice([0, 0, 0.005]))
