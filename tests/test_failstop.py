@@ -659,6 +659,25 @@ def test_a_hub_that_cannot_be_frozen_goes_on_or_ends_its_streams() -> None:
         assert tracer.raised, line
 
 
+class Closed(MemoryBroker):
+    """A store that can't be opened."""
+
+    def feed(self, *args: t.Any, **more: t.Any) -> t.NoReturn:
+        raise OSError("no store")
+
+
+def test_nothing_is_left_of_a_hub_whose_store_cannot_be_opened() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        descriptors = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            with pytest.raises(OSError, match="no store"):
+                Hub(t.cast(Broker, Closed()), Options(), loop)
+            assert len(os.listdir("/proc/self/fd")) == descriptors
+
+    asyncio.run(main())
+
+
 def test_streams_that_fail_one_by_one_are_logged_once_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -63,12 +63,17 @@ class Hub(Streams):
         self._broker = broker
         self._filling = self._closed = False
         self._feed = Feeding(loop, self, self._guard)
-        if frozen is None or not frozen.chains.epoch:
-            self._feed.open(broker)
-        else:
-            # Readers may be before the end, but nobody has had anything after it.
-            after = Position(frozen.chains.epoch, frozen.chains.end)
-            self._feed.open(broker, after, frozen.chains.channels)
+        try:
+            if frozen is None or not frozen.chains.epoch:
+                self._feed.open(broker)
+            else:
+                # Readers may be before the end, but nobody has had anything after it.
+                after = Position(frozen.chains.epoch, frozen.chains.end)
+                self._feed.open(broker, after, frozen.chains.channels)
+        except BaseException:
+            self._close()
+            self._poller.close()
+            raise
         if frozen is not None:
             self._guard(self._restore, frozen)
 
@@ -82,6 +87,8 @@ class Hub(Streams):
         """
         connection = Connection(fd, stream, self._loop.time(), inf)
         self._guard(self._alone, connection, self._admit, drain)
+        if self._connections.get(connection.fd) is not connection:
+            connection.close()
 
     def _admit(self, connection: Connection, drain: int | None) -> None:
         if drain is not None:

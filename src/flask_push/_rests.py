@@ -56,9 +56,27 @@ class Rests:
                 self.size -= len(frame)
         self.torn = False
 
-    def stuck(self, limit: int) -> Subscription | None:
-        """The reader that has been in the same frame for longest, if all frames together
-        have more bytes than the limit. One frame is always allowed."""
+    def stuck(self, limit: int) -> list[Subscription]:
+        """The readers that have to end, if all frames together have more bytes than the
+        limit: then an eighth is made free. One frame is always allowed.
+
+        Those that cost most, by powers of two, come first: of a frame, each of its readers
+        costs a part. Of those that cost the same, the one that has been in a frame longest.
+        """
+        found: list[Subscription] = []
         if self.size <= limit or len(self._readers) < 2:
-            return None
-        return next(iter(self._kept))
+            return found
+        left, readers = self.size, self._readers.copy()
+        for sub, frame in sorted(self._kept.items(), key=self._cost):
+            if left <= limit - limit // 8 or len(readers) < 2:
+                break
+            found.append(sub)
+            readers[id(frame)] -= 1
+            if not readers[id(frame)]:
+                del readers[id(frame)]
+                left -= len(frame)
+        return found
+
+    def _cost(self, kept: tuple[Subscription, Chunk]) -> int:
+        _, frame = kept
+        return -(len(frame) // self._readers[id(frame)]).bit_length()

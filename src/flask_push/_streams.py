@@ -330,7 +330,7 @@ class Streams(FailStop):
 
     def _tidy(self) -> None:
         limit = max(self.options.log_bytes, _RESTS)
-        while stuck := self._rests.stuck(limit):
+        for stuck in self._rests.stuck(limit):
             assert isinstance(stuck, Connection)
             self._drop(stuck)
             self._quiet.warning(
