@@ -43,11 +43,15 @@ import flask_push.testing
 from flask_push import _accel
 from flask_push import _connection
 from flask_push import _event
+from flask_push import _gzip
+from flask_push import _hub
+from flask_push import _replay
 from flask_push import _return
 from flask_push import _run
 from flask_push import _streams
 from flask_push import _wire
 from flask_push import Position
+from flask_push import sse
 from flask_push._config import Config
 from flask_push._config import KEYS
 from flask_push._return import POSITIONS
@@ -121,11 +125,35 @@ def test_a_key_has_the_bounds_that_the_docs_say(key: str) -> None:
         assert not check((least + most) / 2 + 0.1)
 
 
+COUNTS = "bytes", "each", "runs", "blocks", "sets", "names", "types", "streams"
 #: Of the section *Bounds*: what can grow, its limit in words, and the source's numbers.
 BOUNDS: list[tuple[str, str, list[int]]] = [
     ("A channel's name", "64 bytes", [_event.MAX_CHANNEL]),
     ("An event's type, and its key", "256 bytes", [_event.MAX_TYPE]),
     ("Events of which slow browsers", "16 MiB", [_streams._RESTS]),
+    (
+        "Frames made for browsers that resume together",
+        "8 runs of 64 KiB, of which the last event may take 256 KiB more",
+        [_replay._RUNS, _streams._PIECE, _replay._LONG],
+    ),
+    (
+        "Compressed blocks",
+        "16 blocks of up to 256 KiB of text",
+        [_gzip._BLOCKS, _gzip._LONG],
+    ),
+    (
+        "What the hub has ready to send to many",
+        "64 sets, or 4 MiB and one set",
+        [_hub._SETS, _hub._BYTES],
+    ),
+    (
+        "What the hub caches",
+        "4,096 names, 1,024 types and 1,024 streams",
+        [
+            cached.cache_parameters()["maxsize"]
+            for cached in (_event._escape, sse.type_line, _connection._alike)
+        ],
+    ),
     ("What the kernel buffers", "256 KiB", [2 * _connection._SEND_BUFFER]),
     ("What a browser sends on an open stream", "1 MiB", [_connection._MOST_HEARD]),
     ("Tickets for nginx", "1,000 each", [_accel.MOST]),
@@ -139,14 +167,14 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
     ("The position that a browser sends", "256 bytes", [_return._MOST_POSITION]),
     ("A hub's `hub.log`", "1 MB", [_run._LOG_BYTES]),
 ]
-UNITS = {"MiB": 2**20, "KiB": 2**10, "MB": 10**6, "bytes": 1, "each": 1}
+UNITS = {"MiB": 2**20, "KiB": 2**10, "MB": 10**6, **dict.fromkeys(COUNTS, 1)}
 
 
 @pytest.mark.parametrize(("name", "words", "numbers"), BOUNDS)
 def test_a_bound_is_the_number_that_the_source_has(
     name: str, words: str, numbers: list[int]
 ) -> None:
-    said = re.findall(r"([\d,]+) (MiB|KiB|MB|bytes|each)", words)
+    said = re.findall(rf"([\d,]+) ({'|'.join(UNITS)})", words)
     assert [int(n.replace(",", "")) * UNITS[unit] for n, unit in said] == numbers
     (row,) = re.findall(rf"^\| {name}.*", DOCS["config"], re.MULTILINE)
     assert words in row.split(" | ")[1]

@@ -34,10 +34,12 @@ from flask_push import Event
 from flask_push import Position
 from flask_push import sse
 from flask_push._event import Entry
+from flask_push._failstop import FailStop
 from flask_push._frozen import Frozen
 from flask_push._hub import Hub
 from flask_push._stream import Options
 from flask_push._stream import Stream
+from flask_push._streams import Streams
 from flask_push.brokers import Broker
 from flask_push.brokers import Retention
 from flask_push.brokers import Sink
@@ -676,6 +678,29 @@ def test_nothing_is_left_of_a_hub_whose_store_cannot_be_opened() -> None:
             assert len(os.listdir("/proc/self/fd")) == descriptors
 
     asyncio.run(main())
+
+
+async def refuse(house: House) -> None:
+    """The first stream fails when it begins."""
+    bad = house.add("a", lifetime=t.cast(float, "nonsense"))
+    good = house.add("a")
+    bad.comes_back = False
+    await house.until(lambda: bad.ends)
+    house.clients = [good]
+    await house.come_to_the_end()
+
+
+def test_a_stream_that_cannot_even_be_refused_is_closed() -> None:
+    play(refuse, every := Tracer())
+    lines, first = inspect.getsourcelines(FailStop._alone)
+    refused = [("_failstop", first + n) for n in range(len(lines))]
+    lines, first = inspect.getsourcelines(Streams._drop)
+    refused += [("_streams", first + n) for n in range(len(lines))]
+    refused = [line for line in refused if line in every.lines]
+    assert len(refused) > 7
+    for line in refused:
+        assert play(refuse, tracer := Tracer(line)).judge() == [], line
+        assert tracer.raised, line
 
 
 def test_streams_that_fail_one_by_one_are_logged_once_a_minute(

@@ -334,8 +334,8 @@ class Streams(FailStop):
             assert isinstance(stuck, Connection)
             self._drop(stuck)
             self._quiet.warning(
-                "Ended the slowest stream, since slow browsers had been sent parts of %d"
-                " bytes of events; the browser resumes. PUSH_LOG_BYTES allows more.",
+                "Ended the costliest stream, because slow browsers had been sent parts of"
+                " %d bytes of events; the browser resumes. PUSH_LOG_BYTES allows more.",
                 limit,
             )
 
