@@ -61,6 +61,18 @@ def test_lines_of_two_kinds_do_not_silence_each_other(
     assert lines(caplog) == ["One kind", "Another kind", "One kind"]
 
 
+def test_a_line_can_be_of_a_kind_of_its_own_and_says_whether_it_was_logged(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    quiet = QuietLogger()
+    assert quiet.error("Lost: %s", "no answer", kind="ERR")
+    assert quiet.error("Lost: %s", "no password", kind="NOAUTH")
+    assert not quiet.error("Lost: %s", "no answer", kind="ERR")
+    clock.now += PAUSE
+    assert quiet.error("Lost: %s", "no password", kind="NOAUTH")
+    assert lines(caplog) == ["Lost: no answer", "Lost: no password", "Lost: no password"]
+
+
 def test_a_line_keeps_its_level_and_its_traceback(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

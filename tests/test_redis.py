@@ -27,6 +27,7 @@ from servers import hubs
 from servers import serve
 from servers import until
 
+from flask_push import _logging
 from flask_push import Event
 from flask_push import NotPublished
 from flask_push import NotRead
@@ -58,7 +59,8 @@ def redis(tmp_path: Path) -> cabc.Iterator[Redis]:
 
 @pytest.fixture
 def broker(redis: Redis) -> cabc.Iterator[RedisBroker]:
-    broker = RedisBroker(redis.url, timeout=5)
+    # A busy machine is not what these tests are about.
+    broker = RedisBroker(redis.url, timeout=20)
     yield broker
     broker.close()
 
@@ -91,6 +93,10 @@ def listen(
     asyncio.run(main())
 
 
+def line_of(hub: Hub) -> _redis_line.Line:
+    return t.cast(RedisFeed, hub.feed)._line
+
+
 async def proved(hub: Hub, position: Position) -> None:
     await until_on_loop(lambda: hub.epoch == position.epoch)
     await until_on_loop(lambda: hub.end >= position.number)
@@ -119,9 +125,50 @@ def test_a_link_that_is_cut_is_replaced_and_nothing_is_missed(
         assert hub.missing == 0
 
     listen(broker, test)
-    assert len(lines(caplog)) == 8
-    lost = ["is lost, and streams wait" in line for line in lines(caplog)]
-    assert lost == [True, False] * 4
+    first, second = lines(caplog)
+    assert "is lost, and streams wait" in first and "is back" in second
+
+
+def test_a_link_that_is_cut_over_and_over_is_logged_once_a_minute_for_each_reason(
+    redis: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rights = "on", ">x", "~*", "&*", "+@all"
+    redis.do("ACL", "SETUSER", "app", *rights)
+    broker = RedisBroker(redis.url.replace("://", "://app:x@"), timeout=5)
+
+    async def cut(hub: Hub) -> None:
+        redis.do("CLIENT", "KILL", "TYPE", "pubsub")
+        await proved(hub, say(broker, "x"))
+
+    async def test(hub: Hub) -> None:
+        for _ in range(4):
+            await cut(hub)
+        assert len(lines(caplog)) == 2
+        redis.do("ACL", "SETUSER", "app", "off")
+        redis.do("CLIENT", "KILL", "TYPE", "pubsub")
+        await until_on_loop(lambda: len(lines(caplog)) == 3)
+        redis.do("ACL", "SETUSER", "app", "on")
+        await until_on_loop(lambda: len(lines(caplog)) == 4)
+        for _ in range(4):
+            await cut(hub)
+        # No line says that it is lost, and then it is for long.
+        redis.kill()
+        await until_on_loop(lambda: not line_of(hub).ready)
+        assert len(lines(caplog)) == 4
+        monkeypatch.setattr(_logging, "PAUSE", 0.0)
+        await until_on_loop(lambda: len(lines(caplog)) == 5)
+        monkeypatch.setattr(_logging, "PAUSE", 60.0)
+        redis.start("--user", "app", *rights)
+        await until_on_loop(lambda: "is back" in lines(caplog)[-1])
+
+    listen(broker, test)
+    broker.close()
+    words = [
+        *("has closed the connection", "is back", "does not accept the user", "is back"),
+        *("(left out ", "is back"),
+    ]
+    assert all(map(str.__contains__, lines(caplog), words)), lines(caplog)
+    assert len(lines(caplog)) == len(words)
 
 
 def test_more_than_a_link_bears_is_said_to_be_missed_and_read_in_pages(
@@ -245,6 +292,31 @@ def test_a_channel_that_is_wanted_again_is_not_unsubscribed(broker: RedisBroker)
         await until_on_loop(lambda: hub.heard("a") == [b"1"])
 
     listen(broker, test)
+
+
+def test_channels_that_are_left_while_the_server_is_away_are_forgotten(
+    redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(hub: Hub) -> None:
+        feed = t.cast(RedisFeed, hub.feed)
+        names = [f"left:{n}" for n in range(1000)]
+        await hub.watch(*names)
+        redis.kill()
+        await until_on_loop(lambda: not line_of(hub).ready)
+        for n in range(0, 1000, 100):
+            hub.feed.unwatch(names[n : 100 + n])
+            hub.feed.watch([f"short:{n}"])
+            hub.feed.unwatch([f"short:{n}"])
+            await until_on_loop(lambda: not feed._due)
+            assert not feed._unwanted
+        assert not feed._wanted and feed._channels == {"a"}
+        redis.start()
+        await proved(hub, say(broker, "1"))
+        assert redis.do("PUBSUB", "CHANNELS") == [b"{push}:0:a"]
+
+    listen(broker, test)
+    # No step of the hub has failed.
+    assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
 def test_a_page_that_has_seen_further_hurries_the_tick(

@@ -191,6 +191,26 @@ def test_a_full_redis_that_should_begin_an_epoch_is_asked_again(
     assert "will be asked again" in line and "is full" in line
 
 
+def test_channels_are_unsubscribed_from_while_a_full_redis_is_asked_again(
+    redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(hub: Hub) -> None:
+        names = [f"left:{n}" for n in range(600)]
+        await hub.watch(*names)
+        # Joining again is refused, since it should begin an epoch.
+        redis.do("CONFIG", "SET", "maxmemory", "1mb")
+        redis.do("DEL", "{push}:store")
+        redis.do("CLIENT", "KILL", "TYPE", "pubsub")
+        await until_on_loop(lambda: t.cast(RedisFeed, hub.feed)._refused)
+        hub.feed.unwatch(names)
+        await until_on_loop(lambda: redis.do("PUBSUB", "CHANNELS") == [b"{push}:0:a"])
+        assert not t.cast(RedisFeed, hub.feed)._unwanted
+        redis.do("CONFIG", "SET", "maxmemory", "0")
+        await proved(hub, say(broker, "1"))
+
+    listen(broker, test)
+
+
 def test_a_busy_redis_is_asked_again(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -69,6 +69,7 @@ class RedisFeed:
         self._channels = set(channels)
         #: Channels that were asked for, each with the question that will answer it.
         self._wanted: dict[str, int] = {}
+        #: Channels to unsubscribe from in the next turn.
         self._unwanted: set[str] = set()
         self._question = 0
         #: Whether what is published continues what was handed on.
@@ -117,7 +118,6 @@ class RedisFeed:
     # What the line says.
 
     def up(self) -> None:
-        self._unwanted.clear()
         self._line.subscribe(map(self._names.channel, {*self._channels, *self._wanted}))
         self._join()
 
@@ -171,11 +171,15 @@ class RedisFeed:
 
     def _turn(self) -> None:
         self._due = False
-        if not self._live or self._closed:
-            return  # Joining takes it all up.
+        if self._closed:
+            return
         unwanted, self._unwanted = self._unwanted, set()
-        unwanted -= self._channels | self._wanted.keys()
-        self._line.unsubscribe(map(self._names.channel, unwanted))
+        if self._line.ready:
+            # A server that was lost has no channels of ours left.
+            unwanted -= self._channels | self._wanted.keys()
+            self._line.unsubscribe(map(self._names.channel, unwanted))
+        if not self._live:
+            return  # Joining takes up the rest.
         if self._question in self._wanted.values():
             self._tick()
         while self._live and self._reads and len(self._reading) < _READS:

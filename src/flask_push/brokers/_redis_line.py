@@ -1,8 +1,8 @@
 """A hub's line to a Redis: a subscribed connection and a plain one, both or neither.
 
 Dialled in a thread, for names and TLS and passwords may take their time; and again,
-for as long as it takes. The log says once for each reason that it is lost, and once that
-it is back.
+for as long as it takes. The log says that the line is lost once for each reason, and then
+once that it is back; where it is lost over and over, once a minute at most.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Line:
         self._loop = loop
         self._listener = listener
         self._closed = False
-        #: Why it is lost, as far as the log has said it.
+        #: Why it is lost, as far as the log has said so and not that it is back.
         self._reasons: set[str] = set()
         self._quiet = QuietLogger()
         self._keeper: asyncio.TimerHandle | None = None
@@ -164,6 +164,7 @@ class Line:
         self._pause = _SHORTEST
         if self._reasons:
             self._reasons.clear()
+            # No more often than a line that it is lost.
             logger.warning("%s is back.", self.name)
 
     def fail(self, error: Exception) -> None:
@@ -172,8 +173,10 @@ class Line:
             return
         self._place.elsewhere(error)
         if (reason := code_of(error)) not in self._reasons:
-            self._reasons.add(reason)
-            logger.error("%s is lost, and streams wait: %s", self.name, explain(error))
+            # A line that is left out is logged later, if the server is still away then.
+            why = self.name, explain(error)
+            if self._quiet.error("%s is lost, and streams wait: %s", *why, kind=reason):
+                self._reasons.add(reason)
         self._hang_up()
         pause = self._pause * random.uniform(0.5, 1)
         self._pause = min(2 * self._pause, _LONGEST)
