@@ -182,6 +182,29 @@ def test_no_stream_ends_when_a_hub_is_replaced_again_and_again(
     act(befall, "-w", "2")
 
 
+def test_no_stream_ends_when_the_hub_or_a_worker_stands_still(
+    act: Act, tmp_path: Path
+) -> None:
+    publisher = Publisher(store(tmp_path))
+
+    def befall(server: Server) -> None:
+        for pid in [the_hub(tmp_path), *children(server.process.pid)] * 2:
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                for n in range(100):
+                    publisher.publish("b", str(n))
+                # Those who come meanwhile wait.
+                came = [server.stream("b") for _ in range(5)]
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            for reader in came:
+                reader.opened().close()
+        assert "stands in" not in server.log and "has died" not in server.log
+
+    act(befall, "-w", "3")
+    publisher.close()
+
+
 def replace(directory: Path) -> None:
     start_process(Site.of(directory / "push-basic"), "--replace", "--force")
 
