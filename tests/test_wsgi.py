@@ -8,11 +8,15 @@ import fcntl
 import logging
 import os
 import socket
+import threading
+import typing as t
 
 import pytest
 from servers import descriptors_left
 
+from flask_push import _wsgi
 from flask_push._stream import Stream
+from flask_push._wsgi import Relay
 from flask_push._wsgi import Relays
 from flask_push._wsgi import transplant
 
@@ -53,6 +57,62 @@ def adopt() -> cabc.Iterator[Adopted]:
     adopted = Adopted()
     yield adopted
     adopted.close()
+
+
+def test_a_relay_ends_if_its_hub_does_not_end_it(
+    adopt: Adopted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_wsgi, "_SLACK", 0.5)
+    relays = Relays(2, 0.1)
+    silent, busy = relays.open(STREAM, adopt, ""), relays.open(STREAM, adopt, "")
+    assert (
+        silent is not None and busy is not None and relays.open(STREAM, adopt, "") is None
+    )
+
+    def write_on(data: bytes = b"") -> None:
+        with contextlib.suppress(OSError):
+            os.write(adopt.fds[1], b"x")
+
+    write_on()
+    works = (lambda: [*silent], lambda: [*map(write_on, busy)])
+    workers = [threading.Thread(target=work, daemon=True) for work in works]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+    assert not any(worker.is_alive() for worker in workers)
+    again = [relays.open(STREAM, adopt, "") for _ in range(2)]
+    assert None not in again, "the workers are free"
+
+
+class Late(socket.socket):
+    """A socket that is read from a little later than it is asked to."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fileno=fd)
+        self.begun, self.goes_on = threading.Event(), threading.Event()
+
+    def recv(self, *args: t.Any) -> bytes:
+        self.begun.set()
+        assert self.goes_on.wait(20)
+        return super().recv(*args)
+
+
+def test_a_relay_that_is_closed_while_it_is_read_keeps_its_number_until_it_is_not() -> None:
+    ours, theirs = socket.socketpair()
+    sock, closed = Late(ours.detach()), []
+    relay = Relay(sock, lambda: closed.append(True), 60)
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.extend(relay))
+    reader.start()
+    assert sock.begun.wait(20)
+    number = sock.fileno()
+    relay.close()
+    assert sock.fileno() == number >= 0 and closed
+    sock.goes_on.set()
+    reader.join(20)
+    assert not reader.is_alive() and sock.fileno() < 0 and found == []
+    theirs.close()
 
 
 def test_a_process_keeps_its_last_descriptors_for_other_things(adopt: Adopted) -> None:

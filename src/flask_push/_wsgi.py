@@ -40,6 +40,8 @@ HAND_OVER = "flask_push.hand_over"
 # Clients' descriptors are moved up here, where possible, so that the low numbers stay
 # free for a worker whose own code uses select(), which can't count further.
 _HIGH = 1024
+# Seconds for which a relay waits for its hub to end the stream.
+_SLACK = 5.0
 
 
 def transplant(fd: int, stream: Stream, adopt: Adopt) -> None:
@@ -146,23 +148,39 @@ class Relays:
         except BaseException:
             self._free.release()
             raise
-        return Relay(ours, self._free.release)
+        # The hub ends it after a tenth more at most.
+        return Relay(ours, self._free.release, lifetime * 1.1 + _SLACK)
 
 
 class Relay:
-    """What a hub writes to one stream, as the body of a response."""
+    """What a hub writes to one stream, as the body of a response.
 
-    def __init__(self, sock: socket.socket, closed: cabc.Callable[[], None]) -> None:
+    :param seconds: When it ends in any case: a hub that stands still must not keep a
+        worker for longer.
+    """
+
+    def __init__(
+        self, sock: socket.socket, closed: cabc.Callable[[], None], seconds: float
+    ) -> None:
         self._socket = sock
+        self._reading = threading.Lock()
         self._closed: cabc.Callable[[], None] | None = closed
+        self._ends = time.monotonic() + seconds
 
     def __iter__(self) -> Relay:
         return self
 
     def __next__(self) -> bytes:
-        try:
-            data = self._socket.recv(65536)
-        except OSError:
+        left = self._ends - time.monotonic()
+        with self._reading:
+            try:
+                self._socket.settimeout(max(left, 0.001))
+                data = self._socket.recv(65536) if left > 0 else b""
+            except OSError:
+                data = b""
+        if self._closed is None:
+            # Another thread closed it meanwhile, and left the socket to this one.
+            self._socket.close()
             data = b""
         if not data:
             self.close()
@@ -181,5 +199,9 @@ class Relay:
             with contextlib.suppress(OSError):
                 # Another thread may be waiting for it.
                 self._socket.shutdown(socket.SHUT_RDWR)
-            self._socket.close()
+            # That thread closes it: if it only begins to wait, it would wait for whatever
+            # is opened next, which gets the same number.
+            if self._reading.acquire(blocking=False):
+                self._socket.close()
+                self._reading.release()
             closed()
