@@ -22,6 +22,11 @@ from store_run import StoreRun
 from flask_push import Event
 from flask_push import NotRead
 from flask_push import Position
+from flask_push.brokers import _opening
+from flask_push.brokers._watch import changed_since_log
+from flask_push.brokers._watch import file_at
+from flask_push.brokers._watch import stamp_of
+from flask_push.brokers._watch import Watch
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until
@@ -346,6 +351,189 @@ def test_a_log_that_was_cut_is_a_new_store(
     id = say(broker, "3")
     assert held(broker) == other("read", "a") == ["3"]
     assert Position.parse(id).epoch == epoch_of(broker) != before
+
+
+def test_a_store_that_was_rolled_back_while_it_was_closed_is_another_epoch(
+    path: Path, broker: SqliteBroker
+) -> None:
+    """The lock with it, as by a file system. Only this process knows what it had seen."""
+    say(broker, "1")
+    before = epoch_of(broker)
+    broker.close()
+    old = [(file, file.read_bytes()) for file in files(path, ["", ".lock"])]
+    say(broker, "2")
+    assert epoch_of(broker) == before
+    broker.close()
+    for file, data in old:
+        file.write_bytes(data)
+    say(broker, "3")
+    assert held(broker) == ["1", "3"]
+    assert epoch_of(broker) != before
+
+
+def test_a_store_that_knows_less_than_was_committed_is_not_written(
+    path: Path, broker: SqliteBroker
+) -> None:
+    id = say(broker, "1")
+    with open(f"{path}.lock", "r+b") as lock:
+        lock.write(b"%020d" % (Position.parse(id).number + 10**9))
+    say(broker, "2")
+    assert held(broker) == ["2"]
+    assert epoch_of(broker) != Position.parse(id).epoch
+
+
+def test_what_knows_less_than_was_committed_is_not_copied(
+    path: Path, broker: SqliteBroker
+) -> None:
+    id = say(broker, "1")
+    Path(f"{path}-shm").unlink()
+    with open(f"{path}.lock", "r+b") as lock:
+        lock.write(b"%020d" % (Position.parse(id).number + 10**9))
+    say(broker, "2")
+    assert held(broker) == ["2"]
+
+
+def test_a_store_that_knows_less_than_a_hub_has_read_is_another_epoch(
+    path: Path, broker: SqliteBroker
+) -> None:
+    async def test(hub: Hub) -> None:
+        before = hub.epoch
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("UPDATE store SET last = last - 1000000")
+            connection.commit()
+        await until(lambda: hub.epoch != before)
+
+    say(broker, "1")
+    listen(broker, test)
+
+
+def test_a_database_that_was_replaced_does_not_meet_the_index_of_the_old_one(
+    path: Path, broker: SqliteBroker, other: Other
+) -> None:
+    """Nor without the lock, which says which files belong together."""
+    for n in range(50):
+        other("publish", "a", str(n))
+    expected = other("read", "a")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("VACUUM INTO ?", (f"{path}.backup",))
+    os.replace(f"{path}.backup", path)
+    for file in files(path, ["-wal", ".lock"]):
+        file.unlink()
+    assert held(broker) == expected
+    say(broker, "new")
+    assert held(broker) == other("read", "a") == [*expected, "new"]
+
+
+def test_a_copy_that_is_put_in_the_place_of_a_store_has_no_companions(
+    path: Path, broker: SqliteBroker
+) -> None:
+    say(broker, "1")
+    opened = broker._writing._access.opened
+    assert opened is not None
+    _opening.replace(opened.connection, str(path), None)
+    assert path.exists()
+    assert not any(file.exists() for file in files(path, ["-wal", "-shm", ".new"]))
+    assert held(broker) == ["1"]
+
+
+def restore(path: Path, backup: Path) -> None:
+    """Copy it into the same file, as ``cp`` does, and later than all that was published."""
+    log = os.stat(f"{path}-wal")
+    assert log.st_size > 0
+    while os.stat(path).st_ctime_ns <= log.st_ctime_ns:
+        shutil.copyfile(backup, path)
+
+
+def check_it_is_over(path: Path, broker: SqliteBroker, before: str) -> None:
+    """It is kept, and nothing of it is read."""
+    with contextlib.suppress(NotRead):
+        assert held(broker) == []
+    say(broker, "new")
+    assert held(broker) == ["new"]
+    assert epoch_of(broker) != before
+    assert all(file.exists() for file in files(path, [".broken", ".broken-wal"]))
+
+
+def test_a_database_that_was_restored_under_a_log_is_not_mixed_with_it(
+    path: Path, broker: SqliteBroker, other: Other
+) -> None:
+    """A backup, after all processes were killed."""
+    for n in range(30):
+        say(broker, f"old {n}")
+    broker.close()
+    shutil.copyfile(path, f"{path}.backup")
+    for n in range(300):
+        other("publish", "a", f"{n} {'x' * 2000}")
+    before = other("epoch")
+    other.kill()
+    restore(path, Path(f"{path}.backup"))
+    check_it_is_over(path, broker, before)
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM event", "UPDATE event SET channel = 'b'"])
+def test_a_mixture_that_can_be_read_is_found_out(
+    change: str, path: Path, broker: SqliteBroker, other: Other
+) -> None:
+    """Its pages fit together, and its rows are not those that are counted; or its rows are,
+    and the index, whose last pages are in the log, is about others."""
+    for n in range(600):
+        other("publish", "a", str(n))
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copyfile(path, f"{path}.backup")
+    other("publish", "a", "last")
+    before = other("epoch")
+    other.kill()
+    with contextlib.closing(sqlite3.connect(f"{path}.backup")) as connection:
+        connection.execute(
+            f"{change} WHERE number IN (SELECT number FROM event LIMIT 1 OFFSET 99)"
+        )
+        connection.commit()
+    restore(path, Path(f"{path}.backup"))
+    check_it_is_over(path, broker, before)
+
+
+def test_a_log_that_was_left_behind_a_checkpoint_is_read(
+    path: Path, broker: SqliteBroker, other: Other
+) -> None:
+    for n in range(5):
+        broker.publish([Event("a", str(n), key=f"key\0{n}")])
+    before = other("epoch")
+    broker.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    other.kill()
+    while not changed_since_log(str(path)):
+        os.chmod(path, 0o600)
+    assert held(broker) == ["0", "1", "2", "3", "4"]
+    assert epoch_of(broker) == before
+
+
+def test_two_changes_at_one_tick_of_the_clock_are_two(tmp_path: Path) -> None:
+    """The second one leaves the directory's time as it was."""
+    name = tmp_path / "name"
+    name.touch()
+    watch = Watch(lambda: file_at(str(name)), file_at(str(name)))
+    stamp = stamp_of(str(tmp_path))
+    assert watch.holds(stamp)
+    (tmp_path / "new").touch()
+    os.replace(tmp_path / "new", name)
+    assert not watch.holds(stamp)
+
+
+def test_the_log_of_another_store_is_not_taken_for_its_own(
+    path: Path, broker: SqliteBroker, other: Other, tmp_path: Path
+) -> None:
+    second = Other(tmp_path / "second.db")
+    for n in range(20):
+        second("publish", "a", f"second {n}")
+    second.kill()
+    say(broker, "1")
+    before = epoch_of(broker)
+    broker.close()
+    shutil.copyfile(tmp_path / "second.db-wal", f"{path}-wal")
+    assert held(broker) == other("read", "a") == ["1"]
+    assert epoch_of(broker) == before
 
 
 def test_a_parent_that_closes_the_store_takes_nothing_from_its_child(

@@ -8,6 +8,7 @@ another epoch (laws 3 and 4).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sqlite3
@@ -141,10 +142,24 @@ class Access:
         """Close all, unless the lock is not to be had: then it stays open, for this may be
         the end of the process, which must not wait."""
         if self.opened is not None and self.lock.acquire(time.monotonic() + 0.3):
+            path = self.opened.path
             self.drop()
+            self._note_end(path)
             self.lock.release()
         if self.opened is None:
             self.lock.close()
+
+    def _note_end(self, path: str) -> None:
+        """If that was the last connection, note that there is no log: one that is there
+        later is of another store, even if it has the inode of the old one."""
+        with contextlib.suppress(OSError):
+            note, found = self.lock.noted(), Files.at(self.path, path)
+            if (
+                note is not None
+                and note.inodes[0] == found.inodes[0]
+                and not any(found.wal)
+            ):
+                self.lock.note(note.number, found.inodes)
 
     def give_up(self) -> None:
         """Close what can be closed, the rest later."""

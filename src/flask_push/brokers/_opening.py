@@ -65,13 +65,14 @@ def open_store(
             check_own(name)
         note = lock.noted()
         before, alone, strange = _clear(path, real, note, is_used_here)
+        doubtful = alone and _watch.changed_since_log(real)
         connection = sqlite3.connect(
             real, timeout=_BUSY, isolation_level=None, check_same_thread=False
         )
         try:
             _set_up(connection, real)
             noted = None if note is None else note.number
-            found = _sql.Found(before.inodes[0], boot_id(), alone, noted, seen)
+            found = _sql.Found(before.inodes[0], boot_id(), alone, doubtful, noted, seen)
             last, ahead = _sql.prepare(connection, retention, found)
             after = Files.at(path, real)
             if strange and after.database == before.database:

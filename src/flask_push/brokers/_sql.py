@@ -70,6 +70,8 @@ class Found(t.NamedTuple):
     boot: str
     #: Whether no process has it open.
     alone: bool
+    #: Whether it may have been restored under the log of processes that were killed.
+    doubtful: bool
     #: The last number that was committed to it, if that is known.
     noted: int | None
     #: What this process has seen of it.
@@ -127,6 +129,8 @@ def _make(connection: sqlite3.Connection) -> None:
 def _continue(connection: sqlite3.Connection, found: Found) -> tuple[int, int]:
     """Begin a new epoch, or go on with the one that there is (laws 3 and 4)."""
     state = State(connection)
+    if found.doubtful and not _adds_up(connection, state):
+        raise broken("the log beside it is of another one")
     (text,) = connection.execute("SELECT boot FROM store").fetchone()
     boots = _boots(text)
     if found.boot not in boots and found.alone:
@@ -146,6 +150,19 @@ def _continue(connection: sqlite3.Connection, found: Found) -> tuple[int, int]:
         pairs = [f"{boot}={ahead}" for boot, ahead in boots.items()][-_BOOTS:]
         connection.execute("UPDATE store SET boot = ?", (" ".join(pairs),))
     return state.last, boots[found.boot]
+
+
+def _adds_up(connection: sqlite3.Connection, state: State) -> bool:
+    """Whether the store's row, which stands in the log, counts the rows that there are, and
+    the pages fit together. In a database that was restored under a log, some are older than
+    the log's."""
+    execute = connection.execute
+    (events,) = execute("SELECT total(size) FROM event").fetchone()
+    keys = sum(key_size(*row) for row in execute("SELECT channel, key FROM key"))
+    if events + keys != state.bytes:
+        return False
+    (found,) = execute("PRAGMA integrity_check(1)").fetchone()
+    return bool(found == "ok")
 
 
 def _boots(text: str) -> dict[str, int]:

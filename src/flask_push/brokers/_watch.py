@@ -115,6 +115,18 @@ def is_used(path: str) -> bool:
     return False
 
 
+def changed_since_log(path: str) -> bool:
+    """Whether anything has changed the database after the last commit to its log: a
+    backup that was restored, or a checkpoint. Without a log, nothing has. The time is one
+    that programs can't set."""
+    database, wal, _ = names(path)
+    try:
+        log = os.stat(wal)
+        return log.st_size > 0 and os.stat(database).st_ctime_ns >= log.st_ctime_ns
+    except OSError:
+        return False
+
+
 def remove(*paths: str) -> None:
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
