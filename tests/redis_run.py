@@ -152,7 +152,9 @@ class RedisRun(Run):
             yield
         finally:
             for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+                # On a very busy machine gunicorn may have ended it.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def cut_links_of_stopped_hubs(self) -> None:
         """Publish while hubs have no links and can't connect: they don't receive it."""
@@ -398,7 +400,9 @@ def serving(
             for name, url in zip(("one", "two"), urls, strict=True):
                 (path := directory / name).mkdir()
                 options = {**config, "PUSH_BROKER_URL": url}
-                server = serve(gunicorn, path, "-w", "2", app="apps.mutable", **options)
+                # Workers that are stopped for a while are not replaced.
+                args = "-w", "2", "--timeout", "300"
+                server = serve(gunicorn, path, *args, app="apps.mutable", **options)
                 servers.append(stack.enter_context(server))
                 servers[-1].get("/position")
             yield servers
