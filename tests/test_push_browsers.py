@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import test_gzip
 import test_push_js as push_js
+import test_push_pages as pages
 from servers import Server
 from servers import status
 from servers import until
@@ -19,6 +20,7 @@ from webdriver import WebKit
 from webdriver import webkit
 
 server = push_js.server
+running = pages.running
 way = push_js.way
 
 test_heard_once = push_js.test_what_is_published_is_heard_once_by_each_page
@@ -41,6 +43,11 @@ test_since = push_js.test_a_page_begins_where_its_data_ends
 test_loaded_later = push_js.test_a_transport_that_could_not_be_loaded_is_loaded_later
 test_loaded_shared = push_js.test_pages_share_a_transport_that_was_loaded
 test_classic = push_js.test_the_classic_script_does_the_same
+test_redirected = pages.test_a_redirect_to_a_page_is_final_and_named
+test_never_right = pages.test_a_request_that_can_never_be_right_is_not_made_again
+test_frame = pages.test_in_a_frame_that_may_share_nothing_it_has_a_connection_of_its_own
+test_worker = pages.test_it_runs_in_a_worker
+test_behind_worker = pages.test_behind_a_service_worker_that_hands_all_on_nothing_is_lost
 
 
 @pytest.fixture(scope="module", params=[firefox, webkit])

@@ -79,6 +79,12 @@ def choose() -> BaseResponse:
     return push.stream(*push.requested(), last=request.args.get("last", 0, int))
 
 
+@app.get("/script.js")
+def script() -> Response:
+    """For workers, which need an address."""
+    return Response(request.args["text"], mimetype="text/javascript")
+
+
 @app.get("/history")
 def history() -> dict[str, t.Any]:
     found = push.history(request.args["channel"], request.args.get("last", 10**6, int))
@@ -105,6 +111,8 @@ def burn() -> str:
 @app.after_request
 def mark(response: Response) -> Response:
     response.headers["X-After-Request"] = "yes"
+    if "allow" in request.args:
+        response.headers["Access-Control-Allow-Origin"] = request.args["allow"]
     origin = request.headers.get("Origin", "")
     if origin.endswith(".test"):
         response.headers["Access-Control-Allow-Origin"] = origin
