@@ -336,6 +336,56 @@ def test_it_may_ask_in_other_ways(page: Page, scripted: Scripted) -> None:
     assert again.headers["Last-Event-ID"] == "1"
 
 
+@pytest.fixture
+def elsewhere() -> cabc.Iterator[Scripted]:
+    """Another origin, which allows whatever a page sends."""
+    elsewhere = Scripted()
+    allowed = {
+        "Access_Control_Allow_Origin": "*",
+        "Access_Control_Allow_Headers": "Authorization, Last-Event-ID",
+    }
+    body = b"retry: 1\nid: 1\ndata: a\n\n"
+    elsewhere.answers["/s"] = lambda asked: asked.send(body, **allowed)
+    yield elsewhere
+    elsewhere.close()
+
+
+@pytest.mark.parametrize("code", [302, 307])
+@pytest.mark.parametrize("way", ["/s", "/s /moved"])
+def test_headers_method_and_body_are_sent_only_to_the_origin_of_its_address(
+    way: str, code: int, page: Page, scripted: Scripted, elsewhere: Scripted
+) -> None:
+    asks: list[tuple[str, str | None, bytes]] = []
+
+    def redirect_to(url: str) -> Answer:
+        def answer(asked: Script) -> None:
+            body = asked.rfile.read(int(asked.headers["Content-Length"] or 0))
+            asks.append((asked.command, asked.headers["Authorization"], body))
+            asked.head(code, Location=url)
+
+        return answer
+
+    paths = way.split()
+    urls = [scripted.url + path for path in paths[1:]] + [f"{elsewhere.url}/s"]
+    for path, url in zip(paths, urls, strict=True):
+        scripted.answers[path] = redirect_to(url)
+    own = {"headers": {"Authorization": "mine"}, "method": "POST", "body": "mine too"}
+    page.evaluate("own => begin('PushEventSource', '/s', own)", own)
+    # Each time anew: the other origin is not asked but by way of the first.
+    assert heard(page, 6)[:6] == ["open", list(m("a", "1")), "error 0"] * 2
+    page.evaluate("source.close()")
+    assert asks.count(("POST", "mine", b"mine too")) >= 2
+    assert set(asks) == {("POST", "mine", b"mine too"), ("GET", None, b"")}
+    others = list(elsewhere.asked)
+    assert {one.command for one in others} == {"GET", "OPTIONS"}
+    for one in others:
+        assert one.headers["Authorization"] is None
+        assert one.headers["Content-Length"] is None
+        # What a browser asks for first, it would send.
+        asks_for = one.headers.get("Access-Control-Request-Headers", "")
+        assert "authorization" not in asks_for
+
+
 @pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
 @pytest.mark.parametrize("code", [204, 205, 210, 299, 404, 410, 429, 503])
 def test_another_status_ends_it(
