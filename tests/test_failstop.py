@@ -55,7 +55,7 @@ MODULES = [
 ]
 FILES = {
     name: importlib.import_module(f"flask_push.{name}").__file__
-    for name in [*MODULES, "_takeover", "_frozen"]
+    for name in [*MODULES, "_takeover", "_frozen", "_process"]
 }
 
 Line = tuple[str, int]

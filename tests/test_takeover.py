@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 import typing as t
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from flask_push._frozen import Frozen
 from flask_push._frozen import Place
 from flask_push._frozen import stream_from_json
 from flask_push._frozen import stream_to_json
+from flask_push._process import Process
 from flask_push._site import Site
 from flask_push._stream import Options
 from flask_push._stream import Stream
@@ -281,6 +283,78 @@ def test_whatever_fails_while_a_hub_is_handed_over_has_one_of_two_ends() -> None
     assert len(lines) > 30
     for line in lines:
         hand_over(line)
+
+
+def begin_hub(site: Site, line: Line) -> int:
+    """Begin a hub that fails at a line, once, when it is replaced. Return its process."""
+    lock = site.try_lock()
+    assert lock is not None
+    with site.listen() as door:
+        pid = os.fork()
+        if not pid:
+            with contextlib.suppress(BaseException):
+                with Tracer(line, below=("_process", "replace")):
+                    Process(site, door, lock, stays=True).run()
+            os._exit(1)
+    os.close(lock)
+    return pid
+
+
+def goes_on_or_ends(site: Site, hello: dict[str, t.Any]) -> bool:
+    """Replace a hub that has a stream. Whether the stream is not left in the dark."""
+    browser, stream = socket.socketpair()
+    worker, successor = (Messages(site.connect()) for _ in range(2))
+    with browser, worker.sock, successor.sock:
+        worker.sock.settimeout(20)
+        assert "welcome" in worker.ask({"hello": hello})
+        with stream:
+            worker.send({"adopt": stream_to_json(Stream(("a",), "c"))}, [stream.fileno()])
+        browser.settimeout(20)
+        while b"push:open" not in browser.recv(1000):
+            pass
+        try:
+            given = take(successor, forced=True)
+        except OSError:
+            # Either it has ended, or there is another heartbeat.
+            browser.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while browser.recv(1000):
+                    pass
+                return True
+            browser.settimeout(10)
+            with contextlib.suppress(TimeoutError):
+                browser.recv(1000)
+                return True
+            return False
+        for _, fd in given.frozen.places:
+            os.close(fd)
+        for fd in given.fds:
+            os.close(fd)
+        for messages, _ in given.visitors:
+            messages.close()
+    return True
+
+
+def test_whatever_fails_in_a_hub_that_is_replaced_leaves_no_stream_in_the_dark(
+    tmp_path: Path,
+) -> None:
+    (directory := tmp_path / "run").mkdir(0o700)
+    site = Site.of(directory)
+    hello = {
+        **{"url": f"sqlite://{tmp_path}/push.db", "retention": None, "timeout": 2},
+        **{"options": {**asdict(Options()), "heartbeat": 0.2}, "linger": 5},
+    }
+    lines = {n for _, _, n in Process._replace.__code__.co_lines() if n}
+    _, *others, _ = sorted(lines)
+    assert len(others) > 15
+    for number in others:
+        pid = begin_hub(site, ("_process", number))
+        try:
+            assert goes_on_or_ends(site, hello), number
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def test_what_another_version_adds_is_left_out_and_what_it_lacks_has_a_default() -> None:

@@ -34,6 +34,7 @@ from ._site import Site
 from ._stream import check_stream
 from ._stream import Options
 from ._stream import Stream
+from ._takeover import end_all
 from ._takeover import give
 from ._takeover import Handover
 from ._unix import Messages
@@ -318,21 +319,22 @@ class Process:
                 visitor.say({"refused": "Its store can't be reached now. Try again later."})
             return
         self._forget(visitor)
-        self._close_bridges()
-        frozen = self.hub.freeze() if self.hub is not None else Frozen.nothing()
-        others = [(other.messages, other.welcome) for other in self.visitors]
-        for other in self.visitors:
-            self.loop.remove_reader(other.messages)
-        self.loop.remove_reader(self._hold.door)
-        fds = [self._hold.door.fileno(), self._hold.lock]
-        if self._accel is not None:
-            fds.append(self._accel.release().fileno())
-        things = Handover(self._agreed.values if self._agreed else {}, frozen, fds, others)
+        frozen = Frozen.nothing()
         try:
-            if not give(visitor.messages, things):
+            self._close_bridges()
+            frozen = self.hub.freeze() if self.hub is not None else frozen
+            others = [(other.messages, other.welcome) for other in self.visitors]
+            for other in self.visitors:
+                self.loop.remove_reader(other.messages)
+            self.loop.remove_reader(self._hold.door)
+            accel = [self._accel.release().fileno()] if self._accel is not None else []
+            fds = [self._hold.door.fileno(), self._hold.lock, *accel]
+            hello = self._agreed.values if self._agreed is not None else {}
+            if not give(visitor.messages, Handover(hello, frozen, fds, others)):
                 self._go_on(frozen)
                 return
-        except Exception:
+        except BaseException:
+            end_all(frozen)
             logger.exception("All streams come back.")
         # Without another word to anybody: it is all the successor's.
         os._exit(0)

@@ -77,11 +77,16 @@ def give(messages: Messages, things: Handover) -> bool:
         messages.send({"commit": 1})
         _expect("taken", messages)
     except Exception as error:
-        for _, fd in things.frozen.places:
-            with contextlib.suppress(OSError), socket.socket(fileno=fd) as sock:
-                sock.shutdown(socket.SHUT_RDWR)
+        end_all(things.frozen)
         raise OSError("The successor has not said that it goes on.") from error
     return True
+
+
+def end_all(frozen: Frozen) -> None:
+    """End all streams, also where another process has their descriptors."""
+    for _, fd in frozen.places:
+        with contextlib.suppress(OSError), socket.socket(fileno=fd) as sock:
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def take(messages: Messages, forced: bool) -> Handover:
