@@ -23,6 +23,7 @@ from browser import chromium
 from browser import Windows
 from flask import Flask
 from playwright.sync_api import expect
+from playwright.sync_api import Page
 from servers import flask_run
 from servers import program
 from servers import ROOT
@@ -501,20 +502,25 @@ def test_the_first_page_shows_in_two_windows_what_is_said_in_one(
         found = status(tmp_path / "instance", "push-hello")
         return int(found.get("streams", 0) - found.get("behind", 0))
 
+    def say(text: str, page: Page) -> None:
+        page.get_by_label("Text").fill(text)
+        with page.expect_response(f"{server.url}/say") as answer:
+            page.keyboard.press("Enter")
+        # Then it is stored, and a window that does not show it has lost it.
+        assert answer.value.status == 204, server.log
+
     with chromium() as browser:
         windows = Windows(browser)
         pages = [windows.open(server.url) for _ in range(2)]
         # What is said before they listen, they need not show.
         until(lambda: listening() == 2)
-        pages[0].get_by_label("Text").fill("hi <b>")
-        pages[0].keyboard.press("Enter")
+        say("hi <b>", pages[0])
         for page in pages:
             expect(page.locator("li")).to_have_text("hi <b>")
         # "Stop the server, start it again, and say something. Both windows show it."
         server.stop()
         server.start()
-        pages[1].get_by_label("Text").fill("again")
-        pages[1].keyboard.press("Enter")
+        say("again", pages[1])
         for page in pages:
             expect(page.locator("li")).to_have_text(["hi <b>", "again"])
         windows.close()
