@@ -46,6 +46,7 @@ NEEDS = {
     "uWSGI behind nginx": ["pyuwsgi"],
     "cheroot": ["cheroot"],
     "wsgiref": [],
+    "Tested versions": [],
 }
 
 # Programs that are not all Python, and what they have wheels for.
