@@ -347,6 +347,8 @@ def elsewhere() -> cabc.Iterator[Scripted]:
     body = b"retry: 1\nid: 1\ndata: a\n\n"
     elsewhere.answers["/s"] = lambda asked: asked.send(body, **allowed)
     yield elsewhere
+    # A browser may keep a connection on which it asks for nothing.
+    elsewhere.listen(False)
     elsewhere.close()
 
 
