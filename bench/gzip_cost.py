@@ -26,14 +26,14 @@ import typing as t
 import zlib
 from multiprocessing.sharedctypes import Synchronized
 
-from flask_push import _gzip
-from flask_push import _wire
 from flask_push import Event
 from flask_push import Position
+from flask_push._delivery import gzip as _gzip
+from flask_push._delivery import wire
+from flask_push._delivery.stream import Options
+from flask_push._delivery.stream import Stream
 from flask_push._event import Entry
-from flask_push._hub import Hub
-from flask_push._stream import Options
-from flask_push._stream import Stream
+from flask_push._hub.hub import Hub
 from flask_push.brokers.memory import MemoryBroker
 
 TURNS = (1, 10, 100)
@@ -80,7 +80,7 @@ def frames(make: cabc.Callable[[], str], count: int) -> list[bytes]:
     entries = (
         Entry(10**15 + n, 0, "chat", "message", make().encode()) for n in range(count)
     )
-    return [_wire.event(entry, "kQ3fZ", entry.number) for entry in entries]
+    return [wire.event(entry, "kQ3fZ", entry.number) for entry in entries]
 
 
 def sizes() -> dict[str, dict[str, float]]:

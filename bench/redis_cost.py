@@ -36,12 +36,12 @@ from machine import find_program
 
 from flask_push import Event
 from flask_push._event import Entry
-from flask_push.brokers import _redis_wire as wire
 from flask_push.brokers import Retention
-from flask_push.brokers._redis_feed import RedisFeed
-from flask_push.brokers._redis_pool import Place
-from flask_push.brokers._resp import encode
+from flask_push.brokers.redis import calls as wire
 from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis.feed import RedisFeed
+from flask_push.brokers.redis.link import encode
+from flask_push.brokers.redis.pool import Place
 
 SIZE, CHANNELS, KEEP, BATCH = 200, 100, 100, 20
 DATA = "x" * SIZE

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from flask_push import Event
 from flask_push import sse
-from flask_push._site import Site
-from flask_push._unix import Messages
+from flask_push._ipc.files import Site
+from flask_push._system.unix import Messages
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent

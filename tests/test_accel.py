@@ -26,15 +26,15 @@ from test_worker import adopt
 from test_worker import make
 from test_worker import read_until
 
-from flask_push import _accel
-from flask_push._accel import AccelListener
-from flask_push._accel import head
-from flask_push._accel import new_ticket
-from flask_push._accel import ticket_of
-from flask_push._files import identity
-from flask_push._stream import Options
-from flask_push._stream import Stream
-from flask_push._unix import is_listened_on
+from flask_push._delivery.stream import Options
+from flask_push._delivery.stream import Stream
+from flask_push._hub import nginx as _accel
+from flask_push._hub.nginx import AccelListener
+from flask_push._hub.nginx import head
+from flask_push._hub.nginx import new_ticket
+from flask_push._hub.nginx import ticket_of
+from flask_push._system.inodes import identity
+from flask_push._system.unix import is_listened_on
 
 PAGE = (ROOT / "docs" / "nginx-accel.md").read_text()
 CONFIG = re.findall(r"^```nginx\n(.*?)^```", PAGE, re.M | re.S)[0]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_push._address import Address
+from flask_push.client.address import Address
 
 HEADERS = {"Cookie": "a=b"}
 

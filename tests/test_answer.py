@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_push._answer import Answer
-from flask_push._answer import BadAnswer
-from flask_push._answer import MAX_HEAD
-from flask_push._answer import PIECE
+from flask_push.client.answer import Answer
+from flask_push.client.answer import BadAnswer
+from flask_push.client.answer import MAX_HEAD
+from flask_push.client.answer import PIECE
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

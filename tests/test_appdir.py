@@ -28,12 +28,12 @@ from users import give
 from users import is_root
 from users import SOMEONE
 
-from flask_push import _rundir
 from flask_push import Push
-from flask_push._appdir import Place
+from flask_push._app_directory import Place
 from flask_push._cli import push as commands
 from flask_push._config import Config
-from flask_push._site import Site
+from flask_push._ipc.files import Site
+from flask_push._system import rundir
 
 APP = """
 from flask import Flask
@@ -59,7 +59,7 @@ def temporary(public: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """In the place of /tmp, which is of all tests and all users."""
     (directory := public / "tmp").mkdir()
     directory.chmod(0o1777)
-    monkeypatch.setattr(_rundir, "TEMP", directory)
+    monkeypatch.setattr(rundir, "TEMP", directory)
     return directory
 
 
@@ -169,12 +169,12 @@ def test_a_directory_that_is_there_already_is_used(public: Path, temporary: Path
 
 def another_users(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The run directory that another user has, since that one can't write the folder."""
-    path = temporary / f"push-{ANOTHER}-{_rundir._mark('/srv/shop', 'flask_push')}"
+    path = temporary / f"push-{ANOTHER}-{rundir._mark('/srv/shop', 'flask_push')}"
     path.mkdir(0o700)
     if is_root():
         give(path, ANOTHER)
     else:
-        monkeypatch.setattr(_rundir, "_owner", lambda p: ANOTHER if p == path else None)
+        monkeypatch.setattr(rundir, "_owner", lambda p: ANOTHER if p == path else None)
     return path
 
 
@@ -245,7 +245,7 @@ def test_nor_is_it_where_the_hub_of_another_user_runs(
     assert as_user(SOMEONE, apart) == ""
     with Site.of(theirs).listen():
         assert f"{theirs} in those of {ANOTHER}" in as_user(SOMEONE, apart)
-        own = Site.of(temporary / f"push-{SOMEONE}-{_rundir._mark('/srv/shop', app.name)}")
+        own = Site.of(temporary / f"push-{SOMEONE}-{rundir._mark('/srv/shop', app.name)}")
         give(own.door.parent, 0)
         with own.listen():
             give(own.door.parent, SOMEONE)

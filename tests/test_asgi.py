@@ -30,8 +30,8 @@ from servers import status
 from servers import until
 
 from flask_push import Push
-from flask_push._ending import Ending
-from flask_push._ending import find_listeners
+from flask_push._handoff.shutdown import Ending
+from flask_push._handoff.shutdown import find_listeners
 from flask_push.asgi import PushASGI
 
 BIN = Path(sys.executable).parent

@@ -23,19 +23,19 @@ from servers import serve
 from servers import Server
 from servers import until
 
-from flask_push import _bridges
 from flask_push import Publisher
 from flask_push import Push
-from flask_push._site import Site
-from flask_push._start import start_process
-from flask_push._unix import Messages
-from flask_push._worker import HubProcess
-from flask_push.brokers import _redis_bridge
+from flask_push._handoff.door import HubProcess
+from flask_push._handoff.spawn import start_process
+from flask_push._hub import bridges as _bridges
+from flask_push._ipc.files import Site
+from flask_push._system.unix import Messages
 from flask_push.brokers import Bridge
 from flask_push.brokers import Bridging
 from flask_push.brokers import open_broker
-from flask_push.brokers._redis_bridge import RedisBridge
+from flask_push.brokers.redis import bridge as _redis_bridge
 from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis.bridge import RedisBridge
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until as until_on_loop
 

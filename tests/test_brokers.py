@@ -17,10 +17,10 @@ from redises import Valkey
 from redises import ValkeyCluster
 from servers import free_port
 
-from flask_push.brokers import _resp
 from flask_push.brokers import Broker
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
+from flask_push.brokers.redis import link
 from flask_push.testing import BrokerContract
 
 
@@ -100,7 +100,7 @@ class TestValkeyWhoseClockIsSet(OnRedis):
 class TestRedisWithoutHiredis(OnRedis):
     @pytest.fixture(autouse=True)
     def without(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_resp, "new_reader", _resp.PureReader)
+        monkeypatch.setattr(link, "new_reader", link.PureReader)
 
 
 class TestRedisThatKnowsNoNewerProtocol(OnRedis):

@@ -32,8 +32,8 @@ from flask_push import _cli
 from flask_push import NotPublished
 from flask_push import Push
 from flask_push._cli import push as commands
-from flask_push._site import Site
-from flask_push._unix import Messages
+from flask_push._ipc.files import Site
+from flask_push._system.unix import Messages
 from flask_push.brokers.sqlite import SqliteBroker
 
 Run = cabc.Callable[..., click.testing.Result]

@@ -41,21 +41,21 @@ import flask_push.brokers
 import flask_push.client
 import flask_push.sse
 import flask_push.testing
-from flask_push import _accel
-from flask_push import _connection
 from flask_push import _event
-from flask_push import _gzip
-from flask_push import _hub
-from flask_push import _replay
-from flask_push import _return
-from flask_push import _run
-from flask_push import _streams
-from flask_push import _wire
 from flask_push import Position
 from flask_push import sse
 from flask_push._config import Config
 from flask_push._config import KEYS
-from flask_push._return import POSITIONS
+from flask_push._delivery import gzip
+from flask_push._delivery import replay
+from flask_push._delivery import tickets
+from flask_push._delivery import wire
+from flask_push._delivery.tickets import POSITIONS
+from flask_push._hub import connection
+from flask_push._hub import hub
+from flask_push._hub import main
+from flask_push._hub import nginx
+from flask_push._hub import streams
 from flask_push.sse import Parser
 from flask_push.testing import read_events
 
@@ -131,42 +131,42 @@ COUNTS = "bytes", "each", "runs", "blocks", "sets", "names", "types", "streams"
 BOUNDS: list[tuple[str, str, list[int]]] = [
     ("A channel's name", "64 bytes", [_event.MAX_CHANNEL]),
     ("An event's type, and its key", "256 bytes", [_event.MAX_TYPE]),
-    ("Events of which slow browsers", "16 MiB", [_streams._RESTS]),
+    ("Events of which slow browsers", "16 MiB", [streams._RESTS]),
     (
         "Frames made for browsers that resume together",
         "8 runs of 64 KiB, of which the last event may take 256 KiB more",
-        [_replay._RUNS, _streams._PIECE, _replay._LONG],
+        [replay._RUNS, streams._PIECE, replay._LONG],
     ),
     (
         "Compressed blocks",
         "16 blocks of up to 256 KiB of text",
-        [_gzip._BLOCKS, _gzip._LONG],
+        [gzip._BLOCKS, gzip._LONG],
     ),
     (
         "What the hub has ready to send to many",
         "64 sets, or 4 MiB and one set",
-        [_hub._SETS, _hub._BYTES],
+        [hub._SETS, hub._BYTES],
     ),
     (
         "What the hub caches",
         "4,096 names, 1,024 types and 1,024 streams",
         [
             cached.cache_parameters()["maxsize"]
-            for cached in (_event._escape, sse.type_line, _connection._alike)
+            for cached in (_event._escape, sse.type_line, connection._alike)
         ],
     ),
-    ("What the kernel buffers", "256 KiB", [2 * _connection._SEND_BUFFER]),
-    ("What a browser sends on an open stream", "1 MiB", [_connection._MOST_HEARD]),
-    ("Tickets for nginx", "1,000 each", [_accel.MOST]),
-    ("A request from nginx", "64 KiB", [_accel._REQUEST]),
-    ("A return ticket", "2,048 bytes", [_return._MOST]),
+    ("What the kernel buffers", "256 KiB", [2 * connection._SEND_BUFFER]),
+    ("What a browser sends on an open stream", "1 MiB", [connection._MOST_HEARD]),
+    ("Tickets for nginx", "1,000 each", [nginx.MOST]),
+    ("A request from nginx", "64 KiB", [nginx._REQUEST]),
+    ("A return ticket", "2,048 bytes", [tickets._MOST]),
     (
         "The query and the cookies that a ticket is for",
         "4,096 bytes and 16 KiB",
-        [_return._MOST_QUERY, _return._MOST_COOKIES],
+        [tickets._MOST_QUERY, tickets._MOST_COOKIES],
     ),
-    ("The position that a browser sends", "256 bytes", [_return._MOST_POSITION]),
-    ("A hub's `hub.log`", "1 MB", [_run._LOG_BYTES]),
+    ("The position that a browser sends", "256 bytes", [tickets._MOST_POSITION]),
+    ("A hub's `hub.log`", "1 MB", [main._LOG_BYTES]),
 ]
 UNITS = {"MiB": 2**20, "KiB": 2**10, "MB": 10**6, **dict.fromkeys(COUNTS, 1)}
 
@@ -253,15 +253,15 @@ def test_every_option_is_explained() -> None:
 def own_events() -> dict[str, dict[str, t.Any]]:
     """What we say ourselves, by its type."""
     position = Position("aaaaa", 1)
-    data = _wire.opening("x", ["a"], position) + _wire.gap(["a"], "unknown", 1, position)
-    data += _wire.first_bytes(500, visible=True) + _wire.heartbeat(15, visible=True)
+    data = wire.opening("x", ["a"], position) + wire.gap(["a"], "unknown", 1, position)
+    data += wire.first_bytes(500, visible=True) + wire.heartbeat(15, visible=True)
     said = {event.type: json.loads(event.data) for event in Parser().feed(data)}
-    probe = _wire.probe("a", "x")
+    probe = wire.probe("a", "x")
     return {**said, probe.type: json.loads(probe.data)}
 
 
 def test_every_header_is_on_the_wire() -> None:
-    head = _wire.head("200 OK", _wire.HEADERS.items(), "today").decode()
+    head = wire.head("200 OK", wire.HEADERS.items(), "today").decode()
     for line in head.split("\r\n")[1:]:
         if line and not line.startswith("Date:"):
             assert f"`{line}`\n: " in DOCS["wire"], line

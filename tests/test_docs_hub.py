@@ -33,9 +33,9 @@ from test_docs import commands
 from test_docs import DOCS
 from test_docs import hello
 
-from flask_push import _run
 from flask_push._cli import push
 from flask_push._config import Config
+from flask_push._hub import main
 
 PAGE = DOCS["hub"]
 
@@ -146,7 +146,7 @@ def test_the_files_of_the_hub_are_those_of_the_page(tmp_path: Path) -> None:
             assert (run / name).stat().st_mode & 0o777 == 0o600
         for name in "hub.lock", "hub.ties":
             assert (run / name).read_bytes() == b""
-    assert _run._LOG_BYTES == 1_000_000
+    assert main._LOG_BYTES == 1_000_000
 
 
 def test_no_stream_ends_when_a_new_version_is_installed(tmp_path: Path) -> None:

@@ -31,26 +31,26 @@ from test_accel import nginx
 from test_process import flask_push
 from test_tls import certificate
 
-from flask_push import _doctor
-from flask_push import _gzip
-from flask_push import _rundir
-from flask_push import _wire
 from flask_push import NotPublished
 from flask_push import Position
 from flask_push import Publisher
 from flask_push import Push
 from flask_push._cli import push as commands
-from flask_push._findings import Finding
-from flask_push._findings import trouble
-from flask_push._site import Site
-from flask_push._troubles import ANY
-from flask_push._troubles import APACHE
-from flask_push._troubles import CADDY
-from flask_push._troubles import HAPROXY
-from flask_push._troubles import NGINX
-from flask_push._troubles import TROUBLES
-from flask_push._unix import Messages
-from flask_push._version import version
+from flask_push._delivery import gzip
+from flask_push._delivery import wire
+from flask_push._doctor import stream as _doctor
+from flask_push._doctor.facts import Finding
+from flask_push._doctor.facts import trouble
+from flask_push._doctor.findings import ANY
+from flask_push._doctor.findings import APACHE
+from flask_push._doctor.findings import CADDY
+from flask_push._doctor.findings import HAPROXY
+from flask_push._doctor.findings import NGINX
+from flask_push._doctor.findings import TROUBLES
+from flask_push._ipc.files import Site
+from flask_push._ipc.version import version
+from flask_push._system import rundir
+from flask_push._system.unix import Messages
 from flask_push.brokers.redis import RedisBroker
 
 PAGE = (ROOT / "docs" / "doctor.md").read_text()
@@ -550,7 +550,7 @@ def test_a_run_directory_that_can_not_be_is_found(
     said = ask(PUSH_RUN_DIR=str(tmp_path / "link"))
     assert said.wrong == ["directory"] and "symbolic link" in said["directory"].what
     (tmp_path / "far").mkdir(0o700)
-    monkeypatch.setattr(_rundir, "_REMOTE", re.compile(""))
+    monkeypatch.setattr(rundir, "_REMOTE", re.compile(""))
     assert ask(PUSH_RUN_DIR=str(tmp_path / "far")).wrong == ["remote"]
 
 
@@ -773,7 +773,7 @@ def test_events_of_ours_with_odd_data_end_no_doctor(
     with contextlib.closing(Publisher(url)) as publisher:
         here = Position.parse(publisher.position())
     odd = "".join(f"event: push:{kind}\ndata: {data}\n\n" for kind in ("doctor", "gap"))
-    answer = HEAD + _wire.opening("x", ["a"], here) + odd.encode() + b":\n"
+    answer = HEAD + wire.opening("x", ["a"], here) + odd.encode() + b":\n"
     with canned(lambda _: answer) as it:
         said = ask("--quick", it.url, PUSH_BROKER_URL=url)
     assert said.wrong == ["elsewhere", "unheard", "gap"]
@@ -783,7 +783,7 @@ def test_events_of_ours_with_odd_data_end_no_doctor(
 def test_a_stream_that_anything_compresses_is_looked_at_to_its_end(
     ask: Ask, server: str
 ) -> None:
-    stream = _gzip.HEADER + _gzip.block(_wire.opening("x", ["a"], HERE) + b":\n")
+    stream = gzip.HEADER + gzip.block(wire.opening("x", ["a"], HERE) + b":\n")
     head = HEAD.replace(b"\r\n", f"\r\n{server}Content-Encoding: gzip\r\n".encode(), 1)
     with canned(lambda _: head + stream) as it:
         said = ask("--quick", it.url, PUSH_BROKER_URL="memory:")
@@ -794,7 +794,7 @@ def test_a_stream_that_anything_compresses_is_looked_at_to_its_end(
 
 
 def test_a_head_that_is_wrong_is_found(ask: Ask) -> None:
-    stream = _wire.opening("x", ["a"], HERE) + b"\n:\n"
+    stream = wire.opening("x", ["a"], HERE) + b"\n:\n"
     with canned(lambda _: head("Cache-Control: no-cache") + stream) as it:
         said = ask("--quick", it.url, PUSH_BROKER_URL="memory:")
     assert ill(said) == ["headers"]
@@ -814,9 +814,9 @@ def test_what_a_server_says_does_not_speak_to_the_terminal(ask: Ask) -> None:
 def test_a_gap_at_once_is_found(ask: Ask) -> None:
     def answer(request: bytes) -> bytes:
         if b"Last-Event-ID" not in request:
-            return HEAD + _wire.opening("x", ["a"], HERE) + b"\n:\n"
-        gap = _wire.gap(["a"], "trimmed", 0, HERE)
-        return HEAD + _wire.opening("x", ["a"], None) + gap + b"\n:\n"
+            return HEAD + wire.opening("x", ["a"], HERE) + b"\n:\n"
+        gap = wire.gap(["a"], "trimmed", 0, HERE)
+        return HEAD + wire.opening("x", ["a"], None) + gap + b"\n:\n"
 
     with canned(answer) as it:
         said = ask("--quick", it.url, PUSH_BROKER_URL="memory:")
@@ -828,7 +828,7 @@ def test_what_is_not_delivered_is_found(tmp_path: Path, ask: Ask, impatient: Non
     publisher = Publisher(url)
     before = Position.parse(publisher.position())
     id = publisher.publish("a", "x").partition(".")[0]
-    answer = HEAD + _wire.opening("x", ["a"], before) + b"\n:\n"
+    answer = HEAD + wire.opening("x", ["a"], before) + b"\n:\n"
     with canned(lambda _: answer) as it:
         said = ask("--quick", it.url, PUSH_BROKER_URL=url)
     publisher.close()

@@ -29,17 +29,17 @@ from checker import Trace
 from checker import Truth
 
 from flask_push import _event
-from flask_push import _hub
 from flask_push import Event
 from flask_push import Position
 from flask_push import sse
+from flask_push._delivery.snapshot import Frozen
+from flask_push._delivery.stream import Options
+from flask_push._delivery.stream import Stream
 from flask_push._event import Entry
-from flask_push._failstop import FailStop
-from flask_push._frozen import Frozen
-from flask_push._hub import Hub
-from flask_push._stream import Options
-from flask_push._stream import Stream
-from flask_push._streams import Streams
+from flask_push._hub import hub
+from flask_push._hub.failstop import FailStop
+from flask_push._hub.hub import Hub
+from flask_push._hub.streams import Streams
 from flask_push.brokers import Broker
 from flask_push.brokers import Retention
 from flask_push.brokers import Sink
@@ -50,17 +50,33 @@ from flask_push.brokers.memory import MemoryFeed
 from flask_push.testing._contract import until
 
 MODULES = [
-    *("_hub", "_streams", "_failstop", "_feeding", "_rests", "_connection", "_limits"),
-    *("_log", "_replay", "_channel", "_gzip", "_wire", "_event", "sse"),
+    *(
+        "_hub.hub",
+        "_hub.streams",
+        "_hub.failstop",
+        "_hub.feeding",
+        "_hub.rests",
+        "_hub.connection",
+        "_hub.limits",
+    ),
+    *(
+        "_delivery.log",
+        "_delivery.replay",
+        "_delivery.channel",
+        "_delivery.gzip",
+        "_delivery.wire",
+        "_event",
+        "sse",
+    ),
 ]
 FILES = {
     name: importlib.import_module(f"flask_push.{name}").__file__
-    for name in [*MODULES, "_takeover", "_frozen", "_process"]
+    for name in [*MODULES, "_hub.takeover", "_delivery.snapshot", "_process"]
 }
 
 Line = tuple[str, int]
 #: What has to run for a line to be noted: a function, and its file.
-GUARD = "_failstop", "_guard"
+GUARD = "_hub.failstop", "_guard"
 
 
 class Tracer:
@@ -431,7 +447,7 @@ def test_without_an_exception_nothing_fails(scenario: Scenario) -> None:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few sets are many."""
-    monkeypatch.setattr("flask_push._hub._SETS", 2)
+    monkeypatch.setattr("flask_push._hub.hub._SETS", 2)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -565,8 +581,8 @@ def test_nothing_follows_what_may_be_half_a_frame() -> None:
         await house.until(lambda: client.ends or client.is_at(end))
         assert client.parser.retry == told
 
-    _, first = inspect.getsourcelines(_hub._write_all)
-    body = {("_hub", first + n) for n in range(12)}
+    _, first = inspect.getsourcelines(hub._write_all)
+    body = {("_hub.hub", first + n) for n in range(12)}
     play(story, every := Tracer())
     for line in body & every.lines.keys():
         play(story, tracer := Tracer(line))
@@ -632,7 +648,7 @@ async def fail(house: House) -> None:
 
 
 def test_a_hub_that_cannot_even_end_its_streams_ends_itself() -> None:
-    below = "_failstop", "_fail"
+    below = "_hub.failstop", "_fail"
     end_badly(fail, every := Tracer(below=below), Nonsense())
     assert len(every.lines) > 50
     for line in every.lines:
@@ -654,7 +670,7 @@ async def freeze(house: House) -> None:
 
 
 def test_a_hub_that_cannot_be_frozen_goes_on_or_ends_its_streams() -> None:
-    below = "_hub", "freeze"
+    below = "_hub.hub", "freeze"
     play(freeze, every := Tracer(below=below))
     for line in every.lines:
         end_badly(freeze, tracer := Tracer(line, below), MemoryBroker())
@@ -693,9 +709,9 @@ async def refuse(house: House) -> None:
 def test_a_stream_that_cannot_even_be_refused_is_closed() -> None:
     play(refuse, every := Tracer())
     lines, first = inspect.getsourcelines(FailStop._alone)
-    refused = [("_failstop", first + n) for n in range(len(lines))]
+    refused = [("_hub.failstop", first + n) for n in range(len(lines))]
     lines, first = inspect.getsourcelines(Streams._drop)
-    refused += [("_streams", first + n) for n in range(len(lines))]
+    refused += [("_hub.streams", first + n) for n in range(len(lines))]
     refused = [line for line in refused if line in every.lines]
     assert len(refused) > 7
     for line in refused:

@@ -40,8 +40,8 @@ from flask_push import NotPublished
 from flask_push import Position
 from flask_push import Publisher
 from flask_push import PublishUncertain
-from flask_push._site import Site
-from flask_push._start import start_process
+from flask_push._handoff.spawn import start_process
+from flask_push._ipc.files import Site
 
 CHANNELS = "abc"
 
@@ -417,17 +417,17 @@ def test_nothing_is_lost_for_long(tmp_path: Path) -> None:
 
 MUTANTS = {
     "flock": (
-        "flask_push.brokers._lock",
+        "flask_push.brokers.sqlite.lock",
         "fcntl.LOCK_EX | fcntl.LOCK_NB",
         "fcntl.LOCK_UN",
     ),
     "prev": (
-        "flask_push.brokers._sql",
+        "flask_push.brokers.sqlite.statements",
         "(last, event.channel, prev, nth + 1,",
         "(last, event.channel, floor, nth + 1,",
     ),
     "epoch": (
-        "flask_push.brokers._sql",
+        "flask_push.brokers.sqlite.statements",
         "WHERE boot != ? OR inode != ? OR last < ?",
         "WHERE boot != ? AND inode != ? AND last > ?",
     ),

@@ -23,8 +23,8 @@ from test_return import come
 from test_return import CONFIG
 from test_return import views
 
-from flask_push import _wire
 from flask_push import Push
+from flask_push._delivery import wire
 from flask_push.testing import read_events
 
 WAYS = ["handed over", "relayed", "by ASGI", "by nginx"]
@@ -60,14 +60,14 @@ OF_THE_SERVER = {
 
 def wrong(headers: cabc.Mapping[str, str]) -> dict[str, str]:
     """Those that are not true of a stream."""
-    found = {name: headers[name] for name in headers.keys() & _wire.NOT_OF_A_STREAM}
+    found = {name: headers[name] for name in headers.keys() & wire.NOT_OF_A_STREAM}
     return {k: v for k, v in found.items() if v not in OF_THE_SERVER.get(k, ())}
 
 
 def test_the_labels_are_all_that_a_stream_must_not_have() -> None:
     ours = {name.lower() for name in LABELS}
     # Of requests, and no use in a response.
-    assert ours == _wire.NOT_OF_A_STREAM - {"te", "proxy-authorization"}
+    assert ours == wire.NOT_OF_A_STREAM - {"te", "proxy-authorization"}
 
 
 @pytest.mark.parametrize("way", WAYS)

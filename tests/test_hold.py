@@ -27,12 +27,12 @@ from test_worker import make
 from test_worker import read_until
 
 from flask_push import Event
-from flask_push._files import identity
-from flask_push._process import Process
-from flask_push._site import Site
-from flask_push._site import Tie
-from flask_push._site import Ties
-from flask_push._worker import HubProcess
+from flask_push._handoff.door import HubProcess
+from flask_push._hub.process import Process
+from flask_push._ipc.files import Site
+from flask_push._ipc.files import Tie
+from flask_push._ipc.files import Ties
+from flask_push._system.inodes import identity
 from flask_push.brokers import open_broker
 
 Begin = cabc.Callable[[], tuple[HubProcess, socket.socket]]

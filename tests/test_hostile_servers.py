@@ -29,9 +29,9 @@ from test_client import STREAM
 import flask_push
 from flask_push import client
 from flask_push import sse
-from flask_push._address import Address
-from flask_push._visit import Visit
+from flask_push._doctor.browser import Visit
 from flask_push.client import Refused
+from flask_push.client.address import Address
 
 __all__ = ["hasty"]
 

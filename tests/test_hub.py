@@ -19,15 +19,15 @@ import pytest
 from test_failstop import Forgetful
 from test_failstop import Store
 
-from flask_push import _connection
 from flask_push import Event
 from flask_push import Position
 from flask_push import sse
 from flask_push._config import Config
+from flask_push._delivery.stream import Options
+from flask_push._delivery.stream import Stream
 from flask_push._event import Page
-from flask_push._hub import Hub
-from flask_push._stream import Options
-from flask_push._stream import Stream
+from flask_push._hub import connection as _connection
+from flask_push._hub.hub import Hub
 from flask_push.brokers.base import Retention
 from flask_push.brokers.base import Sink
 from flask_push.brokers.memory import MemoryBroker
@@ -388,7 +388,7 @@ def test_a_new_epoch_is_told_to_slow_readers_without_a_copy_of_what_they_are_in(
 def test_readers_that_are_stuck_in_frames_of_their_own_are_ended_and_resume(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flask_push._streams._RESTS", 1_200_000)
+    monkeypatch.setattr("flask_push._hub.streams._RESTS", 1_200_000)
 
     async def test(house: House) -> None:
         names = [f"c{n}" for n in range(6)]

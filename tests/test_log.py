@@ -25,13 +25,13 @@ from world import Reader
 from world import Store
 from world import World
 
-from flask_push import _wire
-from flask_push._channel import Subscription
+from flask_push._delivery import wire
+from flask_push._delivery.channel import Subscription
+from flask_push._delivery.log import Log
 from flask_push._event import Entry
 from flask_push._event import Page
 from flask_push._event import Position
 from flask_push._event import Proof
-from flask_push._log import Log
 
 channels = st.sampled_from(CHANNELS)
 indices = st.integers(0, 7)
@@ -480,8 +480,8 @@ def mutated(mutant: Mutant) -> types.ModuleType:
             exec(source.replace(mutant.old, mutant.new), module.__dict__)
     assert found == 1, f"the source has {mutant.old!r} {found} times"
     # All that a hub is made of, in one.
-    log = modules["flask_push._log"]
-    vars(log)["Chains"] = modules["flask_push._frozen"].Chains
+    log = modules["flask_push._delivery.log"]
+    vars(log)["Chains"] = modules["flask_push._delivery.snapshot"].Chains
     return log
 
 
@@ -531,7 +531,7 @@ def test_what_many_have_missed_is_made_once(max_bytes: int) -> None:
 
     def encode(entry: Entry, epoch: str, number: int) -> bytes:
         made[number] += 1
-        return _wire.event(entry, epoch, number)
+        return wire.event(entry, epoch, number)
 
     log = Log(encode=encode, wait=lambda: 0.5, max_bytes=max_bytes)
     log.turn("e", (), 3)
@@ -551,7 +551,7 @@ def test_what_many_have_missed_is_made_once(max_bytes: int) -> None:
 
 
 def test_a_log_forgets_the_order_of_what_it_has_forgotten() -> None:
-    log = Log(encode=_wire.event, wait=lambda: 0.5, max_bytes=3000)
+    log = Log(encode=wire.event, wait=lambda: 0.5, max_bytes=3000)
     log.turn("e", (), 0)
     for name in "xyz":
         log.join(Subscription(), [name])
@@ -583,7 +583,7 @@ def test_a_log_forgets_the_order_of_what_it_has_forgotten() -> None:
 
 
 def test_of_what_many_have_missed_little_is_kept_if_it_is_long() -> None:
-    log = Log(encode=_wire.event, wait=lambda: 0.5, max_bytes=0)
+    log = Log(encode=wire.event, wait=lambda: 0.5, max_bytes=0)
     log.turn("e", (), 20)
     reader, other = Subscription(), Subscription()
     log.join(reader, ["a"])

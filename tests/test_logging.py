@@ -8,8 +8,8 @@ import typing as t
 
 import pytest
 
-from flask_push._logging import PAUSE
-from flask_push._logging import QuietLogger
+from flask_push._system.logs import PAUSE
+from flask_push._system.logs import QuietLogger
 
 
 class Clock:

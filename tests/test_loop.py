@@ -18,10 +18,10 @@ import pytest
 from servers import until
 
 from flask_push import Event
-from flask_push._loop import HubThread
-from flask_push._loop import raise_descriptor_limit
-from flask_push._stream import Options
-from flask_push._stream import Stream
+from flask_push._delivery.stream import Options
+from flask_push._delivery.stream import Stream
+from flask_push._hub.thread import HubThread
+from flask_push._hub.thread import raise_descriptor_limit
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.sqlite import SqliteBroker
 

@@ -11,10 +11,10 @@ import pytest
 from packages import environment
 from packages import install
 
-from flask_push import _native
-from flask_push._loop import HubThread
-from flask_push._stream import Options
-from flask_push._stream import Stream
+from flask_push._delivery.stream import Options
+from flask_push._delivery.stream import Stream
+from flask_push._hub.thread import HubThread
+from flask_push._system import unpatched
 from flask_push.brokers.memory import MemoryBroker
 
 PROGRAM = """
@@ -62,10 +62,10 @@ def test_without_gevent_everything_is_as_it_is() -> None:
     import os
     import select
 
-    assert _native.original("select", "epoll") is select.epoll
-    assert _native.original("os", "close") is os.close
-    assert not _native.is_replaced("selectors", "EpollSelector")
-    assert _native.unfit() == ""
+    assert unpatched.original("select", "epoll") is select.epoll
+    assert unpatched.original("os", "close") is os.close
+    assert not unpatched.is_replaced("selectors", "EpollSelector")
+    assert unpatched.unfit() == ""
 
 
 def patched(name: str, **values: t.Any) -> types.ModuleType:
@@ -93,4 +93,4 @@ def test_where_a_thread_would_not_run_the_hub_says_what_to_do(
 
 def test_uwsgi_with_threads_is_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uwsgi", patched("uwsgi", has_threads=1))
-    assert _native.unfit() == ""
+    assert unpatched.unfit() == ""

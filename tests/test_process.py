@@ -29,9 +29,9 @@ from servers import the_hub
 from servers import until
 
 from flask_push import Publisher
-from flask_push._site import Site
-from flask_push._start import start_process
-from flask_push._unix import Messages
+from flask_push._handoff.spawn import start_process
+from flask_push._ipc.files import Site
+from flask_push._system.unix import Messages
 
 # However long a busy machine takes, the store remembers all that was said.
 KEEP = 1_000_000
@@ -63,7 +63,7 @@ def flask_push(directory: Path, *words: str, env: dict[str, str] | None = None) 
 
 
 def test_a_hub_needs_neither_flask_nor_the_app() -> None:
-    code = "import sys, flask_push._run; print(*sys.modules)"
+    code = "import sys, flask_push._hub.main; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     modules = {name.partition(".")[0] for name in done.stdout.split()}
     assert "flask_push" in modules

@@ -27,26 +27,26 @@ from servers import hubs
 from servers import serve
 from servers import until
 
-from flask_push import _logging
 from flask_push import Event
 from flask_push import NotPublished
 from flask_push import NotRead
 from flask_push import Position
 from flask_push import Publisher
 from flask_push import PublishUncertain
-from flask_push._site import Site
-from flask_push._start import start_process
-from flask_push.brokers import _redis_feed
-from flask_push.brokers import _redis_line
-from flask_push.brokers import _redis_wire as wire
-from flask_push.brokers import _resp
+from flask_push._handoff.spawn import start_process
+from flask_push._ipc.files import Site
+from flask_push._system import logs
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
-from flask_push.brokers._redis_bridge import RedisBridge
-from flask_push.brokers._redis_feed import RedisFeed
-from flask_push.brokers._redis_pool import Place
 from flask_push.brokers.base import Bridge
+from flask_push.brokers.redis import calls as wire
+from flask_push.brokers.redis import feed as _redis_feed
+from flask_push.brokers.redis import line as _redis_line
+from flask_push.brokers.redis import link
 from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis.bridge import RedisBridge
+from flask_push.brokers.redis.feed import RedisFeed
+from flask_push.brokers.redis.pool import Place
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until as until_on_loop
 
@@ -67,7 +67,7 @@ def broker(redis: Redis) -> cabc.Iterator[RedisBroker]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_resp, "PATIENCE", 0.5)
+    monkeypatch.setattr(link, "PATIENCE", 0.5)
     monkeypatch.setattr(_redis_line, "PATIENCE", 0.5)
 
 
@@ -155,9 +155,9 @@ def test_a_link_that_is_cut_over_and_over_is_logged_once_a_minute_for_each_reaso
         redis.kill()
         await until_on_loop(lambda: not line_of(hub).ready)
         assert len(lines(caplog)) == 4
-        monkeypatch.setattr(_logging, "PAUSE", 0.0)
+        monkeypatch.setattr(logs, "PAUSE", 0.0)
         await until_on_loop(lambda: len(lines(caplog)) == 5)
-        monkeypatch.setattr(_logging, "PAUSE", 60.0)
+        monkeypatch.setattr(logs, "PAUSE", 60.0)
         redis.start("--user", "app", *rights)
         await until_on_loop(lambda: "is back" in lines(caplog)[-1])
 
@@ -1107,7 +1107,7 @@ def test_a_url_without_redis_py_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in list(sys.modules):
-        if name.startswith(("flask_push.brokers.redis", "flask_push.brokers._redis")):
+        if name.startswith("flask_push.brokers.redis"):
             monkeypatch.delitem(sys.modules, name)
     for name in [name for name in sys.modules if name.partition(".")[0] == "redis"]:
         monkeypatch.delitem(sys.modules, name)
@@ -1137,8 +1137,8 @@ def test_our_reader_reads_as_hiredis_does_however_it_is_cut() -> None:
     )
     rng = random.Random(1)
     for _ in range(50):
-        ours: t.Any = _resp.PureReader()
-        theirs: t.Any = hiredis.Reader(replyError=_resp.ReplyError)
+        ours: t.Any = link.PureReader()
+        theirs: t.Any = hiredis.Reader(replyError=link.ReplyError)
         found: list[list[t.Any]] = [[], []]
         at = 0
         while at < len(data):

@@ -16,14 +16,14 @@ from flask_push import Event
 from flask_push import NotPublished
 from flask_push import NotRead
 from flask_push import Position
-from flask_push.brokers import _redis_feed
-from flask_push.brokers import _redis_wire as wire
 from flask_push.brokers import Retention
-from flask_push.brokers._redis_bridge import RedisBridge
-from flask_push.brokers._redis_feed import RedisFeed
-from flask_push.brokers._redis_pool import Place
 from flask_push.brokers.base import Bridge
+from flask_push.brokers.redis import calls as wire
+from flask_push.brokers.redis import feed
 from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis.bridge import RedisBridge
+from flask_push.brokers.redis.feed import RedisFeed
+from flask_push.brokers.redis.pool import Place
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until as until_on_loop
 
@@ -226,7 +226,7 @@ def ahead(clock: Clock) -> float:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A minute is long for a test."""
-    monkeypatch.setattr(_redis_feed, "_LATER", 0.05)
+    monkeypatch.setattr(feed, "_LATER", 0.05)
     monkeypatch.setattr(wire, "_MINUTE", 500_000)
 
 

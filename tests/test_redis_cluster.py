@@ -37,11 +37,11 @@ from flask_push import PublishUncertain
 from flask_push.brokers import Bridging
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
-from flask_push.brokers._redis_cluster import addresses
-from flask_push.brokers._redis_cluster import Nodes
-from flask_push.brokers._redis_pool import Place
-from flask_push.brokers._resp import ReplyError
 from flask_push.brokers.redis import ClusterBroker
+from flask_push.brokers.redis.cluster import addresses
+from flask_push.brokers.redis.cluster import Nodes
+from flask_push.brokers.redis.link import ReplyError
+from flask_push.brokers.redis.pool import Place
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until as until_on_loop
 

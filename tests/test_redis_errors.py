@@ -31,18 +31,18 @@ from flask_push import Event
 from flask_push import NotPublished
 from flask_push import NotRead
 from flask_push import PublishUncertain
-from flask_push.brokers import _redis_feed
-from flask_push.brokers import _redis_line
-from flask_push.brokers import _redis_wire as wire
 from flask_push.brokers import Retention
-from flask_push.brokers._redis_bridge import RedisBridge
-from flask_push.brokers._redis_errors import code_of
-from flask_push.brokers._redis_errors import explain
-from flask_push.brokers._redis_feed import RedisFeed
-from flask_push.brokers._redis_pool import Place
-from flask_push.brokers._resp import ReplyError
 from flask_push.brokers.base import Bridge
+from flask_push.brokers.redis import calls as wire
+from flask_push.brokers.redis import feed
+from flask_push.brokers.redis import line as _redis_line
 from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis.bridge import RedisBridge
+from flask_push.brokers.redis.errors import code_of
+from flask_push.brokers.redis.errors import explain
+from flask_push.brokers.redis.feed import RedisFeed
+from flask_push.brokers.redis.link import ReplyError
+from flask_push.brokers.redis.pool import Place
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until as until_on_loop
 
@@ -63,8 +63,8 @@ def broker(redis: Redis) -> cabc.Iterator[RedisBroker]:
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask again soon."""
-    monkeypatch.setattr(_redis_feed, "_AGAIN", 0.1)
-    monkeypatch.setattr(_redis_feed, "_LATER", 0.2)
+    monkeypatch.setattr(feed, "_AGAIN", 0.1)
+    monkeypatch.setattr(feed, "_LATER", 0.2)
 
 
 @contextlib.contextmanager

@@ -87,37 +87,37 @@ def test_what_a_cluster_has_lost_or_may_have_is_told(tmp_path: Path) -> None:
 
 MUTANTS = {
     "prev": (
-        "flask_push.brokers._lua_publish",
+        "flask_push.brokers.redis.scripts_publish",
         "prev = tails[log]\n",
         "prev = tails[log] and '1'\n",
     ),
     "epoch": (
-        "flask_push.brokers._lua",
+        "flask_push.brokers.redis.scripts",
         "if new or server ~= s.server or went_back then",
         "if new then",
     ),
     "patience": (
-        "flask_push.brokers._resp",
+        "flask_push.brokers.redis.link",
         'self._fail(TimeoutError(f"It has been silent for {PATIENCE:.0f} s."))',
         "pass",
     ),
     "joining": (
-        "flask_push.brokers._redis_feed",
+        "flask_push.brokers.redis.feed",
         "self._answered(question, reply, entries)",
         "self._answered(question, reply, [])",
     ),
     "filling": (
-        "flask_push._hub",
+        "flask_push._hub.hub",
         "self._flush(self._log.fill(page), start)",
         "self._log.end, self._log.hole = max(page.end, self._log.hole), 0",
     ),
     "replay": (
-        "flask_push._log",
+        "flask_push._delivery.log",
         "if sub.set.reaches(sub.cursor):",
         "if True:",
     ),
     "one turn": (
-        "flask_push._hub",
+        "flask_push._hub.hub",
         "pieces, set.turn = set.turn, []",
         "pieces, set.turn = sorted(set.turn, key=lambda p: str(p).split('.')[1:2]), []",
     ),

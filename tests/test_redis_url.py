@@ -34,9 +34,9 @@ from flask_push import NotRead
 from flask_push import Publisher
 from flask_push import Push
 from flask_push.brokers import open_broker
-from flask_push.brokers._redis_url import RedisUrl
 from flask_push.brokers._urls import hide_password
 from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis.url import RedisUrl
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until as until_on_loop
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flask_push._channel import ChannelSet
-from flask_push._channel import Subscription
-from flask_push._rests import Rests
+from flask_push._delivery.channel import ChannelSet
+from flask_push._delivery.channel import Subscription
+from flask_push._hub.rests import Rests
 
 
 def reader(rest: bytes | memoryview = b"") -> Subscription:

@@ -24,16 +24,16 @@ from servers import status
 from servers import until
 from test_accel import nginx
 
-from flask_push import _return
 from flask_push import Push
-from flask_push._accel import returns
-from flask_push._address import Address
-from flask_push._return import Asked
-from flask_push._return import derive_key
-from flask_push._return import ReturnTickets
-from flask_push._stream import Stream
-from flask_push._visit import Visit
-from flask_push._wsgi import HAND_OVER
+from flask_push._delivery import tickets as _return
+from flask_push._delivery.stream import Stream
+from flask_push._delivery.tickets import Asked
+from flask_push._delivery.tickets import derive_key
+from flask_push._delivery.tickets import ReturnTickets
+from flask_push._doctor.browser import Visit
+from flask_push._handoff.transplant import HAND_OVER
+from flask_push._hub.nginx import returns
+from flask_push.client.address import Address
 
 PAGE = (ROOT / "docs" / "return-tickets.md").read_text()
 CONFIG = re.findall(r"^```nginx\n(.*?)^```", PAGE, re.M | re.S)[0]

@@ -19,11 +19,11 @@ from users import SOMEONE
 
 from flask_push import Event
 from flask_push import NotPublished
-from flask_push._files import open_own
-from flask_push._rundir import claim
-from flask_push._rundir import unfit
-from flask_push._site import Site
-from flask_push._site import Tie
+from flask_push._ipc.files import Site
+from flask_push._ipc.files import Tie
+from flask_push._system.inodes import open_own
+from flask_push._system.rundir import claim
+from flask_push._system.rundir import unfit
 from flask_push.brokers import open_broker
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_push._shown import shown
+from flask_push._system.terminal import shown
 
 
 @pytest.mark.parametrize(

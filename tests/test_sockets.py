@@ -12,8 +12,8 @@ import typing as t
 
 import pytest
 
-from flask_push._sockets import find_socket
-from flask_push._sockets import NoSocket
+from flask_push._handoff.sockets import find_socket
+from flask_push._handoff.sockets import NoSocket
 
 Environ = dict[str, t.Any]
 

@@ -26,10 +26,10 @@ from flask_push import NotPublished
 from flask_push import NotRead
 from flask_push import Publisher
 from flask_push import PublishUncertain
-from flask_push.brokers._doorbell import Doorbell
-from flask_push.brokers._doorbell import Ringer
 from flask_push.brokers.base import Retention
 from flask_push.brokers.sqlite import SqliteBroker
+from flask_push.brokers.sqlite.doorbell import Doorbell
+from flask_push.brokers.sqlite.doorbell import Ringer
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until
 

@@ -22,12 +22,12 @@ from store_run import StoreRun
 from flask_push import Event
 from flask_push import NotRead
 from flask_push import Position
-from flask_push.brokers import _opening
-from flask_push.brokers._watch import changed_since_log
-from flask_push.brokers._watch import file_at
-from flask_push.brokers._watch import stamp_of
-from flask_push.brokers._watch import Watch
+from flask_push.brokers.sqlite import opening
 from flask_push.brokers.sqlite import SqliteBroker
+from flask_push.brokers.sqlite.watch import changed_since_log
+from flask_push.brokers.sqlite.watch import file_at
+from flask_push.brokers.sqlite.watch import stamp_of
+from flask_push.brokers.sqlite.watch import Watch
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until
 
@@ -430,7 +430,7 @@ def test_a_copy_that_is_put_in_the_place_of_a_store_has_no_companions(
     say(broker, "1")
     opened = broker._writing._access.opened
     assert opened is not None
-    _opening.replace(opened.connection, str(path), None)
+    opening.replace(opened.connection, str(path), None)
     assert path.exists()
     assert not any(file.exists() for file in files(path, ["-wal", "-shm", ".new"]))
     assert held(broker) == ["1"]

@@ -21,10 +21,10 @@ from servers import TESTS
 
 from flask_push import Event
 from flask_push import NotPublished
-from flask_push.brokers import _database
-from flask_push.brokers import _opening
 from flask_push.brokers import sqlite
 from flask_push.brokers.base import Retention
+from flask_push.brokers.sqlite import database
+from flask_push.brokers.sqlite import opening
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until
@@ -294,7 +294,7 @@ def test_a_process_that_is_stopped_while_it_reads_does_not_let_the_log_grow_for_
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(_database, "_TOO_LONG", 10 * 2**20)
+    monkeypatch.setattr(database, "_TOO_LONG", 10 * 2**20)
     say(broker, "first")
     before = epoch_of(broker)
     with store(path) as reader:
@@ -409,7 +409,7 @@ def end_of(broker: SqliteBroker) -> int:
 def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The kernel's file, as a container may have one of its own."""
     boot = tmp_path / "boot_id"
-    monkeypatch.setattr(_opening, "_BOOT_ID", boot)
+    monkeypatch.setattr(opening, "_BOOT_ID", boot)
     boot.write_text("first\n")
     return boot
 

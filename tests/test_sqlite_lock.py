@@ -18,10 +18,10 @@ import pytest
 
 from flask_push import Event
 from flask_push import NotPublished
-from flask_push.brokers._database import Database
-from flask_push.brokers._lock import FileLock
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.sqlite import SqliteBroker
+from flask_push.brokers.sqlite.database import Database
+from flask_push.brokers.sqlite.lock import FileLock
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until
 

@@ -27,23 +27,23 @@ from test_failstop import Line
 from test_failstop import Tracer
 from test_process import replace
 
-from flask_push._frozen import Chains
-from flask_push._frozen import Frozen
-from flask_push._frozen import Place
-from flask_push._frozen import stream_from_json
-from flask_push._frozen import stream_to_json
-from flask_push._process import Process
-from flask_push._site import Site
-from flask_push._stream import Options
-from flask_push._stream import Stream
-from flask_push._takeover import _frames
-from flask_push._takeover import _parts
-from flask_push._takeover import give
-from flask_push._takeover import Handover
-from flask_push._takeover import take
-from flask_push._unix import Messages
-from flask_push._version import is_newer
-from flask_push._version import version
+from flask_push._delivery.snapshot import Chains
+from flask_push._delivery.snapshot import Frozen
+from flask_push._delivery.snapshot import Place
+from flask_push._delivery.snapshot import stream_from_json
+from flask_push._delivery.snapshot import stream_to_json
+from flask_push._delivery.stream import Options
+from flask_push._delivery.stream import Stream
+from flask_push._hub.process import Process
+from flask_push._hub.takeover import _frames
+from flask_push._hub.takeover import _parts
+from flask_push._hub.takeover import give
+from flask_push._hub.takeover import Handover
+from flask_push._hub.takeover import take
+from flask_push._ipc.files import Site
+from flask_push._ipc.version import is_newer
+from flask_push._ipc.version import version
+from flask_push._system.unix import Messages
 
 STREAMS = 30
 

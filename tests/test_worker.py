@@ -21,21 +21,21 @@ from servers import end_hubs
 from servers import hubs
 from servers import until
 
-from flask_push import _site
-from flask_push import _start
-from flask_push import _worker
 from flask_push import Event
-from flask_push._loop import HubThread
-from flask_push._return import Asked
-from flask_push._return import ReturnTickets
-from flask_push._several import HubProcesses
-from flask_push._site import Site
-from flask_push._start import enter
-from flask_push._stream import Options
-from flask_push._stream import Stream
-from flask_push._unix import Message
-from flask_push._unix import Messages
-from flask_push._worker import HubProcess
+from flask_push._delivery.stream import Options
+from flask_push._delivery.stream import Stream
+from flask_push._delivery.tickets import Asked
+from flask_push._delivery.tickets import ReturnTickets
+from flask_push._handoff import door as _worker
+from flask_push._handoff import spawn
+from flask_push._handoff.door import HubProcess
+from flask_push._handoff.several import HubProcesses
+from flask_push._handoff.spawn import enter
+from flask_push._hub.thread import HubThread
+from flask_push._ipc import files
+from flask_push._ipc.files import Site
+from flask_push._system.unix import Message
+from flask_push._system.unix import Messages
 from flask_push.brokers import open_broker
 
 STREAM = Stream(("a",), "connection", b"HEAD\r\n\r\n")
@@ -234,7 +234,7 @@ def try_to_adopt(worker: HubProcess) -> socket.socket | None:
 def test_a_worker_waits_until_the_hub_takes_more(
     worker: HubProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_site, "PATIENCE", 20)
+    monkeypatch.setattr(files, "PATIENCE", 20)
     with adopt(worker) as first:
         read_until(first, b"push:open")
         (pid,) = hubs(tmp_path)
@@ -307,7 +307,7 @@ def test_a_stream_that_a_dead_hub_did_not_take_goes_to_the_next(tmp_path: Path) 
 def test_a_door_whose_queue_is_full_is_waited_at(
     full_door: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_start, "PATIENCE", 20)
+    monkeypatch.setattr(spawn, "PATIENCE", 20)
     entered: list[socket.socket] = []
     waits, sleep = threading.Event(), time.sleep
 
@@ -338,7 +338,7 @@ def test_a_door_whose_queue_stays_full_is_no_failed_start(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(_start, "PATIENCE", 0.1)
+    monkeypatch.setattr(spawn, "PATIENCE", 0.1)
     worker = make(tmp_path, starts=starts)
     for _ in range(4):
         with pytest.raises(RuntimeError, match="takes no stream now"):

@@ -14,11 +14,11 @@ import typing as t
 import pytest
 from servers import descriptors_left
 
-from flask_push import _wsgi
-from flask_push._stream import Stream
-from flask_push._wsgi import Relay
-from flask_push._wsgi import Relays
-from flask_push._wsgi import transplant
+from flask_push._delivery.stream import Stream
+from flask_push._handoff import transplant as _wsgi
+from flask_push._handoff.transplant import Relay
+from flask_push._handoff.transplant import Relays
+from flask_push._handoff.transplant import transplant
 
 STREAM = Stream(("a",), "connection", lifetime=3600)
 

@@ -16,19 +16,19 @@ import zlib
 from dataclasses import dataclass
 from dataclasses import field
 
-from flask_push import _gzip
-from flask_push import _wire
 from flask_push import sse
-from flask_push._channel import ChannelSet
-from flask_push._channel import Frame
-from flask_push._channel import Subscription
+from flask_push._delivery import gzip as _gzip
+from flask_push._delivery import wire
+from flask_push._delivery.channel import ChannelSet
+from flask_push._delivery.channel import Frame
+from flask_push._delivery.channel import Subscription
+from flask_push._delivery.log import Log
+from flask_push._delivery.snapshot import Chains
 from flask_push._event import Entry
 from flask_push._event import Event
 from flask_push._event import Page
 from flask_push._event import Position
 from flask_push._event import Proof
-from flask_push._frozen import Chains
-from flask_push._log import Log
 
 CHANNELS = ("a", "b", "c")
 #: How far back, in numbers, the store remembers.
@@ -280,7 +280,7 @@ class World:
         self.pack = reading.pack
         self.chains: type[Chains] = Chains if module is None else module.Chains
         self.make_log: t.Callable[[], Log] = lambda: log_class(
-            encode=_wire.event, wait=lambda: 0.5, max_bytes=max_bytes
+            encode=wire.event, wait=lambda: 0.5, max_bytes=max_bytes
         )
         self.log = self.make_log()
         self.readers: list[Reader] = []

@@ -11,10 +11,10 @@ import re
 import socket
 import sys
 
-from flask_push._hub import Hub
-from flask_push._loop import raise_descriptor_limit
-from flask_push._stream import Options
-from flask_push._stream import Stream
+from flask_push._delivery.stream import Options
+from flask_push._delivery.stream import Stream
+from flask_push._hub.hub import Hub
+from flask_push._hub.thread import raise_descriptor_limit
 from flask_push.brokers import Broker
 from flask_push.brokers import Entry
 from flask_push.brokers import Page

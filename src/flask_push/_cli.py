@@ -15,27 +15,27 @@ from pathlib import Path
 
 import click
 
-from . import _run
-from ._address import Address
-from ._checkup import Checkup
-from ._checkup import status_of
 from ._command import Commands
 from ._command import failure
 from ._command import load
 from ._command import why
 from ._config import Config
-from ._doctor import Doctor
-from ._files import check_socket
-from ._findings import Finding
-from ._findings import trouble
-from ._parts import choose
-from ._parts import sites_of
-from ._process import Process
-from ._shown import shown
-from ._site import Site
-from ._unix import Messages
+from ._doctor.facts import Finding
+from ._doctor.facts import trouble
+from ._doctor.machine import Checkup
+from ._doctor.machine import status_of
+from ._doctor.stream import Doctor
+from ._hub import main
+from ._hub.process import Process
+from ._ipc.files import Site
+from ._state import choose
+from ._state import sites_of
+from ._system.inodes import check_socket
+from ._system.terminal import shown
+from ._system.unix import Messages
 from .client import connect
 from .client import Refused
+from .client.address import Address
 from .sse import ParseError
 
 # Seconds for which a hub may take its leave.
@@ -77,10 +77,10 @@ def hub(path: Path, replace: bool) -> None:
     store. With systemd's socket activation, the hub uses the socket that systemd passes.
     """
     site = Site(path)
-    _run.set_up(site, logging.StreamHandler())
+    main.set_up(site, logging.StreamHandler())
     if replace and site.is_open():
         try:
-            _run.replace(site, stays=True, forced=True)
+            main.replace(site, stays=True, forced=True)
         except OSError as error:
             text = f"The hub at {path} can't be replaced, and keeps its streams:"
             raise failure(f"{text} {why(error)}") from error
@@ -94,7 +94,7 @@ def hub(path: Path, replace: bool) -> None:
             raise failure(
                 f"There is a hub at {path} already. Use --replace to take its place."
             )
-        _run.go(Process(site, _door(site), lock, stays=True))
+        main.go(Process(site, _door(site), lock, stays=True))
     except OSError as error:
         raise failure(
             f"The hub can't run at {path}: {why(error)} Choose a socket in a directory"

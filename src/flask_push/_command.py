@@ -16,7 +16,7 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 from ._extension import Push
-from ._shown import shown
+from ._system.terminal import shown
 
 
 class Commands(click.Group):

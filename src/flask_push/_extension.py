@@ -15,17 +15,17 @@ from flask import render_template
 from flask import request
 from flask import Response
 
-from . import _asked
-from . import _wire
+from . import _request
 from ._app_log import add_default_handler
-from ._bridges import make_bridge
+from ._delivery import wire
 from ._event import Event
-from ._parts import Parts
-from ._parts import State
+from ._hub.bridges import make_bridge
 from ._publisher import check_count
 from ._publisher import History
 from ._response import response_class
 from ._scripts import serve_scripts
+from ._state import Parts
+from ._state import State
 from .brokers import Bridge
 
 
@@ -155,7 +155,7 @@ class Push:
         Anybody can ask for any: your view decides which of them it grants. If one is no
         name of a channel, or there are more than a stream may have, the answer is 400.
         """
-        return _asked.channels(request, self._parts().config.max_channels)
+        return _request.channels(request, self._parts().config.max_channels)
 
     def stream(
         self,
@@ -189,19 +189,19 @@ class Push:
         last = check_count("last", last)
         if not isinstance(replay, bool):
             raise TypeError(f"replay is True or False, not {replay!r:.80}.")
-        _asked.check(request, channels, parts.config.max_channels, lifetime)
-        asked = _asked.stream(request)
+        _request.check(request, channels, parts.config.max_channels, lifetime)
+        asked = _request.stream(request)
         position = asked.position if replay else ""
         if parts.testing and not position and not last:
             # So that a test may publish as soon as it has the response.
             position = parts.publisher.position()
-        response = response_class(current_app.response_class)(headers=_wire.HEADERS)
+        response = response_class(current_app.response_class)(headers=wire.HEADERS)
         response.parts = parts
         response.stream_ = asked._replace(
             channels=tuple(dict.fromkeys(channels)),
             position=position,
             last=last if replay else 0,
-            user=_asked.user(user),
+            user=_request.user(user),
             address=request.remote_addr if parts.config.max_streams_per_address else None,
             lifetime=lifetime,
         )

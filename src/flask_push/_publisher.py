@@ -10,16 +10,16 @@ import typing as t
 from dataclasses import dataclass
 from dataclasses import replace
 
-from . import _wire
 from . import sse
+from ._delivery import wire
+from ._delivery.connection_id import name_of
+from ._delivery.stream import Options
 from ._event import Entry
 from ._event import escape
 from ._event import Event
 from ._event import GAP
 from ._event import MAX_KEY
 from ._event import Position
-from ._names import name_of
-from ._stream import Options
 from .brokers import Broker
 from .brokers import open_broker
 
@@ -170,7 +170,7 @@ class Publisher:
             )
         escape(event.channel)
         if event.type != "message":
-            _wire.check_type(event.type)
+            wire.check_type(event.type)
         if event.key is not None:
             _check_key(event.key)
         if event.store is not True and event.store is not False:

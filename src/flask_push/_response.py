@@ -16,19 +16,19 @@ from werkzeug.datastructures import Headers
 from werkzeug.http import dump_cookie
 from werkzeug.wsgi import ClosingIterator
 
-from . import _accel
-from . import _asked
-from . import _wire
-from ._parts import Parts
-from ._return import Asked
-from ._return import COOKIE as RETURN_TICKET
-from ._sockets import find_socket
-from ._sockets import NoSocket
-from ._sockets import OneThread
-from ._stream import Stream
-from ._wsgi import HAND_OVER
-from ._wsgi import http_date
-from ._wsgi import transplant
+from . import _request
+from ._delivery import wire
+from ._delivery.stream import Stream
+from ._delivery.tickets import Asked
+from ._delivery.tickets import COOKIE as RETURN_TICKET
+from ._handoff.sockets import find_socket
+from ._handoff.sockets import NoSocket
+from ._handoff.sockets import OneThread
+from ._handoff.transplant import HAND_OVER
+from ._handoff.transplant import http_date
+from ._handoff.transplant import transplant
+from ._hub import nginx
+from ._state import Parts
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -51,7 +51,7 @@ class StreamResponse(Response):
             return super().__call__(environ, start_response)
         # A view that chooses a coding itself, as "identity", does not get ours.
         chosen = self.headers.get("Content-Encoding", "").strip().lower() == "identity"
-        for name in [k for k, _ in self.headers if k.lower() in _wire.NOT_OF_A_STREAM]:
+        for name in [k for k, _ in self.headers if k.lower() in wire.NOT_OF_A_STREAM]:
             self.headers.remove(name)
         if self.parts.config.gzip and not chosen:
             self._choose_encoding(environ)
@@ -70,7 +70,7 @@ class StreamResponse(Response):
         if self.stream_.poll:
             return
         self.vary.add("Accept-Encoding")
-        if _asked.takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
+        if _request.takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
             self.headers["Content-Encoding"] = "gzip"
             self.stream_ = self.stream_._replace(gzip=True)
 
@@ -117,7 +117,7 @@ class StreamResponse(Response):
                 fd = find_socket(environ)
             except NoSocket as reason:
                 return self._without_socket(headers, reason)
-            head = _wire.head(self.status, headers, http_date())
+            head = wire.head(self.status, headers, http_date())
             transplant(fd, self.stream_._replace(head=head), hub.adopt)
         except (OSError, RuntimeError) as error:
             self.parts.quiet.error(
@@ -135,7 +135,7 @@ class StreamResponse(Response):
         if parts.testing:
             return self._relay("")
         if parts.config.accel:
-            head = _accel.head(self.status, headers, http_date())
+            head = nginx.head(self.status, headers, http_date())
             try:
                 ticket = parts.hub.ticket(stream._replace(head=head))
             except RuntimeError as error:
@@ -144,7 +144,7 @@ class StreamResponse(Response):
                 headers["X-Accel-Redirect"] = parts.config.accel + ticket
                 # Nginx keeps it to itself. Where there is none, the browser comes back.
                 return parts.later(stream)
-        headers[_wire.RELAY] = str(why)
+        headers[wire.RELAY] = str(why)
         if not isinstance(why, OneThread):
             return self._relay(reason)
         if stream.poll:

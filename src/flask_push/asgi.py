@@ -21,12 +21,12 @@ import threading
 import typing as t
 import weakref
 
-from ._ending import Ending
-from ._stream import Stream
-from ._wire import HOP_BY_HOP
-from ._wsgi import Adopt
-from ._wsgi import HAND_OVER
-from ._wsgi import pair_with
+from ._delivery.stream import Stream
+from ._delivery.wire import HOP_BY_HOP
+from ._handoff.shutdown import Ending
+from ._handoff.transplant import Adopt
+from ._handoff.transplant import HAND_OVER
+from ._handoff.transplant import pair_with
 
 try:
     from a2wsgi import WSGIMiddleware

@@ -22,7 +22,7 @@ from .._event import MAX_NUMBER
 from .._event import Page
 from .._event import Position
 from .._event import Proof
-from ._clock import Clock
+from .._system.clock import Clock
 from .base import EVENT
 from .base import new_epoch
 from .base import now

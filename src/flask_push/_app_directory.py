@@ -1,0 +1,176 @@
+"""Which run directory is an app's: the same for all its processes, however each is started.
+
+Flask calls a file that is run as a script ``__main__``, and takes the working directory for
+the place of its instance folder. So a script is called here as another process would
+import it. Where that can't be known, a warning says that the directory may be another one
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import sys
+import typing as t
+from pathlib import Path
+
+from flask import Flask
+
+from ._config import Config
+from ._ipc.files import Site
+from ._system.inodes import open_own
+from ._system.rundir import locate
+from ._system.rundir import others
+from ._system.rundir import user_name
+
+logger = logging.getLogger("flask_push")
+
+# The file with the name of the app that used a run directory first.
+_NAME = "app"
+# What Python calls the file that it was started with, and multiprocessing in a child.
+_SCRIPTS = "__main__", "__mp_main__"
+
+
+class Place(t.NamedTuple):
+    """What the run directory of an app is named by."""
+
+    name: str
+    root: str
+    instance: str
+    #: Whether the instance folder, and the root, don't depend on the working directory.
+    instance_known: bool = True
+    root_known: bool = True
+
+    @classmethod
+    def of(cls, app: Flask) -> Place:
+        automatic = app.instance_path == app.auto_find_instance_path()
+        found = cls(app.name, app.root_path, app.instance_path)
+        if app.import_name not in _SCRIPTS:
+            if _is_module(app.import_name):
+                return found
+        elif script := _as_imported(app.import_name):
+            name, top = script
+            instance = _instance(name, top) if automatic else app.instance_path
+            return found._replace(name=name, instance=instance)
+        return found._replace(
+            instance_known=not automatic, root_known=app.root_path != os.getcwd()
+        )
+
+    def directory(self, config: Config) -> Path:
+        """The run directory, whether it is there or not."""
+        return locate(config.run_dir, self.instance, self.root, self.name)
+
+    def others(self, config: Config) -> dict[Path, int]:
+        """Other run directories of the app that are there, and whose: those of other users,
+        and those of this user in which a hub runs."""
+        if config.run_dir is not None:
+            return {}
+        chosen, user = self.directory(config), os.geteuid()
+        found = others(self.instance, self.root, self.name)
+        return {
+            path: owner
+            for path, owner in found.items()
+            if path != chosen and (owner != user or Site.of(path).is_open())
+        }
+
+    def doubts(self, config: Config) -> list[str]:
+        """Why events may not reach all processes of the app, or reach another app's. Looks,
+        and makes nothing."""
+        chosen = self.directory(config)
+        found = self.apart(config)
+        in_instance = chosen.parent == Path(self.instance)
+        known = self.instance_known if in_instance else self.root_known
+        if config.run_dir is None and not known:
+            found.append(
+                f"The name of the app {self.name!r} is not that of a module, and so its run"
+                f" directory {chosen} depends on the working directory. Write"
+                " Flask(__name__), or set PUSH_RUN_DIR."
+            )
+        other = _read_name(chosen / _NAME) if config.run_dir is not None else ""
+        if other and other != self.name:
+            found.append(
+                f"The apps {other!r} and {self.name!r} share the run directory {chosen},"
+                " and so the channels in it. Set PUSH_RUN_DIR to a directory of its own for"
+                f" each; or remove {chosen / _NAME}, if the app was only renamed."
+            )
+        return found
+
+    def apart(self, config: Config) -> list[str]:
+        """Why events don't reach processes that have another run directory."""
+        chosen = self.directory(config)
+        return [
+            f"The app {self.name!r} has the run directory {chosen} in this process, and"
+            f" {path} in those of {user_name(owner)}. They share no events. Run all"
+            " processes of the app as one user, or set PUSH_RUN_DIR; or remove"
+            f" {path}, if it is no longer used."
+            for path, owner in self.others(config).items()
+        ]
+
+    def introduce(self, config: Config) -> None:
+        """Log what is in doubt, and write the app's name into a directory that was
+        configured."""
+        for doubt in self.doubts(config):
+            logger.warning("Events may not reach the right processes: %s", doubt)
+        if config.run_dir is not None:
+            with contextlib.suppress(OSError):
+                _write_name(Path(config.run_dir) / _NAME, self.name)
+
+
+def has_hub(directory: Path) -> bool:
+    """Whether a hub listens in a run directory, also where this user may not look."""
+    try:
+        lines = Path("/proc/net/unix").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return any(f" {directory}/hub" in line for line in lines)
+
+
+def _read_name(path: Path) -> str:
+    """The name of the app that used the directory first; empty if none has."""
+    try:
+        with os.fdopen(open_own(path, os.O_RDONLY), errors="replace") as file:
+            return file.read(1000).strip()
+    except OSError:
+        return ""
+
+
+def _write_name(path: Path, name: str) -> None:
+    with os.fdopen(open_own(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:
+        file.write(f"{name}\n")
+
+
+def _is_module(name: str) -> bool:
+    if getattr(sys.modules.get(name), "__file__", None):
+        return True
+    try:
+        return importlib.util.find_spec(name.partition(".")[0]) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _as_imported(name: str) -> tuple[str, Path] | None:
+    """How another process would import the script, and from which directory."""
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return None
+    path = Path(os.path.abspath(file))
+    spec = getattr(module, "__spec__", None)
+    if spec is not None:
+        return spec.name, path.parents[spec.name.count(".")]
+    # As Flask's command finds out what to import, given a file.
+    words, top = [path.stem], path.parent
+    while (top / "__init__.py").is_file():
+        words.insert(0, top.name)
+        top = top.parent
+    return ".".join(words), top
+
+
+def _instance(name: str, top: Path) -> str:
+    """The instance folder that Flask chooses for an app that is imported from there."""
+    prefix = os.path.abspath(sys.prefix)
+    if top.is_relative_to(prefix):
+        return os.path.join(prefix, "var", f"{name}-instance")
+    return str(top / "instance")

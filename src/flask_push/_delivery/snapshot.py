@@ -1,0 +1,120 @@
+"""A hub at rest: everything that its successor needs to go on, as plain values.
+
+A hub is frozen at one number. Up to it, every reader was handed everything, or has a
+cursor that says how far; after it, nothing was. What is written here is read by another
+version of Flask-Push, so fields are added with a default, and none changes its meaning
+(law 10).
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import typing as t
+
+from .channel import Chunk
+from .channel import frame_of
+from .log import Log
+from .stream import Stream
+
+
+class Chains(t.NamedTuple):
+    """The state of a log, without its frames."""
+
+    epoch: str = ""
+    #: The number at which the epoch was first seen.
+    birth: int = 0
+    end: int = 0
+    #: By channel, the range in which something of it was lost.
+    channels: dict[str, tuple[int, int]] = {}
+
+    @classmethod
+    def of(cls, log: Log) -> Chains:
+        """What another log needs to go on from the end of this one, which is whole."""
+        channels = {c.name: c.lost for c in log.channels.values() if c.held}
+        return cls(log.epoch, log.birth, log.end, channels)
+
+    @classmethod
+    def from_json(cls, values: list[t.Any]) -> Chains:
+        return cls(*values[:4])
+
+    def restore(self, log: Log) -> None:
+        """Let a log go on from here, that all its readers have joined."""
+        log.epoch, log.birth, log.end, channels = self
+        log.proved = log.end
+        log.hold(channels)
+        for name in channels.keys() & log.channels.keys():
+            after, upto = channels[name]
+            log.channels[name].lost = after, upto
+
+
+class Place(t.NamedTuple):
+    """One stream: what was asked for, and how far it is."""
+
+    stream: Stream
+    #: Whether it has a cursor yet.
+    begun: bool
+    epoch: str
+    cursor: int
+    rest: Chunk
+    told: int
+    #: Seconds for which it may go on; ``None`` for ever.
+    left: float | None
+    #: Bytes that its browser has sent.
+    heard: int
+    #: What it was sent.
+    events: int = 0
+    bytes: int = 0
+
+    def to_json(self, numbers: cabc.Mapping[int, int] | None = None) -> list[t.Any]:
+        """
+        :param numbers: By identity, the numbers of the frames that are sent by themselves.
+        """
+        stream = stream_to_json(self.stream)
+        rest: str | list[int]
+        if isinstance(self.rest, memoryview) and numbers is not None:
+            frame = frame_of(self.rest)
+            rest = [numbers[id(frame)], len(frame) - len(self.rest)]
+        else:
+            rest = bytes(self.rest).decode("latin-1")
+        return [stream, *self[1:4], rest, *self[5:]]
+
+    @classmethod
+    def from_json(
+        cls, values: list[t.Any], frames: cabc.Mapping[int, Chunk] | None = None
+    ) -> Place:
+        """
+        :param frames: By number, those that were sent by themselves.
+        """
+        stream, begun, epoch, cursor, rest, *others = values
+        known = others[: len(cls._fields) - 5]
+        left: Chunk
+        if isinstance(rest, str):
+            left = rest.encode("latin-1")
+        else:
+            number, start = rest
+            left = memoryview((frames or {})[number])[start:]
+        return cls(stream_from_json(stream), begun, epoch, cursor, left, *known)
+
+
+class Frozen(t.NamedTuple):
+    chains: Chains
+    #: Each with its descriptor.
+    places: list[tuple[Place, int]]
+    #: Descriptors of what servers still say to those who were their clients.
+    drains: list[int]
+
+    @classmethod
+    def nothing(cls) -> Frozen:
+        return cls(Chains(), [], [])
+
+
+def stream_to_json(stream: Stream) -> dict[str, t.Any]:
+    return {**stream._asdict(), "head": stream.head.decode("latin-1")}
+
+
+def stream_from_json(values: dict[str, t.Any]) -> Stream:
+    """Fields that this version does not know are those of a newer one, and left out."""
+    known = {name: value for name, value in values.items() if name in Stream._fields}
+    known["channels"] = tuple(known["channels"])
+    known["head"] = known["head"].encode("latin-1")
+    return Stream(**known)

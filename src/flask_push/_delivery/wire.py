@@ -1,0 +1,139 @@
+"""What Flask-Push itself says on a stream: the head, and events that begin with ``push:``.
+
+Everything a browser reads from us that nobody published is made here. The formats
+are documented on the page *The wire*, and a test keeps the two together.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import json
+import typing as t
+
+from .. import sse
+from .._event import Apart
+from .._event import base62
+from .._event import Entry
+from .._event import escape
+from .._event import Event
+from .._event import GAP
+from .._event import Position
+from . import gzip as _gzip
+
+#: Types that begin so are ours; publishing one is refused.
+RESERVED = "push:"
+
+HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    # no-transform: HAProxy and CDNs then neither compress nor buffer.
+    "Cache-Control": "no-store, no-transform",
+    # nginx, and others that imitate it, then hand every event on at once.
+    "X-Accel-Buffering": "no",
+}
+
+#: Why a stream is relayed. On such a stream only.
+RELAY = "X-Push-Relay"
+
+#: Headers about the connection between the app and its client (RFC 9110, 7.6.1), and about
+#: the length of a body. What writes the stream's head sets these itself.
+HOP_BY_HOP = frozenset(
+    {
+        *("connection", "content-length", "keep-alive", "proxy-authenticate"),
+        *("proxy-authorization", "proxy-connection", "te", "trailer"),
+        *("transfer-encoding", "upgrade"),
+    }
+)
+#: Headers that a stream's head never has from the view or from ``after_request``. They
+#: describe a body that was compressed, measured or cached there. The stream has another.
+NOT_OF_A_STREAM = HOP_BY_HOP | {
+    *("accept-ranges", "content-digest", "content-encoding", "content-md5"),
+    *("content-range", "digest", "etag", "last-modified", "repr-digest"),
+}
+
+
+def check_type(type: str) -> None:
+    """:raises ValueError: If no client could listen for the type, or it is ours."""
+    sse.check_type(type)
+    if type.startswith(RESERVED):
+        raise ValueError(f"Types that begin with {RESERVED!r} are Flask-Push's own.")
+
+
+def head(status: str, headers: cabc.Iterable[tuple[str, str]], date: str) -> bytes:
+    """The head of a response whose body ends with the connection, so that it means
+    the same to HTTP/1.0 and HTTP/1.1 clients."""
+    kept = [(k, v) for k, v in headers if k.lower() not in HOP_BY_HOP]
+    if not any(k.lower() == "date" for k, _ in kept):
+        kept.append(("Date", date))
+    kept.append(("Connection", "close"))
+    lines = [f"HTTP/1.1 {status}", *(f"{k}: {v}" for k, v in kept), "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def first_bytes(retry: int, visible: bool = False, gzip: bool = False) -> bytes:
+    """What a stream begins with. Firefox reports a stream open at its first byte."""
+    first = sse.HEARTBEAT + last_word(retry, visible)
+    return _gzip.HEADER + _gzip.block(first) if gzip else first
+
+
+def last_word(retry: int, visible: bool = False) -> bytes:
+    """What a stream ends with if the server ends it. No blank line, so no event; unless
+    it is asked for, since ``EventSource`` shows its page no ``retry``."""
+    line = sse.encode(retry=retry)
+    return line + _own("push:retry", {"milliseconds": retry}, None) if visible else line
+
+
+def heartbeat(seconds: float, visible: bool = False) -> bytes:
+    """What is sent when nothing was for so many seconds. ``EventSource`` shows its page no
+    comments."""
+    if not visible:
+        return sse.HEARTBEAT
+    return _own("push:heartbeat", {"seconds": seconds}, None)
+
+
+def opening(
+    connection: str, channels: cabc.Iterable[str], position: Position | None
+) -> bytes:
+    """``push:open``. Without a position where a gap for all channels follows: cut
+    between the two, the browser comes back with its old id and is told again."""
+    data = {"connection": connection, "channels": list(channels)}
+    return _own("push:open", data, position)
+
+
+def with_replay(opening: bytes, end: Position, age: int) -> bytes:
+    """``push:open`` that also says where the replay ends, and how many milliseconds ago
+    that was."""
+    data = json.dumps({"end": str(end), "age": age}, separators=(",", ":"))
+    return opening.removesuffix(b"}\n\n") + f",{data[1:]}\n\n".encode()
+
+
+def gap(
+    channels: cabc.Iterable[str], reason: str, wait: float, position: Position
+) -> bytes:
+    """``push:gap``: events of these channels up to the position are not coming."""
+    data = {"channels": list(channels), "reason": reason, "wait": round(wait, 3)}
+    return _own(GAP, data, position)
+
+
+def probe(channel: str, word: str) -> Event:
+    """``push:doctor``, which is not kept: shows the doctor what the way is like."""
+    data = json.dumps({"probe": word}, separators=(",", ":"))
+    return Event(channel, data, "push:doctor", store=False)
+
+
+def event(entry: Entry, epoch: str, number: int) -> bytes:
+    """An event as every reader gets it.
+
+    :raises ValueError: If it was stored by something that doesn't know the rules.
+    """
+    id = f"id: {epoch}-{base62(number)}.{escape(entry.channel)}\n".encode()
+    type, name = entry.type_and_name()
+    frame = sse.frame(id + sse.type_line(type), entry.data)
+    return Apart.of(frame, name) if name else frame
+
+
+def _own(type: str, data: dict[str, t.Any], position: Position | None) -> bytes:
+    return sse.encode(
+        json.dumps(data, separators=(",", ":"), ensure_ascii=False),
+        type=type,
+        id=None if position is None else str(position),
+    )

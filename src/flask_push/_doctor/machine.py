@@ -1,0 +1,281 @@
+"""What can be found out without a stream: the app's configuration, and its machine.
+
+Nothing is made here, and nothing opened that this user should not: a directory that a
+doctor makes as root is one that the app can't use.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import os
+import re
+import resource
+import stat
+import sys
+import typing as t
+from importlib import metadata
+from pathlib import Path
+
+from flask import Flask
+
+from .._app_directory import Place
+from .._config import Config
+from .._event import Position
+from .._ipc.files import Site
+from .._ipc.version import version
+from .._state import choose
+from .._state import sites_of
+from .._system.descriptors import reserve
+from .._system.rundir import group_name
+from .._system.rundir import is_local
+from .._system.rundir import user_name
+from .._system.unix import Messages
+from ..brokers import Broker
+from ..brokers import open_broker
+from ..brokers._urls import hide_password
+from .facts import Finding
+from .facts import good
+from .facts import trouble
+from .stream import Trusted
+
+Findings = cabc.Iterator[Finding]
+
+# Seconds of silence that the most impatient of proxies known bear (Heroku).
+_PATIENT = 55
+# Descriptors that a hub should have beside those of streams.
+_OWN = 256
+# What is relied on in a hub's status. One without a store lacks the last two.
+_STATUS = {"pid": int, "version": str, "streams": int, "position": str}
+
+
+class Checkup:
+    """Of one app, in this process."""
+
+    def __init__(self, app: Flask) -> None:
+        self.testing = app.testing
+        self.config = Config.read(app.config)
+        self.url, self.kind = choose(app, self.config)
+        self._place = Place.of(app)
+        self.directory = self._place.directory(self.config)
+        self.sites = sites_of(app, self.config)
+        self._usable = True
+        self._broker: Broker | None = None
+
+    def examine(self) -> Findings:
+        yield _versions()
+        if self.testing:
+            yield trouble("testing")
+        if self.url == "sqlite:" or self.kind == "process":
+            yield from self._check_directory()
+        yield from self._check_store()
+        yield from self._check_hub()
+        if self.config.heartbeat > _PATIENT:
+            yield trouble("heartbeat", seconds=self.config.heartbeat)
+
+    def known(self) -> Trusted:
+        """What a :class:`Doctor` has to know."""
+        log = None if self.kind == "thread" else self.sites[0].log
+        heartbeat, gzip = self.config.heartbeat, self.config.gzip
+        return Trusted(self._broker, heartbeat, gzip, log, self._status_of_all)
+
+    def close(self) -> None:
+        if self._broker is not None:
+            self._broker.close()
+
+    # The run directory.
+
+    def _check_directory(self) -> Findings:
+        found = list(self._troubles_of(self.directory))
+        self._usable = not any(finding.level == "error" for finding in found)
+        yield from found
+        for doubt in self._place.doubts(self.config) if self.url == "sqlite:" else ():
+            yield trouble("apart", doubt=doubt)
+        if self._usable:
+            there = "" if self.directory.exists() else ", made when it is needed"
+            yield good("directory", f"{self.directory}{there}.")
+
+    def _troubles_of(self, path: Path) -> Findings:
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            parent = next(p for p in path.parents if p.exists())
+            if not os.access(parent, os.W_OK | os.X_OK):
+                yield trouble("directory", path=path, error=f"{parent} can't be written")
+            return
+        except OSError as error:
+            yield trouble("directory", path=path, error=error.strerror)
+            return
+        if not stat.S_ISDIR(found.st_mode):
+            what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no directory"
+            yield trouble("directory", path=path, error=f"it is {what}")
+            return
+        if strange := list(_owners(path)):
+            yield from strange
+            return
+        if not is_local(path):
+            yield trouble("remote", path=path)
+        mode = f"{stat.S_IMODE(found.st_mode):o}"
+        if found.st_mode & stat.S_IWOTH:
+            yield trouble("open", path=path, mode=mode)
+        elif found.st_mode & stat.S_IWGRP:
+            yield trouble("group", path=path, mode=mode, group=group_name(found.st_gid))
+
+    # The store.
+
+    def _check_store(self) -> Findings:
+        if self.url == "memory:":
+            yield trouble("memory")
+            return
+        if self.url == "sqlite:" and not self._usable:
+            return
+        try:
+            yield from self._open_store()
+        # A broker of another package may raise anything.
+        except Exception as error:
+            url = hide_password(self.url)
+            said = str(error).replace(self.url, url) or type(error).__name__
+            yield trouble("store", url=url, error=said)
+
+    def _open_store(self) -> Findings:
+        broker = open_broker(self.url, self.directory, timeout=self.config.publish_timeout)
+        path: Path | None = getattr(broker, "path", None)
+        if path is not None:
+            strange = list(_owners(path if path.exists() else path.parent))
+            if strange:
+                yield from strange
+                return
+            if not path.exists():
+                self._broker = broker
+                yield good("store", f"{broker.url}, made when it is needed.")
+                return
+        page = broker.read([], after=0)
+        self._broker = broker
+        yield good("store", f"{hide_password(broker.url)}, epoch {page.epoch}.")
+
+    # The hub.
+
+    def _check_hub(self) -> Findings:
+        if self.kind == "thread":
+            yield trouble("thread")
+            yield from self._check_limit("a worker", os.getpid())
+            return
+        if self.kind == "process" and not self._usable:
+            return
+        for number, site in enumerate(self.sites):
+            if number and not site.is_open():
+                continue
+            try:
+                status = status_of(site)
+            except PermissionError as error:
+                # Ours says all; the system's says nothing of where.
+                said = f"{site.door}: {error.strerror}." if error.errno else error
+                yield trouble("stranger", error=said, name=_owner_of(site))
+            except OSError as error:
+                yield from self._explain_no_hub(site, error)
+            else:
+                yield from self._judge_hub(status)
+
+    def _explain_no_hub(self, site: Site, error: OSError) -> Findings:
+        why = error.strerror or error
+        if site.is_locked():
+            yield trouble("stuck", path=site.lock, error=why)
+        elif self.kind != "process":
+            yield trouble("no-hub", path=site.door, error=why)
+        else:
+            yield good("hub", "No hub runs. The first stream starts one.")
+            yield from self._check_limit("a hub", os.getpid())
+
+    def _judge_hub(self, status: dict[str, t.Any]) -> Findings:
+        pid, of, streams = (status.get(name, 0) for name in ("pid", "version", "streams"))
+        yield good("hub", f"Process {pid}, version {of}, {streams} streams.")
+        if of != version():
+            yield trouble("version", hub=of, here=version())
+        yield from self._check_limit("the hub", pid)
+
+    def _check_limit(self, whose: str, pid: int) -> Findings:
+        limit, streams = _limit(pid), self.config.options.max_streams
+        possible = limit - reserve(limit)
+        if streams > possible:
+            yield trouble(
+                "descriptors",
+                whose=whose,
+                streams=streams,
+                limit=limit,
+                wanted=streams + _OWN,
+                possible=max(1, possible),
+            )
+        else:
+            yield good("limits", f"{streams} streams at most, of {limit} descriptors.")
+
+    def _status_of_all(self) -> dict[str, t.Any]:
+        """The streams of all hubs, and the position that the last of them has reached;
+        nothing, if none can be asked."""
+        found = []
+        for site in self.sites:
+            with contextlib.suppress(OSError):
+                found.append(status_of(site))
+        if not found:
+            return {}
+        streams = sum(status.get("streams", 0) for status in found)
+        positions = [Position.parse(status.get("position", "")) for status in found]
+        return {
+            "streams": streams,
+            "position": str(min(filter(_known, positions), default="")),
+        }
+
+
+def _known(position: Position) -> bool:
+    return bool(position.epoch)
+
+
+def _versions() -> Finding:
+    python = ".".join(map(str, sys.version_info[:3]))
+    flask = metadata.version("flask")
+    return good("versions", f"Flask-Push {version()}, Flask {flask}, Python {python}.")
+
+
+def _owners(path: Path) -> Findings:
+    """What is another user's stays as it is: even root would leave files there. A volume
+    of root's will do, if this user may write to it."""
+    found = path.stat().st_uid if path.exists() else os.geteuid()
+    if found != os.geteuid() and (found or not os.access(path, os.W_OK)):
+        owner, user = user_name(found), user_name(os.geteuid())
+        name = owner.partition(" ")[0]
+        yield trouble("owner", path=path, owner=owner, user=user, name=name)
+
+
+def _owner_of(site: Site) -> str:
+    try:
+        return user_name(site.door.stat().st_uid).partition(" ")[0]
+    except OSError:
+        return "…"
+
+
+def status_of(site: Site) -> dict[str, t.Any]:
+    """
+    :raises OSError: If no hub answers there.
+    """
+    messages = Messages(site.connect())
+    try:
+        found = messages.ask({"status": 1}).get("status")
+    except EOFError:
+        raise ConnectionResetError("it closed the connection") from None
+    finally:
+        messages.close()
+    if not isinstance(found, dict) or not all(
+        isinstance({"streams": 0, "position": "", **found}.get(name), kind)
+        for name, kind in _STATUS.items()
+    ):
+        raise ConnectionError("what answers there is not a hub of Flask-Push")
+    return found
+
+
+def _limit(pid: int) -> int:
+    """The descriptors that a process can have: a hub raises its limit to the hard one."""
+    try:
+        text = Path(f"/proc/{pid}/limits").read_text()
+        found = re.search(r"^Max open files +\w+ +(\d+)", text, re.M)
+    except OSError:
+        found = None
+    return int(found[1]) if found else resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -1,0 +1,180 @@
+"""How a hub becomes a process of its own, that nobody has to start.
+
+Whoever gets the lock opens the door and hands both to the process, which has them for
+life: so there is one hub at most, and whoever comes to the door meanwhile waits in its
+queue. The process is nobody's child, has a session of its own and nothing else of the
+one that started it: no descriptor, no working directory, no terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .._ipc.files import PATIENCE
+from .._ipc.files import Site
+from .._system.inodes import open_own
+from .._system.rundir import claim
+
+# Forks at once, so that the process that starts it need not wait until it ends. The hub can
+# import what the app can, but looks there last: a module of the app may have the name of
+# one in the standard library.
+_CODE = """\
+import os, sys
+if os.fork(): os._exit(0)
+import json
+sys.path += [p for p in json.loads(sys.argv.pop()) if p not in sys.path]
+from flask_push._run import main
+main(sys.argv[1:])"""
+# Without ``site`` (-S), and so without ``sitecustomize`` and the code in ``.pth`` files, by
+# which tracers, profilers and coverage enter each Python process. The directories that
+# ``site`` found are in the path of the app, which the hub gets. And without the working
+# directory (-P).
+_FLAGS = "-S", "-P"
+# Variables of systemd's, for the process that it started, and not for the hub.
+_DROPPED = "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"
+
+
+class NoHub(Exception):
+    """There is no hub process, and none can be started."""
+
+
+class NotNow(Exception):
+    """A hub process may well be there. What is in the way will pass."""
+
+
+# What this process has run out of, or what is wrong with this one message.
+_PASSING = frozenset(
+    {
+        *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
+        *(errno.EAGAIN, errno.ETIMEDOUT, errno.ETOOMANYREFS),
+        *(errno.EBADF, errno.EMSGSIZE),
+    }
+)
+
+
+def is_passing(error: OSError) -> bool:
+    """Whether the error says nothing about the hub."""
+    return isinstance(error, TimeoutError) or error.errno in _PASSING
+
+
+def enter(site: Site, starts: bool = True) -> tuple[socket.socket, bool]:
+    """Connect to the hub, and start it if there is none.
+
+    :param starts: Whether it may be started.
+    :return: The connection, and whether a hub was started for it. It may be used at
+        once: what is sent waits until the hub is there.
+    :raises NoHub: If there is none, and none can be started.
+    :raises NotNow: If it is too busy, or this process lacks what a connection takes.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return site.connect(), False
+        except OSError as error:
+            problem = error
+        # The queue of its socket is full, since it is busy.
+        busy = isinstance(problem, BlockingIOError)
+        if not busy and is_passing(problem):
+            raise NotNow(str(problem)) from problem
+        if not busy and (not starts or isinstance(problem, PermissionError)):
+            raise NoHub(str(problem)) from problem
+        if starts and (sock := _start_unlocked(site)) is not None:
+            return sock, True
+        if time.monotonic() > deadline:
+            if busy:
+                raise NotNow(f"It has accepted no connection for {PATIENCE:g} seconds.")
+            raise NoHub(f"{site.lock} is locked, but nobody answers: {problem}")
+        time.sleep(0.01)
+
+
+def _start_unlocked(site: Site) -> socket.socket | None:
+    """Start a hub, unless another one has the lock."""
+    try:
+        lock = _try_lock(site)
+        if lock is None:
+            return None
+        try:
+            return _start(site, lock)
+        finally:
+            os.close(lock)
+    except (OSError, subprocess.SubprocessError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise NotNow(str(error)) from error
+        raise NoHub(f"It can't be started: {error}") from error
+
+
+def _try_lock(site: Site) -> int | None:
+    try:
+        return site.try_lock()
+    except FileNotFoundError:
+        pass
+    # The directory was there when this process began, and was removed.
+    try:
+        claim(site.door.parent)
+    except RuntimeError as error:
+        raise NoHub(str(error)) from error
+    return site.try_lock()
+
+
+def _start(site: Site, lock: int) -> socket.socket:
+    with site.listen() as door:
+        start_process(site, "--door", door.fileno(), "--lock", lock)
+        # Whatever becomes of the process, the door closes with it, now that we let go.
+        return site.connect()
+
+
+def start_process(site: Site, *arguments: str | int) -> None:
+    """Run a hub in the background, with descriptors among its arguments."""
+    env = {name: value for name, value in os.environ.items() if name not in _DROPPED}
+    try:
+        log = open_own(site.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    except OSError:
+        log = os.open(os.devnull, os.O_WRONLY)
+    words = [str(site.door), *map(str, arguments), json.dumps(_path())]
+    try:
+        process = subprocess.Popen(
+            [_interpreter(), *_FLAGS, "-c", _CODE, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            cwd="/",
+            env=env,
+            pass_fds=[fd for fd in arguments if isinstance(fd, int)],
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(PATIENCE)
+
+
+def _path() -> list[str]:
+    """Where this process finds modules, first of all this package. A relative directory
+    means another one to the hub."""
+    home = Path(__file__).parent.parent
+    found = [os.path.abspath(entry) for entry in sys.path]
+    return [str(home), *filter(os.path.exists, found)]
+
+
+def _interpreter() -> str:
+    """This Python, as a program. Within uWSGI, ``sys.executable`` is uWSGI."""
+    if getattr(sys, "frozen", False):
+        raise FileNotFoundError("a frozen app has no interpreter; set PUSH_HUB to 'thread'")
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    found = [sys.executable]
+    for prefix in sys.exec_prefix, sys.base_exec_prefix:
+        found += [f"{prefix}/bin/{name}", f"{prefix}/bin/python3"]
+    found.append(shutil.which(name) or "")
+    for path in found:
+        if os.path.basename(path or "").startswith("python") and os.access(path, os.X_OK):
+            return path
+    raise FileNotFoundError(f"no interpreter {name!r} is to be found")

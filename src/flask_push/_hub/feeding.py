@@ -1,0 +1,110 @@
+"""A feed, for as long as a hub uses it.
+
+It stands between the two. What the feed calls is guarded, so that no exception of the hub
+reaches the feed. When the hub has given the feed up, what it still calls is ignored, since
+it is about a log that is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc as cabc
+import sys
+import typing as t
+from functools import partial
+
+from .._event import Entry
+from .._event import Page
+from .._event import Position
+from ..brokers import Broker
+from ..brokers import Feed
+from ..brokers import Sink
+
+
+class Feeding:
+    """Is a feed to the hub, and the hub to a feed.
+
+    :param guard: Calls what it is given, and deals with what is raised.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sink: Sink,
+        guard: cabc.Callable[..., None],
+    ) -> None:
+        #: Pages that were asked for and have not come. Who asked may have left.
+        self.asked = 0
+        self._loop = loop
+        self._sink = sink
+        self._guard = guard
+        self._feed: Feed | None = None
+        self._over = False
+
+    def open(
+        self,
+        broker: Broker,
+        after: Position | None = None,
+        channels: cabc.Collection[str] = (),
+    ) -> None:
+        """Let it begin, unless it was given up before. Until then it does nothing."""
+        if not self._over:
+            feed = broker.feed(self, self._loop, after=after, channels=channels)
+            self._feed = feed
+
+    def give_up(self) -> None:
+        """Close it soon: this may be called by the feed itself."""
+        self._over = True
+        if self._feed is not None:
+            self._loop.call_soon(self._feed.close)
+
+    def close(self) -> None:
+        self._over = True
+        if self._feed is not None:
+            self._feed.close()
+
+    # To the hub, a feed.
+
+    @property
+    def retention(self) -> int:
+        return sys.maxsize if self._feed is None else self._feed.retention
+
+    def watch(self, channels: cabc.Collection[str]) -> None:
+        if self._feed is not None:
+            self._feed.watch(channels)
+
+    def unwatch(self, channels: cabc.Collection[str]) -> None:
+        if self._feed is not None:
+            self._feed.unwatch(channels)
+
+    def read(
+        self,
+        channels: cabc.Collection[str],
+        callback: cabc.Callable[[Page], None],
+        *,
+        after: int | None = None,
+        last: int = 0,
+    ) -> None:
+        if self._feed is not None:
+            answer = partial(self._answer, callback)
+            self._feed.read(channels, answer, after=after, last=last)
+            self.asked += 1
+
+    def _answer(self, callback: cabc.Callable[[Page], None], page: Page) -> None:
+        self.asked -= 1
+        self._call(callback, page)
+
+    # To the feed, a hub.
+
+    def deliver(self, epoch: str, entries: cabc.Sequence[Entry], end: int | None) -> None:
+        self._call(self._sink.deliver, epoch, entries, end)
+
+    def missed(self, end: int) -> None:
+        self._call(self._sink.missed, end)
+
+    def watched(self, channels: cabc.Sequence[str]) -> None:
+        self._call(self._sink.watched, channels)
+
+    def _call(self, what: cabc.Callable[..., None], *args: t.Any) -> None:
+        if not self._over:
+            self._guard(what, *args)

@@ -1,0 +1,132 @@
+"""What a hub process has of its site, and how it keeps it: lock, door, ties, directory.
+
+Each can be removed at any time, by a cleaner, by ``git clean``, by a deploy. So the hub
+looks every second whether the paths still lead to what it has, and makes again what is
+gone. The lock decides: a hub that can't have it any more has a successor, and leaves the
+site to it as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+from pathlib import Path
+
+from .._ipc.files import Site
+from .._ipc.files import Ties
+from .._system.inodes import identity
+from .._system.inodes import identity_of
+from .._system.rundir import claim
+
+logger = logging.getLogger("flask_push")
+
+
+class Hold:
+    """
+    :param door: Listens for workers. Opened under the lock.
+    :param lock: The descriptor that has the lock.
+    :param keeps: Whether the directory is the app's alone, and not to be cleaned.
+    """
+
+    def __init__(self, site: Site, door: socket.socket, lock: int, keeps: bool) -> None:
+        self.site = site
+        self.door = door
+        self.lock = lock
+        self._ties = Ties(site)
+        self._keeps = keeps
+        self._directory: int | None = None
+        self._failing = ""
+        # Only a process that has the lock opens a door. So if it is still ours now, then
+        # what is at the path is this door.
+        made = identity(site.path_of(door))
+        self._made = made if self._has_lock() else None
+        self._keep_directory()
+
+    @property
+    def tied(self) -> bool:
+        """Whether a process of the app is there, seen or not."""
+        return self._ties.any()
+
+    def look(self, needed: bool) -> bool:
+        """Make again what was removed. False if another hub has taken the place.
+
+        :param needed: Whether a process of the app is there. Otherwise nothing is made:
+            the app itself may have been removed.
+        """
+        if not needed:
+            return True
+        try:
+            if not self._has_lock() and not self._lock_again():
+                return False
+            if self._made is None or identity(self._path) != self._made:
+                self._open_again()
+            self._ties.look()
+            self._keep_directory()
+        except (OSError, RuntimeError) as error:
+            if self._failing != str(error):
+                self._failing = str(error)
+                logger.error("The hub could not make its files again: %s", error)
+        else:
+            self._failing = ""
+        return True
+
+    def leave(self) -> None:
+        """Remove the door, unless it is another hub's by now."""
+        if self._has_lock() and self._made and identity(self._path) == self._made:
+            self._path.unlink(missing_ok=True)
+            if self._path == self.site.elsewhere:
+                with contextlib.suppress(OSError):
+                    self._path.parent.rmdir()
+
+    def close(self) -> None:
+        self.door.close()
+        self._ties.close()
+        if self._directory is not None:
+            os.close(self._directory)
+
+    @property
+    def _path(self) -> Path:
+        return self.site.path_of(self.door)
+
+    def _has_lock(self) -> bool:
+        return identity(self.site.lock) == identity_of(self.lock)
+
+    def _lock_again(self) -> bool:
+        claim(self.site.door.parent)
+        lock = self.site.try_lock()
+        if lock is None:
+            return False
+        os.close(self.lock)
+        self.lock = lock
+        _note(self.site.lock)
+        return True
+
+    def _open_again(self) -> None:
+        door = self.site.listen()
+        door.setblocking(False)
+        # The old one is its reader's to close, who lets in those that wait there.
+        self.door = door
+        self._made = identity(self._path)
+        _note(self._path)
+
+    def _keep_directory(self) -> None:
+        """Share a lock on the directory: systemd-tmpfiles skips one that is locked, with
+        everything in it."""
+        directory = self.site.door.parent
+        fd = self._directory
+        if not self._keeps or (fd is not None and identity(directory) == identity_of(fd)):
+            return
+        with contextlib.suppress(OSError):
+            self._directory = os.open(
+                directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            )
+            if fd is not None:
+                os.close(fd)
+            fcntl.flock(self._directory, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def _note(path: Path) -> None:
+    logger.warning("%s was removed while the hub was running, which made it again.", path)

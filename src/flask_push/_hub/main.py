@@ -1,0 +1,145 @@
+"""How a hub process begins: what it is given, what it lets go of, and its log."""
+
+from __future__ import annotations
+
+import argparse
+import collections.abc as cabc
+import contextlib
+import io
+import logging
+import logging.handlers
+import os
+import signal
+import socket
+import sys
+import typing as t
+from pathlib import Path
+
+from .._ipc.files import Site
+from .._system.inodes import identity
+from .._system.inodes import identity_of
+from .._system.inodes import open_own
+from .._system.unix import Messages
+from .process import Process
+from .takeover import take
+from .thread import raise_descriptor_limit
+
+logger = logging.getLogger("flask_push")
+
+_LOG_BYTES = 1_000_000
+#: Of a line in the log.
+FORMAT = "%(asctime)s %(process)d %(levelname)s %(message)s"
+
+
+class _ToWorker(logging.Handler):
+    def __init__(self, process: Process) -> None:
+        super().__init__(logging.INFO)
+        self.process = process
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        text = f"hub {os.getpid()}: {self.format(record)}"
+        self.process.visitors.log([record.levelno, text])
+        return True
+
+
+def main(arguments: cabc.Sequence[str]) -> None:
+    """Run a hub: ``SOCKET --door FD --lock FD`` or ``SOCKET --replace``."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("socket", type=Path)
+    parser.add_argument("--door", type=int)
+    parser.add_argument("--lock", type=int)
+    parser.add_argument("--replace", action="store_true")
+    parser.add_argument("--force", action="store_true")
+    given = parser.parse_args(arguments)
+    site = Site(given.socket)
+    set_title(f"flask-push hub: {site.door}")
+    set_up(site)
+    if given.replace:
+        replace(site, stays=False, forced=given.force)
+    else:
+        door = socket.socket(fileno=given.door)
+        os.set_inheritable(given.door, False)
+        os.set_inheritable(given.lock, False)
+        go(Process(site, door, given.lock, stays=False))
+
+
+def replace(site: Site, stays: bool, forced: bool = False) -> None:
+    """Take the place of the hub that is there, which drops nobody.
+
+    :raises OSError: If there is none, or it does not give its place away.
+    """
+    messages = Messages(site.connect())
+    things = take(messages, forced)
+    door, lock, *_ = things.fds
+    process = Process(site, socket.socket(fileno=door), lock, stays)
+    process.take_over(things)
+    go(process)
+
+
+def go(process: Process) -> None:
+    handler = _ToWorker(process)
+    logger.addHandler(handler)
+    try:
+        process.run()
+    finally:
+        logger.removeHandler(handler)
+
+
+def set_up(site: Site, log: logging.Handler | None = None) -> None:
+    """Be a process of its own, with a log of its own if it is not given one."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    os.umask(0o077)
+    raise_descriptor_limit()
+    logging.raiseExceptions = False
+    logger.setLevel(logging.INFO)
+    with contextlib.suppress(OSError):
+        log = log or _log_file(site)
+        log.setFormatter(logging.Formatter(FORMAT))
+        # Whatever else this process imports logs there too.
+        logging.getLogger().addHandler(log)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text("flask-push hub")
+    sys.excepthook = _last_words
+
+
+def set_title(title: str) -> None:
+    """Show the title in place of the command, in ``ps`` and the like."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        # Where the kernel keeps the arguments (proc_pid_stat(5), fields 48 and 49, of which
+        # the first two end at the last bracket). That memory is this process's to write.
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        start, end = int(fields[45]), int(fields[46])
+        size = end - start
+        if start <= 0 or size <= 0:
+            return
+        text = os.fsencode(title)[: size - 1].ljust(size, b"\0")
+        memory = os.open("/proc/self/mem", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(memory, text, start)
+        finally:
+            os.close(memory)
+
+
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """Is made again if it was removed, and follows no link."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool | int:
+        if self.stream is not None:
+            opened = identity_of(self.stream.fileno())
+            if identity(self.baseFilename) != opened:
+                self.stream.close()
+                self.stream = None
+        return super().shouldRollover(record)
+
+    def _open(self) -> io.TextIOWrapper:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        fd = open_own(self.baseFilename, flags)
+        return io.TextIOWrapper(os.fdopen(fd, "ab"), "utf-8")
+
+
+def _log_file(site: Site) -> logging.Handler:
+    return _LogFile(site.log, maxBytes=_LOG_BYTES, backupCount=1)
+
+
+def _last_words(*error: t.Any) -> None:
+    logger.critical("The hub fails.", exc_info=error)

@@ -1,0 +1,326 @@
+"""What is said to the scripts, and what they say. No input or output."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import hashlib
+import secrets
+import time
+import typing as t
+
+from ..._event import Entry
+from ..._event import Event
+from ..._event import Page
+from ..._event import Position
+from ..._event import Proof
+from ..base import new_epoch
+from ..base import Retention
+from . import scripts
+from . import scripts_publish
+from . import scripts_read
+
+# Bytes of history that a subscribed connection is asked for. What it gets more than a
+# megabyte of at once, the server may cut off, each time again (law 18).
+_JOIN_BYTES = 512 * 1024
+
+#: Half of the seconds for which a store remembers a caller: those in which it calls, and
+#: those in which it repeats a call.
+CALLER_SECONDS = 30
+# Bytes and events that are published together. A script may not pass more than about
+# 8,000 values to a function at once.
+_RUN_BYTES, _RUN_EVENTS = 64 * 1024, 1000
+
+#: What may stand behind what was asked for: that the lease is another's, and that there
+#: is more than is to be kept.
+THEIRS, PRUNE_NEXT = b"theirs", b"prune"
+
+# Microseconds in which a clock that was set would show, or has gone on as it should.
+_MINUTE = 60_000_000
+# How many values a reply has that ends with the store's time.
+_TIMED = {4, 10}
+# Counts while the machine sleeps, where a system has such a clock.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+Arg = str | bytes | int
+
+
+class Script(t.NamedTuple):
+    text: str
+    sha: str
+
+    def by_sha(self, args: cabc.Sequence[Arg]) -> list[Arg]:
+        return ["EVALSHA", self.sha, *args]
+
+    def by_text(self, args: cabc.Sequence[Arg]) -> list[Arg]:
+        return ["EVAL", self.text, *args]
+
+
+def _script(text: str) -> Script:
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+PUBLISH = _script(scripts_publish.PUBLISH)
+#: In a Cluster.
+SPUBLISH = _script(scripts.sharded(scripts_publish.PUBLISH))
+PRUNE = _script(scripts.PRUNE)
+READ = _script(scripts_read.READ)
+BRIDGE = _script(scripts_publish.BRIDGE)
+
+
+class Names(t.NamedTuple):
+    """Where a store is, within a server."""
+
+    prefix: str
+    database: int
+
+    def key(self, *parts: str) -> str:
+        return f"{{{self.prefix}}}:{':'.join(parts)}"
+
+    def bridge(self, name: str) -> bytes:
+        return self.key("bridge", name).encode()
+
+    def channel(self, name: str) -> bytes:
+        return self.key(str(self.database), name).encode()
+
+
+class Head(t.NamedTuple):
+    """Where the store is."""
+
+    epoch: str
+    end: int
+    #: How far behind the end a position can be resumed.
+    retention: int
+
+    @classmethod
+    def of(cls, reply: list[t.Any]) -> Head:
+        epoch, end, floor, birth, age = reply[0].decode(), *map(int, reply[1:5])
+        retention = age if floor == birth else min(age, end - floor)
+        return cls(epoch, end, retention)
+
+
+class Caller:
+    """Whose calls come one after the other, so that one that is repeated is known."""
+
+    def __init__(self, now: float) -> None:
+        self.name = secrets.token_urlsafe(12)
+        self.count = 0
+        #: When its name is to be given up. The store forgets it after twice the time.
+        self.ends = now + CALLER_SECONDS
+
+
+class _Time:
+    """The store's time, counted here since it was told. So no clock that is set makes it
+    another one."""
+
+    def __init__(self) -> None:
+        #: By how much it is ahead of the time since boot, once that is known.
+        self._ahead: int | None = None
+        # The same, while it is in doubt; and since when.
+        self._doubtful = self._since = 0
+
+    def learn(self, time: bytes, here: int) -> None:
+        ahead = int(time.lstrip(b"?")) - here
+        if time.startswith(b"?"):
+            if abs(ahead - self._doubtful) > _MINUTE:
+                self._doubtful, self._since = ahead, here
+            if here - self._since < _MINUTE:
+                return
+            # It goes on as time does here.
+        self._ahead = ahead
+
+    def at(self, here: int) -> int | str:
+        return "-" if self._ahead is None else self._ahead + here
+
+
+class Store:
+    """What is known of a store, and what its scripts are told."""
+
+    def __init__(self, names: Names, retention: Retention | None) -> None:
+        self.names = names
+        self._retention = retention
+        # Keys are named by it. Whoever has the wrong one is told.
+        self._life = ""
+        self._time = _Time()
+
+    def is_another(self, reply: list[t.Any]) -> bool:
+        """Whether nothing was done, for the store's life was not the one known. Now it
+        is: ask again."""
+        if reply[0]:
+            if len(reply) in _TIMED:
+                self._time.learn(reply[-1], _since_boot())
+            return False
+        self._life = reply[2].decode()
+        return True
+
+    def publish(self, runs: Runs, caller: Caller) -> list[Arg]:
+        life = self._life
+        keys = [self.names.key(life, "call", caller.name), *runs.keys(self.names, life)]
+        return self._args(life, keys, [caller.count, *runs.args])
+
+    def bridge(self, runs: Runs, lease: str, told: bytes, *args: Arg) -> list[Arg]:
+        life = self._life
+        own = [self.names.bridge(lease), told]
+        keys = [*own, *runs.keys(self.names, life)]
+        return self._args(life, keys, ["", lease, *args, *runs.args])
+
+    def prune(self, channels: cabc.Iterable[str]) -> list[Arg]:
+        keys = [self.names.key(self._life, "keys"), *self._logs(channels)]
+        return self._args(self._life, keys, [])
+
+    def read(
+        self, channels: cabc.Iterable[str], after: int | None, last: int, limit: int
+    ) -> list[Arg]:
+        start: Arg = "" if after is None else after
+        return self._args(self._life, self._logs(channels), [start, last, limit, 0])
+
+    def join(
+        self, channels: cabc.Iterable[str], epoch: str = "", end: int = 0
+    ) -> list[Arg]:
+        """Whether the store is what it was, and what it has since."""
+        args: list[Arg] = [end, 0, _JOIN_BYTES, 1]
+        return self._args(self._life, self._logs(channels), args, f"{epoch or '-'} {end} 1")
+
+    def _logs(self, channels: cabc.Iterable[str]) -> list[Arg]:
+        return [self.names.key(self._life, "log", name) for name in channels]
+
+    def _args(
+        self,
+        life: str,
+        keys: cabc.Sequence[Arg],
+        args: cabc.Sequence[Arg],
+        seen: str = "- 0 0",
+    ) -> list[Arg]:
+        kept = _kept(self._retention) if self._retention else "- - -"
+        time = self._time.at(_since_boot())
+        words = f"{new_epoch()} {seen} {kept} {_kept(Retention())} {time}"
+        own = self.names.key("store"), self.names.key(life, "heads")
+        return [2 + len(keys), *own, *keys, words, life, *args]
+
+
+def _since_boot() -> int:
+    return time.clock_gettime_ns(_CLOCK) // 1000
+
+
+def _kept(retention: Retention) -> str:
+    return f"{round(retention.age * 1_000_000)} {retention.count} {retention.bytes}"
+
+
+class Runs:
+    """Events, of which neighbours that are alike go together."""
+
+    def __init__(self, events: cabc.Iterable[Event]) -> None:
+        #: How many of each, and what they are.
+        self.args: list[Arg] = []
+        # By run, its channel, whether it has a key, and how many numbers it gets, how far
+        # apart.
+        self._runs: list[tuple[str, bool, int, int]] = []
+        alike: list[bytes] = []
+        like: tuple[str, str | None, bool] | None = None
+        size = 0
+        for event in events:
+            kind = event.channel, event.key, event.store
+            body = _body(event)
+            size += len(body)
+            full = size > _RUN_BYTES or len(alike) == _RUN_EVENTS
+            if like and (like != kind or event.key is not None or full):
+                self._add(*like, alike)
+                alike, size = [], len(body)
+            like = kind
+            alike.append(body)
+        if like:
+            self._add(*like, alike)
+
+    def _add(self, channel: str, key: str | None, store: bool, bodies: list[bytes]) -> None:
+        count = str(len(bodies) if key is None else 0)
+        self.args.append(count if store else f"-{count}")
+        if key is not None:
+            self.args.append(f"{len(channel.encode())}:{channel}{key}")
+        self.args += bodies
+        self._runs.append((channel, key is not None, len(bodies), int(store)))
+
+    def keys(self, names: Names, life: str) -> list[Arg]:
+        keys: list[Arg] = []
+        for channel, has_key, _, _ in self._runs:
+            keys += [names.key(life, "log", channel), names.channel(channel)]
+            if has_key:
+                keys.append(names.key(life, "keys"))
+        return keys
+
+    def positions(self, reply: list[bytes]) -> list[Position]:
+        epoch, numbers = reply[0].decode(), reply[1].decode().split(",")
+        positions, following = [], 0
+        for number, (_, _, count, step) in zip(numbers, self._runs, strict=True):
+            first = int(number) if number or not following else following
+            following = first + count
+            positions += [Position(epoch, first + n * step) for n in range(count)]
+        return positions
+
+
+def _body(event: Event) -> bytes:
+    type, data = event.type.encode(), event.data.encode()
+    return b"%d:%d:%b%b" % (len(type), len(data), type, data)
+
+
+def record(channel: str, data: bytes) -> Entry:
+    number, prev, size, _, rest = data.split(b":", 4)
+    length = int(size)
+    return Entry(int(number), int(prev), channel, rest[:length].decode(), rest[length:])
+
+
+def news(channel: str, data: bytes) -> tuple[str, list[Entry]]:
+    """What is published: the epoch and entries.
+
+    :raises ValueError: If it was not by us.
+    """
+    epoch, start, before, rest = data.split(b":", 3)
+    number, prev = int(start), int(before) if before else None
+    entries = []
+    while rest:
+        size, length, rest = rest.split(b":", 2)
+        middle = int(size)
+        end = middle + int(length)
+        type, body = rest[:middle].decode(), rest[middle:end]
+        entries.append(Entry(number, prev, channel, type, body))
+        if prev is not None:
+            number, prev = number + 1, number
+        rest = rest[end:]
+    if not entries:
+        raise ValueError("It has no event.")
+    return epoch.decode(), entries
+
+
+def number_of(data: bytes) -> int:
+    """Of what is published; 0 if it was not by us."""
+    _, _, rest = data.partition(b":")
+    number = rest.partition(b":")[0]
+    return int(number) if number.isdigit() else 0
+
+
+def prunes(reply: list[t.Any]) -> list[str]:
+    """The channels that are to be pruned next."""
+    return [name.decode() for name in reply[1]]
+
+
+def page(reply: list[t.Any], channels: cabc.Sequence[str], after: int | None) -> Page:
+    epoch, end, _ = Head.of(reply)
+    if after is None:
+        after = int(reply[5])
+    proofs = {
+        name: Proof(int(since), reason.decode())
+        for name, since, reason in zip(channels, *_turns(reply[7]), strict=True)
+    }
+    return Page(epoch, after, int(reply[6]), end, _entries(reply, channels), proofs)
+
+
+def joined(reply: list[t.Any], channels: cabc.Sequence[str]) -> list[Entry] | None:
+    """All that a feed has not heard; nothing if this is not all of it."""
+    return _entries(reply, channels) if int(reply[6]) else None
+
+
+def _entries(reply: list[t.Any], channels: cabc.Sequence[str]) -> list[Entry]:
+    indices, records = _turns(reply[8])
+    return [record(channels[i - 1], data) for i, data in zip(indices, records, strict=True)]
+
+
+def _turns(values: list[t.Any]) -> tuple[list[t.Any], list[t.Any]]:
+    return values[::2], values[1::2]
