@@ -30,7 +30,7 @@ from flask_push import Event
 from flask_push import Position
 from flask_push._delivery import gzip as _gzip
 from flask_push._delivery import wire
-from flask_push._delivery.stream import Options
+from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._event import Entry
 from flask_push._hub.hub import Hub

@@ -21,7 +21,7 @@ from pathlib import Path
 from flask_push import Event
 from flask_push import sse
 from flask_push._ipc.files import Site
-from flask_push._system.unix import Messages
+from flask_push._ipc.messages import Messages
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent

@@ -26,13 +26,13 @@ from test_worker import adopt
 from test_worker import make
 from test_worker import read_until
 
-from flask_push._delivery.stream import Options
+from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._hub import nginx as _accel
 from flask_push._hub.nginx import AccelListener
-from flask_push._hub.nginx import head
-from flask_push._hub.nginx import new_ticket
 from flask_push._hub.nginx import ticket_of
+from flask_push._ipc.protocol import new_ticket
+from flask_push._response import accel_head
 from flask_push._system.inodes import identity
 from flask_push._system.unix import is_listened_on
 
@@ -194,7 +194,7 @@ class Room:
         return answer
 
 
-STREAM = Stream(("a",), "x", head=head("200 OK", [("X", "y")], "today"))
+STREAM = Stream(("a",), "x", head=accel_head("200 OK", [("X", "y")], "today"))
 
 
 def run(scene: cabc.Callable[[Room], cabc.Awaitable[None]], tmp_path: Path) -> None:
@@ -442,7 +442,7 @@ def test_a_path_that_is_too_long_names_the_cure(tmp_path: Path) -> None:
 
 def test_nginx_keeps_some_headers_itself() -> None:
     kept = [("Set-Cookie", "a"), ("Cache-Control", "b"), ("Expires", "c")]
-    said = head("200 OK", [*kept, ("Vary", "d"), ("Content-Type", "e")], "today")
+    said = accel_head("200 OK", [*kept, ("Vary", "d"), ("Content-Type", "e")], "today")
     assert said == (
         b"HTTP/1.1 200 OK\r\nVary: d\r\nContent-Type: e\r\n"
         b"Date: today\r\nConnection: close\r\n\r\n"

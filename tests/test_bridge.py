@@ -25,11 +25,12 @@ from servers import until
 
 from flask_push import Publisher
 from flask_push import Push
-from flask_push._handoff.door import HubProcess
+from flask_push._handoff.process_door import ProcessDoor
 from flask_push._handoff.spawn import start_process
-from flask_push._hub import bridges as _bridges
 from flask_push._ipc.files import Site
-from flask_push._system.unix import Messages
+from flask_push._ipc.messages import Messages
+from flask_push._ipc.protocol import bridges_from_json
+from flask_push._ipc.protocol import bridges_to_json
 from flask_push.brokers import Bridge
 from flask_push.brokers import Bridging
 from flask_push.brokers import open_broker
@@ -285,7 +286,7 @@ def test_an_older_worker_ends_no_bridge_and_one_without_any_does(
         first = holder(redis)
         app = make_app(PUSH_BROKER_URL=redis.url, PUSH_RUN_DIR=str(tmp_path / "run"))
         hub = Push(app)._states[app].parts().hub
-        assert isinstance(hub, HubProcess)
+        assert isinstance(hub, ProcessDoor)
         hello = t.cast(dict[str, t.Any], hub._hello["hello"])
         older = {name: value for name, value in hello.items() if name != "bridges"}
         door = Messages(Site.of(tmp_path / "one" / "push-basic").connect())
@@ -584,8 +585,8 @@ def test_a_bridge_that_leads_nowhere_is_refused(
 
 def test_a_hello_of_another_version_is_understood() -> None:
     bridges = [Bridge("redis:a", "a"), Bridge("redis:b", "b", "said")]
-    values = [{**value, "newer": 1} for value in _bridges.to_json(bridges)]
-    assert _bridges.from_json(values) == bridges
+    values = [{**value, "newer": 1} for value in bridges_to_json(bridges)]
+    assert bridges_from_json(values) == bridges
 
 
 def test_who_can_bridge_is_asked(tmp_path: Path) -> None:

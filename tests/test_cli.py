@@ -33,7 +33,7 @@ from flask_push import NotPublished
 from flask_push import Push
 from flask_push._cli import push as commands
 from flask_push._ipc.files import Site
-from flask_push._system.unix import Messages
+from flask_push._ipc.messages import Messages
 from flask_push.brokers.sqlite import SqliteBroker
 
 Run = cabc.Callable[..., click.testing.Result]

@@ -31,7 +31,7 @@ from servers import serve
 from servers import Server
 from servers import status
 from servers import until
-from test_house import FLOORS
+from test_house import MAY_IMPORT
 from test_house import MODULES
 from test_house import WRONG
 
@@ -286,7 +286,7 @@ def test_every_reason_of_a_gap_is_explained() -> None:
 
 
 def test_every_parameter_of_a_request_is_on_the_wire() -> None:
-    asked = re.findall(r"(?:args|words)\.get(?:list)?\(\"(\w+)\"", SOURCE["_asked"])
+    asked = re.findall(r"(?:args|words)\.get(?:list)?\(\"(\w+)\"", SOURCE["_request"])
     assert {*asked} == {"poll", "visible", "channel", "connection"}
     assert not re.search(r"args\.", SOURCE["_extension"] + SOURCE["_response"])
     for name in *POSITIONS, "poll=1", "visible=1", "channel", "connection", "Last-Event-ID":
@@ -354,14 +354,13 @@ def test_every_test_that_the_docs_name_is_there() -> None:
     assert named and named <= set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
 
 
-def test_the_floors_are_those_of_the_house() -> None:
-    _, _, text = CONTRIBUTING.partition("## The floors")
-    floors: list[set[str]] = []
-    for line in blocks(text, "")[0].splitlines():
-        if line[0] != " ":
-            floors.append(set())
-        floors[-1].update(line[11:].split())
-    assert floors == FLOORS[::-1]
+def test_the_page_for_contributors_names_each_folder() -> None:
+    _, _, text = CONTRIBUTING.partition("## The house")
+    named = {
+        name.rstrip("/").removesuffix(".py")
+        for name in re.findall(r"^\| `(\S+)`", text, re.M)
+    }
+    assert named == MAY_IMPORT.keys() - {"app", "_config", "_pyinstaller"}
 
 
 TEXTS = {"README": README, **DOCS}

@@ -48,9 +48,9 @@ from flask_push._doctor.findings import HAPROXY
 from flask_push._doctor.findings import NGINX
 from flask_push._doctor.findings import TROUBLES
 from flask_push._ipc.files import Site
+from flask_push._ipc.messages import Messages
 from flask_push._ipc.version import version
 from flask_push._system import rundir
-from flask_push._system.unix import Messages
 from flask_push.brokers.redis import RedisBroker
 
 PAGE = (ROOT / "docs" / "doctor.md").read_text()

@@ -24,10 +24,10 @@ from test_worker import read_until
 from test_worker import STREAM
 
 from flask_push import Event
+from flask_push._delivery.options import Options
 from flask_push._delivery.snapshot import stream_to_json
-from flask_push._delivery.stream import Options
 from flask_push._ipc.files import Site
-from flask_push._system.unix import Messages
+from flask_push._ipc.messages import Messages
 from flask_push.brokers import open_broker
 
 

@@ -203,7 +203,7 @@ def test_a_closed_response_leaves_its_stream(push: Push, client: FlaskClient) ->
     responses = [client.get("/stream") for _ in range(5)]
     for response in responses:
         read_events(response, 1, own=True)
-    assert repr(hub) == "<HubThread <Hub [2 channels, 5 connections, 0 behind]>>"
+    assert repr(hub) == "<ThreadDoor <Hub [2 channels, 5 connections, 0 behind]>>"
     for response in responses:
         response.close()
     until(lambda: "[0 channels, 0 connections" in repr(hub))

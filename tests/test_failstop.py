@@ -32,8 +32,8 @@ from flask_push import _event
 from flask_push import Event
 from flask_push import Position
 from flask_push import sse
+from flask_push._delivery.options import Options
 from flask_push._delivery.snapshot import Frozen
-from flask_push._delivery.stream import Options
 from flask_push._delivery.stream import Stream
 from flask_push._event import Entry
 from flask_push._hub import hub
@@ -43,8 +43,8 @@ from flask_push._hub.streams import Streams
 from flask_push.brokers import Broker
 from flask_push.brokers import Retention
 from flask_push.brokers import Sink
-from flask_push.brokers.base import new_epoch
-from flask_push.brokers.base import now
+from flask_push.brokers._common import new_epoch
+from flask_push.brokers._common import now
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.memory import MemoryFeed
 from flask_push.testing._contract import until

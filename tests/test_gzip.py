@@ -43,12 +43,12 @@ from flask_push import Publisher
 from flask_push import Push
 from flask_push import sse
 from flask_push._delivery import gzip as _gzip
-from flask_push._delivery.channel import ChannelSet
 from flask_push._delivery.channel import Frame
-from flask_push._delivery.channel import GzipSet
 from flask_push._delivery.gzip import block
 from flask_push._delivery.gzip import HEADER
 from flask_push._delivery.gzip import shared_block
+from flask_push._delivery.subscription import ChannelSet
+from flask_push._delivery.subscription import GzipSet
 from flask_push.testing import read_events
 
 GZIP = {"Accept-Encoding": "gzip"}

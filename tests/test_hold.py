@@ -27,15 +27,15 @@ from test_worker import make
 from test_worker import read_until
 
 from flask_push import Event
-from flask_push._handoff.door import HubProcess
-from flask_push._hub.process import Process
+from flask_push._handoff.process_door import ProcessDoor
+from flask_push._hub.process import HubProcess
 from flask_push._ipc.files import Site
 from flask_push._ipc.files import Tie
 from flask_push._ipc.files import Ties
 from flask_push._system.inodes import identity
 from flask_push.brokers import open_broker
 
-Begin = cabc.Callable[[], tuple[HubProcess, socket.socket]]
+Begin = cabc.Callable[[], tuple[ProcessDoor, socket.socket]]
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def begin(run_dir: Path) -> cabc.Iterator[Begin]:
     with contextlib.ExitStack() as stack:
         stack.callback(end_hubs, run_dir)
 
-        def begin() -> tuple[HubProcess, socket.socket]:
+        def begin() -> tuple[ProcessDoor, socket.socket]:
             worker = make(run_dir)
             stack.callback(worker.stop)
             client = stack.enter_context(adopt(worker))
@@ -105,7 +105,7 @@ def test_a_door_that_is_removed_is_opened_again(begin: Begin, site: Site) -> Non
 def test_processes_that_wait_at_a_removed_door_are_let_in(site: Site) -> None:
     lock = site.try_lock()
     assert lock is not None
-    process = Process(site, site.listen(), lock, stays=True)
+    process = HubProcess(site, site.listen(), lock, stays=True)
     waiting = [site.connect() for _ in range(3)]
     try:
         site.door.unlink()

@@ -23,7 +23,7 @@ from flask_push import Event
 from flask_push import Position
 from flask_push import sse
 from flask_push._config import Config
-from flask_push._delivery.stream import Options
+from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._event import Page
 from flask_push._hub import connection as _connection

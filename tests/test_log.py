@@ -26,8 +26,8 @@ from world import Store
 from world import World
 
 from flask_push._delivery import wire
-from flask_push._delivery.channel import Subscription
 from flask_push._delivery.log import Log
+from flask_push._delivery.subscription import Subscription
 from flask_push._event import Entry
 from flask_push._event import Page
 from flask_push._event import Position

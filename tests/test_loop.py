@@ -18,10 +18,10 @@ import pytest
 from servers import until
 
 from flask_push import Event
-from flask_push._delivery.stream import Options
+from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
-from flask_push._hub.thread import HubThread
 from flask_push._hub.thread import raise_descriptor_limit
+from flask_push._hub.thread import ThreadDoor
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.sqlite import SqliteBroker
 
@@ -32,13 +32,13 @@ def broker() -> MemoryBroker:
 
 
 @pytest.fixture
-def hub(broker: MemoryBroker) -> t.Iterator[HubThread]:
-    hub = HubThread(lambda: broker, Options())
+def hub(broker: MemoryBroker) -> t.Iterator[ThreadDoor]:
+    hub = ThreadDoor(lambda: broker, Options())
     yield hub
     hub.stop()
 
 
-def connect(hub: HubThread) -> socket.socket:
+def connect(hub: ThreadDoor) -> socket.socket:
     browser, theirs = socket.socketpair()
     browser.settimeout(10)
     hub.adopt(Stream(("a",), "x"), theirs.detach())
@@ -59,8 +59,8 @@ def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate()]
 
 
-def test_a_hub_starts_with_its_first_stream(hub: HubThread, broker: MemoryBroker) -> None:
-    assert repr(hub) == "<HubThread not running>"
+def test_a_hub_starts_with_its_first_stream(hub: ThreadDoor, broker: MemoryBroker) -> None:
+    assert repr(hub) == "<ThreadDoor not running>"
     assert "flask-push" not in threads()
     browsers = [connect(hub) for _ in range(3)]
     assert threads().count("flask-push") == 1
@@ -70,7 +70,7 @@ def test_a_hub_starts_with_its_first_stream(hub: HubThread, broker: MemoryBroker
         browser.close()
 
 
-def test_many_threads_start_one_hub(hub: HubThread) -> None:
+def test_many_threads_start_one_hub(hub: ThreadDoor) -> None:
     browsers: list[socket.socket] = []
     starters = [
         threading.Thread(target=lambda: browsers.append(connect(hub))) for _ in range(20)
@@ -84,7 +84,7 @@ def test_many_threads_start_one_hub(hub: HubThread) -> None:
         browser.close()
 
 
-def test_stopping_ends_the_streams_and_is_final(hub: HubThread) -> None:
+def test_stopping_ends_the_streams_and_is_final(hub: ThreadDoor) -> None:
     browser = connect(hub)
     start = time.monotonic()
     hub.stop()
@@ -103,7 +103,7 @@ def test_a_hub_that_cannot_start_says_so() -> None:
     def broken() -> MemoryBroker:
         raise OSError("the disk is on fire")
 
-    hub = HubThread(broken, Options())
+    hub = ThreadDoor(broken, Options())
     for _ in range(2):
         with pytest.raises(RuntimeError, match="can't start: .*on fire") as raised:
             hub.adopt(Stream(("a",), "x"), 99)
@@ -112,7 +112,7 @@ def test_a_hub_that_cannot_start_says_so() -> None:
 
 
 def test_a_hub_without_a_thread_leaves_nothing_open(
-    hub: HubThread, monkeypatch: pytest.MonkeyPatch
+    hub: ThreadDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: threading.Thread) -> t.NoReturn:
         raise RuntimeError("can't start new thread")
@@ -127,7 +127,7 @@ def test_a_hub_without_a_thread_leaves_nothing_open(
 
 
 def test_a_hub_may_be_stopped_by_its_own_thread(
-    hub: HubThread, caplog: pytest.LogCaptureFixture
+    hub: ThreadDoor, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As when an app is collected there."""
     browser = connect(hub)
@@ -140,7 +140,7 @@ def test_a_hub_may_be_stopped_by_its_own_thread(
 
 
 def test_a_store_that_is_locked_does_not_delay_the_last_word(tmp_path: Path) -> None:
-    hub = HubThread(lambda: SqliteBroker(tmp_path / "push.db"), Options())
+    hub = ThreadDoor(lambda: SqliteBroker(tmp_path / "push.db"), Options())
     browser = connect(hub)
     with open(tmp_path / "push.db.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -154,7 +154,7 @@ def test_a_store_that_is_locked_does_not_delay_the_last_word(tmp_path: Path) -> 
 
 
 def test_a_hub_that_failed_is_replaced(
-    hub: HubThread, caplog: pytest.LogCaptureFixture
+    hub: ThreadDoor, caplog: pytest.LogCaptureFixture
 ) -> None:
     browser = connect(hub)
     assert hub._loop is not None
@@ -171,7 +171,7 @@ def test_a_hub_that_failed_is_replaced(
     browser.close()
 
 
-def test_a_child_of_a_fork_has_none_of_the_streams(hub: HubThread) -> None:
+def test_a_child_of_a_fork_has_none_of_the_streams(hub: ThreadDoor) -> None:
     browser = connect(hub)
     ready, go = os.pipe()
     child = os.fork()
@@ -195,7 +195,7 @@ without_hooks: t.Callable[[], int] = ctypes.PyDLL(None).fork
 
 @pytest.mark.parametrize("fork", [os.fork, without_hooks], ids=["hooks", "no hooks"])
 def test_a_child_of_a_fork_starts_its_own(
-    fork: t.Callable[[], int], hub: HubThread
+    fork: t.Callable[[], int], hub: ThreadDoor
 ) -> None:
     before = connect(hub)
     # A thread that is about to run may hold what the interpreter needs to change threads.
@@ -208,7 +208,7 @@ def test_a_child_of_a_fork_starts_its_own(
         signal.alarm(20)
         try:
             if fork is os.fork:
-                assert repr(hub) == "<HubThread not running>"
+                assert repr(hub) == "<ThreadDoor not running>"
             browser = connect(hub)
             hub.stop()
             read_until(browser, b"retry: ")
@@ -224,10 +224,10 @@ def test_a_child_of_a_fork_starts_its_own(
 def test_a_process_that_exits_ends_its_streams_first() -> None:
     code = """
 import socket, sys
-from flask_push._loop import HubThread
+from flask_push._loop import ThreadDoor
 from flask_push._stream import Options, Stream
 from flask_push.brokers.memory import MemoryBroker
-hub = HubThread(MemoryBroker, Options())
+hub = ThreadDoor(MemoryBroker, Options())
 hub.adopt(Stream(("a",), "x"), int(sys.argv[1]))
 sys.stdin.read()
 """

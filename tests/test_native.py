@@ -11,9 +11,9 @@ import pytest
 from packages import environment
 from packages import install
 
-from flask_push._delivery.stream import Options
+from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
-from flask_push._hub.thread import HubThread
+from flask_push._hub.thread import ThreadDoor
 from flask_push._system import unpatched
 from flask_push.brokers.memory import MemoryBroker
 
@@ -85,7 +85,7 @@ def test_where_a_thread_would_not_run_the_hub_says_what_to_do(
     module: types.ModuleType, cure: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    hub = HubThread(MemoryBroker, Options())
+    hub = ThreadDoor(MemoryBroker, Options())
     with pytest.raises(RuntimeError, match=cure):
         hub.adopt(Stream(("a",), "x"), 99)
     hub.stop()

@@ -31,7 +31,7 @@ from servers import until
 from flask_push import Publisher
 from flask_push._handoff.spawn import start_process
 from flask_push._ipc.files import Site
-from flask_push._system.unix import Messages
+from flask_push._ipc.messages import Messages
 
 # However long a busy machine takes, the store remembers all that was said.
 KEEP = 1_000_000

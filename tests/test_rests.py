@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flask_push._delivery.channel import ChannelSet
-from flask_push._delivery.channel import Subscription
+from flask_push._delivery.subscription import ChannelSet
+from flask_push._delivery.subscription import Subscription
 from flask_push._hub.rests import Rests
 
 

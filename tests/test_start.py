@@ -24,12 +24,12 @@ import os, socket, sys
 sys.path[:0] = ["lib", "plugins", {packages!r}]
 from flask_push._site import Site
 from flask_push._stream import Options, Stream
-from flask_push._worker import HubProcess
+from flask_push._worker import ProcessDoor
 from dataclasses import asdict
 from pathlib import Path
 hello = dict(url={url!r}, retention=None, timeout=2, linger=0.5,
              options=asdict(Options()))
-hub = HubProcess(Site.of(Path({directory!r})), hello)
+hub = ProcessDoor(Site.of(Path({directory!r})), hello)
 {then}
 ours, theirs = socket.socketpair()
 ours.settimeout(20)

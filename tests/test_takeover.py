@@ -27,23 +27,23 @@ from test_failstop import Line
 from test_failstop import Tracer
 from test_process import replace
 
+from flask_push._delivery.options import Options
 from flask_push._delivery.snapshot import Chains
 from flask_push._delivery.snapshot import Frozen
 from flask_push._delivery.snapshot import Place
 from flask_push._delivery.snapshot import stream_from_json
 from flask_push._delivery.snapshot import stream_to_json
-from flask_push._delivery.stream import Options
 from flask_push._delivery.stream import Stream
-from flask_push._hub.process import Process
+from flask_push._hub.process import HubProcess
 from flask_push._hub.takeover import _frames
 from flask_push._hub.takeover import _parts
 from flask_push._hub.takeover import give
 from flask_push._hub.takeover import Handover
 from flask_push._hub.takeover import take
 from flask_push._ipc.files import Site
+from flask_push._ipc.messages import Messages
 from flask_push._ipc.version import is_newer
 from flask_push._ipc.version import version
-from flask_push._system.unix import Messages
 
 STREAMS = 30
 
@@ -294,7 +294,7 @@ def begin_hub(site: Site, line: Line) -> int:
         if not pid:
             with contextlib.suppress(BaseException):
                 with Tracer(line, below=("_process", "replace")):
-                    Process(site, door, lock, stays=True).run()
+                    HubProcess(site, door, lock, stays=True).run()
             os._exit(1)
     os.close(lock)
     return pid
@@ -344,7 +344,7 @@ def test_whatever_fails_in_a_hub_that_is_replaced_leaves_no_stream_in_the_dark(
         **{"url": f"sqlite://{tmp_path}/push.db", "retention": None, "timeout": 2},
         **{"options": {**asdict(Options()), "heartbeat": 0.2}, "linger": 5},
     }
-    lines = {n for _, _, n in Process._replace.__code__.co_lines() if n}
+    lines = {n for _, _, n in HubProcess._replace.__code__.co_lines() if n}
     _, *others, _ = sorted(lines)
     assert len(others) > 15
     for number in others:

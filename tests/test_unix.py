@@ -25,9 +25,9 @@ from test_worker import make
 from test_worker import read_until
 
 from flask_push._ipc.files import Site
-from flask_push._system.unix import Message
-from flask_push._system.unix import Messages
-from flask_push._system.unix import UNREADABLE
+from flask_push._ipc.messages import Message
+from flask_push._ipc.messages import Messages
+from flask_push._ipc.messages import UNREADABLE
 
 # Another user than that of the tests, which takes root to become.
 SUDO = [] if os.geteuid() == 0 else ["sudo", "-n"]

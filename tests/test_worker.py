@@ -22,20 +22,20 @@ from servers import hubs
 from servers import until
 
 from flask_push import Event
-from flask_push._delivery.stream import Options
+from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._delivery.tickets import Asked
 from flask_push._delivery.tickets import ReturnTickets
-from flask_push._handoff import door as _worker
+from flask_push._handoff import process_door as _worker
 from flask_push._handoff import spawn
-from flask_push._handoff.door import HubProcess
-from flask_push._handoff.several import HubProcesses
+from flask_push._handoff.process_door import ProcessDoor
+from flask_push._handoff.shared_doors import SharedDoors
 from flask_push._handoff.spawn import enter
-from flask_push._hub.thread import HubThread
+from flask_push._hub.thread import ThreadDoor
 from flask_push._ipc import files
 from flask_push._ipc.files import Site
-from flask_push._system.unix import Message
-from flask_push._system.unix import Messages
+from flask_push._ipc.messages import Message
+from flask_push._ipc.messages import Messages
 from flask_push.brokers import open_broker
 
 STREAM = Stream(("a",), "connection", b"HEAD\r\n\r\n")
@@ -44,7 +44,7 @@ LARGE = STREAM._replace(head=b"HEAD\r\n" + b"x" * 50_000 + b"\r\n\r\n")
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> cabc.Iterator[HubProcess]:
+def worker(tmp_path: Path) -> cabc.Iterator[ProcessDoor]:
     worker = make(tmp_path)
     yield worker
     worker.stop()
@@ -57,7 +57,7 @@ def make(
     keys: tuple[bytes, ...] = (),
     options: dict[str, t.Any] | None = None,
     **more: t.Any,
-) -> HubProcess:
+) -> ProcessDoor:
     broker = open_broker("sqlite:", directory)
     hello = {
         "url": broker.url,
@@ -68,11 +68,11 @@ def make(
         "accel": accel,
         "return_keys": [key.hex() for key in keys],
     }
-    more = {"instead": lambda: HubThread(lambda: broker, Options()), **more}
-    return HubProcess(Site.of(directory), hello, **more)
+    more = {"instead": lambda: ThreadDoor(lambda: broker, Options()), **more}
+    return ProcessDoor(Site.of(directory), hello, **more)
 
 
-def adopt(hub: HubProcess | HubProcesses, stream: Stream = STREAM) -> socket.socket:
+def adopt(hub: ProcessDoor | SharedDoors, stream: Stream = STREAM) -> socket.socket:
     ours, theirs = socket.socketpair()
     try:
         hub.adopt(stream, theirs.fileno())
@@ -95,7 +95,7 @@ def read_until(sock: socket.socket, text: bytes) -> bytes:
 
 
 def test_a_hub_starts_with_the_first_client_and_takes_the_next(
-    worker: HubProcess, tmp_path: Path
+    worker: ProcessDoor, tmp_path: Path
 ) -> None:
     assert repr(worker).endswith("hub.sock: not there>")
     socks = [adopt(worker) for _ in range(3)]
@@ -112,7 +112,7 @@ def test_a_hub_starts_with_the_first_client_and_takes_the_next(
 
 
 def test_a_worker_that_is_forked_has_a_door_of_its_own(
-    worker: HubProcess, tmp_path: Path
+    worker: ProcessDoor, tmp_path: Path
 ) -> None:
     with adopt(worker) as sock:
         read_until(sock, b"push:open")
@@ -131,7 +131,7 @@ def test_a_worker_that_is_forked_has_a_door_of_its_own(
 
 
 def test_when_a_hub_dies_its_worker_starts_the_next_at_once(
-    worker: HubProcess, tmp_path: Path
+    worker: ProcessDoor, tmp_path: Path
 ) -> None:
     with adopt(worker) as sock:
         read_until(sock, b"push:open")
@@ -143,7 +143,7 @@ def test_when_a_hub_dies_its_worker_starts_the_next_at_once(
 
 
 def test_a_thread_stands_in_for_a_while_and_then_a_process_is_tried_again(
-    worker: HubProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    worker: ProcessDoor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "hub.log").write_text("These were its last words.\n")
     (tmp_path / "hub.lock").mkdir()
@@ -169,7 +169,7 @@ def test_a_thread_stands_in_for_a_while_and_then_a_process_is_tried_again(
 
 
 def test_each_respite_is_longer_than_the_one_before(
-    worker: HubProcess, tmp_path: Path
+    worker: ProcessDoor, tmp_path: Path
 ) -> None:
     (tmp_path / "hub.lock").mkdir()
     seconds = []
@@ -191,7 +191,7 @@ def thread_instead(caplog: pytest.LogCaptureFixture) -> bool:
 
 
 def test_a_hub_that_stands_still_for_a_moment_is_waited_for(
-    worker: HubProcess,
+    worker: ProcessDoor,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -224,7 +224,7 @@ def test_a_hub_that_stands_still_for_a_moment_is_waited_for(
     assert not thread_instead(caplog)
 
 
-def try_to_adopt(worker: HubProcess) -> socket.socket | None:
+def try_to_adopt(worker: ProcessDoor) -> socket.socket | None:
     try:
         return adopt(worker)
     except RuntimeError:
@@ -232,7 +232,7 @@ def try_to_adopt(worker: HubProcess) -> socket.socket | None:
 
 
 def test_a_worker_waits_until_the_hub_takes_more(
-    worker: HubProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker: ProcessDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "PATIENCE", 20)
     with adopt(worker) as first:
@@ -351,7 +351,7 @@ def test_a_door_whose_queue_stays_full_is_no_failed_start(
 def test_a_worker_without_descriptors_does_not_blame_the_hub(
     starts: bool,
     left: int,
-    worker: HubProcess,
+    worker: ProcessDoor,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -375,7 +375,7 @@ def test_a_worker_without_descriptors_does_not_blame_the_hub(
 
 
 def test_a_stream_that_is_too_large_disturbs_no_other(
-    worker: HubProcess, tmp_path: Path
+    worker: ProcessDoor, tmp_path: Path
 ) -> None:
     with adopt(worker) as sock:
         read_until(sock, b"push:open")
@@ -481,7 +481,7 @@ def age(pid: int) -> float:
 
 
 def test_a_hub_that_ends_tells_all_who_are_connected(
-    worker: HubProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    worker: ProcessDoor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with adopt(worker) as sock:
         read_until(sock, b"push:open")
@@ -536,7 +536,7 @@ def test_a_worker_survives_what_makes_no_sense(
 def test_a_hub_that_cannot_open_its_store_says_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    worker = HubProcess(
+    worker = ProcessDoor(
         Site.of(tmp_path),
         {
             "url": "unknown:",
@@ -562,7 +562,7 @@ def test_a_user_has_one_hub_of_several(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / name).mkdir()
         several.append(make(tmp_path / name))
-    all_of_them = HubProcesses(several)
+    all_of_them = SharedDoors(several)
     socks: list[socket.socket] = []
 
     def adopt_one(stream: Stream) -> None:

@@ -19,11 +19,11 @@ from dataclasses import field
 from flask_push import sse
 from flask_push._delivery import gzip as _gzip
 from flask_push._delivery import wire
-from flask_push._delivery.channel import ChannelSet
 from flask_push._delivery.channel import Frame
-from flask_push._delivery.channel import Subscription
 from flask_push._delivery.log import Log
 from flask_push._delivery.snapshot import Chains
+from flask_push._delivery.subscription import ChannelSet
+from flask_push._delivery.subscription import Subscription
 from flask_push._event import Entry
 from flask_push._event import Event
 from flask_push._event import Page

@@ -11,7 +11,7 @@ import re
 import socket
 import sys
 
-from flask_push._delivery.stream import Options
+from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._hub.hub import Hub
 from flask_push._hub.thread import raise_descriptor_limit
@@ -20,7 +20,7 @@ from flask_push.brokers import Entry
 from flask_push.brokers import Page
 from flask_push.brokers import Proof
 from flask_push.brokers import Sink
-from flask_push.brokers.base import now
+from flask_push.brokers._common import now
 from flask_push.brokers.memory import MemoryBroker
 
 Welcome = cabc.Callable[[socket.socket], None]

@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import socket
 import sys
 import time
@@ -15,28 +14,22 @@ from pathlib import Path
 
 import click
 
+from ._cli_url import doctor
+from ._cli_url import tail
 from ._command import Commands
 from ._command import failure
 from ._command import load
 from ._command import why
 from ._config import Config
-from ._doctor.facts import Finding
-from ._doctor.facts import trouble
-from ._doctor.machine import Checkup
-from ._doctor.machine import status_of
-from ._doctor.stream import Doctor
 from ._hub import main
-from ._hub.process import Process
+from ._hub.process import HubProcess
 from ._ipc.files import Site
+from ._ipc.messages import Messages
+from ._ipc.status import status_of
 from ._state import choose
 from ._state import sites_of
 from ._system.inodes import check_socket
 from ._system.terminal import shown
-from ._system.unix import Messages
-from .client import connect
-from .client import Refused
-from .client.address import Address
-from .sse import ParseError
 
 # Seconds for which a hub may take its leave.
 _PATIENCE = 10.0
@@ -49,12 +42,13 @@ _socket = click.option(
 )
 
 
-_HEADER = 'Send this header, such as "Cookie: session=…"; may be repeated.'
-
-
 @click.group(cls=Commands)
 def push() -> None:
     """Publish, listen, run the hub, and find out what is wrong."""
+
+
+push.add_command(doctor)
+push.add_command(tail)
 
 
 @push.command()
@@ -94,7 +88,7 @@ def hub(path: Path, replace: bool) -> None:
             raise failure(
                 f"There is a hub at {path} already. Use --replace to take its place."
             )
-        main.go(Process(site, _door(site), lock, stays=True))
+        main.go(HubProcess(site, _door(site), lock, stays=True))
     except OSError as error:
         raise failure(
             f"The hub can't run at {path}: {why(error)} Choose a socket in a directory"
@@ -220,117 +214,6 @@ def _read_input() -> str:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
         raise failure("The standard input is not text in UTF-8.") from error
-
-
-@push.command()
-@click.argument("url", required=False)
-@click.option("--header", "headers", multiple=True, help=_HEADER)
-@click.option("--quick", is_flag=True, help="Don't wait for a heartbeat.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as a JSON list.")
-@click.pass_context
-def doctor(
-    context: click.Context,
-    url: str | None,
-    headers: tuple[str, ...],
-    quick: bool,
-    as_json: bool,
-) -> None:
-    """Say what is wrong, and what cures it.
-
-    The doctor examines the app and its machine. With the URL of a stream, it requests
-    the stream as a browser would. The status of the command is 1 if there is an error.
-    """
-    address = None if url is None else _address(url, headers)
-    found = []
-    for finding in _examine(context, address, quick):
-        found.append(finding)
-        if not as_json:
-            click.echo(f"{finding.level:5}  {finding.name}: {finding.what}")
-            for cure in finding.cures:
-                click.echo(f"       -> {cure}")
-    if as_json:
-        click.echo(json.dumps([finding._asdict() for finding in found]))
-    if any(finding.level == "error" for finding in found):
-        context.exit(1)
-
-
-def _examine(
-    context: click.Context, address: Address | None, quick: bool
-) -> t.Iterator[Finding]:
-    try:
-        app, _ = load(context)
-        checkup = Checkup(app)
-    except (ValueError, RuntimeError, click.ClickException) as error:
-        text = error.message if isinstance(error, click.ClickException) else str(error)
-        yield trouble("config", error=text)
-        return
-    try:
-        yield from checkup.examine()
-        if address is not None:
-            yield from Doctor(address, checkup.known(), quick).examine()
-    finally:
-        checkup.close()
-
-
-def _address(url: str, headers: tuple[str, ...]) -> Address:
-    try:
-        return Address(url.partition("#")[0], _split(headers))
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-
-
-def _split(headers: tuple[str, ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for header in headers:
-        name, colon, value = header.partition(":")
-        if not colon or not re.fullmatch(r"[\w-]+", name, re.A):
-            # What is behind the name may be a password.
-            raise click.UsageError(f"{name.split(' ')[0]!r} is no header: 'Name: value'.")
-        name, value = name.title(), value.strip()
-        between = "; " if name == "Cookie" else ", "
-        found[name] = between.join(filter(None, [found.get(name), value]))
-    return found
-
-
-@push.command()
-@click.argument("url")
-@click.option(
-    "--channel", "channels", multiple=True, help="Ask for this channel; may be repeated."
-)
-@click.option("--last-id", default="", help="Begin after the event with this id.")
-@click.option("--header", "headers", multiple=True, help=_HEADER)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one line of JSON for each event."
-)
-def tail(
-    url: str,
-    channels: tuple[str, ...],
-    last_id: str,
-    headers: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    """Print the events of a stream as they come, until Ctrl-C.
-
-    It reconnects by itself, and misses nothing. The status of the command is 1 if the
-    server refuses.
-    """
-    try:
-        source = connect(url, channels=channels, headers=_split(headers), last_id=last_id)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    try:
-        with source:
-            for event in source:
-                what = event.id, event.channel, event.type, event.data
-                if as_json:
-                    names = "id", "channel", "type", "data"
-                    click.echo(json.dumps(dict(zip(names, what, strict=True))))
-                else:
-                    click.echo(shown(" ".join(what[1:]).lstrip()))
-    except KeyboardInterrupt:
-        pass
-    except (Refused, ParseError) as error:
-        raise failure(error) from error
 
 
 def _find(context: click.Context, path: Path | None) -> list[Site]:

@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
-from ._delivery.stream import Options
+from ._delivery.options import Options
 from .brokers import open_broker
 from .brokers import Retention
 from .brokers._urls import hide_password

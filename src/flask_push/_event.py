@@ -103,19 +103,6 @@ class Entry(t.NamedTuple):
         return type, name
 
 
-class Apart(bytes):
-    """A frame that one connection does not get: whoever sent it has it already."""
-
-    #: The connection's name.
-    name: str
-
-    @classmethod
-    def of(cls, frame: bytes, name: str) -> Apart:
-        apart = cls(frame)
-        apart.name = name
-        return apart
-
-
 class Proof(t.NamedTuple):
     """How far back a channel's history is whole."""
 

@@ -19,11 +19,11 @@ from . import _request
 from ._app_log import add_default_handler
 from ._delivery import wire
 from ._event import Event
-from ._hub.bridges import make_bridge
 from ._publisher import check_count
 from ._publisher import History
 from ._response import response_class
 from ._scripts import serve_scripts
+from ._state import make_bridge
 from ._state import Parts
 from ._state import State
 from .brokers import Bridge

@@ -13,7 +13,7 @@ from dataclasses import replace
 from . import sse
 from ._delivery import wire
 from ._delivery.connection_id import name_of
-from ._delivery.stream import Options
+from ._delivery.options import Options
 from ._event import Entry
 from ._event import escape
 from ._event import Event

@@ -25,10 +25,9 @@ from ._handoff.sockets import find_socket
 from ._handoff.sockets import NoSocket
 from ._handoff.sockets import OneThread
 from ._handoff.transplant import HAND_OVER
-from ._handoff.transplant import http_date
 from ._handoff.transplant import transplant
-from ._hub import nginx
 from ._state import Parts
+from ._system.clock import http_date
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -135,7 +134,7 @@ class StreamResponse(Response):
         if parts.testing:
             return self._relay("")
         if parts.config.accel:
-            head = nginx.head(self.status, headers, http_date())
+            head = accel_head(self.status, headers, http_date())
             try:
                 ticket = parts.hub.ticket(stream._replace(head=head))
             except RuntimeError as error:
@@ -197,3 +196,14 @@ def _nothing() -> None: ...
 _AS_THEY_ARE = "!$&'()*+,/:;=@[]|"
 # A semicolon would end the path.
 _IN_A_COOKIE = re.compile(r"/[!-:<-~]*")
+
+
+# What nginx keeps of the view's response. From ours it would come a second time.
+_KEPT = frozenset(
+    {"accept-ranges", "cache-control", "content-disposition", "expires", "set-cookie"}
+)
+
+
+def accel_head(status: str, headers: cabc.Iterable[tuple[str, str]], date: str) -> bytes:
+    """The head of the hub's answer to nginx: what nginx wouldn't keep of the view's."""
+    return wire.head(status, [(k, v) for k, v in headers if k.lower() not in _KEPT], date)

@@ -19,16 +19,19 @@ from flask import json
 from ._app_directory import has_hub
 from ._app_directory import Place
 from ._config import Config
+from ._delivery import wire
 from ._delivery.stream import Stream
 from ._delivery.tickets import derive_key
 from ._delivery.tickets import ReturnTickets
-from ._handoff.door import HubProcess
-from ._handoff.several import HubProcesses
+from ._event import escape
+from ._handoff.door import Door
+from ._handoff.process_door import ProcessDoor
+from ._handoff.shared_doors import SharedDoors
 from ._handoff.transplant import Relays
-from ._hub import bridges as _bridges
-from ._hub.thread import HubThread
+from ._hub.thread import ThreadDoor
 from ._ipc.files import Site
 from ._ipc.files import Tie
+from ._ipc.protocol import bridges_to_json
 from ._publisher import Publisher
 from ._system.fork import PerProcess
 from ._system.logs import QuietLogger
@@ -187,16 +190,14 @@ class Parts:
         most = 1000 if app.testing else config.relay_max
         self.relays = Relays(most, config.relay_lifetime)
 
-    def _choose_hub(
-        self, kind: str, directory: Path | None, keys: list[bytes]
-    ) -> HubThread | HubProcess | HubProcesses:
+    def _choose_hub(self, kind: str, directory: Path | None, keys: list[bytes]) -> Door:
         config, broker = self.config, self.broker
         accel = None
         if directory is not None and (config.accel or keys):
             accel = directory / "accel.sock"
 
-        def thread() -> HubThread:
-            return HubThread(lambda: broker, config.options, accel, self.bridges)
+        def thread() -> ThreadDoor:
+            return ThreadDoor(lambda: broker, config.options, accel, self.bridges)
 
         if kind == "thread":
             return thread()
@@ -207,18 +208,18 @@ class Parts:
             "options": asdict(config.options),
             "linger": config.hub_linger,
             "accel": None if accel is None else str(accel),
-            "bridges": _bridges.to_json(self.bridges),
+            "bridges": bridges_to_json(self.bridges),
             "return_keys": [key.hex() for key in keys],
         }
         if kind != "process":
-            return HubProcess(Site(Path(kind)), hello, starts=False)
+            return ProcessDoor(Site(Path(kind)), hello, starts=False)
         assert directory is not None
-        first = HubProcess(Site.of(directory), hello, instead=thread)
+        first = ProcessDoor(Site.of(directory), hello, instead=thread)
         if config.hub_processes == 1:
             return first
         hello = {**hello, "accel": None}
         sites = sites_in(directory, config)[1:]
-        return HubProcesses([first, *(HubProcess(site, hello) for site in sites)])
+        return SharedDoors([first, *(ProcessDoor(site, hello) for site in sites)])
 
     def close(self) -> None:
         self.hub.stop()
@@ -293,3 +294,18 @@ def _dumps(app: Flask) -> t.Callable[[t.Any], str]:
         return json.dumps(data) if app is None else app.json.dumps(data)
 
     return dumps
+
+
+def make_bridge(source: str, channel: str, type: str) -> Bridge:
+    """
+    :raises ValueError: If nothing can be brought from there to there.
+    """
+    kind, _, name = source.partition(":") if isinstance(source, str) else ("", "", "")
+    if kind != "redis" or not name:
+        raise ValueError(
+            "A bridge is from what others publish in the Redis of PUSH_BROKER_URL, such as"
+            f" 'redis:chat', and not from {source!r}."
+        )
+    escape(channel)
+    wire.check_type(type)
+    return Bridge(source, channel, type)

@@ -8,10 +8,6 @@ from bisect import bisect_right
 from collections import deque
 from operator import itemgetter
 
-from .._event import Apart
-from .._event import Page
-from . import gzip
-
 
 class Gap(t.NamedTuple):
     """Stands in a log where events were lost. Becomes a frame of its own for each
@@ -30,8 +26,6 @@ Frame = tuple[int, Chunk]
 
 number_of = itemgetter(0)
 
-# Bytes after which a block is full. Of a block that is cut short, its rest is kept.
-_BLOCK = 64 * 1024
 
 # What a frame costs beside its bytes: a tuple, an int, two references, rounded up.
 _OVERHEAD = 160
@@ -47,7 +41,24 @@ def join(frames: list[Frame]) -> Chunk:
     return frames[0][1] if len(frames) == 1 else b"".join([frame for _, frame in frames])
 
 
-class Channel:
+class Apart(bytes):
+    """A frame that one connection does not get: whoever sent it has it already."""
+
+    #: The connection's name.
+    name: str
+
+    @classmethod
+    def of(cls, frame: bytes, name: str) -> Apart:
+        apart = cls(frame)
+        apart.name = name
+        return apart
+
+
+#: A group of readers, which this file need not know more of.
+G = t.TypeVar("G")
+
+
+class Channel(t.Generic[G]):
     """The log of one channel, from the end at which it was first held."""
 
     __slots__ = ("name", "held", "floor", "last", "lost", "pieces", "head", "sets")
@@ -65,7 +76,7 @@ class Channel:
         self.pieces: list[Piece] = []
         # Index of the oldest. Deleting from a list's front moves all the rest.
         self.head = 0
-        self.sets: set[ChannelSet] = set()
+        self.sets: set[G] = set()
 
     def __len__(self) -> int:
         return len(self.pieces) - self.head
@@ -130,9 +141,9 @@ class Budget:
     def clear(self) -> None:
         self._size = self._count = 0
         # The channel of each piece, oldest first; and some whose piece is gone.
-        self._order: deque[Channel] = deque()
+        self._order: deque[Channel[t.Any]] = deque()
 
-    def put(self, channel: Channel, piece: Piece) -> None:
+    def put(self, channel: Channel[t.Any], piece: Piece) -> None:
         channel.last = piece[0]
         channel.pieces.append(piece)
         self._order.append(channel)
@@ -144,7 +155,7 @@ class Budget:
                 self._size -= _OVERHEAD + len(oldest.drop_oldest()[1])
                 self._count -= 1
 
-    def put_before(self, channel: Channel, pieces: list[Piece], floor: int) -> None:
+    def put_before(self, channel: Channel[t.Any], pieces: list[Piece], floor: int) -> None:
         """Let a channel reach back further, if the budget allows it."""
         size = sum(_OVERHEAD + len(piece[1]) for piece in pieces)
         if not self.allows(size):
@@ -160,7 +171,7 @@ class Budget:
     def allows(self, size: int) -> bool:
         return self._size + size <= self.max_bytes
 
-    def drop(self, channel: Channel, upto: int) -> None:
+    def drop(self, channel: Channel[t.Any], upto: int) -> None:
         self.torn = True
         dropped = channel.drop(upto)
         self._count -= len(dropped)
@@ -171,171 +182,6 @@ class Budget:
             self._order = deque(channel for _, _, channel in ages)
         self.torn = False
 
-    def forget(self, channel: Channel) -> None:
+    def forget(self, channel: Channel[t.Any]) -> None:
         """Drop all of a channel that nobody reads any more."""
         self.drop(channel, channel.last)
-
-
-class ChannelSet:
-    """All subscriptions to the same channels."""
-
-    __slots__ = (
-        *("channels", "names", "missing", "members"),
-        *("live", "turn", "gaps", "spared", "told", "stamp", "events", "bytes"),
-    )
-
-    def __init__(self, channels: tuple[Channel, ...]) -> None:
-        self.channels = channels
-        self.names = tuple(channel.name for channel in channels)
-        #: How many of the channels are not held yet.
-        self.missing = sum(not channel.held for channel in channels)
-        self.members = 0
-        #: The members that are at the end, by a key of the caller's.
-        self.live: dict[int, t.Any] = {}
-        #: What this turn brings the live members, merged over the channels (law 5).
-        self.turn: list[Piece] = []
-        #: Whether a gap is among it, so that each must be told by itself.
-        self.gaps = False
-        #: The names of connections that don't get all of it.
-        self.spared: frozenset[str] = frozenset()
-        #: A number that all live members were sent, if they were not sent a later one
-        #: of their own.
-        self.told = 0
-        #: When the live members were last sent something, by the caller's clock.
-        self.stamp = 0.0
-        #: How much was sent to each of them since the set is there.
-        self.events = self.bytes = 0
-
-    def note(self, piece: Piece) -> None:
-        """Add to what this turn brings."""
-        self.turn.append(piece)
-        if type(piece[1]) is bytes:
-            return
-        if isinstance(piece[1], Gap):
-            self.gaps = True
-        elif isinstance(piece[1], Apart):
-            self.spared |= {piece[1].name}
-
-    def reaches(self, number: int) -> bool:
-        """Whether everything after the number is in the log."""
-        return all(channel.floor <= number for channel in self.channels)
-
-    @staticmethod
-    def key(names: cabc.Iterable[str]) -> cabc.Hashable:
-        """What there is one of for the same channels."""
-        return frozenset(names)
-
-    def code(self, data: bytes) -> bytes:
-        """What its members read as these bytes."""
-        return data
-
-    def pack(self, frames: list[Frame]) -> list[Frame]:
-        """The same for frames, of which each is whole."""
-        return frames
-
-    def admit(self, key: int, sub: Subscription) -> None:
-        """Make a reader live that has come to the end."""
-        self.live[key] = sub
-        self.told = min(self.told, sub.told)
-
-
-class GzipSet(ChannelSet):
-    """Those of them that are compressed. To each the same, since it is done once."""
-
-    __slots__ = ()
-
-    @staticmethod
-    def key(names: cabc.Iterable[str]) -> cabc.Hashable:
-        return "gzip", frozenset(names)
-
-    def code(self, data: bytes) -> bytes:
-        return gzip.block(data)
-
-    def pack(self, frames: list[Frame]) -> list[Frame]:
-        """Blocks, each with the number of its last frame: half of one is half a frame."""
-        packed: list[Frame] = []
-        data: list[Chunk] = []
-        size = last = 0
-        for number, frame in frames:
-            if frame:
-                data.append(frame)
-                size, last = size + len(frame), number
-            if size >= _BLOCK:
-                packed.append((last, gzip.shared_block(tuple(data))))
-                data, size = [], 0
-        if data:
-            packed.append((last, gzip.shared_block(tuple(data))))
-        if frames and not frames[-1][1]:
-            # Nobody is given this number as an id.
-            packed.append(frames[-1])
-        return packed
-
-
-class Subscription:
-    """One reader's place. Joined, begun, then read until it is live or gone."""
-
-    __slots__ = ("set", "epoch", "cursor", "rest", "told")
-
-    set: ChannelSet
-    #: The epoch the cursor belongs to.
-    epoch: str
-    #: Everything up to here has been handed over. Means nothing while live.
-    cursor: int
-    #: What must be written before anything else may be: the opening, or a view of the end
-    #: of a frame that was cut short (law 9). All readers behind one frame share it.
-    rest: Chunk
-    #: The last number that the reader itself was given as an id.
-    told: int
-
-    @property
-    def name(self) -> str:
-        """What it is called by events that it is not to get."""
-        return ""
-
-    def own(self, frame: Chunk) -> Chunk:
-        """What this reader gets of a frame: nothing, if it is the one to be spared. Its
-        cursor passes over it as over any other."""
-        return b"" if isinstance(frame, Apart) and frame.name == self.name else frame
-
-    def enter(self, set: ChannelSet) -> None:
-        """Be one of these, with no place yet."""
-        self.set = set
-        set.members += 1
-        self.epoch, self.cursor, self.rest, self.told = "", 0, b"", 0
-
-    def say(self, data: bytes) -> None:
-        """Let it be written before anything else is. No half frame is out."""
-        self.rest = b"".join([self.rest, self.set.code(data)])
-
-    def open(self, opening: bytes, page: Page | None) -> None:
-        """Begin with these bytes.
-
-        :param page: What the replay is made of, besides the log.
-        """
-        self.say(opening)
-
-    def pack(self, frames: list[Frame]) -> list[Frame]:
-        """What of these is to be written. A rest is that already."""
-        return frames if self.rest else self.set.pack(frames)
-
-    def advance_all(self, frames: cabc.Sequence[Frame]) -> None:
-        """Note that all of these frames are out."""
-        self.rest = b""
-        self.cursor = frames[-1][0]
-        told = (number for number, frame in reversed(frames) if frame)
-        self.told = next(told, self.told)
-
-    def advance(self, frames: cabc.Iterable[Frame], written: int) -> None:
-        """Note that the first `written` bytes of these frames are out."""
-        rest, self.rest = self.rest, b""
-        for number, frame in frames:
-            if written < len(frame):
-                if written or frame is rest:
-                    # A view of this one frame, not of the turn's bytes.
-                    self.rest = memoryview(frame)[written:]
-                    self.cursor = number
-                return
-            written -= len(frame)
-            self.cursor = number
-            if frame:
-                self.told = number

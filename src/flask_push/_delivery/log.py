@@ -31,13 +31,10 @@ from .._event import Position
 from . import wire
 from .channel import Budget
 from .channel import Channel
-from .channel import ChannelSet
 from .channel import Frame
 from .channel import Gap
-from .channel import GzipSet
 from .channel import number_of
 from .channel import Piece
-from .channel import Subscription
 from .replay import absorb
 from .replay import Encode
 from .replay import gaps
@@ -45,6 +42,13 @@ from .replay import prove
 from .replay import replay
 from .replay import Runs
 from .replay import tell
+from .subscription import ChannelSet
+from .subscription import GzipSet
+from .subscription import Subscription
+
+_Channel = Channel[ChannelSet]
+# Those that this turn brings something.
+_Touched = list[ChannelSet]
 
 
 class Log:
@@ -70,7 +74,7 @@ class Log:
         #: before them until they are filled in (law 6).
         self.hole = 0
         self.sets: dict[cabc.Hashable, ChannelSet] = {}
-        self.channels: dict[str, Channel] = {}
+        self.channels: dict[str, Channel[ChannelSet]] = {}
         #: The number at which the epoch was first seen.
         self.birth = 0
         #: Up to here the feed has vouched for all channels at once.
@@ -268,7 +272,7 @@ class Log:
         if epoch != self.epoch:
             assert end is not None
             return self._restart(epoch, end)
-        touched: list[ChannelSet] = []
+        touched: _Touched = []
         for entry in entries:
             if self.hole and entry.prev is not None:
                 self.hole = max(self.hole, entry.number)
@@ -287,7 +291,7 @@ class Log:
         The hole is closed if the page reaches its end; otherwise, or if the page does
         not fit any more, it is still there and another page is needed.
         """
-        touched: list[ChannelSet] = []
+        touched: _Touched = []
         names = self.holds()
         if page.epoch != self.epoch or page.after != self.end:
             return touched
@@ -309,7 +313,7 @@ class Log:
             self.hole = max(hole, page.end)
         return touched
 
-    def _take(self, entry: Entry, touched: list[ChannelSet], final: bool = False) -> bool:
+    def _take(self, entry: Entry, touched: _Touched, final: bool = False) -> bool:
         """One event of the feed. False if those before it have to be fetched."""
         number, prev, name, _, _ = entry
         channel = self.channels.get(name)
@@ -337,11 +341,11 @@ class Log:
         self.end = number
         return True
 
-    def _put(self, channel: Channel, piece: Piece, touched: list[ChannelSet]) -> None:
+    def _put(self, channel: _Channel, piece: Piece, touched: _Touched) -> None:
         self.budget.put(channel, piece)
         self._show(channel, piece, touched)
 
-    def _show(self, channel: Channel, piece: Piece, touched: list[ChannelSet]) -> None:
+    def _show(self, channel: _Channel, piece: Piece, touched: _Touched) -> None:
         for set in channel.sets:
             if not set.turn:
                 touched.append(set)

@@ -21,12 +21,12 @@ from .._event import Position
 from .._event import Proof
 from . import wire
 from .channel import Budget
-from .channel import ChannelSet
 from .channel import Frame
 from .channel import Gap
 from .channel import number_of
 from .channel import Piece
-from .channel import Subscription
+from .subscription import ChannelSet
+from .subscription import Subscription
 
 #: Makes the frame of an event, given the epoch and the number for its id; ``None`` if it
 #: can't.

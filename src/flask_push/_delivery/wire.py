@@ -11,7 +11,6 @@ import json
 import typing as t
 
 from .. import sse
-from .._event import Apart
 from .._event import base62
 from .._event import Entry
 from .._event import escape
@@ -19,6 +18,7 @@ from .._event import Event
 from .._event import GAP
 from .._event import Position
 from . import gzip as _gzip
+from .channel import Apart
 
 #: Types that begin so are ours; publishing one is refused.
 RESERVED = "push:"

@@ -17,20 +17,15 @@ import typing as t
 from importlib import metadata
 from pathlib import Path
 
-from flask import Flask
-
-from .._app_directory import Place
 from .._config import Config
 from .._event import Position
 from .._ipc.files import Site
+from .._ipc.status import status_of
 from .._ipc.version import version
-from .._state import choose
-from .._state import sites_of
 from .._system.descriptors import reserve
 from .._system.rundir import group_name
 from .._system.rundir import is_local
 from .._system.rundir import user_name
-from .._system.unix import Messages
 from ..brokers import Broker
 from ..brokers import open_broker
 from ..brokers._urls import hide_password
@@ -45,20 +40,31 @@ Findings = cabc.Iterator[Finding]
 _PATIENT = 55
 # Descriptors that a hub should have beside those of streams.
 _OWN = 256
-# What is relied on in a hub's status. One without a store lacks the last two.
-_STATUS = {"pid": int, "version": str, "streams": int, "position": str}
 
 
 class Checkup:
-    """Of one app, in this process."""
+    """Of one app, in this process.
 
-    def __init__(self, app: Flask) -> None:
-        self.testing = app.testing
-        self.config = Config.read(app.config)
-        self.url, self.kind = choose(app, self.config)
-        self._place = Place.of(app)
-        self.directory = self._place.directory(self.config)
-        self.sites = sites_of(app, self.config)
+    :param url: The store's, and `kind` what the hub is: a process, a thread, or a path.
+    :param directory: The run directory, which need not exist.
+    :param doubts: Why events may not reach all processes of the app.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        testing: bool,
+        url: str,
+        kind: str,
+        directory: Path,
+        doubts: cabc.Sequence[str],
+        sites: cabc.Sequence[Site],
+    ) -> None:
+        self.config, self.testing = config, testing
+        self.url, self.kind = url, kind
+        self.directory, self.sites = directory, sites
+        self._doubts = doubts
         self._usable = True
         self._broker: Broker | None = None
 
@@ -89,7 +95,7 @@ class Checkup:
         found = list(self._troubles_of(self.directory))
         self._usable = not any(finding.level == "error" for finding in found)
         yield from found
-        for doubt in self._place.doubts(self.config) if self.url == "sqlite:" else ():
+        for doubt in self._doubts:
             yield trouble("apart", doubt=doubt)
         if self._usable:
             there = "" if self.directory.exists() else ", made when it is needed"
@@ -250,25 +256,6 @@ def _owner_of(site: Site) -> str:
         return user_name(site.door.stat().st_uid).partition(" ")[0]
     except OSError:
         return "…"
-
-
-def status_of(site: Site) -> dict[str, t.Any]:
-    """
-    :raises OSError: If no hub answers there.
-    """
-    messages = Messages(site.connect())
-    try:
-        found = messages.ask({"status": 1}).get("status")
-    except EOFError:
-        raise ConnectionResetError("it closed the connection") from None
-    finally:
-        messages.close()
-    if not isinstance(found, dict) or not all(
-        isinstance({"streams": 0, "position": "", **found}.get(name), kind)
-        for name, kind in _STATUS.items()
-    ):
-        raise ConnectionError("what answers there is not a hub of Flask-Push")
-    return found
 
 
 def _limit(pid: int) -> int:

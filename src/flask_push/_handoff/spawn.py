@@ -26,7 +26,7 @@ from .._system.rundir import claim
 
 # Forks at once, so that the process that starts it need not wait until it ends. The hub can
 # import what the app can, but looks there last: a module of the app may have the name of
-# one in the standard library.
+# one in the standard library. After an upgrade, the files may be newer than this code.
 _CODE = """\
 import os, sys
 if os.fork(): os._exit(0)

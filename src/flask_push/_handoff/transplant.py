@@ -22,8 +22,6 @@ import os
 import socket
 import threading
 import time
-from email.utils import formatdate
-from functools import lru_cache
 
 from .._delivery.stream import Stream
 from .._system.descriptors import is_scarce
@@ -94,16 +92,6 @@ def pair_with(stream: Stream, adopt: Adopt) -> socket.socket:
         raise
     theirs.detach()
     return ours
-
-
-def http_date() -> str:
-    """Now, as a ``Date`` header says it."""
-    return _date_of(int(time.time()))
-
-
-@lru_cache(1)
-def _date_of(second: int) -> str:
-    return formatdate(second, usegmt=True)
 
 
 def _duplicate(fd: int) -> int:

@@ -13,14 +13,13 @@ from functools import lru_cache
 
 from .._delivery import wire
 from .._delivery.channel import Chunk
-from .._delivery.channel import Subscription
 from .._delivery.replay import newest
 from .._delivery.snapshot import Place
 from .._delivery.stream import Stream
+from .._delivery.subscription import Subscription
 from .._event import Page
 from .._event import Position
 from .._system.unpatched import close
-from .._system.unpatched import original
 
 # Bytes that the kernel may hold for a browser that does not read. Linux doubles it.
 _SEND_BUFFER = 128 * 1024
@@ -30,10 +29,6 @@ _USER_TIMEOUT = 30_000
 _TCP = [(socket.TCP_NODELAY, 1)]
 if hasattr(socket, "TCP_USER_TIMEOUT"):
     _TCP.append((socket.TCP_USER_TIMEOUT, _USER_TIMEOUT))
-# Drains that wait to be looked after all at once.
-_FRESH = 64
-# Bytes that are read of one at once, and how often before it is closed.
-_DRAINED = 16 * 1024
 _AT_ONCE = 64
 # Bytes that a browser may send, having nothing to say. Enough for the rest of a request.
 _MOST_HEARD = 2**20
@@ -229,104 +224,6 @@ class Connection(Subscription):
 def _alike(stream: Stream) -> Stream:
     """One of those that are equal. Most are, and each its own is a fifth of the memory."""
     return stream
-
-
-class Poller:
-    """Tells of many descriptors through one: ``epoll``."""
-
-    def __init__(self) -> None:
-        self._epoll: select.epoll = original("select", "epoll")()
-        # What servers still say to those who were their clients.
-        self._drains: set[int] = set()
-        # Those of them that are not polled yet.
-        self._fresh: list[int] = []
-
-    def fileno(self) -> int:
-        return self._epoll.fileno()
-
-    @property
-    def closed(self) -> bool:
-        return self._epoll.closed
-
-    def add(self, fd: int) -> None:
-        self._epoll.register(fd, HEARS)
-
-    def add_drain(self, fd: int) -> None:
-        """Read and throw away, and close it when the other end does, or if this fails.
-        Begins with the next :meth:`look_after_drains`: until then the kernel holds it."""
-        self._drains.add(fd)
-        self._fresh.append(fd)
-        if len(self._fresh) >= _FRESH:
-            self.look_after_drains()
-
-    def look_after_drains(self) -> None:
-        """Poll those from now on whose servers have still to say something. Of nearly all
-        that have just come, these have closed their end already, and that is all."""
-        asked: select.poll = original("select", "poll")()
-        for fd in self._fresh:
-            asked.register(fd, 0)
-        ended = {fd for fd, _ in asked.poll(0)}
-        while self._fresh:
-            fd = self._fresh.pop()
-            try:
-                if fd in ended:
-                    # Unread, it would be an error for a server that reads on.
-                    while len(os.read(fd, _DRAINED)) == _DRAINED:
-                        pass
-                else:
-                    os.set_blocking(fd, False)
-                    self.add(fd)
-                    continue
-            except OSError:
-                pass
-            self._drains.remove(fd)
-            close(fd)
-
-    def change(self, fd: int, mask: int) -> None:
-        self._epoll.modify(fd, mask)
-
-    def remove(self, fd: int) -> None:
-        # Closing is not enough where another process has a copy of the descriptor.
-        self._epoll.unregister(fd)
-
-    def poll(self) -> cabc.Iterator[tuple[int, int]]:
-        """Descriptors, and what was found of each."""
-        for fd, mask in self._epoll.poll(0, 1000):
-            if fd in self._drains:
-                self._drain(fd)
-            else:
-                yield fd, mask
-
-    def descriptors(self) -> list[int]:
-        return [self._epoll.fileno(), *self._drains]
-
-    def release(self) -> list[int]:
-        """Give the drains away, which are not polled any more."""
-        for fd in self._drains.difference(self._fresh):
-            self.remove(fd)
-        drains, self._drains, self._fresh = list(self._drains), set(), []
-        return drains
-
-    def close(self) -> None:
-        for fd in self._drains:
-            close(fd)
-        self._drains.clear()
-        self._fresh.clear()
-        self._epoll.close()
-
-    def _drain(self, fd: int) -> None:
-        try:
-            # What goes on after that is not the end of a response.
-            for _ in range(_AT_ONCE):
-                if not os.read(fd, _DRAINED):
-                    break
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        self.remove(fd)
-        self._drains.remove(fd)
-        close(fd)
 
 
 @contextlib.contextmanager

@@ -17,15 +17,15 @@ import random
 import typing as t
 from math import inf
 
-from .._delivery.channel import ChannelSet
 from .._delivery.channel import Chunk
 from .._delivery.channel import Frame
 from .._delivery.channel import join
 from .._delivery.log import Log
+from .._delivery.options import Options
 from .._delivery.snapshot import Chains
 from .._delivery.snapshot import Frozen
-from .._delivery.stream import Options
 from .._delivery.stream import Stream
+from .._delivery.subscription import ChannelSet
 from .._event import Entry
 from .._event import Page
 from .._event import Position

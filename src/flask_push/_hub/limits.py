@@ -7,7 +7,7 @@ from collections import Counter
 
 from .. import sse
 from .._delivery import wire
-from .._delivery.stream import Options
+from .._delivery.options import Options
 from .._delivery.stream import Stream
 from .._event import Entry
 from .._event import GAP

@@ -16,11 +16,11 @@ import typing as t
 from pathlib import Path
 
 from .._ipc.files import Site
+from .._ipc.messages import Messages
 from .._system.inodes import identity
 from .._system.inodes import identity_of
 from .._system.inodes import open_own
-from .._system.unix import Messages
-from .process import Process
+from .process import HubProcess
 from .takeover import take
 from .thread import raise_descriptor_limit
 
@@ -32,7 +32,7 @@ FORMAT = "%(asctime)s %(process)d %(levelname)s %(message)s"
 
 
 class _ToWorker(logging.Handler):
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: HubProcess) -> None:
         super().__init__(logging.INFO)
         self.process = process
 
@@ -60,7 +60,7 @@ def main(arguments: cabc.Sequence[str]) -> None:
         door = socket.socket(fileno=given.door)
         os.set_inheritable(given.door, False)
         os.set_inheritable(given.lock, False)
-        go(Process(site, door, given.lock, stays=False))
+        go(HubProcess(site, door, given.lock, stays=False))
 
 
 def replace(site: Site, stays: bool, forced: bool = False) -> None:
@@ -71,12 +71,12 @@ def replace(site: Site, stays: bool, forced: bool = False) -> None:
     messages = Messages(site.connect())
     things = take(messages, forced)
     door, lock, *_ = things.fds
-    process = Process(site, socket.socket(fileno=door), lock, stays)
+    process = HubProcess(site, socket.socket(fileno=door), lock, stays)
     process.take_over(things)
     go(process)
 
 
-def go(process: Process) -> None:
+def go(process: HubProcess) -> None:
     handler = _ToWorker(process)
     logger.addHandler(handler)
     try:

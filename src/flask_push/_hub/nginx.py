@@ -20,7 +20,6 @@ import asyncio
 import collections.abc as cabc
 import contextlib
 import os
-import secrets
 import socket
 import threading
 import time
@@ -29,11 +28,12 @@ from urllib.parse import unquote_to_bytes
 
 from .._delivery import connection_id
 from .._delivery import wire
-from .._delivery.stream import Options
+from .._delivery.options import Options
 from .._delivery.stream import Stream
 from .._delivery.tickets import Asked
 from .._delivery.tickets import ReturnTickets
-from .._handoff.transplant import http_date
+from .._ipc.protocol import new_ticket
+from .._system.clock import http_date
 from .._system.descriptors import limit
 from .._system.inodes import identity
 from .._system.logs import QuietLogger
@@ -60,20 +60,6 @@ _REQUEST = 64 * 1024
 # the advice to ask the app (RFC 9110, 15.5.20).
 _RETURNS = "x-push-return"
 _ASK_THE_APP = b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\n\r\n"
-# What nginx keeps of the view's response. From ours it would come a second time.
-_KEPT = frozenset(
-    {"accept-ranges", "cache-control", "content-disposition", "expires", "set-cookie"}
-)
-
-
-def new_ticket() -> str:
-    """Unlike any other. For processes that make tickets, and send them to the hub's."""
-    return secrets.token_urlsafe(24)
-
-
-def head(status: str, headers: cabc.Iterable[tuple[str, str]], date: str) -> bytes:
-    """The head of the hub's answer to nginx: what nginx wouldn't keep of the view's."""
-    return wire.head(status, [(k, v) for k, v in headers if k.lower() not in _KEPT], date)
 
 
 class AccelListener:

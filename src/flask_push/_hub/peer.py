@@ -6,11 +6,11 @@ import collections.abc as cabc
 import typing as t
 
 from .._ipc.agreement import Agreement
+from .._ipc.messages import close_all
+from .._ipc.messages import Messages
+from .._ipc.messages import MOST_SAID
+from .._ipc.messages import UNREADABLE
 from .._system.logs import QuietLogger
-from .._system.unix import close_all
-from .._system.unix import Messages
-from .._system.unix import MOST_SAID
-from .._system.unix import UNREADABLE
 
 Take = cabc.Callable[["Visitor", dict[str, t.Any], list[int]], None]
 

@@ -18,21 +18,21 @@ import time
 import typing as t
 from pathlib import Path
 
+from .._delivery.options import Options
 from .._delivery.snapshot import Frozen
 from .._delivery.snapshot import stream_from_json
 from .._delivery.stream import check_stream
-from .._delivery.stream import Options
 from .._delivery.stream import Stream
 from .._delivery.tickets import ReturnTickets
 from .._ipc.agreement import Agreement
 from .._ipc.files import Site
+from .._ipc.messages import Messages
 from .._ipc.version import is_newer
 from .._ipc.version import version
 from .._system.descriptors import is_scarce
 from .._system.descriptors import limit
 from .._system.logs import log_failures
 from .._system.logs import QuietLogger
-from .._system.unix import Messages
 from .._system.unix import peer_uid
 from ..brokers import Broker
 from .bridges import Bridges
@@ -54,7 +54,7 @@ _WHOLE = 2.0
 _SCARCE = "It may have only %d file descriptors (ulimit -n), and has none left for this."
 
 
-class Process:
+class HubProcess:
     """Everything that one hub process is: its door, who is in it, and its hub.
 
     :param stays: Whether it goes on when nobody is tied, having been run by hand.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .._delivery.channel import Chunk
 from .._delivery.channel import frame_of
-from .._delivery.channel import Subscription
+from .._delivery.subscription import Subscription
 
 
 class Rests:

@@ -18,21 +18,21 @@ from functools import partial
 from itertools import islice
 
 from .._delivery import wire
-from .._delivery.channel import ChannelSet
 from .._delivery.channel import join
 from .._delivery.log import Log
-from .._delivery.stream import Options
+from .._delivery.options import Options
+from .._delivery.subscription import ChannelSet
 from .._event import Page
 from .._event import Position
 from .connection import Connection
 from .connection import GONE
 from .connection import HEARS
 from .connection import LEFT
-from .connection import Poller
 from .connection import WRITES
 from .failstop import FailStop
 from .feeding import Feeding
 from .limits import Limits
+from .poller import Poller
 from .rests import Rests
 
 # Bytes that are read from the log, and written to one connection before others' turn.

@@ -21,12 +21,12 @@ from .._delivery.channel import frame_of
 from .._delivery.snapshot import Chains
 from .._delivery.snapshot import Frozen
 from .._delivery.snapshot import Place
+from .._ipc.messages import Message
+from .._ipc.messages import Messages
+from .._ipc.messages import MOST_BYTES
+from .._ipc.messages import MOST_FDS
+from .._ipc.messages import UNREADABLE
 from .._ipc.version import version
-from .._system.unix import Message
-from .._system.unix import Messages
-from .._system.unix import MOST_BYTES
-from .._system.unix import MOST_FDS
-from .._system.unix import UNREADABLE
 
 # Seconds for each step. All streams stand still meanwhile.
 _PATIENCE = 5.0

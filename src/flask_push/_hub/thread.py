@@ -16,7 +16,7 @@ from contextvars import Context
 from functools import partial
 from pathlib import Path
 
-from .._delivery.stream import Options
+from .._delivery.options import Options
 from .._delivery.stream import Stream
 from .._system import unpatched
 from .._system.fork import PerProcess
@@ -32,7 +32,7 @@ from .nginx import AccelListener
 PATIENCE = 1.0
 
 
-class HubThread(PerProcess):
+class ThreadDoor(PerProcess):
     """Adopts clients from any thread.
 
     :param broker: Called on the hub's thread when it starts.
@@ -58,7 +58,7 @@ class HubThread(PerProcess):
         super().__init__()
 
     def __repr__(self) -> str:
-        return f"<HubThread {self._hub or 'not running'}>"
+        return f"<ThreadDoor {self._hub or 'not running'}>"
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
@@ -196,7 +196,7 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-_threads: weakref.WeakSet[HubThread] = weakref.WeakSet()
+_threads: weakref.WeakSet[ThreadDoor] = weakref.WeakSet()
 # Loops that belong to another process's thread: never collected, and so never closed.
 _parents: list[t.Any] = []
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import time
+from email.utils import formatdate
+from functools import lru_cache
 
 # Counts while the machine sleeps, where a system has such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -61,3 +63,13 @@ def _wrong() -> int:
     except (OSError, ValueError, IndexError):
         return 0
     return wrong if abs(wrong) > _MINUTE else 0
+
+
+def http_date() -> str:
+    """Now, as a ``Date`` header says it."""
+    return _date_of(int(time.time()))
+
+
+@lru_cache(1)
+def _date_of(second: int) -> str:
+    return formatdate(second, usegmt=True)

@@ -33,9 +33,6 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
-import secrets
-import string
-import time
 import typing as t
 from dataclasses import dataclass
 
@@ -200,24 +197,3 @@ ROW, EVENT = 60, 100
 #: Microseconds for which an event that is not stored waits for the feeds, and the part of
 #: all bytes that such events may take from those that are stored.
 PASSING, PASSING_PART = 10_000_000, 8
-
-
-def take(entries: cabc.Iterable[Entry], limit: int, end: int) -> tuple[list[Entry], int]:
-    """As many entries as fit on a page, and how far it reaches."""
-    page: list[Entry] = []
-    for entry in entries:
-        if limit <= 0 and page:
-            return page, page[-1].number
-        page.append(entry)
-        limit -= len(entry.data) + ENTRY_BYTES
-    return page, end
-
-
-def now() -> int:
-    """Microseconds since 1970: numbers made of them outlive a lost counter."""
-    return time.time_ns() // 1000
-
-
-def new_epoch() -> str:
-    letters = string.ascii_letters + string.digits
-    return "".join(secrets.choice(letters) for _ in range(5))

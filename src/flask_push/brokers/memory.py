@@ -23,16 +23,16 @@ from .._event import Page
 from .._event import Position
 from .._event import Proof
 from .._system.clock import Clock
+from ._common import new_epoch
+from ._common import now
+from ._common import take
 from .base import EVENT
-from .base import new_epoch
-from .base import now
 from .base import PAGE_BYTES
 from .base import PASSING
 from .base import PASSING_PART
 from .base import Retention
 from .base import ROW
 from .base import Sink
-from .base import take
 
 _number = attrgetter("number")
 

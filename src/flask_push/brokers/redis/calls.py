@@ -13,7 +13,7 @@ from ..._event import Event
 from ..._event import Page
 from ..._event import Position
 from ..._event import Proof
-from ..base import new_epoch
+from .._common import new_epoch
 from ..base import Retention
 from . import scripts
 from . import scripts_publish

@@ -14,8 +14,8 @@ from itertools import islice
 from ..._event import Entry
 from ..._event import Page
 from ..._event import Proof
+from .._common import take
 from ..base import ENTRY_BYTES
-from ..base import take
 from .retention import broken
 from .retention import OF_CHANNEL
 

@@ -13,9 +13,9 @@ from ..._event import Event
 from ..._event import MAX_NUMBER
 from ..._event import Position
 from ..._system.clock import uptime
+from .._common import new_epoch
+from .._common import now
 from ..base import EVENT
-from ..base import new_epoch
-from ..base import now
 from ..base import Retention
 from ..base import ROW
 from .retention import broken

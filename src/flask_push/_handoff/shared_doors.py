@@ -7,25 +7,25 @@ from zlib import crc32
 
 from .._delivery.stream import Stream
 from .._ipc.files import Site
-from .door import HubProcess
+from .process_door import ProcessDoor
 
 
-class HubProcesses:
+class SharedDoors:
     """Several hubs, each with its share of the streams. The first stands for all where
     there can be one only: for nginx, and when no process can be had."""
 
-    def __init__(self, hubs: cabc.Sequence[HubProcess]) -> None:
+    def __init__(self, hubs: cabc.Sequence[ProcessDoor]) -> None:
         self._hubs = hubs
 
     def __repr__(self) -> str:
-        return f"<HubProcesses {list(self._hubs)}>"
+        return f"<SharedDoors {list(self._hubs)}>"
 
     @property
     def sites(self) -> list[Site]:
         return [site for hub in self._hubs for site in hub.sites]
 
     def adopt(self, stream: Stream, fd: int, drain: int | None = None) -> None:
-        """As :meth:`HubProcess.adopt`. A user's streams are in one hub, for who counts
+        """As :meth:`ProcessDoor.adopt`. A user's streams are in one hub, for who counts
         them is the hub."""
         whose = stream.user or stream.address or stream.connection
         hub = self._hubs[crc32(whose.encode()) % len(self._hubs)]
@@ -37,8 +37,13 @@ class HubProcesses:
             self._hubs[0].adopt(stream, fd, drain)
 
     def ticket(self, stream: Stream) -> str:
-        """As :meth:`HubProcess.ticket`."""
+        """As :meth:`ProcessDoor.ticket`."""
         return self._hubs[0].ticket(stream)
+
+    def here(self) -> None:
+        """As :meth:`Door.here`. Each of them begins again by itself."""
+        for hub in self._hubs:
+            hub.here()
 
     def stop(self) -> None:
         """Leave all of them."""

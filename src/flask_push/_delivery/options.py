@@ -1,0 +1,59 @@
+"""How a hub treats its streams."""
+
+from __future__ import annotations
+
+import random
+import typing as t
+from dataclasses import dataclass
+from dataclasses import fields
+
+# Seconds over which all come back, however many they are.
+_MOST_SPREAD = 300
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a hub treats its streams. The configuration's defaults are these."""
+
+    #: Seconds without a byte after which a comment is sent.
+    heartbeat: float = 15
+    #: Seconds after which a browser comes back, about.
+    retry: float = 3
+    #: Browsers that come back in a second, about, when all have to; 0 for any number.
+    return_rate: float = 250
+    #: Streams at once.
+    max_streams: int = 10_000
+    #: Streams at once of one user, and of one address; 0 for any number.
+    max_per_user: int = 100
+    max_per_address: int = 0
+    #: Events and bytes after which a stream ends, and begins anew; 0 for never.
+    stream_events: int = 0
+    stream_bytes: int = 0
+    #: Bytes of one event's data.
+    max_event: int = 2**20
+    #: Bytes of frames kept for readers that are slow, or just come back.
+    log_bytes: int = 32 * 2**20
+
+    @classmethod
+    def from_json(cls, values: dict[str, t.Any]) -> Options:
+        """Those that another version does not know, or has no more, are left out.
+
+        :raises ValueError: If one is not a number, or too small.
+        """
+        known = {field.name for field in fields(cls)}
+        given = {name: value for name, value in values.items() if name in known}
+        for name, value in given.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ValueError(f"{name!r} is {value!r}")
+            if not (value > 0 if name in ("heartbeat", "retry") else value >= 0):
+                raise ValueError(f"{name!r} is {value!r}")
+        return cls(**given)
+
+    def jittered_retry(self, others: int = 0) -> int:
+        """Milliseconds after which one browser comes back, so that not all do at once.
+
+        :param others: How many want to come back as well.
+        """
+        spread = min(others / self.return_rate, _MOST_SPREAD) if self.return_rate else 0
+        wait = self.retry * random.uniform(0.667, 1.333) + random.uniform(0, spread)
+        return round(1000 * max(0.5, wait))

@@ -1,0 +1,214 @@
+"""Messages of JSON and descriptors, over a Unix socket."""
+
+from __future__ import annotations
+
+import array
+import collections.abc as cabc
+import contextlib
+import errno
+import json
+import os
+import socket
+import struct
+import time
+import typing as t
+
+#: A message: anything JSON, and descriptors.
+Message = tuple[dict[str, t.Any], list[int]]
+
+# How long the JSON is, and how many descriptors belong to it.
+_HEADER = struct.Struct("!IB")
+
+#: Bytes of one message, where a hub is replaced and where a worker talks to it; and the
+#: descriptors of one, of which the kernel passes 253.
+MOST_BYTES = 64 * 2**20
+MOST_SAID = 4 * 2**20
+
+MOST_FDS = 200
+
+#: The key of what takes the place of a message that can't be read. Its value says why.
+UNREADABLE = "unreadable"
+
+# Seconds between two attempts to send descriptors.
+_SOON = 0.01
+
+# Flags of :mod:`socket` are enums, slower to look at than a message is to read.
+_SPACE = socket.CMSG_SPACE(MOST_FDS * array.array("i").itemsize)
+_CLOEXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+
+
+class Messages:
+    """One end of a connection that carries messages. Framed, since macOS has no
+    sequenced packets.
+
+    Sending and receiving may each be done by a thread of its own.
+
+    :param data: What another process has received of the next message, and `fds` its
+        descriptors.
+    :param most: Bytes of a message.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        data: bytes = b"",
+        fds: cabc.Iterable[int] = (),
+        most: int = MOST_BYTES,
+    ) -> None:
+        self.sock = sock
+        self.most = most
+        self._data = bytearray(data)
+        self._fds = list(fds)
+        # Bytes of a message that is too large, which are still to be thrown away.
+        self._skip = 0
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def send(self, message: dict[str, t.Any], fds: cabc.Sequence[int] = ()) -> None:
+        """Send all of it. The descriptors remain the caller's.
+
+        :raises TimeoutError: If the other end took nothing within the socket's timeout.
+            The connection is as it was.
+        :raises OSError: If the other end is gone, or took only a part. With ``EMSGSIZE``,
+            the message is too large, and the connection is as it was.
+        """
+        body = json.dumps(message).encode()
+        if len(body) > self.most:
+            raise OSError(errno.EMSGSIZE, f"a message of {len(body):,} bytes is too large")
+        data = _HEADER.pack(len(body), len(fds)) + body
+        sent = self._send_some(data, fds)
+        if sent == len(data):
+            return
+        try:
+            self.sock.sendall(memoryview(data)[sent:])
+        except OSError as error:
+            # The other end waits for the rest, and would take the next message for it.
+            self.shut()
+            raise BrokenPipeError(
+                errno.EPIPE, f"the other end took only a part: {error}"
+            ) from error
+
+    def _send_some(self, data: bytes, fds: cabc.Sequence[int]) -> int:
+        """Send the descriptors, and as many bytes as the socket takes with them."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+        timeout = self.sock.gettimeout()
+        until = time.monotonic() + (timeout or 0)
+        while True:
+            try:
+                return self.sock.sendmsg([data], rights if fds else [])
+            except OSError as error:
+                # The descriptors of one user that were sent and not received yet are
+                # limited, over all processes. So this is as if the socket were full.
+                if error.errno != errno.ETOOMANYREFS:
+                    raise
+                if timeout is not None and time.monotonic() >= until:
+                    raise TimeoutError(error.errno, error.strerror) from error
+            time.sleep(_SOON)
+
+    def receive(self) -> list[Message]:
+        """The messages that are complete now. Waits for data, if the socket does.
+
+        A message that can't be read is replaced by one with the key :data:`UNREADABLE`.
+        Those after it are read: neither text that is not JSON, nor the loss of descriptors
+        in a process that has no more of them, ends a connection.
+
+        :raises EOFError: If the other end is gone.
+        :raises OSError: If nothing has come.
+        """
+        data, rights, _, _ = self.sock.recvmsg(65536, _SPACE, _CLOEXEC)
+        fds = array.array("i")
+        for level, kind, value in rights:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                fds.frombytes(value[: len(value) - len(value) % fds.itemsize])
+        if not data:
+            close_all(fds)
+            raise EOFError
+        skipped = min(self._skip, len(data))
+        self._skip -= skipped
+        self._data += data[skipped:]
+        return list(self._complete(list(fds)))
+
+    def ask(self, message: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Send it, and wait for one answer.
+
+        :raises EOFError: If the other end is gone.
+        :raises OSError: If none comes within the socket's timeout, or it can't be read.
+        """
+        self.send(message)
+        while True:
+            for answer, fds in self.receive():
+                close_all(fds)
+                if UNREADABLE in answer:
+                    raise OSError(answer[UNREADABLE])
+                return answer
+
+    def _complete(self, new: list[int]) -> cabc.Iterator[Message]:
+        """
+        :param new: Descriptors that have just come. They belong to the message that begins
+            last, since the kernel returns nothing behind the bytes they were sent with.
+        """
+        while (found := self._next()) is not None:
+            message, count = found
+            fds, self._fds = self._fds, []
+            if not self._data:
+                fds, new = fds + new, []
+            if len(fds) < count:
+                message = {
+                    UNREADABLE: f"{count - len(fds)} of {count} descriptors are lost"
+                }
+            needed = 0 if UNREADABLE in message else count
+            close_all(fds[needed:])
+            yield message, fds[:needed]
+        if self._data and len(self._fds) + len(new) <= MOST_FDS:
+            self._fds += new
+        else:
+            close_all(new)
+
+    def _next(self) -> tuple[dict[str, t.Any], int] | None:
+        """The next message and the number of its descriptors, if all of it is there."""
+        if len(self._data) < _HEADER.size:
+            return None
+        length, count = _HEADER.unpack_from(self._data)
+        end = _HEADER.size + length
+        missing = end - len(self._data)
+        if length > self.most:
+            del self._data[:end]
+            self._skip = max(0, missing)
+            return {UNREADABLE: f"{length:,} bytes are too many"}, count
+        if missing > 0:
+            return None
+        body = self._data[_HEADER.size : end]
+        del self._data[:end]
+        return _read(body), count
+
+    def unread(self) -> tuple[bytes, list[int]]:
+        """What has come of the next message."""
+        if self._skip:
+            return _HEADER.pack(self._skip, 0), []
+        return bytes(self._data), self._fds
+
+    def shut(self) -> None:
+        """End it for both sides. Whoever waits for it still has to close it."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        close_all(self._fds)
+        self._fds.clear()
+        self.sock.close()
+
+
+def close_all(fds: cabc.Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _read(body: bytearray) -> dict[str, t.Any]:
+    try:
+        message = json.loads(body.decode())
+    except (ValueError, RecursionError) as error:
+        return {UNREADABLE: f"it is not JSON: {error}"}
+    if not isinstance(message, dict):
+        return {UNREADABLE: "it is not a JSON object"}
+    return message

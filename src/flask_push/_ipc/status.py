@@ -1,0 +1,30 @@
+"""Asks a hub for its status."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .files import Site
+from .messages import Messages
+
+# What is relied on in a hub's status. One without a store lacks the last two.
+_STATUS = {"pid": int, "version": str, "streams": int, "position": str}
+
+
+def status_of(site: Site) -> dict[str, t.Any]:
+    """
+    :raises OSError: If no hub answers there.
+    """
+    messages = Messages(site.connect())
+    try:
+        found = messages.ask({"status": 1}).get("status")
+    except EOFError:
+        raise ConnectionResetError("it closed the connection") from None
+    finally:
+        messages.close()
+    if not isinstance(found, dict) or not all(
+        isinstance({"streams": 0, "position": "", **found}.get(name), kind)
+        for name, kind in _STATUS.items()
+    ):
+        raise ConnectionError("what answers there is not a hub of Flask-Push")
+    return found
