@@ -8,9 +8,9 @@ import threading
 import time
 
 import pytest
-from browser import chromium
-from browser import Windows
 from playwright.sync_api import Browser
+from support.browser import chromium
+from support.browser import Windows
 
 # A shell lets what it runs in the background ignore it, and so would all servers.
 signal.signal(signal.SIGINT, signal.default_int_handler)

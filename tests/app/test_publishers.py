@@ -1,0 +1,116 @@
+"""Whatever process publishes, and with whatever it is run: the stream hears it."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.redises import Redis
+from support.servers import gunicorn
+from support.servers import Reader
+from support.servers import serve
+from support.servers import Server
+from support.servers import TESTS
+from support.servers import until
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> cabc.Iterator[Redis]:
+    with Redis.started(tmp_path) as redis:
+        yield redis
+
+
+@pytest.fixture
+def server(redis: Redis, tmp_path: Path) -> cabc.Iterator[Server]:
+    with serve(gunicorn, tmp_path, PUSH_BROKER_URL=redis.url) as server:
+        yield server
+
+
+def environment(redis: Redis) -> dict[str, str]:
+    return {**os.environ, "REDIS": redis.url, "PYTHONPATH": str(TESTS)}
+
+
+def run(redis: Redis, *command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=TESTS,
+        env=environment(redis),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def numbers(reader: Reader, count: int) -> list[int]:
+    return sorted(json.loads(data)["number"] for data in reader.read_data(count))
+
+
+def test_tasks_of_celery_publish(redis: Redis, server: Server, tmp_path: Path) -> None:
+    reader = server.stream("celery").opened()
+    command = [sys.executable, "-m", "celery", "-A", "apps.celery_tasks", "worker"]
+    more = ["--concurrency=2", "--pool=prefork", "--without-gossip", "--without-mingle"]
+    log = (tmp_path / "celery.log").open("w")
+    worker = subprocess.Popen(
+        [*command, *more], cwd=TESTS, env=environment(redis), stdout=log, stderr=log
+    )
+    try:
+        code = (
+            "from apps.celery_tasks import announce\nfor n in range(20): announce.delay(n)"
+        )
+        run(redis, "-c", code)
+        until(lambda: json_numbers(reader, 20), 60, (tmp_path / "celery.log").read_text())
+    finally:
+        worker.terminate()
+        worker.wait(30)
+        log.close()
+
+
+def json_numbers(reader: Reader, count: int) -> bool:
+    """Whether all of the numbers have come, once each."""
+    reader.read()
+    found = [json.loads(data) for data in reader.data if data != "imported"]
+    return sorted(event["number"] for event in found) == list(range(count))
+
+
+def test_tasks_of_rq_publish(redis: Redis, server: Server) -> None:
+    reader = server.stream("rq").opened()
+    code = (
+        "import os; from redis import Redis; from rq import Queue;"
+        "queue = Queue(connection=Redis.from_url(os.environ['REDIS']));"
+        "[queue.enqueue('apps.rq_tasks.announce', n) for n in range(5)]"
+    )
+    run(redis, "-c", code)
+    run(redis, "-m", "rq.cli", "worker", "--burst", "--url", redis.url)
+    assert numbers(reader, 5) == list(range(5))
+
+
+def test_jobs_of_apscheduler_publish(redis: Redis, server: Server) -> None:
+    reader = server.stream("scheduled").opened()
+    run(redis, "-m", "apps.scheduled")
+    assert numbers(reader, 10) == list(range(10))
+
+
+def test_greenlets_publish_and_let_others_run(redis: Redis, server: Server) -> None:
+    reader = server.stream("greenlets").opened()
+    run(redis, "-m", "apps.greenlets")
+    assert numbers(reader, 100) == list(range(100))
+
+
+def test_a_script_and_a_shell_publish(redis: Redis, server: Server) -> None:
+    reader = server.stream("a").opened()
+    code = f"from flask_push import Publisher as P; P({redis.url!r}).publish('a', 'script')"
+    run(redis, "-c", code)
+    env = {
+        **environment(redis),
+        "FLASK_PUSH_BROKER_URL": redis.url,
+        "INSTANCE": server.env["INSTANCE"],
+    }
+    command = [sys.executable, "-m", "flask", "--app", "apps.basic", "push", "publish"]
+    subprocess.run([*command, "a", "shell"], cwd=TESTS, env=env, check=True, timeout=60)
+    assert reader.read_data(2) == ["script", "shell"]

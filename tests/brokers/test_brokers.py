@@ -1,0 +1,241 @@
+"""Every broker keeps the contract."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+from pathlib import Path
+
+import pytest
+from support.redises import certificate
+from support.redises import Clock
+from support.redises import Cluster
+from support.redises import Redis
+from support.redises import Sentinel
+from support.redises import TlsCluster
+from support.redises import Valkey
+from support.redises import ValkeyCluster
+from support.servers import free_port
+
+from flask_push.brokers import Broker
+from flask_push.brokers import open_broker
+from flask_push.brokers import Retention
+from flask_push.brokers.redis import link
+from flask_push.testing import BrokerContract
+
+
+class TestMemory(BrokerContract):
+    shared = False
+
+    def open(self, retention: Retention | None = None) -> Broker:
+        return open_broker("memory:", retention=retention)
+
+
+class TestSqlite(BrokerContract):
+    @pytest.fixture(autouse=True)
+    def directory(self, tmp_path: Path) -> None:
+        self.path = tmp_path
+
+    def open(self, retention: Retention | None = None) -> Broker:
+        return open_broker("sqlite:", self.path, retention=retention)
+
+
+class OnRedis(BrokerContract):
+    """A store of its own for each test, under a prefix of its own on one server."""
+
+    server = Redis
+    options: tuple[str, ...] = ()
+    count = 0
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def redis(cls, tmp_path_factory: pytest.TempPathFactory) -> cabc.Iterator[Redis]:
+        directory = tmp_path_factory.mktemp("redis")
+        with cls.server.started(directory, *cls.options_in(directory)) as redis:
+            yield redis
+
+    @classmethod
+    def options_in(cls, directory: Path) -> tuple[str, ...]:
+        return cls.options
+
+    @pytest.fixture(autouse=True)
+    def store(self, redis: Redis) -> None:
+        OnRedis.count += 1
+        url = self.url(redis)
+        self.place = f"{url}{'&' if '?' in url else '?'}prefix=test-{self.count}"
+
+    def url(self, redis: Redis) -> str:
+        return redis.url
+
+    def open(self, retention: Retention | None = None) -> Broker:
+        # A busy machine is not what the contract is about.
+        return open_broker(self.place, retention=retention, timeout=20)
+
+
+class TestRedis(OnRedis):
+    pass
+
+
+class TestValkey(OnRedis):
+    server = Valkey
+
+
+class TestValkeyWhoseClockIsSet(OnRedis):
+    server = Clock
+
+    @pytest.fixture(autouse=True)
+    def clock(self, redis: Redis) -> None:
+        assert isinstance(redis, Clock)
+        self.its_clock = redis
+
+    @contextlib.contextmanager
+    def clock_wrong_by(self, seconds: float) -> cabc.Iterator[None]:
+        self.its_clock.advance(seconds)
+        try:
+            yield
+        finally:
+            self.its_clock.advance(-seconds)
+
+
+class TestRedisWithoutHiredis(OnRedis):
+    @pytest.fixture(autouse=True)
+    def without(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(link, "new_reader", link.PureReader)
+
+
+class TestRedisThatKnowsNoNewerProtocol(OnRedis):
+    options = ("--rename-command", "HELLO", "")
+
+
+class TestRedisOnAUnixSocket(OnRedis):
+    def url(self, redis: Redis) -> str:
+        return f"unix://{redis.socket}?db=3"
+
+
+class TestRedisWithAUser(OnRedis):
+    """Who may do just what is needed."""
+
+    rights = (
+        "+evalsha +eval +subscribe +unsubscribe +publish +ping +hello +select +info +time"
+        " +get +set +hget +hmget +hset +rpush +lrange +ltrim +lindex +llen"
+        " +zadd +zrem +zrange +zremrangebyrank +zscore +zcard +pttl"
+    )
+
+    @classmethod
+    def options_in(cls, directory: Path) -> tuple[str, ...]:
+        users = directory / "users.acl"
+        users.write_text(
+            "user default on nopass ~* &* +@all\n"
+            f"user app on >s3cret ~{{test-*}}:* &{{test-*}}:* -@all {cls.rights}\n"
+        )
+        return "--aclfile", str(users)
+
+    def url(self, redis: Redis) -> str:
+        return f"redis://app:s3cret@127.0.0.1:{redis.port}/0"
+
+
+class TestRedisWithTls(OnRedis):
+    port: int
+    certificate: Path
+
+    @classmethod
+    def options_in(cls, directory: Path) -> tuple[str, ...]:
+        cls.port = free_port()
+        cls.certificate, key = certificate(directory)
+        return (
+            *("--tls-port", str(cls.port), "--tls-auth-clients", "no"),
+            *("--tls-cert-file", str(cls.certificate), "--tls-key-file", str(key)),
+        )
+
+    def url(self, redis: Redis) -> str:
+        return f"rediss://127.0.0.1:{self.port}/0?ssl_ca_certs={self.certificate}"
+
+
+class TestRedisWithSentinels(OnRedis):
+    sentinel: Sentinel
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def redis(cls, tmp_path_factory: pytest.TempPathFactory) -> cabc.Iterator[Redis]:
+        directory = tmp_path_factory.mktemp("sentinel")
+        with (
+            Redis.started(tmp_path_factory.mktemp("redis")) as redis,
+            Sentinel.started(directory, redis.port) as cls.sentinel,
+        ):
+            yield redis
+
+    def url(self, redis: Redis) -> str:
+        return self.sentinel.url
+
+
+class OnACluster(OnRedis):
+    """Whose tests have their keys now on one node and now on another."""
+
+    kind = Cluster
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def cluster(cls, tmp_path_factory: pytest.TempPathFactory) -> cabc.Iterator[Cluster]:
+        directory = tmp_path_factory.mktemp("cluster")
+        with cls.kind.started(directory, *cls.options_in(directory)) as cluster:
+            yield cluster
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def redis(cls, cluster: Cluster) -> Redis:
+        return cluster.nodes[0]
+
+    @pytest.fixture(autouse=True)
+    def store(self, cluster: Cluster) -> None:
+        OnRedis.count += 1
+        self.place = f"{self.cluster_url(cluster)}prefix=test-{self.count}"
+
+    def cluster_url(self, cluster: Cluster) -> str:
+        # Any node will do.
+        return f"redis+cluster://127.0.0.1:{cluster.nodes[self.count % 3].port}/?"
+
+
+class TestRedisCluster(OnACluster):
+    pass
+
+
+class TestValkeyCluster(OnACluster):
+    kind = ValkeyCluster
+
+
+class TestRedisClusterThatKnowsNoNewerProtocol(OnACluster):
+    options = ("--rename-command", "HELLO", "")
+
+
+class TestRedisClusterWithAUser(OnACluster):
+    """Who may do just what is needed."""
+
+    @classmethod
+    def options_in(cls, directory: Path) -> tuple[str, ...]:
+        rights = TestRedisWithAUser.rights
+        for name in "publish", "subscribe", "unsubscribe":
+            rights = rights.replace(f"+{name} ", f"+s{name} ")
+        users = directory / "users.acl"
+        users.write_text(
+            "user default on nopass ~* &* +@all\n"
+            "user app on >s3cret ~{test-*}:* &{test-*}:* -@all"
+            f" {rights} +cluster|slots\n"
+        )
+        return "--aclfile", str(users)
+
+    def cluster_url(self, cluster: Cluster) -> str:
+        return f"redis+cluster://app:s3cret@127.0.0.1:{cluster.nodes[0].port}/0?"
+
+
+class TestRedisClusterWithTls(OnACluster):
+    kind = TlsCluster
+    certificate: Path
+
+    @classmethod
+    def options_in(cls, directory: Path) -> tuple[str, ...]:
+        cls.certificate, _ = certificate(directory)
+        return ()
+
+    def cluster_url(self, cluster: Cluster) -> str:
+        hosts = ",".join(f"127.0.0.1:{node.met}" for node in cluster.nodes)
+        return f"rediss+cluster://{hosts}?ssl_ca_certs={self.certificate}&"

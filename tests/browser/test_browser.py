@@ -1,0 +1,602 @@
+"""The chat, and a plain EventSource, in a real browser on real servers."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import itertools
+import os
+import re
+import shutil
+import signal
+import threading
+import time
+import typing as t
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import expect
+from playwright.sync_api import Page
+from playwright.sync_api import Route
+from support.browser import Windows
+from support.redises import Redis
+from support.servers import flask_run
+from support.servers import free_port
+from support.servers import gunicorn
+from support.servers import hubs
+from support.servers import ROOT
+from support.servers import serve
+from support.servers import Server
+from support.servers import status
+from support.servers import TESTS
+from support.servers import until
+
+from flask_push import Publisher
+
+HISTORY = re.compile(r"/messages$")
+SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
+SCHEMES: list[t.Literal["light", "dark"]] = ["light", "dark"]
+
+
+class Chat:
+    """The example on a server, and its store."""
+
+    def __init__(self, server: Server, instance: Path) -> None:
+        self.server = server
+        self.store = instance / "push-app" / "push.db"
+        self.store.parent.mkdir(0o700, parents=True, exist_ok=True)
+        self.publisher = Publisher(f"sqlite://{quote(str(self.store))}")
+        self.spoken: list[str] = []
+
+    def kill(self) -> None:
+        """The server, and the process that holds the streams."""
+        self.server.kill()
+        for pid in hubs(self.store.parent):
+            os.kill(pid, signal.SIGKILL)
+
+    def speak(self, *texts: str, name: str = "Eve", **more: t.Any) -> None:
+        """As another process of the app would."""
+        said = {"user": name, "name": name, "time": time.time(), **more}
+        for text in texts:
+            self.publisher.publish("chat", {**said, "text": text})
+            self.spoken.append(text)
+
+
+@contextlib.contextmanager
+def chat_on(name: str, directory: Path, **config: t.Any) -> cabc.Iterator[Chat]:
+    ignore = shutil.ignore_patterns("instance", "__pycache__")
+    app = shutil.copytree(ROOT / "examples/chat", directory / "chat", ignore=ignore)
+    if name == "gunicorn":
+        command, more = gunicorn, ["-w", "4", "--chdir", str(app)]
+    else:
+        command, more = flask_run, []
+    module = "app" if name == "gunicorn" else str(app / "app")
+    with serve(command, directory, *more, app=module, PUSH_RETRY=0.5, **config) as server:
+        chat = Chat(server, app / "instance")
+        yield chat
+        chat.publisher.close()
+
+
+@pytest.fixture(params=["flask run", "gunicorn"])
+def chat(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[Chat]:
+    """For what depends on the server."""
+    with chat_on(request.param, tmp_path) as chat:
+        yield chat
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> cabc.Iterator[Chat]:
+    """For what the page does, whatever the server."""
+    with chat_on("flask run", tmp_path) as chat:
+        yield chat
+
+
+def enter(page: Page, name: str) -> Page:
+    page.get_by_label("Your name").fill(name)
+    page.keyboard.press("Enter")
+    expect(page.locator("#messages")).to_have_attribute("aria-busy", "false")
+    return page
+
+
+def connected(page: Page) -> None:
+    expect(page.get_by_role("status")).to_have_text("connected")
+
+
+def say(page: Page, text: str) -> None:
+    page.get_by_label("Message", exact=True).fill(text)
+    page.keyboard.press("Enter")
+
+
+def shows(page: Page, *texts: str) -> None:
+    """These messages, in this order, and no other."""
+    expect(page.locator(".text")).to_have_text(list(texts), use_inner_text=True)
+
+
+def names(page: Page) -> list[str]:
+    return page.locator(".name").all_text_contents()
+
+
+def texts(page: Page) -> list[str]:
+    return page.locator(".text").all_text_contents()
+
+
+def own(page: Page) -> list[str]:
+    return page.locator(".own .text").all_text_contents()
+
+
+def mark(page: Page) -> None:
+    page.evaluate("window.marked = true")
+
+
+def was_not_reloaded(page: Page) -> bool:
+    return page.evaluate("window.marked") is True
+
+
+@contextlib.contextmanager
+def speaking(chat: Chat) -> cabc.Iterator[None]:
+    """While this lasts, another process publishes: less than the store keeps."""
+    stop = threading.Event()
+
+    def speak() -> None:
+        for n in range(300):
+            chat.speak(f"meanwhile {n}")
+            if stop.wait(0.02):
+                break
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_two_people_hear_each_other_in_one_order(chat: Chat, windows: Windows) -> None:
+    ann = enter(windows.open(chat.server.url), "Ann")
+    ben = enter(windows.open(chat.server.url), "Ben")
+    say(ann, "Is anybody here?")
+    shows(ben, "Is anybody here?")
+    say(ben, "I am.")
+    for page in ann, ben:
+        shows(page, "Is anybody here?", "I am.")
+        assert names(page) == ["Ann", "Ben"]
+    assert (own(ann), own(ben)) == (["Is anybody here?"], ["I am."])
+    for n in range(3):
+        say(ann, f"Ann {n}")
+        say(ben, f"Ben {n}")
+    for page in ann, ben:
+        expect(page.locator(".text")).to_have_count(8)
+    assert texts(ann) == texts(ben)
+    assert own(ann)[1:] == ["Ann 0", "Ann 1", "Ann 2"]
+    assert own(ben)[1:] == ["Ben 0", "Ben 1", "Ben 2"]
+
+
+def test_two_windows_of_one_person_are_one_person(room: Chat, windows: Windows) -> None:
+    first = enter(windows.open(room.server.url), "Ann")
+    second = windows.open(room.server.url, first.context)
+    say(first, "from the first")
+    shows(second, "from the first")
+    say(second, "from the second")
+    for page in first, second:
+        shows(page, "from the first", "from the second")
+        assert own(page) == texts(page)
+
+
+def test_what_is_said_between_history_and_stream_is_shown_once(
+    chat: Chat, windows: Windows
+) -> None:
+    def hold(route: Route) -> None:
+        response = route.fetch()
+        chat.speak("between")
+        route.fulfill(response=response)
+
+    chat.speak("before")
+    page = windows.open(chat.server.url)
+    page.route(HISTORY, hold, times=1)
+    enter(page, "Ann")
+    shows(page, "before", "between")
+    chat.speak("after")
+    shows(page, "before", "between", "after")
+
+
+def test_a_page_begins_with_the_last_fifty(room: Chat, windows: Windows) -> None:
+    room.speak(*map(str, range(60)))
+    page = enter(windows.open(room.server.url), "Ann")
+    room.speak("60")
+    shows(page, *map(str, range(10, 61)))
+
+
+def test_a_server_killed_and_started_again_costs_no_message(
+    chat: Chat, windows: Windows
+) -> None:
+    asked: list[tuple[str, str]] = []
+    pages = [enter(windows.open(chat.server.url), name) for name in ("Ann", "Ben")]
+    for page in pages:
+        connected(page)
+        mark(page)
+        page.on("request", lambda request: asked.append((request.method, request.url)))
+    say(pages[0], "before")
+    chat.spoken.append("before")
+    shows(pages[1], "before")
+
+    chat.kill()
+    for page in pages:
+        expect(page.get_by_role("status")).to_have_text("reconnecting…")
+    chat.speak(*(f"down {n}" for n in range(60)))
+    with speaking(chat):
+        chat.server.start()
+        for page in pages:
+            connected(page)
+    chat.speak("after")
+    for page in pages:
+        shows(page, *chat.spoken)
+        assert was_not_reloaded(page)
+    # Nothing but the browsers' own coming back made it whole.
+    assert ("GET", f"{chat.server.url}/messages") not in asked
+    assert ("POST", f"{chat.server.url}/messages") in asked
+
+
+def test_a_server_stopped_and_started_again_is_not_noticed(
+    chat: Chat, windows: Windows
+) -> None:
+    page = enter(windows.open(chat.server.url), "Ann")
+    connected(page)
+    chat.speak("before")
+    shows(page, "before")
+    page.evaluate(
+        """() => {
+            const state = document.querySelector("#state");
+            new MutationObserver(() => { window.noticed = true; })
+                .observe(state, { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+    chat.server.stop()
+    chat.speak("while there is no server")
+    shows(page, "before", "while there is no server")
+    chat.server.start()
+    say(page, "after")
+    shows(page, "before", "while there is no server", "after")
+    assert not page.evaluate("window.noticed")
+
+
+def test_two_servers_share_one_chat_by_a_redis(windows: Windows, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        redis = stack.enter_context(Redis.started(tmp_path))
+        chats = []
+        for name in "flask run", "gunicorn":
+            (directory := tmp_path / name.replace(" ", "-")).mkdir()
+            config = {"PUSH_BROKER_URL": redis.url}
+            chats.append(stack.enter_context(chat_on(name, directory, **config)))
+        ann, ben = (
+            enter(windows.open(chat.server.url), name)
+            for chat, name in zip(chats, ["Ann", "Ben"], strict=True)
+        )
+        say(ann, "Is anybody here?")
+        shows(ben, "Is anybody here?")
+        say(ben, "I am.")
+        shows(ann, "Is anybody here?", "I am.")
+        assert len(hubs(tmp_path)) == 2
+        assert not any(chat.store.exists() for chat in chats)
+
+
+@contextlib.contextmanager
+def nginx_before(server: Server, directory: Path) -> cabc.Iterator[Server]:
+    """With nothing set but what it needs: it says 502 while there is no server."""
+    port = free_port()
+    user = "user root;" if os.getuid() == 0 else ""
+    conf = directory / "nginx.conf"
+    conf.write_text(f"""
+daemon off; pid {directory}/nginx.pid; {user} error_log stderr warn;
+events {{}}
+http {{
+    access_log {directory}/access.log;
+    client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/1; uwsgi_temp_path {directory}/2;
+    scgi_temp_path {directory}/3;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass {server.url};
+            proxy_set_header Host $http_host;
+        }}
+    }}
+}}""")
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
+    command = [nginx, "-p", str(directory), "-e", "stderr", "-c", str(conf)]
+    front = Server(command, port, directory / "nginx.log", {})
+    try:
+        yield front
+    finally:
+        front.kill()
+
+
+def test_a_proxy_that_refuses_while_there_is_no_server_costs_no_message(
+    room: Chat, windows: Windows, tmp_path: Path
+) -> None:
+    with nginx_before(room.server, tmp_path) as front:
+        page = enter(windows.open(front.url), "Ann")
+        connected(page)
+        room.speak("before")
+        shows(page, "before")
+        mark(page)
+        room.kill()
+        # It ends an EventSource for good.
+        until(lambda: " 502 " in (tmp_path / "access.log").read_text())
+        expect(page.get_by_role("status")).to_have_text("reconnecting…")
+        room.speak("meanwhile")
+        say(page, "said to nobody")
+        expect(page.locator("#unsent")).to_have_text("said to nobody")
+        room.server.start()
+        connected(page)
+        shows(page, "before", "meanwhile", "said to nobody")
+        expect(page.locator("#unsent")).to_have_text("")
+        assert was_not_reloaded(page)
+
+
+def test_a_history_that_is_not_to_be_had_is_asked_for_again(
+    room: Chat, windows: Windows
+) -> None:
+    room.speak("before")
+    page = enter(windows.open(room.server.url), "Ann")
+    page.clock.install()
+    page.route(HISTORY, lambda route: route.fulfill(status=500, json={}), times=1)
+    page.reload()
+    expect(page.get_by_role("status")).to_have_text("reconnecting…")
+    page.clock.fast_forward(3000)
+    shows(page, "before")
+    connected(page)
+
+
+def test_a_lost_store_is_told_and_the_page_begins_anew(
+    chat: Chat, windows: Windows
+) -> None:
+    page = enter(windows.open(chat.server.url), "Ann")
+    connected(page)
+    mark(page)
+    chat.speak("lost")
+    shows(page, "lost")
+    with page.expect_response(HISTORY):
+        for suffix in "", "-wal", "-shm":
+            chat.store.with_name(f"push.db{suffix}").unlink()
+    shows(page)
+    connected(page)
+    say(page, "new")
+    shows(page, "new")
+    assert was_not_reloaded(page)
+
+
+def test_what_is_said_offline_is_kept_and_said_once_when_online(
+    room: Chat, windows: Windows
+) -> None:
+    page = enter(windows.open(room.server.url), "Ann")
+    connected(page)
+    page.context.set_offline(True)
+    expect(page.get_by_role("status")).to_have_text("offline")
+    for text in "one", "two", "two":
+        say(page, text)
+    expect(page.locator("#unsent li")).to_have_text(["one", "two", "two"])
+    look(page, TESTS / "shots" / "chat-offline")
+    room.speak("meanwhile")
+    page.context.set_offline(False)
+    connected(page)
+    shows(page, "meanwhile", "one", "two", "two")
+    expect(page.locator("#unsent li")).to_have_count(0)
+
+
+def test_what_was_not_said_yet_outlives_the_page(room: Chat, windows: Windows) -> None:
+    page = enter(windows.open(room.server.url), "Ann")
+    connected(page)
+
+    def refuse(route: Route) -> None:
+        if route.request.method == "POST":
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route(HISTORY, refuse)
+    say(page, "kept")
+    expect(page.locator("#unsent")).to_have_text("kept")
+    page.reload()
+    page.unroute(HISTORY)
+    shows(page, "kept")
+    expect(page.locator("#unsent")).to_have_text("")
+
+
+def test_windows_of_one_browser_share_one_stream(
+    room: Chat, windows: Windows, tmp_path: Path
+) -> None:
+    pages = [enter(windows.open(room.server.url), "Ann")]
+    pages += [windows.open(room.server.url, pages[0].context) for _ in range(7)]
+    for page in pages:
+        connected(page)
+    streams = status(room.store.parent.parent, "push-app")["streams"]
+    assert streams == 1
+    # HTTP/1.1 has six connections, and a stream each would leave none for this.
+    say(pages[-1], "heard by all")
+    for page in pages:
+        shows(page, "heard by all")
+
+
+def test_markup_is_text(room: Chat, windows: Windows) -> None:
+    name = "<img src=x onerror=document.title='!'>"
+    text = f"<script>document.title = '!'</script>{name}&amp;"
+    # The policy of the page would stop it too, which is not what this is about.
+    page = windows.open(room.server.url, windows.profile(bypass_csp=True))
+    enter(page, name)
+    say(page, text)
+    shows(page, text)
+    assert names(page) == [name]
+    page.reload()
+    shows(page, text)
+    assert page.locator("header a").text_content() == name
+    assert page.locator("#messages :is(img, script), header img").count() == 0
+    page.goto(f"{room.server.url}?rename")
+    expect(page.get_by_label("Your name")).to_have_value(name)
+    assert page.title() == "Chat"
+
+
+def test_lines_and_local_time_are_kept(room: Chat, windows: Windows) -> None:
+    page = enter(windows.open(room.server.url), "Ann")
+    room.speak("  one\n\n  two", time=1_700_000_000)
+    shows(page, "one two")
+    assert texts(page) == ["  one\n\n  two"]
+    lines = page.locator(".text").bounding_box()
+    assert lines and lines["height"] > 60
+    expect(page.locator("time")).to_have_text("23:13")
+    expect(page.locator(".day")).to_have_text("Tuesday 14 November")
+
+
+def test_enter_sends_unless_a_word_is_being_composed(room: Chat, windows: Windows) -> None:
+    page = enter(windows.open(room.server.url), "Ann")
+    field = page.get_by_label("Message", exact=True)
+    field.press_sequentially("one")
+    field.press("Shift+Enter")
+    field.press_sequentially("two")
+    field.press("Enter")
+    expect(field).to_have_value("")
+    ime = page.context.new_cdp_session(page)
+    ime.send(
+        "Input.imeSetComposition",
+        {"text": "にほん", "selectionStart": 3, "selectionEnd": 3},
+    )
+    field.press("Enter")
+    expect(field).to_have_value(re.compile("^にほん"))
+    ime.send("Input.insertText", {"text": "日本"})
+    field.press("Enter")
+    shows(page, "one two", "日本")
+    assert texts(page)[0] == "one\ntwo"
+
+
+def test_what_is_refused_is_shown(room: Chat, windows: Windows) -> None:
+    page = windows.open(room.server.url)
+    page.get_by_role("button", name="Enter").click()
+    expect(page.locator("#error")).to_have_text("Your name needs 1 to 40 characters.")
+    page.get_by_label("Your name").fill("N" * 41)
+    enter(page, "N" * 40)
+    page.get_by_role("button", name="Send").click()
+    refusal = "Your message needs 1 to 2,000 characters."
+    expect(page.locator("#error")).to_have_text(refusal)
+    say(page, "then this")
+    shows(page, "then this")
+    expect(page.locator("#error")).to_have_text("")
+
+
+def test_what_did_not_go_through_is_sent_again_and_heard_once(
+    room: Chat, windows: Windows
+) -> None:
+    def swallow(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page = enter(windows.open(room.server.url), "Ann")
+    connected(page)
+    page.route(HISTORY, swallow, times=1)
+    say(page, "hello")
+    expect(page.get_by_label("Message", exact=True)).to_have_value("")
+    expect(page.locator("#unsent")).to_have_text("hello")
+    shows(page, "hello")
+    expect(page.locator("#unsent")).to_have_text("")
+    say(page, "hello")
+    shows(page, "hello", "hello")
+
+
+def test_the_newest_is_in_view_unless_one_reads_what_was_before(
+    room: Chat, windows: Windows
+) -> None:
+    room.speak(*(f"old {n}" for n in range(50)))
+    page = enter(windows.open(room.server.url), "Ann")
+    newest = page.get_by_role("button", name="New messages")
+    expect(page.get_by_text("old 49", exact=True)).to_be_in_viewport()
+    room.speak("new 1")
+    expect(page.get_by_text("new 1", exact=True)).to_be_in_viewport()
+    expect(newest).to_be_hidden()
+    page.get_by_text("old 3", exact=True).scroll_into_view_if_needed()
+    room.speak("new 2")
+    expect(newest).to_be_visible()
+    expect(page.get_by_text("old 3", exact=True)).to_be_in_viewport()
+    newest.click()
+    expect(page.get_by_text("new 2", exact=True)).to_be_in_viewport()
+    expect(newest).to_be_hidden()
+    page.set_viewport_size({"width": 390, "height": 400})
+    expect(page.get_by_text("new 2", exact=True)).to_be_in_viewport()
+
+
+TALK = [
+    ("Ann", "Good morning! Has anybody seen the blue ladder?"),
+    ("Ben", "Behind the shed. I put it there on Friday."),
+    (
+        "Ben",
+        "It needs a new rung, though:\n\n1. the third from below\n2. maybe the fifth",
+    ),
+    ("Ann", "Thank you! I'll take a look after lunch."),
+    ("Ann", "And the paint?"),
+    (
+        "Chloë",
+        "In the cellar, on the left. There are two tins of white, and half a tin of that"
+        " green which nobody liked, so leave that for the fence, please.",
+    ),
+    ("Ann", "The ladder first, then. My shopping list is at https://example.org/ladder."),
+    ("Ben", "Shall we start at three?"),
+]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_it_fits_a_phone_and_a_desktop(room: Chat, windows: Windows, size: str) -> None:
+    shots = TESTS / "shots"
+    width, height = SIZES[size]
+    profile = windows.profile(viewport={"width": width, "height": height})
+    page = windows.open(room.server.url, profile)
+    look(page, shots / f"door-{size}")
+    expect(page.get_by_label("Your name")).to_be_in_viewport(ratio=1)
+    enter(page, "Ann")
+    user = {"Ann": page.locator("body").get_attribute("data-user")}
+    minute = itertools.count(1_772_352_720, 60)
+    for name, text in TALK:
+        room.speak(text, name=name, user=user.get(name, name), time=next(minute))
+    expect(page.locator(".text")).to_have_count(len(TALK))
+    connected(page)
+    look(page, shots / f"chat-{size}")
+    expect(page.locator(".message").last).to_be_in_viewport(ratio=1)
+    expect(page.get_by_label("Message", exact=True)).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("button", name="Send")).to_be_in_viewport(ratio=1)
+    room.speak("W" * 2000, name="W" * 40)
+    expect(page.locator(".text")).to_have_count(len(TALK) + 1)
+    fits(page)
+    page.get_by_label("Message", exact=True).fill("line\n" * 30)
+    expect(page.get_by_role("button", name="Send")).to_be_in_viewport(ratio=1)
+    expect(page.locator(".message").last).to_be_in_viewport()
+
+
+def look(page: Page, path: Path) -> None:
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        page.screenshot(path=f"{path}-{scheme}.png")
+    fits(page)
+
+
+def fits(page: Page) -> None:
+    """Nothing is wider than the window."""
+    for part in page.locator("html, body, main").all():
+        assert part.evaluate("part => part.scrollWidth <= part.clientWidth")
+
+
+@pytest.mark.parametrize("command", [flask_run, gunicorn])
+def test_any_eventsource_learns_the_channel_from_the_id(
+    command: cabc.Callable[..., list[str]], windows: Windows, tmp_path: Path
+) -> None:
+    with serve(command, tmp_path) as server:
+        page = windows.open(f"{server.url}/ping")
+        page.evaluate(
+            """() => new Promise((opened) => {
+                window.heard = [];
+                const source = new EventSource("/stream?channel=a&channel=b%20c");
+                source.addEventListener("push:open", opened);
+                source.onmessage = (event) => heard.push([event.data, event.lastEventId]);
+            })"""
+        )
+        ids = [server.publish("a", "one"), server.publish("b c", "two")]
+        page.wait_for_function("heard.length == 2")
+        assert page.evaluate("heard") == [["one", ids[0]], ["two", ids[1]]]
+        assert [id.partition(".")[2] for id in ids] == ["a", "b~20c"]

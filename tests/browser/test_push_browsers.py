@@ -1,0 +1,99 @@
+"""push.js in Firefox and WebKit: what is not asked of Chromium alone, and what differs."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+from pathlib import Path
+
+import pytest
+from support import compressed
+from support import push_js
+from support.push_js import *  # noqa: F403
+from support.push_js_pages import *  # noqa: F403
+from support.servers import Server
+from support.servers import status
+from support.servers import until
+from support.webdriver import Browser
+from support.webdriver import Firefox
+from support.webdriver import firefox
+from support.webdriver import Tabs
+from support.webdriver import WebKit
+from support.webdriver import webkit
+
+
+@pytest.fixture(scope="module", params=[firefox, webkit])
+def browser(request: pytest.FixtureRequest) -> cabc.Iterator[Browser]:
+    with request.param() as browser:
+        yield browser
+
+
+@pytest.fixture
+def windows(browser: Browser) -> cabc.Iterator[Tabs]:
+    tabs = Tabs(browser)
+    yield tabs
+    tabs.close()
+    assert tabs.errors == []
+
+
+@pytest.mark.parametrize("share", push_js.WAYS)
+def test_a_page_that_is_left_ends_its_stream_and_misses_nothing_if_it_is_kept(
+    share: bool | str, server: Server, browser: Browser, windows: Tabs, tmp_path: Path
+) -> None:
+    page = windows.open(f"{server.url}/ping")
+    push_js.listen(page, "a", share=share)
+    push_js.is_open(page)
+    push_js.say(server, "a", 1)
+    push_js.hears(page, 1)
+    page.goto(f"{server.url}/pid")
+    # WebKit's worker falls asleep with its last page, before it hears that it is gone.
+    if not (isinstance(browser, WebKit) and share is True):
+        until(lambda: status(tmp_path)["streams"] == 0)
+    push_js.say(server, "a", 2, 3)
+    page.go_back()
+    if isinstance(browser, Firefox):
+        # It keeps no page that had a stream or a lock when it was left.
+        assert page.evaluate("typeof heard") == "undefined"
+    else:
+        # The same page, out of the back-forward cache: it knows what it has heard.
+        push_js.hears(page, 1, 2, 3)
+
+
+def test_a_refusal_ends_an_eventsource_and_not_push_js(
+    server: Server, windows: Tabs
+) -> None:
+    page = windows.open(f"{server.url}/ping")
+    page.evaluate("window.source = new EventSource('/stream?status=503')")
+    push_js.listen(page, "a", url="/stream?status=503", share=False)
+    page.wait_for_function("source.readyState == EventSource.CLOSED")
+    page.wait_for_function("push.state == 'waiting' && push.reason.status == 503")
+
+
+@pytest.mark.parametrize(
+    ("chance", "waits"),
+    [(0.5, [1000, 2000, 4000, 8000, 15000, 15000]), (0, [500] * 6)],
+)
+def test_it_waits_longer_each_time_by_chance_and_never_below_retry(
+    chance: float, waits: list[int], server: Server, windows: Tabs
+) -> None:
+    page = windows.open(f"{server.url}/ping")
+    # The clock stands still, and timers fly.
+    page.evaluate(
+        """chance => {
+            Math.random = () => chance;
+            Date.now = () => 0;
+            const set = setTimeout;
+            window.setTimeout = (then, wait) => set(then, wait / 100);
+        }""",
+        chance,
+    )
+    push_js.listen(page, "a", url="/stream?status=503", share=False)
+    found = (
+        "states.filter(([state]) => state == 'waiting').map(([_, {retryAt}]) => retryAt)"
+    )
+    page.wait_for_function(f"{found}.length >= 6")
+    assert page.evaluate(found)[:6] == waits
+
+
+def test_a_compressed_stream_is_read_at_once(windows: Tabs, tmp_path: Path) -> None:
+    with compressed.compressing(tmp_path) as server:
+        compressed.test_a_browser_reads_it_at_once_and_comes_back(server, windows, tmp_path)

@@ -1,0 +1,299 @@
+"""Each subscription of push.js gets what comes after its beginning, whatever pages, server
+and browser do meanwhile. Here these are fakes, at the wire and at the clock, so
+that a million events take a minute; `test_push_js` shows the same in real ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+from support.servers import ROOT
+from support.servers import TESTS
+
+NODE = Path(sys.executable).parent / "node"
+SOURCE = ROOT / "src" / "flask_push" / "static" / "push.js"
+
+
+def run(script: str, *args: object, push_js: Path | None = None) -> tuple[int, str]:
+    """A script beside the fakes, with what is served or another push.js."""
+    env = dict(os.environ) if push_js is None else {**os.environ, "PUSH_JS": str(push_js)}
+    command = [str(NODE), str(TESTS / "clients" / script), *map(str, args)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+    return done.returncode, done.stdout + done.stderr
+
+
+def cases() -> list[str]:
+    _, said = run("cases.mjs")
+    return said.split()
+
+
+@pytest.mark.parametrize("case", cases())
+def test_push_js_keeps_its_promise_where(case: str) -> None:
+    status, said = run("cases.mjs", case)
+    assert status == 0, said
+
+
+def test_every_subscription_gets_its_events_once_and_in_order_or_a_gap() -> None:
+    status, said = run("joins.mjs", 1, 400)
+    assert status == 0, said
+
+
+@pytest.mark.slow
+def test_every_subscription_does_so_in_many_runs() -> None:
+    status, said = run("joins.mjs", 1000, 20_000)
+    assert status == 0, said
+
+
+class Mutant(t.NamedTuple):
+    """What notices that a safeguard is not there."""
+
+    safeguard: str
+    old: str
+    new: str
+    noticed: str
+
+
+RUNS = "1 600"
+
+MUTANTS = [
+    Mutant(
+        "what a subscription had is not given to it again",
+        "!_live || ahead < 0 || ahead == 0 && first",
+        "!_live",
+        RUNS,
+    ),
+    Mutant(
+        "the event at its position is one that it had",
+        " || ahead == 0 && first",
+        "",
+        "a_position_that_the_page_knew_before_the_line_is_not_told_again",
+    ),
+    Mutant(
+        "of several events at one position only the first is kept",
+        "ahead == 0 && first",
+        "ahead == 0",
+        "events_that_are_not_kept_come_once_each_and_leave_nothing_behind",
+    ),
+    Mutant(
+        "what was published before it was made is old",
+        "one._end = end;\n",
+        "\n",
+        "a_later_subscription_is_given_what_comes_after_it",
+    ),
+    Mutant(
+        "what was published while it was asked for is new",
+        "1e3 * Math.max(0, said.when - one._made)",
+        "0",
+        "a_later_subscription_is_given_what_comes_after_it",
+    ),
+    Mutant(
+        "no time before the end of the replay is none",
+        "1e3 * Math.max(0, said.when - one._made)",
+        "1e3 * (said.when - one._made)",
+        "a_hub_whose_clock_is_ahead_holds_back_nothing_new",
+    ),
+    Mutant(
+        "it begins where its page is, and not where its connection does",
+        "one._at = since || head;",
+        'one._at = since || "";',
+        "what_comes_while_a_connection_is_replaced_is_missed_by_none",
+    ),
+    Mutant(
+        "it tells the line where it begins",
+        "since: view._needed(),",
+        "",
+        "what_comes_while_a_connection_is_replaced_is_missed_by_none",
+    ),
+    Mutant(
+        "a line that began too late for it is sent back",
+        " && !(compare(from || at, one._at) > 0)",
+        "",
+        RUNS,
+    ),
+    Mutant(
+        "a line that lacks a channel gives none of it",
+        "one._live = asked.includes(channel) &&",
+        "one._live =",
+        RUNS,
+    ),
+    Mutant(
+        "a line goes back for who begins before it",
+        "compare(since, id) < 0",
+        "false",
+        "a_since_of_its_own_is_where_a_subscription_begins",
+    ),
+    Mutant(
+        "a line does not go to another epoch's position",
+        "compare(since, id) < 0",
+        "!(compare(since, id) >= 0)",
+        "an_old_store_s_position_is_a_gap_of_its_page_alone",
+    ),
+    Mutant(
+        "a page learns that its epoch is over when the line has known it for long",
+        "isNaN(compare(at, had))",
+        "false",
+        "an_old_store_s_position_is_a_gap_of_its_page_alone",
+    ),
+    Mutant(
+        "a page has a place as soon as the line has one",
+        "one._at ||= at;",
+        "",
+        "1523 1",
+    ),
+    Mutant(
+        "a place in an epoch that is over is one",
+        "head = at || from;",
+        "head = at || head;",
+        "10872 1",
+    ),
+    Mutant(
+        "a place on a line that is no more is none",
+        'if (state == "closed") view._reset("");',
+        "",
+        "a_page_that_wanted_nothing_for_a_while_has_missed_nothing",
+    ),
+    Mutant(
+        "a new line is told where all are",
+        "const start = () => {\n    view._reset();",
+        "const start = () => {",
+        "a_second_page_begins_where_the_line_is",
+    ),
+    Mutant(
+        "when it was made matters until it has a connection, and no longer",
+        "          one._made = 0;\n",
+        "",
+        "a_clock_that_was_set_back_hides_no_silence",
+    ),
+    Mutant(
+        "a gap that a page had is not told again",
+        "ahead < 0 || ahead == 0 && first",
+        "ahead < 0",
+        "a_gap_that_a_page_has_had_is_not_told_again",
+    ),
+    Mutant(
+        "an older link is not listened to",
+        "(said) => mine == joined && hear(said)",
+        "(said) => hear(said)",
+        "what_an_older_link_still_says_is_not_listened_to",
+    ),
+    Mutant(
+        "the clock may be set back",
+        "if (silent < 0) heard = Date.now();",
+        "",
+        "a_clock_that_was_set_back_hides_no_silence",
+    ),
+    Mutant(
+        "locks may be refused",
+        ".catch(failed);\n  else then();",
+        ".catch(() => {});\n  else then();",
+        "where_a_way_to_share_is_closed_the_next_one_is_taken",
+    ),
+    Mutant(
+        "a worker may fail",
+        "  worker.onerror = failed;\n",
+        "",
+        "where_a_way_to_share_is_closed_the_next_one_is_taken",
+    ),
+    Mutant(
+        "a worker may never answer",
+        "rejoin(silent > 3)",
+        "rejoin(0)",
+        "where_a_way_to_share_is_closed_the_next_one_is_taken",
+    ),
+    Mutant(
+        "a worker may die",
+        "if (silent++) rejoin",
+        "if (silent < 0) rejoin",
+        "a_page_whose_worker_died_is_given_nothing_twice",
+    ),
+    Mutant(
+        "what has no callback is in the console",
+        ' || console[name == "error" ? name : "warn"](name, ...args)',
+        "",
+        "what_nobody_listens_for_is_in_the_console",
+    ),
+    Mutant(
+        "what is not granted is said once",
+        "if (denied && !one._denied)",
+        "if (denied)",
+        "what_nobody_listens_for_is_in_the_console",
+    ),
+    Mutant(
+        "a refusal has its status",
+        "open(true);",
+        "again(reason);",
+        "every_status_that_can_not_change_is_final",
+    ),
+    Mutant(
+        "a page that joins a line that was refused has it ask again",
+        'status.state == "closed" || ',
+        "",
+        "a_refusal_is_told_to_each_page_and_each_new_page_asks_again",
+    ),
+    Mutant(
+        "a long address is none",
+        "const LONGEST = 2e3;",
+        "const LONGEST = 2e9;",
+        "many_channels_are_asked_for_by_post",
+    ),
+    Mutant(
+        "a page's own body is sent",
+        "!options.method && ",
+        "",
+        "a_body_of_the_page_s_own_stays_its_own",
+    ),
+    Mutant(
+        "the types that are listened to are those that are wanted",
+        "if (!types.includes(type)) source",
+        "if (false) source",
+        "types_that_are_not_wanted_any_more_are_not_listened_to",
+    ),
+    Mutant(
+        "callbacks that are taken back leave no type",
+        "if (!callback || !all?.size) this",
+        "if (!callback) this",
+        "types_that_are_not_wanted_any_more_are_not_listened_to",
+    ),
+    Mutant(
+        "a loop has so many events waiting, and no more",
+        "while (waiting.length <= 1e4)",
+        "while (true)",
+        "ten_thousand_events_may_wait_for_a_loop",
+    ),
+    Mutant(
+        "a loop ends",
+        '    this._call("push:end");\n',
+        "",
+        "a_loop_ends_with_its_subscription",
+    ),
+    Mutant(
+        "who is unsubscribed hears nothing more",
+        "    this._live = false;\n    this.#changed",
+        "    this.#changed",
+        "who_unsubscribes_another_in_a_callback_silences_it_at_once",
+    ),
+    Mutant(
+        "a connection that is closed listens to nothing of its page's",
+        "    this.#gone.abort();\n",
+        "",
+        "what_is_closed_stays_closed",
+    ),
+    Mutant(
+        "and joins nothing", "      ways.length = 0;\n", "", "what_is_closed_stays_closed"
+    ),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.safeguard for mutant in MUTANTS])
+def test_it_is_noticed_when_there_is_no_more_that(mutant: Mutant, tmp_path: Path) -> None:
+    source = SOURCE.read_text()
+    assert source.count(mutant.old) == 1
+    path = tmp_path / "push.js"
+    path.write_text(source.replace(mutant.old, mutant.new))
+    script = "joins.mjs" if mutant.noticed[0].isdigit() else "cases.mjs"
+    status, said = run(script, *mutant.noticed.split(), push_js=path)
+    assert status != 0 and "\nSyntaxError" not in said, said

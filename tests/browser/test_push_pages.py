@@ -1,0 +1,175 @@
+"""push.js in a real browser: where subscriptions begin, and what a page is told when it is
+refused; in frames and workers, and behind a service worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Page
+from support.browser import Windows
+from support.push_js import hears
+from support.push_js import is_open
+from support.push_js import listen
+from support.push_js import open_pages
+from support.push_js import say
+from support.push_js import server as server
+from support.push_js import way as way
+from support.push_js import WAYS
+from support.push_js_pages import *  # noqa: F403
+from support.push_js_pages import NAMES
+from support.push_js_pages import stop
+from support.push_js_pages import TRANSPORTS
+from support.push_js_pages import works
+from support.servers import Server
+from support.servers import status
+
+LATER = "name => void push.subscribe(name, data => heard.push(data))"
+OPENED = "states.filter(([state]) => state == 'open').length"
+
+
+def open_each_way(server: Server, windows: Windows, *channels: str) -> list[Page]:
+    pages = [windows.open(f"{server.url}/ping") for _ in WAYS]
+    for page, share in zip(pages, WAYS, strict=True):
+        is_open(listen(page, *channels, share=share))
+    return pages
+
+
+def grow_old(server: Server, windows: Windows) -> None:
+    """Wait much longer than an answer takes to a page, however busy the machine is."""
+    for page in [windows.open(f"{server.url}/ping") for _ in range(3)]:
+        is_open(listen(page, "elsewhere", share=False))
+
+
+# Where a subscription begins.
+
+
+def test_a_later_subscription_is_given_what_comes_after_it(
+    running: Server, windows: Windows
+) -> None:
+    pages = open_each_way(running, windows, "a")
+    say(running, "b", "old", "older")
+    grow_old(running, windows)
+    for page in pages:
+        page.evaluate(LATER, "b")
+    # The line need not have the channel for what is published from now on.
+    say(running, "b", "new")
+    for page in pages:
+        hears(page, "new")
+        page.evaluate(LATER, "a")
+    say(running, "a", "of two")
+    for page in pages:
+        hears(page, "new", "of two", "of two")
+
+
+def test_events_that_are_not_kept_come_to_a_later_subscription(
+    running: Server, windows: Windows
+) -> None:
+    pages = open_each_way(running, windows, "a")
+    say(running, "c", "the store goes on")
+    for page in pages:
+        page.evaluate(LATER, "b")
+    for page in pages:
+        page.wait_for_function(f"{OPENED} >= 2 && push.state == 'open'")
+    say(running, "b", "not kept", "not kept", store=False)
+    say(running, "b", "kept")
+    for page in pages:
+        hears(page, "not kept", "not kept", "kept")
+
+
+def test_a_page_that_takes_over_the_connection_is_given_nothing_old(
+    running: Server, windows: Windows
+) -> None:
+    first, second = open_pages(windows, running.url, 2)
+    is_open(listen(first, "a", share="lock"))
+    say(running, "a", *range(20))
+    hears(first, *range(20))
+    is_open(listen(second, "a", share="lock"))
+    first.close()
+    # Once by the first page, and once by itself.
+    second.wait_for_function(f"{OPENED} >= 2 && push.state == 'open'")
+    say(running, "a", "new")
+    hears(second, "new")
+
+
+def test_each_subscription_may_have_a_since_of_its_own(
+    running: Server, windows: Windows
+) -> None:
+    pages = open_each_way(running, windows, "a")
+    since = running.get("/position")
+    say(running, "a", 1, 2)
+    for page in pages:
+        hears(page, 1, 2)
+        script = "since => void push.subscribe('a', n => heard.push(-n), {since})"
+        page.evaluate(script, since)
+    say(running, "a", 3)
+    for page in pages:
+        page.wait_for_function("heard.length >= 6")
+        heard = page.evaluate("heard")
+        assert [n for n in heard if n > 0] == [1, 2, 3]
+        assert [-n for n in heard if n < 0] == [1, 2, 3]
+
+
+# What a page is told.
+
+
+def test_a_redirect_to_a_stream_is_none(running: Server, windows: Windows) -> None:
+    url = f"/stream?redirect={quote('/stream?only=a')}"
+    for transport in TRANSPORTS:
+        page = windows.open(f"{running.url}/ping")
+        is_open(listen(page, "a", url=url, transport=transport, share=False))
+        say(running, "a", 1)
+        hears(page, 1)
+
+
+@pytest.mark.parametrize("share", [True, "lock"])
+def test_a_page_that_was_refused_hears_of_it_and_a_new_one_asks_again(
+    share: bool | str, running: Server, windows: Windows
+) -> None:
+    for page in open_pages(windows, running.url, 2):
+        listen(page, "a", url="/stream?status=401", share=share)
+        page.wait_for_function("push.state == 'closed' && push.reason.status == 401")
+
+
+def test_many_channels_are_asked_for_by_post(
+    server: Server, windows: Windows, tmp_path: Path
+) -> None:
+    pages = [windows.open(f"{server.url}/ping") for _ in WAYS]
+    for page, share in zip(pages, WAYS, strict=True):
+        is_open(listen(page, *NAMES, url="/choose", share=share))
+    assert status(tmp_path)["channels"] == len(NAMES)
+    say(server, NAMES[0], 1)
+    say(server, NAMES[-1], 2)
+    for page in pages:
+        hears(page, 1, 2)
+    # And again, from where it was.
+    stop(server, tmp_path)
+    for page in pages:
+        page.wait_for_function("push.state != 'open'")
+    server.start()
+    say(server, NAMES[1], 3)
+    for page in pages:
+        hears(page, 1, 2, 3)
+
+
+def test_a_view_that_takes_no_post_is_named_with_the_remedy(
+    running: Server, windows: Windows
+) -> None:
+    page = windows.open(f"{running.url}/ping")
+    listen(page, *NAMES, share=False)
+    page.wait_for_function("push.state == 'closed' && push.reason.status == 405")
+    assert page.evaluate("push.reason.message") == (
+        'the view needs methods=["GET", "POST"]'
+    )
+
+
+# Where it runs.
+
+
+def test_it_runs_in_a_service_worker(running: Server, windows: Windows) -> None:
+    kind = "ServiceWorker"
+    page = works(kind, running, windows, "extras.js", f"{running.url}/stream")
+    hears(page, "open")
+    say(running, "a", 1)
+    hears(page, "open", 1)

@@ -1,0 +1,549 @@
+"""Who comes back with a ticket, and who is asked by the view again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import typing as t
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask import Response
+from support.nginx import nginx
+from support.return_tickets import come
+from support.return_tickets import CONFIG
+from support.return_tickets import front as front
+from support.return_tickets import server as server
+from support.return_tickets import views
+from support.servers import gunicorn
+from support.servers import hubs
+from support.servers import serve
+from support.servers import Server
+from support.servers import status
+from support.servers import until
+
+from flask_push import Push
+from flask_push._delivery import tickets as _return
+from flask_push._delivery.stream import Stream
+from flask_push._delivery.tickets import Asked
+from flask_push._delivery.tickets import derive_key
+from flask_push._delivery.tickets import ReturnTickets
+from flask_push._doctor.browser import Visit
+from flask_push._handoff.transplant import HAND_OVER
+from flask_push._hub.nginx import returns
+from flask_push.client.address import Address
+
+STREAM = Stream(("a", "b"), "x", user="ann", address="::1", lifetime=100)
+ASKED = Asked(
+    b"/stream",
+    "channel=a&channel=b",
+    "session=1; theme=dark",
+    "Basic x",
+    origin="https://a.test",
+    host="a.test:8000",
+)
+TICKETS = ReturnTickets([b"key"])
+
+
+def make(**more: t.Any) -> Asked:
+    """Somebody who comes back with a ticket that was made at 1000 for 60 seconds."""
+    given: dict[str, t.Any] = {"stream": STREAM, "headers": [], "asked": ASKED}
+    ticket = TICKETS.make(**{**given, "now": 1000, "seconds": 60, **more})
+    cookie = f"{ASKED.cookie}; push_ticket={ticket}"
+    return replace(ASKED, cookie=cookie, last_event_id="e-1.a")
+
+
+def look(
+    asked: Asked, now: float = 1030, tickets: ReturnTickets = TICKETS
+) -> Stream | None:
+    return tickets.look(asked, lambda said: said or "y", now, "today")
+
+
+# What a ticket is good for.
+
+
+def test_who_comes_back_gets_what_the_view_decided() -> None:
+    stream = look(make(headers=[("X-Theirs", "1"), ("Set-Cookie", "a=b; Path=/x")][:1]))
+    assert stream is not None
+    known = STREAM._replace(connection="y", lifetime=70, position="e-1.a")
+    assert stream._replace(head=b"") == known
+    assert stream.head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream")
+    assert b"\r\nX-Theirs: 1\r\n" in stream.head
+    assert stream.head.count(b"Cache-Control") == 1
+
+
+def test_a_stream_that_may_last_for_ever_still_may() -> None:
+    stream = look(make(stream=STREAM._replace(lifetime=0)))
+    assert stream is not None and stream.lifetime == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"path": b"/other"}, "another view"),
+        ({"query": "channel=a"}, "other channels"),
+        ({"query": "channel=a&channel=b&poll=1"}, "no stream"),
+        ({"authorization": "Basic y"}, "another user"),
+        ({"last_event_id": ""}, "somebody who was never here"),
+        ({"origin": ""}, "a page of the app's own origin"),
+        ({"origin": "https://b.test"}, "a page of another origin"),
+        ({"origin": "null"}, "a page of no origin"),
+        ({"host": "b.test:8000"}, "another site"),
+        ({"host": ""}, "a request that names no site"),
+    ],
+)
+def test_whoever_asks_for_something_else_is_asked_by_the_view(
+    changed: dict[str, t.Any], why: str
+) -> None:
+    assert look(replace(make(), **changed)) is None, why
+
+
+@pytest.mark.parametrize("cookie", ["", "session=2; theme=dark", "session=1", "{}; x=y"])
+def test_other_cookies_may_be_another_user(cookie: str) -> None:
+    asked = make()
+    ticket = asked.ticket
+    cookie = cookie.format(ASKED.cookie)
+    assert look(replace(asked, cookie=f"{cookie}; push_ticket={ticket}")) is None
+    assert look(replace(asked, cookie=f"theme=dark; push_ticket={ticket}; session=1"))
+
+
+def test_of_two_cookies_with_one_name_the_first_may_be_the_user() -> None:
+    two = replace(ASKED, cookie="session=1; session=2; theme=dark")
+    ticket = make(asked=two).ticket
+    for cookie, good in (
+        ("session=1; session=2; theme=dark", True),
+        ("session=1; theme=dark; session=2", True),
+        ("session=2; session=1; theme=dark", False),
+        ("session=3; session=2; theme=dark", False),
+        ("session=2; theme=dark", False),
+    ):
+        asked = replace(make(asked=two), cookie=f"{cookie}; push_ticket={ticket}")
+        assert bool(look(asked)) is good, cookie
+
+
+def test_of_two_tickets_the_first_is_for_the_longer_path() -> None:
+    mine = make().ticket
+    others = make(asked=replace(ASKED, path=b"/")).ticket
+    cookie = f"{ASKED.cookie}; push_ticket={mine}; push_ticket={others}"
+    assert look(replace(make(), cookie=cookie))
+
+
+def test_the_same_site_may_be_named_in_capitals() -> None:
+    assert look(replace(make(), host="A.test:8000"))
+
+
+@pytest.mark.parametrize(
+    ("vary", "good"),
+    [
+        (["Cookie, Authorization"], True),
+        (["Origin", "cookie", "Accept-Encoding"], True),
+        (["Host,", ""], True),
+        (["*"], False),
+        (["Accept-Language"], False),
+        (["Cookie, User-Agent"], False),
+        (["Cookie", "X-Forwarded-For"], False),
+    ],
+)
+def test_there_is_no_ticket_for_what_depends_on_more_than_it_can_tell(
+    vary: list[str], good: bool
+) -> None:
+    asked = make(headers=[("Vary", value) for value in vary])
+    assert bool(asked.ticket) is good
+    assert bool(look(asked)) is good
+
+
+def test_apps_with_one_secret_have_tickets_of_their_own() -> None:
+    keys = {
+        derive_key(b"secret", app, store)
+        for app in ("shop", "admin")
+        for store in ("sqlite:///run/shop/push.db", "redis://127.0.0.1/0?prefix=shop")
+    }
+    assert len(keys) == 4 and b"secret" not in keys
+    shop, admin = (
+        ReturnTickets([derive_key(b"secret", app, "sqlite:///x")])
+        for app in ("shop", "admin")
+    )
+    ticket = shop.make(STREAM, [], ASKED, 1000, 60)
+    cookie = f"{ASKED.cookie}; push_ticket={ticket}"
+    asked = replace(ASKED, cookie=cookie, last_event_id="e-1.a")
+    assert look(asked, tickets=shop) and not look(asked, tickets=admin)
+    assert derive_key(b"secret", "shop", "x") == derive_key(b"secret", "shop", "x")
+
+
+def test_cookies_that_the_response_sets_are_the_next_requests() -> None:
+    headers = [("Set-Cookie", "session=2; HttpOnly"), ("Set-Cookie", "theme=; Max-Age=0")]
+    asked = make(headers=headers)
+    assert look(asked) is None
+    assert look(replace(asked, cookie=f"session=2; push_ticket={asked.ticket}"))
+
+
+def test_a_connection_may_keep_its_name() -> None:
+    name = "0123456789abcdef"
+    asked = replace(make(), query=f"channel=a&connection={name}&channel=b")
+    assert look(asked)
+    assert asked.connection == name and make().connection == ""
+
+
+def test_the_position_may_be_anywhere() -> None:
+    for name in "last_event_id", "lastEventId", "Last-Event-Id", "evs_last_event_id":
+        asked = replace(make(), query=f"channel=a&{name}=e-2.b&channel=b", last_event_id="")
+        stream = look(asked)
+        assert stream is not None and stream.position == "e-2.b"
+
+
+def test_no_more_of_a_position_is_carried_than_an_id_can_have() -> None:
+    for where in {"last_event_id": "x" * 60_000}, {"query": f"lastEventId={'x' * 3000}"}:
+        asked = Asked(b"/stream", **{"query": "", **where})
+        assert asked.position == "x" * 256
+
+
+def test_a_stream_is_compressed_again_for_who_still_takes_it_so() -> None:
+    accepts = replace(ASKED, accept_encoding="gzip, br")
+    headers = [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+    packed = STREAM._replace(gzip=True)
+    asked = replace(
+        make(stream=packed, headers=headers, asked=accepts), accept_encoding="gzip, br"
+    )
+    stream = look(asked)
+    assert stream is not None and stream.gzip
+    assert b"\r\nContent-Encoding: gzip\r\n" in stream.head
+    for other in "", "br", "gzip":
+        assert look(replace(asked, accept_encoding=other)) is None
+    # One that is not, everybody can read.
+    stream = look(replace(make(), accept_encoding="gzip"))
+    assert stream is not None and not stream.gzip
+
+
+def test_a_ticket_has_an_end() -> None:
+    assert look(make(), now=1059) and not look(make(), now=1060)
+    short = make(stream=STREAM._replace(lifetime=5))
+    assert look(short, now=1004) and not look(short, now=1005)
+
+
+def test_a_ticket_is_signed() -> None:
+    asked = make()
+    assert look(asked, tickets=ReturnTickets([b"new", b"key"]))
+    assert not look(asked, tickets=ReturnTickets([b"new"]))
+    assert not look(asked, tickets=ReturnTickets([]))
+    for n in range(len(asked.ticket)):
+        other = "x" if asked.ticket[n] != "x" else "y"
+        ticket = asked.ticket[:n] + other + asked.ticket[n + 1 :]
+        # The last letter of a signature holds bits that mean nothing, but are compared.
+        assert not look(replace(asked, cookie=f"{ASKED.cookie}; push_ticket={ticket}"))
+    for ticket in "", ".", "é.é", "a.b.c", asked.ticket.partition(".")[0]:
+        assert not look(replace(asked, cookie=f"{ASKED.cookie}; push_ticket={ticket}"))
+
+
+def test_no_ticket_is_larger_than_a_cookie_may_be() -> None:
+    many = STREAM._replace(channels=tuple(f"channel-{n}" * 5 for n in range(100)))
+    assert make(stream=many).ticket == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "good"),
+    [
+        ("query", "a=b&" * 1024, True),
+        ("query", "a=b&" * 1025, False),
+        ("cookie", "a=b; " * 3000, True),
+        ("cookie", "a=b; " * 4000, False),
+    ],
+)
+def test_a_request_that_takes_long_to_compare_is_answered_by_the_view(
+    name: str, value: str, good: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large: Asked = replace(ASKED, **{name: value})  # type: ignore[arg-type]
+    assert bool(make(asked=large).ticket) is good
+    with monkeypatch.context() as patch:
+        patch.setattr(_return, "_MOST_QUERY", 10**9)
+        patch.setattr(_return, "_MOST_COOKIES", 10**9)
+        ticket = make(asked=large).ticket
+        asked = replace(large, cookie=f"{large.cookie}; push_ticket={ticket}")
+        asked = replace(asked, last_event_id="e-1.a")
+        assert look(asked)
+    assert bool(look(asked)) is good
+
+
+def test_nginx_says_that_a_browser_comes_back() -> None:
+    request = b"GET /str%C3%A9am?a=b HTTP/1.0\r\nX-Push-Return: 1\r\n%b\r\n"
+    sent = b"Host: a.test\r\nOrigin: https://a.test\r\nAuthorization: Basic x\r\n"
+    asked = returns(request.replace(b"%b", sent))
+    assert asked is not None and asked.authorization == "Basic x"
+    assert (asked.host, asked.origin) == ("a.test", "https://a.test")
+    asked = returns(request.replace(b"%b", b"Cookie: a=b\r\nLast-Event-ID: x\r\n"))
+    assert asked == Asked("/stréam".encode(), "a=b", "a=b", "", "x")
+    accepted = returns(request.replace(b"%b", b"Accept-Encoding: gzip, br\r\n"))
+    assert accepted is not None and accepted.accept_encoding == "gzip, br"
+    assert returns(request.replace(b"X-Push-Return: 1\r\n%b", b"")) is None
+    assert returns(b"POST" + request[3:].replace(b"%b", b"")) == Asked(b"", "")
+
+
+def test_without_a_secret_key_it_says_what_to_do(tmp_path: Path) -> None:
+    app = Flask(__name__)
+    app.config["PUSH_RETURN_TICKET"] = 60
+    app.config["PUSH_RUN_DIR"] = tmp_path
+    push = Push(app)
+    with pytest.raises(RuntimeError, match="Set it to a long random text"):
+        push.publish("a", "b")
+    app.config["PUSH_HUB_PROCESSES"] = 2
+    with pytest.raises(ValueError, match="Set one of them to its default"):
+        Push(app)
+
+
+# The cookie.
+
+
+def cookie_of(
+    directory: Path,
+    path: str = "/stream",
+    environ: dict[str, str] | None = None,
+    vary: str = "Cookie",
+    ticket: str = "",
+    **config: t.Any,
+) -> str:
+    """What a stream's response says of the cookie; empty if it sets none."""
+    app = Flask("app")
+    app.secret_key = "tests"
+    app.config.update(PUSH_RETURN_TICKET=60, PUSH_RUN_DIR=str(directory), **config)
+    push = Push(app)
+
+    @app.get("/<path:name>")
+    def stream(name: str) -> Response:
+        response = push.stream("a")
+        response.headers["Vary"] = vary
+        return response
+
+    # No hub is started, for no stream is handed over.
+    overrides: dict[str, t.Any] = {**(environ or {}), HAND_OVER: lambda stream, adopt: None}
+    client = app.test_client()
+    if ticket:
+        client.set_cookie("push_ticket", ticket)
+    response = client.get(path, environ_overrides=overrides)
+    assert response.status_code == 200
+    found = [c for c in response.headers.getlist("Set-Cookie") if "push_ticket" in c]
+    push._parts().close()
+    return re.sub("push_ticket=[^;]*; |Expires=[^;]*; ", "", "; ".join(found))
+
+
+@pytest.mark.parametrize(
+    ("config", "scheme", "attributes"),
+    [
+        ({}, "http", {"SameSite=Lax"}),
+        ({}, "https", {"Secure", "SameSite=Lax"}),
+        ({"SESSION_COOKIE_SECURE": True}, "http", {"Secure", "SameSite=Lax"}),
+        ({"SESSION_COOKIE_SAMESITE": "Strict"}, "http", {"SameSite=Strict"}),
+        (
+            {"SESSION_COOKIE_SAMESITE": "None", "SESSION_COOKIE_SECURE": True},
+            "http",
+            {"Secure", "SameSite=None"},
+        ),
+        (
+            {"SESSION_COOKIE_PARTITIONED": True, "SESSION_COOKIE_SECURE": True},
+            "http",
+            {"Secure", "SameSite=Lax", "Partitioned"},
+        ),
+    ],
+)
+def test_a_ticket_is_protected_as_the_session_is(
+    config: dict[str, t.Any], scheme: str, attributes: set[str], tmp_path: Path
+) -> None:
+    cookie = cookie_of(tmp_path, environ={"wsgi.url_scheme": scheme}, **config)
+    always = {"HttpOnly", "Max-Age=60", "Path=/stream"}
+    assert set(cookie.split("; ")) == attributes | always
+
+
+#: Paths as browsers send them.
+PATHS = [
+    *("/at/%C3%BC", "/at/%E2%82%AC", "/at/a%20b", "/at/a,b", "/at/a%3Bb", "/at/%2541"),
+    *(
+        "/at/a=b",
+        "/at/a'b",
+        "/at/[x]",
+        "/at/~x",
+        "/at/a:b@c!$&()*+",
+        "/at/a|b",
+        "/at/a%7Cb",
+    ),
+    *("/at/a%2fb", "/at/%61", "/at/a/", "/at/a%22b", "/at/%5C"),
+]
+
+
+@pytest.mark.parametrize("name", ["REQUEST_URI", "RAW_URI"])
+@pytest.mark.parametrize("before", ["", "http://a.test:8000"])
+@pytest.mark.parametrize("path", PATHS)
+def test_the_path_of_a_cookie_is_that_of_the_request(
+    path: str, before: str, name: str, tmp_path: Path
+) -> None:
+    environ = {name: f"{before}{path}?a=b"}
+    assert cookie_of(tmp_path, path, environ).endswith(f"; Path={path}")
+
+
+def test_a_path_that_the_server_does_not_tell_is_quoted_as_browsers_do(
+    tmp_path: Path,
+) -> None:
+    for path in PATHS:
+        if path not in ("/at/a%7Cb", "/at/a%2fb", "/at/%61", "/at/a%3Bb"):
+            environ = {"REQUEST_URI": "", "RAW_URI": ""}
+            assert cookie_of(tmp_path, path, environ).endswith(f"; Path={path}")
+    # As behind a proxy that takes the beginning away, and says so.
+    environ = {"REQUEST_URI": "/at/%C3%BC", "SCRIPT_NAME": "/shop"}
+    assert cookie_of(tmp_path, "/at/ü", environ).endswith("; Path=/shop/at/%C3%BC")
+
+
+def test_what_no_cookie_can_have_for_a_path_has_no_ticket(tmp_path: Path) -> None:
+    assert cookie_of(tmp_path, "/at/a;b", {"REQUEST_URI": "/at/a;b"}) == ""
+    assert cookie_of(tmp_path, "/at/a;b", {"REQUEST_URI": "", "RAW_URI": ""}) == ""
+
+
+def test_a_ticket_that_the_stream_does_not_have_is_taken_back(tmp_path: Path) -> None:
+    assert cookie_of(tmp_path, vary="Accept-Language") == ""
+    assert "Max-Age=0" in cookie_of(tmp_path, vary="Accept-Language", ticket="x.y")
+    assert "Max-Age=60" in cookie_of(tmp_path, ticket="x.y")
+
+
+# By way of nginx, as the page has it.
+
+
+def test_a_browser_comes_back_without_its_view(front: Server) -> None:
+    cookies: dict[str, str] = {}
+    first = come(front, cookies)
+    (cookie,) = re.findall(
+        r"set-cookie: push_ticket=[\w.-]+; (.*)\r", first.head.decode(), re.I
+    )
+    for said in "Max-Age=60", "HttpOnly", "Path=/stream", "SameSite=Lax":
+        assert f"; {said}" in f"; {cookie}"
+    front.publish("a", "1")
+    first.read_data(1)
+    first.close()
+    front.publish("a", "2")
+    before = views(front)
+    again = come(front, cookies, first.last_id)
+    assert again.read_data(1) == ["2"] and not again.gaps
+    assert views(front) == before + 1, "which was the question itself"
+    assert "x-after-request: yes" in again.head.decode().lower()
+    # With another session it is another user, perhaps.
+    again.close()
+    front.publish("a", "3")
+    before = views(front)
+    other = come(front, {**cookies, "session": "another"}, again.last_id)
+    assert other.read_data(1) == ["3"]
+    assert views(front) == before + 2
+
+
+def test_a_compressed_stream_comes_back_so(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        config: dict[str, t.Any] = {"PUSH_RETURN_TICKET": 60, "PUSH_GZIP": True}
+        server = stack.enter_context(serve(gunicorn, tmp_path, **config))
+        front = nginx(tmp_path, server, CONFIG)
+        stack.callback(front.kill)
+        url = f"{front.url}/stream?channel=a"
+        with Visit(Address(url)) as first:
+            assert first.read(lambda: first.events, 20)
+        cookies = re.findall(
+            r"((?:session|push_ticket)=[^;]+)", first.headers["set-cookie"]
+        )
+        front.publish("a", "1")
+        for encoding, asked in ("gzip", 0), ("identity", 1), ("br", 1):
+            before = views(front)
+            position = first.parser.last_event_id
+            address = Address(url, {"Cookie": "; ".join(cookies)})
+            with Visit(address, encoding=encoding, position=position) as again:
+                assert again.read(lambda visit=again: len(visit.events) == 2, 20)  # type: ignore[misc]
+            assert again.events[1].data == "1"
+            assert ("content-encoding" in again.headers) == (encoding == "gzip")
+            assert views(front) == before + asked + 1, "which was the question itself"
+
+
+def test_who_was_never_here_is_asked_by_the_view(front: Server) -> None:
+    assert front.request("GET", "/stream?channel=a&status=403")[0] == 403
+    assert front.request("POST", "/stream?channel=a", b"x")[0] == 405
+    before = views(front)
+    come(front, {}, "x-1").close()
+    come(front, {"push_ticket": "nonsense.really"}, "x-1").close()
+    assert views(front) == before + 3
+
+
+def test_a_ticket_outlives_the_hub_that_gave_it(front: Server, tmp_path: Path) -> None:
+    cookies: dict[str, str] = {}
+    first = come(front, cookies)
+    (pid,) = hubs(tmp_path)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: hubs(tmp_path) not in ([], [pid]) and status(tmp_path))
+    front.publish("a", "1")
+    before = views(front)
+    again = come(front, cookies, first.last_id)
+    assert again.read_data(1) == ["1"]
+    assert views(front) == before + 1
+
+
+def test_while_there_is_no_hub_the_view_is_asked(front: Server, tmp_path: Path) -> None:
+    first = come(front, (cookies := {"a": "b"}))
+    (tmp_path / "push-basic" / "accel.sock").unlink()
+    before = views(front)
+    come(front, cookies, first.last_id)
+    assert views(front) == before + 2
+
+
+def sends_cookie(path: str, of_cookie: str) -> bool:
+    """Whether a browser sends a cookie there (RFC 6265, 5.1.4)."""
+    return path == of_cookie or (
+        path.startswith(of_cookie) and (of_cookie[-1] == "/" or path[len(of_cookie)] == "/")
+    )
+
+
+def test_a_ticket_is_sent_back_and_good_whatever_its_path(
+    server: Server, tmp_path: Path
+) -> None:
+    front = nginx(tmp_path, server, CONFIG.replace("location = /stream", "location /at/"))
+    try:
+        for path in PATHS:
+            first = front.stream(path=path).opened()
+            ((ticket, where),) = re.findall(
+                r"^set-cookie: push_ticket=([^;]+);.*; path=(.*?)\r$",
+                first.head.decode(),
+                re.I | re.M,
+            )
+            assert sends_cookie(path, where), (path, where)
+            before = views(front)
+            headers = {"Cookie": f"push_ticket={ticket}"}
+            again = front.stream(path=path, last_id=first.last_id, headers=headers).opened()
+            assert again.status == 200
+            assert views(front) == before + 1, (path, "which was the question itself")
+    finally:
+        front.kill()
+
+
+def test_a_page_of_another_origin_is_answered_by_the_view(front: Server) -> None:
+    cookies: dict[str, str] = {}
+    origins = "https://a.test", "https://b.test"
+    first = come(front, cookies, origin=origins[0])
+    assert first.headers["access-control-allow-origin"] == origins[0]
+    for origin, asked in (origins[0], 0), (origins[1], 1):
+        before = views(front)
+        again = come(front, dict(cookies), first.last_id, origin)
+        assert again.headers["access-control-allow-origin"] == origin
+        assert views(front) == before + asked + 1, "which was the question itself"
+
+
+def test_an_app_is_not_opened_by_the_ticket_of_another(tmp_path: Path) -> None:
+    """With the same secret, at the same address, before the same nginx."""
+    with contextlib.ExitStack() as stack:
+        fronts = []
+        for name in "one", "two":
+            directory = tmp_path / name
+            directory.mkdir()
+            config: dict[str, t.Any] = {"PUSH_RETURN_TICKET": 60, "PUSH_RETRY": 0.5}
+            server = stack.enter_context(serve(gunicorn, directory, **config))
+            fronts.append(nginx(directory, server, CONFIG))
+            stack.callback(fronts[-1].kill)
+            # So that the hub knows the keys.
+            come(fronts[-1], {}).close()
+        cookies: dict[str, str] = {}
+        first = come(fronts[0], cookies)
+        for front, asked in zip(fronts, (0, 1), strict=True):
+            before = views(front)
+            come(front, dict(cookies), first.last_id)
+            assert views(front) == before + asked + 1, "which was the question itself"

@@ -1,0 +1,548 @@
+"""The docs are complete and true: names, defaults, links, code that does what it says."""
+
+from __future__ import annotations
+
+import ast
+import collections.abc as cabc
+import gc
+import importlib
+import inspect
+import json
+import math
+import re
+import subprocess
+import sys
+import textwrap
+import threading
+import typing as t
+import zlib
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from playwright.sync_api import expect
+from playwright.sync_api import Page
+from support.browser import chromium
+from support.browser import Windows
+from support.house import MAY_IMPORT
+from support.house import MODULES
+from support.house import WRONG
+from support.pages import blocks
+from support.pages import commands
+from support.pages import DOCS
+from support.pages import hello
+from support.servers import flask_run
+from support.servers import program
+from support.servers import ROOT
+from support.servers import serve
+from support.servers import Server
+from support.servers import status
+from support.servers import until
+
+import flask_push
+import flask_push.asgi
+import flask_push.brokers
+import flask_push.client
+import flask_push.sse
+import flask_push.testing
+from flask_push import _event
+from flask_push import Position
+from flask_push import sse
+from flask_push._config import Config
+from flask_push._config import KEYS
+from flask_push._delivery import gzip
+from flask_push._delivery import replay
+from flask_push._delivery import tickets
+from flask_push._delivery import wire
+from flask_push._delivery.tickets import POSITIONS
+from flask_push._hub import connection
+from flask_push._hub import hub
+from flask_push._hub import main
+from flask_push._hub import nginx
+from flask_push._hub import streams
+from flask_push.sse import Parser
+from flask_push.testing import read_events
+
+README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+SOURCE = {name: path.read_text() for name, path in MODULES.items()}
+PUBLIC = (
+    *(flask_push, flask_push.asgi, flask_push.client, flask_push.sse),
+    *(flask_push.brokers, flask_push.testing),
+)
+
+
+def prose(text: str) -> str:
+    """The text without its code, in one line."""
+    text = re.sub(r"^```.*?^```$|`[^`]*`", "", text, flags=re.MULTILINE | re.DOTALL)
+    return " ".join(text.split())
+
+
+# The configuration.
+
+SECTIONS = dict(
+    re.findall(
+        r"^:::\{py:data\} (\w+)\n(.*?)^:::$", DOCS["config"], re.MULTILINE | re.DOTALL
+    )
+)
+
+
+def test_every_key_has_its_section_and_no_other() -> None:
+    assert sorted(SECTIONS) == sorted(KEYS)
+
+
+def default_of(key: str) -> t.Any:
+    return getattr(Config(), key[5:].lower())
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_has_the_default_that_the_docs_say(key: str) -> None:
+    (default,) = re.findall(r"^Default: `(.*?)`", SECTIONS[key], re.MULTILINE)
+    assert ast.literal_eval(default) == default_of(key)
+
+
+NUMBERS = [key for key in KEYS if type(default_of(key)) in (int, float)]
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_a_key_has_the_bounds_that_the_docs_say(key: str) -> None:
+    ((least, most),) = re.findall(r"From\s`(.*?)`\sto\s`(.*?)`", SECTIONS[key])
+    least, most = ast.literal_eval(least), ast.literal_eval(most)
+    whole = "a whole number" in " ".join(SECTIONS[key].split())
+    check = KEYS[key]
+    assert check(least) == check(most) == ""
+    if whole:
+        assert check(least - 1) and check(most + 1) and check(most - 0.5)
+    else:
+        assert check(math.nextafter(least, -math.inf))
+        assert check(math.nextafter(most, math.inf))
+        assert not check((least + most) / 2 + 0.1)
+
+
+COUNTS = "bytes", "each", "runs", "blocks", "sets", "names", "types", "streams"
+#: Of the section *Bounds*: what can grow, its limit in words, and the source's numbers.
+BOUNDS: list[tuple[str, str, list[int]]] = [
+    ("A channel's name", "64 bytes", [_event.MAX_CHANNEL]),
+    ("An event's type, and its key", "256 bytes", [_event.MAX_TYPE]),
+    ("Events of which slow browsers", "16 MiB", [streams._RESTS]),
+    (
+        "Frames made for browsers that resume together",
+        "8 runs of 64 KiB, of which the last event may take 256 KiB more",
+        [replay._RUNS, streams._PIECE, replay._LONG],
+    ),
+    (
+        "Compressed blocks",
+        "16 blocks of up to 256 KiB of text",
+        [gzip._BLOCKS, gzip._LONG],
+    ),
+    (
+        "What the hub has ready to send to many",
+        "64 sets, or 4 MiB and one set",
+        [hub._SETS, hub._BYTES],
+    ),
+    (
+        "What the hub caches",
+        "4,096 names, 1,024 types and 1,024 streams",
+        [
+            cached.cache_parameters()["maxsize"]
+            for cached in (_event._escape, sse.type_line, connection._alike)
+        ],
+    ),
+    ("What the kernel buffers", "256 KiB", [2 * connection._SEND_BUFFER]),
+    ("What a browser sends on an open stream", "1 MiB", [connection._MOST_HEARD]),
+    ("Tickets for nginx", "1,000 each", [nginx.MOST]),
+    ("A request from nginx", "64 KiB", [nginx._REQUEST]),
+    ("A return ticket", "2,048 bytes", [tickets._MOST]),
+    (
+        "The query and the cookies that a ticket is for",
+        "4,096 bytes and 16 KiB",
+        [tickets._MOST_QUERY, tickets._MOST_COOKIES],
+    ),
+    ("The position that a browser sends", "256 bytes", [tickets._MOST_POSITION]),
+    ("A hub's `hub.log`", "1 MB", [main._LOG_BYTES]),
+]
+UNITS = {"MiB": 2**20, "KiB": 2**10, "MB": 10**6, **dict.fromkeys(COUNTS, 1)}
+
+
+@pytest.mark.parametrize(("name", "words", "numbers"), BOUNDS)
+def test_a_bound_is_the_number_that_the_source_has(
+    name: str, words: str, numbers: list[int]
+) -> None:
+    said = re.findall(rf"([\d,]+) ({'|'.join(UNITS)})", words)
+    assert [int(n.replace(",", "")) * UNITS[unit] for n, unit in said] == numbers
+    (row,) = re.findall(rf"^\| {name}.*", DOCS["config"], re.MULTILINE)
+    assert words in row.split(" | ")[1]
+
+
+def test_a_bound_that_has_a_key_names_it() -> None:
+    _, _, section = DOCS["config"].partition("## Bounds")
+    limits = {key for key in KEYS if re.search("_(MAX|KEEP|BYTES|RETENTION|LIFETIME)", key)}
+    assert limits <= set(re.findall(r"\{data\}`(\w+)`", section))
+
+
+# The API.
+
+
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Every Python name that the built docs have a place for."""
+    built = tmp_path_factory.mktemp("docs")
+    command = [sys.executable, "-m", "sphinx", "-qW", str(ROOT / "docs"), str(built)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    data = (built / "objects.inv").read_bytes().split(b"\n", 4)[4]
+    lines = zlib.decompress(data).decode().splitlines()
+    return {line.split()[0] for line in lines if " py:" in line}
+
+
+def resolve(name: str) -> t.Any:
+    """What a dotted name stands for, or nothing if it is no name of a module's."""
+    for module in sorted(PUBLIC, key=lambda m: -len(m.__name__)):
+        rest = name.removeprefix(f"{module.__name__}.")
+        if rest != name and "." not in rest:
+            return getattr(module, rest)
+    return None
+
+
+def test_every_public_name_is_documented(documented: set[str]) -> None:
+    places = {id(resolve(name)) for name in documented}
+    for module in PUBLIC:
+        for name in module.__all__:
+            assert id(getattr(module, name)) in places, f"{module.__name__}.{name}"
+
+
+CLASSES = [
+    flask_push.client.Source,
+    *(flask_push.Push, flask_push.Publisher, flask_push.Position, flask_push.sse.Parser),
+    *(flask_push.brokers.Broker, flask_push.brokers.Feed, flask_push.brokers.Sink),
+]
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_every_public_method_is_documented(cls: type, documented: set[str]) -> None:
+    places = {place.rpartition(f".{cls.__name__}.")[2] for place in documented}
+    assert {name for name in vars(cls) if not name.startswith("_")} <= places
+
+
+def test_every_option_is_explained() -> None:
+    functions: list[cabc.Callable[..., t.Any]]
+    functions = [flask_push.testing.read_events, flask_push.Publisher.__init__]
+    functions.append(flask_push.connect)
+    for cls in flask_push.Push, flask_push.Publisher:
+        functions += [
+            f for n, f in inspect.getmembers(cls, inspect.isfunction) if n[0] != "_"
+        ]
+    pages = [text for name, text in DOCS.items() if name != "api"]
+    for function in functions:
+        for option in inspect.signature(function).parameters.values():
+            if option.kind is option.KEYWORD_ONLY:
+                word = re.compile(rf"\b{option.name}=")
+                assert any(map(word.search, pages)), (function, option.name)
+
+
+# The wire.
+
+
+def own_events() -> dict[str, dict[str, t.Any]]:
+    """What we say ourselves, by its type."""
+    position = Position("aaaaa", 1)
+    data = wire.opening("x", ["a"], position) + wire.gap(["a"], "unknown", 1, position)
+    data += wire.first_bytes(500, visible=True) + wire.heartbeat(15, visible=True)
+    said = {event.type: json.loads(event.data) for event in Parser().feed(data)}
+    probe = wire.probe("a", "x")
+    return {**said, probe.type: json.loads(probe.data)}
+
+
+def test_every_header_is_on_the_wire() -> None:
+    head = wire.head("200 OK", wire.HEADERS.items(), "today").decode()
+    for line in head.split("\r\n")[1:]:
+        if line and not line.startswith("Date:"):
+            assert f"`{line}`\n: " in DOCS["wire"], line
+
+
+def test_every_event_of_ours_is_on_the_wire_with_its_fields() -> None:
+    said = own_events()
+    assert said.keys() == set(re.findall('"(push:.+?)"', "".join(SOURCE.values())))
+    for type, fields in said.items():
+        (section,) = re.findall(
+            rf"^### {type}\n(.*?)(?=^##|\Z)", DOCS["wire"], re.MULTILINE | re.DOTALL
+        )
+        assert re.findall(r"^`(\w+)`\n: ", section, re.MULTILINE) == list(fields)
+        assert f"event: {type}\n" in section
+
+
+def test_every_reason_of_a_gap_is_explained() -> None:
+    for reason in "trimmed", "restarted", "unknown":
+        assert f"`{reason}`" in DOCS["wire"]
+        assert f"`{reason}`\n: " in DOCS["resume"]
+        assert any(f'"{reason}"' in text for text in SOURCE.values())
+
+
+def test_every_parameter_of_a_request_is_on_the_wire() -> None:
+    asked = re.findall(r"(?:args|words)\.get(?:list)?\(\"(\w+)\"", SOURCE["_request"])
+    assert {*asked} == {"poll", "visible", "channel", "connection"}
+    assert not re.search(r"args\.", SOURCE["_extension"] + SOURCE["_response"])
+    for name in *POSITIONS, "poll=1", "visible=1", "channel", "connection", "Last-Event-ID":
+        assert f"`{name}`" in DOCS["wire"], name
+
+
+# What the log says.
+
+
+LEVELS = "debug", "info", "warning", "error", "exception", "critical"
+LOGGERS = "logger", "quiet", "_quiet"
+
+
+def lines_of_the_log() -> set[str]:
+    found = set()
+    for text in SOURCE.values():
+        for node in ast.walk(ast.parse(text)):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            # A logger, or an object's own that repeats no line within a minute.
+            value = node.func.value
+            if getattr(value, "id", getattr(value, "attr", "")) in LOGGERS:
+                if node.func.attr not in LEVELS:
+                    # What `log` repeats in a worker, the hub has said.
+                    continue
+                (line, *_) = node.args
+                assert isinstance(line, ast.Constant)
+                level = {"exception": "error"}.get(node.func.attr, node.func.attr)
+                text = re.sub("%[a-z]", "…", str(line.value)).replace("\n", " ")
+                found.add(f"| {level} | {text} |")
+    return found
+
+
+def test_every_line_of_the_log_says_what_to_do() -> None:
+    levels = "|".join(LEVELS)
+    rows = re.findall(rf"^(\| (?:{levels}) \| .*? \|)", DOCS["deploy"], re.MULTILINE)
+    assert set(rows) == lines_of_the_log()
+
+
+# What the source and the docs say of each other.
+
+
+def test_every_law_that_the_source_names_stands_on_its_page() -> None:
+    _, _, laws = DOCS["how-it-works"].partition("## The laws")
+    numbers = [int(number) for number in re.findall(r"^(\d+)\. ", laws, re.MULTILINE)]
+    assert numbers == list(range(1, 21))
+    named = set()
+    for text in SOURCE.values():
+        for found in re.findall(r"\blaws? (\d+)(?: and (\d+))?", " ".join(text.split())):
+            named |= {int(n) for n in found if n}
+    assert named and named <= set(numbers)
+
+
+def test_every_page_that_the_source_names_is_there() -> None:
+    titles = {text.partition("\n")[0].removeprefix("# ") for text in DOCS.values()}
+    for name, text in SOURCE.items():
+        text = re.sub(r"[\s#]+", " ", text)
+        for title in re.findall(r"\bpage \*(.+?)\*", text):
+            assert title in titles, (name, title)
+
+
+def test_every_test_that_the_docs_name_is_there() -> None:
+    named = {name for text in DOCS.values() for name in re.findall(r"`(test_\w+)`", text)}
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("*/*.py"))
+    assert named and named <= set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
+
+
+def test_the_page_for_contributors_names_each_folder() -> None:
+    _, _, text = CONTRIBUTING.partition("## The house")
+    named = {
+        name.rstrip("/").removesuffix(".py")
+        for name in re.findall(r"^\| `(\S+)`", text, re.M)
+    }
+    assert named == MAY_IMPORT.keys() - {"app", "_config", "_pyinstaller"}
+
+
+TEXTS = {"README": README, **DOCS}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_things_have_one_name_in_the_docs_too(name: str) -> None:
+    assert not WRONG.findall(prose(TEXTS[name]))
+
+
+# Links and commands.
+
+PAGES = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = path.parent / file if file else path
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            slugs = [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
+            assert slugs.count(anchor) == 1, link
+
+
+def recipe(target: str) -> list[str]:
+    (lines,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    return [line.strip().replace("$(BIN)", ".venv/bin") for line in lines.splitlines()]
+
+
+def test_the_two_commands_run_what_is_written_of_them() -> None:
+    for text in README, CONTRIBUTING:
+        assert recipe("test") in commands(text)
+        for target in re.findall(r"`make (\w+)`", text):
+            assert recipe(target)
+    assert recipe("chat")[0] in [block[-1] for block in commands(README)]
+    assert "--soak" in recipe("soak")[0]
+
+
+def test_the_readme_is_read_in_a_minute() -> None:
+    assert len(README.splitlines()) < 110
+
+
+# The code.
+
+PYTHON = [
+    pytest.param(block, id=f"{name} {n}")
+    for name, text in {"README": README, **DOCS}.items()
+    for n, block in enumerate(blocks(text, "python"), 1)
+]
+APPS = [param for param in PYTHON if "Flask(__name__)" in str(param.values[0])]
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_python_is_python(code: str) -> None:
+    # A part of a view may return.
+    compile(f"def part():\n{textwrap.indent(code, '    ')}", "docs", "exec")
+
+
+@pytest.mark.parametrize("code", APPS)
+def test_an_app_that_is_whole_does_what_it_says(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "docs_app.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    app: Flask = importlib.import_module("docs_app").app
+    try:
+        do_what_it_says(app)
+    finally:
+        del app, sys.modules["docs_app"]
+        # Its hub ends with it.
+        gc.collect()
+    assert "flask-push" not in [thread.name for thread in threading.enumerate()]
+
+
+def do_what_it_says(app: Flask) -> None:
+    app.testing = True
+    client = app.test_client()
+    rules = [str(rule) for rule in app.url_map.iter_rules() if not rule.arguments]
+    assert "/stream" in rules
+    with client.get("/stream") as response:
+        if response.status_code == 401:
+            with client.session_transaction() as session:
+                session["user"] = 1
+            response = client.get("/stream")
+        (opened,) = read_events(response, 1, own=True)
+        assert opened.type == "push:open"
+        if "/say" in rules:
+            assert client.post("/say", data={"text": "hi"}).status_code == 204
+            (event,) = read_events(response, 1)
+            assert json.loads(event.data) == {"text": "hi"}
+        response.close()
+    for rule in {"/", "/history"} & {*rules}:
+        assert client.get(rule).status_code == 200
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> cabc.Iterator[Server]:
+    with serve(flask_run, tmp_path, app=str(hello(tmp_path))) as server:
+        yield server
+
+
+def test_the_first_five_minutes_go_as_they_are_told(server: Server) -> None:
+    told = [command for block in commands(DOCS["start"]) for command in block]
+    assert "flask --app hello run" in told
+    say, listen = (
+        command.replace("127.0.0.1:5000", f"127.0.0.1:{server.port}").split()
+        for command in told
+        if command.startswith("curl")
+    )
+    with program(listen) as curl:
+        assert curl.stdout is not None
+        lines = iter(curl.stdout.readline, b"")
+        assert b"event: push:open\n" in lines
+        subprocess.run(say, check=True, capture_output=True)
+        assert b'data: {"text": "hi"}\n' in lines
+
+
+def test_the_first_page_shows_in_two_windows_what_is_said_in_one(
+    server: Server, tmp_path: Path
+) -> None:
+    def listening() -> int:
+        found = status(tmp_path / "instance", "push-hello")
+        return int(found.get("streams", 0) - found.get("behind", 0))
+
+    def say(text: str, page: Page) -> None:
+        page.get_by_label("Text").fill(text)
+        with page.expect_response(f"{server.url}/say") as answer:
+            page.keyboard.press("Enter")
+        # Then it is stored, and a window that does not show it has lost it.
+        assert answer.value.status == 204, server.log
+
+    with chromium() as browser:
+        windows = Windows(browser)
+        pages = [windows.open(server.url) for _ in range(2)]
+        # What is said before they listen, they need not show.
+        until(lambda: listening() == 2)
+        say("hi <b>", pages[0])
+        for page in pages:
+            expect(page.locator("li")).to_have_text("hi <b>")
+        # "Stop the server, start it again, and say something. Both windows show it."
+        server.stop()
+        server.start()
+        say("again", pages[1])
+        for page in pages:
+            expect(page.locator("li")).to_have_text(["hi <b>", "again"])
+        windows.close()
+        assert windows.errors == []
+
+
+def test_the_reader_in_python_reads(server: Server) -> None:
+    (code,) = [code for code in blocks(DOCS["wire"], "python") if "HTTPConnection" in code]
+    command = [sys.executable, "-u", "-c", code.replace("5000", str(server.port))]
+    with program(command, text=True) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline().startswith(" push:open")
+        say = ["curl", "-sd", "text=hi", f"{server.url}/say"]
+        subprocess.run(say, check=True)
+        assert reader.stdout.readline() == 'chat message {"text": "hi"}\n'
+
+
+def test_the_tests_of_the_page_about_tests_pass(tmp_path: Path) -> None:
+    """Each against the app that the docs have for it."""
+    *code, contract = blocks(DOCS["testing"], "python")
+    tests = "\n".join(code)
+    most = tests.count("def test_") - 1
+    for page, chosen, count in (
+        ("start", "not strangers", most),
+        ("authorize", "strangers", 1),
+    ):
+        (directory := tmp_path / page).mkdir()
+        hello(directory, page)
+        assert passed(directory, tests, chosen) == count
+    assert passed(tmp_path, contract, "order_of_the_caller") == 1
+
+
+def passed(directory: Path, tests: str, chosen: str) -> int:
+    """How many tests there were, all of which passed."""
+    (directory / "test_it.py").write_text(tests)
+    command = [sys.executable, "-m", "pytest", "-qW", "error", "-k", chosen, "test_it.py"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    return int(re.findall(r"^(\d+) passed", done.stdout, re.MULTILINE)[0])

@@ -1,0 +1,227 @@
+"""The house: which folder may import which, and the nevers. It reads the source and runs
+none of it.
+
+A folder says in which process its code runs. The rules are about folders, so a new file
+needs no entry here.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import typing as t
+
+import pytest
+from support.house import MAY_IMPORT
+from support.house import MODULES
+from support.house import SOURCE
+from support.house import WRONG
+from support.servers import ROOT
+
+# What lies beside ``__init__`` and is not Flask's: files that are rooms of their own.
+ALONE = {"_event", "sse", "_config", "asgi"}
+
+EVERYTHING = {*MAY_IMPORT, "app"}
+MAY_IMPORT["app"] = EVERYTHING - {"testing"}
+MAY_IMPORT["testing"] = EVERYTHING
+MAY_IMPORT["_pyinstaller"] = set()
+
+#: Packages that may be missing, and the only file that imports each.
+OPTIONAL = {
+    "asgi": {"a2wsgi"},
+    "brokers.redis.pool": {"redis"},
+    "brokers.redis.link": {"hiredis"},
+    "_pyinstaller.hook-flask_push": {"PyInstaller"},
+}
+
+#: The standard library that ``_delivery`` may use: no I/O, clock, thread or loop.
+PURE = {
+    *("__future__", "base64", "bisect", "collections", "collections.abc", "dataclasses"),
+    *("functools", "hashlib", "heapq", "hmac", "itertools", "json", "operator", "random"),
+    *("re", "secrets", "typing", "urllib.parse", "warnings", "zlib"),
+}
+
+
+def imports(name: str) -> set[str]:
+    """The modules that a file imports, wherever in it. Ours begin with a dot."""
+    path = MODULES[name]
+    here = list(path.relative_to(SOURCE).parent.parts)
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module or "")
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1]
+            for alias in node.names:
+                full = ".".join([*base, *filter(None, [node.module]), alias.name])
+                of = full if full in MODULES else full.rpartition(".")[0]
+                found.add(f".{of or '__init__'}")
+    return found
+
+
+def ours(name: str) -> set[str]:
+    return {other[1:] for other in imports(name) if other.startswith(".")}
+
+
+def room_of(name: str) -> str:
+    first, _, rest = name.partition(".")
+    return (
+        first
+        if rest or MODULES[name].stem == "__init__" != name or first in ALONE
+        else "app"
+    )
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_room_imports_only_the_rooms_below_it(name: str) -> None:
+    here = room_of(name)
+    for other in ours(name):
+        assert room_of(other) in MAY_IMPORT[here] | {here}, other
+
+
+def test_only_the_command_line_imports_the_doctor() -> None:
+    visitors = {
+        name for name in MODULES if any(o.startswith("_doctor") for o in ours(name))
+    }
+    assert {name for name in visitors if room_of(name) != "_doctor"} == {"_cli_url"}
+
+
+def test_there_are_no_circles() -> None:
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join([*path, name])
+        if name not in done:
+            for other in ours(name):
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in MODULES:
+        visit(name, ())
+
+
+#: What an app or another program imports, beside what is in `__init__`.
+ENTRANCES = {
+    *("__init__", "asgi", "client", "sse", "testing", "_cli", "_run"),
+    *("_pyinstaller", "_pyinstaller.hook-flask_push"),
+}
+
+
+def test_each_file_is_imported_by_a_statement() -> None:
+    """Not by its name in a string, which programs that freeze an app can't see."""
+    found: set[str] = set()
+    queue = list(ENTRANCES)
+    while queue:
+        name = queue.pop()
+        if name not in found:
+            found.add(name)
+            queue += ours(name)
+            # What is in a folder imports the folder first.
+            queue += [name.rpartition(".")[0]] if "." in name else []
+    assert found == MODULES.keys()
+
+
+PURE_FILES = [name for name in MODULES if room_of(name) in ("_delivery", "_event", "sse")]
+
+
+@pytest.mark.parametrize("name", sorted(PURE_FILES))
+def test_delivery_does_no_io(name: str) -> None:
+    foreign = {other for other in imports(name) if not other.startswith(".")}
+    assert foreign <= PURE
+    tree = ast.parse(MODULES[name].read_text())
+    called = {node.func.id for node in ast.walk(tree) if is_call_of_a_name(node)}
+    assert not called & {"open", "print", "input"}
+
+
+def is_call_of_a_name(node: t.Any) -> t.TypeGuard[t.Any]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_only_files_beside_init_import_flask(name: str) -> None:
+    if room_of(name) not in ("app", "testing"):
+        assert not {other.partition(".")[0] for other in imports(name)} & {
+            *("flask", "werkzeug", "click", "jinja2"),
+        }
+
+
+def test_the_hub_knows_no_broker_by_name() -> None:
+    for name in MODULES:
+        if room_of(name) in ("_hub", "_delivery"):
+            assert {o for o in ours(name) if o.startswith("brokers")} <= {"brokers"}, name
+            text = MODULES[name].read_text()
+            assert not re.search("sqlite|redis|memory:", text, re.I), name
+
+
+def test_flask_is_the_only_package_that_is_needed() -> None:
+    allowed = {"flask", "werkzeug", "click", "_typeshed"}
+    for name in MODULES:
+        for other in imports(name):
+            package = other.partition(".")[0]
+            if package and package not in allowed | OPTIONAL.get(name, set()):
+                assert package in sys.stdlib_module_names, (name, other)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_rooms_are_not_large(name: str) -> None:
+    text = MODULES[name].read_text()
+    if not name.startswith("testing."):
+        assert len(text.splitlines()) <= 380
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = (node.end_lineno or 0) - body[0].lineno if body else 0
+            assert lines <= 42, f"{node.name} has {lines} lines"
+
+
+def test_the_face_is_complete() -> None:
+    import flask_push
+    from flask_push import asgi
+    from flask_push import brokers
+    from flask_push import client
+    from flask_push import sse
+    from flask_push import testing
+
+    for module in flask_push, asgi, brokers, client, sse, testing:
+        assert module.__all__ == sorted(module.__all__, key=str.lower), module
+        for name in module.__all__:
+            assert getattr(module, name).__doc__ or name.isupper(), name
+    assert len(MODULES["__init__"].read_text().splitlines()) <= 40
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_things_have_one_name(name: str) -> None:
+    assert not WRONG.findall(MODULES[name].read_text())
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_public_names_have_docstrings(name: str) -> None:
+    if name.rpartition(".")[2].startswith("_") and name not in ("_extension", "_publisher"):
+        return
+    tree = ast.parse(MODULES[name].read_text())
+    assert ast.get_docstring(tree)
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            for item in node.body:
+                if isinstance(item, ast.FunctionDef) and not item.name.startswith("_"):
+                    if node.name in ("Push", "PushASGI", "Publisher", "Parser", "Source"):
+                        assert ast.get_docstring(item), item.name
+
+
+@pytest.mark.parametrize("name", ["test_faults", "test_redis_faults"])
+def test_safeguards_that_tests_take_out_are_in_the_source(name: str) -> None:
+    """Without starting all that such a test starts."""
+    tree = ast.parse((ROOT / "tests" / "faults" / f"{name}.py").read_text())
+    (found,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id == "MUTANTS"
+    )
+    for module, old, _ in ast.literal_eval(found).values():
+        text = MODULES[module.removeprefix("flask_push.")].read_text()
+        assert text.count(old) == 1, (module, old)

@@ -1,0 +1,543 @@
+"""The worker's end of the door, with hubs that fail, refuse, and come back."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import logging
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from support.servers import descriptors_left
+from support.servers import end_hubs
+from support.servers import hubs
+from support.servers import until
+from support.workers import adopt
+from support.workers import make
+from support.workers import read_until
+from support.workers import STREAM
+
+from flask_push import Event
+from flask_push._delivery.stream import Stream
+from flask_push._delivery.tickets import Asked
+from flask_push._delivery.tickets import ReturnTickets
+from flask_push._handoff import process_door as _worker
+from flask_push._handoff import spawn
+from flask_push._handoff.process_door import ProcessDoor
+from flask_push._handoff.shared_doors import SharedDoors
+from flask_push._handoff.spawn import enter
+from flask_push._ipc import files
+from flask_push._ipc.files import Site
+from flask_push._ipc.messages import Message
+from flask_push._ipc.messages import Messages
+from flask_push.brokers import open_broker
+
+# So that a few fill a socket, however much it holds.
+LARGE = STREAM._replace(head=b"HEAD\r\n" + b"x" * 50_000 + b"\r\n\r\n")
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> cabc.Iterator[ProcessDoor]:
+    worker = make(tmp_path)
+    yield worker
+    worker.stop()
+    end_hubs(tmp_path)
+
+
+def test_a_hub_starts_with_the_first_client_and_takes_the_next(
+    worker: ProcessDoor, tmp_path: Path
+) -> None:
+    assert repr(worker).endswith("hub.sock: not there>")
+    socks = [adopt(worker) for _ in range(3)]
+    for sock in socks:
+        assert read_until(sock, b"push:open").startswith(b"HEAD\r\n\r\n:\nretry: ")
+    until(lambda: repr(worker).endswith("hub.sock: there>"))
+    assert len(hubs(tmp_path)) == 1
+    broker = open_broker("sqlite:", tmp_path)
+    broker.publish([Event("a", "x")])
+    broker.close()
+    for sock in socks:
+        read_until(sock, b"data: x\n\n")
+        sock.close()
+
+
+def test_a_worker_that_is_forked_has_a_door_of_its_own(
+    worker: ProcessDoor, tmp_path: Path
+) -> None:
+    with adopt(worker) as sock:
+        read_until(sock, b"push:open")
+        child = os.fork()
+        if child == 0:
+            try:
+                with adopt(worker) as own:
+                    read_until(own, b"push:open")
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert len(hubs(tmp_path)) == 1
+        with adopt(worker) as again:
+            read_until(again, b"push:open")
+
+
+def test_when_a_hub_dies_its_worker_starts_the_next_at_once(
+    worker: ProcessDoor, tmp_path: Path
+) -> None:
+    with adopt(worker) as sock:
+        read_until(sock, b"push:open")
+        until(lambda: repr(worker).endswith("hub.sock: there>"))
+        (first,) = hubs(tmp_path)
+        os.kill(first, signal.SIGKILL)
+        # Nobody asks for anything.
+        until(lambda: hubs(tmp_path) not in ([], [first]))
+
+
+def test_a_thread_stands_in_for_a_while_and_then_a_process_is_tried_again(
+    worker: ProcessDoor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "hub.log").write_text("These were its last words.\n")
+    (tmp_path / "hub.lock").mkdir()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="no hub now"):
+            adopt(worker)
+    socks = [adopt(worker) for _ in range(3)]
+    for sock in socks:
+        read_until(sock, b"push:open")
+    assert hubs(tmp_path) == []
+    (line,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert "stands in" in line and "These were its last words." in line
+    assert worker._thread_until > 0
+    # The time is over, and whatever it was is mended.
+    worker._thread_until = 0
+    (tmp_path / "hub.lock").rmdir()
+    with adopt(worker) as sock:
+        read_until(sock, b"push:open")
+    assert len(hubs(tmp_path)) == 1
+    for sock in socks:
+        read_until(sock, b"retry: ")
+        sock.close()
+
+
+def test_each_respite_is_longer_than_the_one_before(
+    worker: ProcessDoor, tmp_path: Path
+) -> None:
+    (tmp_path / "hub.lock").mkdir()
+    seconds = []
+    for _ in range(6):
+        for _ in range(2):
+            with pytest.raises(RuntimeError):
+                adopt(worker)
+        adopt(worker).close()
+        seconds.append(worker._respite)
+        worker._thread_until = 0
+    assert seconds == [120, 240, 480, 900, 900, 900]
+
+
+# A hub that is busy, and a process that lacks something, are no reason for a thread.
+
+
+def thread_instead(caplog: pytest.LogCaptureFixture) -> bool:
+    return "stands in" in caplog.text
+
+
+def test_a_hub_that_stands_still_for_a_moment_is_waited_for(
+    worker: ProcessDoor,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_worker, "_PAUSE", 60)
+    with adopt(worker) as first:
+        read_until(first, b"push:open")
+        (pid,) = hubs(tmp_path)
+        os.kill(pid, signal.SIGSTOP)
+        waiting = []
+        try:
+            # Until the socket is full.
+            with pytest.raises(RuntimeError, match="takes no stream now"):
+                for _ in range(2000):
+                    waiting.append(adopt(worker, LARGE))
+            # Those that follow do not wait as long again.
+            pauses_until = worker._busy_until
+            for _ in range(5):
+                with pytest.raises(RuntimeError, match="takes no stream now"):
+                    adopt(worker)
+            assert worker._busy_until == pauses_until
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        worker._busy_until = 0
+        again = until(lambda: try_to_adopt(worker))
+        for sock in [*waiting, again]:
+            read_until(sock, b"push:open")
+            sock.close()
+        assert hubs(tmp_path) == [pid]
+    assert not thread_instead(caplog)
+
+
+def try_to_adopt(worker: ProcessDoor) -> socket.socket | None:
+    try:
+        return adopt(worker)
+    except RuntimeError:
+        return None
+
+
+def test_a_worker_waits_until_the_hub_takes_more(
+    worker: ProcessDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PATIENCE", 20)
+    with adopt(worker) as first:
+        read_until(first, b"push:open")
+        (pid,) = hubs(tmp_path)
+        os.kill(pid, signal.SIGSTOP)
+        socks: list[socket.socket] = []
+
+        def fill() -> None:
+            for _ in range(200):
+                socks.append(adopt(worker, LARGE))
+
+        sender = threading.Thread(target=fill)
+        sender.start()
+        try:
+            until(lambda: is_stuck(socks))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        sender.join()
+        assert len(socks) == 200
+        for sock in socks:
+            read_until(sock, b"push:open")
+            sock.close()
+
+
+def is_stuck(socks: list[socket.socket]) -> bool:
+    before = len(socks)
+    time.sleep(0.05)
+    return 0 < before == len(socks)
+
+
+@pytest.fixture
+def full_door(tmp_path: Path) -> cabc.Iterator[socket.socket]:
+    """The door of a hub that accepts nobody, with a queue that is full."""
+    site = Site.of(tmp_path)
+    lock = site.try_lock()
+    assert lock is not None
+    door = site.listen()
+    door.listen(0)
+    waiting = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            waiting.append(site.connect())
+    yield door
+    for sock in waiting:
+        sock.close()
+    door.close()
+    os.close(lock)
+
+
+def test_a_stream_that_a_dead_hub_did_not_take_goes_to_the_next(tmp_path: Path) -> None:
+    door = Site.of(tmp_path).listen()
+    worker = make(tmp_path, starts=False)
+    adopt(worker).close()
+    with door, door.accept()[0] as dead:
+        # It takes nothing more, and the worker has not heard of its end yet.
+        dead.shutdown(socket.SHUT_RD)
+        with adopt(worker) as browser:
+            following = Messages(door.accept()[0])
+            received: list[Message] = []
+            while len(received) < 2:
+                received += following.receive()
+            (hello, _), (adopted, (fd,)) = received
+            assert "hello" in hello and "adopt" in adopted
+            os.write(fd, b"by the next hub")
+            os.close(fd)
+            assert browser.recv(100) == b"by the next hub"
+            following.close()
+        worker.stop()
+
+
+def test_a_door_whose_queue_is_full_is_waited_at(
+    full_door: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spawn, "PATIENCE", 20)
+    entered: list[socket.socket] = []
+    waits, sleep = threading.Event(), time.sleep
+
+    def sleep_and_tell(seconds: float) -> None:
+        waits.set()
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", sleep_and_tell)
+
+    def come() -> None:
+        sock, started = enter(Site.of(tmp_path))
+        assert not started
+        entered.append(sock)
+
+    comes = threading.Thread(target=come)
+    comes.start()
+    assert waits.wait(20)
+    full_door.accept()[0].close()
+    comes.join()
+    entered[0].close()
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_door_whose_queue_stays_full_is_no_failed_start(
+    full_door: socket.socket,
+    starts: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(spawn, "PATIENCE", 0.1)
+    worker = make(tmp_path, starts=starts)
+    for _ in range(4):
+        with pytest.raises(RuntimeError, match="takes no stream now"):
+            adopt(worker)
+    assert not thread_instead(caplog)
+    worker.stop()
+
+
+@pytest.mark.parametrize("starts, left", [(True, 0), (True, 1), (False, 0)])
+def test_a_worker_without_descriptors_does_not_blame_the_hub(
+    starts: bool,
+    left: int,
+    worker: ProcessDoor,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if not starts:
+        adopt(worker).close()
+        worker = make(tmp_path, starts=False)
+    ours, theirs = socket.socketpair()
+    ours.settimeout(20)
+    try:
+        with descriptors_left(left):
+            for _ in range(4):
+                with pytest.raises(RuntimeError, match="takes no stream now.*open files"):
+                    worker.adopt(STREAM, theirs.fileno())
+        worker.adopt(STREAM, theirs.detach())
+        read_until(ours, b"push:open")
+    finally:
+        ours.close()
+        theirs.close()
+        worker.stop()
+    assert not thread_instead(caplog)
+
+
+def test_a_stream_that_is_too_large_disturbs_no_other(
+    worker: ProcessDoor, tmp_path: Path
+) -> None:
+    with adopt(worker) as sock:
+        read_until(sock, b"push:open")
+        ours, theirs = socket.socketpair()
+        with ours, theirs, pytest.raises(RuntimeError, match="is too large"):
+            worker.adopt(STREAM._replace(head=b"x" * 5_000_000), theirs.fileno())
+        until(lambda: repr(worker).endswith("hub.sock: there>"))
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            sock.recv(1)
+
+
+# What workers tell the hub, and for how long it counts.
+
+
+def is_good(path: Path, key: bytes) -> bool:
+    """Whether a return ticket that was signed with the key is."""
+    asked = Asked(b"/stream", "", host="a.test")
+    ticket = ReturnTickets([key]).make(STREAM, [], asked, time.time(), 600)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(str(path))
+        lines = [
+            *("GET /stream HTTP/1.1", "Host: a.test", "X-Push-Return: 1"),
+            *(f"Cookie: push_ticket={ticket}", "Last-Event-ID: e-1.a"),
+        ]
+        sock.sendall("\r\n".join([*lines, "", ""]).encode())
+        return sock.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_keys_count_of_the_worker_that_began_last(tmp_path: Path) -> None:
+    path = tmp_path / "accel.sock"
+    old = make(tmp_path, str(path), (b"old",))
+    new, last = (make(tmp_path, str(path), (b"new",)) for _ in range(2))
+    socks = []
+    try:
+        # The older one comes to the hub with its first stream, which may be later.
+        for worker in new, old, last:
+            socks.append(adopt(worker))
+            read_until(socks[-1], b"push:open")
+            assert is_good(path, b"new") and not is_good(path, b"old")
+        new.stop()
+        until(lambda: processes(tmp_path) == 2)
+        assert is_good(path, b"new"), "another worker has the key"
+        last.stop()
+        until(lambda: not is_good(path, b"new"))
+        assert not is_good(path, b"old"), "it was replaced"
+    finally:
+        for sock in socks:
+            sock.close()
+        for worker in old, new, last:
+            worker.stop()
+        end_hubs(tmp_path)
+
+
+def test_a_hub_that_is_not_replaced_after_all_knows_its_keys(tmp_path: Path) -> None:
+    path = tmp_path / "accel.sock"
+    worker = make(tmp_path, str(path), (b"key",))
+    try:
+        with adopt(worker) as sock:
+            read_until(sock, b"push:open")
+            successor = Messages(Site.of(tmp_path).connect())
+            successor.send({"replace": {"version": "99", "forced": True}})
+            successor.close()
+            until(lambda: "was not replaced" in (tmp_path / "hub.log").read_text())
+            assert is_good(path, b"key")
+    finally:
+        worker.stop()
+        end_hubs(tmp_path)
+
+
+def processes(directory: Path) -> int:
+    """How many workers the hub knows."""
+    messages = Messages(Site.of(directory).connect())
+    try:
+        return int(messages.ask({"status": 1})["status"]["processes"])
+    finally:
+        messages.close()
+
+
+def test_a_hub_stays_while_a_worker_is_connected(tmp_path: Path) -> None:
+    """The worker may be one of another app, and so not be tied to it."""
+    worker = make(tmp_path)
+    try:
+        adopt(worker).close()
+        (pid,) = until(lambda: hubs(tmp_path))
+        # Much longer than it lingers, and without a stream.
+        log = tmp_path / "hub.log"
+        until(lambda: age(pid) > 4)
+        assert hubs(tmp_path) == [pid] and "The hub ends" not in log.read_text()
+        worker.stop()
+        until(lambda: not hubs(tmp_path))
+        assert "The hub ends" in log.read_text()
+    finally:
+        worker.stop()
+        end_hubs(tmp_path)
+
+
+def age(pid: int) -> float:
+    """For how many seconds a process has been there."""
+    since = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - since / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_hub_that_ends_tells_all_who_are_connected(
+    worker: ProcessDoor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with adopt(worker) as sock:
+        read_until(sock, b"push:open")
+        until(lambda: repr(worker).endswith("hub.sock: there>"))
+        messages, stops = (Messages(Site.of(tmp_path).connect()) for _ in range(2))
+        assert "status" in messages.ask({"status": 1})
+        stops.send({"stop": 1})
+        ((message, _),) = messages.receive()
+        assert message == {"bye": "it was told to"}
+        messages.close()
+        stops.close()
+        until(lambda: repr(worker).endswith("hub.sock: not there>"))
+        until(lambda: not hubs(tmp_path))
+    assert "has died" not in caplog.text
+    assert hubs(tmp_path) == [], "nobody has started another"
+
+
+def test_a_worker_that_could_not_introduce_itself_is_not_connected(tmp_path: Path) -> None:
+    worker = make(tmp_path, accel="x" * 5_000_000)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="is too large"):
+            adopt(worker)
+        assert repr(worker).endswith("hub.sock: not there>")
+    worker.stop()
+    end_hubs(tmp_path)
+
+
+# What makes no sense.
+
+
+def test_a_worker_survives_what_makes_no_sense(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = Site.of(tmp_path).listen()
+    worker = make(tmp_path, starts=False)
+    browser = adopt(worker)
+    hub = Messages(door.accept()[0])
+    hub.sock.sendall(struct.pack("!IB", 5, 0) + b'{"log')
+    for message in {"log": 1}, {"log": ["x", "y"]}, {"welcome": 1}, {}:
+        hub.send(message)
+    hub.send({"log": [logging.WARNING, "and goes on"]}, [0])
+    until(lambda: "and goes on" in caplog.text)
+    assert "Received an invalid message from the hub" in caplog.text
+    assert caplog.text.count("Could not do what the hub asked for") == 1
+    hub.close()
+    until(lambda: repr(worker).endswith("not there>"), what="it knows that the hub died")
+    browser.close()
+    door.close()
+    worker.stop()
+
+
+def test_a_hub_that_cannot_open_its_store_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = ProcessDoor(
+        Site.of(tmp_path),
+        {
+            "url": "unknown:",
+            "retention": None,
+            "timeout": 2,
+            "options": {},
+            "linger": 0.5,
+        },
+    )
+    try:
+        with adopt(worker) as sock:
+            assert read_until(sock, b"retry: ").startswith(b"HEAD\r\n\r\n:\nretry: ")
+        until(lambda: "No broker knows 'unknown:'" in caplog.text)
+        with pytest.raises(RuntimeError, match="No broker knows"):
+            adopt(worker)
+    finally:
+        worker.stop()
+        end_hubs(tmp_path)
+
+
+def test_a_user_has_one_hub_of_several(tmp_path: Path) -> None:
+    several = []
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        several.append(make(tmp_path / name))
+    all_of_them = SharedDoors(several)
+    socks: list[socket.socket] = []
+
+    def adopt_one(stream: Stream) -> None:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(20)
+        all_of_them.adopt(stream, theirs.detach())
+        socks.append(ours)
+
+    try:
+        for n in range(30):
+            adopt_one(Stream(("a",), f"c{n}", user="ann"))
+        until(lambda: len(hubs(tmp_path)) == 1)
+        for n in range(30):
+            adopt_one(Stream(("a",), f"c{n}"))
+        until(lambda: len(hubs(tmp_path)) == 3)
+        for sock in socks:
+            read_until(sock, b"push:open")
+    finally:
+        for sock in socks:
+            sock.close()
+        all_of_them.stop()
+        end_hubs(tmp_path)

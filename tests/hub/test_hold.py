@@ -1,0 +1,296 @@
+"""A hub's files are removed while it lives: by cleaners, by ``git clean``, by deploys."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.servers import end_hubs
+from support.servers import gunicorn
+from support.servers import hubs
+from support.servers import serve
+from support.servers import status
+from support.servers import the_hub
+from support.servers import until
+from support.workers import adopt
+from support.workers import make
+from support.workers import read_until
+
+from flask_push import Event
+from flask_push._handoff.process_door import ProcessDoor
+from flask_push._hub.process import HubProcess
+from flask_push._ipc.files import Site
+from flask_push._ipc.files import Tie
+from flask_push._ipc.files import Ties
+from flask_push._system.inodes import identity
+from flask_push.brokers import open_broker
+
+Begin = cabc.Callable[[], tuple[ProcessDoor, socket.socket]]
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    (directory := tmp_path / "run").mkdir(0o700)
+    return directory
+
+
+@pytest.fixture
+def site(run_dir: Path) -> Site:
+    return Site.of(run_dir)
+
+
+@pytest.fixture
+def begin(run_dir: Path) -> cabc.Iterator[Begin]:
+    """Begin a worker, with a stream."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(end_hubs, run_dir)
+
+        def begin() -> tuple[ProcessDoor, socket.socket]:
+            worker = make(run_dir)
+            stack.callback(worker.stop)
+            client = stack.enter_context(adopt(worker))
+            read_until(client, b"push:open")
+            return worker, client
+
+        yield begin
+
+
+def publish(run_dir: Path, data: str) -> None:
+    broker = open_broker("sqlite:", run_dir)
+    broker.publish([Event("a", data)])
+    broker.close()
+
+
+def test_a_door_is_bound_by_the_name_that_it_keeps(begin: Begin, site: Site) -> None:
+    begin()
+    # As systemd-tmpfiles looks, before it removes an old socket.
+    bound = [line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines()]
+    assert str(site.door) in bound
+
+
+def test_a_directory_in_use_is_locked_against_cleaners(begin: Begin, run_dir: Path) -> None:
+    begin()
+    fd = os.open(run_dir, os.O_RDONLY)
+    try:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(fd)
+
+
+def test_a_door_that_is_removed_is_opened_again(begin: Begin, site: Site) -> None:
+    _, first = begin()
+    pid = the_hub(site.door.parent)
+    for n in range(2):
+        site.door.unlink()
+        until(site.is_open)
+        _, second = begin()
+        publish(site.door.parent, f"after {n}")
+        for client in first, second:
+            read_until(client, f"data: after {n}\n".encode())
+    assert the_hub(site.door.parent) == pid
+    assert f"{site.door} was removed while the hub was running" in site.last_words()
+
+
+def test_processes_that_wait_at_a_removed_door_are_let_in(site: Site) -> None:
+    lock = site.try_lock()
+    assert lock is not None
+    process = HubProcess(site, site.listen(), lock, stays=True)
+    waiting = [site.connect() for _ in range(3)]
+    try:
+        site.door.unlink()
+        process.loop.call_soon(process._look_around)
+        process.loop.call_soon(process.end, "the test is over")
+        process.run()
+        # Otherwise the connection would be reset, and what was sent be lost.
+        assert [json.loads(sock.recv(100)[5:]) for sock in waiting] == [
+            {"bye": "the test is over"}
+        ] * 3
+    finally:
+        os.close(lock)
+        for sock in waiting:
+            sock.close()
+
+
+def test_a_lock_that_is_removed_is_locked_again(begin: Begin, site: Site) -> None:
+    begin()
+    site.lock.unlink()
+    until(lambda: identity(site.lock))
+    assert site.try_lock() is None
+    assert len(hubs(site.door.parent)) == 1
+
+
+def test_a_directory_that_is_removed_is_made_again(begin: Begin, site: Site) -> None:
+    worker, client = begin()
+    pid = the_hub(site.door.parent)
+    shutil.rmtree(site.door.parent)
+    until(site.is_open)
+    assert site.door.parent.stat().st_mode & 0o777 == 0o700
+    begin()
+    assert the_hub(site.door.parent) == pid
+    with adopt(worker) as again:
+        read_until(again, b"push:open")
+    site.door.unlink()
+    until(site.is_open)
+    assert "which made it again" in site.log.read_text(), "and so was its log"
+
+
+def test_a_hub_with_a_successor_leaves_and_removes_nothing(
+    begin: Begin, site: Site
+) -> None:
+    worker, client = begin()
+    old = the_hub(site.door.parent)
+    os.kill(old, signal.SIGSTOP)
+    try:
+        shutil.rmtree(site.door.parent)
+        site.door.parent.mkdir(0o700)
+        begin()
+        made = identity(site.door), identity(site.lock)
+    finally:
+        os.kill(old, signal.SIGCONT)
+    # Its streams are told to reconnect, and its workers find the other hub.
+    read_until(client, b"\nretry: ")
+    new = the_hub(site.door.parent, but=old)
+    assert (identity(site.door), identity(site.lock)) == made
+    with adopt(worker) as again:
+        read_until(again, b"push:open")
+    assert the_hub(site.door.parent) == new
+
+
+def test_a_hub_that_is_told_to_end_leaves_another_hubs_door(
+    begin: Begin, site: Site
+) -> None:
+    begin()
+    old = the_hub(site.door.parent)
+    os.kill(old, signal.SIGSTOP)
+    try:
+        # Before it could have looked again.
+        os.kill(old, signal.SIGTERM)
+        shutil.rmtree(site.door.parent)
+        site.door.parent.mkdir(0o700)
+        begin()
+        made = identity(site.door)
+    finally:
+        os.kill(old, signal.SIGCONT)
+    the_hub(site.door.parent, but=old)
+    assert identity(site.door) == made
+
+
+def test_a_hub_that_no_process_needs_makes_no_directory(begin: Begin, site: Site) -> None:
+    worker, client = begin()
+    shutil.rmtree(site.door.parent)
+    worker.stop()
+    until(lambda: not hubs(site.door.parent))
+    assert not site.door.parent.exists()
+
+
+def test_a_hub_that_ends_removes_its_door(begin: Begin, site: Site) -> None:
+    worker, _ = begin()
+    site.door.unlink()
+    until(site.is_open)
+    worker.stop()
+    until(lambda: not hubs(site.door.parent))
+    assert not site.door.exists()
+
+
+def test_a_worker_makes_the_directory_again_for_the_next_hub(
+    begin: Begin, site: Site
+) -> None:
+    worker, _ = begin()
+    (pid,) = hubs(site.door.parent)
+    os.kill(pid, signal.SIGSTOP)
+    shutil.rmtree(site.door.parent)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: hubs(site.door.parent) not in ([], [pid]))
+    with adopt(worker) as again:
+        read_until(again, b"push:open")
+
+
+def test_an_ordinary_file_in_the_place_of_the_door_is_not_replaced(site: Site) -> None:
+    site.door.write_text("precious")
+    with pytest.raises(FileExistsError, match="is not a socket, and so it is not replaced"):
+        site.listen()
+    assert site.door.read_text() == "precious"
+
+
+def test_a_directory_that_is_gone_is_no_reason_to_listen_elsewhere(site: Site) -> None:
+    site.door.parent.rmdir()
+    with pytest.raises(FileNotFoundError):
+        site.listen()
+    assert not site.elsewhere.parent.exists()
+
+
+def test_a_hub_that_is_run_by_hand_replaces_no_file(tmp_path: Path) -> None:
+    (file := tmp_path / "important.txt").write_text("precious")
+    command = [sys.executable, "-m", "flask", "push", "hub", "--socket", str(file)]
+    for more in [], ["--replace"]:
+        done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1 and "is not a socket" in done.stderr
+    assert file.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_processes_that_are_tied_to_a_removed_file_count(site: Site) -> None:
+    ties, first, second = Ties(site), Tie(site), Tie(site)
+    try:
+        first.hold(make=True)
+        for _ in range(3):
+            site.ties.unlink()
+            ties.look()
+        assert ties.any()
+        second.hold(make=False)
+        first.release()
+        assert ties.any()
+        second.release()
+        assert not ties.any()
+    finally:
+        ties.close()
+
+
+def test_a_process_ties_itself_again_where_the_file_was_replaced(site: Site) -> None:
+    tie = Tie(site)
+    tie.hold(make=True)
+    site.ties.unlink()
+    ties = Ties(site)
+    try:
+        assert not ties.any()
+        tie.hold(make=False)
+        assert ties.any()
+    finally:
+        tie.release()
+        ties.close()
+
+
+def test_where_no_socket_can_be_made_the_door_is_elsewhere(tmp_path: Path) -> None:
+    run_dir = tmp_path / "push-basic"
+    run_dir.mkdir(0o700)
+    # Nor can a bell be made, and so the hub looks by itself.
+    (run_dir / "push.db.bells").write_text("")
+    site = Site.of(run_dir)
+    with serve(gunicorn, tmp_path, "-w", "2", app="apps.socketless") as server:
+        readers = [server.stream("a").opened() for _ in range(4)]
+        server.publish("a", "x")
+        for reader in readers:
+            assert reader.read_data(1) == ["x"]
+        assert status(tmp_path)["streams"] == 4
+        assert not site.door.exists() and site.elsewhere.exists()
+        assert site.elsewhere.parent.stat().st_mode & 0o777 == 0o700
+        assert "events are delivered up to 0.1 seconds later" in site.log.read_text()
+        assert f"The hub listens at {site.elsewhere} instead" in server.log
+        os.kill(pid := the_hub(tmp_path), signal.SIGKILL)
+        until(lambda: hubs(tmp_path) not in ([], [pid]))
+        again = server.stream("a", last_id=readers[0].last_id).opened()
+        server.publish("a", "y")
+        assert again.read_data(1) == ["y"]
+        server.kill()
+    assert not site.elsewhere.parent.exists(), "nothing is left there"

@@ -1,0 +1,261 @@
+"""A hub in a thread: in each process its own, and gone with it."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from support.servers import until
+
+from flask_push import Event
+from flask_push._delivery.options import Options
+from flask_push._delivery.stream import Stream
+from flask_push._hub.thread import raise_descriptor_limit
+from flask_push._hub.thread import ThreadDoor
+from flask_push.brokers.memory import MemoryBroker
+from flask_push.brokers.sqlite import SqliteBroker
+
+
+@pytest.fixture
+def broker() -> MemoryBroker:
+    return MemoryBroker()
+
+
+@pytest.fixture
+def hub(broker: MemoryBroker) -> t.Iterator[ThreadDoor]:
+    hub = ThreadDoor(lambda: broker, Options())
+    yield hub
+    hub.stop()
+
+
+def connect(hub: ThreadDoor) -> socket.socket:
+    browser, theirs = socket.socketpair()
+    browser.settimeout(10)
+    hub.adopt(Stream(("a",), "x"), theirs.detach())
+    read_until(browser, b"push:open")
+    return browser
+
+
+def read_until(browser: socket.socket, text: bytes) -> bytes:
+    received = b""
+    while text not in received:
+        data = browser.recv(65536)
+        assert data, received
+        received += data
+    return received
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
+
+
+def test_a_hub_starts_with_its_first_stream(hub: ThreadDoor, broker: MemoryBroker) -> None:
+    assert repr(hub) == "<ThreadDoor not running>"
+    assert "flask-push" not in threads()
+    browsers = [connect(hub) for _ in range(3)]
+    assert threads().count("flask-push") == 1
+    broker.publish([Event("a", "x")])
+    for browser in browsers:
+        read_until(browser, b"data: x\n\n")
+        browser.close()
+
+
+def test_many_threads_start_one_hub(hub: ThreadDoor) -> None:
+    browsers: list[socket.socket] = []
+    starters = [
+        threading.Thread(target=lambda: browsers.append(connect(hub))) for _ in range(20)
+    ]
+    for thread in starters:
+        thread.start()
+    for thread in starters:
+        thread.join()
+    assert threads().count("flask-push") == 1
+    for browser in browsers:
+        browser.close()
+
+
+def test_stopping_ends_the_streams_and_is_final(hub: ThreadDoor) -> None:
+    browser = connect(hub)
+    start = time.monotonic()
+    hub.stop()
+    assert time.monotonic() - start < 1
+    assert b"retry: " in read_until(browser, b"\n")
+    assert browser.recv(100) == b""
+    browser.close()
+    assert "flask-push" not in threads()
+    browser, theirs = socket.socketpair()
+    with browser, theirs, pytest.raises(RuntimeError, match="ending"):
+        hub.adopt(Stream(("a",), "x"), theirs.fileno())
+    hub.stop()
+
+
+def test_a_hub_that_cannot_start_says_so() -> None:
+    def broken() -> MemoryBroker:
+        raise OSError("the disk is on fire")
+
+    hub = ThreadDoor(broken, Options())
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="can't start: .*on fire") as raised:
+            hub.adopt(Stream(("a",), "x"), 99)
+        assert "on fire" in str(raised.value.__cause__)
+    hub.stop()
+
+
+def test_a_hub_without_a_thread_leaves_nothing_open(
+    hub: ThreadDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: threading.Thread) -> t.NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    before = os.listdir("/proc/self/fd")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="new thread"):
+            hub.adopt(Stream(("a",), "x"), 99)
+    assert os.listdir("/proc/self/fd") == before
+    hub.stop()
+
+
+def test_a_hub_may_be_stopped_by_its_own_thread(
+    hub: ThreadDoor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when an app is collected there."""
+    browser = connect(hub)
+    assert hub._loop is not None
+    hub._loop.call_soon_threadsafe(hub.stop)
+    read_until(browser, b"retry: ")
+    until(lambda: "flask-push" not in threads())
+    assert not caplog.records
+    browser.close()
+
+
+def test_a_store_that_is_locked_does_not_delay_the_last_word(tmp_path: Path) -> None:
+    hub = ThreadDoor(lambda: SqliteBroker(tmp_path / "push.db"), Options())
+    browser = connect(hub)
+    with open(tmp_path / "push.db.lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        start = time.monotonic()
+        hub.stop()
+        assert time.monotonic() - start < 0.7
+    assert b"retry: " in read_until(browser, b"\n")
+    assert browser.recv(100) == b""
+    browser.close()
+    assert "flask-push" not in threads()
+
+
+def test_a_hub_that_failed_is_replaced(
+    hub: ThreadDoor, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser = connect(hub)
+    assert hub._loop is not None
+
+    def fail() -> None:
+        raise SystemExit
+
+    hub._loop.call_soon_threadsafe(fail)
+    read_until(browser, b"retry: ")
+    until(lambda: "flask-push" not in threads())
+    assert "The hub failed" in caplog.text
+    again = connect(hub)
+    again.close()
+    browser.close()
+
+
+def test_a_child_of_a_fork_has_none_of_the_streams(hub: ThreadDoor) -> None:
+    browser = connect(hub)
+    ready, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # It lives on, with whatever it has inherited, until its parent is done.
+        os.close(go)
+        os.read(ready, 1)
+        os._exit(0)
+    hub.stop()
+    read_until(browser, b"retry: ")
+    assert browser.recv(100) == b"", "the stream is not held open by the child"
+    browser.close()
+    os.close(go)
+    os.close(ready)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+# As uWSGI forks, of which Python learns nothing.
+without_hooks: t.Callable[[], int] = ctypes.PyDLL(None).fork
+
+
+@pytest.mark.parametrize("fork", [os.fork, without_hooks], ids=["hooks", "no hooks"])
+def test_a_child_of_a_fork_starts_its_own(
+    fork: t.Callable[[], int], hub: ThreadDoor
+) -> None:
+    before = connect(hub)
+    # A thread that is about to run may hold what the interpreter needs to change threads.
+    # Without hooks, a child that is forked at that moment never gets it.
+    (thread,) = (each for each in threading.enumerate() if each.name == "flask-push")
+    waits = Path(f"/proc/self/task/{thread.native_id}/wchan")
+    until(lambda: "epoll" in waits.read_text())
+    child = fork()
+    if child == 0:
+        signal.alarm(20)
+        try:
+            if fork is os.fork:
+                assert repr(hub) == "<ThreadDoor not running>"
+            browser = connect(hub)
+            hub.stop()
+            read_until(browser, b"retry: ")
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert "1 connections" in repr(hub), "the parent's goes on"
+    before.close()
+
+
+def test_a_process_that_exits_ends_its_streams_first() -> None:
+    code = """
+import socket, sys
+from flask_push._hub.thread import ThreadDoor
+from flask_push._delivery.options import Options
+from flask_push._delivery.stream import Stream
+from flask_push.brokers.memory import MemoryBroker
+hub = ThreadDoor(MemoryBroker, Options())
+hub.adopt(Stream(("a",), "x"), int(sys.argv[1]))
+sys.stdin.read()
+"""
+    browser, theirs = socket.socketpair()
+    browser.settimeout(10)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(theirs.fileno())],
+        stdin=subprocess.PIPE,
+        pass_fds=[theirs.fileno()],
+    )
+    theirs.close()
+    read_until(browser, b"push:open")
+    assert process.stdin is not None
+    process.stdin.close()
+    assert b"retry: " in read_until(browser, b"\n")
+    assert process.wait(10) == 0
+    browser.close()
+
+
+def test_the_soft_limit_of_descriptors_is_raised() -> None:
+    import resource
+
+    child = os.fork()
+    if child == 0:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        raise_descriptor_limit()
+        raised = resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+        os._exit(0 if raised else 1)
+    assert os.waitpid(child, 0)[1] == 0

@@ -1,0 +1,103 @@
+"""What a stream says when it begins: where its replay ends, and when that was."""
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+
+import pytest
+from support import hubs
+from support.hubs import Browser
+from support.hubs import House
+from support.hubs import run
+
+from flask_push import Position
+from flask_push.brokers.base import Retention
+
+first = hubs.first
+
+
+async def opening(browser: Browser) -> dict[str, t.Any]:
+    await browser.until(lambda: any(e.type == "push:open" for e in browser.events))
+    (opened,) = [event for event in browser.events if event.type == "push:open"]
+    said: dict[str, t.Any] = json.loads(opened.data)
+    return said
+
+
+def test_a_stream_says_where_its_replay_ends_and_how_long_ago_that_was() -> None:
+    async def test(house: House) -> None:
+        begin = house.say("a", "1")
+        house.say("a", "2")
+        newest = house.say("b", "3")
+        house.say("c", "of another channel")
+        browser = await house.open("a", "b", visible=True, position=begin)
+        said = await opening(browser)
+        assert said["end"] == newest.partition(".")[0]
+        now = time.time_ns() // 1000
+        assert 0 <= said["age"] <= (now - Position.parse(newest).number) / 1000
+        await browser.until(lambda: browser.data == ["2", "3"])
+
+    run(test)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_replay_of_nothing_ends_where_it_begins(known: bool) -> None:
+    async def test(house: House) -> None:
+        if known:
+            await house.open("a")
+        begin = house.say("a", "1")
+        house.say("c", "of another channel")
+        browser = await house.open("a", visible=True, position=begin)
+        assert (await opening(browser))["end"] == begin.partition(".")[0]
+
+    run(test)
+
+
+def test_a_replay_that_the_log_has_ends_there() -> None:
+    async def test(house: House) -> None:
+        live = await house.open("a")
+        begin, newest = house.say("a", "1"), house.say("a", "2")
+        await live.until(lambda: live.data == ["1", "2"])
+        browser = await house.open("a", visible=True, position=begin)
+        assert (await opening(browser))["end"] == newest.partition(".")[0]
+
+    run(test)
+
+
+def test_a_replay_of_many_pages_ends_at_no_event_before_its_last() -> None:
+    async def test(house: House) -> None:
+        begin = house.say("a", "first")
+        for n in range(3000):
+            newest = house.say("a", f"{n}")
+        browser = await house.open("a", visible=True, position=begin)
+        end = Position.parse((await opening(browser))["end"])
+        assert end >= Position.parse(newest)
+        await browser.until(lambda: len(browser.data) == 3000)
+
+    run(test, Retention(count=10_000))
+
+
+def test_a_replay_of_which_all_is_gone_ends_where_the_gap_does() -> None:
+    async def test(house: House) -> None:
+        begin = house.say("a", "1")
+        for n in range(5):
+            house.say("a", f"{n}")
+        browser = await house.open("a", visible=True, position=begin)
+        await browser.until(lambda: browser.gaps and browser.data == ["4"])
+        (gap,) = [event for event in browser.events if event.type == "push:gap"]
+        assert Position.parse((await opening(browser))["end"]) >= Position.parse(gap.id)
+
+    run(test, Retention(count=1))
+
+
+def test_only_who_asks_to_be_shown_it_is_told() -> None:
+    async def test(house: House) -> None:
+        begin = house.say("a", "1")
+        fields = {"connection", "channels"}
+        # What a view says with `last=` is for a page that has nothing yet, and no replay.
+        for how in {"position": begin}, {"visible": True}, {"visible": True, "last": 1}:
+            browser = await house.open("a", **how)
+            assert (await opening(browser)).keys() == fields
+
+    run(test)

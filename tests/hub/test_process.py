@@ -1,0 +1,529 @@
+"""The hub as a process: it outlives workers, and nobody has to know of it."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from support.crowd import talk
+from support.hub_processes import flask_push
+from support.hub_processes import opened
+from support.hub_processes import replace
+from support.servers import end_hubs
+from support.servers import flask_run
+from support.servers import gunicorn
+from support.servers import hubs
+from support.servers import Reader
+from support.servers import serve
+from support.servers import Server
+from support.servers import status
+from support.servers import the_hub
+from support.servers import until
+
+from flask_push import Publisher
+from flask_push._ipc.files import Site
+from flask_push._ipc.messages import Messages
+
+# However long a busy machine takes, the store remembers all that was said.
+KEEP = 1_000_000
+
+
+@pytest.fixture
+def many(request: pytest.FixtureRequest) -> int:
+    return 2000 if request.config.getoption("--soak") else 200
+
+
+def store(directory: Path) -> str:
+    return f"sqlite://{directory}/push-basic/push.db"
+
+
+def children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return list(map(int, path.read_text().split()))
+
+
+def test_a_hub_needs_neither_flask_nor_the_app() -> None:
+    code = "import sys, flask_push._hub.main; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    modules = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "flask_push" in modules
+    assert not modules & {"flask", "werkzeug", "jinja2", "click", "redis"}
+
+
+def test_a_hub_is_a_process_of_its_own(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, "-w", "2") as server:
+        assert hubs(tmp_path) == [], "nobody needs one yet"
+        reader = server.stream("a").opened()
+        pid = the_hub(tmp_path)
+        shown = Path(f"/proc/{pid}/status").read_text()
+        assert re.search(r"^Name:\tflask-push hub$", shown, re.M)
+        assert re.search(r"^PPid:\t1$", shown, re.M) or pid not in children(
+            server.process.pid
+        )
+        assert os.getsid(pid) != os.getsid(server.process.pid)
+        assert os.readlink(f"/proc/{pid}/cwd") == "/"
+        for fd in 0, 1:
+            assert os.readlink(f"/proc/{pid}/fd/{fd}") == "/dev/null"
+        assert os.readlink(f"/proc/{pid}/fd/2").endswith("push-basic/hub.log")
+        held = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+        files = [path for path in held if path.startswith("/") and "/dev/null" not in path]
+        assert all("push-basic" in path for path in files), "nothing of the worker's"
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+        assert "sqlite" not in command, "what the store is, is told at the door"
+        assert oct(os.stat(tmp_path / "push-basic").st_mode)[-3:] == "700"
+        assert oct(os.stat(tmp_path / "push-basic/hub.sock").st_mode)[-3:] == "600"
+        server.publish("a", "x")
+        assert reader.read_data(1) == ["x"]
+
+
+@pytest.fixture
+def act(tmp_path: Path, many: int) -> cabc.Iterator[cabc.Callable[..., t.Any]]:
+    """Let something befall a server, while many streams are open on it."""
+
+    def act(
+        befall: cabc.Callable[[Server], None],
+        *more: str,
+        command: cabc.Callable[..., list[str]] = gunicorn,
+        **config: t.Any,
+    ) -> None:
+        with serve(command, tmp_path, *more, PUSH_KEEP=KEEP, **config) as server:
+            with talk(server, store(tmp_path), many) as crowd:
+                befall(server)
+            assert crowd.ended == 0
+
+    yield act
+
+
+Act = cabc.Callable[..., None]
+
+
+def test_no_stream_ends_when_gunicorn_reloads(act: Act) -> None:
+    def befall(server: Server) -> None:
+        for _ in range(3):
+            before = set(children(server.process.pid))
+            server.process.send_signal(signal.SIGHUP)
+            until(lambda b=before: is_new(children(server.process.pid), b))  # type: ignore[misc]
+        assert server.get("/ping") == "pong"
+
+    act(befall, "-w", "2")
+
+
+def is_new(now: list[int], before: set[int]) -> bool:
+    return len(now) == len(before) and not before & set(now)
+
+
+def test_no_stream_ends_when_workers_are_recycled(act: Act) -> None:
+    def befall(server: Server) -> None:
+        seen: set[str] = set()
+        while len(seen) < 6:
+            seen.add(server.get("/pid"))
+
+    act(befall, "-w", "2", "--max-requests", "10")
+
+
+def test_no_stream_ends_when_every_worker_is_killed(act: Act) -> None:
+    def befall(server: Server) -> None:
+        for _ in range(3):
+            before = set(until(lambda: children(server.process.pid)))
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            until(lambda b=before: is_new(children(server.process.pid), b))  # type: ignore[misc]
+        assert server.get("/ping") == "pong"
+
+    act(befall, "-w", "2")
+
+
+def test_no_stream_ends_when_the_server_stops_and_starts(act: Act, tmp_path: Path) -> None:
+    def befall(server: Server) -> None:
+        server.stop()
+        server.start()
+        # Nobody asks for anything, for longer than a hub lingers.
+        before = the_hub(tmp_path)
+        deadline = time.monotonic() + 7
+        while time.monotonic() < deadline:
+            assert hubs(tmp_path) == [before]
+            time.sleep(0.1)
+
+    act(befall, "-w", "2", PUSH_HUB_LINGER=5)
+
+
+def test_no_stream_ends_when_a_hub_is_replaced_again_and_again(
+    act: Act, tmp_path: Path
+) -> None:
+    def befall(server: Server) -> None:
+        for _ in range(10):
+            before = the_hub(tmp_path)
+            replace(tmp_path)
+            the_hub(tmp_path, but=before)
+            with server.stream("b").opened() as reader:
+                server.publish("b", "new")
+                assert reader.read_data(1) == ["new"]
+
+    act(befall, "-w", "2")
+
+
+def test_no_stream_ends_when_the_hub_or_a_worker_stands_still(
+    act: Act, tmp_path: Path
+) -> None:
+    publisher = Publisher(store(tmp_path))
+
+    def befall(server: Server) -> None:
+        for pid in [the_hub(tmp_path), *children(server.process.pid)] * 2:
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                for n in range(100):
+                    publisher.publish("b", str(n))
+                # Those who come meanwhile wait.
+                came = [server.stream("b") for _ in range(5)]
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            for reader in came:
+                reader.opened().close()
+        assert "stands in" not in server.log and "has died" not in server.log
+
+    act(befall, "-w", "3")
+    publisher.close()
+
+
+def test_saving_a_file_reloads_the_app_and_the_stream_goes_on(tmp_path: Path) -> None:
+    app = tmp_path / "shop.py"
+    app.write_text("from apps.basic import app\n")
+    with serve(flask_run, tmp_path, "--debug", app=str(app)) as server:
+        with talk(server, store(tmp_path), 20) as crowd:
+            for n in range(2):
+                before = server.get("/pid")
+                app.write_text(f"from apps.basic import app\n# {n}\n")
+                until(lambda b=before: pid_of(server) not in ("", b))  # type: ignore[misc]
+        assert crowd.ended == 0
+
+
+def pid_of(server: Server) -> str:
+    import http.client
+
+    try:
+        return server.get("/pid")
+    except (OSError, http.client.HTTPException):
+        return ""
+
+
+def test_streams_of_a_hub_that_is_killed_resume_in_the_next(
+    many: int, tmp_path: Path
+) -> None:
+    with serve(gunicorn, tmp_path, "-w", "2", PUSH_RETRY=0.5, PUSH_KEEP=KEEP) as server:
+        with talk(server, store(tmp_path), many, returns=True) as crowd:
+            for _ in range(3):
+                pid = the_hub(tmp_path)
+                os.kill(pid, signal.SIGKILL)
+                until(lambda p=pid: hubs(tmp_path) not in ([], [p]))  # type: ignore[misc]
+                until(lambda: status(tmp_path).get("streams") == many, 120)
+            # Some are cut off while they come back, before they were open.
+            assert crowd.ended >= 3 * many
+        assert len(hubs(tmp_path)) == 1
+        assert server.log.count("The hub has died") >= 3
+
+
+def test_streams_of_a_thread_resume_when_workers_are_reloaded_and_killed(
+    tmp_path: Path,
+) -> None:
+    config: dict[str, t.Any] = {"PUSH_HUB": "thread", "PUSH_RETRY": 0.5, "PUSH_KEEP": KEEP}
+    with serve(gunicorn, tmp_path, "-w", "2", **config) as server:
+        with talk(server, store(tmp_path), 50, returns=True) as crowd:
+            for act in signal.SIGHUP, signal.SIGKILL:
+                until(lambda: crowd.here == 50)
+                before = set(until(lambda: children(server.process.pid)))
+                ended = crowd.ended
+                for pid in before if act == signal.SIGKILL else [server.process.pid]:
+                    os.kill(pid, act)
+                until(lambda b=before: is_new(children(server.process.pid), b))  # type: ignore[misc]
+                until(lambda e=ended: crowd.ended >= e + 50)  # type: ignore[misc]
+        assert hubs(tmp_path) == []
+
+
+def test_views_that_compute_do_not_hold_up_streams(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, "-w", "2") as server:
+        reader = server.stream("a").opened()
+        publisher = Publisher(store(tmp_path))
+        command = ["curl", "-s", f"{server.url}/burn?seconds=4"]
+        burning = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+        try:
+            for n in range(50):
+                publisher.publish("a", str(n))
+                reader.read_data(n + 1)
+            assert [process.poll() for process in burning] == [None, None]
+        finally:
+            publisher.close()
+            for process in burning:
+                process.communicate()
+
+
+def test_a_hub_ends_when_nobody_is_left(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, "-w", "2", PUSH_HUB_LINGER=0.5) as server:
+        reader = server.stream("a").opened()
+        assert len(hubs(tmp_path)) == 1
+        server.kill_without_readers()
+        reader.read_to_end()
+        assert re.search(rb"\nretry: \d+\n\Z", reader.body)
+        until(lambda: not hubs(tmp_path))
+        left = {path.name for path in (tmp_path / "push-basic").iterdir()}
+        assert "hub.sock" not in left
+        assert not list((tmp_path / "push-basic/push.db.bells").iterdir())
+        assert "nobody needs it" in (tmp_path / "push-basic/hub.log").read_text()
+
+
+def test_what_the_hub_says_a_worker_says_too(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, PUSH_MAX_STREAMS=1) as server:
+        server.stream("a").opened()
+        server.stream("a").read_to_end()
+        until(lambda: "PUSH_MAX_STREAMS" in server.log)
+        assert f"hub {the_hub(tmp_path)}: " in server.log
+        assert "PUSH_MAX_STREAMS" in (tmp_path / "push-basic/hub.log").read_text()
+
+
+def test_many_workers_start_one_hub_however_often_it_is_killed(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, "-w", "20", PUSH_RETRY=0.5, PUSH_KEEP=KEEP) as server:
+        with talk(server, store(tmp_path), 60, returns=True) as crowd:
+            for _ in range(8):
+                # One that is killed before it has begun counts as a start that failed.
+                until(lambda: crowd.here == 60)
+                (pid,) = until(lambda: hubs(tmp_path))
+                os.kill(pid, signal.SIGKILL)
+                until(lambda p=pid: hubs(tmp_path) not in ([], [p]))  # type: ignore[misc]
+                assert len(hubs(tmp_path)) == 1
+        assert "stands in" not in server.log
+
+
+def test_several_hubs_share_the_streams(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, "-w", "2", PUSH_HUB_PROCESSES=3) as server:
+        with talk(server, store(tmp_path), 60) as crowd:
+            until(lambda: len(hubs(tmp_path)) == 3)
+            lines = flask_push(
+                tmp_path, "status", "--json", env={"FLASK_PUSH_HUB_PROCESSES": "3"}
+            )
+            each = [json.loads(line)["streams"] for line in lines.splitlines()]
+            assert len(each) == 3 and sum(each) == 60 and min(each) > 5
+            server.process.send_signal(signal.SIGHUP)
+            server.stop()
+            server.start()
+            assert len(hubs(tmp_path)) == 3
+        assert crowd.ended == 0
+
+
+# When something stands in its way.
+
+
+def with_descriptors(count: int) -> cabc.Callable[..., list[str]]:
+    """A server that may have so many, and its hub too."""
+
+    def command(app: str, port: int, *more: str) -> list[str]:
+        limited = f'ulimit -n {count}; exec "$@"'
+        return ["sh", "-c", limited, "sh", *gunicorn(app, port, *more)]
+
+    return command
+
+
+def test_streams_beyond_the_hubs_descriptors_are_told_to_reconnect(tmp_path: Path) -> None:
+    with serve(with_descriptors(128), tmp_path, "-w", "2") as server:
+        readers = [server.stream("a") for _ in range(200)]
+        held = []
+        for reader in readers:
+            reader.read_until(lambda r: r.ended or r.events)
+            assert reader.status == 200
+            if reader.ended:
+                assert re.search(rb"\nretry: \d+\n\Z", reader.body)
+            else:
+                held.append(reader)
+        # A quarter is not for streams.
+        assert 60 <= len(held) < 96
+        server.publish("a", "x")
+        for reader in held:
+            assert reader.read_data(1) == ["x"]
+        assert server.log.count("Refused a stream") == 1
+        assert not re.search(
+            "has died|invalid message|could not|stands in", server.log, re.I
+        )
+        found = status(tmp_path)
+        assert found["streams"] == len(held) and found["processes"] == 2
+        for reader in held[:50]:
+            reader.close()
+        until(lambda: status(tmp_path)["streams"] == len(held) - 50)
+        server.stream("a").opened()
+
+
+def test_connections_of_other_processes_leave_a_hub_its_descriptors(tmp_path: Path) -> None:
+    with serve(with_descriptors(128), tmp_path, PUSH_RETRY=0.5) as server:
+        reader = server.stream("a").opened()
+        site = Site.of(tmp_path / "push-basic")
+        socks = []
+        try:
+            for _ in range(200):
+                socks.append(site.connect())
+            log = tmp_path / "push-basic" / "hub.log"
+            until(lambda: "Closed a connection to the hub" in log.read_text())
+            server.publish("a", "x")
+            assert reader.read_data(1) == ["x"]
+            # The last worker that was let in is refused, in words.
+            refused = [greet(sock) for sock in socks]
+            assert not any(refused[120:])
+            last = [reason for reason in refused if reason][-1]
+            assert "It may have only 128 file descriptors" in last
+            assert log.read_text().count("Closed a connection to the hub") == 1
+        finally:
+            for sock in socks:
+                sock.close()
+        until(lambda: opened(server))
+
+
+def greet(sock: socket.socket) -> str:
+    """Why the hub refuses what is no hello; nothing, if the connection is closed."""
+    try:
+        return str(Messages(sock).ask({"hello": {}})["refused"])
+    except (OSError, EOFError):
+        return ""
+
+
+def test_a_hub_that_cannot_start_is_replaced_by_a_thread(tmp_path: Path) -> None:
+    run = tmp_path / "push-basic"
+    run.mkdir(0o700)
+    # Where a file should be that could be locked.
+    (run / "hub.lock").mkdir()
+    with serve(gunicorn, tmp_path, PUSH_RETRY=0.5) as server:
+        reader = until(lambda: opened(server))
+        server.publish("a", "x")
+        assert reader.read_data(1) == ["x"]
+        assert server.log.count("a thread of this one stands in") == 1
+        assert hubs(tmp_path) == []
+
+
+def test_another_store_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path) as server:
+        reader = server.stream("a").opened()
+        url = f"sqlite://{tmp_path}/other.db"
+        with serve(gunicorn, tmp_path, PUSH_BROKER_URL=url) as other:
+            refused = other.stream("a").read_to_end()
+            assert re.fullmatch(rb"(:\nretry: \d+\n)*", refused.body)
+            until(lambda: "another store" in other.log)
+            assert "PUSH_RUN_DIR" in other.log
+            server.publish("a", "x")
+            assert reader.read_data(1) == ["x"]
+            other.kill()
+
+
+def test_an_app_that_moves_to_another_store_gets_its_hub(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path) as server:
+        server.stream("a").opened()
+        before = the_hub(tmp_path)
+        server.stop()
+    url = f"sqlite://{tmp_path}/other.db"
+    with serve(gunicorn, tmp_path, PUSH_BROKER_URL=url) as server:
+        until(lambda: opened(server))
+        assert the_hub(tmp_path) != before
+
+
+def test_newer_tunables_count(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, PUSH_HEARTBEAT=60) as server:
+        reader = server.stream("a").opened()
+        with serve(gunicorn, tmp_path, PUSH_HEARTBEAT=0.2) as other:
+            other.stream("a").opened()
+            reader.read_until(lambda r: b"\n\n:\n:\n" in r.body)
+            other.kill()
+
+
+# Return tickets, of which the hub is told the keys.
+
+
+def return_by_the_hub(directory: Path, reader: Reader) -> int:
+    """The status of the answer to a browser that nginx brings back."""
+    cookies = re.findall(r"^set-cookie: ([^;\r]*)", reader.head.decode(), re.M | re.I)
+    lines = [
+        *("GET /stream?channel=a HTTP/1.1", "Host: localhost", "X-Push-Return: 1"),
+        *("Cookie: " + "; ".join(cookies), f"Last-Event-ID: {reader.last_id}"),
+    ]
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(str(directory / "push-basic" / "accel.sock"))
+        sock.sendall("\r\n".join([*lines, "", ""]).encode())
+        return int(sock.recv(1000).split()[1])
+
+
+def test_tickets_of_an_old_key_are_void_once_the_app_has_another(tmp_path: Path) -> None:
+    config: dict[str, t.Any] = {"PUSH_RETURN_TICKET": 600, "PUSH_HUB_LINGER": 60}
+    with serve(gunicorn, tmp_path, "-w", "2", SECRET_KEY="old", **config) as server:
+        old = server.stream("a").opened()
+        assert return_by_the_hub(tmp_path, old) == 200
+        before = the_hub(tmp_path)
+        server.stop()
+        until(lambda: return_by_the_hub(tmp_path, old) == 421)
+        server.env["FLASK_SECRET_KEY"] = '"new"'
+        server.start()
+        assert return_by_the_hub(tmp_path, old) == 421
+        new = server.stream("a").opened()
+        assert the_hub(tmp_path) == before
+        assert return_by_the_hub(tmp_path, new) == 200
+        assert return_by_the_hub(tmp_path, old) == 421
+
+
+# By hand.
+
+
+def test_a_hub_is_shown_and_stopped(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, "-w", "2") as server:
+        reader = server.stream("a", "b").opened()
+        found = json.loads(flask_push(tmp_path, "status", "--json"))
+        assert found["pid"] == the_hub(tmp_path)
+        assert (found["streams"], found["channels"], found["behind"]) == (1, 2, 0)
+        shown = flask_push(tmp_path, "status")
+        assert re.search(r"^streams +1$", shown, re.M)
+        assert flask_push(tmp_path, "publish", "a", "from a shell").strip().endswith(".a")
+        assert reader.read_data(1) == ["from a shell"]
+        flask_push(tmp_path, "stop")
+        reader.read_to_end()
+        assert re.search(rb"\nretry: \d+\n\Z", reader.body)
+        again = server.stream("a", "b", last_id=reader.last_id).opened()
+        assert the_hub(tmp_path) != found["pid"]
+        again.close()
+
+
+def test_a_hub_may_be_run_by_hand(tmp_path: Path) -> None:
+    door = tmp_path / "by-hand.sock"
+    command = [sys.executable, "-m", "flask", "push", "hub", "--socket", str(door)]
+    log = (tmp_path / "by-hand.log").open("w")
+    processes = [subprocess.Popen(command, cwd="/", stderr=log)]
+    try:
+        until(door.exists)
+        with serve(gunicorn, tmp_path, "-w", "2", PUSH_HUB=str(door)) as server:
+            with talk(server, store(tmp_path), 20) as crowd:
+                assert hubs(tmp_path) == [processes[0].pid]
+                processes.append(
+                    subprocess.Popen([*command, "--replace"], cwd="/", stderr=log)
+                )
+                assert processes[0].wait(20) == 0
+                server.stop()
+                server.start()
+            assert crowd.ended == 0
+            second = subprocess.run(command, cwd="/", capture_output=True, text=True)
+            assert second.returncode == 1 and "--replace" in second.stderr
+        processes[1].terminate()
+        assert processes[1].wait(20) == 0
+        log.flush()
+        for line in (tmp_path / "by-hand.log").read_text().splitlines():
+            assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \d+ [A-Z]+ ", line)
+        assert door.exists(), "for systemd goes on to listen there"
+        with serve(gunicorn, tmp_path, PUSH_HUB=str(door)) as server:
+            assert server.stream("a").read_to_end().status == 200
+            assert "flask push hub --socket" in server.log
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+        log.close()
+        end_hubs(tmp_path)

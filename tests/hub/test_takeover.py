@@ -1,0 +1,387 @@
+"""One hub takes another's place, and whatever dies in between: the right to write passes
+at one word (law 10)."""
+
+from __future__ import annotations
+
+import base64
+import collections.abc as cabc
+import contextlib
+import os
+import signal
+import socket
+import threading
+import typing as t
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from support.crowd import talk
+from support.failing import Line
+from support.failing import Tracer
+from support.hub_processes import replace
+from support.servers import gunicorn
+from support.servers import hubs
+from support.servers import serve
+from support.servers import Server
+from support.servers import status
+from support.servers import the_hub
+from support.servers import until
+
+from flask_push._delivery.options import Options
+from flask_push._delivery.snapshot import Chains
+from flask_push._delivery.snapshot import Frozen
+from flask_push._delivery.snapshot import Place
+from flask_push._delivery.snapshot import stream_from_json
+from flask_push._delivery.snapshot import stream_to_json
+from flask_push._delivery.stream import Stream
+from flask_push._hub.process import HubProcess
+from flask_push._hub.takeover import _frames
+from flask_push._hub.takeover import _parts
+from flask_push._hub.takeover import give
+from flask_push._hub.takeover import Handover
+from flask_push._hub.takeover import take
+from flask_push._ipc.files import Site
+from flask_push._ipc.messages import Messages
+from flask_push._ipc.version import is_newer
+from flask_push._ipc.version import version
+
+STREAMS = 30
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> cabc.Iterator[Server]:
+    with serve(
+        gunicorn, tmp_path, "-w", "2", PUSH_RETRY=0.5, PUSH_KEEP=1_000_000
+    ) as server:
+        yield server
+
+
+def store(directory: Path) -> str:
+    return f"sqlite://{directory}/push-basic/push.db"
+
+
+class Successor:
+    """Somebody who comes for a hub's place, as far as a test lets it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.messages = Messages(Site.of(directory / "push-basic").connect())
+        self.messages.sock.settimeout(20)
+        self.fds: list[int] = []
+
+    def ask(self, forced: bool = True, version: str = "0") -> None:
+        self.messages.send({"replace": {"version": version, "forced": forced}})
+
+    def read_until(self, word: str) -> dict[str, t.Any]:
+        while True:
+            for message, fds in self.messages.receive():
+                self.fds += fds
+                if word in message:
+                    return message
+
+    def close(self) -> None:
+        self.messages.close()
+        for fd in self.fds:
+            os.close(fd)
+
+
+@pytest.fixture
+def successor(
+    server: Server, tmp_path: Path
+) -> cabc.Iterator[cabc.Callable[[], Successor]]:
+    made: list[Successor] = []
+
+    def make() -> Successor:
+        made.append(Successor(tmp_path))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+Make = cabc.Callable[[], Successor]
+
+
+@pytest.mark.parametrize("word", ["chains", "places", "all"])
+def test_a_successor_that_fails_before_it_may_write_changes_nothing(
+    word: str, server: Server, successor: Make, tmp_path: Path
+) -> None:
+    with talk(server, store(tmp_path), STREAMS) as crowd:
+        (before,) = hubs(tmp_path)
+        for _ in range(3):
+            one = successor()
+            one.ask()
+            one.read_until(word)
+            # Its descriptors are still open, as those of one that hangs would be.
+            one.messages.shut()
+            until(lambda: status(tmp_path).get("streams") == STREAMS)
+        assert hubs(tmp_path) == [before]
+    assert crowd.ended == 0
+    until(lambda: "was not replaced" in server.log)
+
+
+def test_a_hub_that_does_not_hear_that_it_was_succeeded_ends_all_streams(
+    server: Server, successor: Make, tmp_path: Path
+) -> None:
+    with talk(server, store(tmp_path), STREAMS, returns=True) as crowd:
+        (before,) = hubs(tmp_path)
+        one = successor()
+        one.ask()
+        one.read_until("all")
+        one.messages.send({"ready": 1})
+        one.read_until("commit")
+        # Dead, but for what it holds open.
+        one.messages.shut()
+        until(lambda: crowd.ended == STREAMS)
+        until(lambda: before not in hubs(tmp_path))
+        one.close()
+        one.fds.clear()
+        until(lambda: crowd.here == STREAMS)
+
+
+def test_after_the_word_the_old_hub_writes_nothing(
+    server: Server, successor: Make, tmp_path: Path
+) -> None:
+    reader = server.stream("a").opened()
+    one = successor()
+    one.ask()
+    one.read_until("all")
+    server.publish("a", "x")
+    one.messages.send({"ready": 1})
+    one.read_until("commit")
+    one.messages.send({"taken": 1})
+    until(lambda: not hubs(tmp_path))
+    assert reader.data == []
+    # It is ours now, and nobody else's: when we let go, it ends.
+    one.close()
+    one.fds.clear()
+    assert reader.read_to_end().data == []
+
+
+def test_a_hub_gives_way_to_a_newer_one_only(
+    server: Server, successor: Make, tmp_path: Path
+) -> None:
+    server.stream("a").opened()
+    for older in "0", version():
+        one = successor()
+        one.ask(forced=False, version=older)
+        assert "already" in one.read_until("refused")["refused"]
+    one = successor()
+    one.ask(forced=False, version="99")
+    one.read_until("all")
+
+
+def test_half_a_frame_is_finished_by_the_successor(server: Server, tmp_path: Path) -> None:
+    slow = server.stream("a", receive_buffer=4096).opened()
+    texts = [f"{n} {'x' * 100_000}" for n in range(20)]
+    server.publish("a", *texts)
+    until(lambda: status(tmp_path)["behind"] == 1)
+    for _ in range(3):
+        before = the_hub(tmp_path)
+        replace(tmp_path)
+        the_hub(tmp_path, but=before)
+        until(lambda: status(tmp_path).get("streams") == 1)
+    assert slow.read_data(20) == texts
+    assert slow.gaps == []
+
+
+def test_a_hub_killed_while_it_is_replaced_leaves_nobody_in_the_dark(
+    server: Server, successor: Make, tmp_path: Path
+) -> None:
+    with talk(server, store(tmp_path), STREAMS, returns=True) as crowd:
+        one = successor()
+        one.ask()
+        one.read_until("places")
+        before = list(crowd.readers.values())
+        for pid in hubs(tmp_path):
+            os.kill(pid, signal.SIGKILL)
+        one.close()
+        one.fds.clear()
+        # Some may come while there is no hub, and be sent away once more.
+        until(lambda: all(reader.ended for reader in before))
+        until(lambda: crowd.here == STREAMS)
+
+
+# What one version writes, another reads.
+
+
+def test_what_is_sent_comes_back_the_same() -> None:
+    stream = Stream(("a", "é"), "c", b"HEAD\xff", "p", 3, "ann", lifetime=7.5, poll=True)
+    assert stream_from_json(stream_to_json(stream)) == stream
+    place = Place(stream, True, "epoch", 5, b"\x00\xffrest", 4, None, 9, 1, 2)
+    assert Place.from_json(place.to_json()) == place
+    chains = Chains("epoch", 1, 2, {"a": (0, 0), "b": (3, 4)})
+    assert Chains.from_json(list(chains)) == chains
+
+
+def test_a_frame_is_sent_once_however_many_readers_are_behind_it() -> None:
+    frames = [os.urandom(3_000_000), "é\n".encode() * 1000]
+    rests: list[bytes | memoryview] = [memoryview(frames[0])[n:] for n in range(1, 300)]
+    rests += [memoryview(frames[1])[5:], b"", b"push:open \xff"]
+    pair = socket.socketpair()
+    ours, theirs = map(Messages, pair)
+    places = []
+    for n, rest in enumerate(rests):
+        stream = Stream((f"c{n}",), "c")
+        place = Place(stream, True, "epoch", n, rest, 4, None, 9, 1, 2)
+        places.append((place, os.dup(pair[0].fileno())))
+    things = Handover({}, Frozen(Chains(), places, []), [], [])
+    _, shared = _frames(places)
+    assert sum(len(base64.b64decode(d)) for p in _parts(shared) for _, d in p) == 3_003_000
+    sent: list[int] = []
+    thread = threading.Thread(target=lambda: sent.append(give(ours, things)))
+    thread.start()
+    taken = take(theirs, forced=True)
+    thread.join()
+    assert sent == [True]
+    found = [place.rest for place, _ in taken.frozen.places]
+    assert list(map(bytes, found)) == list(map(bytes, rests))
+    views = [rest for rest in found if isinstance(rest, memoryview)]
+    assert len(views) == 300 and len({id(view.obj) for view in views}) == 2
+    for _, fd in [*places, *taken.frozen.places]:
+        os.close(fd)
+    ours.close()
+
+
+def hand_over(line: Line | None = None) -> Tracer:
+    """Give a stream to another process, which may fail at a line."""
+    browser, stream = socket.socketpair()
+    browser.setblocking(False)
+    ours, theirs = map(Messages, socket.socketpair())
+    rest = memoryview(bytes(100))[1:]
+    place = Place(Stream(("a",), "c"), True, "epoch", 1, rest, 4, None, 9)
+    things = Handover({}, Frozen(Chains(), [(place, stream.fileno())], []), [], [])
+    pid = os.fork()
+    if not pid:
+        ours.close()
+        with contextlib.suppress(OSError):
+            take(theirs, forced=True)
+        os._exit(0)
+    theirs.close()
+    given: bool | None = None
+    with Tracer(line, below=("_hub.takeover", "give")) as tracer:
+        with contextlib.suppress(OSError):
+            given = give(ours, things)
+    ours.close()
+    os.waitpid(pid, 0)
+    if given is None:
+        # It is not known, and so the stream has ended.
+        assert browser.recv(100) == b""
+        stream.detach()
+    else:
+        # It is the other's, or it goes on here.
+        assert given is not tracer.raised
+        with pytest.raises(BlockingIOError):
+            browser.recv(100)
+        stream.close()
+    browser.close()
+    return tracer
+
+
+def test_whatever_fails_while_a_hub_is_handed_over_has_one_of_two_ends() -> None:
+    lines = hand_over().lines
+    assert len(lines) > 30
+    for line in lines:
+        hand_over(line)
+
+
+def begin_hub(site: Site, line: Line) -> int:
+    """Begin a hub that fails at a line, once, when it is replaced. Return its process."""
+    lock = site.try_lock()
+    assert lock is not None
+    with site.listen() as door:
+        pid = os.fork()
+        if not pid:
+            with contextlib.suppress(BaseException):
+                with Tracer(line, below=("_hub.process", "replace")):
+                    HubProcess(site, door, lock, stays=True).run()
+            os._exit(1)
+    os.close(lock)
+    return pid
+
+
+def goes_on_or_ends(site: Site, hello: dict[str, t.Any]) -> bool:
+    """Replace a hub that has a stream. Whether the stream is not left in the dark."""
+    browser, stream = socket.socketpair()
+    worker, successor = (Messages(site.connect()) for _ in range(2))
+    with browser, worker.sock, successor.sock:
+        worker.sock.settimeout(20)
+        assert "welcome" in worker.ask({"hello": hello})
+        with stream:
+            worker.send({"adopt": stream_to_json(Stream(("a",), "c"))}, [stream.fileno()])
+        browser.settimeout(20)
+        while b"push:open" not in browser.recv(1000):
+            pass
+        try:
+            given = take(successor, forced=True)
+        except OSError:
+            # Either it has ended, or there is another heartbeat.
+            browser.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while browser.recv(1000):
+                    pass
+                return True
+            browser.settimeout(10)
+            with contextlib.suppress(TimeoutError):
+                browser.recv(1000)
+                return True
+            return False
+        for _, fd in given.frozen.places:
+            os.close(fd)
+        for fd in given.fds:
+            os.close(fd)
+        for messages, _ in given.visitors:
+            messages.close()
+    return True
+
+
+def test_whatever_fails_in_a_hub_that_is_replaced_leaves_no_stream_in_the_dark(
+    tmp_path: Path,
+) -> None:
+    (directory := tmp_path / "run").mkdir(0o700)
+    site = Site.of(directory)
+    hello = {
+        **{"url": f"sqlite://{tmp_path}/push.db", "retention": None, "timeout": 2},
+        **{"options": {**asdict(Options()), "heartbeat": 0.2}, "linger": 5},
+    }
+    lines = {n for _, _, n in HubProcess._replace.__code__.co_lines() if n}
+    _, *others, _ = sorted(lines)
+    assert len(others) > 15
+    for number in others:
+        pid = begin_hub(site, ("_hub.process", number))
+        try:
+            assert goes_on_or_ends(site, hello), number
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def test_what_another_version_adds_is_left_out_and_what_it_lacks_has_a_default() -> None:
+    stream = Stream(("a",), "c")
+    values = {**stream_to_json(stream), "new": 1}
+    del values["user"]
+    assert stream_from_json(values) == stream
+    place = Place(stream, False, "", 0, b"", 0, 1.0, 0)
+    assert Place.from_json([*place.to_json(), "new"]) == place
+    assert Place.from_json(place.to_json()[:8]) == place
+    assert Options.from_json({"retry": 5, "new": 1}) == Options(retry=5)
+
+
+@pytest.mark.parametrize(
+    ("newer", "older"),
+    [
+        ("1.0", "0.9.9"),
+        ("1.10", "1.9"),
+        ("1.0", "1.0rc1"),
+        ("1.0rc2", "1.0rc1"),
+        ("1.0", "1.0.dev0"),
+        ("1.0.post1", "1.0"),
+        ("1.0.1", "1.0"),
+    ],
+)
+def test_versions_are_compared_as_they_are_meant(newer: str, older: str) -> None:
+    assert is_newer(newer, older)
+    assert not is_newer(older, newer)
+    assert not is_newer(newer, newer)
+    assert not is_newer("1.0", "1.0.0")

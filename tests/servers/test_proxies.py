@@ -1,0 +1,512 @@
+"""Each proxy of the page *Proxies*, with the page's own configuration, before gunicorn."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from support.browser import chromium
+from support.browser import Windows
+from support.servers import end_hubs
+from support.servers import free_port
+from support.servers import gunicorn
+from support.servers import Reader
+from support.servers import ROOT
+from support.servers import serve
+from support.servers import Server
+from support.servers import status
+from support.servers import until
+
+from flask_push import sse
+
+PAGE = (ROOT / "docs" / "proxies.md").read_text()
+SECTIONS = dict(re.findall(r"^## ([^\n]*)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
+
+
+def blocks(section: str) -> list[str]:
+    return re.findall(r"^```\w+\n(.*?)^```$", SECTIONS[section], re.M | re.S)
+
+
+(NGINX, NGINX_TLS, NGINX_UNIX, NGINX_UPSTREAM, NGINX_KEEPALIVE, NGINX_GZIP) = blocks(
+    "nginx"
+)
+APACHE, APACHE_LATER, APACHE_TLS, APACHE_GZIP = blocks("Apache")
+HAPROXY, HAPROXY_LATER, HAPROXY_TLS, HAPROXY_GZIP = blocks("HAProxy")
+CADDY, CADDY_GZIP = blocks("Caddy")
+
+
+def program(name: str, package: str) -> str:
+    path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    assert path, f"{name} is missing: tests/install {package}"
+    return path
+
+
+class Proxy(Server):
+    """A proxy, and the browsers that come to it."""
+
+    tls = False
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None, self.log
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port)).close()
+            return True
+        return False
+
+    def stream(self, *channels: str, **options: t.Any) -> Curl:
+        curl = Curl(self, *channels, **options)
+        self.readers.append(curl)
+        return curl
+
+    def close(self) -> None:
+        """End it, and let it end its own processes."""
+        for reader in self.readers:
+            reader.close()
+        self.stop()
+
+
+class Curl(Reader):
+    """One that knows chunks, gzip and HTTP/2, and complains if a response is cut off.
+
+    After the stream it asks for ``/ping``, and then says of both whether there was a new
+    connection, and what the status was.
+    """
+
+    gzips = False
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        *channels: str,
+        last_id: str = "",
+        more: cabc.Sequence[str] = (),
+        **query: t.Any,
+    ) -> None:
+        self.head = self.body = b""
+        self.events = []
+        self.parser = sse.Parser()
+        self.ended = False
+        self.sock, theirs = socket.socketpair()
+        self.sock.settimeout(20)
+        url = proxy.url.replace("http:", "https:") if proxy.tls else proxy.url
+        pairs = [*(("channel", name) for name in channels), *query.items()]
+        command = ["curl", "-sSkNi", "-w", "%{stderr}%{num_connects} %{http_code}\n", *more]
+        if last_id:
+            command += ["-H", f"Last-Event-ID: {last_id}"]
+        command += [f"{url}/stream?{urlencode(pairs)}", f"{url}/ping"]
+        with theirs:
+            self.process = subprocess.Popen(
+                command, stdout=theirs.fileno(), stderr=subprocess.PIPE, text=True
+            )
+
+    def said(self) -> list[str]:
+        """What it has to say of the two requests, in the end."""
+        self.read_to_end()
+        assert self.process.stderr is not None
+        lines = self.process.stderr.read().splitlines()
+        assert self.process.wait(20) == 0, lines
+        return lines
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stderr:
+            self.process.stderr.close()
+        super().close()
+
+
+@dataclass(frozen=True)
+class Way:
+    """One proxy, in one of the ways that the page has."""
+
+    section: str
+    variant: str = ""
+    # Whether it compresses streams, if it is told to compress what it can.
+    compresses: bool = False
+    # Not before it can't write to a browser that has left.
+    notices_late: bool = False
+    # Whether the browser's connection can be used on when a stream has ended.
+    keeps: bool = True
+
+    @property
+    def tls(self) -> bool:
+        return self.variant == "HTTP2"
+
+    def __str__(self) -> str:
+        return f"{self.section} {self.variant}".strip()
+
+
+WAYS = [
+    Way("nginx", compresses=True),
+    Way("nginx", "unix", compresses=True),
+    Way("nginx", "keepalive", compresses=True),
+    Way("nginx", "HTTP2", compresses=True),
+    Way("Apache", compresses=True, notices_late=True),
+    Way("Apache", "HTTP2", compresses=True, notices_late=True),
+    Way("HAProxy", keeps=False),
+    Way("HAProxy", "HTTP2"),
+    Way("Caddy"),
+    Way("Caddy", "HTTP2"),
+]
+PLAIN = [way for way in WAYS if not way.variant]
+TLS = [way for way in WAYS if way.tls]
+
+
+# Of each, its configuration and its command. What the page has stays as it is, but for
+# where things are; around it is what a program needs that runs in a directory of its own.
+
+
+def nginx(way: Way, directory: Path, listen: str) -> tuple[str, list[str]]:
+    config, before = NGINX, ""
+    passes = "proxy_pass http://127.0.0.1:8000;\n"
+    assert config.count(passes) == 2
+    if way.variant == "keepalive":
+        before, config = NGINX_UPSTREAM, config.replace(passes, NGINX_KEEPALIVE)
+    elif way.variant == "unix":
+        config = config.replace(passes, NGINX_UNIX)
+    elif way.tls:
+        config = config.replace("listen 80;", NGINX_TLS)
+    config = re.sub(r"listen (80|443)\b", f"listen {listen}", config)
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temporary = "".join(f"{kind}_temp_path {directory}/{kind};\n" for kind in kinds)
+    # Its workers are the user's who runs the tests, as the app's socket is.
+    user = "user root;" if os.geteuid() == 0 else ""
+    config = f"""\
+daemon off; pid {directory}/nginx.pid; {user} error_log stderr warn;
+events {{}}
+http {{
+access_log off;
+{temporary}{NGINX_GZIP}{before}{config}}}
+"""
+    command = [program("nginx", "nginx"), "-p", str(directory), "-e", "stderr"]
+    return config, [*command, "-c", str(directory / "proxy.conf")]
+
+
+APACHE_MODULES = (
+    *("mpm_event", "authz_core", "filter", "deflate"),
+    *("proxy", "proxy_http", "headers", "alias", "asis", "ssl", "http2"),
+)
+
+
+def apache(way: Way, directory: Path, listen: str) -> tuple[str, list[str]]:
+    modules = "".join(
+        f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"
+        for name in APACHE_MODULES
+    )
+    config = APACHE.replace(
+        "*:80>\n", f"{listen}>\n{APACHE_TLS if way.tls else ''}{APACHE_GZIP}"
+    )
+    (directory / "later.asis").write_text(APACHE_LATER)
+    user = "User www-data\nGroup www-data\n" if os.geteuid() == 0 else ""
+    config = f"""\
+{modules}{user}ServerName localhost
+Listen {listen}
+PidFile {directory}/apache.pid
+DefaultRuntimeDir {directory}
+Mutex file:{directory}
+ErrorLog /dev/stderr
+{config}"""
+    command = [program("apache2", "apache2-bin"), "-DFOREGROUND"]
+    return config, [*command, "-f", str(directory / "proxy.conf")]
+
+
+def haproxy(way: Way, directory: Path, listen: str) -> tuple[str, list[str]]:
+    config = HAPROXY
+    if way.tls:
+        config = config.replace("bind :80\n", HAPROXY_TLS)
+    config = re.sub(r"bind :(80|443)\b", f"bind {listen}", config)
+    config = config.replace("backend streams\n", f"backend streams\n{HAPROXY_GZIP}")
+    (directory / "later.http").write_text(HAPROXY_LATER)
+    command = [program("haproxy", "haproxy"), "-db"]
+    return config, [*command, "-f", str(directory / "proxy.conf")]
+
+
+def caddy(way: Way, directory: Path, listen: str) -> tuple[str, list[str]]:
+    address = f"{'https' if way.tls else 'http'}://{listen} {{\nbind 127.0.0.1\n"
+    if way.tls:
+        address += "tls /etc/ssl/hello.crt /etc/ssl/hello.key\n"
+    config = CADDY.replace("example.org {\n", f"{address}{CADDY_GZIP}")
+    config = config.replace("{\n", "{\nadmin off\nauto_https disable_redirects\n", 1)
+    command = [program("caddy", "caddy"), "run", "--adapter", "caddyfile"]
+    return config, [*command, "--config", str(directory / "proxy.conf")]
+
+
+MAKERS = {"nginx": nginx, "Apache": apache, "HAProxy": haproxy, "Caddy": caddy}
+
+
+class Stage(t.NamedTuple):
+    """A proxy, the app behind it, and the directory of the app's files."""
+
+    way: Way
+    app: Server
+    proxy: Proxy
+    directory: Path
+
+    @property
+    def streams(self) -> int:
+        found: int = status(self.directory)["streams"]
+        return found
+
+
+@contextlib.contextmanager
+def set_up(
+    way: Way, directory: Path, certificate: Path, seconds: int = 60, **config: t.Any
+) -> cabc.Iterator[Stage]:
+    """Start both. The page's timeouts of a minute are so many seconds."""
+    sock = directory / "hello.sock"
+    with contextlib.ExitStack() as stack:
+        # Threads, so that connections are kept where a proxy wants it.
+        more = ["-w", "2", "--threads", "4", "-b", f"unix:{sock}"]
+        app = stack.enter_context(serve(gunicorn, directory, *more, **config))
+        # Apache's workers are another user's.
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="proxy-")))
+        place.chmod(0o755)
+        port = free_port()
+        text, command = MAKERS[way.section](way, place, f"127.0.0.1:{port}")
+        for ours, theirs in {
+            "127.0.0.1:8000": f"127.0.0.1:{app.port}",
+            "/run/hello/hello.sock": str(sock),
+            "/etc/ssl": str(certificate),
+            "/etc/haproxy": str(place),
+            "/var/www": str(place),
+            "60s": f"{seconds}s",
+            "timeout=60": f"timeout={seconds}",
+        }.items():
+            text = text.replace(ours, theirs)
+        (place / "proxy.conf").write_text(text)
+        env = {"HOME": str(place), "XDG_DATA_HOME": str(place)}
+        proxy = Proxy(command, port, directory / "proxy.log", env, place)
+        proxy.tls = way.tls
+        stack.callback(proxy.kill)
+        stack.callback(proxy.close)
+        yield Stage(way, app, proxy, directory)
+        assert not re.search("error|traceback", app.log, re.I), app.log
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with one and its key, each in a file, and both in one."""
+    directory = tmp_path_factory.mktemp("tls")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost"
+    command += " -addext subjectAltName=IP:127.0.0.1 -keyout hello.key -out hello.crt"
+    subprocess.run(command.split(), cwd=directory, check=True, capture_output=True)
+    both = [(directory / name).read_text() for name in ("hello.crt", "hello.key")]
+    (directory / "hello.pem").write_text("".join(both))
+    return directory
+
+
+@pytest.fixture(scope="module", params=WAYS, ids=str)
+def stage(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    certificate: Path,
+) -> cabc.Iterator[Stage]:
+    directory = tmp_path_factory.mktemp("app")
+    with set_up(request.param, directory, certificate, PUSH_HUB_LINGER=60) as stage:
+        yield stage
+
+
+def have_left(stage: Stage, channel: str, left: int = 0) -> None:
+    """See that the hub has so many streams left, long before a heartbeat."""
+
+    def noticed() -> bool:
+        if stage.way.notices_late:
+            # It would come to be with the heartbeats.
+            stage.app.publish(channel, "is anybody there?")
+        return stage.streams == left
+
+    until(noticed, 5)
+
+
+@pytest.mark.parametrize("coded", [False, True], ids=["plain", "gzip"])
+def test_each_event_is_there_before_the_next_is_published(
+    stage: Stage, coded: bool
+) -> None:
+    more = ["--compressed"] if coded else []
+    # Open before there is any event.
+    readers = [stage.proxy.stream("a", "b", more=more).opened() for _ in range(3)]
+    for n in range(20):
+        stage.app.publish("ab"[n % 2], f"{n}")
+        for reader in readers:
+            assert reader.read_data(n + 1) == [str(i) for i in range(n + 1)]
+    coding = "gzip" if coded and stage.way.compresses else None
+    for reader in readers:
+        assert reader.headers.get("content-encoding") == coding
+        assert not reader.gaps
+        reader.close()
+    have_left(stage, "a")
+
+
+def test_the_response_is_the_views(stage: Stage) -> None:
+    reader = stage.proxy.stream("a").opened()
+    assert reader.head.startswith(b"HTTP/2 " if stage.way.tls else b"HTTP/1.1 ")
+    assert reader.status == 200
+    assert reader.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert reader.headers["cache-control"] == "no-store, no-transform"
+    assert "session=" in reader.headers["set-cookie"]
+    assert reader.headers["x-after-request"] == "yes"
+    assert "content-length" not in reader.headers
+    reader.close()
+    refused = stage.proxy.stream("a", status=503)
+    assert refused.said()[0] == "1 503", "what the app says is no error of the proxy"
+    refused.close()
+    have_left(stage, "a")
+
+
+def test_the_hub_learns_that_browsers_have_left(stage: Stage) -> None:
+    readers = [stage.proxy.stream("a").opened() for _ in range(5)]
+    assert stage.streams == 5
+    for reader in readers[:3]:
+        reader.close()
+    have_left(stage, "a", 2)
+    for reader in readers:
+        reader.close()
+    have_left(stage, "a")
+
+
+def test_a_stream_that_the_hub_ends_has_an_end(stage: Stage) -> None:
+    reader = stage.proxy.stream("a", lifetime=0.3)
+    # Curl is content with it, and takes the next response for another one.
+    assert reader.said() == ["1 200", f"{0 if stage.way.keeps else 1} 200"]
+    body, _, pong = reader.body.partition(b"HTTP/")
+    assert re.search(rb"\n\nretry: \d+\n\Z", body)
+    assert pong.endswith(b"\r\n\r\npong")
+    reader.close()
+
+
+def test_a_stream_resumes_where_it_was(stage: Stage) -> None:
+    reader = stage.proxy.stream("a").opened()
+    stage.app.publish("a", "1")
+    assert reader.read_data(1) == ["1"]
+    reader.close()
+    stage.app.publish("a", "2", "3")
+    again = stage.proxy.stream("a", last_id=reader.last_id)
+    assert again.read_data(2) == ["2", "3"] and not again.gaps
+    again.close()
+    have_left(stage, "a")
+
+
+def test_while_the_app_is_away_streams_go_on_and_browsers_are_told_to_come_back(
+    stage: Stage,
+) -> None:
+    reader = stage.proxy.stream("a").opened()
+    stage.app.publish("a", "1")
+    assert reader.read_data(1) == ["1"]
+    stage.app.stop()
+    later = stage.proxy.stream("a", last_id=reader.last_id)
+    stream, ping = later.said()
+    assert stream == "1 200" and ping.split()[1] in ("502", "503")
+    assert later.headers["content-type"] == "text/event-stream"
+    assert later.body.startswith(b"retry: 3000\nHTTP/"), later.body
+    stage.app.start()
+    again = stage.proxy.stream("a", last_id=reader.last_id).opened()
+    stage.app.publish("a", "2")
+    assert again.read_data(1) == ["2"] and not again.gaps
+    assert reader.read_data(2) == ["1", "2"] and not reader.gaps
+    for each in reader, later, again:
+        each.close()
+    have_left(stage, "a")
+
+
+@pytest.mark.parametrize("way", PLAIN, ids=str)
+def test_heartbeats_keep_a_stream_beyond_the_timeouts_of_a_proxy(
+    way: Way, tmp_path: Path, certificate: Path
+) -> None:
+    # Time enough for a hub to begin, be the machine ever so busy.
+    with set_up(way, tmp_path, certificate, 4, PUSH_HEARTBEAT=0.4) as stage:
+        reader = stage.proxy.stream("a").opened()
+        reader.read_until(lambda r: r.body.endswith(b"\n\n" + b":\n" * 15))
+        stage.app.publish("a", "1")
+        assert reader.read_data(1) == ["1"]
+
+
+CUTTING = [way for way in PLAIN if way.section != "Caddy"]
+
+
+@pytest.mark.parametrize("way", CUTTING, ids=str)
+def test_a_timeout_before_the_heartbeat_cuts_a_stream(
+    way: Way, tmp_path: Path, certificate: Path
+) -> None:
+    with set_up(way, tmp_path, certificate, 4) as stage:
+        reader = stage.proxy.stream("a").opened()
+        # By HTTP/1.1 and HAProxy, a cut is an end.
+        reader.read_to_end(15)
+        stage.app.publish("a", "1")
+        again = stage.proxy.stream("a", last_id=reader.last_id)
+        assert again.read_data(1) == ["1"]
+
+
+def test_a_proxy_that_is_stopped_lets_go_of_streams(stage: Stage) -> None:
+    reader = stage.proxy.stream("a").opened()
+    stage.proxy.stop()
+    until(lambda: stage.streams == 0, 5)
+    reader.close()
+    stage.proxy.start()
+
+
+@pytest.mark.parametrize("way", TLS, ids=str)
+def test_an_event_source_lives_through_a_deploy_and_leaves_when_it_is_closed(
+    way: Way, tmp_path: Path, certificate: Path
+) -> None:
+    with set_up(way, tmp_path, certificate) as stage, chromium() as browser:
+        windows = Windows(browser)
+        url = f"https://127.0.0.1:{stage.proxy.port}/ping"
+        page = windows.open(url, windows.profile(ignore_https_errors=True))
+        answers: list[int] = []
+        page.on("response", lambda response: answers.append(response.status))
+        page.evaluate(
+            """() => {
+                window.got = [];
+                window.source = new EventSource("/stream?channel=a");
+                source.onmessage = (e) => got.push(e.data);
+                source.addEventListener("push:open", () => (window.opened = true));
+            }"""
+        )
+        page.wait_for_function("window.opened")
+        stage.app.publish("a", "1")
+        page.wait_for_function("got.length == 1")
+        # Everything goes, the hub too.
+        stage.app.stop()
+        end_hubs(tmp_path)
+        page.wait_for_function("source.readyState == EventSource.CONNECTING")
+        # What was answered is noted while the page is spoken to.
+        until(lambda: page.evaluate("source.readyState") < 2 and len(answers) >= 2)
+        assert page.evaluate("source.readyState != EventSource.CLOSED")
+        stage.app.start()
+        stage.app.publish("a", "2")
+        page.wait_for_function("got.length == 2")
+        assert page.evaluate("got") == ["1", "2"]
+        assert {*answers} == {200}
+        assert stage.streams == 1
+        # The window stays, and with it the connection to the proxy.
+        page.evaluate("source.close()")
+        have_left(stage, "a")
+        assert page.evaluate("fetch('/ping').then((r) => r.text())") == "pong"
+        windows.close()
+        assert windows.errors == []
+
+
+@pytest.mark.parametrize("way", PLAIN, ids=str)
+def test_what_the_app_compresses_is_handed_on_as_it_is(
+    way: Way, tmp_path: Path, certificate: Path
+) -> None:
+    with set_up(way, tmp_path, certificate, PUSH_GZIP=True) as stage:
+        packed = stage.proxy.stream("a", more=["--compressed"]).opened()
+        plain = stage.proxy.stream("a", more=["-H", "Accept-Encoding: br"]).opened()
+        for n in range(10):
+            stage.app.publish("a", f"{n}")
+            for reader in packed, plain:
+                assert reader.read_data(n + 1) == [str(i) for i in range(n + 1)]
+        assert packed.headers["content-encoding"] == "gzip"
+        assert "content-encoding" not in plain.headers

@@ -1,0 +1,133 @@
+"""Raises at one line of the source, and stores that forget."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import importlib
+import linecache
+import sys
+import types
+import typing as t
+
+from flask_push._event import Entry
+from flask_push.brokers import Sink
+from flask_push.brokers._common import new_epoch
+from flask_push.brokers._common import now
+from flask_push.brokers.memory import MemoryBroker
+from flask_push.brokers.memory import MemoryFeed
+
+MODULES = [
+    *(
+        "_hub.hub",
+        "_hub.streams",
+        "_hub.failstop",
+        "_hub.feeding",
+        "_hub.rests",
+        "_hub.connection",
+        "_hub.limits",
+    ),
+    *(
+        "_delivery.log",
+        "_delivery.replay",
+        "_delivery.channel",
+        "_delivery.gzip",
+        "_delivery.wire",
+        "_event",
+        "sse",
+    ),
+]
+
+
+FILES = {
+    name: importlib.import_module(f"flask_push.{name}").__file__
+    for name in [*MODULES, "_hub.takeover", "_delivery.snapshot", "_hub.process"]
+}
+
+
+Line = tuple[str, int]
+
+
+#: What has to run for a line to be noted: a function, and its file.
+GUARD = "_hub.failstop", "_guard"
+
+
+class Tracer:
+    """Notes the lines that run below a function, and raises at one of them, once.
+
+    :param below: The function, and its file.
+    """
+
+    def __init__(self, target: Line | None = None, below: tuple[str, str] = GUARD) -> None:
+        self.lines: dict[Line, None] = {}
+        self.raised = False
+        self._files = {file: name for name, file in FILES.items()}
+        self._target = target
+        self._below = below
+        self._depth = 0
+
+    def __enter__(self) -> Tracer:
+        sys.settrace(self._global)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        sys.settrace(None)
+
+    def _global(self, frame: types.FrameType, event: str, arg: object) -> t.Any:
+        code = frame.f_code
+        if (self._files.get(code.co_filename), code.co_name) == self._below:
+            self._depth += 1
+            return self._leave
+        # What borrows a descriptor has lines that only give it back, and can't fail.
+        traced = code.co_filename in self._files and code.co_name != "_borrowed"
+        return self._local if self._depth and traced else None
+
+    def _leave(self, frame: types.FrameType, event: str, arg: object) -> t.Any:
+        self._depth -= event == "return"
+        return self._leave
+
+    def _local(self, frame: types.FrameType, event: str, arg: object) -> t.Any:
+        if event == "line":
+            file, number = frame.f_code.co_filename, frame.f_lineno
+            line = self._files[file], number
+            # That one does nothing.
+            if linecache.getline(file, number).strip() != "try:":
+                self.lines[line] = None
+            if self._target == line:
+                self._target = None
+                self.raised = True
+                raise MemoryError("by the tracer")
+        return self._local
+
+
+class Forgetful:
+    """Between a store and a hub: what is called lost doesn't reach the hub."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.missed, self.watched = sink.missed, sink.watched
+
+    def deliver(self, epoch: str, entries: cabc.Sequence[Entry], end: int | None) -> None:
+        entries = [entry for entry in entries if entry.data != b"lost"]
+        self.sink.deliver(epoch, entries, end)
+
+
+class Store(MemoryBroker):
+    """Loses events on their way to the hub, and lets ids become old quickly."""
+
+    @property
+    def retention(self) -> int:
+        return 100_000
+
+    def feed(self, sink: Sink, *args: t.Any, **more: t.Any) -> MemoryFeed:
+        return super().feed(Forgetful(sink), *args, **more)
+
+    def begin_again(self) -> None:
+        """Another life, which has nothing of this one."""
+        with self._lock:
+            self._epoch = new_epoch()
+            self._log.clear()
+            self._channels.clear()
+            self._bytes = 0
+            self._birth = self._floor = self._last = now()
+        for feed in self._feeds:
+            feed.ring()

@@ -1,0 +1,37 @@
+"""Hub processes, as the command line starts them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+from flask_push._handoff.spawn import start_process
+from flask_push._ipc.files import Site
+from support.servers import Server
+from support.servers import TESTS
+
+
+def flask_push(directory: Path, *words: str, env: dict[str, str] | None = None) -> str:
+    """What a command says."""
+    command = [sys.executable, "-m", "flask", "--app", "apps.basic", "push", *words]
+    env = {**os.environ, "INSTANCE": str(directory), **(env or {})}
+    done = subprocess.run(
+        command, cwd=TESTS, env=env, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def replace(directory: Path) -> None:
+    start_process(Site.of(directory / "push-basic"), "--replace", "--force")
+
+
+def opened(server: Server) -> t.Any:
+    """A stream, if it is more than a few bytes that say to come back."""
+    reader = server.stream("a")
+    while not reader.ended and not reader.events:
+        reader.read()
+    return reader if reader.events else None

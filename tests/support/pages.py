@@ -1,0 +1,26 @@
+"""The pages of the docs, and the code on them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from support.servers import ROOT
+
+DOCS = {path.stem: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands of each block of a console."""
+    return [re.findall(r"^\$ (.*)$", b, re.MULTILINE) for b in blocks(text, "console")]
+
+
+def hello(directory: Path, page: str = "start") -> Path:
+    (code,) = [code for code in blocks(DOCS[page], "python") if "/stream" in code][:1]
+    path = directory / "hello.py"
+    path.write_text(code)
+    return path

@@ -1,0 +1,208 @@
+"""What push.js does in pages, frames and workers of every browser: tests to import."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import os
+import signal
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Page
+
+from support.browser import Windows
+from support.push_js import hears
+from support.push_js import is_open
+from support.push_js import listen
+from support.push_js import say
+from support.push_js import server as server
+from support.servers import gunicorn
+from support.servers import hubs
+from support.servers import serve
+from support.servers import Server
+from support.servers import until
+
+#: What a module of tests imports.
+__all__ = [
+    "running",
+    "test_a_redirect_to_a_page_is_final_and_named",
+    "test_a_request_that_can_never_be_right_is_not_made_again",
+    "test_behind_a_service_worker_that_hands_all_on_nothing_is_lost",
+    "test_in_a_frame_that_may_share_nothing_it_has_a_connection_of_its_own",
+    "test_it_runs_in_a_worker",
+]
+
+
+TRANSPORTS = ["eventsource", "fetch"]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> cabc.Iterator[Server]:
+    """A server for tests that do not stop it."""
+    directory = tmp_path_factory.mktemp("running")
+    with serve(gunicorn, directory, "-w", "3", PUSH_RETRY=0.5, PUSH_HEARTBEAT=1) as server:
+        yield server
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_redirect_to_a_page_is_final_and_named(
+    transport: str, running: Server, windows: Windows
+) -> None:
+    page = windows.open(f"{running.url}/ping")
+    elsewhere = f"http://localhost:{running.port}/ping"
+    for to, said in ("/ping", f"to {running.url}/ping"), (elsewhere, ""):
+        url = f"/stream?redirect={quote(to)}"
+        listen(page, "a", url=url, transport=transport, share=False)
+        page.wait_for_function("push.state == 'closed' && push.reason.message")
+        assert page.evaluate("push.reason.message") == f"redirected {said}".strip()
+    # The browser notes what was in its way, and no more once the page is closed.
+    page.close()
+    assert all("CORS" in said or "MIME type" in said for said in windows.errors)
+    windows.errors.clear()
+
+
+def test_a_request_that_can_never_be_right_is_not_made_again(
+    running: Server, windows: Windows
+) -> None:
+    page = windows.open(f"{running.url}/ping")
+    for transport in TRANSPORTS:
+        for code in 400, 414, 431:
+            url = f"/stream?status={code}"
+            listen(page, "a", url=url, transport=transport, share=False)
+            page.wait_for_function("push.state == 'closed' && push.reason.status")
+            assert page.evaluate("push.reason.status") == code
+
+
+NAMES = [f"a channel with a long name {n}" for n in range(90)]
+
+
+def stop(server: Server, directory: Path) -> None:
+    server.kill_without_readers()
+    for pid in hubs(directory):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_in_a_frame_that_may_share_nothing_it_has_a_connection_of_its_own(
+    running: Server, windows: Windows
+) -> None:
+    page = windows.open(f"{running.url}/ping")
+    page.evaluate(
+        """url => {
+            window.heard = [];
+            addEventListener("message", ({data}) => heard.push(data));
+            const frame = document.createElement("iframe");
+            frame.sandbox = "allow-scripts";
+            frame.srcdoc = `<script src="${url}/push/push.classic.js"><\\/script><script>
+                const push = FlaskPush.connect("${url}/stream?allow=*");
+                const post = data => parent.postMessage(data, "*");
+                push.on("state", state => state == "open" && post(state));
+                push.subscribe("a", post);
+            <\\/script>`;
+            document.body.append(frame);
+        }""",
+        running.url,
+    )
+    hears(page, "open")
+    say(running, "a", 1)
+    hears(page, "open", 1)
+
+
+# It may be open before there is a port.
+IN_WORKER = """
+import {{connect}} from "/push/{script}";
+const push = connect("{url}");
+const post = data => {{ for (const port of ports) port.postMessage(data) }};
+const add = event => {{
+    ports.push(...event.ports);
+    if (push.state == "open") post("open");
+}};
+push.on("state", state => state == "open" && post(state));
+push.subscribe("a", post);
+"""
+
+
+PORTS = {
+    "Worker": "const ports = [self];\n",
+    "SharedWorker": "const ports = []; onconnect = event => add(event);\n",
+    "ServiceWorker": "const ports = []; onmessage = event => add(event);\n",
+}
+
+
+# It is kept: a browser may end a worker that nothing refers to.
+BEGIN = {
+    "Worker": """
+        window.kept = new Worker(url, {type: "module"});
+        kept.onmessage = hear""",
+    "SharedWorker": """
+        window.kept = new SharedWorker(url, {type: "module"});
+        kept.port.onmessage = hear""",
+    "ServiceWorker": """
+        await navigator.serviceWorker.register(url, {type: "module"});
+        const {active} = await navigator.serviceWorker.ready;
+        const {port1, port2} = window.kept = new MessageChannel();
+        port1.onmessage = hear;
+        active.postMessage("", [port2])""",
+}
+
+
+def works(kind: str, server: Server, windows: Windows, script: str, url: str) -> Page:
+    page = windows.open(f"{server.url}/ping")
+    text = PORTS[kind] + IN_WORKER.format(script=script, url=url)
+    page.evaluate(
+        f"""async url => {{
+            window.heard = [];
+            const hear = ({{data}}) => heard.push(data);
+            {BEGIN[kind]};
+        }}""",
+        f"/script.js?text={quote(text)}",
+    )
+    return page
+
+
+def test_it_runs_in_a_worker(server: Server, windows: Windows, tmp_path: Path) -> None:
+    kinds = ["Worker", "SharedWorker"]
+    pages = [works(kind, server, windows, "push.js", "/stream") for kind in kinds]
+    for page in pages:
+        hears(page, "open")
+    say(server, "a", 1)
+    for page in pages:
+        hears(page, "open", 1)
+    stop(server, tmp_path)
+    server.start()
+    say(server, "a", 2)
+    for page in pages:
+        hears(page, "open", 1, "open", 2)
+
+
+def test_behind_a_service_worker_that_hands_all_on_nothing_is_lost(
+    running: Server, windows: Windows
+) -> None:
+    # Pages of this origin have the worker from now on: it is not that of the other tests.
+    page = windows.open(f"http://localhost:{running.port}/ping")
+    text = """
+        onactivate = event => event.waitUntil(clients.claim());
+        onfetch = event => event.respondWith(fetch(event.request));
+    """
+    page.evaluate(
+        """async url => {
+            const {serviceWorker} = navigator;
+            const there = new Promise(done => serviceWorker.oncontrollerchange = done);
+            await serviceWorker.register(url);
+            await there;
+        }""",
+        f"/script.js?text={quote(text)}",
+    )
+    # Each stream ends after a moment.
+    is_open(listen(page, "a", url="/stream?lifetime=0.3", share=False, base=100))
+    count = 0
+
+    def go_on() -> bool:
+        nonlocal count
+        say(running, "a", count)
+        count += 1
+        ends: int = page.evaluate("states.filter(([state]) => state == 'waiting').length")
+        return ends >= 2
+
+    until(go_on, 60)
+    hears(page, *range(count))

@@ -1,0 +1,96 @@
+"""Threads that are threads, in a process that gevent has patched."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+import typing as t
+
+import pytest
+from support.packages import environment
+from support.packages import install
+
+from flask_push._delivery.options import Options
+from flask_push._delivery.stream import Stream
+from flask_push._hub.thread import ThreadDoor
+from flask_push._system import unpatched
+from flask_push.brokers.memory import MemoryBroker
+
+PROGRAM = """
+from gevent import monkey
+monkey.patch_all()
+import os, threading
+import gevent
+from flask_push import _native
+
+assert _native.is_replaced("_thread", "start_new_thread")
+assert _native.is_replaced("select", "epoll")
+assert not _native.is_replaced("os", "getpid")
+seen = []
+
+def wait():
+    release.acquire()
+    seen.append(_native.original("_thread", "get_ident")())
+
+release = _native.lock()
+thread = _native.start_thread(wait)
+# A greenlet that waits for real would keep this one from going on.
+gevent.sleep(0.01)
+assert thread.is_alive()
+thread.join(0.01)
+assert not seen and thread.is_alive()
+release.release()
+thread.join(10)
+assert seen and seen != [_native.original("_thread", "get_ident")()]
+assert not thread.is_alive()
+reading, writing = os.pipe()
+_native.close(writing)
+assert os.read(reading, 1) == b""
+"""
+
+
+def test_a_thread_is_one_in_spite_of_gevent(pytestconfig: pytest.Config) -> None:
+    for version in "23.9.1", "26.9.0":
+        env = environment(install(pytestconfig, f"gevent=={version}"))
+        command = [sys.executable, "-W", "error", "-c", PROGRAM]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+
+
+def test_without_gevent_everything_is_as_it_is() -> None:
+    import os
+    import select
+
+    assert unpatched.original("select", "epoll") is select.epoll
+    assert unpatched.original("os", "close") is os.close
+    assert not unpatched.is_replaced("selectors", "EpollSelector")
+    assert unpatched.unfit() == ""
+
+
+def patched(name: str, **values: t.Any) -> types.ModuleType:
+    module = types.ModuleType(name)
+    vars(module).update(values)
+    return module
+
+
+UNFIT = [
+    (patched("uwsgi", has_threads=0), "--enable-threads"),
+    (patched("eventlet.patcher", is_monkey_patched=lambda _: True), "has to be a process"),
+]
+
+
+@pytest.mark.parametrize("module, cure", UNFIT)
+def test_where_a_thread_would_not_run_the_hub_says_what_to_do(
+    module: types.ModuleType, cure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    hub = ThreadDoor(MemoryBroker, Options())
+    with pytest.raises(RuntimeError, match=cure):
+        hub.adopt(Stream(("a",), "x"), 99)
+    hub.stop()
+
+
+def test_uwsgi_with_threads_is_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uwsgi", patched("uwsgi", has_threads=1))
+    assert unpatched.unfit() == ""
