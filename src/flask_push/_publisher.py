@@ -41,36 +41,30 @@ class History:
 
 
 class Publisher:
-    """Publishes to a store. Any thread, any process, before or after a fork.
+    """Publish to a store and read its history without an app: in a task, a cron job, a
+    script. Any thread, any process, before or after a fork.
 
-    Everything a :class:`Push` does but streams, without an app: for a worker of a task
-    queue, a cron job, a script.
-
-    :param url: The store's, as ``PUSH_BROKER_URL``. With the default, ``sqlite:``, it
-        has to name the file: :attr:`Push.broker_url` does.
+    :param url: The store's URL, as ``PUSH_BROKER_URL``, or a broker. ``sqlite:`` has to
+        name the file, as :attr:`Push.broker_url` does.
+    :param timeout: Seconds to wait for a busy store. A broker has its own timeout.
+    :param max_event_bytes: As ``PUSH_MAX_EVENT_BYTES``.
+    :param dumps: Makes JSON of data that is not text.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | Broker,
         *,
         timeout: float = 2,
         max_event_bytes: int = Options.max_event,
         dumps: Dumps = json.dumps,
     ) -> None:
         _check_options(timeout, max_event_bytes, dumps)
-        self._broker: Broker = open_broker(url, timeout=timeout)
+        if not isinstance(url, Broker):
+            url = open_broker(url, timeout=timeout)
+        self._broker = url
         self._max_event_bytes = max_event_bytes
         self._dumps = dumps
-
-    @classmethod
-    def on(cls, broker: Broker, max_event_bytes: int, dumps: Dumps) -> Publisher:
-        """Publish to a broker that is already there."""
-        publisher = cls.__new__(cls)
-        publisher._broker = broker
-        publisher._max_event_bytes = max_event_bytes
-        publisher._dumps = dumps
-        return publisher
 
     def publish(
         self,

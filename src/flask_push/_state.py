@@ -180,7 +180,9 @@ class Parts:
                 " Redis that is no Cluster. Set PUSH_BROKER_URL to that Redis, or don't"
                 " call 'push.bridge'."
             )
-        self.publisher = Publisher.on(self.broker, config.max_event_bytes, _dumps(app))
+        self.publisher = Publisher(
+            self.broker, max_event_bytes=config.max_event_bytes, dumps=_dumps(app)
+        )
         # A thread of one process of several isn't there for all who come back.
         wanted = config.return_ticket and kind != "thread"
         keys = _keys(app, self.broker.url) if wanted else []

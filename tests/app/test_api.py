@@ -338,6 +338,17 @@ def test_a_publisher_that_cannot_be_is_refused(
             open_broker(given["url"])
 
 
+def test_a_publisher_takes_a_broker_in_place_of_its_url(tmp_path: Path) -> None:
+    broker = open_broker(f"sqlite://{tmp_path}/push.db")
+    publisher = Publisher(broker, max_event_bytes=5)
+    publisher.publish("a", "12345")
+    (entry,) = broker.read(["a"], last=9).entries
+    assert entry.data == b"12345"
+    with pytest.raises(ValueError, match="PUSH_MAX_EVENT_BYTES"):
+        publisher.publish("a", "123456")
+    publisher.close()
+
+
 # What is useful alone.
 
 

@@ -73,6 +73,7 @@ class Retention:
     bytes: int = 256 * 2**20
 
 
+@t.runtime_checkable
 class Broker(t.Protocol):
     """The publishing face. Any thread, any process, before or after a fork."""
 
