@@ -37,8 +37,6 @@ class Config:
     max_streams: int = Options.max_streams
     max_streams_per_user: int = Options.max_per_user
     max_streams_per_address: int = Options.max_per_address
-    max_stream_events: int = Options.stream_events
-    max_stream_bytes: int = Options.stream_bytes
     gzip: bool = False
     max_channels: int = 100
     max_event_bytes: int = Options.max_event
@@ -91,8 +89,6 @@ class Config:
             max_streams=-(-self.max_streams // self.hub_processes),
             max_per_user=self.max_streams_per_user,
             max_per_address=self.max_streams_per_address,
-            stream_events=self.max_stream_events,
-            stream_bytes=self.max_stream_bytes,
             max_event=self.max_event_bytes,
             log_bytes=self.log_bytes,
         )
@@ -206,8 +202,6 @@ KEYS: dict[str, Check] = {
     "PUSH_MAX_STREAMS": _number(1, 10_000_000, "streams", whole=True),
     "PUSH_MAX_STREAMS_PER_USER": _number(0, 10_000_000, "streams", whole=True),
     "PUSH_MAX_STREAMS_PER_ADDRESS": _number(0, 10_000_000, "streams", whole=True),
-    "PUSH_MAX_STREAM_EVENTS": _number(0, 10**12, "events", whole=True),
-    "PUSH_MAX_STREAM_BYTES": _number(0, 1024 * _GIGABYTE, "bytes", whole=True),
     "PUSH_MAX_CHANNELS": _number(1, 10_000, "channels", whole=True),
     "PUSH_MAX_EVENT_BYTES": _number(1, _GIGABYTE, "bytes", whole=True),
     "PUSH_LOG_BYTES": _number(0, 64 * _GIGABYTE, "bytes", whole=True),

@@ -48,6 +48,9 @@ def test_variables_of_a_kubernetes_service_are_not_taken_for_keys(
         ("PUSH_RELAY_PORT", 4),
         ("PUSH_PORTS", "tcp://10.0.0.11:8000"),
         ("PUSH_HEARTBEATS", 15),
+        # Keys of versions before 0.1.0.
+        ("PUSH_MAX_STREAM_EVENTS", 0),
+        ("PUSH_MAX_STREAM_BYTES", 10**6),
     ],
 )
 def test_a_key_that_is_misspelled_is_an_error_still(key: str, value: object) -> None:

@@ -26,9 +26,6 @@ class Options:
     #: Streams at once of one user, and of one address; 0 for any number.
     max_per_user: int = 100
     max_per_address: int = 0
-    #: Events and bytes after which a stream ends, and begins anew; 0 for never.
-    stream_events: int = 0
-    stream_bytes: int = 0
     #: Bytes of one event's data.
     max_event: int = 2**20
     #: Bytes of frames kept for readers that are slow, or just come back.

@@ -61,7 +61,8 @@ class Place(t.NamedTuple):
     left: float | None
     #: Bytes that its browser has sent.
     heard: int
-    #: What it was sent.
+    #: Older versions count what the browser was sent. Nothing uses it any more, but other
+    #: fields must not take these places.
     events: int = 0
     bytes: int = 0
 

@@ -23,7 +23,7 @@ class ChannelSet:
 
     __slots__ = (
         *("channels", "names", "missing", "members"),
-        *("live", "turn", "gaps", "spared", "told", "stamp", "events", "bytes"),
+        *("live", "turn", "gaps", "spared", "told", "stamp"),
     )
 
     def __init__(self, channels: tuple[Channel[ChannelSet], ...]) -> None:
@@ -45,8 +45,6 @@ class ChannelSet:
         self.told = 0
         #: When the live members were last sent something, by the caller's clock.
         self.stamp = 0.0
-        #: How much was sent to each of them since the set is there.
-        self.events = self.bytes = 0
 
     def note(self, piece: Piece) -> None:
         """Add to what this turn brings."""

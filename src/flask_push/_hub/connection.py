@@ -52,10 +52,7 @@ GONE = select.EPOLLHUP | select.EPOLLERR
 class Connection(Subscription):
     """Holds nothing that can be derived, since there are many of it."""
 
-    __slots__ = (
-        *("fd", "stream", "called", "since", "ends", "heard", "begun", "mask"),
-        *("events", "bytes"),
-    )
+    __slots__ = ("fd", "stream", "called", "since", "ends", "heard", "begun", "mask")
 
     def __init__(self, fd: int, stream: Stream, now: float, ends: float) -> None:
         self.fd = fd
@@ -69,8 +66,6 @@ class Connection(Subscription):
         self.ends = ends
         #: Bytes it has sent us.
         self.heard = 0
-        #: What it was sent; while it is live, less what its set was sent before that.
-        self.events = self.bytes = 0
         #: Whether it has a place in the log yet.
         self.begun = False
         #: What it is polled for.
@@ -107,7 +102,6 @@ class Connection(Subscription):
         self.heard = place.heard
         self.epoch, self.cursor = place.epoch, place.cursor
         self.rest, self.told = place.rest, place.told
-        self.events, self.bytes = place.events, place.bytes
 
     def freeze(self, now: float, end: int) -> Place:
         """Where it is. Nothing of it changes.
@@ -116,7 +110,6 @@ class Connection(Subscription):
         """
         left = None if self.ends == float("inf") else self.ends - now
         live = self.fd in self.set.live
-        events, size = self.sent()
         return Place(
             stream=self.stream._replace(connection=self.called, head=b""),
             begun=self.begun,
@@ -126,8 +119,6 @@ class Connection(Subscription):
             told=max(self.told, self.set.told) if live else self.told,
             left=left,
             heard=self.heard,
-            events=events,
-            bytes=size,
         )
 
     def begin(self) -> None:
@@ -151,23 +142,13 @@ class Connection(Subscription):
     def enter_live(self) -> None:
         """Be at the end with the others of its set, by the descriptor."""
         self.set.admit(self.fd, self)
-        self.events -= self.set.events
-        self.bytes -= self.set.bytes
 
     def leave_live(self, cursor: int) -> bool:
         """Be at a place of its own, and say whether it was live."""
         if self.set.live.pop(self.fd, None) is None:
             return False
         self.cursor = cursor
-        self.events += self.set.events
-        self.bytes += self.set.bytes
         return True
-
-    def sent(self) -> tuple[int, int]:
-        """How many events and bytes it was sent."""
-        if self.fd in self.set.live:
-            return self.events + self.set.events, self.bytes + self.set.bytes
-        return self.events, self.bytes
 
     def prepare(self) -> None:
         """Bound what a browser that is slow or gone can hold on to.

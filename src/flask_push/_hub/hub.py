@@ -305,12 +305,9 @@ class Hub(Streams):
             else:
                 connection.leave_live(start)
                 connection.advance(packed, written)
-                connection.bytes += written
                 self._block(connection)
-        for set, frames, _, chunk, spared in turns:
+        for set, frames, _, _, spared in turns:
             set.told, set.stamp = frames[-1][0], now
-            set.events += len(frames)
-            set.bytes += len(chunk)
             for connection in spared:
                 connection.enter_live()
 
@@ -336,8 +333,6 @@ class Hub(Streams):
                 self._drop(connection)
                 continue
             connection.advance(own, written)
-            connection.events += len(frames)
-            connection.bytes += written
             if written < len(chunk):
                 self._block(connection)
             else:

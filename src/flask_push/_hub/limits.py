@@ -65,11 +65,6 @@ class Limits:
         self._users.clear()
         self._addresses.clear()
 
-    def is_over(self, events: int, size: int) -> bool:
-        """Whether a stream has had as much as one may have, and begins anew."""
-        options = self.options
-        return 0 < options.stream_events <= events or 0 < options.stream_bytes <= size
-
     def _count(self, stream: Stream, change: int) -> None:
         for counter, key in (
             (self._users, stream.user),

@@ -188,8 +188,6 @@ class Streams(FailStop):
                 connection.advance_all(packed)
             else:
                 connection.advance(packed, written)
-            connection.events += len(frames)
-            connection.bytes += written
             budget -= written
             if written < len(data) or budget < 0:
                 self._block(connection)
@@ -296,7 +294,7 @@ class Streams(FailStop):
         now = self._loop.time()
         silent = now - self.options.heartbeat
         for connection in list(self._connections.values()):
-            if connection.ends <= now or self._limits.is_over(*connection.sent()):
+            if connection.ends <= now:
                 self._alone(connection, self._end)
             elif connection.since <= silent and not connection.blocked:
                 if connection.fd not in connection.set.live:
