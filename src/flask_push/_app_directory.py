@@ -19,7 +19,7 @@ from pathlib import Path
 from flask import Flask
 
 from ._config import Config
-from ._ipc.files import Site
+from ._ipc.files import HubFiles
 from ._system.inodes import open_own
 from ._system.rundir import locate
 from ._system.rundir import others
@@ -72,7 +72,7 @@ class Place(t.NamedTuple):
         return {
             path: owner
             for path, owner in found.items()
-            if path != chosen and (owner != user or Site.of(path).is_open())
+            if path != chosen and (owner != user or HubFiles.of(path).is_open())
         }
 
     def doubts(self, config: Config) -> list[str]:

@@ -23,11 +23,11 @@ from ._command import why
 from ._config import Config
 from ._hub import main
 from ._hub.process import HubProcess
-from ._ipc.files import Site
+from ._ipc.files import HubFiles
 from ._ipc.messages import Messages
 from ._ipc.status import status_of
 from ._state import choose
-from ._state import sites_of
+from ._state import files_of
 from ._system.inodes import check_socket
 from ._system.terminal import shown
 
@@ -70,11 +70,11 @@ def hub(path: Path, replace: bool) -> None:
     So does 'flask push stop'. It loads no app: the first worker that connects names the
     store. With systemd's socket activation, the hub uses the socket that systemd passes.
     """
-    site = Site(path)
-    main.set_up(site, logging.StreamHandler())
-    if replace and site.is_open():
+    files = HubFiles(path)
+    main.set_up(files, logging.StreamHandler())
+    if replace and files.is_open():
         try:
-            main.replace(site, stays=True, forced=True)
+            main.replace(files, stays=True, forced=True)
         except OSError as error:
             text = f"The hub at {path} can't be replaced, and keeps its streams:"
             raise failure(f"{text} {why(error)}") from error
@@ -82,13 +82,13 @@ def hub(path: Path, replace: bool) -> None:
     try:
         # Before anything is made beside it.
         check_socket(path)
-        site.door.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = site.try_lock()
+        files.sock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = files.try_lock()
         if lock is None:
             raise failure(
                 f"There is a hub at {path} already. Use --replace to take its place."
             )
-        main.go(HubProcess(site, _door(site), lock, stays=True))
+        main.go(HubProcess(files, _door(files), lock, stays=True))
     except OSError as error:
         raise failure(
             f"The hub can't run at {path}: {why(error)} Choose a socket in a directory"
@@ -96,11 +96,11 @@ def hub(path: Path, replace: bool) -> None:
         ) from error
 
 
-def _door(site: Site) -> socket.socket:
+def _door(files: HubFiles) -> socket.socket:
     """The door that systemd has opened, or one of our own."""
     if os.environ.get("LISTEN_PID") == str(os.getpid()):
         return socket.socket(fileno=3)
-    return site.listen()
+    return files.listen()
 
 
 @push.command()
@@ -114,8 +114,8 @@ def status(context: click.Context, path: Path | None, as_json: bool) -> None:
 
     The status of the command is 1 if no hub is running.
     """
-    for number, site in enumerate(_find(context, path)):
-        found = _ask(site)
+    for number, files in enumerate(_find(context, path)):
+        found = _ask(files)
         if as_json:
             click.echo(json.dumps(found))
             continue
@@ -135,21 +135,21 @@ def stop(context: click.Context, path: Path | None) -> None:
     Browsers reconnect. The status of the command is 1 if no hub is running, or if it
     does not end.
     """
-    for site in _find(context, path):
-        _stop(site, _ask(site)["pid"])
+    for files in _find(context, path):
+        _stop(files, _ask(files)["pid"])
 
 
-def _stop(site: Site, pid: int) -> None:
+def _stop(files: HubFiles, pid: int) -> None:
     try:
-        messages = Messages(site.connect())
+        messages = Messages(files.connect())
     except OSError as error:
-        raise failure(_no_hub(site, error)) from error
+        raise failure(_no_hub(files, error)) from error
     with contextlib.suppress(EOFError, OSError), contextlib.closing(messages):
         messages.send({"stop": 1})
         while True:
             messages.receive()
     deadline = time.monotonic() + _PATIENCE
-    while not _has_ended(site, pid):
+    while not _has_ended(files, pid):
         if time.monotonic() > deadline:
             raise failure(
                 f"The hub, process {pid}, has not ended within {_PATIENCE:g} seconds."
@@ -158,12 +158,12 @@ def _stop(site: Site, pid: int) -> None:
         time.sleep(0.01)
 
 
-def _has_ended(site: Site, pid: int) -> bool:
+def _has_ended(files: HubFiles, pid: int) -> bool:
     """It has the lock for life. The next hub may have it already."""
-    if not site.is_locked():
+    if not files.is_locked():
         return True
     with contextlib.suppress(OSError):
-        return bool(status_of(site)["pid"] != pid)
+        return bool(status_of(files)["pid"] != pid)
     return False
 
 
@@ -198,8 +198,8 @@ def publish(
         except Exception as error:
             raise failure(error) from error
     click.echo(id)
-    sites = sites_of(app, config) if url == "sqlite:" else []
-    if sites and not any(site.is_open() for site in sites):
+    all_files = files_of(app, config) if url == "sqlite:" else []
+    if all_files and not any(files.is_open() for files in all_files):
         click.echo(
             "No hub of this app is running, so no stream gets the event now. Streams that"
             " reconnect get it for as long as it is kept.",
@@ -216,36 +216,36 @@ def _read_input() -> str:
         raise failure("The standard input is not text in UTF-8.") from error
 
 
-def _find(context: click.Context, path: Path | None) -> list[Site]:
-    """The sites of the app's hubs, those that have one; if none has, the first."""
+def _find(context: click.Context, path: Path | None) -> list[HubFiles]:
+    """The files of the app's hubs, those that have one; if none has, the first."""
     if path is not None:
-        return [Site(path)]
+        return [HubFiles(path)]
     app, _ = load(context)
-    sites = sites_of(app, Config.read(app.config))
-    if not sites:
+    all_files = files_of(app, Config.read(app.config))
+    if not all_files:
         raise failure(
             "This app's hub is a thread of each of its processes: PUSH_HUB is 'thread',"
             " or its store is 'memory:'."
         )
-    return [site for site in sites if site.is_open()] or sites[:1]
+    return [files for files in all_files if files.is_open()] or all_files[:1]
 
 
-def _ask(site: Site) -> dict[str, t.Any]:
+def _ask(files: HubFiles) -> dict[str, t.Any]:
     try:
-        return status_of(site)
+        return status_of(files)
     except OSError as error:
-        raise failure(_no_hub(site, error)) from error
+        raise failure(_no_hub(files, error)) from error
 
 
-def _no_hub(site: Site, error: OSError) -> str:
+def _no_hub(files: HubFiles, error: OSError) -> str:
     if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
         return (
-            f"No hub is running at {site.door}. The app's first stream starts one, unless"
+            f"No hub is running at {files.sock}. The app's first stream starts one, unless"
             " PUSH_HUB names a hub that is run by hand."
         )
     if isinstance(error, PermissionError) and error.errno is not None:
         return (
-            f"The hub at {site.door} may not be used: {why(error)} Run this command as the"
+            f"The hub at {files.sock} may not be used: {why(error)} Run this command as the"
             " user who runs the app."
         )
-    return f"The hub at {site.door} does not answer: {why(error)}"
+    return f"The hub at {files.sock} does not answer: {why(error)}"

@@ -18,7 +18,7 @@ from ._doctor.facts import trouble
 from ._doctor.machine import Checkup
 from ._doctor.stream import Doctor
 from ._state import choose
-from ._state import sites_of
+from ._state import files_of
 from ._system.terminal import shown
 from .client import connect
 from .client import Refused
@@ -89,7 +89,7 @@ def _checkup_of(app: Flask) -> Checkup:
         kind=kind,
         directory=place.directory(config),
         doubts=place.doubts(config) if url == "sqlite:" else (),
-        sites=sites_of(app, config),
+        all_files=files_of(app, config),
     )
 
 

@@ -29,7 +29,7 @@ from ._handoff.process_door import ProcessDoor
 from ._handoff.shared_doors import SharedDoors
 from ._handoff.transplant import Relays
 from ._hub.thread import ThreadDoor
-from ._ipc.files import Site
+from ._ipc.files import HubFiles
 from ._ipc.files import Tie
 from ._ipc.protocol import bridges_to_json
 from ._publisher import Publisher
@@ -107,7 +107,7 @@ class State(PerProcess):
         app = self._found()
         config = Config.read(app.config)
         if choose(app, config)[0] != "sqlite:" or any(
-            s.is_open() for s in sites_of(app, config)
+            s.is_open() for s in files_of(app, config)
         ):
             return ""
         if self.place.directory(config).exists():
@@ -145,9 +145,9 @@ class State(PerProcess):
 
     def _place_ties(self, directories: cabc.Collection[Path]) -> None:
         numbers = range(self._hubs)
-        sites = [Site.of(path, number) for path in directories for number in numbers]
-        before = {tie.site: tie for tie in self.ties}
-        self.ties[:] = [before.pop(site) if site in before else Tie(site) for site in sites]
+        wanted = [HubFiles.of(path, number) for path in directories for number in numbers]
+        before = {tie.files: tie for tie in self.ties}
+        self.ties[:] = [before.pop(f) if f in before else Tie(f) for f in wanted]
         _release(before.values())
 
 
@@ -214,14 +214,14 @@ class Parts:
             "return_keys": [key.hex() for key in keys],
         }
         if kind != "process":
-            return ProcessDoor(Site(Path(kind)), hello, starts=False)
+            return ProcessDoor(HubFiles(Path(kind)), hello, starts=False)
         assert directory is not None
-        first = ProcessDoor(Site.of(directory), hello, instead=thread)
+        first = ProcessDoor(HubFiles.of(directory), hello, instead=thread)
         if config.hub_processes == 1:
             return first
         hello = {**hello, "accel": None}
-        sites = sites_in(directory, config)[1:]
-        return SharedDoors([first, *(ProcessDoor(site, hello) for site in sites)])
+        all_files = files_in(directory, config)[1:]
+        return SharedDoors([first, *(ProcessDoor(files, hello) for files in all_files)])
 
     def close(self) -> None:
         self.hub.stop()
@@ -275,17 +275,17 @@ def choose(app: Flask, config: Config) -> tuple[str, str]:
     return url, config.hub or ("thread" if alone else "process")
 
 
-def sites_of(app: Flask, config: Config) -> list[Site]:
+def files_of(app: Flask, config: Config) -> list[HubFiles]:
     """Where the app's hubs are to be found; nowhere, if they are threads. Makes nothing."""
     _, kind = choose(app, config)
     if kind == "process":
-        return sites_in(Place.of(app).directory(config), config)
-    return [] if kind == "thread" else [Site(Path(kind))]
+        return files_in(Place.of(app).directory(config), config)
+    return [] if kind == "thread" else [HubFiles(Path(kind))]
 
 
-def sites_in(directory: Path, config: Config) -> list[Site]:
-    """The sites of all hubs of a run directory."""
-    return [Site.of(directory, number) for number in range(config.hub_processes)]
+def files_in(directory: Path, config: Config) -> list[HubFiles]:
+    """The files of all hubs of a run directory."""
+    return [HubFiles.of(directory, number) for number in range(config.hub_processes)]
 
 
 def _dumps(app: Flask) -> t.Callable[[t.Any], str]:

@@ -32,7 +32,7 @@ from flask_push import Push
 from flask_push._app_directory import Place
 from flask_push._cli import push as commands
 from flask_push._config import Config
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from flask_push._system import rundir
 
 APP = """
@@ -224,7 +224,7 @@ def test_what_would_reach_no_stream_is_not_published_by_hand(
     # With a directory of its own it is this user's to decide.
     (public / "push-flask_push").mkdir(0o700)
     assert state.apart() == ""
-    with Site.of(theirs).listen():
+    with HubFiles.of(theirs).listen():
         assert state.apart() == "", "any user could have made it"
 
 
@@ -243,13 +243,15 @@ def test_nor_is_it_where_the_hub_of_another_user_runs(
         return push._states[app].apart()
 
     assert as_user(SOMEONE, apart) == ""
-    with Site.of(theirs).listen():
+    with HubFiles.of(theirs).listen():
         assert f"{theirs} in those of {ANOTHER}" in as_user(SOMEONE, apart)
-        own = Site.of(temporary / f"push-{SOMEONE}-{rundir._mark('/srv/shop', app.name)}")
-        give(own.door.parent, 0)
+        own = HubFiles.of(
+            temporary / f"push-{SOMEONE}-{rundir._mark('/srv/shop', app.name)}"
+        )
+        give(own.sock.parent, 0)
         with own.listen():
-            give(own.door.parent, SOMEONE)
-            give(own.door, SOMEONE)
+            give(own.sock.parent, SOMEONE)
+            give(own.sock, SOMEONE)
             assert as_user(SOMEONE, apart) == ""
 
 
@@ -353,9 +355,9 @@ def test_ties_follow_a_process_that_becomes_another_users(
     def ties() -> list[Path]:
         with app.app_context():
             hub = push._parts().hub
-        assert [tie.site for tie in state.ties] == getattr(hub, "sites", [])
+        assert [tie.files for tie in state.ties] == getattr(hub, "all_files", [])
         assert all(tie._fd is not None for tie in state.ties)
-        return [tie.site.door for tie in state.ties]
+        return [tie.files.sock for tie in state.ties]
 
     (before,) = ties()
     assert before == public / "instance/push-flask_push/hub.sock"
@@ -380,13 +382,13 @@ def test_a_server_that_root_starts_keeps_the_hub_of_its_workers(
         unwritable = place._replace(instance="/nonexistent")
         path = unwritable.directory(Config())
         path.mkdir(0o700)
-        Site.of(path).ties.write_text("")
+        HubFiles.of(path).ties.write_text("")
         return str(path)
 
     theirs = Path(as_user(SOMEONE, make))
     app = shop(instance)
     state = Push(app)._states[app]
-    held = [tie.site.door for tie in state.ties if tie._fd is not None]
+    held = [tie.files.sock for tie in state.ties if tie._fd is not None]
     assert held == [theirs / "hub.sock"]
     for tie in state.ties:
         tie.release()

@@ -32,7 +32,7 @@ from flask_push import _cli
 from flask_push import NotPublished
 from flask_push import Push
 from flask_push._cli import push as commands
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 from flask_push.brokers.sqlite import SqliteBroker
 
@@ -82,9 +82,9 @@ def failed(done: click.testing.Result) -> str:
 class FakeHub:
     """Answers each message with the next of its answers."""
 
-    def __init__(self, site: Site, *answers: dict[str, t.Any]) -> None:
-        self.site, self.answers = site, answers
-        self.door = site.listen()
+    def __init__(self, files: HubFiles, *answers: dict[str, t.Any]) -> None:
+        self.files, self.answers = files, answers
+        self.door = files.listen()
         self.thread = threading.Thread(target=self.run)
 
     def run(self) -> None:
@@ -130,10 +130,10 @@ def test_a_hub_in_a_thread_can_not_be_asked(run: Run, config: dict[str, t.Any]) 
 
 
 def test_what_a_hub_says_is_escaped(run: Run, tmp_path: Path) -> None:
-    site = Site(tmp_path / "x.sock")
+    files = HubFiles(tmp_path / "x.sock")
     answer = {"status": {"pid": 1, "version": "\x1b[2J\n9", "\x9b": "\u202e"}}
-    with FakeHub(site, answer, answer):
-        done = run("status", "--socket", site.door)
+    with FakeHub(files, answer, answer):
+        done = run("status", "--socket", files.sock)
         assert (
             done.stdout
             == r"""pid      1
@@ -141,22 +141,22 @@ version  \x1b[2J\n9
 \x9b     \u202e
 """
         )
-        found = run("status", "--json", "--socket", site.door).stdout
+        found = run("status", "--json", "--socket", files.sock).stdout
         assert json.loads(found) == answer["status"] and found.isascii()
 
 
 def test_what_is_no_hub_is_named(run: Run, tmp_path: Path) -> None:
-    site = Site(tmp_path / "x.sock")
+    files = HubFiles(tmp_path / "x.sock")
     answers: list[dict[str, t.Any]] = [{}, {"status": {}}, {"status": []}]
     for answer in answers:
-        with FakeHub(site, answer):
-            said = failed(run("status", "--socket", site.door))
+        with FakeHub(files, answer):
+            said = failed(run("status", "--socket", files.sock))
             assert "does not answer: " in said
 
 
 def test_a_socket_that_may_not_be_used_is_named() -> None:
     error = PermissionError(errno.EACCES, "Permission denied")
-    said = _cli._no_hub(Site(Path("/x.sock")), error)
+    said = _cli._no_hub(HubFiles(Path("/x.sock")), error)
     assert said == (
         "The hub at /x.sock may not be used: Permission denied. Run this command as the"
         " user who runs the app."
@@ -167,26 +167,26 @@ def test_a_hub_that_does_not_end_is_an_error(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_cli, "_PATIENCE", 0.1)
-    site = Site(tmp_path / "x.sock")
-    lock = site.try_lock()
+    files = HubFiles(tmp_path / "x.sock")
+    lock = files.try_lock()
     assert lock is not None
     here: dict[str, t.Any] = {"status": {"pid": 4, "version": "0"}}
-    with FakeHub(site, here, {}, *[here] * 100):
-        said = failed(run("stop", "--socket", site.door))
+    with FakeHub(files, here, {}, *[here] * 100):
+        said = failed(run("stop", "--socket", files.sock))
     os.close(lock)
     assert "The hub, process 4, has not ended within 0.1 seconds." in said
 
 
 def test_a_hub_has_ended_when_the_next_one_is_there(run: Run, tmp_path: Path) -> None:
     """It has the lock already, so that nobody ever finds it free."""
-    site = Site(tmp_path / "x.sock")
-    lock = site.try_lock()
+    files = HubFiles(tmp_path / "x.sock")
+    lock = files.try_lock()
     assert lock is not None
     here: list[dict[str, t.Any]] = [
         {"status": {"pid": pid, "version": "0"}} for pid in (4, 5)
     ]
-    with FakeHub(site, here[0], {}, here[1]):
-        assert run("stop", "--socket", site.door).exit_code == 0
+    with FakeHub(files, here[0], {}, here[1]):
+        assert run("stop", "--socket", files.sock).exit_code == 0
     os.close(lock)
 
 
@@ -207,20 +207,20 @@ def test_a_hub_that_can_not_run_says_why(tmp_path: Path) -> None:
 
 
 def test_a_hub_that_can_not_be_replaced_says_why(tmp_path: Path) -> None:
-    site = Site(tmp_path / "x.sock")
-    with FakeHub(site, {}, {"refused": "No \x1b reason."}):
-        words = "hub", "--replace", "--socket", str(site.door)
+    files = HubFiles(tmp_path / "x.sock")
+    with FakeHub(files, {}, {"refused": "No \x1b reason."}):
+        words = "hub", "--replace", "--socket", str(files.sock)
         with started(tmp_path, *words, text=True) as process:
             _, said = process.communicate(timeout=20)
     assert process.returncode == 1
     assert said == (
-        f"Error: The hub at {site.door} can't be replaced, and keeps its streams:"
+        f"Error: The hub at {files.sock} can't be replaced, and keeps its streams:"
         " No \\x1b reason.\n"
     )
 
 
 def test_two_hubs_at_one_socket_are_refused(run: Run, tmp_path: Path) -> None:
-    lock = Site(tmp_path / "x.sock").try_lock()
+    lock = HubFiles(tmp_path / "x.sock").try_lock()
     assert lock is not None
     words = "hub", "--socket", str(tmp_path / "x.sock")
     with started(tmp_path, *words, text=True) as process:

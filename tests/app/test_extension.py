@@ -648,7 +648,7 @@ def test_what_is_in_memory_is_streamed_from_there(push: Push, hub: str) -> None:
         push.publish("a", "x")
         (event,) = read_events(response, 1)
     assert event.data == "x"
-    assert not hasattr(hub_of(push), "sites")
+    assert not hasattr(hub_of(push), "all_files")
 
 
 def test_a_configuration_that_cannot_be_is_refused_at_once(push: Push) -> None:

@@ -27,7 +27,7 @@ from flask_push import Publisher
 from flask_push import Push
 from flask_push._handoff.process_door import ProcessDoor
 from flask_push._handoff.spawn import start_process
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 from flask_push._ipc.protocol import bridges_from_json
 from flask_push._ipc.protocol import bridges_to_json
@@ -265,8 +265,8 @@ def test_a_bridge_goes_on_in_the_hub_that_takes_the_others_place(
         say(redis, "1")
         reader.read_data(1)
         first, before = holder(redis), hubs(tmp_path / "one")
-        site = Site.of(tmp_path / "one" / "push-basic")
-        start_process(site, "--replace", "--force")
+        files = HubFiles.of(tmp_path / "one" / "push-basic")
+        start_process(files, "--replace", "--force")
         start = time.monotonic()
         until(lambda: holder(redis) not in ("", first))
         # The old one has not left the lease to run out.
@@ -289,7 +289,7 @@ def test_an_older_worker_ends_no_bridge_and_one_without_any_does(
         assert isinstance(hub, ProcessDoor)
         hello = t.cast(dict[str, t.Any], hub._hello["hello"])
         older = {name: value for name, value in hello.items() if name != "bridges"}
-        door = Messages(Site.of(tmp_path / "one" / "push-basic").connect())
+        door = Messages(HubFiles.of(tmp_path / "one" / "push-basic").connect())
         try:
             assert "welcome" in door.ask({"hello": older, "version": "0"})
             reader = server.stream("chat").opened()

@@ -41,7 +41,7 @@ from flask_push import Position
 from flask_push import Publisher
 from flask_push import PublishUncertain
 from flask_push._handoff.spawn import start_process
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from flask_push._system import logs
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
@@ -1185,7 +1185,7 @@ def test_a_hub_is_replaced_while_events_never_cease(redis: Redis, tmp_path: Path
         try:
             reader.read_until(lambda r: len(r.data) > 100)
             before = hubs(tmp_path)
-            start_process(Site.of(tmp_path / "push-basic"), "--replace", "--force")
+            start_process(HubFiles.of(tmp_path / "push-basic"), "--replace", "--force")
             reader.read_until(lambda r: hubs(tmp_path) not in ([], before))
         finally:
             stop.set()

@@ -481,7 +481,7 @@ def mutated(mutant: Mutant) -> types.ModuleType:
     assert found == 1, f"the source has {mutant.old!r} {found} times"
     # All that a hub is made of, in one.
     log = modules["flask_push._delivery.log"]
-    vars(log)["Chains"] = modules["flask_push._delivery.snapshot"].Chains
+    vars(log)["LogState"] = modules["flask_push._delivery.snapshot"].LogState
     return log
 
 

@@ -47,7 +47,7 @@ from flask_push._doctor.findings import CADDY
 from flask_push._doctor.findings import HAPROXY
 from flask_push._doctor.findings import NGINX
 from flask_push._doctor.findings import TROUBLES
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 from flask_push._ipc.version import version
 from flask_push._system import rundir
@@ -430,7 +430,7 @@ def test_a_hub_that_is_not_there_is_found(tmp_path: Path, ask: Ask) -> None:
 def test_a_hub_that_does_not_answer_is_found(tmp_path: Path, ask: Ask) -> None:
     directory = tmp_path / "push-basic"
     directory.mkdir(0o700)
-    lock = Site.of(directory).try_lock()
+    lock = HubFiles.of(directory).try_lock()
     assert lock is not None
     assert ask().wrong == ["stuck"]
     os.close(lock)
@@ -459,7 +459,7 @@ def test_a_hub_that_does_not_answer_is_found(tmp_path: Path, ask: Ask) -> None:
 def test_what_answers_like_no_hub_is_no_hub(
     tmp_path: Path, ask: Ask, answer: dict[str, t.Any] | bytes
 ) -> None:
-    site = Site(tmp_path / "x.sock")
+    files = HubFiles(tmp_path / "x.sock")
 
     def hub() -> None:
         messages = Messages(door.accept()[0])
@@ -470,15 +470,15 @@ def test_what_answers_like_no_hub_is_no_hub(
             messages.send(answer)
         messages.close()
 
-    with site.listen() as door:
+    with files.listen() as door:
         thread = threading.Thread(target=hub)
         thread.start()
-        assert ask(PUSH_HUB=str(site.door)).wrong == ["no-hub"]
+        assert ask(PUSH_HUB=str(files.sock)).wrong == ["no-hub"]
         thread.join()
 
 
 def test_a_hub_of_another_version_is_told(tmp_path: Path, ask: Ask) -> None:
-    site = Site(tmp_path / "x.sock")
+    files = HubFiles(tmp_path / "x.sock")
 
     def hub() -> None:
         messages = Messages(door.accept()[0])
@@ -486,17 +486,17 @@ def test_a_hub_of_another_version_is_told(tmp_path: Path, ask: Ask) -> None:
         messages.send({"status": {"pid": os.getpid(), "version": "0.0.1"}})
         messages.close()
 
-    with site.listen() as door:
+    with files.listen() as door:
         thread = threading.Thread(target=hub)
         thread.start()
-        assert ask(PUSH_HUB=str(site.door)).wrong == ["version"]
+        assert ask(PUSH_HUB=str(files.sock)).wrong == ["version"]
         thread.join()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
 def test_a_hub_of_another_user_is_found(tmp_path: Path, ask: Ask) -> None:
-    site = Site(tmp_path / "x.sock")
-    with site.listen() as door:
+    files = HubFiles(tmp_path / "x.sock")
+    with files.listen() as door:
         # Whoever listens is whose it is.
         code = f"import socket; s = socket.socket(fileno={door.fileno()}); s.listen()"
         code += "; print(flush=True); input()"
@@ -509,8 +509,8 @@ def test_a_hub_of_another_user_is_found(tmp_path: Path, ask: Ask) -> None:
             cwd="/",
         ) as other:
             assert other.stdout is not None and other.stdout.readline()
-            os.chown(site.door, 65534, -1)
-            said = ask(PUSH_HUB=str(site.door))
+            os.chown(files.sock, 65534, -1)
+            said = ask(PUSH_HUB=str(files.sock))
             other.communicate(b"\n")
     assert said.wrong == ["stranger"]
     assert "65534" in said["stranger"].what

@@ -26,7 +26,7 @@ from support.workers import STREAM
 from flask_push import Event
 from flask_push._delivery.options import Options
 from flask_push._delivery.snapshot import stream_to_json
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 from flask_push.brokers import open_broker
 
@@ -55,7 +55,7 @@ class Scene:
             read_until(another, b"push:open")
 
     def connect(self) -> Messages:
-        return Messages(Site.of(self.directory).connect())
+        return Messages(HubFiles.of(self.directory).connect())
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
@@ -192,7 +192,7 @@ def test_garbage_disturbs_no_stream(scene: Scene) -> None:
     before = scene.descriptors()
     visitors = []
     for _ in range(50):
-        sock = Site.of(scene.directory).connect()
+        sock = HubFiles.of(scene.directory).connect()
         sock.settimeout(1)
         rights = array.array("i", [0] * chance.randrange(1, 200))
         data = chance.randbytes(chance.randrange(1, 100_000))
@@ -244,7 +244,7 @@ def test_a_process_that_stops_in_the_middle_of_a_message_disturbs_no_stream(
 ) -> None:
     visitors = []
     for _ in range(20):
-        sock = Site.of(scene.directory).connect()
+        sock = HubFiles.of(scene.directory).connect()
         sock.sendall(struct.pack("!IB", 1_000_000, 0) + b'{"status": "' + b"x" * 100_000)
         visitors.append(sock)
     scene.check()

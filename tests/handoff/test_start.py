@@ -22,7 +22,7 @@ from support.servers import until
 VENDORED = """
 import os, socket, sys
 sys.path[:0] = ["lib", "plugins", {packages!r}]
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._handoff.process_door import ProcessDoor
@@ -30,7 +30,7 @@ from dataclasses import asdict
 from pathlib import Path
 hello = dict(url={url!r}, retention=None, timeout=2, linger=0.5,
              options=asdict(Options()))
-hub = ProcessDoor(Site.of(Path({directory!r})), hello)
+hub = ProcessDoor(HubFiles.of(Path({directory!r})), hello)
 {then}
 ours, theirs = socket.socketpair()
 ours.settimeout(20)

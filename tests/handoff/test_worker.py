@@ -33,7 +33,7 @@ from flask_push._handoff.process_door import ProcessDoor
 from flask_push._handoff.shared_doors import SharedDoors
 from flask_push._handoff.spawn import enter
 from flask_push._ipc import files
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Message
 from flask_push._ipc.messages import Messages
 from flask_push.brokers import open_broker
@@ -223,15 +223,15 @@ def is_stuck(socks: list[socket.socket]) -> bool:
 @pytest.fixture
 def full_door(tmp_path: Path) -> cabc.Iterator[socket.socket]:
     """The door of a hub that accepts nobody, with a queue that is full."""
-    site = Site.of(tmp_path)
-    lock = site.try_lock()
+    files = HubFiles.of(tmp_path)
+    lock = files.try_lock()
     assert lock is not None
-    door = site.listen()
+    door = files.listen()
     door.listen(0)
     waiting = []
     with contextlib.suppress(BlockingIOError):
         while True:
-            waiting.append(site.connect())
+            waiting.append(files.connect())
     yield door
     for sock in waiting:
         sock.close()
@@ -240,7 +240,7 @@ def full_door(tmp_path: Path) -> cabc.Iterator[socket.socket]:
 
 
 def test_a_stream_that_a_dead_hub_did_not_take_goes_to_the_next(tmp_path: Path) -> None:
-    door = Site.of(tmp_path).listen()
+    door = HubFiles.of(tmp_path).listen()
     worker = make(tmp_path, starts=False)
     adopt(worker).close()
     with door, door.accept()[0] as dead:
@@ -274,7 +274,7 @@ def test_a_door_whose_queue_is_full_is_waited_at(
     monkeypatch.setattr(time, "sleep", sleep_and_tell)
 
     def come() -> None:
-        sock, started = enter(Site.of(tmp_path))
+        sock, started = enter(HubFiles.of(tmp_path))
         assert not started
         entered.append(sock)
 
@@ -393,7 +393,7 @@ def test_a_hub_that_is_not_replaced_after_all_knows_its_keys(tmp_path: Path) -> 
     try:
         with adopt(worker) as sock:
             read_until(sock, b"push:open")
-            successor = Messages(Site.of(tmp_path).connect())
+            successor = Messages(HubFiles.of(tmp_path).connect())
             successor.send({"replace": {"version": "99", "forced": True}})
             successor.close()
             until(lambda: "was not replaced" in (tmp_path / "hub.log").read_text())
@@ -405,7 +405,7 @@ def test_a_hub_that_is_not_replaced_after_all_knows_its_keys(tmp_path: Path) -> 
 
 def processes(directory: Path) -> int:
     """How many workers the hub knows."""
-    messages = Messages(Site.of(directory).connect())
+    messages = Messages(HubFiles.of(directory).connect())
     try:
         return int(messages.ask({"status": 1})["status"]["processes"])
     finally:
@@ -442,7 +442,7 @@ def test_a_hub_that_ends_tells_all_who_are_connected(
     with adopt(worker) as sock:
         read_until(sock, b"push:open")
         until(lambda: repr(worker).endswith("hub.sock: there>"))
-        messages, stops = (Messages(Site.of(tmp_path).connect()) for _ in range(2))
+        messages, stops = (Messages(HubFiles.of(tmp_path).connect()) for _ in range(2))
         assert "status" in messages.ask({"status": 1})
         stops.send({"stop": 1})
         ((message, _),) = messages.receive()
@@ -471,7 +471,7 @@ def test_a_worker_that_could_not_introduce_itself_is_not_connected(tmp_path: Pat
 def test_a_worker_survives_what_makes_no_sense(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    door = Site.of(tmp_path).listen()
+    door = HubFiles.of(tmp_path).listen()
     worker = make(tmp_path, starts=False)
     browser = adopt(worker)
     hub = Messages(door.accept()[0])
@@ -493,7 +493,7 @@ def test_a_hub_that_cannot_open_its_store_says_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = ProcessDoor(
-        Site.of(tmp_path),
+        HubFiles.of(tmp_path),
         {
             "url": "unknown:",
             "retention": None,

@@ -33,7 +33,7 @@ from flask_push import Event
 from flask_push import Position
 from flask_push import sse
 from flask_push._delivery.options import Options
-from flask_push._delivery.snapshot import Frozen
+from flask_push._delivery.snapshot import HubState
 from flask_push._delivery.stream import Stream
 from flask_push._event import Entry
 from flask_push._hub import hub
@@ -121,7 +121,7 @@ class House:
         self.hub = self.make_hub()
         self.earlier = 0
 
-    def make_hub(self, frozen: Frozen | None = None) -> Hub:
+    def make_hub(self, frozen: HubState | None = None) -> Hub:
         store, options = t.cast(Broker, self.store), Options(**self.options)
         return Hub(store, options, asyncio.get_running_loop(), frozen)
 
@@ -552,7 +552,7 @@ async def freeze(house: House) -> None:
         house.say("a", "1")
         await house.come_to_the_end()
     else:
-        for _, fd in frozen.places:
+        for _, fd in frozen.readers:
             os.close(fd)
 
 

@@ -29,7 +29,7 @@ from support.workers import read_until
 from flask_push import Event
 from flask_push._handoff.process_door import ProcessDoor
 from flask_push._hub.process import HubProcess
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from flask_push._ipc.files import Tie
 from flask_push._ipc.files import Ties
 from flask_push._system.inodes import identity
@@ -45,8 +45,8 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def site(run_dir: Path) -> Site:
-    return Site.of(run_dir)
+def files(run_dir: Path) -> HubFiles:
+    return HubFiles.of(run_dir)
 
 
 @pytest.fixture
@@ -71,11 +71,11 @@ def publish(run_dir: Path, data: str) -> None:
     broker.close()
 
 
-def test_a_door_is_bound_by_the_name_that_it_keeps(begin: Begin, site: Site) -> None:
+def test_a_door_is_bound_by_the_name_that_it_keeps(begin: Begin, files: HubFiles) -> None:
     begin()
     # As systemd-tmpfiles looks, before it removes an old socket.
     bound = [line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines()]
-    assert str(site.door) in bound
+    assert str(files.sock) in bound
 
 
 def test_a_directory_in_use_is_locked_against_cleaners(begin: Begin, run_dir: Path) -> None:
@@ -88,27 +88,27 @@ def test_a_directory_in_use_is_locked_against_cleaners(begin: Begin, run_dir: Pa
         os.close(fd)
 
 
-def test_a_door_that_is_removed_is_opened_again(begin: Begin, site: Site) -> None:
+def test_a_door_that_is_removed_is_opened_again(begin: Begin, files: HubFiles) -> None:
     _, first = begin()
-    pid = the_hub(site.door.parent)
+    pid = the_hub(files.sock.parent)
     for n in range(2):
-        site.door.unlink()
-        until(site.is_open)
+        files.sock.unlink()
+        until(files.is_open)
         _, second = begin()
-        publish(site.door.parent, f"after {n}")
+        publish(files.sock.parent, f"after {n}")
         for client in first, second:
             read_until(client, f"data: after {n}\n".encode())
-    assert the_hub(site.door.parent) == pid
-    assert f"{site.door} was removed while the hub was running" in site.last_words()
+    assert the_hub(files.sock.parent) == pid
+    assert f"{files.sock} was removed while the hub was running" in files.last_words()
 
 
-def test_processes_that_wait_at_a_removed_door_are_let_in(site: Site) -> None:
-    lock = site.try_lock()
+def test_processes_that_wait_at_a_removed_door_are_let_in(files: HubFiles) -> None:
+    lock = files.try_lock()
     assert lock is not None
-    process = HubProcess(site, site.listen(), lock, stays=True)
-    waiting = [site.connect() for _ in range(3)]
+    process = HubProcess(files, files.listen(), lock, stays=True)
+    waiting = [files.connect() for _ in range(3)]
     try:
-        site.door.unlink()
+        files.sock.unlink()
         process.loop.call_soon(process._look_around)
         process.loop.call_soon(process.end, "the test is over")
         process.run()
@@ -122,112 +122,114 @@ def test_processes_that_wait_at_a_removed_door_are_let_in(site: Site) -> None:
             sock.close()
 
 
-def test_a_lock_that_is_removed_is_locked_again(begin: Begin, site: Site) -> None:
+def test_a_lock_that_is_removed_is_locked_again(begin: Begin, files: HubFiles) -> None:
     begin()
-    site.lock.unlink()
-    until(lambda: identity(site.lock))
-    assert site.try_lock() is None
-    assert len(hubs(site.door.parent)) == 1
+    files.lock.unlink()
+    until(lambda: identity(files.lock))
+    assert files.try_lock() is None
+    assert len(hubs(files.sock.parent)) == 1
 
 
-def test_a_directory_that_is_removed_is_made_again(begin: Begin, site: Site) -> None:
+def test_a_directory_that_is_removed_is_made_again(begin: Begin, files: HubFiles) -> None:
     worker, client = begin()
-    pid = the_hub(site.door.parent)
-    shutil.rmtree(site.door.parent)
-    until(site.is_open)
-    assert site.door.parent.stat().st_mode & 0o777 == 0o700
+    pid = the_hub(files.sock.parent)
+    shutil.rmtree(files.sock.parent)
+    until(files.is_open)
+    assert files.sock.parent.stat().st_mode & 0o777 == 0o700
     begin()
-    assert the_hub(site.door.parent) == pid
+    assert the_hub(files.sock.parent) == pid
     with adopt(worker) as again:
         read_until(again, b"push:open")
-    site.door.unlink()
-    until(site.is_open)
-    assert "which made it again" in site.log.read_text(), "and so was its log"
+    files.sock.unlink()
+    until(files.is_open)
+    assert "which made it again" in files.log.read_text(), "and so was its log"
 
 
 def test_a_hub_with_a_successor_leaves_and_removes_nothing(
-    begin: Begin, site: Site
+    begin: Begin, files: HubFiles
 ) -> None:
     worker, client = begin()
-    old = the_hub(site.door.parent)
+    old = the_hub(files.sock.parent)
     os.kill(old, signal.SIGSTOP)
     try:
-        shutil.rmtree(site.door.parent)
-        site.door.parent.mkdir(0o700)
+        shutil.rmtree(files.sock.parent)
+        files.sock.parent.mkdir(0o700)
         begin()
-        made = identity(site.door), identity(site.lock)
+        made = identity(files.sock), identity(files.lock)
     finally:
         os.kill(old, signal.SIGCONT)
     # Its streams are told to reconnect, and its workers find the other hub.
     read_until(client, b"\nretry: ")
-    new = the_hub(site.door.parent, but=old)
-    assert (identity(site.door), identity(site.lock)) == made
+    new = the_hub(files.sock.parent, but=old)
+    assert (identity(files.sock), identity(files.lock)) == made
     with adopt(worker) as again:
         read_until(again, b"push:open")
-    assert the_hub(site.door.parent) == new
+    assert the_hub(files.sock.parent) == new
 
 
 def test_a_hub_that_is_told_to_end_leaves_another_hubs_door(
-    begin: Begin, site: Site
+    begin: Begin, files: HubFiles
 ) -> None:
     begin()
-    old = the_hub(site.door.parent)
+    old = the_hub(files.sock.parent)
     os.kill(old, signal.SIGSTOP)
     try:
         # Before it could have looked again.
         os.kill(old, signal.SIGTERM)
-        shutil.rmtree(site.door.parent)
-        site.door.parent.mkdir(0o700)
+        shutil.rmtree(files.sock.parent)
+        files.sock.parent.mkdir(0o700)
         begin()
-        made = identity(site.door)
+        made = identity(files.sock)
     finally:
         os.kill(old, signal.SIGCONT)
-    the_hub(site.door.parent, but=old)
-    assert identity(site.door) == made
+    the_hub(files.sock.parent, but=old)
+    assert identity(files.sock) == made
 
 
-def test_a_hub_that_no_process_needs_makes_no_directory(begin: Begin, site: Site) -> None:
+def test_a_hub_that_no_process_needs_makes_no_directory(
+    begin: Begin, files: HubFiles
+) -> None:
     worker, client = begin()
-    shutil.rmtree(site.door.parent)
+    shutil.rmtree(files.sock.parent)
     worker.stop()
-    until(lambda: not hubs(site.door.parent))
-    assert not site.door.parent.exists()
+    until(lambda: not hubs(files.sock.parent))
+    assert not files.sock.parent.exists()
 
 
-def test_a_hub_that_ends_removes_its_door(begin: Begin, site: Site) -> None:
+def test_a_hub_that_ends_removes_its_door(begin: Begin, files: HubFiles) -> None:
     worker, _ = begin()
-    site.door.unlink()
-    until(site.is_open)
+    files.sock.unlink()
+    until(files.is_open)
     worker.stop()
-    until(lambda: not hubs(site.door.parent))
-    assert not site.door.exists()
+    until(lambda: not hubs(files.sock.parent))
+    assert not files.sock.exists()
 
 
 def test_a_worker_makes_the_directory_again_for_the_next_hub(
-    begin: Begin, site: Site
+    begin: Begin, files: HubFiles
 ) -> None:
     worker, _ = begin()
-    (pid,) = hubs(site.door.parent)
+    (pid,) = hubs(files.sock.parent)
     os.kill(pid, signal.SIGSTOP)
-    shutil.rmtree(site.door.parent)
+    shutil.rmtree(files.sock.parent)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: hubs(site.door.parent) not in ([], [pid]))
+    until(lambda: hubs(files.sock.parent) not in ([], [pid]))
     with adopt(worker) as again:
         read_until(again, b"push:open")
 
 
-def test_an_ordinary_file_in_the_place_of_the_door_is_not_replaced(site: Site) -> None:
-    site.door.write_text("precious")
+def test_an_ordinary_file_in_the_place_of_the_door_is_not_replaced(files: HubFiles) -> None:
+    files.sock.write_text("precious")
     with pytest.raises(FileExistsError, match="is not a socket, and so it is not replaced"):
-        site.listen()
-    assert site.door.read_text() == "precious"
+        files.listen()
+    assert files.sock.read_text() == "precious"
 
 
-def test_a_directory_that_is_gone_is_no_reason_to_listen_elsewhere(site: Site) -> None:
-    site.door.parent.rmdir()
+def test_a_directory_that_is_gone_is_no_reason_to_listen_elsewhere(files: HubFiles) -> None:
+    files.sock.parent.rmdir()
     with pytest.raises(FileNotFoundError):
-        site.listen()
-    assert not site.elsewhere.parent.exists()
+        files.listen()
+    assert not files.elsewhere.parent.exists()
 
 
 def test_a_hub_that_is_run_by_hand_replaces_no_file(tmp_path: Path) -> None:
@@ -240,12 +242,12 @@ def test_a_hub_that_is_run_by_hand_replaces_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_processes_that_are_tied_to_a_removed_file_count(site: Site) -> None:
-    ties, first, second = Ties(site), Tie(site), Tie(site)
+def test_processes_that_are_tied_to_a_removed_file_count(files: HubFiles) -> None:
+    ties, first, second = Ties(files), Tie(files), Tie(files)
     try:
         first.hold(make=True)
         for _ in range(3):
-            site.ties.unlink()
+            files.ties.unlink()
             ties.look()
         assert ties.any()
         second.hold(make=False)
@@ -257,11 +259,11 @@ def test_processes_that_are_tied_to_a_removed_file_count(site: Site) -> None:
         ties.close()
 
 
-def test_a_process_ties_itself_again_where_the_file_was_replaced(site: Site) -> None:
-    tie = Tie(site)
+def test_a_process_ties_itself_again_where_the_file_was_replaced(files: HubFiles) -> None:
+    tie = Tie(files)
     tie.hold(make=True)
-    site.ties.unlink()
-    ties = Ties(site)
+    files.ties.unlink()
+    ties = Ties(files)
     try:
         assert not ties.any()
         tie.hold(make=False)
@@ -276,21 +278,21 @@ def test_where_no_socket_can_be_made_the_door_is_elsewhere(tmp_path: Path) -> No
     run_dir.mkdir(0o700)
     # Nor can a bell be made, and so the hub looks by itself.
     (run_dir / "push.db.bells").write_text("")
-    site = Site.of(run_dir)
+    files = HubFiles.of(run_dir)
     with serve(gunicorn, tmp_path, "-w", "2", app="apps.socketless") as server:
         readers = [server.stream("a").opened() for _ in range(4)]
         server.publish("a", "x")
         for reader in readers:
             assert reader.read_data(1) == ["x"]
         assert status(tmp_path)["streams"] == 4
-        assert not site.door.exists() and site.elsewhere.exists()
-        assert site.elsewhere.parent.stat().st_mode & 0o777 == 0o700
-        assert "events are delivered up to 0.1 seconds later" in site.log.read_text()
-        assert f"The hub listens at {site.elsewhere} instead" in server.log
+        assert not files.sock.exists() and files.elsewhere.exists()
+        assert files.elsewhere.parent.stat().st_mode & 0o777 == 0o700
+        assert "events are delivered up to 0.1 seconds later" in files.log.read_text()
+        assert f"The hub listens at {files.elsewhere} instead" in server.log
         os.kill(pid := the_hub(tmp_path), signal.SIGKILL)
         until(lambda: hubs(tmp_path) not in ([], [pid]))
         again = server.stream("a", last_id=readers[0].last_id).opened()
         server.publish("a", "y")
         assert again.read_data(1) == ["y"]
         server.kill()
-    assert not site.elsewhere.parent.exists(), "nothing is left there"
+    assert not files.elsewhere.parent.exists(), "nothing is left there"

@@ -31,7 +31,7 @@ from support.servers import the_hub
 from support.servers import until
 
 from flask_push import Publisher
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 
 # However long a busy machine takes, the store remembers all that was said.
@@ -362,11 +362,11 @@ def test_streams_beyond_the_hubs_descriptors_are_told_to_reconnect(tmp_path: Pat
 def test_connections_of_other_processes_leave_a_hub_its_descriptors(tmp_path: Path) -> None:
     with serve(with_descriptors(128), tmp_path, PUSH_RETRY=0.5) as server:
         reader = server.stream("a").opened()
-        site = Site.of(tmp_path / "push-basic")
+        files = HubFiles.of(tmp_path / "push-basic")
         socks = []
         try:
             for _ in range(200):
-                socks.append(site.connect())
+                socks.append(files.connect())
             log = tmp_path / "push-basic" / "hub.log"
             until(lambda: "Closed a connection to the hub" in log.read_text())
             server.publish("a", "x")

@@ -28,9 +28,9 @@ from support.servers import the_hub
 from support.servers import until
 
 from flask_push._delivery.options import Options
-from flask_push._delivery.snapshot import Chains
-from flask_push._delivery.snapshot import Frozen
-from flask_push._delivery.snapshot import Place
+from flask_push._delivery.snapshot import HubState
+from flask_push._delivery.snapshot import LogState
+from flask_push._delivery.snapshot import ReaderState
 from flask_push._delivery.snapshot import stream_from_json
 from flask_push._delivery.snapshot import stream_to_json
 from flask_push._delivery.stream import Stream
@@ -40,7 +40,7 @@ from flask_push._hub.takeover import _parts
 from flask_push._hub.takeover import give
 from flask_push._hub.takeover import Handover
 from flask_push._hub.takeover import take
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 from flask_push._ipc.version import is_newer
 from flask_push._ipc.version import version
@@ -64,7 +64,7 @@ class Successor:
     """Somebody who comes for a hub's place, as far as a test lets it."""
 
     def __init__(self, directory: Path) -> None:
-        self.messages = Messages(Site.of(directory / "push-basic").connect())
+        self.messages = Messages(HubFiles.of(directory / "push-basic").connect())
         self.messages.sock.settimeout(20)
         self.fds: list[int] = []
 
@@ -208,10 +208,10 @@ def test_a_hub_killed_while_it_is_replaced_leaves_nobody_in_the_dark(
 def test_what_is_sent_comes_back_the_same() -> None:
     stream = Stream(("a", "é"), "c", b"HEAD\xff", "p", 3, "ann", lifetime=7.5, poll=True)
     assert stream_from_json(stream_to_json(stream)) == stream
-    place = Place(stream, True, "epoch", 5, b"\x00\xffrest", 4, None, 9, 1, 2)
-    assert Place.from_json(place.to_json()) == place
-    chains = Chains("epoch", 1, 2, {"a": (0, 0), "b": (3, 4)})
-    assert Chains.from_json(list(chains)) == chains
+    place = ReaderState(stream, True, "epoch", 5, b"\x00\xffrest", 4, None, 9, 1, 2)
+    assert ReaderState.from_json(place.to_json()) == place
+    chains = LogState("epoch", 1, 2, {"a": (0, 0), "b": (3, 4)})
+    assert LogState.from_json(list(chains)) == chains
 
 
 def test_a_frame_is_sent_once_however_many_readers_are_behind_it() -> None:
@@ -223,9 +223,9 @@ def test_a_frame_is_sent_once_however_many_readers_are_behind_it() -> None:
     places = []
     for n, rest in enumerate(rests):
         stream = Stream((f"c{n}",), "c")
-        place = Place(stream, True, "epoch", n, rest, 4, None, 9, 1, 2)
+        place = ReaderState(stream, True, "epoch", n, rest, 4, None, 9, 1, 2)
         places.append((place, os.dup(pair[0].fileno())))
-    things = Handover({}, Frozen(Chains(), places, []), [], [])
+    things = Handover({}, HubState(LogState(), places, []), [], [])
     _, shared = _frames(places)
     assert sum(len(base64.b64decode(d)) for p in _parts(shared) for _, d in p) == 3_003_000
     sent: list[int] = []
@@ -234,11 +234,11 @@ def test_a_frame_is_sent_once_however_many_readers_are_behind_it() -> None:
     taken = take(theirs, forced=True)
     thread.join()
     assert sent == [True]
-    found = [place.rest for place, _ in taken.frozen.places]
+    found = [place.rest for place, _ in taken.frozen.readers]
     assert list(map(bytes, found)) == list(map(bytes, rests))
     views = [rest for rest in found if isinstance(rest, memoryview)]
     assert len(views) == 300 and len({id(view.obj) for view in views}) == 2
-    for _, fd in [*places, *taken.frozen.places]:
+    for _, fd in [*places, *taken.frozen.readers]:
         os.close(fd)
     ours.close()
 
@@ -249,8 +249,8 @@ def hand_over(line: Line | None = None) -> Tracer:
     browser.setblocking(False)
     ours, theirs = map(Messages, socket.socketpair())
     rest = memoryview(bytes(100))[1:]
-    place = Place(Stream(("a",), "c"), True, "epoch", 1, rest, 4, None, 9)
-    things = Handover({}, Frozen(Chains(), [(place, stream.fileno())], []), [], [])
+    place = ReaderState(Stream(("a",), "c"), True, "epoch", 1, rest, 4, None, 9)
+    things = Handover({}, HubState(LogState(), [(place, stream.fileno())], []), [], [])
     pid = os.fork()
     if not pid:
         ours.close()
@@ -285,25 +285,25 @@ def test_whatever_fails_while_a_hub_is_handed_over_has_one_of_two_ends() -> None
         hand_over(line)
 
 
-def begin_hub(site: Site, line: Line) -> int:
+def begin_hub(files: HubFiles, line: Line) -> int:
     """Begin a hub that fails at a line, once, when it is replaced. Return its process."""
-    lock = site.try_lock()
+    lock = files.try_lock()
     assert lock is not None
-    with site.listen() as door:
+    with files.listen() as door:
         pid = os.fork()
         if not pid:
             with contextlib.suppress(BaseException):
                 with Tracer(line, below=("_hub.process", "replace")):
-                    HubProcess(site, door, lock, stays=True).run()
+                    HubProcess(files, door, lock, stays=True).run()
             os._exit(1)
     os.close(lock)
     return pid
 
 
-def goes_on_or_ends(site: Site, hello: dict[str, t.Any]) -> bool:
+def goes_on_or_ends(files: HubFiles, hello: dict[str, t.Any]) -> bool:
     """Replace a hub that has a stream. Whether the stream is not left in the dark."""
     browser, stream = socket.socketpair()
-    worker, successor = (Messages(site.connect()) for _ in range(2))
+    worker, successor = (Messages(files.connect()) for _ in range(2))
     with browser, worker.sock, successor.sock:
         worker.sock.settimeout(20)
         assert "welcome" in worker.ask({"hello": hello})
@@ -326,7 +326,7 @@ def goes_on_or_ends(site: Site, hello: dict[str, t.Any]) -> bool:
                 browser.recv(1000)
                 return True
             return False
-        for _, fd in given.frozen.places:
+        for _, fd in given.frozen.readers:
             os.close(fd)
         for fd in given.fds:
             os.close(fd)
@@ -339,7 +339,7 @@ def test_whatever_fails_in_a_hub_that_is_replaced_leaves_no_stream_in_the_dark(
     tmp_path: Path,
 ) -> None:
     (directory := tmp_path / "run").mkdir(0o700)
-    site = Site.of(directory)
+    files = HubFiles.of(directory)
     hello = {
         **{"url": f"sqlite://{tmp_path}/push.db", "retention": None, "timeout": 2},
         **{"options": {**asdict(Options()), "heartbeat": 0.2}, "linger": 5},
@@ -348,9 +348,9 @@ def test_whatever_fails_in_a_hub_that_is_replaced_leaves_no_stream_in_the_dark(
     _, *others, _ = sorted(lines)
     assert len(others) > 15
     for number in others:
-        pid = begin_hub(site, ("_hub.process", number))
+        pid = begin_hub(files, ("_hub.process", number))
         try:
-            assert goes_on_or_ends(site, hello), number
+            assert goes_on_or_ends(files, hello), number
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -362,9 +362,9 @@ def test_what_another_version_adds_is_left_out_and_what_it_lacks_has_a_default()
     values = {**stream_to_json(stream), "new": 1}
     del values["user"]
     assert stream_from_json(values) == stream
-    place = Place(stream, False, "", 0, b"", 0, 1.0, 0)
-    assert Place.from_json([*place.to_json(), "new"]) == place
-    assert Place.from_json(place.to_json()[:8]) == place
+    place = ReaderState(stream, False, "", 0, b"", 0, 1.0, 0)
+    assert ReaderState.from_json([*place.to_json(), "new"]) == place
+    assert ReaderState.from_json(place.to_json()[:8]) == place
     assert Options.from_json({"retry": 5, "new": 1}) == Options(retry=5)
 
 

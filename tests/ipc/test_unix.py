@@ -24,7 +24,7 @@ from support.workers import adopt
 from support.workers import make
 from support.workers import read_until
 
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Message
 from flask_push._ipc.messages import Messages
 from flask_push._ipc.messages import UNREADABLE
@@ -295,12 +295,12 @@ def test_a_hub_does_not_let_another_user_in(public: Path) -> None:
     try:
         client = adopt(worker)
         read_until(client, b"push:open")
-        door = Site.of(public).door
+        door = HubFiles.of(public).sock
         door.chmod(0o666)
         come = subprocess.run([*NOBODY, COMES, door], capture_output=True, text=True)
         assert (come.stdout, come.stderr) == ("b''", "")
         words = f"User 65534 tried to connect to the hub of user {os.geteuid()}."
-        until(lambda: words in Site.of(public).last_words())
+        until(lambda: words in HubFiles.of(public).last_words())
         client.close()
     finally:
         worker.stop()
@@ -308,7 +308,7 @@ def test_a_hub_does_not_let_another_user_in(public: Path) -> None:
 
 
 def test_a_worker_gives_nothing_to_another_users_hub(public: Path) -> None:
-    door = Site.of(public).door
+    door = HubFiles.of(public).sock
     with subprocess.Popen(
         [*NOBODY, WAITS, door], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as stranger:

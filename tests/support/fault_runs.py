@@ -24,7 +24,7 @@ from flask_push import Position
 from flask_push import Publisher
 from flask_push import PublishUncertain
 from flask_push._handoff.spawn import start_process
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from support.checker import Cause
 from support.checker import judge
 from support.checker import Trace
@@ -273,7 +273,7 @@ class Run:
             os.kill(pid, signal.SIGKILL)
 
     def replace_hub(self) -> None:
-        start_process(Site.of(self.store.parent), "--replace", "--force")
+        start_process(HubFiles.of(self.store.parent), "--replace", "--force")
 
     def kill_publisher(self) -> None:
         n = self.rng.randrange(len(self.publishers))

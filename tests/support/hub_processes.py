@@ -9,7 +9,7 @@ import typing as t
 from pathlib import Path
 
 from flask_push._handoff.spawn import start_process
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from support.servers import Server
 from support.servers import TESTS
 
@@ -26,7 +26,7 @@ def flask_push(directory: Path, *words: str, env: dict[str, str] | None = None) 
 
 
 def replace(directory: Path) -> None:
-    start_process(Site.of(directory / "push-basic"), "--replace", "--force")
+    start_process(HubFiles.of(directory / "push-basic"), "--replace", "--force")
 
 
 def opened(server: Server) -> t.Any:

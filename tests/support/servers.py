@@ -20,7 +20,7 @@ from pathlib import Path
 
 from flask_push import Event
 from flask_push import sse
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 
 TESTS = Path(__file__).parents[1]
@@ -327,7 +327,7 @@ def the_hub(directory: Path, but: int = 0) -> int:
 def status(directory: Path, name: str = "push-basic") -> dict[str, t.Any]:
     """What the basic app's hub says of itself; nothing, if there is none."""
     with contextlib.suppress(OSError, EOFError):
-        door = Messages(Site.of(directory / name).connect())
+        door = Messages(HubFiles.of(directory / name).connect())
         try:
             door.send({"status": 1})
             ((answer, _),) = door.receive()

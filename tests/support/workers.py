@@ -12,7 +12,7 @@ from flask_push._delivery.stream import Stream
 from flask_push._handoff.process_door import ProcessDoor
 from flask_push._handoff.shared_doors import SharedDoors
 from flask_push._hub.thread import ThreadDoor
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from flask_push.brokers import open_broker
 
 STREAM = Stream(("a",), "connection", b"HEAD\r\n\r\n")
@@ -36,7 +36,7 @@ def make(
         "return_keys": [key.hex() for key in keys],
     }
     more = {"instead": lambda: ThreadDoor(lambda: broker, Options()), **more}
-    return ProcessDoor(Site.of(directory), hello, **more)
+    return ProcessDoor(HubFiles.of(directory), hello, **more)
 
 
 def adopt(hub: ProcessDoor | SharedDoors, stream: Stream = STREAM) -> socket.socket:

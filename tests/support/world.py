@@ -21,7 +21,7 @@ from flask_push._delivery import gzip as _gzip
 from flask_push._delivery import wire
 from flask_push._delivery.channel import Frame
 from flask_push._delivery.log import Log
-from flask_push._delivery.snapshot import Chains
+from flask_push._delivery.snapshot import LogState
 from flask_push._delivery.subscription import ChannelSet
 from flask_push._delivery.subscription import Subscription
 from flask_push._event import Entry
@@ -278,7 +278,7 @@ class World:
         )
         self.advance, self.advance_all = reading.advance, reading.advance_all
         self.pack = reading.pack
-        self.chains: type[Chains] = Chains if module is None else module.Chains
+        self.log_state: type[LogState] = LogState if module is None else module.LogState
         self.make_log: t.Callable[[], Log] = lambda: log_class(
             encode=wire.event, wait=lambda: 0.5, max_bytes=max_bytes
         )
@@ -399,7 +399,7 @@ class World:
 
     def replace(self) -> None:
         """Another hub takes over all of it, and gets nothing but what can be sent."""
-        chains = self.chains.of(self.log)
+        chains = self.log_state.of(self.log)
         places = []
         for reader in self.readers:
             if reader.set.live.pop(id(reader), None):

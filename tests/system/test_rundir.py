@@ -19,7 +19,7 @@ from support.users import SOMEONE
 
 from flask_push import Event
 from flask_push import NotPublished
-from flask_push._ipc.files import Site
+from flask_push._ipc.files import HubFiles
 from flask_push._ipc.files import Tie
 from flask_push._system.inodes import open_own
 from flask_push._system.rundir import claim
@@ -127,10 +127,10 @@ def test_a_link_is_not_followed_and_what_it_leads_to_stays(tmp_path: Path) -> No
     (link := tmp_path / "hub.log").symlink_to(precious)
     with pytest.raises(PermissionError, match="symbolic link"):
         open_own(link, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    site = Site.of(tmp_path)
-    site.lock.symlink_to(precious)
+    files = HubFiles.of(tmp_path)
+    files.lock.symlink_to(precious)
     with pytest.raises(PermissionError, match="symbolic link"):
-        site.try_lock()
+        files.try_lock()
     assert precious.read_text() == "precious"
 
 
@@ -142,9 +142,9 @@ def test_what_is_no_ordinary_file_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_last_words_that_are_not_in_a_file_are_not_waited_for(tmp_path: Path) -> None:
-    site = Site.of(tmp_path)
-    os.mkfifo(site.log)
-    assert site.last_words() == ""
+    files = HubFiles.of(tmp_path)
+    os.mkfifo(files.log)
+    assert files.last_words() == ""
 
 
 def test_a_file_of_another_user_is_refused(public: Path) -> None:
@@ -202,9 +202,9 @@ def test_a_link_to_a_store_that_is_this_users_is_followed(tmp_path: Path) -> Non
 
 
 def test_a_tie_that_another_process_keeps_locked_is_not_waited_for(tmp_path: Path) -> None:
-    site = Site.of(tmp_path)
-    tie = Tie(site)
-    with site.ties.open("w") as file:
+    files = HubFiles.of(tmp_path)
+    tie = Tie(files)
+    with files.ties.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         tie.hold(make=True)
         assert tie._fd is None
@@ -214,23 +214,23 @@ def test_a_tie_that_another_process_keeps_locked_is_not_waited_for(tmp_path: Pat
 
 
 def test_a_fifo_is_no_tie(tmp_path: Path) -> None:
-    site = Site.of(tmp_path)
-    os.mkfifo(site.ties)
-    tie = Tie(site)
+    files = HubFiles.of(tmp_path)
+    os.mkfifo(files.ties)
+    tie = Tie(files)
     for make in False, True:
         tie.hold(make)
         assert tie._fd is None
 
 
 def test_a_tie_in_the_directory_of_another_user_is_not_taken(public: Path) -> None:
-    site = Site.of(public)
-    site.ties.write_text("")
+    files = HubFiles.of(public)
+    files.ties.write_text("")
     if is_root():
         give(public, ANOTHER)
-        give(site.ties, SOMEONE)
+        give(files.ties, SOMEONE)
 
         def hold() -> bool:
-            tie = Tie(site)
+            tie = Tie(files)
             tie.hold(make=True)
             return tie._fd is not None
 

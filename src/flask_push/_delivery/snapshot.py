@@ -17,7 +17,7 @@ from .log import Log
 from .stream import Stream
 
 
-class Chains(t.NamedTuple):
+class LogState(t.NamedTuple):
     """The state of a log, without its frames."""
 
     epoch: str = ""
@@ -28,13 +28,13 @@ class Chains(t.NamedTuple):
     channels: dict[str, tuple[int, int]] = {}
 
     @classmethod
-    def of(cls, log: Log) -> Chains:
+    def of(cls, log: Log) -> LogState:
         """What another log needs to go on from the end of this one, which is whole."""
         channels = {c.name: c.lost for c in log.channels.values() if c.held}
         return cls(log.epoch, log.birth, log.end, channels)
 
     @classmethod
-    def from_json(cls, values: list[t.Any]) -> Chains:
+    def from_json(cls, values: list[t.Any]) -> LogState:
         return cls(*values[:4])
 
     def restore(self, log: Log) -> None:
@@ -47,7 +47,7 @@ class Chains(t.NamedTuple):
             log.channels[name].lost = after, upto
 
 
-class Place(t.NamedTuple):
+class ReaderState(t.NamedTuple):
     """One stream: what was asked for, and how far it is."""
 
     stream: Stream
@@ -82,7 +82,7 @@ class Place(t.NamedTuple):
     @classmethod
     def from_json(
         cls, values: list[t.Any], frames: cabc.Mapping[int, Chunk] | None = None
-    ) -> Place:
+    ) -> ReaderState:
         """
         :param frames: By number, those that were sent by themselves.
         """
@@ -97,16 +97,16 @@ class Place(t.NamedTuple):
         return cls(stream_from_json(stream), begun, epoch, cursor, left, *known)
 
 
-class Frozen(t.NamedTuple):
-    chains: Chains
+class HubState(t.NamedTuple):
+    log: LogState
     #: Each with its descriptor.
-    places: list[tuple[Place, int]]
+    readers: list[tuple[ReaderState, int]]
     #: Descriptors of what servers still say to those who were their clients.
     drains: list[int]
 
     @classmethod
-    def nothing(cls) -> Frozen:
-        return cls(Chains(), [], [])
+    def nothing(cls) -> HubState:
+        return cls(LogState(), [], [])
 
 
 def stream_to_json(stream: Stream) -> dict[str, t.Any]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .._config import Config
 from .._event import Position
-from .._ipc.files import Site
+from .._ipc.files import HubFiles
 from .._ipc.status import status_of
 from .._ipc.version import version
 from .._system.descriptors import reserve
@@ -59,11 +59,11 @@ class Checkup:
         kind: str,
         directory: Path,
         doubts: cabc.Sequence[str],
-        sites: cabc.Sequence[Site],
+        all_files: cabc.Sequence[HubFiles],
     ) -> None:
         self.config, self.testing = config, testing
         self.url, self.kind = url, kind
-        self.directory, self.sites = directory, sites
+        self.directory, self.all_files = directory, all_files
         self._doubts = doubts
         self._usable = True
         self._broker: Broker | None = None
@@ -81,7 +81,7 @@ class Checkup:
 
     def known(self) -> Trusted:
         """What a :class:`Doctor` has to know."""
-        log = None if self.kind == "thread" else self.sites[0].log
+        log = None if self.kind == "thread" else self.all_files[0].log
         heartbeat, gzip = self.config.heartbeat, self.config.gzip
         return Trusted(self._broker, heartbeat, gzip, log, self._status_of_all)
 
@@ -168,26 +168,26 @@ class Checkup:
             return
         if self.kind == "process" and not self._usable:
             return
-        for number, site in enumerate(self.sites):
-            if number and not site.is_open():
+        for number, files in enumerate(self.all_files):
+            if number and not files.is_open():
                 continue
             try:
-                status = status_of(site)
+                status = status_of(files)
             except PermissionError as error:
                 # Ours says all; the system's says nothing of where.
-                said = f"{site.door}: {error.strerror}." if error.errno else error
-                yield trouble("stranger", error=said, name=_owner_of(site))
+                said = f"{files.sock}: {error.strerror}." if error.errno else error
+                yield trouble("stranger", error=said, name=_owner_of(files))
             except OSError as error:
-                yield from self._explain_no_hub(site, error)
+                yield from self._explain_no_hub(files, error)
             else:
                 yield from self._judge_hub(status)
 
-    def _explain_no_hub(self, site: Site, error: OSError) -> Findings:
+    def _explain_no_hub(self, files: HubFiles, error: OSError) -> Findings:
         why = error.strerror or error
-        if site.is_locked():
-            yield trouble("stuck", path=site.lock, error=why)
+        if files.is_locked():
+            yield trouble("stuck", path=files.lock, error=why)
         elif self.kind != "process":
-            yield trouble("no-hub", path=site.door, error=why)
+            yield trouble("no-hub", path=files.sock, error=why)
         else:
             yield good("hub", "No hub runs. The first stream starts one.")
             yield from self._check_limit("a hub", os.getpid())
@@ -218,9 +218,9 @@ class Checkup:
         """The streams of all hubs, and the position that the last of them has reached;
         nothing, if none can be asked."""
         found = []
-        for site in self.sites:
+        for files in self.all_files:
             with contextlib.suppress(OSError):
-                found.append(status_of(site))
+                found.append(status_of(files))
         if not found:
             return {}
         streams = sum(status.get("streams", 0) for status in found)
@@ -251,9 +251,9 @@ def _owners(path: Path) -> Findings:
         yield trouble("owner", path=path, owner=owner, user=user, name=name)
 
 
-def _owner_of(site: Site) -> str:
+def _owner_of(files: HubFiles) -> str:
     try:
-        return user_name(site.door.stat().st_uid).partition(" ")[0]
+        return user_name(files.sock.stat().st_uid).partition(" ")[0]
     except OSError:
         return "…"
 

@@ -20,8 +20,8 @@ import weakref
 
 from .._delivery.snapshot import stream_to_json
 from .._delivery.stream import Stream
+from .._ipc.files import HubFiles
 from .._ipc.files import PATIENCE
-from .._ipc.files import Site
 from .._ipc.messages import close_all
 from .._ipc.messages import Messages
 from .._ipc.messages import MOST_SAID
@@ -51,7 +51,7 @@ _BUSY = f"It has taken nothing for {PATIENCE:g} seconds."
 
 
 class ProcessDoor(PerProcess):
-    """Hands clients to the hub of a site. Any thread, and after a fork anew.
+    """Hands clients to the hub whose files these are. Any thread, and after a fork anew.
 
     :param hello: What the hub has to know: the store, and how to treat streams.
     :param starts: Whether it is started if there is none.
@@ -60,13 +60,13 @@ class ProcessDoor(PerProcess):
 
     def __init__(
         self,
-        site: Site,
+        files: HubFiles,
         hello: dict[str, t.Any],
         *,
         starts: bool = True,
         instead: cabc.Callable[[], Door] | None = None,
     ) -> None:
-        self.site = site
+        self.files = files
         hello = {"began": time.monotonic(), **hello}
         self._hello = {"hello": hello, "version": version()}
         self._starts = starts
@@ -79,7 +79,7 @@ class ProcessDoor(PerProcess):
     def __repr__(self) -> str:
         there = "there" if self._welcomed.is_set() else "coming"
         state = self._thread or ("not there" if self._door is None else there)
-        return f"<ProcessDoor {self.site.door}: {state}>"
+        return f"<ProcessDoor {self.files.sock}: {state}>"
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
@@ -92,8 +92,8 @@ class ProcessDoor(PerProcess):
         self._respite, self._thread_until = _RESPITE, 0.0
 
     @property
-    def sites(self) -> list[Site]:
-        return [self.site]
+    def all_files(self) -> list[HubFiles]:
+        return [self.files]
 
     def adopt(self, stream: Stream, fd: int, drain: int | None = None) -> None:
         """Give a client's descriptors to the hub. If this raises, they are the caller's
@@ -202,13 +202,13 @@ class ProcessDoor(PerProcess):
 
     def _enter(self) -> tuple[t.Any, bool]:
         try:
-            return enter(self.site, self._starts)
+            return enter(self.files, self._starts)
         except NoHub as error:
             if self._starts:
                 raise
             raise NoHub(
-                f"PUSH_HUB names {self.site.door}, where none answers ({error}). Start"
-                f" it: 'flask push hub --socket {self.site.door}'."
+                f"PUSH_HUB names {self.files.sock}, where none answers ({error}). Start"
+                f" it: 'flask push hub --socket {self.files.sock}'."
             ) from error
 
     def _leave(self) -> None:
@@ -236,7 +236,7 @@ class ProcessDoor(PerProcess):
         logger.error(
             "No hub process can be had, and for %d seconds a thread of this one stands in."
             " Its streams end with this process. %s\n%s",
-            *(self._respite, reason, self.site.last_words()),
+            *(self._respite, reason, self.files.last_words()),
         )
         self._thread = self._make_thread()
         self._thread_until = now + self._respite
@@ -309,7 +309,7 @@ class ProcessDoor(PerProcess):
 
         logger.info("Version %s of the hub is replaced by %s.", older, version())
         try:
-            start_process(self.site, "--replace")
+            start_process(self.files, "--replace")
         except OSError as error:
             logger.error("Version %s of the hub can't be replaced: %s", older, error)
 

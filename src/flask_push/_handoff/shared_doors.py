@@ -6,7 +6,7 @@ import collections.abc as cabc
 from zlib import crc32
 
 from .._delivery.stream import Stream
-from .._ipc.files import Site
+from .._ipc.files import HubFiles
 from .process_door import ProcessDoor
 
 
@@ -21,8 +21,8 @@ class SharedDoors:
         return f"<SharedDoors {list(self._hubs)}>"
 
     @property
-    def sites(self) -> list[Site]:
-        return [site for hub in self._hubs for site in hub.sites]
+    def all_files(self) -> list[HubFiles]:
+        return [files for hub in self._hubs for files in hub.all_files]
 
     def adopt(self, stream: Stream, fd: int, drain: int | None = None) -> None:
         """As :meth:`ProcessDoor.adopt`. A user's streams are in one hub, for who counts

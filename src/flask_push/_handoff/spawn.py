@@ -19,8 +19,8 @@ import sys
 import time
 from pathlib import Path
 
+from .._ipc.files import HubFiles
 from .._ipc.files import PATIENCE
-from .._ipc.files import Site
 from .._system.inodes import open_own
 from .._system.rundir import claim
 
@@ -66,7 +66,7 @@ def is_passing(error: OSError) -> bool:
     return isinstance(error, TimeoutError) or error.errno in _PASSING
 
 
-def enter(site: Site, starts: bool = True) -> tuple[socket.socket, bool]:
+def enter(files: HubFiles, starts: bool = True) -> tuple[socket.socket, bool]:
     """Connect to the hub, and start it if there is none.
 
     :param starts: Whether it may be started.
@@ -78,7 +78,7 @@ def enter(site: Site, starts: bool = True) -> tuple[socket.socket, bool]:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            return site.connect(), False
+            return files.connect(), False
         except OSError as error:
             problem = error
         # The queue of its socket is full, since it is busy.
@@ -87,23 +87,23 @@ def enter(site: Site, starts: bool = True) -> tuple[socket.socket, bool]:
             raise NotNow(str(problem)) from problem
         if not busy and (not starts or isinstance(problem, PermissionError)):
             raise NoHub(str(problem)) from problem
-        if starts and (sock := _start_unlocked(site)) is not None:
+        if starts and (sock := _start_unlocked(files)) is not None:
             return sock, True
         if time.monotonic() > deadline:
             if busy:
                 raise NotNow(f"It has accepted no connection for {PATIENCE:g} seconds.")
-            raise NoHub(f"{site.lock} is locked, but nobody answers: {problem}")
+            raise NoHub(f"{files.lock} is locked, but nobody answers: {problem}")
         time.sleep(0.01)
 
 
-def _start_unlocked(site: Site) -> socket.socket | None:
+def _start_unlocked(files: HubFiles) -> socket.socket | None:
     """Start a hub, unless another one has the lock."""
     try:
-        lock = _try_lock(site)
+        lock = _try_lock(files)
         if lock is None:
             return None
         try:
-            return _start(site, lock)
+            return _start(files, lock)
         finally:
             os.close(lock)
     except (OSError, subprocess.SubprocessError) as error:
@@ -112,34 +112,34 @@ def _start_unlocked(site: Site) -> socket.socket | None:
         raise NoHub(f"It can't be started: {error}") from error
 
 
-def _try_lock(site: Site) -> int | None:
+def _try_lock(files: HubFiles) -> int | None:
     try:
-        return site.try_lock()
+        return files.try_lock()
     except FileNotFoundError:
         pass
     # The directory was there when this process began, and was removed.
     try:
-        claim(site.door.parent)
+        claim(files.sock.parent)
     except RuntimeError as error:
         raise NoHub(str(error)) from error
-    return site.try_lock()
+    return files.try_lock()
 
 
-def _start(site: Site, lock: int) -> socket.socket:
-    with site.listen() as door:
-        start_process(site, "--door", door.fileno(), "--lock", lock)
+def _start(files: HubFiles, lock: int) -> socket.socket:
+    with files.listen() as door:
+        start_process(files, "--door", door.fileno(), "--lock", lock)
         # Whatever becomes of the process, the door closes with it, now that we let go.
-        return site.connect()
+        return files.connect()
 
 
-def start_process(site: Site, *arguments: str | int) -> None:
+def start_process(files: HubFiles, *arguments: str | int) -> None:
     """Run a hub in the background, with descriptors among its arguments."""
     env = {name: value for name, value in os.environ.items() if name not in _DROPPED}
     try:
-        log = open_own(site.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        log = open_own(files.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError:
         log = os.open(os.devnull, os.O_WRONLY)
-    words = [str(site.door), *map(str, arguments), json.dumps(_path())]
+    words = [str(files.sock), *map(str, arguments), json.dumps(_path())]
     try:
         process = subprocess.Popen(
             [_interpreter(), *_FLAGS, "-c", _CODE, *words],

@@ -14,7 +14,7 @@ from functools import lru_cache
 from .._delivery import wire
 from .._delivery.channel import Chunk
 from .._delivery.replay import newest
-from .._delivery.snapshot import Place
+from .._delivery.snapshot import ReaderState
 from .._delivery.stream import Stream
 from .._delivery.subscription import Subscription
 from .._event import Page
@@ -93,7 +93,7 @@ class Connection(Subscription):
             opening = wire.with_replay(opening, Position(self.epoch, number), age)
         self.say(opening)
 
-    def resume(self, place: Place, now: float) -> None:
+    def resume(self, place: ReaderState, now: float) -> None:
         """Go on where another hub was with it. It has joined."""
         if place.begun:
             self.begin()
@@ -103,14 +103,14 @@ class Connection(Subscription):
         self.epoch, self.cursor = place.epoch, place.cursor
         self.rest, self.told = place.rest, place.told
 
-    def freeze(self, now: float, end: int) -> Place:
+    def freeze(self, now: float, end: int) -> ReaderState:
         """Where it is. Nothing of it changes.
 
         :param end: Where those are who are live.
         """
         left = None if self.ends == float("inf") else self.ends - now
         live = self.fd in self.set.live
-        return Place(
+        return ReaderState(
             stream=self.stream._replace(connection=self.called, head=b""),
             begun=self.begun,
             epoch=self.epoch,

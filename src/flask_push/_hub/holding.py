@@ -1,9 +1,9 @@
-"""What a hub process has of its site, and how it keeps it: lock, door, ties, directory.
+"""What a hub process has of its files, and how it keeps it: lock, door, ties, directory.
 
 Each can be removed at any time, by a cleaner, by ``git clean``, by a deploy. So the hub
 looks every second whether the paths still lead to what it has, and makes again what is
 gone. The lock decides: a hub that can't have it any more has a successor, and leaves the
-site to it as it is.
+files to it as they are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import socket
 from pathlib import Path
 
-from .._ipc.files import Site
+from .._ipc.files import HubFiles
 from .._ipc.files import Ties
 from .._system.inodes import identity
 from .._system.inodes import identity_of
@@ -31,17 +31,19 @@ class Hold:
     :param keeps: Whether the directory is the app's alone, and not to be cleaned.
     """
 
-    def __init__(self, site: Site, door: socket.socket, lock: int, keeps: bool) -> None:
-        self.site = site
+    def __init__(
+        self, files: HubFiles, door: socket.socket, lock: int, keeps: bool
+    ) -> None:
+        self.files = files
         self.door = door
         self.lock = lock
-        self._ties = Ties(site)
+        self._ties = Ties(files)
         self._keeps = keeps
         self._directory: int | None = None
         self._failing = ""
         # Only a process that has the lock opens a door. So if it is still ours now, then
         # what is at the path is this door.
-        made = identity(site.path_of(door))
+        made = identity(files.path_of(door))
         self._made = made if self._has_lock() else None
         self._keep_directory()
 
@@ -77,7 +79,7 @@ class Hold:
         """Remove the door, unless it is another hub's by now."""
         if self._has_lock() and self._made and identity(self._path) == self._made:
             self._path.unlink(missing_ok=True)
-            if self._path == self.site.elsewhere:
+            if self._path == self.files.elsewhere:
                 with contextlib.suppress(OSError):
                     self._path.parent.rmdir()
 
@@ -89,23 +91,23 @@ class Hold:
 
     @property
     def _path(self) -> Path:
-        return self.site.path_of(self.door)
+        return self.files.path_of(self.door)
 
     def _has_lock(self) -> bool:
-        return identity(self.site.lock) == identity_of(self.lock)
+        return identity(self.files.lock) == identity_of(self.lock)
 
     def _lock_again(self) -> bool:
-        claim(self.site.door.parent)
-        lock = self.site.try_lock()
+        claim(self.files.sock.parent)
+        lock = self.files.try_lock()
         if lock is None:
             return False
         os.close(self.lock)
         self.lock = lock
-        _note(self.site.lock)
+        _note(self.files.lock)
         return True
 
     def _open_again(self) -> None:
-        door = self.site.listen()
+        door = self.files.listen()
         door.setblocking(False)
         # The old one is its reader's to close, who lets in those that wait there.
         self.door = door
@@ -115,7 +117,7 @@ class Hold:
     def _keep_directory(self) -> None:
         """Share a lock on the directory: systemd-tmpfiles skips one that is locked, with
         everything in it."""
-        directory = self.site.door.parent
+        directory = self.files.sock.parent
         fd = self._directory
         if not self._keeps or (fd is not None and identity(directory) == identity_of(fd)):
             return

@@ -22,8 +22,8 @@ from .._delivery.channel import Frame
 from .._delivery.channel import join
 from .._delivery.log import Log
 from .._delivery.options import Options
-from .._delivery.snapshot import Chains
-from .._delivery.snapshot import Frozen
+from .._delivery.snapshot import HubState
+from .._delivery.snapshot import LogState
 from .._delivery.stream import Stream
 from .._delivery.subscription import ChannelSet
 from .._event import Entry
@@ -57,19 +57,19 @@ class Hub(Streams):
         broker: Broker,
         options: Options,
         loop: asyncio.AbstractEventLoop,
-        frozen: Frozen | None = None,
+        frozen: HubState | None = None,
     ) -> None:
         super().__init__(options, loop)
         self._broker = broker
         self._filling = self._closed = False
         self._feed = Feeding(loop, self, self._guard)
         try:
-            if frozen is None or not frozen.chains.epoch:
+            if frozen is None or not frozen.log.epoch:
                 self._feed.open(broker)
             else:
                 # Readers may be before the end, but nobody has had anything after it.
-                after = Position(frozen.chains.epoch, frozen.chains.end)
-                self._feed.open(broker, after, frozen.chains.channels)
+                after = Position(frozen.log.epoch, frozen.log.end)
+                self._feed.open(broker, after, frozen.log.channels)
         except BaseException:
             self._close()
             self._poller.close()
@@ -148,20 +148,20 @@ class Hub(Streams):
         """Whether it can be frozen: nothing of what it has handed over is in doubt."""
         return self._log.is_whole()
 
-    def freeze(self) -> Frozen:
+    def freeze(self) -> HubState:
         """Give away all streams, of which no byte is written here any more (law 10)."""
         now = self._loop.time()
         places = []
         for fd, connection in self._connections.items():
             place = connection.freeze(now, self._log.end)
             places.append((place, fd))
-        chains = Chains.of(self._log)
+        chains = LogState.of(self._log)
         try:
             self._close()
             for fd in self._connections:
                 # Even closed, a descriptor that another process has goes on to be polled.
                 self._poller.remove(fd)
-            frozen = Frozen(chains, places, self._poller.release())
+            frozen = HubState(chains, places, self._poller.release())
             self._poller.close()
         except BaseException as error:
             self._fail(error)
@@ -170,18 +170,18 @@ class Hub(Streams):
         self._connections.clear()
         return frozen
 
-    def _restore(self, frozen: Frozen) -> None:
+    def _restore(self, frozen: HubState) -> None:
         # All of them first: whatever fails after that ends all of them.
         try:
             now = self._loop.time()
-            for place, fd in frozen.places:
+            for place, fd in frozen.readers:
                 self._connections[fd] = Connection(fd, place.stream, now, inf)
         except BaseException:
-            for _, fd in frozen.places:
+            for _, fd in frozen.readers:
                 if fd not in self._connections:
                     os.close(fd)
             raise
-        for place, fd in frozen.places:
+        for place, fd in frozen.readers:
             connection = self._connections[fd]
             self._limits.enter(connection.stream)
             self._poller.add(fd)
@@ -189,7 +189,7 @@ class Hub(Streams):
             connection.resume(place, now)
         for fd in frozen.drains:
             self._poller.add_drain(fd)
-        frozen.chains.restore(self._log)
+        frozen.log.restore(self._log)
         self._feed.watch([c.name for c in self._log.channels.values() if not c.held])
         for connection in list(self._connections.values()):
             if connection.begun:

@@ -15,7 +15,7 @@ import sys
 import typing as t
 from pathlib import Path
 
-from .._ipc.files import Site
+from .._ipc.files import HubFiles
 from .._ipc.messages import Messages
 from .._system.inodes import identity
 from .._system.inodes import identity_of
@@ -51,27 +51,27 @@ def main(arguments: cabc.Sequence[str]) -> None:
     parser.add_argument("--replace", action="store_true")
     parser.add_argument("--force", action="store_true")
     given = parser.parse_args(arguments)
-    site = Site(given.socket)
-    set_title(f"flask-push hub: {site.door}")
-    set_up(site)
+    files = HubFiles(given.socket)
+    set_title(f"flask-push hub: {files.sock}")
+    set_up(files)
     if given.replace:
-        replace(site, stays=False, forced=given.force)
+        replace(files, stays=False, forced=given.force)
     else:
         door = socket.socket(fileno=given.door)
         os.set_inheritable(given.door, False)
         os.set_inheritable(given.lock, False)
-        go(HubProcess(site, door, given.lock, stays=False))
+        go(HubProcess(files, door, given.lock, stays=False))
 
 
-def replace(site: Site, stays: bool, forced: bool = False) -> None:
+def replace(files: HubFiles, stays: bool, forced: bool = False) -> None:
     """Take the place of the hub that is there, which drops nobody.
 
     :raises OSError: If there is none, or it does not give its place away.
     """
-    messages = Messages(site.connect())
+    messages = Messages(files.connect())
     things = take(messages, forced)
     door, lock, *_ = things.fds
-    process = HubProcess(site, socket.socket(fileno=door), lock, stays)
+    process = HubProcess(files, socket.socket(fileno=door), lock, stays)
     process.take_over(things)
     go(process)
 
@@ -85,7 +85,7 @@ def go(process: HubProcess) -> None:
         logger.removeHandler(handler)
 
 
-def set_up(site: Site, log: logging.Handler | None = None) -> None:
+def set_up(files: HubFiles, log: logging.Handler | None = None) -> None:
     """Be a process of its own, with a log of its own if it is not given one."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.umask(0o077)
@@ -93,7 +93,7 @@ def set_up(site: Site, log: logging.Handler | None = None) -> None:
     logging.raiseExceptions = False
     logger.setLevel(logging.INFO)
     with contextlib.suppress(OSError):
-        log = log or _log_file(site)
+        log = log or _log_file(files)
         log.setFormatter(logging.Formatter(FORMAT))
         # Whatever else this process imports logs there too.
         logging.getLogger().addHandler(log)
@@ -137,8 +137,8 @@ class _LogFile(logging.handlers.RotatingFileHandler):
         return io.TextIOWrapper(os.fdopen(fd, "ab"), "utf-8")
 
 
-def _log_file(site: Site) -> logging.Handler:
-    return _LogFile(site.log, maxBytes=_LOG_BYTES, backupCount=1)
+def _log_file(files: HubFiles) -> logging.Handler:
+    return _LogFile(files.log, maxBytes=_LOG_BYTES, backupCount=1)
 
 
 def _last_words(*error: t.Any) -> None:

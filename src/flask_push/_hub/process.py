@@ -19,13 +19,13 @@ import typing as t
 from pathlib import Path
 
 from .._delivery.options import Options
-from .._delivery.snapshot import Frozen
+from .._delivery.snapshot import HubState
 from .._delivery.snapshot import stream_from_json
 from .._delivery.stream import check_stream
 from .._delivery.stream import Stream
 from .._delivery.tickets import ReturnTickets
 from .._ipc.agreement import Agreement
-from .._ipc.files import Site
+from .._ipc.files import HubFiles
 from .._ipc.messages import Messages
 from .._ipc.version import is_newer
 from .._ipc.version import version
@@ -60,11 +60,13 @@ class HubProcess:
     :param stays: Whether it goes on when nobody is tied, having been run by hand.
     """
 
-    def __init__(self, site: Site, door: socket.socket, lock: int, stays: bool) -> None:
-        self.site = site
+    def __init__(
+        self, files: HubFiles, door: socket.socket, lock: int, stays: bool
+    ) -> None:
+        self.files = files
         self.loop = asyncio.new_event_loop()
         self.hub: Hub | None = None
-        self._hold = Hold(site, door, lock, keeps=not stays)
+        self._hold = Hold(files, door, lock, keeps=not stays)
         self._stays = stays
         self._quiet = QuietLogger()
         log_failures(self.loop, self._quiet)
@@ -201,7 +203,7 @@ class HubProcess:
         if self._agreed is not None and self._agreed.url != wanted.url:
             if self.visitors.agreements:
                 return (
-                    f"The hub at {self.site.door} serves another store than this app's"
+                    f"The hub at {self.files.sock} serves another store than this app's"
                     " PUSH_BROKER_URL names. Set PUSH_RUN_DIR to a directory of its own"
                     " for each app, or stop the hub: 'flask push stop'."
                 )
@@ -268,7 +270,7 @@ class HubProcess:
             "pid": os.getpid(),
             "version": version(),
             "seconds": round(time.time() - self._since),
-            "socket": str(self.site.door),
+            "socket": str(self.files.sock),
             "processes": len(self.visitors.agreements),
             "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
             **(self.hub.status() if self.hub is not None else {}),
@@ -319,7 +321,7 @@ class HubProcess:
                 visitor.say({"refused": "Its store can't be reached now. Try again later."})
             return
         self._forget(visitor)
-        frozen = Frozen.nothing()
+        frozen = HubState.nothing()
         try:
             self._close_bridges()
             frozen = self.hub.freeze() if self.hub is not None else frozen
@@ -339,7 +341,7 @@ class HubProcess:
         # Without another word to anybody: it is all the successor's.
         os._exit(0)
 
-    def _go_on(self, frozen: Frozen) -> None:
+    def _go_on(self, frozen: HubState) -> None:
         """The successor has failed before it had the right to write: nothing happened."""
         logger.error("The hub was not replaced: the one that came for it has failed.")
         if self._agreed is not None:
@@ -352,7 +354,7 @@ class HubProcess:
             self.loop.add_reader(visitor.messages, visitor.ready)
         self._read_door()
 
-    def _go_on_with(self, agreed: Agreement, frozen: Frozen) -> None:
+    def _go_on_with(self, agreed: Agreement, frozen: HubState) -> None:
         if self._broker is None:
             self._broker = agreed.open_broker()
         self.hub = Hub(self._broker, agreed.options, self.loop, frozen)

@@ -18,9 +18,9 @@ import socket
 import typing as t
 
 from .._delivery.channel import frame_of
-from .._delivery.snapshot import Chains
-from .._delivery.snapshot import Frozen
-from .._delivery.snapshot import Place
+from .._delivery.snapshot import HubState
+from .._delivery.snapshot import LogState
+from .._delivery.snapshot import ReaderState
 from .._ipc.messages import Message
 from .._ipc.messages import Messages
 from .._ipc.messages import MOST_BYTES
@@ -39,7 +39,7 @@ class Handover(t.NamedTuple):
     """All that a hub process is."""
 
     hello: dict[str, t.Any]
-    frozen: Frozen
+    frozen: HubState
     #: The door, the lock, and the door for nginx if there is one.
     fds: list[int]
     #: Who has come in by the door, and whether there is an agreement with them.
@@ -55,15 +55,15 @@ def give(messages: Messages, things: Handover) -> bool:
     messages.sock.settimeout(_PATIENCE)
     messages.most = MOST_BYTES
     try:
-        messages.send({"hello": things.hello, "chains": things.frozen.chains}, things.fds)
+        messages.send({"hello": things.hello, "chains": things.frozen.log}, things.fds)
         for visitor, welcome in things.visitors:
             data, fds = visitor.unread()
             said = {"visitor": data.decode("latin-1"), "welcome": welcome}
             messages.send(said, [visitor.fileno(), *fds])
-        numbers, frames = _frames(things.frozen.places)
+        numbers, frames = _frames(things.frozen.readers)
         for parts in _parts(frames):
             messages.send({"frames": parts})
-        for places, fds in _batches(things.frozen.places, numbers):
+        for places, fds in _batches(things.frozen.readers, numbers):
             messages.send({"places": places}, fds)
         drains = things.frozen.drains
         for start in range(0, len(drains), MOST_FDS):
@@ -82,9 +82,9 @@ def give(messages: Messages, things: Handover) -> bool:
     return True
 
 
-def end_all(frozen: Frozen) -> None:
+def end_all(frozen: HubState) -> None:
     """End all streams, also where another process has their descriptors."""
-    for _, fd in frozen.places:
+    for _, fd in frozen.readers:
         with contextlib.suppress(OSError), socket.socket(fileno=fd) as sock:
             sock.shutdown(socket.SHUT_RDWR)
 
@@ -111,9 +111,9 @@ def take(messages: Messages, forced: bool) -> Handover:
 
 def _collect(messages: Messages) -> Handover:
     hello: dict[str, t.Any] = {}
-    chains = Chains()
+    chains = LogState()
     frames: dict[int, bytearray] = {}
-    places: list[tuple[Place, int]] = []
+    places: list[tuple[ReaderState, int]] = []
     doors: list[int] = []
     drains: list[int] = []
     visitors: list[tuple[Messages, bool]] = []
@@ -121,7 +121,7 @@ def _collect(messages: Messages) -> Handover:
         if "refused" in message:
             raise OSError(message["refused"])
         elif "chains" in message:
-            hello, chains = message["hello"], Chains.from_json(message["chains"])
+            hello, chains = message["hello"], LogState.from_json(message["chains"])
             doors = fds
         elif "visitor" in message:
             sock = socket.socket(fileno=fds[0])
@@ -132,16 +132,16 @@ def _collect(messages: Messages) -> Handover:
                 frames.setdefault(number, bytearray()).extend(base64.b64decode(part))
         elif "places" in message:
             whole = {number: memoryview(frame) for number, frame in frames.items()}
-            found = [Place.from_json(place, whole) for place in message["places"]]
+            found = [ReaderState.from_json(place, whole) for place in message["places"]]
             places += zip(found, fds, strict=True)
         elif "drains" in message:
             drains += fds
         elif "all" in message:
             break
-    return Handover(hello, Frozen(chains, places, drains), doors, visitors)
+    return Handover(hello, HubState(chains, places, drains), doors, visitors)
 
 
-def _frames(places: list[tuple[Place, int]]) -> tuple[dict[int, int], list[bytes]]:
+def _frames(places: list[tuple[ReaderState, int]]) -> tuple[dict[int, int], list[bytes]]:
     """The frames of which readers have had a part, each once though thousands may be
     behind one: by identity their numbers, and by number the frames."""
     rests = [place.rest for place, _ in places if isinstance(place.rest, memoryview)]
@@ -166,7 +166,7 @@ def _parts(frames: list[bytes]) -> cabc.Iterator[list[tuple[int, str]]]:
 
 
 def _batches(
-    places: list[tuple[Place, int]], numbers: dict[int, int]
+    places: list[tuple[ReaderState, int]], numbers: dict[int, int]
 ) -> cabc.Iterator[tuple[list[list[t.Any]], list[int]]]:
     batch: list[list[t.Any]] = []
     fds: list[int] = []

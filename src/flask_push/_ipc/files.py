@@ -41,38 +41,38 @@ _INSTANT = 0.2
 _BACKLOG = 512
 
 
-class Site(t.NamedTuple):
+class HubFiles(t.NamedTuple):
     #: A path whose ending the files' endings take the place of.
-    door: Path
+    sock: Path
 
     @classmethod
-    def of(cls, directory: Path, number: int = 0) -> Site:
-        """The site of one of the hubs of a run directory."""
+    def of(cls, directory: Path, number: int = 0) -> HubFiles:
+        """The files of one of the hubs of a run directory."""
         return cls(directory / (f"hub-{number}.sock" if number else "hub.sock"))
 
     @property
     def lock(self) -> Path:
-        return self.door.with_suffix(".lock")
+        return self.sock.with_suffix(".lock")
 
     @property
     def ties(self) -> Path:
-        return self.door.with_suffix(".ties")
+        return self.sock.with_suffix(".ties")
 
     @property
     def log(self) -> Path:
-        return self.door.with_suffix(".log")
+        return self.sock.with_suffix(".log")
 
     @property
     def elsewhere(self) -> Path:
         """Where the door is if no socket can be made beside the other files: file systems
         that a desktop or a NAS shares often keep none."""
-        digest = hashlib.sha256(os.fsencode(self.door)).hexdigest()[:16]
+        digest = hashlib.sha256(os.fsencode(self.sock)).hexdigest()[:16]
         return TEMP / f"push-{os.geteuid()}-door-{digest}" / "hub.sock"
 
     def path_of(self, door: socket.socket) -> Path:
-        """Where a socket that was opened for this site is."""
+        """Where a socket that was opened for this hub is."""
         here = door.getsockname() != str(self.elsewhere)
-        return self.door if here else self.elsewhere
+        return self.sock if here else self.elsewhere
 
     def connect(self) -> socket.socket:
         """Enter by the door.
@@ -81,7 +81,7 @@ class Site(t.NamedTuple):
         :raises PermissionError: If it is another user's.
         """
         try:
-            return _connect(self.door)
+            return _connect(self.sock)
         except (FileNotFoundError, ConnectionRefusedError):
             if identity(self.elsewhere) is None:
                 raise
@@ -101,7 +101,7 @@ class Site(t.NamedTuple):
         :raises OSError: If it can't be opened anywhere, or something else is there.
         """
         try:
-            return listen_at(self.door, 0o600, _BACKLOG)
+            return listen_at(self.sock, 0o600, _BACKLOG)
         except OSError as error:
             # Something is there, or the directory is gone.
             if error.errno in (errno.EEXIST, errno.EADDRINUSE, errno.ENOENT):
@@ -113,7 +113,7 @@ class Site(t.NamedTuple):
                 raise error from None
             logger.warning(
                 "No socket could be made at %s (%s). The hub listens at %s instead.",
-                *(self.door, error.strerror, self.elsewhere),
+                *(self.sock, error.strerror, self.elsewhere),
             )
             return door
 
@@ -147,11 +147,11 @@ class Site(t.NamedTuple):
 
 
 class Tie:
-    """Keeps the hub of a site from ending, for as long as a process has it open."""
+    """Keeps a hub from ending, for as long as a process has it open."""
 
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self._path = site.ties
+    def __init__(self, files: HubFiles) -> None:
+        self.files = files
+        self._path = files.ties
         self._fd: int | None = None
 
     def hold(self, make: bool) -> None:
@@ -187,8 +187,8 @@ class Tie:
 class Ties:
     """The hub's side of all ties."""
 
-    def __init__(self, site: Site) -> None:
-        self._path = site.ties
+    def __init__(self, files: HubFiles) -> None:
+        self._path = files.ties
         # The file itself, and those that were removed while processes were tied to them.
         self._fds: list[int] = []
         self.look()

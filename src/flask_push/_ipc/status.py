@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import typing as t
 
-from .files import Site
+from .files import HubFiles
 from .messages import Messages
 
 # What is relied on in a hub's status. One without a store lacks the last two.
 _STATUS = {"pid": int, "version": str, "streams": int, "position": str}
 
 
-def status_of(site: Site) -> dict[str, t.Any]:
+def status_of(files: HubFiles) -> dict[str, t.Any]:
     """
     :raises OSError: If no hub answers there.
     """
-    messages = Messages(site.connect())
+    messages = Messages(files.connect())
     try:
         found = messages.ask({"status": 1}).get("status")
     except EOFError:
