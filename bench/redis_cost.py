@@ -37,11 +37,13 @@ from machine import find_program
 from flask_push import Event
 from flask_push._event import Entry
 from flask_push.brokers import Retention
-from flask_push.brokers.redis import calls as wire
+from flask_push.brokers.redis import calls
 from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis import scripts
 from flask_push.brokers.redis.feed import RedisFeed
 from flask_push.brokers.redis.link import encode
 from flask_push.brokers.redis.pool import Place
+from flask_push.brokers.redis.scripts import Arg
 
 SIZE, CHANNELS, KEEP, BATCH = 200, 100, 100, 20
 DATA = "x" * SIZE
@@ -90,7 +92,7 @@ class Server:
             count -= 1
         return reply
 
-    def do(self, *args: wire.Arg) -> t.Any:
+    def do(self, *args: Arg) -> t.Any:
         return self.replies(encode(args), 1)
 
     def cpu(self) -> float:
@@ -104,17 +106,17 @@ class Ours:
     """Makes the commands that our publishers send."""
 
     def __init__(self, server: Server, channels: int = CHANNELS) -> None:
-        self.store = wire.Store(Place(server.url).names, Retention(count=KEEP))
-        self.caller = wire.Caller(0)
-        while self.store.is_another(server.do(*wire.READ.by_text(self.store.join([])))):
+        self.store = calls.Store(Place(server.url).names, Retention(count=KEEP))
+        self.caller = calls.Caller(0)
+        while self.store.is_another(server.do(*scripts.READ.by_text(self.store.join([])))):
             pass
-        server.do("SCRIPT", "LOAD", wire.PUBLISH.text)
+        server.do("SCRIPT", "LOAD", scripts.PUBLISH.text)
         self.names = itertools.cycle([f"channel:{n}" for n in range(channels)])
 
     def publish(self, count: int = 1) -> bytes:
         self.caller.count += 1
-        runs = wire.Runs([Event(next(self.names), DATA)] * count)
-        return encode(wire.PUBLISH.by_sha(self.store.publish(runs, self.caller)))
+        runs = calls.Runs([Event(next(self.names), DATA)] * count)
+        return encode(scripts.PUBLISH.by_sha(self.store.publish(runs, self.caller)))
 
 
 def yardstick(server: Server, text: str, count: int) -> cabc.Callable[[], bytes]:
@@ -124,7 +126,7 @@ def yardstick(server: Server, text: str, count: int) -> cabc.Callable[[], bytes]
     def publish() -> bytes:
         n = next(turns)
         keys = ["y:{0}:clk", f"y:{{0}}:l:channel:{n}", f"y:{{0}}:m:channel:{n}"]
-        args: list[wire.Arg] = [f"y:{{0}}:c:channel:{n}", KEEP, 86_400_000, "abcde"]
+        args: list[Arg] = [f"y:{{0}}:c:channel:{n}", KEEP, 86_400_000, "abcde"]
         args += [f"message\n{DATA}"] * count
         return encode(["EVALSHA", sha, 3, *keys, *args])
 
@@ -145,13 +147,13 @@ def cost(server: Server, rounds: int) -> dict[str, float]:
     # The first rounds fill the logs, so that each event makes another one go.
     for turn in range(rounds + 3):
         for name, (events, make) in cases.items():
-            calls = 4000 // events
-            pieces = [b"".join(make() for _ in range(100)) for _ in range(calls // 100)]
+            count = 4000 // events
+            pieces = [b"".join(make() for _ in range(100)) for _ in range(count // 100)]
             before = server.cpu()
             for piece in pieces:
                 server.replies(piece, 100)
             if turn >= 3:
-                taken = (server.cpu() - before) / (calls * events)
+                taken = (server.cpu() - before) / (count * events)
                 found[name].append(taken)
     return {name: statistics.median(values) for name, values in found.items()}
 
@@ -331,8 +333,8 @@ def capacity(server: Server, rounds: int) -> dict[str, float]:
 
 def stamp(ours: Ours, count: int) -> bytes:
     ours.caller.count += 1
-    runs = wire.Runs([Event(next(ours.names), stamped())] * count)
-    return encode(wire.PUBLISH.by_sha(ours.store.publish(runs, ours.caller)))
+    runs = calls.Runs([Event(next(ours.names), stamped())] * count)
+    return encode(scripts.PUBLISH.by_sha(ours.store.publish(runs, ours.caller)))
 
 
 def show(title: str, unit: str, values: dict[str, float], beside: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import typing as t
@@ -65,12 +66,17 @@ def where():
 """
 
 
-def test_the_package_may_be_in_a_zip(tmp_path: Path) -> None:
-    path = tmp_path / "lib.zip"
+def zipped(directory: Path) -> Path:
+    path = directory / "lib.zip"
     with zipfile.ZipFile(path, "w") as zip:
         for file in PACKAGE.rglob("*"):
             if file.is_file() and "__pycache__" not in file.parts:
                 zip.write(file, file.relative_to(PACKAGE.parent))
+    return path
+
+
+def test_the_package_may_be_in_a_zip(tmp_path: Path) -> None:
+    path = zipped(tmp_path)
     app = tmp_path / "zipped.py"
     app.write_text(ZIPPED)
     env = {"PYTHONPATH": str(path)}
@@ -81,6 +87,19 @@ def test_the_package_may_be_in_a_zip(tmp_path: Path) -> None:
         server.publish("a", "x")
         assert reader.read_data(1) == ["x"]
         assert len(hubs(tmp_path)) == 1
+
+
+def test_the_scripts_for_redis_may_be_in_a_zip(tmp_path: Path) -> None:
+    path = zipped(tmp_path)
+    read = "from flask_push.brokers.redis import scripts as s; print(s.__file__, s.READ)"
+    done = subprocess.run(
+        [sys.executable, "-c", read],
+        env={**os.environ, "PYTHONPATH": str(path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.startswith(f"{path}/"), done.stderr
+    assert "redis.call" in done.stdout
 
 
 MAIN = """

@@ -46,11 +46,12 @@ from flask_push._system import logs
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
 from flask_push.brokers.base import Bridge
-from flask_push.brokers.redis import calls as wire
+from flask_push.brokers.redis import calls
 from flask_push.brokers.redis import feed as _redis_feed
 from flask_push.brokers.redis import line as _redis_line
 from flask_push.brokers.redis import link
 from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis import scripts
 from flask_push.brokers.redis.bridge import RedisBridge
 from flask_push.brokers.redis.feed import RedisFeed
 from flask_push.brokers.redis.pool import Place
@@ -534,8 +535,8 @@ def test_a_call_that_comes_twice_or_late_is_done_once(
 ) -> None:
     """As where a server that was frozen finds both attempts, the second one first."""
     say(broker, "1")
-    caller, runs = broker._callers.take(), wire.Runs([Event("a", "2"), Event("a", "3")])
-    attempt = wire.PUBLISH.by_text(broker._store.publish(runs, caller))
+    caller, runs = broker._callers.take(), calls.Runs([Event("a", "2"), Event("a", "3")])
+    attempt = scripts.PUBLISH.by_text(broker._store.publish(runs, caller))
     reply = redis.do(*attempt)
     assert redis.do(*attempt) == reply
     broker._callers.give_back(caller)
@@ -553,7 +554,7 @@ def test_a_name_that_the_store_would_soon_forget_is_given_up(
     say(broker, "1")
     say(broker, "2")
     assert callers() == 1
-    monkeypatch.setattr(wire, "CALLER_SECONDS", -1)
+    monkeypatch.setattr(calls, "CALLER_SECONDS", -1)
     broker._callers.take()
     say(broker, "3")
     say(broker, "4")

@@ -18,7 +18,7 @@ from flask_push import NotRead
 from flask_push import Position
 from flask_push.brokers import Retention
 from flask_push.brokers.base import Bridge
-from flask_push.brokers.redis import calls as wire
+from flask_push.brokers.redis import calls
 from flask_push.brokers.redis import feed
 from flask_push.brokers.redis import RedisBroker
 from flask_push.brokers.redis.bridge import RedisBridge
@@ -227,7 +227,7 @@ def ahead(clock: Clock) -> float:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A minute is long for a test."""
     monkeypatch.setattr(feed, "_LATER", 0.05)
-    monkeypatch.setattr(wire, "_MINUTE", 500_000)
+    monkeypatch.setattr(calls, "_MINUTE", 500_000)
 
 
 def test_who_has_slept_does_not_set_the_time_back(
@@ -246,8 +246,8 @@ def test_after_a_silence_that_somebody_has_counted_what_is_too_old_goes_at_once(
 ) -> None:
     time = Time(clock, broker, each_anew=False)
     time.say("old")
-    since_boot = t.cast(t.Any, wire._since_boot)
-    monkeypatch.setattr(wire, "_since_boot", lambda: since_boot() + round(2e6 * HOUR))
+    since_boot = t.cast(t.Any, calls._since_boot)
+    monkeypatch.setattr(calls, "_since_boot", lambda: since_boot() + round(2e6 * HOUR))
     clock.advance(2 * HOUR)
     time.say("time")
     assert not time.held("old")

@@ -33,10 +33,10 @@ from flask_push import NotRead
 from flask_push import PublishUncertain
 from flask_push.brokers import Retention
 from flask_push.brokers.base import Bridge
-from flask_push.brokers.redis import calls as wire
 from flask_push.brokers.redis import feed
 from flask_push.brokers.redis import line as _redis_line
 from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis import scripts
 from flask_push.brokers.redis.bridge import RedisBridge
 from flask_push.brokers.redis.errors import code_of
 from flask_push.brokers.redis.errors import explain
@@ -644,13 +644,13 @@ def test_a_script_that_was_killed_has_stored_nothing(
     redis: Redis, broker: RedisBroker
 ) -> None:
     """Redis ends none that has written."""
-    slow = wire.PUBLISH.text.replace(
+    slow = scripts.PUBLISH.text.replace(
         "local at, first = 4, 4", "local at, first = 4, 4 while true do end", 1
     )
     said = say(broker, "1")
-    assert slow != wire.PUBLISH.text and said.number
+    assert slow != scripts.PUBLISH.text and said.number
     redis.do("CONFIG", "SET", "lua-time-limit", 20)
-    broker._publish = wire._script(slow)
+    broker._publish = scripts.Script.of(slow)
 
     def kill_when_it_runs() -> None:
         def killed() -> bool:

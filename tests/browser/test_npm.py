@@ -17,6 +17,7 @@ from support.servers import TESTS
 import flask_push
 
 STATIC = ROOT / "src" / "flask_push" / "static"
+LUA = ROOT / "src" / "flask_push" / "brokers" / "redis" / "lua"
 PACKAGE = json.loads((STATIC / "package.json").read_text())
 # `make test` installs node, and what it runs.
 BIN = Path(sys.executable).parent
@@ -109,3 +110,5 @@ def test_the_wheel_has_it(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in STATIC.rglob("*.*"):
         assert f"{flask_push.__name__}/static/{path.relative_to(STATIC)}" in names
+    for path in LUA.iterdir():
+        assert f"{flask_push.__name__}/brokers/redis/lua/{path.name}" in names

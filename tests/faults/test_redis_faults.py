@@ -87,12 +87,12 @@ def test_what_a_cluster_has_lost_or_may_have_is_told(tmp_path: Path) -> None:
 
 MUTANTS = {
     "prev": (
-        "flask_push.brokers.redis.scripts_publish",
+        "flask_push/brokers/redis/lua/store.lua",
         "prev = tails[log]\n",
         "prev = tails[log] and '1'\n",
     ),
     "epoch": (
-        "flask_push.brokers.redis.scripts",
+        "flask_push/brokers/redis/lua/open.lua",
         "if new or server ~= s.server or went_back then",
         "if new then",
     ),

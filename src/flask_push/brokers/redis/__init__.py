@@ -2,7 +2,7 @@
 
 Publishing is one script, which numbers, stores and publishes all events of a call in
 one transaction. Each hub holds one subscribed connection, and another one to read
-history on. ``_lua.py`` says what is kept, and under which names.
+history on. ``scripts.py`` says what is kept, and under which names.
 """
 
 from __future__ import annotations
@@ -26,9 +26,13 @@ from ..base import PAGE_BYTES
 from ..base import PublishUncertain
 from ..base import Retention
 from ..base import Sink
-from . import calls as wire
+from . import calls
+from . import replies
+from . import scripts
 from .errors import explain
 from .errors import is_uncertain
+from .scripts import Arg
+from .scripts import Script
 
 try:
     from .bridge import RedisBridge
@@ -76,9 +80,9 @@ class RedisBroker:
         self.url = url
         self.timeout = timeout
         self._place = Place(url)
-        self._publish = wire.PUBLISH if self._place.nodes is None else wire.SPUBLISH
+        self._publish = scripts.PUBLISH if self._place.nodes is None else scripts.SPUBLISH
         self._retention = retention
-        self._store = wire.Store(self._place.names, retention)
+        self._store = calls.Store(self._place.names, retention)
         self._pool = Pool(self._place, self._greet)
         self._callers = _Callers()
         self._silent_until = 0.0
@@ -91,7 +95,7 @@ class RedisBroker:
             return []
         if len(events) > 1:
             _check_size(events)
-        runs = wire.Runs(events)
+        runs = calls.Runs(events)
         deadline = time.monotonic() + self.timeout
         attempt = _Attempt()
         # One call at a time, so that the second attempt stores nothing twice.
@@ -110,7 +114,7 @@ class RedisBroker:
             raise NotPublished(f"Redis can't be reached in time.{secure}") from error
         finally:
             self._callers.give_back(caller)
-        if wire.PRUNE_NEXT in reply:
+        if replies.PRUNE_NEXT in reply:
             self._prune(deadline)
         return runs.positions(reply)
 
@@ -120,8 +124,8 @@ class RedisBroker:
         try:
             for _ in range(_PRUNES):
                 args = partial(self._store.prune, channels)
-                reply = self._ask(wire.PRUNE, args, _Attempt(), deadline)
-                channels = wire.prunes(reply)
+                reply = self._ask(scripts.PRUNE, args, _Attempt(), deadline)
+                channels = replies.channels_to_prune(reply)
                 if not channels:
                     return
         except (*FAILED, Silence):
@@ -139,10 +143,10 @@ class RedisBroker:
         args = partial(self._store.read, channels, after, last, limit)
         deadline = time.monotonic() + self.timeout
         try:
-            reply = self._ask(wire.READ, args, _Attempt(), deadline)
+            reply = self._ask(scripts.READ, args, _Attempt(), deadline)
         except (*FAILED, Silence) as error:
             raise NotRead(f"Redis can't be read: {explain(error)}") from error
-        return wire.page(reply, channels, after)
+        return replies.page(reply, channels, after)
 
     def feed(
         self,
@@ -165,14 +169,14 @@ class RedisBroker:
     def _greet(self, connection: t.Any, deadline: float) -> None:
         """See that the server is the one that the store was last seen on."""
         while self._store.is_another(
-            self._pool.ask(connection, wire.READ.by_text(self._store.join([])), deadline)
+            self._pool.ask(connection, scripts.READ.by_text(self._store.join([])), deadline)
         ):
             pass
 
     def _ask(
         self,
-        script: wire.Script,
-        args: cabc.Callable[[], list[wire.Arg]],
+        script: Script,
+        args: cabc.Callable[[], list[Arg]],
         attempt: _Attempt,
         deadline: float,
     ) -> t.Any:
@@ -188,7 +192,7 @@ class RedisBroker:
                 raise
             except FAILED:
                 # After longer, the store may not remember what the call came to.
-                until = min(deadline, start + wire.CALLER_SECONDS / 2)
+                until = min(deadline, start + calls.CALLER_SECONDS / 2)
                 if time.monotonic() >= until:
                     raise
                 return self._ask_where_it_is(script, args, attempt, until)
@@ -199,8 +203,8 @@ class RedisBroker:
 
     def _ask_where_it_is(
         self,
-        script: wire.Script,
-        args: cabc.Callable[[], list[wire.Arg]],
+        script: Script,
+        args: cabc.Callable[[], list[Arg]],
         attempt: _Attempt,
         deadline: float,
     ) -> t.Any:
@@ -221,8 +225,8 @@ class RedisBroker:
 
     def _ask_once(
         self,
-        script: wire.Script,
-        args: cabc.Callable[[], list[wire.Arg]],
+        script: Script,
+        args: cabc.Callable[[], list[Arg]],
         attempt: _Attempt,
         deadline: float,
     ) -> t.Any:
@@ -247,7 +251,7 @@ class RedisBroker:
         return reply
 
     def _tell(
-        self, connection: t.Any, script: wire.Script, args: list[wire.Arg], deadline: float
+        self, connection: t.Any, script: Script, args: list[Arg], deadline: float
     ) -> t.Any:
         try:
             return self._pool.ask(connection, script.by_sha(args), deadline)
@@ -284,10 +288,10 @@ class _Callers:
     """Names that are not in use. Any thread; after a fork, the child has its own."""
 
     def __init__(self) -> None:
-        self._idle: deque[wire.Caller] = deque(maxlen=_IDLE)
+        self._idle: deque[calls.Caller] = deque(maxlen=_IDLE)
         self._pid = os.getpid()
 
-    def take(self) -> wire.Caller:
+    def take(self) -> calls.Caller:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._idle.clear()
@@ -295,11 +299,11 @@ class _Callers:
         try:
             caller = self._idle.pop()
         except IndexError:
-            caller = wire.Caller(now)
+            caller = calls.Caller(now)
         if caller.ends < now:
-            caller = wire.Caller(now)
+            caller = calls.Caller(now)
         caller.count += 1
         return caller
 
-    def give_back(self, caller: wire.Caller) -> None:
+    def give_back(self, caller: calls.Caller) -> None:
         self._idle.append(caller)

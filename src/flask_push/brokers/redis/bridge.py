@@ -25,7 +25,9 @@ from ..._event import GAP
 from ..._system.logs import QuietLogger
 from ..base import Bridge
 from ..base import Retention
-from . import calls as wire
+from . import calls
+from . import replies
+from . import scripts
 from .line import Line
 from .link import News
 from .link import ReplyError
@@ -50,7 +52,7 @@ class RedisBridge:
         loop: asyncio.AbstractEventLoop,
         max_event: int,
     ) -> None:
-        self._store = wire.Store(place.names, retention)
+        self._store = calls.Store(place.names, retention)
         self._channel, self._type = bridge.channel, bridge.type
         self._source = bridge.source.partition(":")[2]
         self._name = (
@@ -113,7 +115,7 @@ class RedisBridge:
     def _was_taken(self, reply: list[t.Any]) -> None:
         self._line.well()
         self._ran = True
-        self._has = wire.THEIRS not in reply
+        self._has = replies.THEIRS not in reply
         if not self._has:
             self._lose()
             return
@@ -144,7 +146,7 @@ class RedisBridge:
 
     def _published(self, reply: list[t.Any]) -> None:
         self._asking = False
-        if wire.THEIRS not in reply:
+        if replies.THEIRS not in reply:
             self._publish()
         else:
             self._lose()
@@ -169,7 +171,7 @@ class RedisBridge:
         taking: bool = False,
         going: float = _TERM,
     ) -> None:
-        runs = wire.Runs(events)
+        runs = calls.Runs(events)
         term = self._holder, round(going * 1000), int(taking), int(self._ran)
 
         def replied(reply: list[t.Any]) -> None:
@@ -177,12 +179,12 @@ class RedisBridge:
                 ask()
                 return
             answered(reply)
-            if wire.PRUNE_NEXT in reply:
+            if replies.PRUNE_NEXT in reply:
                 self._prune([])
 
         def ask() -> None:
             self._line.ask(
-                wire.BRIDGE,
+                scripts.BRIDGE,
                 self._store.bridge(runs, self._name, self._told, *term),
                 replied,
                 self._refused,
@@ -199,12 +201,13 @@ class RedisBridge:
         """Let go of what is not to be kept any more."""
 
         def pruned(reply: list[t.Any]) -> None:
-            if not self._store.is_another(reply) and (more := wire.prunes(reply)):
-                self._prune(more)
+            if not self._store.is_another(reply):
+                if more := replies.channels_to_prune(reply):
+                    self._prune(more)
 
         if self._line.ready:
             args = self._store.prune(channels)
-            self._line.ask(wire.PRUNE, args, pruned, lambda _: None)
+            self._line.ask(scripts.PRUNE, args, pruned, lambda _: None)
 
     # What others say.
 

@@ -1,23 +1,17 @@
-"""What is said to the scripts, and what they say. No input or output."""
+"""The arguments of the scripts. No input or output."""
 
 from __future__ import annotations
 
 import collections.abc as cabc
-import hashlib
 import secrets
 import time
 import typing as t
 
-from ..._event import Entry
 from ..._event import Event
-from ..._event import Page
 from ..._event import Position
-from ..._event import Proof
 from .._common import new_epoch
 from ..base import Retention
-from . import scripts
-from . import scripts_publish
-from . import scripts_read
+from .scripts import Arg
 
 # Bytes of history that a subscribed connection is asked for. What it gets more than a
 # megabyte of at once, the server may cut off, each time again (law 18).
@@ -30,41 +24,12 @@ CALLER_SECONDS = 30
 # 8,000 values to a function at once.
 _RUN_BYTES, _RUN_EVENTS = 64 * 1024, 1000
 
-#: What may stand behind what was asked for: that the lease is another's, and that there
-#: is more than is to be kept.
-THEIRS, PRUNE_NEXT = b"theirs", b"prune"
-
 # Microseconds in which a clock that was set would show, or has gone on as it should.
 _MINUTE = 60_000_000
 # How many values a reply has that ends with the store's time.
 _TIMED = {4, 10}
 # Counts while the machine sleeps, where a system has such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-Arg = str | bytes | int
-
-
-class Script(t.NamedTuple):
-    text: str
-    sha: str
-
-    def by_sha(self, args: cabc.Sequence[Arg]) -> list[Arg]:
-        return ["EVALSHA", self.sha, *args]
-
-    def by_text(self, args: cabc.Sequence[Arg]) -> list[Arg]:
-        return ["EVAL", self.text, *args]
-
-
-def _script(text: str) -> Script:
-    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
-PUBLISH = _script(scripts_publish.PUBLISH)
-#: In a Cluster.
-SPUBLISH = _script(scripts.sharded(scripts_publish.PUBLISH))
-PRUNE = _script(scripts.PRUNE)
-READ = _script(scripts_read.READ)
-BRIDGE = _script(scripts_publish.BRIDGE)
 
 
 class Names(t.NamedTuple):
@@ -81,21 +46,6 @@ class Names(t.NamedTuple):
 
     def channel(self, name: str) -> bytes:
         return self.key(str(self.database), name).encode()
-
-
-class Head(t.NamedTuple):
-    """Where the store is."""
-
-    epoch: str
-    end: int
-    #: How far behind the end a position can be resumed.
-    retention: int
-
-    @classmethod
-    def of(cls, reply: list[t.Any]) -> Head:
-        epoch, end, floor, birth, age = reply[0].decode(), *map(int, reply[1:5])
-        retention = age if floor == birth else min(age, end - floor)
-        return cls(epoch, end, retention)
 
 
 class Caller:
@@ -259,68 +209,3 @@ class Runs:
 def _body(event: Event) -> bytes:
     type, data = event.type.encode(), event.data.encode()
     return b"%d:%d:%b%b" % (len(type), len(data), type, data)
-
-
-def record(channel: str, data: bytes) -> Entry:
-    number, prev, size, _, rest = data.split(b":", 4)
-    length = int(size)
-    return Entry(int(number), int(prev), channel, rest[:length].decode(), rest[length:])
-
-
-def news(channel: str, data: bytes) -> tuple[str, list[Entry]]:
-    """What is published: the epoch and entries.
-
-    :raises ValueError: If it was not by us.
-    """
-    epoch, start, before, rest = data.split(b":", 3)
-    number, prev = int(start), int(before) if before else None
-    entries = []
-    while rest:
-        size, length, rest = rest.split(b":", 2)
-        middle = int(size)
-        end = middle + int(length)
-        type, body = rest[:middle].decode(), rest[middle:end]
-        entries.append(Entry(number, prev, channel, type, body))
-        if prev is not None:
-            number, prev = number + 1, number
-        rest = rest[end:]
-    if not entries:
-        raise ValueError("It has no event.")
-    return epoch.decode(), entries
-
-
-def number_of(data: bytes) -> int:
-    """Of what is published; 0 if it was not by us."""
-    _, _, rest = data.partition(b":")
-    number = rest.partition(b":")[0]
-    return int(number) if number.isdigit() else 0
-
-
-def prunes(reply: list[t.Any]) -> list[str]:
-    """The channels that are to be pruned next."""
-    return [name.decode() for name in reply[1]]
-
-
-def page(reply: list[t.Any], channels: cabc.Sequence[str], after: int | None) -> Page:
-    epoch, end, _ = Head.of(reply)
-    if after is None:
-        after = int(reply[5])
-    proofs = {
-        name: Proof(int(since), reason.decode())
-        for name, since, reason in zip(channels, *_turns(reply[7]), strict=True)
-    }
-    return Page(epoch, after, int(reply[6]), end, _entries(reply, channels), proofs)
-
-
-def joined(reply: list[t.Any], channels: cabc.Sequence[str]) -> list[Entry] | None:
-    """All that a feed has not heard; nothing if this is not all of it."""
-    return _entries(reply, channels) if int(reply[6]) else None
-
-
-def _entries(reply: list[t.Any], channels: cabc.Sequence[str]) -> list[Entry]:
-    indices, records = _turns(reply[8])
-    return [record(channels[i - 1], data) for i, data in zip(indices, records, strict=True)]
-
-
-def _turns(values: list[t.Any]) -> tuple[list[t.Any], list[t.Any]]:
-    return values[::2], values[1::2]

@@ -26,7 +26,9 @@ from ..._event import Proof
 from ..base import PAGE_BYTES
 from ..base import Retention
 from ..base import Sink
-from . import calls as wire
+from . import calls
+from . import replies
+from . import scripts
 from .errors import passes
 from .line import Line
 from .link import News
@@ -55,7 +57,7 @@ class RedisFeed:
         channels: cabc.Collection[str] = (),
     ) -> None:
         self.retention = round((retention or Retention()).age * 1_000_000)
-        self._store = wire.Store(place.names, retention)
+        self._store = calls.Store(place.names, retention)
         self._names = place.names
         self._prefix = len(place.names.channel(""))
         self._sink = sink
@@ -136,7 +138,7 @@ class RedisFeed:
             if name not in self._channels:
                 continue
             try:
-                epoch, new = wire.news(name, data)
+                epoch, new = replies.published(name, data)
             except ValueError:
                 continue  # Somebody else's, and nothing that was published by us.
             fits = epoch == self._epoch and self._fits(new[0])
@@ -190,7 +192,7 @@ class RedisFeed:
             limit = max(PAGE_BYTES, _CHANNEL_BYTES * len(read.channels))
             args = self._store.read(read.channels, read.after, read.last, limit)
             was_read = partial(self._was_read, read)
-            self._line.ask(wire.READ, args, was_read, partial(self._not_read, read))
+            self._line.ask(scripts.READ, args, was_read, partial(self._not_read, read))
 
     def _ask(
         self,
@@ -203,7 +205,7 @@ class RedisFeed:
         new = [name for name, n in self._wanted.items() if n == question]
         self._line.subscribe(map(self._names.channel, new))
         args = self._store.join(channels, self._epoch, self._end)
-        self._line.prove(wire.READ, args, partial(answered, question), refused)
+        self._line.prove(scripts.READ, args, partial(answered, question), refused)
 
     def _join(self) -> None:
         self._live = self._refused = False
@@ -235,7 +237,7 @@ class RedisFeed:
             self._join()
             return
         self._live = True
-        entries = None if self._broken else wire.joined(reply, channels)
+        entries = None if self._broken else replies.all_missed(reply, channels)
         self._broken = False
         if entries is not None:
             # A channel that was let go of meanwhile is in it, too.
@@ -263,7 +265,7 @@ class RedisFeed:
     def _answered(
         self, question: int, reply: list[t.Any], entries: list[Entry] | None
     ) -> None:
-        epoch, end, self.retention = wire.Head.of(reply)
+        epoch, end, self.retention = replies.Head.of(reply)
         before, self._epoch = self._epoch, epoch
         self._end = self._proved = end
         self._last.clear()
@@ -286,7 +288,7 @@ class RedisFeed:
         self._reading.remove(read)
         page = None
         if not self._store.is_another(reply):
-            page = wire.page(reply, read.channels, read.after)
+            page = replies.page(reply, read.channels, read.after)
         if page is None or page.epoch != self._epoch or not self._live:
             # The epoch has to be told before it is read of.
             self._reads.appendleft(read)

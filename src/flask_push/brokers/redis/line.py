@@ -20,9 +20,6 @@ from functools import partial
 
 from ..._system import unpatched
 from ..._system.logs import QuietLogger
-from .calls import Arg
-from .calls import number_of
-from .calls import Script
 from .errors import code_of
 from .errors import ends_link
 from .errors import explain
@@ -32,6 +29,9 @@ from .link import News
 from .link import PATIENCE
 from .link import ReplyError
 from .pool import Place
+from .replies import number_of
+from .scripts import Arg
+from .scripts import Script
 
 logger = logging.getLogger("flask_push")
 

@@ -13,7 +13,7 @@ import ssl
 import typing as t
 from collections import deque
 
-from .calls import Arg
+from .scripts import Arg
 
 # Seconds without a sign of life after which a server that was asked is lost.
 PATIENCE = 4.0

@@ -28,10 +28,10 @@ from redis.exceptions import TryAgainError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from .calls import Arg
 from .calls import Names
 from .cluster import Address
 from .cluster import Nodes
+from .scripts import Arg
 from .url import RedisUrl
 
 _NO_RETRY = Retry(NoBackoff(), 0)

@@ -1,16 +1,20 @@
-"""The script that reads. ``_lua.py`` says of what."""
-
-from __future__ import annotations
-
-from .scripts import BEGIN
-from .scripts import OPEN
-
-# The logs, each with its first record. One that holds what is not ours is as good as gone.
-_LOGS = """
+-- Reads a page of history, or what a feed has missed since it was connected last.
+--
+-- KEYS: the store, its heads, the channels' logs. ARGV: words, life; the number after which
+-- to begin or an empty string, how many events before the end to begin then, bytes after
+-- which the page is full, and whether to return events only if all of them fit.
+-- Returns epoch, end, floor, birth, age; the number after which the page begins, and up to
+-- which it reaches; for each channel, since when it is complete and the reason, but nothing
+-- if the caller wanted all; in the order of numbers, the index of a channel and a record in
+-- turn; and the store's time.
+-- include begin.lua
+-- include open.lua
 local function whole(number) return format('%.0f', number) end
 local function numbers(record) return match(record, '^(%d+):(%d+)') end
 local after, last, limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local joining = ARGV[6] == '1'
+-- The logs, each with its first record. A log that holds something of another program's
+-- counts as evicted.
 local logs, firsts, evicted, strange = {}, {}, {}, {}
 for i = 3, s.life == ARGV[2] and #KEYS or 0 do
   local log = KEYS[i]
@@ -23,7 +27,7 @@ for i = 3, s.life == ARGV[2] and #KEYS or 0 do
   end
 end
 if #evicted > 0 then lost(#evicted) end
--- Where nothing can be written, what is there can still be read.
+-- If the server refuses writes, the events can still be read.
 save((fresh or #evicted > 0) and call or try)
 if s.life ~= ARGV[2] then return {'', whole(s.last), s.life} end
 for i = 1, #evicted, 1000 do
@@ -35,11 +39,9 @@ for _, log in ipairs(logs) do
   since[log] = prev or whole(s.floor)
   greatest = math.max(greatest, tonumber(since[log]))
 end
-"""
 
-# A binary heap of the channels' next records, the one with the least number first. Each
-# is the number, the index of the channel, the log, the index in it, and the record.
-_HEAP = """
+-- A binary heap of the channels' next records, with the least number first. Each item is the
+-- number, the channel's index, the log, the index in it, and the record.
 local heap = {}
 local function sift(i, item)
   while true do
@@ -53,7 +55,7 @@ end
 local function build()
   for i = math.floor(#heap / 2), 1, -1 do sift(i, heap[i]) end
 end
--- The least is followed by the next of its log, if there is one.
+-- Replace the least by the next record of its log, if there is one.
 local function follow(item)
   if item then
     sift(1, item)
@@ -62,17 +64,15 @@ local function follow(item)
     if #heap > 0 then sift(1, rest) end
   end
 end
--- What is not ours can't be told from what is missing.
+-- A record that is not ours makes the log `strange`: nothing can be said about it.
 local function number_at(log, index)
   local record = call('LINDEX', log, index)
   local number = record and tonumber((numbers(record)))
   if record and not number then strange[log] = true end
   return number, record
 end
-"""
 
-# Where there is no number to begin at, so many events before the end.
-_NEWEST = """
+-- Without a number to begin at: begin so many events before the end.
 if not after then
   after = s.last
   for i, log in ipairs(last > 0 and logs or {}) do
@@ -89,11 +89,9 @@ if not after then
   end
   heap = {}
 end
-"""
 
-# Where to begin in each log, counted from its end, for mostly little is missing. A place
-# before its first record is as one that is not after the number.
-_MERGE = """
+-- Where to begin in each log. It searches from the log's end, because readers usually miss
+-- only a few events.
 local function start(log)
   local first = tonumber((numbers(firsts[log])))
   if first > after then return {first, 0, log, -call('LLEN', log), firsts[log]} end
@@ -149,11 +147,3 @@ for _, log in ipairs(joining and {} or logs) do
 end
 if joining then reply[7] = '0' end
 return reply
-"""
-
-#: KEYS: the store, its heads, the channels' logs. ARGV: words, life; after or an empty
-#: string, last, bytes after which it is full, whether all has to be there. What comes
-#: back: epoch, end, floor, birth, age, after, how far it reaches; since and the reason,
-#: by channel, or nothing if all is there and was asked for; and in the order of numbers,
-#: the index of a channel and a record, by turns; and the store's time.
-READ = BEGIN + OPEN + _LOGS + _HEAP + _NEWEST + _MERGE
