@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import sys
 import types
 import typing as t
@@ -26,6 +27,8 @@ from support.world import Store
 from support.world import World
 
 from flask_push._delivery import wire
+from flask_push._delivery.channel import Channel
+from flask_push._delivery.channel import MOST_LOST
 from flask_push._delivery.log import Log
 from flask_push._delivery.subscription import Subscription
 from flask_push._event import Entry
@@ -260,16 +263,23 @@ MUTANTS = [
     Mutant(
         "6 what is behind a reader is told, not filled in",
         "start 0; connect 1 a nothing; watch 1 1; publish a; lose 1 1 1; publish b",
-        "channel.lost = (channel.lost[0] or channel.last, number)\n"
-        "                frame = None",
+        "channel.lose(number)\n                frame = None",
         "frame = self._encode(entry, self.epoch, number)",
     ),
     Mutant(
         "6 also to a reader whom the log does not reach",
         "start 0; connect 0 a nothing; watch 0 1; transient a; publish a; "
         "transient a; publish b; lose 0 3 1",
-        "if after < sub.cursor < upto <= channel.floor:",
+        "if after < cursor < upto <= self.floor:",
         "if False:",
+    ),
+    Mutant(
+        "6 a reader is told at the first of two gaps, not at the second",
+        "start 0; replace 0; connect 0 ab nothing; watch 0 2; publish b; publish a; "
+        "lose 0 1 1; publish a; publish b; replace 0; replace 0; lose 0 1 1; publish b; "
+        "replace 0; lose 0 1 1",
+        "                return upto\n        return 0",
+        "                return self.lost[-1][1]\n        return 0",
     ),
     Mutant(
         "7 a position that the store has is honoured",
@@ -513,6 +523,42 @@ def test_each_law_taken_out_is_missed(mutant: Mutant) -> None:
     log = mutated(mutant)
     with pytest.raises(AssertionError):
         tell(mutant.story, log)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_channel_that_lost_something_many_times_tells_each_reader(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above a number of times the ends of the gaps are forgotten."""
+    monkeypatch.setattr("flask_push._delivery.channel.MOST_LOST", most)
+    story = "start 0; replace 0; connect 0 ab nothing; watch 0 2"
+    for _ in range(3):
+        story += "; publish b; publish a; lose 0 1 1; publish a; publish b; replace 0"
+    tell(f"{story}; replace 0; lose 0 1 1", None)
+
+
+def test_ranges_of_what_was_lost_are_kept_over_a_take_over() -> None:
+    before, after, older = (Channel[t.Any](name) for name in "abc")
+    for number in range(10, 10 * MOST_LOST + 20, 10):
+        before.lose(number)
+        before.last = number
+    assert len(before.lost) == MOST_LOST and before.blurred == 20
+    for channel in before, after, older:
+        channel.floor = 1000
+    after.restore_lost(json.loads(json.dumps(before.lost)))
+    assert (after.lost, after.blurred) == (before.lost, before.blurred)
+    assert [after.is_blurred(cursor) for cursor in (0, 5, 15, 20)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert [after.lost_until(cursor) for cursor in (20, 25, 35, 95)] == [0, 30, 40, 0]
+    # One range of an older version may be several in one.
+    older.restore_lost([10, 30])
+    assert [older.is_blurred(cursor) for cursor in (10, 15, 30)] == [False, True, False]
+    older.restore_lost([0, 0])
+    assert older.lost == () and not older.is_blurred(5)
 
 
 def test_a_hub_that_filled_a_hole_may_tell_a_gap_where_the_store_forgot() -> None:

@@ -29,6 +29,8 @@ number_of = itemgetter(0)
 
 # What a frame costs beside its bytes: a tuple, an int, two references, rounded up.
 _OVERHEAD = 160
+#: Ranges in which a channel has lost something that are known apart.
+MOST_LOST = 8
 
 
 def frame_of(rest: memoryview) -> bytes:
@@ -61,7 +63,10 @@ G = t.TypeVar("G")
 class Channel(t.Generic[G]):
     """The log of one channel, from the end at which it was first held."""
 
-    __slots__ = ("name", "held", "floor", "last", "lost", "pieces", "head", "sets")
+    __slots__ = (
+        *("name", "held", "floor", "last", "lost", "blurred"),
+        *("pieces", "head", "sets"),
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -71,8 +76,11 @@ class Channel(t.Generic[G]):
         self.floor = 0
         #: The last number of the channel that went through here.
         self.last = 0
-        #: Readers with a cursor between the two may have missed what was never here.
-        self.lost = (0, 0)
+        #: Ranges of numbers, the oldest first. A reader whose cursor is inside of one may
+        #: have missed events that were never here.
+        self.lost: tuple[tuple[int, int], ...] = ()
+        #: The end of the first of them, if it is several in one.
+        self.blurred = 0
         self.pieces: list[Piece] = []
         # Index of the oldest. Deleting from a list's front moves all the rest.
         self.head = 0
@@ -85,9 +93,42 @@ class Channel(t.Generic[G]):
         """Begin anew, with everything from the number on."""
         self.held = True
         self.floor = self.last = number
-        self.lost = (0, 0)
+        self.lost, self.blurred = (), 0
         self.pieces = []
         self.head = 0
+
+    def lose(self, number: int) -> None:
+        """Note that events between the last one and this number were never here."""
+        self.lost += ((self.last, number),)
+        if len(self.lost) > MOST_LOST:
+            (after, _), (_, self.blurred), *later = self.lost
+            self.lost = ((after, self.blurred), *later)
+
+    def restore_lost(self, ranges: list[t.Any]) -> None:
+        """Take the ranges that another log has noted."""
+        if ranges and isinstance(ranges[0], int):
+            # One range, of a version that knew no more.
+            ranges = [ranges] if any(ranges) else []
+            # It may be several in one.
+            self.blurred = max(map(max, ranges), default=0)
+        elif len(ranges) >= MOST_LOST:
+            self.blurred = ranges[0][1]
+        self.lost = tuple((after, upto) for after, upto in ranges)
+
+    def lost_until(self, cursor: int) -> int:
+        """The number of the gap that a reader at the cursor is told of, where the log no
+        longer has it. 0 if there is none.
+
+        The first gap after the cursor, and not the last: events come between the two.
+        """
+        for after, upto in self.lost:
+            if after < cursor < upto <= self.floor:
+                return upto
+        return 0
+
+    def is_blurred(self, cursor: int) -> bool:
+        """Whether the gaps that a reader at the cursor has missed are no longer known."""
+        return cursor < min(self.blurred, self.floor) and self.lost[0][0] < cursor
 
     def drop(self, upto: int) -> list[Piece]:
         """Let go of everything up to the number."""

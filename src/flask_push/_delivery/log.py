@@ -196,6 +196,9 @@ class Log:
             if known := self._runs.find(sub):
                 return known
         else:
+            if blurred := [c.blurred for c in sub.set.channels if c.is_blurred(sub.cursor)]:
+                self._tell_all(sub, "unknown", max(blurred))
+                return [(sub.cursor, sub.rest)]
             if page is None or page.epoch != self.epoch:
                 return None
             if not page.after <= sub.cursor < page.reach:
@@ -333,7 +336,7 @@ class Log:
                     return False
                 # Live readers are past what is missing, and nothing is filled in
                 # backwards (law 6). The gap takes this event's place and number.
-                channel.lost = (channel.lost[0] or channel.last, number)
+                channel.lose(number)
                 frame = None
             else:
                 frame = self._encode(entry, self.epoch, number)

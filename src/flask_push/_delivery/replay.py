@@ -46,9 +46,8 @@ def prove(sub: Subscription, page: Page, end: int, frames: Budget) -> dict[str, 
     proofs = {}
     for channel in sub.set.channels:
         since, reason = page.proofs[channel.name]
-        after, upto = channel.lost
-        if after < sub.cursor < upto <= channel.floor:
-            since, reason = max(since, upto), "unknown"
+        if number := channel.lost_until(sub.cursor):
+            since, reason = max(since, number), "unknown"
         if since > max(end, sub.cursor):
             return {}
         if since > max(channel.floor, sub.cursor):
@@ -85,10 +84,8 @@ def absorb(set: ChannelSet, page: Page, budget: Budget, encode: Encode) -> None:
     older: dict[str, tuple[int, int, list[Piece]]] = {}
     for channel in set.channels:
         since = max(page.after, page.proofs[channel.name].since)
-        _, upto = channel.lost
-        if upto <= channel.floor:
-            # Who is before it has to be told, and is not filled backwards (law 6).
-            since = max(since, upto)
+        # Readers before it have to be told, and are not filled backwards (law 6).
+        since = max([since, *(upto for _, upto in channel.lost if upto <= channel.floor)])
         if since < channel.floor <= page.reach:
             older[channel.name] = since, channel.floor, []
     if not older or not budget.allows(sum(len(entry.data) for entry in page.entries)):

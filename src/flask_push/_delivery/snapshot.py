@@ -24,8 +24,9 @@ class LogState(t.NamedTuple):
     #: The number at which the epoch was first seen.
     birth: int = 0
     end: int = 0
-    #: By channel, the range in which something of it was lost.
-    channels: dict[str, tuple[int, int]] = {}
+    #: By channel, the ranges in which something of it was lost. An older version sends
+    #: one range, which is ``[0, 0]`` for none.
+    channels: dict[str, t.Any] = {}
 
     @classmethod
     def of(cls, log: Log) -> LogState:
@@ -43,8 +44,7 @@ class LogState(t.NamedTuple):
         log.proved = log.end
         log.hold(channels)
         for name in channels.keys() & log.channels.keys():
-            after, upto = channels[name]
-            log.channels[name].lost = after, upto
+            log.channels[name].restore_lost(channels[name])
 
 
 class ReaderState(t.NamedTuple):
