@@ -9,18 +9,18 @@ from itertools import groupby
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from turns import Row
+from compare import Row
 
 
 def figure(value: float) -> str:
-    """A number as precise as it was measured."""
+    """A number with three digits."""
     if value >= 100:
         return f"{float(f'{value:.3g}'):,.0f}"
     return f"{value:.3g}"
 
 
 def table(rows: cabc.Sequence[Row]) -> str:
-    """Rows in Markdown, those of one workload together."""
+    """Rows in Markdown, with a table for each workload."""
     lines = []
     for name, group in groupby(rows, key=lambda row: row.workload):
         found = list(group)
@@ -32,8 +32,8 @@ def table(rows: cabc.Sequence[Row]) -> str:
                 ratio = figure(row.ratio)
                 spread = f"{figure(min(row.ratios))} – {figure(max(row.ratios))}"
             value = figure(row.value) if row.values else ""
-            wrong = row.faults or row.absent
-            lines.append(f"| {row.server} | {value} | {ratio} | {spread} | {wrong} |")
+            note = row.faults or row.absent
+            lines.append(f"| {row.server} | {value} | {ratio} | {spread} | {note} |")
     return "\n".join([*lines, ""])
 
 
@@ -49,12 +49,12 @@ font-family="sans-serif" font-size="13">
 """
 _BAR = """\
 <text x="222" y="{y}" text-anchor="end">{name}</text>
-<rect class="{kind}" x="230" y="{top}" width="{width:.1f}" height="14"/>
+<rect class="{color}" x="230" y="{top}" width="{width:.1f}" height="14"/>
 <text x="{right:.1f}" y="{y}">{value}</text>"""
 
 
 def plot(rows: cabc.Sequence[Row]) -> str:
-    """One workload as bars: ratios where there are any."""
+    """The bars of one workload: its ratios, or its values if it has none."""
     shown = [(row, row.ratio or row.value) for row in rows if row.values]
     most = max((value for _, value in shown), default=0) or 1
     bars = []
@@ -65,7 +65,7 @@ def plot(rows: cabc.Sequence[Row]) -> str:
                 y=44 + 22 * number,
                 top=33 + 22 * number,
                 name=escape(row.server),
-                kind="ours" if row.server.startswith("Flask-Push") else "bar",
+                color="ours" if row.server.startswith("Flask-Push") else "bar",
                 width=width,
                 right=236 + width,
                 value=figure(value),
@@ -77,7 +77,7 @@ def plot(rows: cabc.Sequence[Row]) -> str:
 
 
 def write(directory: Path, result: dict[str, t.Any], rows: cabc.Sequence[Row]) -> None:
-    """All of it, where the docs include it from."""
+    """Write the files that the docs include."""
     directory.mkdir(parents=True, exist_ok=True)
     whole = {**result, "rows": [row.as_json() for row in rows]}
     (directory / "results.json").write_text(json.dumps(whole, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Flask-Push as its users have it, and an empty view beside it."""
+"""An app with Flask-Push, and an empty view to compare with."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def publish() -> tuple[str, int]:
 
 @app.post("/publish_many")
 def publish_many() -> tuple[str, int]:
-    """A line for each event: its channel, and its data."""
+    """Each line of the body is an event: its channel and its data."""
     pairs = [line.split(" ", 1) for line in request.get_data(as_text=True).splitlines()]
     push.publish_many(Event(channel, data) for channel, data in pairs)
     return "", 204
@@ -42,9 +42,9 @@ def empty() -> str:
     return ""
 
 
-@app.get("/burn")
-def burn() -> str:
-    """Computes, as a view that makes a report does."""
+@app.get("/compute")
+def compute() -> str:
+    """Compute without pause, as a view that makes a report."""
     end = time.monotonic() + float(request.args["seconds"])
     while time.monotonic() < end:
         sum(range(1000))

@@ -1,4 +1,7 @@
-"""Publishes for a while, and says what it took: URL, events in a batch, seconds."""
+"""Publish for some seconds, and print the number of events and the processor time.
+
+python publish.py URL BATCH SECONDS
+"""
 
 from __future__ import annotations
 

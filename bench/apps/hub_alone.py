@@ -1,6 +1,6 @@
-"""The hub alone, in this process: it gets events as the bare server does.
+"""The hub alone, in this process. It reads events from a socket, as the server in C does.
 
-So what is measured is the hub from its feed on, and neither a store nor a view.
+This measures the hub from its feed on, without a store and without a view.
 """
 
 from __future__ import annotations
@@ -23,18 +23,16 @@ from flask_push.brokers import Sink
 from flask_push.brokers._common import now
 from flask_push.brokers.memory import MemoryBroker
 
-Welcome = cabc.Callable[[socket.socket], None]
-
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 
 
-class DirectBroker(MemoryBroker):
-    def feed(self, sink: Sink, loop: asyncio.AbstractEventLoop, **_: object) -> Direct:  # type: ignore[override]
-        return Direct(sink, loop, int(sys.argv[2]))
+class SocketBroker(MemoryBroker):
+    def feed(self, sink: Sink, loop: asyncio.AbstractEventLoop, **_: object) -> SocketFeed:  # type: ignore[override]
+        return SocketFeed(sink, loop, int(sys.argv[2]))
 
 
-class Direct:
-    """A feed whose store is a socket, and keeps nothing."""
+class SocketFeed:
+    """A feed that reads events from a socket, and stores none."""
 
     retention = 86_400_000_000
 
@@ -43,8 +41,8 @@ class Direct:
         self._loop = loop
         self._end = now()
         self._prev: dict[str, int] = {}
-        self._rest: dict[socket.socket, bytes] = {}
-        listen(loop, port, self._welcome)
+        self._incomplete: dict[socket.socket, bytes] = {}
+        listen(loop, port, self._add_publisher)
         loop.call_soon(self._sink.deliver, "bench", (), self._end)
 
     def watch(self, channels: cabc.Collection[str]) -> None:
@@ -66,18 +64,18 @@ class Direct:
         page = Page("bench", self._end, self._end, self._end, [], proofs)
         self._loop.call_soon(callback, page)
 
-    def _welcome(self, sock: socket.socket) -> None:
-        self._rest[sock] = b""
-        self._loop.add_reader(sock, self._hear, sock)
+    def _add_publisher(self, sock: socket.socket) -> None:
+        self._incomplete[sock] = b""
+        self._loop.add_reader(sock, self._read_events, sock)
 
-    def _hear(self, sock: socket.socket) -> None:
+    def _read_events(self, sock: socket.socket) -> None:
         data = sock.recv(2**18)
         if not data:
             self._loop.remove_reader(sock)
-            del self._rest[sock]
+            del self._incomplete[sock]
             sock.close()
             return
-        *lines, self._rest[sock] = (self._rest[sock] + data).split(b"\n")
+        *lines, self._incomplete[sock] = (self._incomplete[sock] + data).split(b"\n")
         entries, number, prev = [], self._end, self._prev
         for line in lines:
             name = line[:5].decode()
@@ -91,27 +89,27 @@ class Direct:
 def listen(
     loop: asyncio.AbstractEventLoop,
     port: int,
-    welcome: cabc.Callable[[socket.socket], None],
+    add: cabc.Callable[[socket.socket], None],
 ) -> None:
-    door = socket.create_server(("127.0.0.1", port), backlog=4096)
-    door.setblocking(False)
+    listener = socket.create_server(("127.0.0.1", port), backlog=4096)
+    listener.setblocking(False)
 
     def accept() -> None:
         for _ in range(100):
             try:
-                sock, _ = door.accept()
+                sock, _ = listener.accept()
             except BlockingIOError:
                 return
             sock.setblocking(False)
-            welcome(sock)
+            add(sock)
 
-    loop.add_reader(door, accept)
+    loop.add_reader(listener, accept)
 
 
 def main() -> None:
     raise_descriptor_limit()
     loop = asyncio.new_event_loop()
-    broker: Broker = DirectBroker()
+    broker: Broker = SocketBroker()
     hub = Hub(broker, Options(max_streams=200_000), loop)
 
     def adopt(sock: socket.socket) -> None:

@@ -1,8 +1,10 @@
-"""The least that a script can do that publishes events which can be resumed: it numbers
-them, names the one before each, keeps them for a while, and tells of them.
+"""The smallest Redis script that publishes events which can be resumed.
 
-KEYS: the clock, a channel's log, its last number. ARGV: where to publish, how many events
-to keep, for how many milliseconds, an epoch, and the events.
+It numbers them, stores with each the number of the event before it, expires them, and
+publishes them.
+
+KEYS: the clock, a channel's log, its last number. ARGV: the pub/sub channel, how many
+events to keep, for how many milliseconds, an epoch, and the events.
 """
 
 _BEGIN = """

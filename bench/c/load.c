@@ -1,13 +1,14 @@
-/* Holds many event streams, publishes to them, and checks and counts what arrives.
+/* Opens many event streams, publishes to them, and checks and counts the events received.
 
-   A line on its standard input is a command, and a line of JSON on its output the answer.
-   Whatever a server wraps an event in, the data holds a record that is found by its mark:
+   Each line on standard input is a command, and each line of JSON on standard output the
+   answer to one. A server may wrap the data as it likes; the data holds a record with a mark:
 
        @@<channel, 4 digits>.<number on the channel, 9>.<nanoseconds, 16>xxx...
 
-   so order, doubles, loss and latency show, and nothing of the server's format matters.
-   It publishes itself, since only it knows what has arrived: at most `window` events are
-   under way at once. Without that, some servers queue without bound and others drop. */
+   so the loader finds lost, repeated and misordered events, and the latency, without
+   knowing the server's format. It also publishes, because it alone knows which events have
+   arrived: at most `window` events are in flight. Without that bound, some servers queue
+   without limit and others drop events. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -26,15 +27,15 @@
 #include <unistd.h>
 
 enum { RECORD = 33, BUFFER = 1 << 18, PORTS = 20000, PUBLISHERS = 16 };
-enum { CLOSED, ASKED, OPEN, REFUSED };
+enum { CLOSED, CONNECTING, OPEN, REFUSED };
 
 struct reader {
-    int fd, first;        /* its channels are `first` and those after it */
-    char state, paused, heard;
-    int carried;          /* bytes of a record that was cut */
-    char carry[RECORD];
-    int *last;            /* the number seen last, on each of its channels */
-    int retry, begun;     /* when to come back, in milliseconds; bytes of this stream */
+    int fd, first;        /* its channels start at `first` */
+    char state, paused, heard_from;
+    int cut_size;         /* bytes of an incomplete record, in `cut` */
+    char cut[RECORD];
+    int *last;            /* the last number received, for each of its channels */
+    int retry, begun;     /* milliseconds until it reconnects; bytes of this stream */
     long long due;
 };
 
@@ -46,16 +47,16 @@ struct publisher {
 static struct {
     int port, publish_port, channels, per, size, publishers, batch;
     const char *request, *join, *publish, *reply;
-} set;
+} options;
 
 static struct reader *readers;
-static int count, asking, opened, heard, paused, refused, dropped, again;
+static int count, connecting, opened, heard_from, paused, refused, dropped, retried;
 static struct publisher publishers[PUBLISHERS];
 static int *sent;         /* events published, by channel */
 static int *listening;    /* readers that are open and not paused, by channel */
-static int poller, turn;
+static int poller, next_channel;
 static char buffer[BUFFER + RECORD], latest_id[200], last_id[200], ticket[4096];
-static long long expected, events, bytes, reads, lost, disordered, came;
+static long long expected, events, bytes, reads, lost, disordered, last_opened;
 static long long histogram[64 * 32], samples;
 
 static long long now(void) {
@@ -71,13 +72,13 @@ static double cpu(void) {
          + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
-static void die(const char *what) {
+static void fail(const char *what) {
     perror(what);
     exit(1);
 }
 
-/* A histogram of 32 steps to each doubling: 3 % is as exact as anything here. */
-static void sample(long long ns) {
+/* A histogram with 32 steps for each doubling, exact to 3 %. */
+static void count_latency(long long ns) {
     if (ns < 32) ns = 32;
     int high = 63 - __builtin_clzll(ns);
     histogram[high * 32 + ((ns >> (high - 5)) & 31)]++;
@@ -94,28 +95,28 @@ static double quantile(double q) {
 
 static int connect_to(int port, int number) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
-    if (fd < 0) die("socket");
-    /* An address has some 28,000 ports: further readers come from the next one, and each
-       loader has addresses of its own. */
+    if (fd < 0) fail("socket");
+    /* An address has some 28,000 ports. Further readers connect from the next address, and
+       each loader has addresses of its own. */
     struct sockaddr_in from = {.sin_family = AF_INET}, to = from;
     from.sin_addr.s_addr = htonl(0x7f000002 + getpid() % 60000 * 256 + number / PORTS);
     to.sin_addr.s_addr = htonl(0x7f000001);
     to.sin_port = htons(port);
     setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (bind(fd, (void *)&from, sizeof from)) die("bind");
-    if (connect(fd, (void *)&to, sizeof to) && errno != EINPROGRESS) die("connect");
+    if (bind(fd, (void *)&from, sizeof from)) fail("bind");
+    if (connect(fd, (void *)&to, sizeof to) && errno != EINPROGRESS) fail("connect");
     return fd;
 }
 
 static void watch(int fd, uint32_t mask, int operation, uint64_t key) {
     struct epoll_event e = {.events = mask, .data.u64 = key};
-    if (epoll_ctl(poller, operation, fd, &e)) die("epoll_ctl");
+    if (epoll_ctl(poller, operation, fd, &e)) fail("epoll_ctl");
 }
 
-/* Copy a template: %C is the channels, %D the data, a line with channel and data for each
-   event if it is a batch, %I the position to resume at, and the ticket. */
-static int fill(char *to, const char *from, int channel, int per, const char *data) {
+/* Fill in a template: %C is the channels; %D is the data, in a batch a line with channel
+   and data for each event; %I is the position to resume at, and the ticket. */
+static int fill_in(char *to, const char *from, int channel, int per, const char *data) {
     char *start = to;
     for (; *from; from++) {
         if (*from != '%' || !strchr("CDI", from[1])) {
@@ -124,7 +125,8 @@ static int fill(char *to, const char *from, int channel, int per, const char *da
         }
         if (*++from == 'C')
             for (int i = 0; i < per; i++)
-                to += sprintf(to, "%sc%04d", i ? set.join : "", (channel + i) % set.channels);
+                to += sprintf(to, "%sc%04d", i ? options.join : "",
+                              (channel + i) % options.channels);
         else if (*from == 'D')
             to = stpcpy(to, data);
         else if (*last_id)
@@ -135,22 +137,22 @@ static int fill(char *to, const char *from, int channel, int per, const char *da
 
 /* Readers. */
 
-static void take(struct reader *r, const char *record, long long when) {
+static void check_record(struct reader *r, const char *record, long long when) {
     char field[20] = "";
     int channel = atoi(memcpy(field, record + 2, 4));
     memset(field, 0, sizeof field);
     int number = atoi(memcpy(field, record + 7, 9));
     memset(field, 0, sizeof field);
     long long stamp = atoll(memcpy(field, record + 17, 16));
-    int slot = (channel - r->first + set.channels) % set.channels;
-    if (slot >= set.per) {
+    int slot = (channel - r->first + options.channels) % options.channels;
+    if (slot >= options.per) {
         disordered++;
         return;
     }
     int *last = &r->last[slot];
-    if (!r->heard) {
-        r->heard = 1;
-        heard++;
+    if (!r->heard_from) {
+        r->heard_from = 1;
+        heard_from++;
     }
     if (*last && number <= *last) {
         disordered++;
@@ -159,11 +161,11 @@ static void take(struct reader *r, const char *record, long long when) {
     if (*last) lost += number - *last - 1;
     *last = number;
     events++;
-    sample(when - stamp);
+    count_latency(when - stamp);
 }
 
-/* The id is the same for all who are at the same place: any reader's will do. */
-static void note_id(const char *from, const char *end) {
+/* Keep the last id. It is the same for all readers at the same position. */
+static void keep_id(const char *from, const char *end) {
     const char *id = NULL, *line = from;
     while ((line = memmem(line, end - line, "id: ", 4))) id = line += 4;
     const char *stop = id ? memchr(id, '\n', end - id) : NULL;
@@ -173,90 +175,90 @@ static void note_id(const char *from, const char *end) {
     }
 }
 
-/* And so is a ticket to return with, where all ask for the same. */
-static void note_ticket(const char *from, const char *end) {
+/* Keep the return ticket. It is the same for all readers of the same channels. */
+static void keep_ticket(const char *from, const char *end) {
     const char *start = memmem(from, end - from, "push_ticket=", 12);
     const char *stop = start ? memchr(start, ';', end - start) : NULL;
     if (stop && stop - start < (int)sizeof ticket - 20)
         sprintf(ticket, "Cookie: %.*s\r\n", (int)(stop - start), start);
 }
 
-/* The server says when to come back among the first that it says, or as its last word. */
-static void note_retry(struct reader *r, const char *from, const char *end) {
+/* The server sends `retry` near the start of a stream, or as its last bytes. */
+static void keep_retry(struct reader *r, const char *from, const char *end) {
     const char *retry = memmem(from, end - from, "retry: ", 7);
     if (retry) r->retry = atoi(retry + 7);
     r->begun += end - from;
 }
 
-/* A reader begins to listen to its channels, or ends: `change` is 1 or -1. */
-static void count_in(struct reader *r, int change) {
-    for (int i = 0; i < set.per; i++) listening[(r->first + i) % set.channels] += change;
+/* A reader starts or stops reading its channels: `change` is 1 or -1. */
+static void count_listeners(struct reader *r, int change) {
+    for (int i = 0; i < options.per; i++) listening[(r->first + i) % options.channels] += change;
 }
 
-static void gone(struct reader *r) {
+static void lost_reader(struct reader *r) {
     if (r->state == OPEN) {
         opened--, dropped++;
-        if (!r->paused) count_in(r, -1);
+        if (!r->paused) count_listeners(r, -1);
     }
-    else asking--, refused++;
+    else connecting--, refused++;
     r->state = REFUSED;
     close(r->fd);
 }
 
-static void hear(struct reader *r) {
+static void receive(struct reader *r) {
     if (r->state == REFUSED) return;
-    memcpy(buffer, r->carry, r->carried);
-    ssize_t n = read(r->fd, buffer + r->carried, BUFFER);
+    memcpy(buffer, r->cut, r->cut_size);
+    ssize_t n = read(r->fd, buffer + r->cut_size, BUFFER);
     if (n <= 0) {
-        if (n == 0 || errno != EAGAIN) gone(r);
+        if (n == 0 || errno != EAGAIN) lost_reader(r);
         return;
     }
     long long when = now();
-    char *p = buffer, *end = buffer + r->carried + n;
-    bytes += n, reads++, r->carried = 0;
-    if (r->state == ASKED) {
+    char *p = buffer, *end = buffer + r->cut_size + n;
+    bytes += n, reads++, r->cut_size = 0;
+    if (r->state == CONNECTING) {
         if (n < 12 || memcmp(buffer + 8, " 200", 4)) {
-            gone(r);
+            lost_reader(r);
             return;
         }
         r->state = OPEN;
-        asking--, opened++, came = when;
-        count_in(r, 1);
-        if (r == readers) note_ticket(p, end);
+        connecting--, opened++, last_opened = when;
+        count_listeners(r, 1);
+        if (r == readers) keep_ticket(p, end);
     }
-    if (r == readers) note_id(p, end);
-    if (r->begun < 1000 || n < 40) note_retry(r, p, end);
+    if (r == readers) keep_id(p, end);
+    if (r->begun < 1000 || n < 40) keep_retry(r, p, end);
     while ((p = memchr(p, '@', end - p))) {
         if (end - p < RECORD) {
-            r->carried = end - p;
-            memcpy(r->carry, p, r->carried);
+            r->cut_size = end - p;
+            memcpy(r->cut, p, r->cut_size);
             return;
         }
-        if (p[1] == '@') take(r, p, when), p += RECORD;
+        if (p[1] == '@') check_record(r, p, when), p += RECORD;
         else p++;
     }
 }
 
-static void ask(int i) {
+static void open_reader(int i) {
     struct reader *r = readers + i;
-    r->fd = connect_to(set.port, i);
-    r->state = ASKED;
-    r->carried = r->begun = 0;
-    asking++;
+    r->fd = connect_to(options.port, i);
+    r->state = CONNECTING;
+    r->cut_size = r->begun = 0;
+    connecting++;
     watch(r->fd, EPOLLOUT, EPOLL_CTL_ADD, i);
 }
 
-static void asked(int i) {
+static void send_request(int i) {
     static char request[BUFFER];
-    int size = fill(request, set.request, readers[i].first, set.per, "");
-    if (write(readers[i].fd, request, size) != size) gone(readers + i);
+    int size = fill_in(request, options.request, readers[i].first, options.per, "");
+    if (write(readers[i].fd, request, size) != size) lost_reader(readers + i);
     else watch(readers[i].fd, EPOLLIN, EPOLL_CTL_MOD, i);
 }
 
 /* Publishers. */
 
-static int complete(struct publisher *p) {
-    if (*set.reply == 'l') return p->size && p->reply[p->size - 1] == '\n';
+static int is_complete(struct publisher *p) {
+    if (*options.reply == 'l') return p->size && p->reply[p->size - 1] == '\n';
     p->reply[p->size] = 0;
     char *body = strstr(p->reply, "\r\n\r\n");
     if (!body) return 0;
@@ -278,21 +280,21 @@ static void replied(struct publisher *p) {
         p->fd = 0;
     } else
         p->size += n;
-    if (n <= 0 || complete(p)) p->busy = p->size = 0;
+    if (n <= 0 || is_complete(p)) p->busy = p->size = 0;
 }
 
-/* How many readers an event has, on average over the channels. */
-static long long audience(void) {
-    return (long long)(opened - paused) * set.per / set.channels;
+/* The number of readers of an event, on average over the channels. */
+static long long readers_per_event(void) {
+    return (long long)(opened - paused) * options.per / options.channels;
 }
 
-static int say(void) {
+static int publish_event(void) {
     static char message[BUFFER], data[BUFFER];
-    int channel = turn % set.channels;
-    struct publisher *p = publishers + channel % set.publishers;
+    int channel = next_channel % options.channels;
+    struct publisher *p = publishers + channel % options.publishers;
     if (p->busy) return 0;
     if (!p->fd) {
-        p->fd = connect_to(set.publish_port, 0);
+        p->fd = connect_to(options.publish_port, 0);
         watch(p->fd, EPOLLIN, EPOLL_CTL_ADD, UINT32_MAX - (p - publishers));
         struct epoll_event e = {.events = EPOLLOUT};
         int wait = epoll_create1(0);
@@ -301,28 +303,28 @@ static int say(void) {
         close(wait);
     }
     int n = 0;
-    for (int i = 0; i < set.batch; i++, channel = ++turn % set.channels) {
-        if (set.batch > 1) n += sprintf(data + n, "c%04d ", channel);
+    for (int i = 0; i < options.batch; i++, channel = ++next_channel % options.channels) {
+        if (options.batch > 1) n += sprintf(data + n, "c%04d ", channel);
         int start = n;
         n += sprintf(data + n, "@@%04d.%09d.%016lld", channel, ++sent[channel], now());
         expected += listening[channel];
-        memset(data + n, 'x', set.size - (n - start));
-        n = start + set.size;
-        if (set.batch > 1) data[n++] = '\n';
+        memset(data + n, 'x', options.size - (n - start));
+        n = start + options.size;
+        if (options.batch > 1) data[n++] = '\n';
     }
     data[n] = 0;
-    int size = fill(message, set.publish, (turn - 1) % set.channels, 1, data);
+    int size = fill_in(message, options.publish, (next_channel - 1) % options.channels, 1, data);
     for (int done = 0; done < size;) {
         ssize_t written = write(p->fd, message + done, size - done);
         if (written > 0) done += written;
-        else if (errno != EAGAIN) die("publish");
+        else if (errno != EAGAIN) fail("publish");
     }
-    p->busy = *set.reply != '-';
+    p->busy = *options.reply != '-';
     return 1;
 }
 
 static int busy(void) {
-    for (int i = 0; i < set.publishers; i++)
+    for (int i = 0; i < options.publishers; i++)
         if (publishers[i].busy) return 1;
     return 0;
 }
@@ -333,133 +335,134 @@ static void step(int milliseconds) {
     for (int i = 0; i < n; i++) {
         uint64_t key = found[i].data.u64;
         if (key >= (uint64_t)count) replied(publishers + (UINT32_MAX - key));
-        else if (found[i].events & EPOLLIN) hear(readers + key);
-        else if (found[i].events & EPOLLOUT) asked(key);
-        else gone(readers + key);
+        else if (found[i].events & EPOLLIN) receive(readers + key);
+        else if (found[i].events & EPOLLOUT) send_request(key);
+        else lost_reader(readers + key);
     }
 }
 
 /* Commands. */
 
-static void begin(void) {
+static void reset(void) {
     expected = events = bytes = reads = lost = disordered = samples = 0;
-    refused = dropped = again = 0;
+    refused = dropped = retried = 0;
     memset(histogram, 0, sizeof histogram);
 }
 
-static void tell(long long start, double before, int messages) {
+static void answer(long long start, double before, int messages) {
     printf("{\"seconds\": %.6f, \"cpu\": %.6f, \"open\": %d, \"refused\": %d, \"dropped\": %d,"
-           " \"again\": %d, \"messages\": %d, \"events\": %lld, \"bytes\": %lld, \"reads\": %lld,"
+           " \"retried\": %d, \"messages\": %d, \"events\": %lld, \"bytes\": %lld, \"reads\": %lld,"
            " \"lost\": %lld, \"missing\": %lld, \"disordered\": %lld,"
            " \"p50\": %.4f, \"p99\": %.4f, \"p999\": %.4f}\n",
-           (now() - start) / 1e9, cpu() - before, opened, refused, dropped, again, messages, events,
-           bytes, reads, lost, expected > events + lost ? expected - events - lost : 0,
+           (now() - start) / 1e9, cpu() - before, opened, refused, dropped, retried, messages,
+           events, bytes, reads, lost, expected > events + lost ? expected - events - lost : 0,
            disordered, quantile(.5), quantile(.99), quantile(.999));
     fflush(stdout);
 }
 
-/* Come (again) with `number` readers in all, `most` of them asking at once. */
-static void come(int number, int most, double seconds) {
+/* Connect until `number` readers are open, `most` at a time. */
+static void connect_readers(int number, int most, double seconds) {
     long long start = now(), end = start + seconds * 1e9;
     double before = cpu();
-    begin();
+    reset();
     int next = 0;
-    while (now() < end && (asking || next < number)) {
-        for (; next < number && asking < most; next++)
-            if (readers[next].state == CLOSED) ask(next);
+    while (now() < end && (connecting || next < number)) {
+        for (; next < number && connecting < most; next++)
+            if (readers[next].state == CLOSED) open_reader(next);
         step(10);
     }
-    tell(start, before, 0);
+    answer(start, before, 0);
 }
 
-/* Come back with `number` readers as browsers do: each when it was told to, and again if
-   it was sent away. The time is that until the last is there. */
-static void come_back(int number, double seconds) {
+/* Reconnect `number` readers as browsers do: each after its `retry`, and once more if it
+   is refused. The time in the answer ends when the last reader is open. */
+static void reconnect(int number, double seconds) {
     long long start = now(), end = start + seconds * 1e9, time = start;
     double before = cpu();
-    begin();
-    came = start;
+    reset();
+    last_opened = start;
     for (int i = 0; i < number; i++) readers[i].due = start + readers[i].retry * 1000000LL;
-    for (; time < end && (opened < number || time - came < 300000000); time = now()) {
+    for (; time < end && (opened < number || time - last_opened < 300000000); time = now()) {
         for (int i = 0; i < number; i++) {
             struct reader *r = readers + i;
             if (r->state == REFUSED) {
                 r->state = CLOSED;
                 r->due = time + r->retry * 1000000LL;
-                again++;
+                retried++;
             }
-            if (r->state == CLOSED && r->due <= time) ask(i);
+            if (r->state == CLOSED && r->due <= time) open_reader(i);
         }
         step(5);
     }
     refused = number - opened, dropped = 0;
-    tell(start + (now() - came), before, 0);
+    answer(start + (now() - last_opened), before, 0);
 }
 
-/* Hear what another loader publishes: so many events on each channel. */
-static void listen_to(int messages, double seconds) {
+/* Receive the events that another loader publishes: `messages` on each channel. */
+static void receive_published(int messages, double seconds) {
     long long start = now(), end = start + seconds * 1e9;
     double before = cpu();
-    begin();
-    expected = (long long)messages * (opened - paused) * set.per;
+    reset();
+    expected = (long long)messages * (opened - paused) * options.per;
     while (events + lost < expected && now() < end) step(10);
-    tell(start, before, 0);
+    answer(start, before, 0);
 }
 
-/* Publish until each reader has heard something: from then on nothing may be missing. */
+/* Publish until each reader has received an event. From then on, none may be missing. */
 static void warm(double seconds) {
     long long start = now(), end = start + seconds * 1e9, next = start;
     double before = cpu();
-    begin();
+    reset();
     int rounds = 0;
-    while (now() < end && (heard < opened + asking || busy() || !rounds)) {
+    while (now() < end && (heard_from < opened + connecting || busy() || !rounds)) {
         if (now() >= next && !busy()) {
-            for (int i = 0; i < set.channels && now() < end; i += set.batch)
-                while (!say() && now() < end) step(10);
+            for (int i = 0; i < options.channels && now() < end; i += options.batch)
+                while (!publish_event() && now() < end) step(10);
             next = now() + 300000000;
             rounds++;
         }
         step(10);
     }
-    /* What others have heard meanwhile is still on its way. */
+    /* Events for the other readers are still in flight. */
     for (long long quiet = now(), seen = events; now() - quiet < 300000000; step(20))
         if (seen != events) seen = events, quiet = now();
     expected = events;
-    tell(start, before, rounds);
+    answer(start, before, rounds);
 }
 
-/* Publish, with `window` events under way at most and `rate` a second if that is not 0,
-   for some seconds or `most` events, and wait until all has arrived. */
-static void burst(int window, double rate, double seconds, int most) {
+/* Publish for `seconds` or until `most` events, and wait until all have arrived. At most
+   `window` events are in flight; `rate` is the number per second, or 0 for no limit. */
+static void publish(int window, double rate, double seconds, int most) {
     long long start = now(), end = start + seconds * 1e9, moved = start, seen = -1;
     double before = cpu();
     int messages = 0;
-    begin();
+    reset();
     for (;;) {
         long long time = now();
         int over = time >= end || messages >= most;
         if (over && events + lost >= expected && !busy()) break;
         if (seen != events) seen = events, moved = time;
         if (time - moved > 3000000000 && (over || events + lost < expected)) break;
-        while (!over && expected - events - lost <= (window - set.batch) * audience()
-               && (!rate || (now() - start) / 1e9 * rate >= messages) && messages < most && say())
-            messages += set.batch;
+        while (!over && expected - events - lost <= (window - options.batch) * readers_per_event()
+               && (!rate || (now() - start) / 1e9 * rate >= messages) && messages < most
+               && publish_event())
+            messages += options.batch;
         step(over || expected > events + lost || busy() ? 100 : 1);
     }
-    tell(start, before, messages);
+    answer(start, before, messages);
 }
 
-/* Wait until those who were paused have all that was said, in order. */
+/* Resume the paused readers, and wait until they have received all events in order. */
 static void catch_up(double seconds) {
     long long start = now(), end = start + seconds * 1e9;
     double before = cpu();
-    begin();
+    reset();
     for (int i = 0; i < count; i++) {
         if (!readers[i].paused) continue;
         readers[i].paused = 0;
         paused--;
         if (readers[i].state != OPEN) continue;
-        count_in(readers + i, 1);
+        count_listeners(readers + i, 1);
         watch(readers[i].fd, EPOLLIN, EPOLL_CTL_ADD, i);
     }
     int behind = 1;
@@ -467,77 +470,77 @@ static void catch_up(double seconds) {
         step(10);
         behind = 0;
         for (int i = 0; i < count; i++)
-            for (int j = 0; j < set.per && readers[i].state == OPEN; j++) {
-                int channel = (readers[i].first + j) % set.channels;
+            for (int j = 0; j < options.per && readers[i].state == OPEN; j++) {
+                int channel = (readers[i].first + j) % options.channels;
                 if (readers[i].last[j] && readers[i].last[j] < sent[channel])
                     behind += sent[channel] - readers[i].last[j];
             }
     }
     expected = events + lost + behind;
-    tell(start, before, 0);
+    answer(start, before, 0);
 }
 
-static void pause_some(int number) {
+static void pause_readers(int number) {
     long long start = now();
-    begin();
+    reset();
     for (int i = 1; i <= number && i < count; i++)
         if (readers[i].state == OPEN && !readers[i].paused) {
             readers[i].paused = 1;
             paused++;
-            count_in(readers + i, -1);
+            count_listeners(readers + i, -1);
             watch(readers[i].fd, 0, EPOLL_CTL_DEL, 0);
         }
-    tell(start, cpu(), 0);
+    answer(start, cpu(), 0);
 }
 
-static void leave(void) {
+static void disconnect(void) {
     long long start = now();
-    begin();
+    reset();
     for (int i = 0; i < count; i++) {
-        if (readers[i].state == OPEN || readers[i].state == ASKED) close(readers[i].fd);
+        if (readers[i].state == OPEN || readers[i].state == CONNECTING) close(readers[i].fd);
         readers[i].state = CLOSED;
     }
-    /* Those who come back say where they all were, not where the first of them is now. */
+    /* Readers reconnect with the position at which all stopped. */
     memcpy(last_id, latest_id, sizeof last_id);
-    opened = asking = 0;
-    memset(listening, 0, set.channels * sizeof *listening);
-    tell(start, cpu(), 0);
+    opened = connecting = 0;
+    memset(listening, 0, options.channels * sizeof *listening);
+    answer(start, cpu(), 0);
 }
 
-/* Whether another command waits. */
-static int told(void) {
+/* Return whether another command waits. */
+static int command_waits(void) {
     struct pollfd input = {.fd = 0, .events = POLLIN};
     return poll(&input, 1, 0);
 }
 
-/* Hear the server end all streams. */
-static void lose(double seconds) {
+/* Wait until the server has closed all streams. */
+static void wait_for_end(double seconds) {
     long long end = now() + seconds * 1e9;
-    begin();
+    reset();
     while (opened && now() < end) step(10);
-    leave();
+    disconnect();
 }
 
-/* Plain requests, each on a connection of its own, which the server closes: so many at
-   once, or so many a second if that is not 0, each of them counted from when it is due.
-   It ends before its time if there is another command. */
+/* Send plain requests, each on its own connection, which the server closes: `most` at a
+   time, or `rate` per second if that is not 0. Each is timed from the moment it is due.
+   Stop early if another command waits. */
 static void requests(int number, int most, double seconds, double rate) {
     struct flight { int fd, got; long long since; } *flights = calloc(most, sizeof *flights);
     static char request[BUFFER];
-    int size = fill(request, set.request, 0, 1, ""), begun = 0, done = 0;
+    int size = fill_in(request, options.request, 0, 1, ""), begun = 0, done = 0;
     long long start = now(), end = start + seconds * 1e9;
     double before = cpu();
     struct epoll_event found[256];
     int own = epoll_create1(EPOLL_CLOEXEC);
-    begin();
+    reset();
     while (done < number && now() < end) {
-        /* What has begun comes to its end. */
-        if (rate && begun < number && told()) number = begun;
+        /* Finish the requests that were sent, and send no more. */
+        if (rate && begun < number && command_waits()) number = begun;
         for (int i = 0; i < most && begun < number; i++) {
             long long due = rate ? start + begun / rate * 1e9 : now();
             if (flights[i].fd) continue;
             if (due > now()) break;
-            flights[i].fd = connect_to(set.port, begun++);
+            flights[i].fd = connect_to(options.port, begun++);
             flights[i].since = due;
             flights[i].got = 0;
             struct epoll_event e = {.events = EPOLLOUT, .data.u32 = i};
@@ -562,7 +565,7 @@ static void requests(int number, int most, double seconds, double rate) {
             if (!f->got) refused++;
             close(f->fd);
             f->fd = 0;
-            sample(now() - f->since);
+            count_latency(now() - f->since);
             done++, events++;
         }
     }
@@ -571,7 +574,7 @@ static void requests(int number, int most, double seconds, double rate) {
     close(own);
     free(flights);
     expected = number;
-    tell(start, before, done);
+    answer(start, before, done);
 }
 
 int main(int argc, char **argv) {
@@ -580,14 +583,15 @@ int main(int argc, char **argv) {
                         " READERS CHANNELS PER_READER SIZE PUBLISHERS BATCH\n");
         return 2;
     }
-    set.port = atoi(argv[1]), set.request = argv[2], set.join = argv[3];
-    set.publish_port = atoi(argv[4]), set.publish = argv[5], set.reply = argv[6];
-    count = atoi(argv[7]), set.channels = atoi(argv[8]), set.per = atoi(argv[9]);
-    set.size = atoi(argv[10]), set.publishers = atoi(argv[11]);
-    set.batch = atoi(argv[12]);
-    if (set.size < RECORD || set.size > 65536 || set.publishers > PUBLISHERS
-        || set.batch < 1 || set.batch * (set.size + 7) > BUFFER / 2
-        || set.channels < 1 || set.channels > 9999 || set.per < 1 || set.per > set.channels)
+    options.port = atoi(argv[1]), options.request = argv[2], options.join = argv[3];
+    options.publish_port = atoi(argv[4]), options.publish = argv[5], options.reply = argv[6];
+    count = atoi(argv[7]), options.channels = atoi(argv[8]), options.per = atoi(argv[9]);
+    options.size = atoi(argv[10]), options.publishers = atoi(argv[11]);
+    options.batch = atoi(argv[12]);
+    if (options.size < RECORD || options.size > 65536 || options.publishers > PUBLISHERS
+        || options.batch < 1 || options.batch * (options.size + 7) > BUFFER / 2
+        || options.channels < 1 || options.channels > 9999
+        || options.per < 1 || options.per > options.channels)
         return 2;
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
@@ -595,35 +599,36 @@ int main(int argc, char **argv) {
     setrlimit(RLIMIT_NOFILE, &limit);
     poller = epoll_create1(EPOLL_CLOEXEC);
     readers = calloc(count + 1, sizeof *readers);
-    sent = calloc(set.channels, sizeof *sent);
-    listening = calloc(set.channels, sizeof *listening);
-    int *numbers = calloc((size_t)(count + 1) * set.per, sizeof *numbers);
+    sent = calloc(options.channels, sizeof *sent);
+    listening = calloc(options.channels, sizeof *listening);
+    int *numbers = calloc((size_t)(count + 1) * options.per, sizeof *numbers);
     for (int i = 0; i < count; i++) {
-        /* Few readers are spread over all channels, and many are dealt out in turn. */
-        readers[i].first = count < set.channels ? i * set.channels / count : i % set.channels;
-        /* Browsers come back after about so long if they are not told. */
+        /* Spread few readers over all channels; deal many out one by one. */
+        int first = count < options.channels ? i * options.channels / count : i;
+        readers[i].first = first % options.channels;
+        /* Browsers reconnect after about this time if the server sends no `retry`. */
         readers[i].retry = 3000;
-        readers[i].last = numbers + (size_t)i * set.per;
+        readers[i].last = numbers + (size_t)i * options.per;
     }
     char line[200];
-    /* What waits is where `told` looks for it. */
+    /* Without a buffer, so that `command_waits` sees the next line. */
     setvbuf(stdin, NULL, _IONBF, 0);
     while (fgets(line, sizeof line, stdin)) {
         int number = 0, most = 0;
         double rate = 0, seconds = 0;
-        if (sscanf(line, "come %d %d %lf", &number, &most, &seconds) == 3)
-            come(number < count ? number : count, most, seconds);
+        if (sscanf(line, "connect %d %d %lf", &number, &most, &seconds) == 3)
+            connect_readers(number < count ? number : count, most, seconds);
         else if (sscanf(line, "warm %lf", &seconds) == 1) warm(seconds);
-        else if (sscanf(line, "burst %d %lf %lf %d", &number, &rate, &seconds, &most) == 4)
-            burst(number, rate, seconds, most);
-        else if (sscanf(line, "pause %d", &number) == 1) pause_some(number);
+        else if (sscanf(line, "publish %d %lf %lf %d", &number, &rate, &seconds, &most) == 4)
+            publish(number, rate, seconds, most);
+        else if (sscanf(line, "pause %d", &number) == 1) pause_readers(number);
         else if (sscanf(line, "catch_up %lf", &seconds) == 1) catch_up(seconds);
-        else if (!strcmp(line, "leave\n")) leave();
-        else if (sscanf(line, "lose %lf", &seconds) == 1) lose(seconds);
-        else if (sscanf(line, "come_back %d %lf", &number, &seconds) == 2)
-            come_back(number < count ? number : count, seconds);
-        else if (sscanf(line, "listen %d %lf", &number, &seconds) == 2)
-            listen_to(number, seconds);
+        else if (!strcmp(line, "disconnect\n")) disconnect();
+        else if (sscanf(line, "wait_for_end %lf", &seconds) == 1) wait_for_end(seconds);
+        else if (sscanf(line, "reconnect %d %lf", &number, &seconds) == 2)
+            reconnect(number < count ? number : count, seconds);
+        else if (sscanf(line, "receive %d %lf", &number, &seconds) == 2)
+            receive_published(number, seconds);
         else if (sscanf(line, "requests %d %d %lf %lf", &number, &most, &seconds, &rate) >= 3)
             requests(number, most, seconds, rate);
         else if (!strcmp(line, "stop\n")) continue;

@@ -1,9 +1,8 @@
-"""Programs of the benchmark: built, started, measured, ended."""
+"""Starts and ends the processes that are measured, and reads their time and memory."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -19,24 +18,14 @@ from pathlib import Path
 HERE = Path(__file__).parent
 CACHE = HERE / ".cache"
 
-# Servers run on the first processor, and the loader on the last: neither takes the
-# other's, and what is measured is not how the kernel moves them about.
+# Servers run on the first processor and the loader on the last. Neither takes time from
+# the other, and the kernel moves neither of them about.
 CPUS = sorted(os.sched_getaffinity(0))
 _MARK = "BENCH_MARK"
 
 
-def build() -> None:
-    """Compile what is in C, if it has changed."""
-    CACHE.mkdir(exist_ok=True)
-    for name in "load", "bare":
-        source, program = HERE / f"{name}.c", CACHE / name
-        if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
-            flags = ["-O2", "-Wall", "-Wextra", "-Werror"]
-            subprocess.run(["cc", *flags, "-o", program, source], check=True)
-
-
 def find_program(name: str) -> str | None:
-    """Where a program is. Debian's redis-tools has the Redis server by another name."""
+    """The path of a program. Debian's redis-tools has redis-server under another name."""
     also = {"redis-server": "redis-check-rdb"}
     return shutil.which(name) or shutil.which(also.get(name, name))
 
@@ -55,20 +44,20 @@ def answers(port: int) -> bool:
 
 
 def kernel_memory() -> int:
-    """Bytes that the kernel has for sockets and other small things, whoever's they are."""
+    """Bytes that the kernel uses for sockets and other small objects, of all processes."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Slab:"))
 
 
 @dataclass
-class Group:
-    """A server's processes, whoever of them started which: all have a word of ours in
-    their environment, or are children of one that has."""
+class Processes:
+    """All processes of a server. They are found by a mark in their environment, or because
+    their parent has it: a server may start further processes."""
 
     log: Path
     mark: str = field(default_factory=lambda: secrets.token_hex(8))
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    #: Where what was started listens, in that order.
+    #: The ports of the programs, in the order in which they were started.
     ports: list[int] = field(default_factory=list)
 
     def start(
@@ -79,8 +68,8 @@ class Group:
         env: t.Mapping[str, str] | None = None,
         cpus: t.Collection[int] | None = None,
     ) -> None:
-        """Run a program, until it listens on its port."""
-        ours = {"PYTHONUNBUFFERED": "1", _MARK: self.mark}
+        """Run a program, and wait until it listens on its port."""
+        marked = {"PYTHONUNBUFFERED": "1", _MARK: self.mark}
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 list(map(str, command)),
@@ -89,7 +78,7 @@ class Group:
                 stdout=log,
                 stderr=log,
                 cwd=cwd,
-                env={**os.environ, **ours, **(env or {})},
+                env={**os.environ, **marked, **(env or {})},
                 preexec_fn=lambda: os.sched_setaffinity(0, cpus or CPUS[:1]),
             )
         self.started.append(process)
@@ -97,7 +86,7 @@ class Group:
         while not answers(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 text = self.log.read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"{command} does not start:\n{text}")
+                raise RuntimeError(f"{command} did not start:\n{text}")
             time.sleep(0.05)
         self.ports.append(port)
 
@@ -111,13 +100,13 @@ class Group:
                 parents[int(path.name)] = int(parent)
                 if word in (path / "environ").read_bytes().split(b"\0"):
                     found.add(int(path.name))
-        # Some write their title where their environment was.
+        # Some programs overwrite their environment with a title.
         while more := {pid for pid, parent in parents.items() if parent in found} - found:
             found |= more
         return sorted(found)
 
     def cpu(self, pids: t.Iterable[int] | None = None) -> float:
-        """Seconds of processor time that they have taken, the kernel's for them too."""
+        """Seconds of processor time that they used, in the kernel too."""
         total = 0
         for pid in self.pids() if pids is None else pids:
             for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
@@ -126,7 +115,7 @@ class Group:
         return total / 1e9
 
     def memory(self) -> int:
-        """Bytes of memory that are theirs, shared ones in proportion."""
+        """Bytes of memory that they use. A shared page counts in proportion."""
         total = 0
         for pid in self.pids():
             with contextlib.suppress(OSError):
@@ -136,88 +125,22 @@ class Group:
         return total
 
     def hub(self) -> list[int]:
-        """Those of its processes that are a hub of ours."""
+        """The processes that are a hub of Flask-Push."""
         found = []
         for pid in self.pids():
-            # One that has forked the next may be gone already.
+            # A process that started the hub may have ended already.
             with contextlib.suppress(OSError):
                 if Path(f"/proc/{pid}/comm").read_text() == "flask-push hub\n":
                     found.append(pid)
         return found
 
     def end(self) -> None:
-        for number in signal.SIGTERM, signal.SIGKILL:
+        for sent in signal.SIGTERM, signal.SIGKILL:
             for pid in self.pids():
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
+                    os.kill(pid, sent)
             deadline = time.monotonic() + 3
             while self.pids() and time.monotonic() < deadline:
                 time.sleep(0.02)
         for process in self.started:
             process.wait(10)
-
-
-class Answer(t.NamedTuple):
-    """What the loader says when a command is done. Times in seconds, but for latencies,
-    which are in milliseconds."""
-
-    seconds: float
-    cpu: float
-    open: int
-    refused: int
-    dropped: int
-    #: Readers that were sent away, and asked again.
-    again: int
-    messages: int
-    events: int
-    bytes: int
-    reads: int
-    lost: int
-    missing: int
-    disordered: int
-    p50: float
-    p99: float
-    p999: float
-
-    def faults(self) -> str:
-        names = "refused", "dropped", "lost", "missing", "disordered"
-        found = {name: getattr(self, name) for name in names}
-        return ", ".join(f"{count} {name}" for name, count in found.items() if count)
-
-
-class Loader:
-    """Readers and a publisher of one server."""
-
-    def __init__(self, *arguments: str | int) -> None:
-        cpu = CPUS[-1:]
-        self._process = subprocess.Popen(
-            [CACHE / "load", *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, cpu),
-        )
-
-    def tell(self, *words: str | float) -> None:
-        """Have it begin with something. :meth:`answer` says what became of it."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(" ".join(map(str, words)) + "\n")
-        self._process.stdin.flush()
-
-    def answer(self) -> Answer:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("The loader has failed.")
-        return Answer(**json.loads(line))
-
-    def do(self, *words: str | float) -> Answer:
-        self.tell(*words)
-        return self.answer()
-
-    def end(self) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.kill()
-        self._process.wait()
-        self._process.stdin.close()
-        self._process.stdout.close()

@@ -1,12 +1,12 @@
-/* The least that a server of event streams can do: what all others are measured by.
+/* The smallest server of event streams. All other servers are compared with it.
 
-   One thread, one epoll, and for each event one send() to each reader, as it comes. It
-   knows nothing of HTTP but the blank line, keeps nothing, and loses what a full socket
-   does not take. With `batch`, what came together is sent together.
+   One thread and one epoll. It sends each event to each reader at once, with one send(). Of
+   HTTP it knows the blank line only. It stores nothing, and drops an event if the socket is
+   full. With `batch`, it joins events that arrived together into one send().
 
        bare PORT PUBLISH_PORT [batch|lossy]
 
-   `lossy` leaves one event out, so that a test can see the loader notice. */
+   `lossy` leaves out one event, so that a test can check that the loader finds it. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -41,7 +41,7 @@ static int listen_on(int port) {
     return fd;
 }
 
-static void welcome(int listener, int publisher) {
+static void accept_from(int listener, int publisher) {
     int one = 1;
     for (int fd; (fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0;) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -63,7 +63,7 @@ static void subscribe(int fd, char *request) {
     send(fd, HEAD, sizeof HEAD - 1, MSG_NOSIGNAL);
 }
 
-static void forget(int fd) {
+static void close_reader(int fd) {
     for (int n = 0; n < CHANNELS && !publishes[fd]; n++)
         for (int i = 0; i < channels[n].count; i++)
             if (channels[n].fds[i] == fd)
@@ -76,7 +76,7 @@ static void fan_out(int channel, const char *frame, int size) {
         send(channels[channel].fds[i], frame, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* Each event is a line, a channel and its data. The rest of one that was cut is kept. */
+/* Each event is a line with its channel and its data. Keep an incomplete line. */
 static int deliver(char *end) {
     static char frames[FRAME];
     int size = 0, channel = 0, before = -1;
@@ -106,26 +106,26 @@ int main(int argc, char **argv) {
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
     poller = epoll_create1(0);
-    int door = listen_on(atoi(argv[1])), feed = listen_on(atoi(argv[2])), kept = 0;
+    int streams = listen_on(atoi(argv[1])), feed = listen_on(atoi(argv[2])), incomplete = 0;
     static struct epoll_event found[1024];
     for (;;) {
         int n = epoll_wait(poller, found, 1024, -1);
         for (int i = 0; i < n; i++) {
             int fd = found[i].data.fd;
-            if (fd == door || fd == feed) {
-                welcome(fd, fd == feed);
+            if (fd == streams || fd == feed) {
+                accept_from(fd, fd == feed);
                 continue;
             }
-            int have = publishes[fd] ? kept : 0;
-            char mine[8192], *to = publishes[fd] ? buffer + have : mine;
-            ssize_t got = read(fd, to, publishes[fd] ? BUFFER - have : (int)sizeof mine - 1);
+            int have = publishes[fd] ? incomplete : 0;
+            char request[8192], *to = publishes[fd] ? buffer + have : request;
+            ssize_t got = read(fd, to, publishes[fd] ? BUFFER - have : (int)sizeof request - 1);
             if (got <= 0) {
-                forget(fd);
+                close_reader(fd);
                 continue;
             }
             to[got] = 0;
-            if (publishes[fd]) kept = deliver(to + got);
-            else subscribe(fd, mine);
+            if (publishes[fd]) incomplete = deliver(to + got);
+            else subscribe(fd, request);
         }
     }
 }

@@ -1,0 +1,25 @@
+"""What parts of Flask-Push cost, compared with the smallest program that does the same.
+
+They are measured only if they are named.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+
+from compare import Row
+from compare import Scale
+
+from costs import gzip_blocks
+from costs import redis_feed
+from costs import redis_scripts
+
+COSTS: dict[str, cabc.Callable[[Scale], list[Row]]] = {
+    "gzip_bytes": gzip_blocks.gzip_bytes,
+    "gzip_time": gzip_blocks.gzip_time,
+    "gzip_connect": gzip_blocks.gzip_connect,
+    "redis_publish": redis_scripts.redis_publish,
+    "redis_hubs": redis_feed.redis_hubs,
+    "redis_delay": redis_feed.redis_delay,
+    "redis_feed": redis_feed.redis_feed,
+}
