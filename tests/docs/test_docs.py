@@ -56,7 +56,7 @@ from flask_push._delivery import tickets
 from flask_push._delivery import wire
 from flask_push._delivery.tickets import POSITIONS
 from flask_push._hub import connection
-from flask_push._hub import hub
+from flask_push._hub import fanout
 from flask_push._hub import main
 from flask_push._hub import nginx
 from flask_push._hub import streams
@@ -139,7 +139,7 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
     (
         "What the hub has ready to send to many",
         "64 sets, or 4 MiB and one set",
-        [hub._SETS, hub._BYTES],
+        [fanout._SETS, fanout._BYTES],
     ),
     (
         "What the hub caches",

@@ -108,7 +108,7 @@ MUTANTS = {
     ),
     "filling": (
         "flask_push._hub.hub",
-        "self._flush(self._log.fill(page), start)",
+        "self._fanout.send(self._log.fill(page), start)",
         "self._log.end, self._log.hole = max(page.end, self._log.hole), 0",
     ),
     "replay": (
@@ -117,7 +117,7 @@ MUTANTS = {
         "if True:",
     ),
     "one turn": (
-        "flask_push._hub.hub",
+        "flask_push._hub.fanout",
         "pieces, set.turn = set.turn, []",
         "pieces, set.turn = sorted(set.turn, key=lambda p: str(p).split('.')[1:2]), []",
     ),

@@ -36,7 +36,7 @@ from flask_push._delivery.options import Options
 from flask_push._delivery.snapshot import HubState
 from flask_push._delivery.stream import Stream
 from flask_push._event import Entry
-from flask_push._hub import hub
+from flask_push._hub import fanout
 from flask_push._hub.failstop import FailStop
 from flask_push._hub.hub import Hub
 from flask_push._hub.streams import Streams
@@ -334,7 +334,7 @@ def test_without_an_exception_nothing_fails(scenario: Scenario) -> None:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few sets are many."""
-    monkeypatch.setattr("flask_push._hub.hub._SETS", 2)
+    monkeypatch.setattr("flask_push._hub.fanout._SETS", 2)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -468,8 +468,8 @@ def test_nothing_follows_what_may_be_half_a_frame() -> None:
         await house.until(lambda: client.ends or client.is_at(end))
         assert client.parser.retry == told
 
-    _, first = inspect.getsourcelines(hub._write_all)
-    body = {("_hub.hub", first + n) for n in range(12)}
+    _, first = inspect.getsourcelines(fanout._write_all)
+    body = {("_hub.fanout", first + n) for n in range(12)}
     play(story, every := Tracer())
     for line in body & every.lines.keys():
         play(story, tracer := Tracer(line))
@@ -483,11 +483,11 @@ def test_a_hub_that_fails_again_and_again_waits_longer_each_time() -> None:
             house.say("a", "1")
             await house.until(lambda n=n: house.failures == n)  # type: ignore[misc]
             await house.until(lambda: "1 connections, 0 behind" in repr(house.hub))
-        assert house.hub._delay == 0.4
-        house.hub._failed_at -= 100
+        assert house.hub._streams.failstop._delay == 0.4
+        house.hub._streams.failstop._failed_at -= 100
         house.say("a", "1")
         await house.until(lambda: house.failures == 5)
-        assert house.hub._delay == 0
+        assert house.hub._streams.failstop._delay == 0
         await house.come_to_the_end()
 
     store = Nonsense()
@@ -535,7 +535,7 @@ async def fail(house: House) -> None:
 
 
 def test_a_hub_that_cannot_even_end_its_streams_ends_itself() -> None:
-    below = "_hub.failstop", "_fail"
+    below = "_hub.failstop", "fail"
     end_badly(fail, every := Tracer(below=below), Nonsense())
     assert len(every.lines) > 50
     for line in every.lines:
@@ -595,9 +595,9 @@ async def refuse(house: House) -> None:
 
 def test_a_stream_that_cannot_even_be_refused_is_closed() -> None:
     play(refuse, every := Tracer())
-    lines, first = inspect.getsourcelines(FailStop._alone)
+    lines, first = inspect.getsourcelines(FailStop.alone)
     refused = [("_hub.failstop", first + n) for n in range(len(lines))]
-    lines, first = inspect.getsourcelines(Streams._drop)
+    lines, first = inspect.getsourcelines(Streams.drop)
     refused += [("_hub.streams", first + n) for n in range(len(lines))]
     refused = [line for line in refused if line in every.lines]
     assert len(refused) > 7

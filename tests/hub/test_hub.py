@@ -218,7 +218,7 @@ def test_a_socket_that_is_full_has_a_cursor_and_reads_on() -> None:
             house.say("a", f"{n} {noise(50_000)}")
             await fast.until(lambda n=n: len(fast.data) == n + 1)  # type: ignore[misc]
         assert "1 behind" in repr(house.hub)
-        (connection,) = (c for c in house.hub._connections.values() if c.blocked)
+        (connection,) = (c for c in house.connections if c.blocked)
         assert len(connection.rest) < 60_000, "of one frame, at most"
         await slow.until(lambda: len(slow.data) == 40)
         assert slow.data == fast.data
@@ -241,7 +241,7 @@ def test_all_who_are_behind_one_frame_keep_it_together() -> None:
         tracemalloc.stop()
         # Plain, and compressed.
         assert after - before < 4_000_000 and most - before < 8_000_000
-        rests = [connection.rest for connection in house.hub._connections.values()]
+        rests = [connection.rest for connection in house.connections]
         assert len({id(t.cast(memoryview, rest).obj) for rest in rests}) == 2
         for browser in slow:
             await browser.until(lambda b=browser: b.data)  # type: ignore[misc]
@@ -263,8 +263,8 @@ def test_a_new_epoch_is_told_to_slow_readers_without_a_copy_of_what_they_are_in(
         await until(lambda: house.hub.status()["position"].startswith(epoch))
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
-        for connection in list(house.hub._connections.values()):
-            house.hub._pump(connection)
+        for connection in house.connections:
+            house.hub._streams.pump(connection)
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert after - before < 1_000_000
@@ -289,7 +289,7 @@ def test_readers_that_are_stuck_in_frames_of_their_own_are_ended_and_resume(
             house.say(name, text)
             await until(lambda n=name: "0 behind" not in repr(house.hub))  # type: ignore[misc]
         await until(lambda: "2 connections" in repr(house.hub))
-        assert house.hub._rests.size <= 1_200_000
+        assert house.hub._streams._rests.size <= 1_200_000
         for browser, name, text in zip(slow, names, texts, strict=True):
             await browser.until(lambda b=browser: b.ended or b.data)  # type: ignore[misc]
             if browser.ended:
@@ -361,7 +361,7 @@ def test_nothing_is_left_of_a_browser_that_leaves_before_its_page_is_there() -> 
             await until(lambda: "2 connections" in repr(house.hub))
             browser.sock.close()
             await until(lambda: "1 connections" in repr(house.hub))
-        assert [len(late) for late in house.hub._late.values()] == [0]
+        assert [len(late) for late in house.hub._streams.starts._late.values()] == [0]
         broker.holds = False
         broker.answer()
         house.say("a", "2")
@@ -369,7 +369,7 @@ def test_nothing_is_left_of_a_browser_that_leaves_before_its_page_is_there() -> 
         await browser.until(lambda: browser.data == ["2"])
         await house.browsers[0].until(lambda: house.browsers[0].data == ["2"])
         assert repr(house.hub) == "<Hub [1 channels, 2 connections, 0 behind]>"
-        assert not house.hub._late
+        assert not house.hub._streams.starts._late
 
     run(test, broker=broker)
 
@@ -439,10 +439,10 @@ def test_nothing_is_left_of_a_browser_that_leaves_while_the_hub_is_behind_it() -
             broker.answers = asks
             broker.answer()
             broker.answers = [fill]
-            await until(lambda: house.hub._waiting)
+            await until(lambda: house.hub._streams._waiting)
             browser.sock.close()
             await until(lambda: "1 connections" in repr(house.hub))
-            assert not house.hub._waiting
+            assert not house.hub._streams._waiting
         broker.holds = False
         broker.answer()
         await keeps.until(lambda: keeps.data == ["lost", "2", "3"])
@@ -463,7 +463,7 @@ def test_a_browser_that_is_ahead_goes_on_as_soon_as_the_hub_is_there() -> None:
         fill, *asks = broker.answers
         broker.answers = asks
         broker.answer()
-        await until(lambda: house.hub._waiting)
+        await until(lambda: house.hub._streams._waiting)
         # From here on, nothing more is published.
         await until(lambda: house.hub._feed.asked == 1)
         broker.holds = False
@@ -489,9 +489,11 @@ def test_a_poll_is_answered_though_its_client_sends_nothing_more(size: int) -> N
         house.hub.adopt(stream, browser.theirs.detach())
         if size > 10:
             await until(lambda: "1 behind" in repr(house.hub))
-            (connection,) = house.hub._connections.values()
+            (connection,) = house.connections
             await until(lambda: connection.mask == select.EPOLLOUT)
-            assert not house.hub._poller._epoll.poll(0), "its end is found again and again"
+            assert not house.hub._streams.poller._epoll.poll(0), (
+                "its end is found again and again"
+            )
         await browser.until(lambda: browser.ended)
         assert browser.data == [text, "last"]
         await until(lambda: "0 connections" in repr(house.hub))
@@ -533,7 +535,7 @@ def test_a_browser_that_sends_without_end_is_ended() -> None:
         # Less is the rest of a request.
         await until(lambda: "0 behind" in repr(house.hub))
         sent = good.sock.send(b"x" * 50_000)
-        await until(lambda: any(c.heard == sent for c in house.hub._connections.values()))
+        await until(lambda: any(c.heard == sent for c in house.connections))
         await until(lambda: send_without_end(bad.sock))
         await until(lambda: "1 connections" in repr(house.hub))
         house.say("a", "1")
@@ -576,7 +578,7 @@ def test_what_cannot_be_polled_is_closed_and_no_more(tmp_path: Path) -> None:
         first.sock.close()
         await until(lambda: "0 connections" in repr(house.hub))
         number = second.theirs.detach()
-        house.hub._poller.add(number)
+        house.hub._streams.poller.add(number)
         house.hub.adopt(Stream(("a",), "x"), number)
         await second.until(lambda: second.ended)
         with pytest.raises(OSError):
@@ -591,9 +593,9 @@ def test_nothing_is_left_of_browsers_that_leave_before_their_channels_are_held()
         for n in range(3):
             house.adopt("a", f"b{n}").sock.close()
             house.adopt("a", f"b{n}").sock.close()
-        house.hub._ready()
+        house.hub._streams._ready()
         assert repr(house.hub).startswith("<Hub [0 channels, 0 connections")
-        assert not house.hub._joining
+        assert not house.hub._streams.starts._joining
 
     run(test)
 
@@ -703,11 +705,9 @@ def test_streams_that_are_alike_are_kept_once() -> None:
         for n in range(10):
             house.adopt("a", "b", user="ann", head=b"%d" % n, lifetime=10 * n)
         await until(lambda: "10 connections, 0 behind" in repr(house.hub))
-        streams = [connection.stream for connection in house.hub._connections.values()]
+        streams = [connection.stream for connection in house.connections]
         assert len(set(map(id, streams))) == len(set(streams)) == 2, "one of them is gzip"
-        assert (
-            len({connection.called for connection in house.hub._connections.values()}) == 10
-        )
+        assert len({connection.called for connection in house.connections}) == 10
 
     run(test)
 
@@ -717,9 +717,9 @@ def test_streams_that_hold_much_are_not_kept_when_they_are_gone() -> None:
         kept = _connection._alike.cache_info().currsize
         names = [f"{n}-{'c' * 50}" for n in range(20)]
         many, long = await house.open(*names), await house.open("a", user="u" * 300)
-        streams = [connection.stream for connection in house.hub._connections.values()]
+        streams = [connection.stream for connection in house.connections]
         assert [len(stream.channels) for stream in streams] == [20, 1]
-        for connection in house.hub._connections.values():
+        for connection in house.connections:
             assert connection.stream.channels is connection.set.names
         assert _connection._alike.cache_info().currsize == kept
         for browser, name in (many, names[7]), (long, "a"):
@@ -790,7 +790,7 @@ def test_a_hub_that_takes_over_knows_which_ids_its_readers_have() -> None:
             house.hub = Hub(broker, hub.options, hub._loop, frozen)
             end = str(Position(broker._epoch, broker._last))
             await until(lambda: house.hub.status()["position"] == end)
-            house.hub._tick()
+            house.hub._timer.tick()
             idle.read()
 
         # Its id is new enough, so it is not repeated.
@@ -808,10 +808,10 @@ def test_a_hub_that_takes_over_knows_which_ids_its_readers_have() -> None:
 def test_a_connection_that_fails_is_ended_alone(caplog: pytest.LogCaptureFixture) -> None:
     async def test(house: House) -> None:
         bad, good = await house.open("a"), await house.open("a")
-        connection = min(house.hub._connections.values(), key=lambda c: c.fd)
+        connection = min(house.connections, key=lambda c: c.fd)
         connection.set.live.pop(connection.fd)
         connection.cursor = t.cast(int, "nonsense")
-        house.hub._pump(connection)
+        house.hub._streams.pump(connection)
         house.say("a", "x")
         await good.until(lambda: good.data == ["x"])
         await bad.until(lambda: bad.ended)
@@ -944,7 +944,7 @@ def test_a_reader_of_gzip_keeps_no_more_than_the_rest_of_a_block() -> None:
         texts = [f"{n} {noise(3000)}" for n in range(600)]
         house.say("a", *texts)
         await fast.until(lambda: len(fast.data) == 600)
-        (connection,) = (c for c in house.hub._connections.values() if c.blocked)
+        (connection,) = (c for c in house.connections if c.blocked)
         assert 0 < len(connection.rest) < 80_000
         await slow.until(lambda: len(slow.data) == 600)
         assert slow.data == fast.data == texts

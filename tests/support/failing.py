@@ -20,6 +20,9 @@ MODULES = [
     *(
         "_hub.hub",
         "_hub.streams",
+        "_hub.starts",
+        "_hub.fanout",
+        "_hub.timer",
         "_hub.failstop",
         "_hub.feeding",
         "_hub.rests",
@@ -48,7 +51,7 @@ Line = tuple[str, int]
 
 
 #: What has to run for a line to be noted: a function, and its file.
-GUARD = "_hub.failstop", "_guard"
+GUARD = "_hub.failstop", "guard"
 
 
 class Tracer:

@@ -15,6 +15,7 @@ from flask_push import Event
 from flask_push import sse
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
+from flask_push._hub.connection import Connection
 from flask_push._hub.hub import Hub
 from flask_push.brokers.base import Retention
 from flask_push.brokers.memory import MemoryBroker
@@ -73,6 +74,11 @@ class House:
         self.broker = broker
         self.hub = Hub(broker, options, asyncio.get_running_loop())
         self.browsers: list[Browser] = []
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Of the hub, one for each stream."""
+        return list(self.hub._streams.connections.values())
 
     def adopt(self, *channels: str, **how: t.Any) -> Browser:
         how.setdefault("gzip", self.gzip ^ bool(len(self.browsers) % 2))

@@ -25,30 +25,56 @@ _SHORTEST, _LONGEST = 0.1, 10.0
 _CALM = 60.0
 
 
-class FailStop:
-    """What :class:`Streams` is built upon."""
+class Guarded(t.Protocol):
+    """All streams of a hub."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def cut(self, connection: Connection) -> None:
+        """Close its socket, and no more."""
+
+    def drop(self, connection: Connection) -> None:
+        """Close its socket, and forget it."""
+
+    def is_torn(self) -> bool:
+        """Whether what all streams share is being changed for one of them."""
+
+    def keep_bounds(self) -> None:
+        """Keep what has grown within its bounds."""
+
+    def end_all(self) -> int:
+        """End all streams, and return how many they were."""
+
+
+class FailStop:
+    """
+    :param begin_again: Begins with a new log, and after so many seconds with a new feed.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        streams: Guarded,
+        begin_again: cabc.Callable[[float], None],
+    ) -> None:
         #: How often all streams, or one, were ended because something failed.
         self.failures = 0
         self._loop = loop
+        self._streams = streams
+        self._begin_again = begin_again
         self._quiet = QuietLogger()
-        # Whether what all streams share is being changed for one of them.
-        self._torn = False
         self._failed_at = -_CALM
         self._delay = 0.0
 
-    def _guard(self, work: cabc.Callable[..., object], *args: t.Any) -> None:
+    def guard(self, work: cabc.Callable[..., object], *args: t.Any) -> None:
         """Do what the loop, the feed or a worker asks for. If it fails, all streams end."""
         try:
             work(*args)
-            self._tidy()
+            self._streams.keep_bounds()
         except BaseException as error:
-            self._fail(error)
+            self.fail(error)
             if not isinstance(error, Exception):
                 raise
 
-    def _alone(
+    def alone(
         self, connection: Connection, work: cabc.Callable[..., object], *args: t.Any
     ) -> None:
         """Do what concerns one stream, if it is open still. If it fails, it is ended."""
@@ -56,8 +82,8 @@ class FailStop:
             if connection.fd >= 0:
                 work(connection, *args)
         except BaseException as error:
-            if not isinstance(error, Exception) or self._torn or self._is_torn():
-                self._cut(connection)
+            if not isinstance(error, Exception) or self._streams.is_torn():
+                self._streams.cut(connection)
                 raise
             # An OSError is a browser that has left.
             if not isinstance(error, OSError):
@@ -65,13 +91,13 @@ class FailStop:
                 self._quiet.error(
                     "A stream failed, and will be resumed: %r", connection, exc_info=error
                 )
-            self._drop(connection)
+            self._streams.drop(connection)
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """End all streams: none is known to have had what it should."""
         self.failures += 1
         try:
-            streams = self._end_all()
+            streams = self._streams.end_all()
             now = self._loop.time()
             calm = now - self._failed_at >= _CALM
             self._delay = 0 if calm else min(max(_SHORTEST, 2 * self._delay), _LONGEST)
@@ -79,37 +105,12 @@ class FailStop:
             self._begin_again(self._delay)
         except BaseException:
             # Then this hub ends, and its process or thread with it. Another one begins.
-            self._give_up()
+            self.give_up()
             raise
         self._quiet.error(
             "The hub failed, and ended all %d streams.", streams, exc_info=error
         )
 
-    # What only the streams know.
-
-    def _cut(self, connection: Connection) -> None:
-        """Close its socket, and no more."""
-        raise NotImplementedError
-
-    def _drop(self, connection: Connection) -> None:
-        raise NotImplementedError
-
-    def _is_torn(self) -> bool:
-        """Whether the log was being changed for one stream."""
-        raise NotImplementedError
-
-    def _tidy(self) -> None:
-        """Keep what has grown within its bounds."""
-        raise NotImplementedError
-
-    def _end_all(self) -> int:
-        """End all streams, and return how many they were."""
-        raise NotImplementedError
-
-    def _begin_again(self, delay: float) -> None:
-        """Begin with a new log, and after so many seconds with a new feed."""
-        raise NotImplementedError
-
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         """End the loop."""
-        raise NotImplementedError
+        self._loop.stop()

@@ -1,0 +1,62 @@
+"""What a hub does as time goes by, without an event or a browser that causes it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from .._delivery import wire
+from .._delivery.log import Log
+from .connection import Connection
+from .feeding import Feeding
+from .streams import Streams
+
+
+class Timer:
+    """One timer for all streams: heartbeats, lifetimes, and ids that grow old."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, streams: Streams, log: Log, feed: Feeding
+    ) -> None:
+        self._loop = loop
+        self._streams = streams
+        self._log = log
+        self._feed = feed
+        self._guard = streams.failstop.guard
+        self._alone = streams.failstop.alone
+        self._begin()
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _begin(self) -> None:
+        pause = min(1, self._streams.limits.options.heartbeat / 4)
+        self._timer = self._loop.call_later(pause, self._guard, self.tick)
+
+    def tick(self) -> None:
+        self._begin()
+        self._streams.poller.look_after_drains()
+        now = self._loop.time()
+        silent = now - self._streams.limits.options.heartbeat
+        for connection in list(self._streams.connections.values()):
+            if connection.ends <= now:
+                self._alone(connection, self._streams.end)
+            elif connection.since <= silent and not connection.blocked:
+                if connection.fd not in connection.set.live:
+                    self._alone(connection, self._beat)
+                elif connection.set.stamp <= silent:
+                    self._alone(connection, self._beat)
+        for sub in self._log.aged(self._feed.retention // 4):
+            assert isinstance(sub, Connection)
+            sub.leave_live(self._log.end)
+            self._log.reopen(sub, sub.called)
+            self._streams.pump(sub)
+
+    def _beat(self, connection: Connection) -> None:
+        connection.since = self._loop.time()
+        seconds, visible = self._streams.limits.options.heartbeat, connection.stream.visible
+        beat = connection.set.code(wire.heartbeat(seconds, visible))
+        written = connection.write(beat)
+        if 0 < written < len(beat):
+            connection.leave_live(self._log.end)
+            connection.rest = memoryview(beat)[written:]
+            self._streams.block(connection)
