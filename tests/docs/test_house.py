@@ -22,11 +22,6 @@ from support.servers import ROOT
 # What lies beside ``__init__`` and is not Flask's: files that are rooms of their own.
 ALONE = {"_event", "sse", "_config", "asgi"}
 
-EVERYTHING = {*MAY_IMPORT, "app"}
-MAY_IMPORT["app"] = EVERYTHING - {"testing"}
-MAY_IMPORT["testing"] = EVERYTHING
-MAY_IMPORT["_pyinstaller"] = set()
-
 #: Packages that may be missing, and the only file that imports each.
 OPTIONAL = {
     "asgi": {"a2wsgi"},

@@ -35,6 +35,11 @@ MAY_IMPORT = {
     "asgi": {"_event", "_system", "_delivery", "_handoff"},
 }
 
+EVERYTHING = {*MAY_IMPORT, "app"}
+MAY_IMPORT["app"] = EVERYTHING - {"testing"}
+MAY_IMPORT["testing"] = EVERYTHING
+MAY_IMPORT["_pyinstaller"] = set()
+
 
 def modules() -> dict[str, Path]:
     found = {}
