@@ -1,6 +1,10 @@
 """How the documentation is built: ``sphinx-build -qW docs docs/_build``."""
 
 from importlib.metadata import version as version_of
+from string import Formatter
+
+from flask_push._doctor.app_problems import APP_PROBLEMS
+from flask_push._doctor.stream_problems import STREAM_PROBLEMS
 
 # Project
 
@@ -36,3 +40,29 @@ html_copy_source = False
 html_show_copyright = False
 html_use_index = False
 html_domain_indices = False
+
+# The page *The doctor* lists the problems that the source declares.
+
+
+def without_facts(text):
+    """The text with dots for the facts that are filled in when a problem is found."""
+    parts = Formatter().parse(text)
+    return "".join(said + ("" if fact is None else "…") for said, fact, *_ in parts)
+
+
+def describe(problems):
+    for name, (level, what, cures) in problems.items():
+        yield f"### `{name}`\n\n{level}: {without_facts(what)}\n\n```text\n"
+        for program, cure in cures:
+            yield f"{program}: {without_facts(cure)}".removeprefix(": ") + "\n"
+        yield "```\n\n"
+
+
+def list_problems(app, page, source):
+    if page == "doctor":
+        text = source[0].replace("% APP_PROBLEMS", "".join(describe(APP_PROBLEMS)))
+        source[0] = text.replace("% STREAM_PROBLEMS", "".join(describe(STREAM_PROBLEMS)))
+
+
+def setup(app):
+    app.connect("source-read", list_problems)

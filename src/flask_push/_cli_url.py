@@ -13,10 +13,10 @@ from ._app_directory import Place
 from ._command import failure
 from ._command import load
 from ._config import Config
-from ._doctor.facts import Finding
-from ._doctor.facts import trouble
-from ._doctor.machine import Checkup
-from ._doctor.stream import Doctor
+from ._doctor.finding import Finding
+from ._doctor.finding import problem
+from ._doctor.machine import AppCheckup
+from ._doctor.stream import StreamCheckup
 from ._state import choose
 from ._state import files_of
 from ._system.terminal import shown
@@ -68,21 +68,21 @@ def _examine(
         checkup = _checkup_of(app)
     except (ValueError, RuntimeError, click.ClickException) as error:
         text = error.message if isinstance(error, click.ClickException) else str(error)
-        yield trouble("config", error=text)
+        yield problem("config", error=text)
         return
     try:
         yield from checkup.examine()
         if address is not None:
-            yield from Doctor(address, checkup.known(), quick).examine()
+            yield from StreamCheckup(address, checkup.facts(), quick).examine()
     finally:
         checkup.close()
 
 
-def _checkup_of(app: Flask) -> Checkup:
+def _checkup_of(app: Flask) -> AppCheckup:
     config = Config.read(app.config)
     url, kind = choose(app, config)
     place = Place.of(app)
-    return Checkup(
+    return AppCheckup(
         config,
         testing=app.testing,
         url=url,

@@ -29,7 +29,7 @@ from support.servers import until
 import flask_push
 from flask_push import client
 from flask_push import sse
-from flask_push._doctor.browser import Visit
+from flask_push._doctor.browser import BrowserRequest
 from flask_push.client import Refused
 from flask_push.client.address import Address
 
@@ -345,7 +345,7 @@ def test_whatever_a_server_answers_the_errors_are_those_of_the_documentation(
 )
 @given(answers())
 def test_the_doctor_reads_whatever_a_server_answers(given: bytes) -> None:
-    with Scripted([given]) as server, Visit(Address(server.url)) as visit:
+    with Scripted([given]) as server, BrowserRequest(Address(server.url)) as visit:
         until(lambda: visit.read(lambda: False, 0.2) or visit.ended)
         assert bool(visit.status or visit.why)
 
@@ -356,7 +356,7 @@ def test_the_doctor_holds_no_more_of_a_stream_than_it_needs(type: str) -> None:
     event = f"event: {type}\ndata: {'x' * 9999}\n\n"
     bomb = zipped(event.encode() * 5000)
     with Scripted([ZIPPED, bomb, 20.0]) as server, little_memory(24 * 2**20):
-        with Visit(Address(server.url)) as visit:
+        with BrowserRequest(Address(server.url)) as visit:
             until(lambda: visit.read(lambda: len(visit.events) == 5000, 1) or visit.ended)
             held = sum(len(event.data) for event in visit.events)
     assert visit.ended == (type == "push:x")

@@ -32,7 +32,7 @@ from flask_push._delivery.stream import Stream
 from flask_push._delivery.tickets import Asked
 from flask_push._delivery.tickets import derive_key
 from flask_push._delivery.tickets import ReturnTickets
-from flask_push._doctor.browser import Visit
+from flask_push._doctor.browser import BrowserRequest
 from flask_push._handoff.transplant import HAND_OVER
 from flask_push._hub.nginx import returns
 from flask_push.client.address import Address
@@ -440,7 +440,7 @@ def test_a_compressed_stream_comes_back_so(tmp_path: Path) -> None:
         front = nginx(tmp_path, server, CONFIG)
         stack.callback(front.kill)
         url = f"{front.url}/stream?channel=a"
-        with Visit(Address(url)) as first:
+        with BrowserRequest(Address(url)) as first:
             assert first.read(lambda: first.events, 20)
         cookies = re.findall(
             r"((?:session|push_ticket)=[^;]+)", first.headers["set-cookie"]
@@ -450,7 +450,7 @@ def test_a_compressed_stream_comes_back_so(tmp_path: Path) -> None:
             before = views(front)
             position = first.parser.last_event_id
             address = Address(url, {"Cookie": "; ".join(cookies)})
-            with Visit(address, encoding=encoding, position=position) as again:
+            with BrowserRequest(address, encoding=encoding, position=position) as again:
                 assert again.read(lambda visit=again: len(visit.events) == 2, 20)  # type: ignore[misc]
             assert again.events[1].data == "1"
             assert ("content-encoding" in again.headers) == (encoding == "gzip")

@@ -31,6 +31,7 @@ from support.pages import blocks
 from support.pages import commands
 from support.pages import DOCS
 from support.pages import hello
+from support.pages import source_of
 from support.servers import flask_run
 from support.servers import program
 from support.servers import ROOT
@@ -383,7 +384,7 @@ def test_links_lead_somewhere(path: Path) -> None:
         target = path.parent / file if file else path
         assert target.exists(), link
         if anchor:
-            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            headings = re.findall(r"^#+ (.*)$", source_of(target), re.MULTILINE)
             slugs = [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
             assert slugs.count(anchor) == 1, link
 

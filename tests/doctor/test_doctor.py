@@ -23,6 +23,7 @@ from flask import Flask
 from support.certificates import certificate
 from support.hub_processes import flask_push
 from support.nginx import nginx
+from support.pages import DOCS
 from support.redises import Redis
 from support.servers import free_port
 from support.servers import gunicorn
@@ -39,21 +40,21 @@ from flask_push._cli import push as commands
 from flask_push._delivery import gzip
 from flask_push._delivery import wire
 from flask_push._doctor import stream as _doctor
-from flask_push._doctor.facts import Finding
-from flask_push._doctor.facts import trouble
-from flask_push._doctor.findings import ANY
-from flask_push._doctor.findings import APACHE
-from flask_push._doctor.findings import CADDY
-from flask_push._doctor.findings import HAPROXY
-from flask_push._doctor.findings import NGINX
-from flask_push._doctor.findings import TROUBLES
+from flask_push._doctor.finding import Finding
+from flask_push._doctor.finding import problem
+from flask_push._doctor.finding import PROBLEMS
+from flask_push._doctor.problem import ANY
+from flask_push._doctor.problem import APACHE
+from flask_push._doctor.problem import CADDY
+from flask_push._doctor.problem import HAPROXY
+from flask_push._doctor.problem import NGINX
 from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 from flask_push._ipc.version import version
 from flask_push._system import rundir
 from flask_push.brokers.redis import RedisBroker
 
-PAGE = (ROOT / "docs" / "doctor.md").read_text()
+PAGE = DOCS["doctor"]
 
 __all__ = ["certificate"]
 
@@ -97,7 +98,7 @@ Ask = cabc.Callable[..., Said]
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is held back shows in a second as well as in five."""
-    monkeypatch.setattr(_doctor, "_PATIENCE", 1.0)
+    monkeypatch.setattr(_doctor, "_ANSWER_SECONDS", 1.0)
 
 
 @contextlib.contextmanager
@@ -295,7 +296,7 @@ def test_refusals_are_told_apart(tmp_path: Path, ask: Ask) -> None:
             said = ask(server.url + query)
             assert said.wrong == [name], query
             assert said.code == 1
-        assert "--header" in trouble("denied", status=403, more="").cures[0]
+        assert "--header" in problem("denied", status=403, more="").cures[0]
         assert ask(f"{server.url}/stream").wrong == ["failed"], "a stream of no channel"
 
 
@@ -866,20 +867,20 @@ def shown(text: str) -> str:
     return words("".join(said + ("" if name is None else "…") for said, name, *_ in parts))
 
 
-def test_the_page_has_every_trouble_and_its_cures() -> None:
+def test_the_page_has_every_problem_and_its_cures() -> None:
     sections = re.findall(
         r"^### `(.*?)`\n\n(\w+): (.*?)\n\n```text\n(.*?)^```$", PAGE, re.M | re.S
     )
-    assert [name for name, *_ in sections] == list(TROUBLES)
+    assert [name for name, *_ in sections] == list(PROBLEMS)
     for name, level, what, cures in sections:
-        known = TROUBLES[name]
+        known = PROBLEMS[name]
         assert (level, words(what)) == (known.level, shown(known.what))
         lines = [f"{who}: {cure}" if who else cure for who, cure in known.cures]
         assert [words(line) for line in cures.splitlines()] == list(map(shown, lines))
 
 
 class Given(t.NamedTuple):
-    """What one line of the source gives to :func:`trouble`."""
+    """What one line of the source gives to :func:`problem`."""
 
     names: list[str]
     has_proxy: bool
@@ -887,14 +888,14 @@ class Given(t.NamedTuple):
 
 
 @functools.cache
-def calls_of_trouble() -> tuple[Given, ...]:
-    return tuple(_calls_of_trouble())
+def calls_of_problem() -> tuple[Given, ...]:
+    return tuple(_calls_of_problem())
 
 
-def _calls_of_trouble() -> cabc.Iterator[Given]:
+def _calls_of_problem() -> cabc.Iterator[Given]:
     for path in (ROOT / "src/flask_push").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "trouble":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "problem":
                 name, *proxy = node.args
                 either = [name.body, name.orelse] if isinstance(name, ast.IfExp) else [name]
                 facts = {keyword.arg or "**" for keyword in node.keywords}
@@ -907,25 +908,25 @@ def fields(*texts: str) -> dict[str, str]:
     return {name: spec or "" for _, name, spec, _ in parts if name is not None}
 
 
-def test_the_source_gives_each_trouble_the_facts_that_its_words_need() -> None:
-    given = list(calls_of_trouble())
-    assert {name for call in given for name in call.names} == set(TROUBLES)
+def test_the_source_gives_each_problem_the_facts_that_its_texts_need() -> None:
+    given = list(calls_of_problem())
+    assert {name for call in given for name in call.names} == set(PROBLEMS)
     for call in given:
         for name in call.names:
-            known = TROUBLES[name]
+            known = PROBLEMS[name]
             texts = [known.what, *(cure for who, cure in known.cures)]
             assert call.facts == set(fields(*texts)), name
             assert call.has_proxy or not any(who for who, _ in known.cures), name
 
 
 @pytest.mark.parametrize("proxy", [ANY, NGINX, APACHE, HAPROXY, CADDY])
-@pytest.mark.parametrize("name", TROUBLES)
-def test_every_trouble_can_be_written_out_behind_every_proxy(name: str, proxy: str) -> None:
-    known = TROUBLES[name]
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_each_problem_can_be_shown_behind_each_proxy(name: str, proxy: str) -> None:
+    known = PROBLEMS[name]
     specs = fields(known.what, *(cure for _, cure in known.cures))
-    (given, *_) = [call.facts for call in calls_of_trouble() if name in call.names]
+    (given, *_) = [call.facts for call in calls_of_problem() if name in call.names]
     facts = {fact: 1.5 if specs.get(fact) else "{odd}" for fact in given}
-    found = trouble(name, proxy, **facts)
+    found = problem(name, proxy, **facts)
     assert found.level in ("warn", "error") and found.what and found.cures
     whose = [who for who, _ in known.cures]
     assert len(found.cures) == (
@@ -935,14 +936,14 @@ def test_every_trouble_can_be_written_out_behind_every_proxy(name: str, proxy: s
     )
 
 
-def test_every_trouble_has_a_test() -> None:
+def test_every_problem_has_a_test() -> None:
     tests = Path(__file__).read_text()
-    for name in TROUBLES:
+    for name in PROBLEMS:
         assert f'"{name}"' in tests or f"  {name}: " in tests, name
 
 
 def test_all_that_is_well_is_on_the_page_too() -> None:
     source = "".join(p.read_text() for p in (ROOT / "src/flask_push").rglob("*.py"))
-    names = set(re.findall(r'\bgood\(\s*"([\w-]+)"', source))
+    names = set(re.findall(r'\bok\(\s*"([\w-]+)"', source))
     (section,) = re.findall(r"^## What is well\n(.*?)^## ", PAGE, re.M | re.S)
     assert names == set(re.findall(r"^`([\w-]+)`\n: ", section, re.M))

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 from support.servers import ROOT
 
-DOCS = {path.stem: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
+CONF = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+
+
+def source_of(path: Path) -> str:
+    """The text of a page, with the lists that Sphinx puts into it."""
+    source = [path.read_text()]
+    CONF["list_problems"](None, path.stem, source)
+    return source[0]
+
+
+DOCS = {path.stem: source_of(path) for path in sorted((ROOT / "docs").glob("*.md"))}
 
 
 def blocks(text: str, language: str) -> list[str]:

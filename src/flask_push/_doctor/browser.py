@@ -1,6 +1,6 @@
-"""One answer as a browser gets it, and when each piece of it came.
+"""A request as a browser sends it: the answer, and when each piece of it arrived.
 
-Reads no more cleverly than a browser: what is measured here is what is between.
+It reads as a browser does, so the times show what the proxies in between do.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from ..client.address import Address
 from ..client.answer import Answer
 from ..client.answer import BadAnswer
 
-# Events that are remembered, and characters that they may have together. Of the data of
-# events that are not ours, only the beginning is kept.
+# How many events are kept, and how many characters they may have together. Of the data of
+# the app's events only the beginning is kept.
 _MAX_EVENTS = 10_000
 _MAX_HELD = 16 * 2**20
 _BEGINNING = 100
-# Seconds for getting as far as a connection.
-_PATIENCE = 5.0
+# Seconds to connect.
+_CONNECT_SECONDS = 5.0
 
 
-class Visit:
-    """A request, sent when it is made.
+class BrowserRequest:
+    """Connects and sends the request at once.
 
-    :param encoding: What the request accepts.
-    :param query: Goes behind what the URL asks for.
-    :raises OSError: If there is no server.
+    :param encoding: The value of ``Accept-Encoding``.
+    :param query: Added to the query of the URL.
+    :raises OSError: If the server can't be reached.
     """
 
     def __init__(
@@ -46,22 +46,22 @@ class Visit:
         position: str = "",
         query: cabc.Mapping[str, str] | None = None,
     ) -> None:
-        #: What the server answers: 0 before it does.
+        #: The status of the answer; 0 before it arrives.
         self.status = 0
-        #: Why there is no more to read, if it is not the end of an answer.
+        #: Why the answer ended early.
         self.why = ""
         self.version = ""
         self.headers: cabc.Mapping[str, str] = {}
         self.events: deque[Event] = deque(maxlen=_MAX_EVENTS)
-        #: Whether no more comes; and whether that was its end, not a cut.
+        #: Whether nothing more comes, and whether the answer was complete.
         self.ended = self.whole = False
-        #: Whether what came can't be read, and so was left.
+        #: Whether the answer is not valid, so that the rest was not read.
         self.broken = False
         self.first_byte = self.last_byte = 0.0
         self.parser = sse.Parser()
         self._answer = Answer(method)
         self._held = 0
-        self.sock = address.connect(_PATIENCE)
+        self.sock = address.connect(_CONNECT_SECONDS)
         self.began = time.monotonic()
         headers = {
             "Accept": "text/event-stream",
@@ -75,7 +75,7 @@ class Visit:
             )
         )
 
-    def __enter__(self) -> Visit:
+    def __enter__(self) -> BrowserRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,7 +85,7 @@ class Visit:
         self.sock.close()
 
     def read(self, until: cabc.Callable[[], object], seconds: float) -> bool:
-        """Read on until it is true. Whether it came true in that time."""
+        """Read until the condition is true. ``False`` if the time passed before."""
         deadline = time.monotonic() + seconds
         while not until():
             left = deadline - time.monotonic()
@@ -99,7 +99,7 @@ class Visit:
         return [event for event in self.events if event.type == type]
 
     def _advance(self, seconds: float) -> None:
-        """Take one piece of what came, or receive more."""
+        """Parse one piece of what has arrived, or receive more."""
         try:
             piece = self._answer.take()
             if piece:
@@ -142,11 +142,11 @@ class Visit:
                 event = replace(event, data=event.data[:_BEGINNING])
             self._held += len(event.type) + len(event.id) + len(event.data)
             self.events.append(event)
-        # More than any doctor has to know.
+        # This is enough to find every problem.
         self.ended = self.ended or self._held > _MAX_HELD
 
 
 def speaks_http2(address: Address) -> bool:
     """Whether a browser would get HTTP/2."""
-    with address.connect(_PATIENCE, protocols=["h2", "http/1.1"]) as sock:
+    with address.connect(_CONNECT_SECONDS, protocols=["h2", "http/1.1"]) as sock:
         return isinstance(sock, ssl.SSLSocket) and sock.selected_alpn_protocol() == "h2"

@@ -1,4 +1,5 @@
-"""Who answers for a stream, as far as its head tells."""
+"""Examines the head of a response: which server or proxy sent it, and whether browsers
+accept it as a stream."""
 
 from __future__ import annotations
 
@@ -7,82 +8,80 @@ import re
 
 from .._delivery import wire
 from ..client.address import Address
+from .browser import BrowserRequest
 from .browser import speaks_http2
-from .browser import Visit
-from .facts import Finding
-from .facts import good
-from .facts import trouble
-from .findings import ANY
-from .findings import APACHE
-from .findings import CADDY
-from .findings import HAPROXY
-from .findings import NGINX
-
-Findings = cabc.Iterator[Finding]
+from .finding import Finding
+from .finding import Findings
+from .finding import ok
+from .finding import problem
+from .problem import ANY
+from .problem import APACHE
+from .problem import CADDY
+from .problem import HAPROXY
+from .problem import NGINX
 
 _PROXIES = {"nginx": NGINX, "apache": APACHE, "caddy": CADDY, "haproxy": HAPROXY}
 
 
 def greet(address: Address, seconds: float) -> tuple[str, list[Finding]]:
-    """Ask without wanting a stream: then the server answers, and not the hub.
+    """Send a HEAD request, which the server answers itself, and not the hub.
 
-    :return: Which proxy it is, and what else was found.
-    :raises OSError: If there is none.
+    :return: The proxy that answers, and the findings.
+    :raises OSError: If the server can't be reached.
     """
-    with Visit(address, method="HEAD") as visit:
-        visit.read(lambda: visit.status, seconds)
-        server = visit.headers.get("server", "")
-        said = f"{server} {visit.headers.get('via', '')}".lower()
-    proxy = next((who for key, who in _PROXIES.items() if key in said), ANY)
+    with BrowserRequest(address, method="HEAD") as request:
+        request.read(lambda: request.status, seconds)
+        server = request.headers.get("server", "")
+        names = f"{server} {request.headers.get('via', '')}".lower()
+    proxy = next((name for key, name in _PROXIES.items() if key in names), ANY)
     found = []
     if proxy:
-        found.append(good("proxy", f"{server or proxy} is in front."))
+        found.append(ok("proxy", f"{server or proxy} is in front."))
     elif server:
-        found.append(good("server", f"{server}. No proxy shows itself."))
+        found.append(ok("server", f"{server}. No proxy shows itself."))
     if address.is_secure:
         if speaks_http2(address):
-            said = "Browsers get HTTP/2, and as many streams as they like."
-            found.append(good("http2", said))
+            found.append(ok("http2", "Browsers get HTTP/2, and any number of streams."))
         else:
-            found.append(trouble("http1", proxy))
+            found.append(problem("http1", proxy))
     return proxy, found
 
 
-def judge_head(visit: Visit, proxy: str, gzip: bool = False) -> Findings:
+def judge_head(request: BrowserRequest, proxy: str, gzip: bool = False) -> Findings:
     """
-    :param gzip: Whether the app may have compressed it.
+    :param gzip: Whether the app compresses its streams.
     """
-    status, headers = visit.status, visit.headers
+    status, headers = request.status, request.headers
     if status != 200:
         yield _refusal(status, headers, proxy)
         return
     type = headers.get("content-type", "")
     if not re.fullmatch(r"text/event-stream\s*(;\s*charset=\"?utf-8\"?)?", type, re.I):
-        yield trouble("type", type=type)
+        yield problem("type", type=type)
         return
     if "content-length" in headers:
-        yield trouble("length")
+        yield problem("length")
         return
-    yield good("head", f"{visit.version} {status}, {type}.")
+    yield ok("head", f"{request.version} {status}, {type}.")
     control = headers.get("cache-control", "").lower()
     missing = [word for word in ("no-store", "no-transform") if word not in control]
     if missing:
-        yield trouble("headers", names=", ".join(missing))
-    if is_relayed(visit):
-        yield trouble("relayed", reason=headers[wire.RELAY.lower()])
+        yield problem("headers", names=", ".join(missing))
+    if is_relayed(request):
+        yield problem("relayed", reason=headers[wire.RELAY.lower()])
     encoding = headers.get("content-encoding")
     if encoding and not (gzip and encoding == "gzip"):
-        yield trouble("compressed", proxy, encoding=encoding)
+        yield problem("compressed", proxy, encoding=encoding)
 
 
-def is_relayed(visit: Visit) -> bool:
-    return wire.RELAY.lower() in visit.headers
+def is_relayed(request: BrowserRequest) -> bool:
+    return wire.RELAY.lower() in request.headers
 
 
 def _refusal(status: int, headers: cabc.Mapping[str, str], proxy: str) -> Finding:
     if status in (401, 403) or 300 <= status < 400:
         to = headers.get("location")
-        return trouble("denied", status=status, more=f", to {to}" if to else "")
+        return problem("denied", status=status, more=f", to {to}" if to else "")
     if status in (502, 503, 504):
-        return trouble("away", proxy, status=status)
-    return trouble("missing" if status in (404, 405, 410) else "failed", status=status)
+        return problem("away", proxy, status=status)
+    return problem("missing" if status in (404, 405, 410) else "failed", status=status)

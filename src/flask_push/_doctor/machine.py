@@ -1,7 +1,7 @@
-"""What can be found out without a stream: the app's configuration, and its machine.
+"""Examines the app's configuration and its machine, without a stream.
 
-Nothing is made here, and nothing opened that this user should not: a directory that a
-doctor makes as root is one that the app can't use.
+It creates nothing, and opens no file of another user: the app could not use a directory
+that the doctor creates as root.
 """
 
 from __future__ import annotations
@@ -29,25 +29,37 @@ from .._system.rundir import user_name
 from ..brokers import Broker
 from ..brokers import open_broker
 from ..brokers._urls import hide_password
-from .facts import Finding
-from .facts import good
-from .facts import trouble
-from .stream import Trusted
+from .finding import Finding
+from .finding import Findings
+from .finding import ok
+from .finding import problem
 
-Findings = cabc.Iterator[Finding]
-
-# Seconds of silence that the most impatient of proxies known bear (Heroku).
-_PATIENT = 55
-# Descriptors that a hub should have beside those of streams.
-_OWN = 256
+# Seconds of silence after which the first known proxy closes a connection (Heroku).
+_PROXY_TIMEOUT = 55
+# Descriptors that a hub should have for files and connections that are not streams.
+_OTHER_DESCRIPTORS = 256
 
 
-class Checkup:
-    """Of one app, in this process.
+class AppFacts(t.NamedTuple):
+    """What the doctor has to know of the app to examine one of its streams."""
 
-    :param url: The store's, and `kind` what the hub is: a process, a thread, or a path.
-    :param directory: The run directory, which need not exist.
-    :param doubts: Why events may not reach all processes of the app.
+    #: Publishes to the app's store; ``None`` if this process can't.
+    broker: Broker | None
+    heartbeat: float
+    #: Whether the app compresses its streams.
+    gzip: bool
+    #: The log of the hub process; ``None`` if the hub is a thread.
+    log: Path | None
+    #: Asks the hub for its status. The answer is empty if no hub answers.
+    status: cabc.Callable[[], dict[str, t.Any]]
+
+
+class AppCheckup:
+    """
+    :param url: The URL of the store.
+    :param kind: What the hub is: ``process``, ``thread``, or the path of its socket.
+    :param directory: The run directory. It may not exist yet.
+    :param doubts: Reasons why events may not reach all processes of the app.
     """
 
     def __init__(
@@ -71,19 +83,18 @@ class Checkup:
     def examine(self) -> Findings:
         yield _versions()
         if self.testing:
-            yield trouble("testing")
+            yield problem("testing")
         if self.url == "sqlite:" or self.kind == "process":
             yield from self._check_directory()
         yield from self._check_store()
         yield from self._check_hub()
-        if self.config.heartbeat > _PATIENT:
-            yield trouble("heartbeat", seconds=self.config.heartbeat)
+        if self.config.heartbeat > _PROXY_TIMEOUT:
+            yield problem("heartbeat", seconds=self.config.heartbeat)
 
-    def known(self) -> Trusted:
-        """What a :class:`Doctor` has to know."""
+    def facts(self) -> AppFacts:
         log = None if self.kind == "thread" else self.all_files[0].log
         heartbeat, gzip = self.config.heartbeat, self.config.gzip
-        return Trusted(self._broker, heartbeat, gzip, log, self._status_of_all)
+        return AppFacts(self._broker, heartbeat, gzip, log, self._status_of_all)
 
     def close(self) -> None:
         if self._broker is not None:
@@ -92,78 +103,78 @@ class Checkup:
     # The run directory.
 
     def _check_directory(self) -> Findings:
-        found = list(self._troubles_of(self.directory))
+        found = list(self._directory_problems(self.directory))
         self._usable = not any(finding.level == "error" for finding in found)
         yield from found
         for doubt in self._doubts:
-            yield trouble("apart", doubt=doubt)
+            yield problem("apart", doubt=doubt)
         if self._usable:
             there = "" if self.directory.exists() else ", made when it is needed"
-            yield good("directory", f"{self.directory}{there}.")
+            yield ok("directory", f"{self.directory}{there}.")
 
-    def _troubles_of(self, path: Path) -> Findings:
+    def _directory_problems(self, path: Path) -> Findings:
         try:
             found = path.lstat()
         except FileNotFoundError:
             parent = next(p for p in path.parents if p.exists())
             if not os.access(parent, os.W_OK | os.X_OK):
-                yield trouble("directory", path=path, error=f"{parent} can't be written")
+                yield problem("directory", path=path, error=f"{parent} can't be written")
             return
         except OSError as error:
-            yield trouble("directory", path=path, error=error.strerror)
+            yield problem("directory", path=path, error=error.strerror)
             return
         if not stat.S_ISDIR(found.st_mode):
             what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no directory"
-            yield trouble("directory", path=path, error=f"it is {what}")
+            yield problem("directory", path=path, error=f"it is {what}")
             return
-        if strange := list(_owners(path)):
-            yield from strange
+        if foreign := list(_owners(path)):
+            yield from foreign
             return
         if not is_local(path):
-            yield trouble("remote", path=path)
+            yield problem("remote", path=path)
         mode = f"{stat.S_IMODE(found.st_mode):o}"
         if found.st_mode & stat.S_IWOTH:
-            yield trouble("open", path=path, mode=mode)
+            yield problem("open", path=path, mode=mode)
         elif found.st_mode & stat.S_IWGRP:
-            yield trouble("group", path=path, mode=mode, group=group_name(found.st_gid))
+            yield problem("group", path=path, mode=mode, group=group_name(found.st_gid))
 
     # The store.
 
     def _check_store(self) -> Findings:
         if self.url == "memory:":
-            yield trouble("memory")
+            yield problem("memory")
             return
         if self.url == "sqlite:" and not self._usable:
             return
         try:
             yield from self._open_store()
-        # A broker of another package may raise anything.
+        # A broker from another package may raise any exception.
         except Exception as error:
             url = hide_password(self.url)
-            said = str(error).replace(self.url, url) or type(error).__name__
-            yield trouble("store", url=url, error=said)
+            text = str(error).replace(self.url, url) or type(error).__name__
+            yield problem("store", url=url, error=text)
 
     def _open_store(self) -> Findings:
         broker = open_broker(self.url, self.directory, timeout=self.config.publish_timeout)
         path: Path | None = getattr(broker, "path", None)
         if path is not None:
-            strange = list(_owners(path if path.exists() else path.parent))
-            if strange:
-                yield from strange
+            foreign = list(_owners(path if path.exists() else path.parent))
+            if foreign:
+                yield from foreign
                 return
             if not path.exists():
                 self._broker = broker
-                yield good("store", f"{broker.url}, made when it is needed.")
+                yield ok("store", f"{broker.url}, made when it is needed.")
                 return
         page = broker.read([], after=0)
         self._broker = broker
-        yield good("store", f"{hide_password(broker.url)}, epoch {page.epoch}.")
+        yield ok("store", f"{hide_password(broker.url)}, epoch {page.epoch}.")
 
     # The hub.
 
     def _check_hub(self) -> Findings:
         if self.kind == "thread":
-            yield trouble("thread")
+            yield problem("thread")
             yield from self._check_limit("a worker", os.getpid())
             return
         if self.kind == "process" and not self._usable:
@@ -174,9 +185,9 @@ class Checkup:
             try:
                 status = status_of(files)
             except PermissionError as error:
-                # Ours says all; the system's says nothing of where.
-                said = f"{files.sock}: {error.strerror}." if error.errno else error
-                yield trouble("stranger", error=said, name=_owner_of(files))
+                # An error of the system does not name the path.
+                text = f"{files.sock}: {error.strerror}." if error.errno else error
+                yield problem("stranger", error=text, name=_owner_of(files))
             except OSError as error:
                 yield from self._explain_no_hub(files, error)
             else:
@@ -185,38 +196,38 @@ class Checkup:
     def _explain_no_hub(self, files: HubFiles, error: OSError) -> Findings:
         why = error.strerror or error
         if files.is_locked():
-            yield trouble("stuck", path=files.lock, error=why)
+            yield problem("stuck", path=files.lock, error=why)
         elif self.kind != "process":
-            yield trouble("no-hub", path=files.sock, error=why)
+            yield problem("no-hub", path=files.sock, error=why)
         else:
-            yield good("hub", "No hub runs. The first stream starts one.")
+            yield ok("hub", "No hub runs. The first stream starts one.")
             yield from self._check_limit("a hub", os.getpid())
 
     def _judge_hub(self, status: dict[str, t.Any]) -> Findings:
         pid, of, streams = (status.get(name, 0) for name in ("pid", "version", "streams"))
-        yield good("hub", f"Process {pid}, version {of}, {streams} streams.")
+        yield ok("hub", f"Process {pid}, version {of}, {streams} streams.")
         if of != version():
-            yield trouble("version", hub=of, here=version())
+            yield problem("version", hub=of, here=version())
         yield from self._check_limit("the hub", pid)
 
     def _check_limit(self, whose: str, pid: int) -> Findings:
         limit, streams = _limit(pid), self.config.options.max_streams
         possible = limit - reserve(limit)
         if streams > possible:
-            yield trouble(
+            yield problem(
                 "descriptors",
                 whose=whose,
                 streams=streams,
                 limit=limit,
-                wanted=streams + _OWN,
+                wanted=streams + _OTHER_DESCRIPTORS,
                 possible=max(1, possible),
             )
         else:
-            yield good("limits", f"{streams} streams at most, of {limit} descriptors.")
+            yield ok("limits", f"{streams} streams at most, of {limit} descriptors.")
 
     def _status_of_all(self) -> dict[str, t.Any]:
-        """The streams of all hubs, and the position that the last of them has reached;
-        nothing, if none can be asked."""
+        """How many streams all hubs hold, and the lowest position of a hub. Empty if no
+        hub answers."""
         found = []
         for files in self.all_files:
             with contextlib.suppress(OSError):
@@ -238,17 +249,17 @@ def _known(position: Position) -> bool:
 def _versions() -> Finding:
     python = ".".join(map(str, sys.version_info[:3]))
     flask = metadata.version("flask")
-    return good("versions", f"Flask-Push {version()}, Flask {flask}, Python {python}.")
+    return ok("versions", f"Flask-Push {version()}, Flask {flask}, Python {python}.")
 
 
 def _owners(path: Path) -> Findings:
-    """What is another user's stays as it is: even root would leave files there. A volume
-    of root's will do, if this user may write to it."""
+    """A problem if the path belongs to another user: even root would leave files of its own
+    there. A volume that root owns is fine if this user may write to it."""
     found = path.stat().st_uid if path.exists() else os.geteuid()
     if found != os.geteuid() and (found or not os.access(path, os.W_OK)):
         owner, user = user_name(found), user_name(os.geteuid())
         name = owner.partition(" ")[0]
-        yield trouble("owner", path=path, owner=owner, user=user, name=name)
+        yield problem("owner", path=path, owner=owner, user=user, name=name)
 
 
 def _owner_of(files: HubFiles) -> str:
@@ -259,7 +270,8 @@ def _owner_of(files: HubFiles) -> str:
 
 
 def _limit(pid: int) -> int:
-    """The descriptors that a process can have: a hub raises its limit to the hard one."""
+    """How many descriptors a process may open. A hub raises its soft limit to the hard
+    limit."""
     try:
         text = Path(f"/proc/{pid}/limits").read_text()
         found = re.search(r"^Max open files +\w+ +(\d+)", text, re.M)

@@ -1,25 +1,19 @@
-"""What stands between a browser and the hub, found out by being a browser.
+"""Examines a stream as a browser gets it, through all proxies in between.
 
-The doctor opens the stream as browsers do, publishes an event that no page listens to,
-comes back as a browser that lost its connection, and listens for a heartbeat. What it
-publishes is not kept, and its type is one of our own.
+The doctor requests the stream as browsers do, publishes events that no page listens to,
+reconnects as a browser that lost its connection, and waits for a heartbeat. Its events are
+not stored, and their type is reserved for it.
 """
 
 from __future__ import annotations
 
-import collections.abc as cabc
-import contextlib
-import json
 import secrets
 import ssl
 import time
-import typing as t
 from pathlib import Path
 
 from .._delivery import wire
 from .._event import Entry
-from .._event import escape
-from .._event import Event
 from .._event import Position
 from .._system.terminal import shown
 from ..brokers import Broker
@@ -28,329 +22,281 @@ from ..brokers import NotRead
 from ..brokers import PublishUncertain
 from ..brokers._urls import hide_password
 from ..client.address import Address
-from .browser import Visit
-from .facts import Finding
-from .facts import good
-from .facts import trouble
-from .findings import ANY
-from .findings import ERROR
-from .head import Findings
+from .browser import BrowserRequest
+from .events import channels_of
+from .events import fields_of
+from .events import has_probe
+from .events import is_open
+from .events import position_in
+from .events import positions_of
+from .finding import Finding
+from .finding import Findings
+from .finding import ok
+from .finding import problem
 from .head import greet
 from .head import is_relayed
 from .head import judge_head
+from .machine import AppFacts
+from .problem import ANY
+from .problem import ERROR
 
-# Seconds for what comes at once where all is well; and what a proxy adds that waits for
-# more to send (HAProxy: 0.2).
-_PATIENCE = 5.0
+# Seconds to wait for what normally arrives at once.
+_ANSWER_SECONDS = 5.0
+# Seconds after which an event is late, and a first byte slow. HAProxy delays each event by
+# 0.2 seconds if it waits for more to send.
 _LATE = 0.1
 _SLOW = 1.0
-# Seconds for which a heartbeat may be late, and the longest that one is waited for.
+# Seconds that a heartbeat may be late, and seconds to wait for one at most.
 _GRACE = 2.0
 _LONGEST = 60.0
+# How many events the doctor publishes.
 _PROBES = 3
-# Processes that answer are not chosen evenly; so many finite answers show most of them.
+# The kernel does not choose the worker that answers evenly. This many requests reach most
+# workers.
 _POLLS = 8
-# Channels that the configuration lets a stream have.
-_MAX_CHANNELS = 10_000
 
 
-class Trusted(t.NamedTuple):
-    """What is known on this side of the way."""
-
-    #: Publishes where the app does, if that is possible from here.
-    broker: Broker | None
-    heartbeat: float
-    #: Whether the app compresses its streams.
-    gzip: bool
-    #: The log of the hub process; ``None`` if the hub is a thread.
-    log: Path | None
-    #: What the hub says of itself; nothing, if it can't be asked.
-    status: cabc.Callable[[], dict[str, t.Any]]
-
-
-class Doctor:
+class StreamCheckup:
     """
-    :param quick: Whether not to wait for a heartbeat.
+    :param quick: Don't wait for a heartbeat.
     """
 
-    def __init__(self, address: Address, known: Trusted, quick: bool = False) -> None:
+    def __init__(self, address: Address, app: AppFacts, quick: bool = False) -> None:
         self.address = address
-        self.known = known
+        self.app = app
         self.quick = quick
         self.proxy = ANY
         self._relayed = False
-        #: Where a stream can be resumed from: before all that was published meanwhile.
+        #: The position at which the first stream began, before the probes.
         self._start = Position("", 0)
         self._channels: list[str] = []
 
     def examine(self) -> Findings:
         try:
-            self.proxy, greeted = greet(self.address, _PATIENCE)
+            self.proxy, greeted = greet(self.address, _ANSWER_SECONDS)
             yield from greeted
-            with self._visit() as stream:
-                if not stream.read(lambda: stream.status, _PATIENCE):
+            with BrowserRequest(self.address) as stream:
+                if not stream.read(lambda: stream.status, _ANSWER_SECONDS):
                     yield from self._explain_no_answer(stream)
                     return
-                refused = list(judge_head(stream, self.proxy, self.known.gzip))
+                refused = list(judge_head(stream, self.proxy, self.app.gzip))
                 yield from refused
                 if any(finding.level == ERROR for finding in refused):
                     return
                 self._relayed = is_relayed(stream)
-                if not stream.read(lambda: _opening(stream), _PATIENCE):
+                if not stream.read(lambda: is_open(stream), _ANSWER_SECONDS):
                     yield from self._explain_no_opening(stream)
                     return
-                # Without a position, it is a gap that has it.
-                stream.read(lambda: stream.parser.last_event_id, _PATIENCE)
-                self._channels = _channels_of(stream)
+                # A stream that begins without a position has it in its gap.
+                stream.read(lambda: stream.parser.last_event_id, _ANSWER_SECONDS)
+                self._channels = channels_of(stream)
                 if not self._channels:
-                    yield trouble("foreign")
+                    yield problem("foreign")
                     return
                 yield self._judge_opening(stream)
                 yield from self._judge_events(stream)
             if not self._relayed:
                 yield from self._judge_resumed()
                 yield from self._count_stores()
-            elif self.known.broker is not None and _is_there(self.known.broker):
-                self._let_go(self.known.broker)
+            elif self.app.broker is not None and _exists(self.app.broker):
+                self._end_relay(self.app.broker)
                 yield from self._judge_resumed()
         except ssl.SSLCertVerificationError as error:
-            yield trouble("certificate", error=error.verify_message)
+            yield problem("certificate", error=error.verify_message)
         except ssl.SSLError as error:
-            yield trouble("tls", where=self.address.url, error=error.reason or error)
+            yield problem("tls", where=self.address.url, error=error.reason or error)
         except OSError as error:
-            yield trouble(
+            yield problem(
                 "unreachable", where=self.address.url, error=error.strerror or error
             )
         except (NotRead, NotPublished, PublishUncertain) as error:
-            assert self.known.broker is not None
-            url = self.known.broker.url
-            said = str(error).replace(url, hide_password(url))
-            yield trouble("store", url=hide_password(url), error=said)
-
-    def _visit(self, **more: t.Any) -> Visit:
-        return Visit(self.address, **more)
+            assert self.app.broker is not None
+            url = self.app.broker.url
+            text = str(error).replace(url, hide_password(url))
+            yield problem("store", url=hide_password(url), error=text)
 
     # The first bytes.
 
-    def _explain_no_answer(self, stream: Visit) -> Findings:
+    def _explain_no_answer(self, stream: BrowserRequest) -> Findings:
         if stream.ended:
-            yield trouble("no-http", where=self.address.url, why=stream.why)
+            yield problem("no-http", where=self.address.url, why=stream.why)
         else:
             yield from self._explain_silence()
 
     def _explain_silence(self) -> Findings:
-        """Not a byte came. A finite answer is one that nothing can hold back for ever."""
-        with self._visit(query={"poll": "1"}) as finite:
-            if not finite.read(lambda: finite.status, _PATIENCE):
-                yield trouble("silent", seconds=_PATIENCE)
+        """Not a byte came. Try a finite answer, which nothing can hold back for ever."""
+        with BrowserRequest(self.address, query={"poll": "1"}) as finite:
+            if not finite.read(lambda: finite.status, _ANSWER_SECONDS):
+                yield problem("silent", seconds=_ANSWER_SECONDS)
                 return
             refused = list(judge_head(finite, self.proxy))
             if any(finding.level == ERROR for finding in refused):
                 yield from refused
                 return
-        with self._visit(encoding="identity") as plain:
-            if plain.read(lambda: _opening(plain), _PATIENCE):
-                yield trouble("gzip", self.proxy)
+        with BrowserRequest(self.address, encoding="identity") as plain:
+            if plain.read(lambda: is_open(plain), _ANSWER_SECONDS):
+                yield problem("gzip", self.proxy)
                 return
-        yield trouble(
+        yield problem(
             "buffered",
             self.proxy,
             what="a finite answer arrives, and the start of a stream does not",
         )
 
-    def _explain_no_opening(self, stream: Visit) -> Findings:
+    def _explain_no_opening(self, stream: BrowserRequest) -> Findings:
         if stream.parser.retry and stream.ended and not stream.events:
-            yield trouble("turned-away")
+            yield problem("turned-away")
         elif stream.broken:
-            yield trouble("unreadable", why=stream.why)
+            yield problem("unreadable", why=stream.why)
         elif stream.ended or stream.events:
-            yield trouble("foreign")
+            yield problem("foreign")
         else:
             yield from self._explain_silence()
 
-    def _judge_opening(self, stream: Visit) -> Finding:
+    def _judge_opening(self, stream: BrowserRequest) -> Finding:
         self._start = Position.parse(stream.parser.last_event_id)
         seconds = stream.first_byte - stream.began
         if seconds > _SLOW:
-            return trouble("slow", seconds=seconds)
+            return problem("slow", seconds=seconds)
         names = shown(", ".join(self._channels), 300)
-        return good("stream", f"Of {names}; its first byte came in {seconds:.3f} s.")
+        return ok("stream", f"Of {names}; its first byte came in {seconds:.3f} s.")
 
     # The events.
 
-    def _judge_events(self, stream: Visit) -> Findings:
-        broker = self.known.broker
+    def _judge_events(self, stream: BrowserRequest) -> Findings:
+        broker = self.app.broker
         if broker is None:
             return
-        if not _is_there(broker) or broker.read([], after=0).epoch != self._start.epoch:
-            yield trouble("other-store", url=hide_password(broker.url))
+        if not _exists(broker) or broker.read([], after=0).epoch != self._start.epoch:
+            yield problem("other-store", url=hide_password(broker.url))
             return
-        if self.known.log and not self.known.status().get("streams"):
-            yield trouble("elsewhere", log=self.known.log)
+        if self.app.log and not self.app.status().get("streams"):
+            yield problem("elsewhere", log=self.app.log)
         try:
             delays = [self._probe(stream, broker) for _ in range(_PROBES)]
-        except _Unheard as unheard:
-            yield from self._explain_unheard(unheard)
+        except _NotArrived as probe:
+            yield from self._explain_missing(probe)
         else:
             late = min(delays)
             if late > _LATE:
-                yield trouble("late", self.proxy, seconds=late)
+                yield problem("late", self.proxy, seconds=late)
             else:
-                yield good("events", f"Published here, they arrived within {late:.3f} s.")
+                yield ok("events", f"Published here, they arrived within {late:.3f} s.")
 
-    def _probe(self, stream: Visit, broker: Broker) -> float:
+    def _probe(self, stream: BrowserRequest, broker: Broker) -> float:
         word = secrets.token_urlsafe(8)
         began = time.monotonic()
         (position,) = broker.publish([wire.probe(self._channels[0], word)])
-        heard = stream.read(lambda: _has(stream, word), _PATIENCE)
-        if not heard:
-            raise _Unheard(position)
+        arrived = stream.read(lambda: has_probe(stream, word), _ANSWER_SECONDS)
+        if not arrived:
+            raise _NotArrived(position)
         return time.monotonic() - began
 
-    def _explain_unheard(self, unheard: _Unheard) -> Findings:
-        hub = Position.parse(str(self.known.status().get("position", "")))
-        if hub.number < unheard.position.number if hub.epoch else not self.proxy:
-            yield trouble("unheard", seconds=_PATIENCE)
+    def _explain_missing(self, probe: _NotArrived) -> Findings:
+        hub = Position.parse(str(self.app.status().get("position", "")))
+        if hub.number < probe.position.number if hub.epoch else not self.proxy:
+            yield problem("unheard", seconds=_ANSWER_SECONDS)
             return
-        with self._visit(encoding="identity") as plain:
-            plain.read(lambda: _opening(plain), _PATIENCE)
+        with BrowserRequest(self.address, encoding="identity") as plain:
+            plain.read(lambda: is_open(plain), _ANSWER_SECONDS)
             try:
-                assert self.known.broker is not None
-                self._probe(plain, self.known.broker)
-            except _Unheard:
-                what = f"an event did not arrive within {_PATIENCE:g} seconds"
-                yield trouble("buffered", self.proxy, what=what)
+                assert self.app.broker is not None
+                self._probe(plain, self.app.broker)
+            except _NotArrived:
+                what = f"an event did not arrive within {_ANSWER_SECONDS:g} seconds"
+                yield problem("buffered", self.proxy, what=what)
             else:
-                yield trouble("gzip", self.proxy)
+                yield problem("gzip", self.proxy)
 
-    # Coming back.
+    # Reconnecting.
 
-    def _let_go(self, broker: Broker) -> None:
-        """A relay does not see that its browser has left before it has written twice."""
+    def _end_relay(self, broker: Broker) -> None:
+        """Make the relay of the first stream write: only its second write shows it that
+        the browser has disconnected, and until then it occupies a worker."""
         for _ in range(3):
             broker.publish([wire.probe(self._channels[0], "")])
             time.sleep(0.1)
 
     def _judge_resumed(self) -> Findings:
         position, expected = self._start, list[Entry]()
-        broker = self.known.broker
-        if broker is not None and _is_there(broker):
+        broker = self.app.broker
+        if broker is not None and _exists(broker):
             page = broker.read(self._channels, last=_PROBES)
             if page.epoch == position.epoch:
                 after = min(page.after, position.number)
                 page = broker.read(self._channels, after=after)
                 position, expected = Position(page.epoch, after), list(page.entries)
         ids = [str(Position(position.epoch, entry.number)) for entry in expected]
-        with self._visit(position=str(position)) as stream:
-            if not stream.read(lambda: _opening(stream), _PATIENCE):
+        with BrowserRequest(self.address, position=str(position)) as stream:
+            if not stream.read(lambda: is_open(stream), _ANSWER_SECONDS):
                 yield from self._explain_no_opening(stream)
                 return
-            stream.read(lambda: {*ids} <= _ids(stream), _PATIENCE)
+            stream.read(lambda: {*ids} <= positions_of(stream), _ANSWER_SECONDS)
             yield self._compare(stream, position, ids)
             if not self.quick:
-                yield from self._judge_silence(stream)
+                yield from self._judge_heartbeat(stream)
 
-    def _compare(self, stream: Visit, position: Position, ids: list[str]) -> Finding:
+    def _compare(
+        self, stream: BrowserRequest, position: Position, ids: list[str]
+    ) -> Finding:
         (opening, *_) = stream.of_type("push:open")
         for gap in stream.of_type("push:gap"):
-            return trouble("gap", reason=_facts(gap).get("reason", "no reason given"))
+            return problem("gap", reason=fields_of(gap).get("reason", "no reason given"))
         if Position.parse(opening.id) != position:
-            return trouble("not-resumed", self.proxy)
-        came = [_position(e.id) for e in stream.events if not e.type.startswith("push:")]
+            return problem("not-resumed", self.proxy)
+        came = [position_in(e.id) for e in stream.events if not e.type.startswith("push:")]
         if came[: len(ids)] != ids:
-            return trouble("wrong", expected=" ".join(ids), found=" ".join(came) or "none")
-        return good(
-            "resume", f"Reconnected at {position}, it had the {len(ids)} events after it."
-        )
+            return problem("wrong", expected=" ".join(ids), found=" ".join(came) or "none")
+        what = f"Reconnected at {position}, it had the {len(ids)} events after it."
+        return ok("resume", what)
 
-    # Nothing to say.
+    # A stream without events.
 
-    def _judge_silence(self, stream: Visit) -> Findings:
-        heartbeat, before = self.known.heartbeat, stream.last_byte
+    def _judge_heartbeat(self, stream: BrowserRequest) -> Findings:
+        heartbeat, before = self.app.heartbeat, stream.last_byte
         seconds = min(heartbeat, _LONGEST) + _GRACE
         if stream.read(lambda: stream.last_byte > before, seconds):
             silent = stream.last_byte - before
-            yield good("heartbeat", f"After {silent:.1f} s of silence, the next byte came.")
+            yield ok("heartbeat", f"After {silent:.1f} s of silence, the next byte came.")
             return
         silent = time.monotonic() - before
         if stream.ended:
-            yield self._cut(silent)
+            wait, less = max(60, round(4 * heartbeat)), max(0.1, round(silent / 2, 1))
+            yield problem(
+                "cut",
+                self.proxy,
+                silent=silent,
+                heartbeat=heartbeat,
+                seconds=wait,
+                less=less,
+            )
         elif heartbeat <= _LONGEST:
-            yield trouble("no-heartbeat", seconds=silent)
+            yield problem("no-heartbeat", seconds=silent)
 
-    def _cut(self, silent: float) -> Finding:
-        heartbeat = self.known.heartbeat
-        return trouble(
-            "cut",
-            self.proxy,
-            silent=silent,
-            heartbeat=heartbeat,
-            seconds=max(60, round(4 * heartbeat)),
-            less=max(0.1, round(silent / 2, 1)),
-        )
-
-    # How many there are.
+    # The stores.
 
     def _count_stores(self) -> Findings:
-        visits = [self._visit(query={"poll": "1"}) for _ in range(_POLLS)]
+        query = {"poll": "1"}
+        requests = [BrowserRequest(self.address, query=query) for _ in range(_POLLS)]
         try:
             epochs = set()
-            for visit in visits:
-                visit.read(lambda v=visit: _opening(v), _PATIENCE)  # type: ignore[misc]
-                epochs |= {Position.parse(e.id).epoch for e in visit.of_type("push:open")}
+            for request in requests:
+                request.read(lambda v=request: is_open(v), _ANSWER_SECONDS)  # type: ignore[misc]
+                epochs |= {Position.parse(e.id).epoch for e in request.of_type("push:open")}
         finally:
-            for visit in visits:
-                visit.close()
+            for request in requests:
+                request.close()
         epochs.add(self._start.epoch)
         if len(epochs) > 1:
-            yield trouble("stores", count=len(epochs))
+            yield problem("stores", count=len(epochs))
 
 
-class _Unheard(Exception):
+class _NotArrived(Exception):
     def __init__(self, position: Position) -> None:
         self.position = position
 
 
-def _is_there(broker: Broker) -> bool:
-    """Whether the store exists. To read it would make it."""
+def _exists(broker: Broker) -> bool:
+    """Whether the store exists. Reading a store would create it."""
     path: Path | None = getattr(broker, "path", None)
     return path is None or path.exists()
-
-
-def _opening(stream: Visit) -> bool:
-    return bool(stream.of_type("push:open"))
-
-
-def _has(stream: Visit, word: str) -> bool:
-    return any(_facts(e).get("probe") == word for e in stream.of_type("push:doctor"))
-
-
-def _facts(event: Event) -> dict[str, t.Any]:
-    """What an event of ours says; nothing, if somebody else made it."""
-    with contextlib.suppress(ValueError, RecursionError):
-        said = json.loads(event.data)
-        if isinstance(said, dict):
-            return said
-    return {}
-
-
-def _channels_of(stream: Visit) -> list[str]:
-    """The channels that ``push:open`` names; none, if they are not of our making."""
-    (opening, *_) = stream.of_type("push:open")
-    channels = _facts(opening).get("channels")
-    if not isinstance(channels, list) or len(channels) > _MAX_CHANNELS:
-        return []
-    try:
-        for channel in channels:
-            escape(channel)
-    except ValueError:
-        return []
-    return channels
-
-
-def _position(id: str) -> str:
-    return id.partition(".")[0]
-
-
-def _ids(stream: Visit) -> set[str]:
-    return {_position(event.id) for event in stream.events}
