@@ -15,6 +15,7 @@ from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._hub.hub import Hub
 from flask_push._hub.thread import raise_descriptor_limit
+from flask_push._ipc.client import Client
 from flask_push.brokers import Broker
 from flask_push.brokers import Entry
 from flask_push.brokers import Page
@@ -116,7 +117,7 @@ def main() -> None:
         request = sock.recv(8192).decode()
         loop.remove_reader(sock)
         channels = tuple(re.findall(r"channel=(\w+)", request))
-        hub.adopt(Stream(channels, "bench", head=_HEAD), sock.detach())
+        hub.adopt(Stream(channels, "bench", head=_HEAD), Client(sock.detach()))
 
     listen(loop, int(sys.argv[1]), lambda sock: loop.add_reader(sock, adopt, sock))
     loop.run_forever()

@@ -34,6 +34,7 @@ from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._event import Entry
 from flask_push._hub.hub import Hub
+from flask_push._ipc.client import Client
 from flask_push.brokers.memory import MemoryBroker
 
 #: Events that the hub sends together.
@@ -169,7 +170,7 @@ class _Hub:
         self.process = context.Process(target=_discard, args=(self.ours,), daemon=True)
         self.process.start()
         for stream, fd in streams:
-            self.hub.adopt(stream, fd)
+            self.hub.adopt(stream, Client(fd))
         self.loop.run_until_complete(self._until_all_is_read())
 
     async def _until_all_is_read(self) -> None:
@@ -206,7 +207,7 @@ class _Hub:
         ]
         before = time.process_time()
         for stream, fd in streams:
-            self.hub.adopt(stream, fd)
+            self.hub.adopt(stream, Client(fd))
         while self.hub.status()["behind"]:
             await asyncio.sleep(0)
         taken = time.process_time() - before

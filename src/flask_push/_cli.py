@@ -25,6 +25,7 @@ from ._hub import main
 from ._hub.process import HubProcess
 from ._ipc.files import HubFiles
 from ._ipc.messages import Messages
+from ._ipc.protocol import Stop
 from ._ipc.status import status_of
 from ._state import choose
 from ._state import files_of
@@ -145,7 +146,7 @@ def _stop(files: HubFiles, pid: int) -> None:
     except OSError as error:
         raise failure(_no_hub(files, error)) from error
     with contextlib.suppress(EOFError, OSError), contextlib.closing(messages):
-        messages.send({"stop": 1})
+        messages.send(Stop().to_json())
         while True:
             messages.receive()
     deadline = time.monotonic() + _PATIENCE

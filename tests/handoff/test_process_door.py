@@ -33,9 +33,10 @@ from flask_push._handoff.process_door import ProcessDoor
 from flask_push._handoff.shared_doors import SharedDoors
 from flask_push._handoff.spawn import enter
 from flask_push._ipc import files
+from flask_push._ipc.client import Client
 from flask_push._ipc.files import HubFiles
-from flask_push._ipc.messages import Message
 from flask_push._ipc.messages import Messages
+from flask_push._ipc.messages import Received
 from flask_push.brokers import open_broker
 
 # So that a few fill a socket, however much it holds.
@@ -248,7 +249,7 @@ def test_a_stream_that_a_dead_hub_did_not_take_goes_to_the_next(tmp_path: Path) 
         dead.shutdown(socket.SHUT_RD)
         with adopt(worker) as browser:
             following = Messages(door.accept()[0])
-            received: list[Message] = []
+            received: list[Received] = []
             while len(received) < 2:
                 received += following.receive()
             (hello, _), (adopted, (fd,)) = received
@@ -320,8 +321,8 @@ def test_a_worker_without_descriptors_does_not_blame_the_hub(
         with descriptors_left(left):
             for _ in range(4):
                 with pytest.raises(RuntimeError, match="takes no stream now.*open files"):
-                    worker.adopt(STREAM, theirs.fileno())
-        worker.adopt(STREAM, theirs.detach())
+                    worker.adopt(STREAM, Client(theirs.fileno()))
+        worker.adopt(STREAM, Client(theirs.detach()))
         read_until(ours, b"push:open")
     finally:
         ours.close()
@@ -337,7 +338,7 @@ def test_a_stream_that_is_too_large_disturbs_no_other(
         read_until(sock, b"push:open")
         ours, theirs = socket.socketpair()
         with ours, theirs, pytest.raises(RuntimeError, match="is too large"):
-            worker.adopt(STREAM._replace(head=b"x" * 5_000_000), theirs.fileno())
+            worker.adopt(STREAM._replace(head=b"x" * 5_000_000), Client(theirs.fileno()))
         until(lambda: repr(worker).endswith("hub.sock: there>"))
         sock.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -524,7 +525,7 @@ def test_a_user_has_one_hub_of_several(tmp_path: Path) -> None:
     def adopt_one(stream: Stream) -> None:
         ours, theirs = socket.socketpair()
         ours.settimeout(20)
-        all_of_them.adopt(stream, theirs.detach())
+        all_of_them.adopt(stream, Client(theirs.detach()))
         socks.append(ours)
 
     try:

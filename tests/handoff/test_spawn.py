@@ -25,6 +25,7 @@ sys.path[:0] = ["lib", "plugins", {packages!r}]
 from flask_push._ipc.files import HubFiles
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
+from flask_push._ipc.client import Client
 from flask_push._handoff.process_door import ProcessDoor
 from dataclasses import asdict
 from pathlib import Path
@@ -34,7 +35,7 @@ hub = ProcessDoor(HubFiles.of(Path({directory!r})), hello)
 {then}
 ours, theirs = socket.socketpair()
 ours.settimeout(20)
-hub.adopt(Stream(("a",), "connection"), theirs.detach())
+hub.adopt(Stream(("a",), "connection"), Client(theirs.detach()))
 received = b""
 while b"push:open" not in received:
     data = ours.recv(65536)

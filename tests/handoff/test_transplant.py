@@ -19,6 +19,7 @@ from flask_push._handoff import transplant as _wsgi
 from flask_push._handoff.transplant import Relay
 from flask_push._handoff.transplant import Relays
 from flask_push._handoff.transplant import transplant
+from flask_push._ipc.client import Client
 
 STREAM = Stream(("a",), "connection", lifetime=3600)
 
@@ -33,18 +34,18 @@ def pair() -> cabc.Iterator[tuple[socket.socket, socket.socket]]:
 
 
 class Adopted:
-    """Stands where the hub's door is: notes what it is given."""
+    """Stands in for a hub: keeps what it is given."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.streams: list[Stream] = []
         self.fds: list[int] = []
 
-    def __call__(self, stream: Stream, fd: int, drain: int | None = None) -> None:
+    def __call__(self, stream: Stream, client: Client) -> None:
         if self.error is not None:
             raise self.error
         self.streams.append(stream)
-        self.fds += [fd] if drain is None else [fd, drain]
+        self.fds += client.fds
 
     def close(self) -> None:
         for fd in self.fds:
@@ -162,9 +163,9 @@ def test_the_servers_flags_stay_as_they_were(
     server.setblocking(blocking)
     inheritable = os.get_inheritable(server.fileno())
 
-    def flip(stream: Stream, fd: int, drain: int | None) -> None:
-        adopt(stream, fd, drain)
-        os.set_blocking(fd, not blocking)
+    def flip(stream: Stream, client: Client) -> None:
+        adopt(stream, client)
+        os.set_blocking(client.fd, not blocking)
 
     transplant(server.fileno(), STREAM, flip)
     assert os.get_blocking(server.fileno()) is blocking

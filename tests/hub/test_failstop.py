@@ -40,6 +40,7 @@ from flask_push._hub import fanout
 from flask_push._hub.failstop import FailStop
 from flask_push._hub.hub import Hub
 from flask_push._hub.streams import Streams
+from flask_push._ipc.client import Client
 from flask_push.brokers import Broker
 from flask_push.brokers import Retention
 from flask_push.brokers import Sink
@@ -48,7 +49,7 @@ from flask_push.brokers.memory import MemoryFeed
 from flask_push.testing._contract import until
 
 
-class Client:
+class ReturningClient:
     """A browser that connects again whenever its stream ends."""
 
     def __init__(self, house: House, *channels: str, **how: t.Any) -> None:
@@ -72,7 +73,7 @@ class Client:
         self.parser.reset()
         self.inflate = zlib.decompressobj(wbits=31) if self.how.get("gzip") else None
         stream = Stream(self.channels, position=self.last_id, **self.how)
-        self.house.hub.adopt(stream, theirs.detach())
+        self.house.hub.adopt(stream, Client(theirs.detach()))
 
     def read(self) -> None:
         if not self.patient:
@@ -115,7 +116,7 @@ class House:
         self.store = store or Store(Retention(count=30))
         self.options = {"heartbeat": 0.1, "retry": 0.5, "log_bytes": 150_000, **options}
         self.published: list[tuple[str, Event]] = []
-        self.clients: list[Client] = []
+        self.clients: list[ReturningClient] = []
         #: What gaps may come from.
         self.causes: list[Cause] = []
         self.hub = self.make_hub()
@@ -133,12 +134,12 @@ class House:
         self.earlier += self.hub.failures
         self.hub = self.make_hub(self.hub.freeze())
 
-    def add(self, *channels: str, **how: t.Any) -> Client:
-        client = Client(self, *channels, **how)
+    def add(self, *channels: str, **how: t.Any) -> ReturningClient:
+        client = ReturningClient(self, *channels, **how)
         self.clients.append(client)
         return client
 
-    def remove(self, client: Client) -> None:
+    def remove(self, client: ReturningClient) -> None:
         client.sock.close()
         self.clients.remove(client)
 
@@ -389,7 +390,7 @@ class Nonsense(MemoryBroker):
         return epoch, entries, end, forgotten
 
 
-async def open_streams(house: House, count: int = 1, **how: t.Any) -> list[Client]:
+async def open_streams(house: House, count: int = 1, **how: t.Any) -> list[ReturningClient]:
     clients = [house.add("a", **how) for _ in range(count)]
     await house.until(lambda: all(client.events for client in clients))
     return clients

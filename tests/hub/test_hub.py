@@ -31,6 +31,7 @@ from flask_push._delivery.stream import Stream
 from flask_push._event import Page
 from flask_push._hub import connection as _connection
 from flask_push._hub.hub import Hub
+from flask_push._ipc.client import Client
 from flask_push.brokers.base import Retention
 from flask_push.brokers.base import Sink
 from flask_push.brokers.memory import MemoryBroker
@@ -486,7 +487,7 @@ def test_a_poll_is_answered_though_its_client_sends_nothing_more(size: int) -> N
         browser.sock.send(b"the rest of a request")
         browser.sock.shutdown(socket.SHUT_WR)
         stream = Stream(("a",), "x", position=start, poll=True)
-        house.hub.adopt(stream, browser.theirs.detach())
+        house.hub.adopt(stream, Client(browser.theirs.detach()))
         if size > 10:
             await until(lambda: "1 behind" in repr(house.hub))
             (connection,) = house.connections
@@ -559,7 +560,7 @@ def test_a_browser_that_left_before_it_was_adopted_harms_nobody() -> None:
 def test_what_is_no_socket_is_closed_and_no_more() -> None:
     async def test(house: House) -> None:
         reading, writing = os.pipe()
-        house.hub.adopt(Stream(("a",), "x"), writing)
+        house.hub.adopt(Stream(("a",), "x"), Client(writing))
         with pytest.raises(OSError):
             os.fstat(writing)
         os.close(reading)
@@ -573,13 +574,13 @@ def test_what_cannot_be_polled_is_closed_and_no_more(tmp_path: Path) -> None:
         file = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
         first, second = Browser(), Browser()
         house.browsers += first, second
-        house.hub.adopt(Stream(("a",), "x"), first.theirs.detach(), file)
+        house.hub.adopt(Stream(("a",), "x"), Client(first.theirs.detach(), file))
         await until(lambda: not is_open(file))
         first.sock.close()
         await until(lambda: "0 connections" in repr(house.hub))
         number = second.theirs.detach()
         house.hub._streams.poller.add(number)
-        house.hub.adopt(Stream(("a",), "x"), number)
+        house.hub.adopt(Stream(("a",), "x"), Client(number))
         await second.until(lambda: second.ended)
         with pytest.raises(OSError):
             os.fstat(number)
@@ -609,7 +610,7 @@ def test_an_idle_stream_takes_half_a_kilobyte() -> None:
             head = b"Set-Cookie: session=%0300d\r\n\r\n" % n
             name, gzip = f"connection {n:5}", house.gzip
             stream = Stream(("a",), name, head, lifetime=3600, gzip=gzip)
-            house.hub.adopt(stream, theirs.detach())
+            house.hub.adopt(stream, Client(theirs.detach()))
             del stream
         await until(
             lambda: repr(house.hub) == "<Hub [1 channels, 200 connections, 0 behind]>"
@@ -631,7 +632,7 @@ def test_a_stream_ends_though_another_process_has_a_copy_of_its_socket() -> None
             house.browsers.append(browser)
             # A child that was forked meanwhile has it for as long as it lives.
             copies.append(os.dup(browser.theirs.fileno()))
-            house.hub.adopt(Stream(("a",), "x", **how), browser.theirs.detach())
+            house.hub.adopt(Stream(("a",), "x", **how), Client(browser.theirs.detach()))
         *two, last = house.browsers
         for browser in two:
             await browser.until(lambda b=browser: b.ended)  # type: ignore[misc]
@@ -649,7 +650,7 @@ def test_a_drain_is_emptied_until_its_server_closes_it() -> None:
         browser = Browser()
         house.browsers.append(browser)
         number = drain.detach()
-        house.hub.adopt(Stream(("a",), "x"), browser.theirs.detach(), number)
+        house.hub.adopt(Stream(("a",), "x"), Client(browser.theirs.detach(), number))
         server.setblocking(False)
         sent = 0
 
@@ -677,7 +678,7 @@ def test_drains_of_servers_that_are_done_are_closed_together() -> None:
         for browser, (server, _), number in zip(browsers, pairs, numbers, strict=True):
             server.send(b"HTTP/1.1 200 OK\r\n\r\n" * 2000)
             server.close()
-            house.hub.adopt(Stream(("a",), "x"), browser.theirs.detach(), number)
+            house.hub.adopt(Stream(("a",), "x"), Client(browser.theirs.detach(), number))
         # Of so many, some did not wait for the others.
         assert 0 < sum(map(is_open, numbers)) < 10
         await until(lambda: not any(map(is_open, numbers)))
@@ -734,7 +735,7 @@ def test_sockets_are_bounded() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             client = socket.create_connection(listener.getsockname())
             served, _ = listener.accept()
-        house.hub.adopt(Stream(("a",), "x"), os.dup(served.fileno()))
+        house.hub.adopt(Stream(("a",), "x"), Client(os.dup(served.fileno())))
         buffer = served.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
         assert buffer <= 2 * 128 * 1024
         assert served.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000

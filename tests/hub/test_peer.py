@@ -112,7 +112,7 @@ def odd_hellos(url: str) -> cabc.Iterator[t.Any]:
 def test_what_makes_no_sense_disturbs_no_stream(agreed: bool, scene: Scene) -> None:
     visitor = scene.connect()
     if agreed:
-        assert "welcome" in visitor.ask(scene.worker._hello)
+        assert "welcome" in visitor.ask(scene.worker._hello.to_json())
     # So that it has been accepted.
     assert "status" in visitor.ask({"status": 1})
     before = scene.descriptors()
@@ -139,7 +139,7 @@ def test_what_makes_no_sense_disturbs_no_stream(agreed: bool, scene: Scene) -> N
 
 def test_a_server_that_writes_without_end_disturbs_no_stream(scene: Scene) -> None:
     visitor = scene.connect()
-    assert "welcome" in visitor.ask(scene.worker._hello)
+    assert "welcome" in visitor.ask(scene.worker._hello.to_json())
     before = scene.descriptors()
     browser, theirs = socket.socketpair()
     with browser, theirs, open("/dev/random", "rb") as endless:

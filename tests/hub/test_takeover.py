@@ -3,7 +3,6 @@ at one word (law 10)."""
 
 from __future__ import annotations
 
-import base64
 import collections.abc as cabc
 import contextlib
 import os
@@ -227,18 +226,18 @@ def test_a_frame_is_sent_once_however_many_readers_are_behind_it() -> None:
         places.append((place, os.dup(pair[0].fileno())))
     things = Handover({}, HubState(LogState(), places, []), [], [])
     _, shared = _frames(places)
-    assert sum(len(base64.b64decode(d)) for p in _parts(shared) for _, d in p) == 3_003_000
+    assert sum(len(d) for p in _parts(shared) for _, d in p) == 3_003_000
     sent: list[int] = []
     thread = threading.Thread(target=lambda: sent.append(give(ours, things)))
     thread.start()
     taken = take(theirs, forced=True)
     thread.join()
     assert sent == [True]
-    found = [place.rest for place, _ in taken.frozen.readers]
+    found = [place.rest for place, _ in taken.state.readers]
     assert list(map(bytes, found)) == list(map(bytes, rests))
     views = [rest for rest in found if isinstance(rest, memoryview)]
     assert len(views) == 300 and len({id(view.obj) for view in views}) == 2
-    for _, fd in [*places, *taken.frozen.readers]:
+    for _, fd in [*places, *taken.state.readers]:
         os.close(fd)
     ours.close()
 
@@ -293,7 +292,7 @@ def begin_hub(files: HubFiles, line: Line) -> int:
         pid = os.fork()
         if not pid:
             with contextlib.suppress(BaseException):
-                with Tracer(line, below=("_hub.process", "replace")):
+                with Tracer(line, below=("_hub.process", "_be_replaced")):
                     HubProcess(files, door, lock, stays=True).run()
             os._exit(1)
     os.close(lock)
@@ -326,11 +325,11 @@ def goes_on_or_ends(files: HubFiles, hello: dict[str, t.Any]) -> bool:
                 browser.recv(1000)
                 return True
             return False
-        for _, fd in given.frozen.readers:
+        for _, fd in given.state.readers:
             os.close(fd)
         for fd in given.fds:
             os.close(fd)
-        for messages, _ in given.visitors:
+        for messages, _ in given.peers:
             messages.close()
     return True
 

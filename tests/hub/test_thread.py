@@ -22,6 +22,7 @@ from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._hub.thread import raise_descriptor_limit
 from flask_push._hub.thread import ThreadDoor
+from flask_push._ipc.client import Client
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.sqlite import SqliteBroker
 
@@ -41,7 +42,7 @@ def hub(broker: MemoryBroker) -> t.Iterator[ThreadDoor]:
 def connect(hub: ThreadDoor) -> socket.socket:
     browser, theirs = socket.socketpair()
     browser.settimeout(10)
-    hub.adopt(Stream(("a",), "x"), theirs.detach())
+    hub.adopt(Stream(("a",), "x"), Client(theirs.detach()))
     read_until(browser, b"push:open")
     return browser
 
@@ -95,7 +96,7 @@ def test_stopping_ends_the_streams_and_is_final(hub: ThreadDoor) -> None:
     assert "flask-push" not in threads()
     browser, theirs = socket.socketpair()
     with browser, theirs, pytest.raises(RuntimeError, match="ending"):
-        hub.adopt(Stream(("a",), "x"), theirs.fileno())
+        hub.adopt(Stream(("a",), "x"), Client(theirs.fileno()))
     hub.stop()
 
 
@@ -106,7 +107,7 @@ def test_a_hub_that_cannot_start_says_so() -> None:
     hub = ThreadDoor(broken, Options())
     for _ in range(2):
         with pytest.raises(RuntimeError, match="can't start: .*on fire") as raised:
-            hub.adopt(Stream(("a",), "x"), 99)
+            hub.adopt(Stream(("a",), "x"), Client(99))
         assert "on fire" in str(raised.value.__cause__)
     hub.stop()
 
@@ -121,7 +122,7 @@ def test_a_hub_without_a_thread_leaves_nothing_open(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", fail)
         with pytest.raises(RuntimeError, match="new thread"):
-            hub.adopt(Stream(("a",), "x"), 99)
+            hub.adopt(Stream(("a",), "x"), Client(99))
     assert os.listdir("/proc/self/fd") == before
     hub.stop()
 
@@ -228,8 +229,9 @@ from flask_push._hub.thread import ThreadDoor
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push.brokers.memory import MemoryBroker
+from flask_push._ipc.client import Client
 hub = ThreadDoor(MemoryBroker, Options())
-hub.adopt(Stream(("a",), "x"), int(sys.argv[1]))
+hub.adopt(Stream(("a",), "x"), Client(int(sys.argv[1])))
 sys.stdin.read()
 """
     browser, theirs = socket.socketpair()

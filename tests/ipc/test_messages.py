@@ -25,8 +25,8 @@ from support.workers import make
 from support.workers import read_until
 
 from flask_push._ipc.files import HubFiles
-from flask_push._ipc.messages import Message
 from flask_push._ipc.messages import Messages
+from flask_push._ipc.messages import Received
 from flask_push._ipc.messages import UNREADABLE
 
 # Another user than that of the tests, which takes root to become.
@@ -98,7 +98,7 @@ def test_a_message_whose_descriptors_were_lost_is_dropped_alone(
     with descriptors_left(1):
         assert theirs.receive() == []
     ours.send({"adopt": 2}, [write])
-    received: list[Message] = []
+    received: list[Received] = []
     while len(received) < 2:
         received += theirs.receive()
     lost, (whole, (sent,)) = received
@@ -143,7 +143,7 @@ def test_what_follows_a_message_that_cannot_be_read_is_read(
 
     sender = threading.Thread(target=send)
     sender.start()
-    received: list[Message] = []
+    received: list[Received] = []
     while len(received) < 2:
         received += theirs.receive()
     sender.join()
@@ -200,7 +200,7 @@ def test_another_process_goes_on_in_the_middle_of_a_message_that_is_too_large(
     successor = Messages(theirs.sock, data, fds, most=100)
     ours.sock.send(framed(body)[500:])
     ours.send({"next": 1})
-    received: list[Message] = []
+    received: list[Received] = []
     while {"next": 1} not in [message for message, _ in received]:
         received += successor.receive()
     assert len(received) <= 2

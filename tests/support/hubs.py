@@ -17,6 +17,7 @@ from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._hub.connection import Connection
 from flask_push._hub.hub import Hub
+from flask_push._ipc.client import Client
 from flask_push.brokers.base import Retention
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.testing._contract import until
@@ -85,7 +86,7 @@ class House:
         browser = Browser(how["gzip"])
         self.browsers.append(browser)
         fd, name = browser.theirs.detach(), f"browser {len(self.browsers)}"
-        self.hub.adopt(Stream(channels, name, **how), fd)
+        self.hub.adopt(Stream(channels, name, **how), Client(fd))
         return browser
 
     async def open(self, *channels: str, **how: t.Any) -> Browser:

@@ -15,6 +15,7 @@ import pytest
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._hub.nginx import AccelListener
+from flask_push._ipc.client import Client
 from support.servers import free_port
 from support.servers import ROOT
 from support.servers import serve
@@ -80,9 +81,9 @@ class Room:
         options = Options()
         self.listener = AccelListener(loop, path, self.adopt, options)
 
-    def adopt(self, stream: Stream, fd: int) -> None:
-        self.adopted.append((stream, fd))
-        os.write(fd, stream.head)
+    def adopt(self, stream: Stream, client: Client) -> None:
+        self.adopted.append((stream, client.fd))
+        os.write(client.fd, stream.head)
 
     def close(self) -> None:
         self.listener.close()

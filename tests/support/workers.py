@@ -12,6 +12,7 @@ from flask_push._delivery.stream import Stream
 from flask_push._handoff.process_door import ProcessDoor
 from flask_push._handoff.shared_doors import SharedDoors
 from flask_push._hub.thread import ThreadDoor
+from flask_push._ipc.client import Client
 from flask_push._ipc.files import HubFiles
 from flask_push.brokers import open_broker
 
@@ -42,7 +43,7 @@ def make(
 def adopt(hub: ProcessDoor | SharedDoors, stream: Stream = STREAM) -> socket.socket:
     ours, theirs = socket.socketpair()
     try:
-        hub.adopt(stream, theirs.fileno())
+        hub.adopt(stream, Client(theirs.fileno()))
     except RuntimeError:
         ours.close()
         theirs.close()

@@ -14,6 +14,7 @@ from support.packages import install
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._hub.thread import ThreadDoor
+from flask_push._ipc.client import Client
 from flask_push._system import unpatched
 from flask_push.brokers.memory import MemoryBroker
 
@@ -87,7 +88,7 @@ def test_where_a_thread_would_not_run_the_hub_says_what_to_do(
     monkeypatch.setitem(sys.modules, module.__name__, module)
     hub = ThreadDoor(MemoryBroker, Options())
     with pytest.raises(RuntimeError, match=cure):
-        hub.adopt(Stream(("a",), "x"), 99)
+        hub.adopt(Stream(("a",), "x"), Client(99))
     hub.stop()
 
 

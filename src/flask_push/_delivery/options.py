@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import typing as t
 from dataclasses import dataclass
-from dataclasses import fields
+
+from .known import known
 
 # Seconds over which all come back, however many they are.
 _MOST_SPREAD = 300
@@ -33,12 +34,10 @@ class Options:
 
     @classmethod
     def from_json(cls, values: dict[str, t.Any]) -> Options:
-        """Those that another version does not know, or has no more, are left out.
-
+        """
         :raises ValueError: If one is not a number, or too small.
         """
-        known = {field.name for field in fields(cls)}
-        given = {name: value for name, value in values.items() if name in known}
+        given = known(cls, values)
         for name, value in given.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ValueError(f"{name!r} is {value!r}")

@@ -13,6 +13,8 @@ import typing as t
 
 from .channel import Chunk
 from .channel import frame_of
+from .known import known
+from .known import known_of_row
 from .log import Log
 from .stream import Stream
 
@@ -36,7 +38,7 @@ class LogState(t.NamedTuple):
 
     @classmethod
     def from_json(cls, values: list[t.Any]) -> LogState:
-        return cls(*values[:4])
+        return cls(*known_of_row(cls, values))
 
     def restore(self, log: Log) -> None:
         """Let a log go on from here, that all its readers have joined."""
@@ -86,15 +88,14 @@ class ReaderState(t.NamedTuple):
         """
         :param frames: By number, those that were sent by themselves.
         """
-        stream, begun, epoch, cursor, rest, *others = values
-        known = others[: len(cls._fields) - 5]
+        stream, begun, epoch, cursor, rest, *others = known_of_row(cls, values)
         left: Chunk
         if isinstance(rest, str):
             left = rest.encode("latin-1")
         else:
             number, start = rest
             left = memoryview((frames or {})[number])[start:]
-        return cls(stream_from_json(stream), begun, epoch, cursor, left, *known)
+        return cls(stream_from_json(stream), begun, epoch, cursor, left, *others)
 
 
 class HubState(t.NamedTuple):
@@ -114,8 +115,7 @@ def stream_to_json(stream: Stream) -> dict[str, t.Any]:
 
 
 def stream_from_json(values: dict[str, t.Any]) -> Stream:
-    """Fields that this version does not know are those of a newer one, and left out."""
-    known = {name: value for name, value in values.items() if name in Stream._fields}
-    known["channels"] = tuple(known["channels"])
-    known["head"] = known["head"].encode("latin-1")
-    return Stream(**known)
+    given = known(Stream, values)
+    given["channels"] = tuple(given["channels"])
+    given["head"] = given["head"].encode("latin-1")
+    return Stream(**given)

@@ -1,24 +1,29 @@
-"""Where the app's process takes a client, so that a hub holds it."""
+"""The way of a client from the app's process to a hub."""
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import typing as t
 
 from .._delivery.stream import Stream
+from .._ipc.client import Client
+
+#: :meth:`Door.adopt`.
+Adopt = cabc.Callable[[Stream, Client], None]
 
 
 class Door(t.Protocol):
-    """The way to a hub: in a thread of this process, in a process, or in several."""
+    """A hub in a thread of this process, in a process of its own, or in several."""
 
-    def adopt(self, stream: Stream, fd: int, drain: int | None = None) -> None:
-        """Give a client's descriptors to the hub. If this raises, they are the caller's
-        still.
+    def adopt(self, stream: Stream, client: Client) -> None:
+        """Give a client to the hub, which then closes it. If this raises, the client
+        remains the caller's.
 
         :raises RuntimeError: If no hub takes it now.
         """
 
     def ticket(self, stream: Stream) -> str:
-        """A ticket with which nginx brings the stream's client.
+        """Return a ticket, with which nginx brings the stream's client to the hub.
 
         :raises RuntimeError: If no hub takes it now.
         """
@@ -27,4 +32,4 @@ class Door(t.Protocol):
         """Take no more clients."""
 
     def here(self) -> None:
-        """Begin again, if this process is a child of the one that made it."""
+        """Begin again, if this process was forked from the one that made the door."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import logging
-import os
 import random
 import select
 import threading
@@ -18,15 +17,24 @@ import time
 import typing as t
 import weakref
 
-from .._delivery.snapshot import stream_to_json
 from .._delivery.stream import Stream
+from .._ipc.client import Client
 from .._ipc.files import HubFiles
 from .._ipc.files import PATIENCE
 from .._ipc.messages import close_all
 from .._ipc.messages import Messages
 from .._ipc.messages import MOST_SAID
 from .._ipc.messages import UNREADABLE
+from .._ipc.protocol import Adopt
+from .._ipc.protocol import Bye
+from .._ipc.protocol import Expect
+from .._ipc.protocol import Hello
+from .._ipc.protocol import LogLine
+from .._ipc.protocol import Message
 from .._ipc.protocol import new_ticket
+from .._ipc.protocol import Reader
+from .._ipc.protocol import Refused
+from .._ipc.protocol import Welcome
 from .._ipc.version import is_newer
 from .._ipc.version import version
 from .._system.fork import PerProcess
@@ -68,22 +76,23 @@ class ProcessDoor(PerProcess):
     ) -> None:
         self.files = files
         hello = {"began": time.monotonic(), **hello}
-        self._hello = {"hello": hello, "version": version()}
+        self._hello = Hello(hello, version())
         self._starts = starts
         self._make_thread = instead
         self._quiet = QuietLogger()
+        self._reader = Reader("worker")
         self._stopped = False
         self._forget()
         super().__init__()
 
     def __repr__(self) -> str:
         there = "there" if self._welcomed.is_set() else "coming"
-        state = self._thread or ("not there" if self._door is None else there)
+        state = self._thread or ("not there" if self._connection is None else there)
         return f"<ProcessDoor {self.files.sock}: {state}>"
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._door: Messages | None = None
+        self._connection: Messages | None = None
         self._welcomed = threading.Event()
         self._started, self._no_accel = False, ""
         self._refused, self._refused_until, self._busy_until = "", 0.0, 0.0
@@ -95,27 +104,18 @@ class ProcessDoor(PerProcess):
     def all_files(self) -> list[HubFiles]:
         return [self.files]
 
-    def adopt(self, stream: Stream, fd: int, drain: int | None = None) -> None:
-        """Give a client's descriptors to the hub. If this raises, they are the caller's
-        still.
-
-        :raises RuntimeError: If no hub takes it now.
-        """
-        fds = [fd] if drain is None else [fd, drain]
-        thread = self._bring({"adopt": stream_to_json(stream)}, fds)
+    def adopt(self, stream: Stream, client: Client) -> None:
+        """As :meth:`.Door.adopt`."""
+        thread = self._send_or_stand_in(Adopt(stream), client.fds)
         if thread is not None:
-            thread.adopt(stream, fd, drain)
+            thread.adopt(stream, client)
             return
-        for sent in fds:
-            os.close(sent)
+        client.close()
 
     def ticket(self, stream: Stream) -> str:
-        """A ticket with which nginx brings the stream's client.
-
-        :raises RuntimeError: If no hub takes it now.
-        """
+        """As :meth:`.Door.ticket`."""
         ticket = new_ticket()
-        thread = self._bring({"expect": stream_to_json(stream), "ticket": ticket}, [])
+        thread = self._send_or_stand_in(Expect(stream, ticket), [])
         if thread is not None:
             return thread.ticket(stream)
         # Nginx takes it for the server's failure if nobody listens yet.
@@ -125,8 +125,9 @@ class ProcessDoor(PerProcess):
             raise RuntimeError(self._no_accel)
         return ticket
 
-    def _bring(self, message: dict[str, t.Any], fds: list[int]) -> Door | None:
-        """Send it to the hub; or what has to do instead, if there is none for a while."""
+    def _send_or_stand_in(self, message: Message, fds: list[int]) -> Door | None:
+        """Send a message to the hub. If no hub process can be had, return the thread that
+        stands in for it."""
         self.here()
         with self._lock:
             thread = self._instead()
@@ -150,7 +151,7 @@ class ProcessDoor(PerProcess):
             if self._thread is not None:
                 self._thread.stop()
 
-    def _send(self, message: dict[str, t.Any], fds: list[int]) -> None:
+    def _send(self, message: Message, fds: list[int]) -> None:
         if self._stopped:
             raise NotNow("This process is ending, and takes no new streams.")
         now = time.monotonic()
@@ -160,8 +161,8 @@ class ProcessDoor(PerProcess):
             raise NotNow(_BUSY)
         for attempt in 0, 1:
             try:
-                door = self._door or self._come()
-                door.send(message, fds)
+                connection = self._connection or self._connect()
+                connection.send(message.to_json(), fds)
                 return
             except OSError as error:
                 if isinstance(error, TimeoutError):
@@ -175,13 +176,13 @@ class ProcessDoor(PerProcess):
                 if attempt:
                     raise NoHub(f"It does not take what it is sent: {error}") from error
 
-    def _come(self) -> Messages:
+    def _connect(self) -> Messages:
         sock, self._started = self._enter()
-        door = self._door = Messages(sock, most=MOST_SAID)
+        connection = self._connection = Messages(sock, most=MOST_SAID)
         self._welcomed.clear()
         listener = threading.Thread(
-            target=_listen,
-            args=(weakref.ref(self), door),
+            target=_read,
+            args=(weakref.ref(self), connection),
             name="flask-push door",
             daemon=True,
         )
@@ -189,16 +190,16 @@ class ProcessDoor(PerProcess):
             listener.start()
         except RuntimeError as error:
             # Without one, it would not notice that the hub has died.
-            self._door = None
-            door.close()
+            self._connection = None
+            connection.close()
             raise NotNow(str(error)) from error
         try:
-            door.send(self._hello)
+            connection.send(self._hello.to_json())
         except OSError:
             # Without it, the hub takes nothing else.
             self._leave()
             raise
-        return door
+        return connection
 
     def _enter(self) -> tuple[t.Any, bool]:
         try:
@@ -212,10 +213,10 @@ class ProcessDoor(PerProcess):
             ) from error
 
     def _leave(self) -> None:
-        door, self._door = self._door, None
-        if door is not None:
-            # Not closed before the thread that listens is done with the descriptor.
-            door.shut()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # Not closed before the thread that reads it is done with the descriptor.
+            connection.shut()
 
     # While there is no process.
 
@@ -245,42 +246,46 @@ class ProcessDoor(PerProcess):
 
     # What the hub says.
 
-    def heard(self, door: Messages, message: dict[str, t.Any]) -> None:
-        """Take what has come by the door. On the thread that listens."""
+    def handle(self, connection: Messages, received: dict[str, t.Any]) -> None:
+        """Handle a message from the hub. On the thread that reads the connection."""
+        if UNREADABLE in received:
+            reason = received[UNREADABLE]
+            self._quiet.error("Received an invalid message from the hub: %s", reason)
+            return
         try:
-            self._take(door, message)
+            message = self._reader.read(received)
+            if (handler := _HANDLERS.get(type(message))) is not None:
+                handler(self, message, connection)
         except Exception:
             self._quiet.exception("Could not do what the hub asked for.")
 
-    def _take(self, door: Messages, message: dict[str, t.Any]) -> None:
-        if UNREADABLE in message:
-            reason = message[UNREADABLE]
-            self._quiet.error("Received an invalid message from the hub: %s", reason)
-        elif "log" in message:
-            level, text = message["log"]
-            logger.log(level, "%s", text)
-        elif "welcome" in message:
-            self._no_accel = message["no_accel"]
-            self._welcomed.set()
-            self._respite = _RESPITE
-            if self._starts and is_newer(version(), message["version"]):
-                self._replace(message["version"])
-        elif "refused" in message:
-            self._quiet.error("The hub refuses this process. %s", message["refused"])
-            with self._lock:
-                self._refused = message["refused"]
-                self._refused_until = time.monotonic() + _PAUSE
-                if self._door is door:
-                    self._leave()
-        elif "bye" in message:
-            with self._lock:
-                if self._door is door:
-                    self._leave()
+    def _log_line(self, line: LogLine, _: Messages) -> None:
+        logger.log(line.level, "%s", line.text)
 
-    def gone(self, door: Messages) -> None:
+    def _be_welcome(self, welcome: Welcome, _: Messages) -> None:
+        self._no_accel = welcome.no_accel
+        self._welcomed.set()
+        self._respite = _RESPITE
+        if self._starts and is_newer(version(), welcome.version):
+            self._replace(welcome.version)
+
+    def _be_refused(self, refused: Refused, connection: Messages) -> None:
+        self._quiet.error("The hub refuses this process. %s", refused.reason)
+        with self._lock:
+            self._refused = refused.reason
+            self._refused_until = time.monotonic() + _PAUSE
+            if self._connection is connection:
+                self._leave()
+
+    def _hub_ends(self, _: Bye, connection: Messages) -> None:
+        with self._lock:
+            if self._connection is connection:
+                self._leave()
+
+    def gone(self, connection: Messages) -> None:
         """The hub has died, or left. On the thread that listens."""
         with self._lock:
-            if self._door is not door:
+            if self._connection is not connection:
                 return
             self._leave()
             welcomed = self._welcomed.is_set()
@@ -295,9 +300,9 @@ class ProcessDoor(PerProcess):
             self._quiet.warning("The hub ended the connection before it had answered.")
             time.sleep(_PAUSE)
         with self._lock:
-            if self._door is None and not self._stopped:
+            if self._connection is None and not self._stopped:
                 try:
-                    self._come()
+                    self._connect()
                 except NotNow as error:
                     self._quiet.warning("Could not connect to the next hub yet: %s", error)
                 except (NoHub, OSError) as error:
@@ -317,28 +322,36 @@ class ProcessDoor(PerProcess):
         """Close the copy of the parent's connection, on which only one may send."""
         if self._thread is not None:
             self._thread.here()
-        if self._door is not None:
-            self._door.close()
+        if self._connection is not None:
+            self._connection.close()
         self._stopped = False
         self._forget()
 
 
-def _listen(worker: weakref.ref[ProcessDoor], door: Messages) -> None:
-    # Waiting has no end, unlike sending, which is what the socket's timeout is for.
+_HANDLERS: dict[type, cabc.Callable[[ProcessDoor, t.Any, Messages], None]] = {
+    LogLine: ProcessDoor._log_line,
+    Welcome: ProcessDoor._be_welcome,
+    Refused: ProcessDoor._be_refused,
+    Bye: ProcessDoor._hub_ends,
+}
+
+
+def _read(worker: weakref.ref[ProcessDoor], connection: Messages) -> None:
+    # Waits without end, although the socket has a timeout, which is for sending.
     readable = select.poll()
-    readable.register(door, select.POLLIN)
+    readable.register(connection, select.POLLIN)
     try:
         while readable.poll():
-            for message, fds in door.receive():
+            for message, fds in connection.receive():
                 # The hub sends none.
                 close_all(fds)
-                if (it := worker()) is not None:
-                    it.heard(door, message)
-                del it
+                if (door := worker()) is not None:
+                    door.handle(connection, message)
+                del door
     except (OSError, EOFError):
         pass
     try:
-        if (it := worker()) is not None:
-            it.gone(door)
+        if (door := worker()) is not None:
+            door.gone(connection)
     finally:
-        door.close()
+        connection.close()

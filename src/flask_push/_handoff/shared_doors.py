@@ -6,6 +6,7 @@ import collections.abc as cabc
 from zlib import crc32
 
 from .._delivery.stream import Stream
+from .._ipc.client import Client
 from .._ipc.files import HubFiles
 from .process_door import ProcessDoor
 
@@ -24,17 +25,17 @@ class SharedDoors:
     def all_files(self) -> list[HubFiles]:
         return [files for hub in self._hubs for files in hub.all_files]
 
-    def adopt(self, stream: Stream, fd: int, drain: int | None = None) -> None:
+    def adopt(self, stream: Stream, client: Client) -> None:
         """As :meth:`ProcessDoor.adopt`. A user's streams are in one hub, for who counts
         them is the hub."""
         whose = stream.user or stream.address or stream.connection
         hub = self._hubs[crc32(whose.encode()) % len(self._hubs)]
         try:
-            hub.adopt(stream, fd, drain)
+            hub.adopt(stream, client)
         except RuntimeError:
             if hub is self._hubs[0]:
                 raise
-            self._hubs[0].adopt(stream, fd, drain)
+            self._hubs[0].adopt(stream, client)
 
     def ticket(self, stream: Stream) -> str:
         """As :meth:`ProcessDoor.ticket`."""

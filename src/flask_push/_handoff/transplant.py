@@ -24,12 +24,12 @@ import threading
 import time
 
 from .._delivery.stream import Stream
+from .._ipc.client import Client
 from .._system.descriptors import is_scarce
 from .._system.descriptors import limit
+from .door import Adopt
 
 logger = logging.getLogger("flask_push")
-
-Adopt = cabc.Callable[[Stream, int, int | None], None]
 
 #: The environ's key for a function that makes a stream of the answer, of the kind
 #: ``(stream, adopt) -> None``. It is there if the server is behind our own wrapper.
@@ -60,7 +60,7 @@ def transplant(fd: int, stream: Stream, adopt: Adopt) -> None:
         # At once the end of input for the server, which may look for another request.
         drain.shutdown(socket.SHUT_WR)
         try:
-            adopt(stream, client, drain.fileno())
+            adopt(stream, Client(client, drain.fileno()))
         except BaseException:
             os.close(client)
             drain.close()
@@ -85,7 +85,7 @@ def pair_with(stream: Stream, adopt: Adopt) -> socket.socket:
                 f"this process may have only {limit()} file descriptors (ulimit -n)."
             )
         # A server writes the head.
-        adopt(stream._replace(head=b""), theirs.fileno(), None)
+        adopt(stream._replace(head=b""), Client(theirs.fileno()))
     except BaseException:
         theirs.close()
         ours.close()

@@ -26,16 +26,16 @@ logger = logging.getLogger("flask_push")
 
 class Hold:
     """
-    :param door: Listens for workers. Opened under the lock.
+    :param listener: Listens for workers. Opened under the lock.
     :param lock: The descriptor that has the lock.
     :param keeps: Whether the directory is the app's alone, and not to be cleaned.
     """
 
     def __init__(
-        self, files: HubFiles, door: socket.socket, lock: int, keeps: bool
+        self, files: HubFiles, listener: socket.socket, lock: int, keeps: bool
     ) -> None:
         self.files = files
-        self.door = door
+        self.listener = listener
         self.lock = lock
         self._ties = Ties(files)
         self._keeps = keeps
@@ -43,7 +43,7 @@ class Hold:
         self._failing = ""
         # Only a process that has the lock opens a door. So if it is still ours now, then
         # what is at the path is this door.
-        made = identity(files.path_of(door))
+        made = identity(files.path_of(listener))
         self._made = made if self._has_lock() else None
         self._keep_directory()
 
@@ -84,14 +84,14 @@ class Hold:
                     self._path.parent.rmdir()
 
     def close(self) -> None:
-        self.door.close()
+        self.listener.close()
         self._ties.close()
         if self._directory is not None:
             os.close(self._directory)
 
     @property
     def _path(self) -> Path:
-        return self.files.path_of(self.door)
+        return self.files.path_of(self.listener)
 
     def _has_lock(self) -> bool:
         return identity(self.files.lock) == identity_of(self.lock)
@@ -107,10 +107,10 @@ class Hold:
         return True
 
     def _open_again(self) -> None:
-        door = self.files.listen()
-        door.setblocking(False)
+        listener = self.files.listen()
+        listener.setblocking(False)
         # The old one is its reader's to close, who lets in those that wait there.
-        self.door = door
+        self.listener = listener
         self._made = identity(self._path)
         _note(self._path)
 

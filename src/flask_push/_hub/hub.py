@@ -24,6 +24,7 @@ from .._delivery.stream import Stream
 from .._event import Entry
 from .._event import Page
 from .._event import Position
+from .._ipc.client import Client
 from ..brokers import Broker
 from .connection import Connection
 from .fanout import FanOut
@@ -108,16 +109,12 @@ class Hub:
 
     # What workers ask for.
 
-    def adopt(self, stream: Stream, fd: int, drain: int | None = None) -> None:
-        """Take over a client's socket, and everything that becomes of it.
-
-        :param drain: Where its server writes what the client is not to see. Read and
-            thrown away until the server closes it.
-        """
-        connection = Connection(fd, stream, self._loop.time(), inf)
+    def adopt(self, stream: Stream, client: Client) -> None:
+        """Hold a client, and close it when its stream ends."""
+        connection = Connection(client.fd, stream, self._loop.time(), inf)
         streams = self._streams
-        self._guard(streams.failstop.alone, connection, streams.admit, drain)
-        if self._streams.connections.get(connection.fd) is not connection:
+        self._guard(streams.failstop.alone, connection, streams.admit, client.drain)
+        if streams.connections.get(connection.fd) is not connection:
             connection.close()
 
     def stop(self) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .._ipc.files import HubFiles
 from .._ipc.messages import Messages
+from .._ipc.protocol import LogLine
 from .._system.inodes import identity
 from .._system.inodes import identity_of
 from .._system.inodes import open_own
@@ -38,7 +39,7 @@ class _ToWorker(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         text = f"hub {os.getpid()}: {self.format(record)}"
-        self.process.visitors.log([record.levelno, text])
+        self.process.peers.log(LogLine(record.levelno, text))
         return True
 
 

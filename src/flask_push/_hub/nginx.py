@@ -32,6 +32,7 @@ from .._delivery.options import Options
 from .._delivery.stream import Stream
 from .._delivery.tickets import Asked
 from .._delivery.tickets import ReturnTickets
+from .._ipc.client import Client
 from .._ipc.protocol import new_ticket
 from .._system.clock import http_date
 from .._system.descriptors import limit
@@ -66,7 +67,7 @@ class AccelListener:
     """Listens for nginx, on the loop of a hub.
 
     :param path: The Unix socket. Its directory is there, and decides who may connect.
-    :param adopt: Takes a stream, and the descriptor that is its client from then on.
+    :param adopt: Takes a stream, and its client.
     :param door: The socket, if another has listened on it before.
     :raises RuntimeError: If another process listens there, or it can't be listened there.
     """
@@ -75,7 +76,7 @@ class AccelListener:
         self,
         loop: asyncio.AbstractEventLoop,
         path: Path,
-        adopt: cabc.Callable[[Stream, int], None],
+        adopt: cabc.Callable[[Stream, Client], None],
         options: Options,
         door: socket.socket | None = None,
     ) -> None:
@@ -216,8 +217,8 @@ class AccelListener:
         """The stream that a request's return ticket is good for."""
         return self.returns.look(asked, connection_id.call, time.time(), http_date())
 
-    def adopt(self, stream: Stream, fd: int) -> None:
-        self._adopt(stream, fd)
+    def adopt(self, stream: Stream, client: Client) -> None:
+        self._adopt(stream, client)
 
     def later(self) -> bytes:
         """The answer to one that has no ticket which is good."""
@@ -288,7 +289,7 @@ class _Visit:
 
     def _give(self, stream: Stream) -> None:
         self._end()
-        self._listener.adopt(stream, self._socket.fileno())
+        self._listener.adopt(stream, Client(self._socket.fileno()))
         self._socket.detach()
 
     def _find(self, ticket: str, until: float) -> None:

@@ -1,8 +1,11 @@
-"""A process that has come to a hub by its door, as the hub sees it."""
+"""The processes that are connected to a hub's socket: workers, commands, a successor."""
 
 from __future__ import annotations
 
+import asyncio
 import collections.abc as cabc
+import os
+import socket
 import typing as t
 
 from .._ipc.agreement import Agreement
@@ -10,32 +13,38 @@ from .._ipc.messages import close_all
 from .._ipc.messages import Messages
 from .._ipc.messages import MOST_SAID
 from .._ipc.messages import UNREADABLE
+from .._ipc.protocol import Bye
+from .._ipc.protocol import LogLine
+from .._ipc.protocol import Message
+from .._ipc.protocol import Reader
+from .._system.descriptors import is_scarce
+from .._system.descriptors import limit
 from .._system.logs import QuietLogger
+from .._system.unix import peer_uid
 
-Take = cabc.Callable[["Visitor", dict[str, t.Any], list[int]], None]
+#: By kind of message, the function that handles it. It is called with the message, the
+#: peer that has sent it, and the descriptors. It removes from the list those that it
+#: keeps; the others are closed.
+Handlers = cabc.Mapping[type[Message], cabc.Callable[[t.Any, "Peer", list[int]], None]]
+
+#: Why the hub refuses a connection or a worker.
+SCARCE = "It may have only %d file descriptors (ulimit -n), and has none left for this."
+# Seconds before the hub tries again to accept a connection, after that has failed.
+_ACCEPT_AGAIN = 1
 
 
-class Visitor:
-    """
-    :param take: Called with each message, and its descriptors. It removes from the list
-        those that it keeps; the others are closed.
-    :param forget: Called when it has left.
-    :param agreement: What it has said, if it is a worker and the hub has agreed.
+class Peer:
+    """One process that is connected.
+
+    :param agreement: Its hello, if it is a worker and the hub has accepted that.
     """
 
     def __init__(
-        self,
-        messages: Messages,
-        take: Take,
-        forget: cabc.Callable[[Visitor], None],
-        agreement: Agreement | None,
-        quiet: QuietLogger,
+        self, peers: Peers, messages: Messages, agreement: Agreement | None = None
     ) -> None:
         self.messages = messages
         self.agreement = agreement
-        self._take = take
-        self._forget = forget
-        self._quiet = quiet
+        self._peers = peers
         messages.sock.setblocking(False)
         messages.most = MOST_SAID
 
@@ -43,52 +52,141 @@ class Visitor:
     def welcome(self) -> bool:
         return self.agreement is not None
 
-    def ready(self) -> None:
+    def read(self) -> None:
         try:
             received = self.messages.receive()
         except BlockingIOError:
             return
         except (OSError, EOFError):
-            self.leave()
+            self.close()
             return
         for message, fds in received:
-            self._handle(message, fds)
+            self._peers.handle(self, message, fds)
 
-    def _handle(self, message: dict[str, t.Any], fds: list[int]) -> None:
-        if UNREADABLE in message:
-            reason = message[UNREADABLE]
+    def send(self, message: Message) -> bool:
+        """
+        :return: Whether it was sent. It is not if the process reads nothing.
+        """
+        try:
+            self.messages.send(message.to_json())
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._peers.disconnect(self)
+        self.messages.close()
+
+
+class Peers(set[Peer]):
+    """All processes that are connected.
+
+    :param worker_left: Called when a worker has closed its connection.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        handlers: Handlers,
+        worker_left: cabc.Callable[[], None],
+        quiet: QuietLogger,
+    ) -> None:
+        super().__init__()
+        self._loop = loop
+        self._handlers = handlers
+        self._worker_left = worker_left
+        self._quiet = quiet
+        self._reader = Reader("hub")
+
+    def __repr__(self) -> str:
+        return f"<Peers [{len(self)} connected, {self._reader.unknown} unknown messages]>"
+
+    def listen(self, listener: socket.socket) -> None:
+        self._loop.add_reader(listener, self._accept, listener)
+
+    def accept_all(self, listener: socket.socket) -> None:
+        """Accept the connections that wait."""
+        while self._accept(listener):
+            pass
+
+    def _accept(self, listener: socket.socket) -> bool:
+        """
+        :return: Whether a connection was waiting.
+        """
+        try:
+            sock, _ = listener.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._quiet.error("Could not accept a connection to the hub: %s", error)
+            self._loop.remove_reader(listener)
+            self._loop.call_later(_ACCEPT_AGAIN, self._listen_again, listener)
+            return False
+        uid = peer_uid(sock)
+        if uid not in (os.geteuid(), 0):
+            self._quiet.error(
+                "User %d tried to connect to the hub of user %d.", uid, os.geteuid()
+            )
+            sock.close()
+        elif is_scarce(sock.fileno(), 0.25):
+            self._quiet.error("Closed a connection to the hub: %s", SCARCE % limit())
+            sock.close()
+        else:
+            self.connect(Messages(sock))
+        return True
+
+    def _listen_again(self, listener: socket.socket) -> None:
+        # The files may have been removed meanwhile, and so the listener replaced.
+        if listener.fileno() >= 0:
+            self.listen(listener)
+
+    def connect(self, messages: Messages, agreement: Agreement | None = None) -> None:
+        peer = Peer(self, messages, agreement)
+        self.add(peer)
+        self._loop.add_reader(messages, peer.read)
+
+    def disconnect(self, peer: Peer) -> None:
+        self._loop.remove_reader(peer.messages)
+        self.discard(peer)
+        if peer.welcome:
+            self._worker_left()
+
+    def pause(self) -> None:
+        """Read nothing, so that another process can read on."""
+        for peer in self:
+            self._loop.remove_reader(peer.messages)
+
+    def resume(self) -> None:
+        for peer in self:
+            self._loop.add_reader(peer.messages, peer.read)
+
+    def handle(self, peer: Peer, received: dict[str, t.Any], fds: list[int]) -> None:
+        """Call the handler of a message."""
+        if UNREADABLE in received:
+            reason = received[UNREADABLE]
             self._quiet.error("Received an invalid message on the hub's socket: %s", reason)
             return
         try:
-            self._take(self, message, fds)
+            message = self._reader.read(received)
+            if message is not None:
+                self._handlers[type(message)](message, peer, fds)
         except Exception:
             self._quiet.exception("Could not do what a worker asked for.")
         finally:
             close_all(fds)
 
-    def say(self, message: dict[str, t.Any]) -> bool:
-        """False if it does not listen."""
-        try:
-            self.messages.send(message)
-        except OSError:
-            return False
-        return True
-
-    def leave(self) -> None:
-        self._forget(self)
-        self.messages.close()
-
-
-class Visitors(set[Visitor]):
-    """All who are there."""
-
     @property
     def agreements(self) -> list[Agreement]:
-        """What those have said with whom the hub has agreed."""
-        return [visitor.agreement for visitor in self if visitor.agreement is not None]
+        """The hellos that the hub has accepted."""
+        return [peer.agreement for peer in self if peer.agreement is not None]
 
-    def log(self, record: list[t.Any]) -> None:
-        """Have one worker repeat what the hub logs."""
-        for visitor in list(self):
-            if visitor.welcome and visitor.say({"log": record}):
+    def log(self, line: LogLine) -> None:
+        """Have one worker log what the hub logs."""
+        for peer in list(self):
+            if peer.welcome and peer.send(line):
                 return
+
+    def say_bye(self, reason: str) -> None:
+        """Tell all workers that the hub ends on purpose."""
+        for peer in self:
+            peer.send(Bye(reason))

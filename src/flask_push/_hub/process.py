@@ -1,8 +1,8 @@
-"""The hub's end of the door: a process that holds the streams of all workers.
+"""The hub as a process: it holds the streams of all workers.
 
-It knows nothing of the app. The first worker says which store it is, and how streams are
-treated; if later ones say other things, the one counts that began last. The hub ends a
-while after the last process of the app has.
+It loads nothing of the app. The first worker's hello names the store, and says how to treat
+streams; if the hellos of later workers differ, the one counts of the worker that started
+last. The hub ends a while after the last process of the app has ended.
 """
 
 from __future__ import annotations
@@ -20,57 +20,73 @@ from pathlib import Path
 
 from .._delivery.options import Options
 from .._delivery.snapshot import HubState
-from .._delivery.snapshot import stream_from_json
-from .._delivery.stream import check_stream
-from .._delivery.stream import Stream
 from .._delivery.tickets import ReturnTickets
 from .._ipc.agreement import Agreement
+from .._ipc.client import Client
 from .._ipc.files import HubFiles
-from .._ipc.messages import Messages
+from .._ipc.protocol import Adopt
+from .._ipc.protocol import Expect
+from .._ipc.protocol import Hello
+from .._ipc.protocol import Refused
+from .._ipc.protocol import Replace
+from .._ipc.protocol import Status
+from .._ipc.protocol import StatusRequest
+from .._ipc.protocol import Stop
+from .._ipc.protocol import Welcome
 from .._ipc.version import is_newer
 from .._ipc.version import version
 from .._system.descriptors import is_scarce
 from .._system.descriptors import limit
 from .._system.logs import log_failures
 from .._system.logs import QuietLogger
-from .._system.unix import peer_uid
 from ..brokers import Broker
 from .bridges import Bridges
 from .holding import Hold
 from .hub import Hub
 from .nginx import AccelListener
-from .peer import Visitor
-from .peer import Visitors
+from .peer import Handlers
+from .peer import Peer
+from .peer import Peers
+from .peer import SCARCE
 from .takeover import end_all
 from .takeover import give
 from .takeover import Handover
 
 logger = logging.getLogger("flask_push")
 
-# Seconds between two looks at its files, and whether a process is tied still.
-_PAUSE = 1.0
-# Seconds for which a hub that is to be frozen waits to be whole, and then is not replaced.
-_WHOLE = 2.0
-_SCARCE = "It may have only %d file descriptors (ulimit -n), and has none left for this."
+# Seconds between two looks at the hub's files, and at the processes of the app.
+_LOOK_SECONDS = 1.0
+# Seconds after which a hub that has had no hello ends, if no process needs it.
+_LINGER_SECONDS = 10.0
+# Seconds that a hub waits to be whole before it gives up to be replaced.
+_WHOLE_SECONDS = 2.0
 
 
 class HubProcess:
-    """Everything that one hub process is: its door, who is in it, and its hub.
-
-    :param stays: Whether it goes on when nobody is tied, having been run by hand.
+    """
+    :param stays: Whether it goes on without any process of the app, because it was started
+        by hand.
     """
 
     def __init__(
-        self, files: HubFiles, door: socket.socket, lock: int, stays: bool
+        self, files: HubFiles, listener: socket.socket, lock: int, stays: bool
     ) -> None:
         self.files = files
         self.loop = asyncio.new_event_loop()
         self.hub: Hub | None = None
-        self._hold = Hold(files, door, lock, keeps=not stays)
+        self._hold = Hold(files, listener, lock, keeps=not stays)
         self._stays = stays
         self._quiet = QuietLogger()
         log_failures(self.loop, self._quiet)
-        self.visitors = Visitors()
+        handlers: Handlers = {
+            Hello: self._greet,
+            Adopt: self._adopt,
+            Expect: self._expect,
+            StatusRequest: self._send_status,
+            Stop: self._stop,
+            Replace: self._be_replaced,
+        }
+        self.peers = Peers(self.loop, handlers, self._choose_keys, self._quiet)
         self._agreed: Agreement | None = None
         self._broker: Broker | None = None
         self._bridges: Bridges | None = None
@@ -78,14 +94,17 @@ class HubProcess:
         self._no_accel = ""
         self._alone_since = time.monotonic()
         self._since = time.time()
-        door.setblocking(False)
+        listener.setblocking(False)
+
+    def __repr__(self) -> str:
+        return f"<HubProcess {self.files.sock}: {self.hub or 'no hello yet'}, {self.peers}>"
 
     def run(self) -> None:
-        """Until nobody needs it, or it is told to end."""
+        """Run until no process needs it, or until it is stopped."""
         for number in signal.SIGTERM, signal.SIGINT:
             self.loop.add_signal_handler(number, self.end, "it was told to")
-        self._read_door()
-        self.loop.call_later(_PAUSE, self._look_around)
+        self.peers.listen(self._hold.listener)
+        self.loop.call_later(_LOOK_SECONDS, self._look_around)
         try:
             self.loop.run_forever()
         finally:
@@ -93,115 +112,95 @@ class HubProcess:
             self._close_bridges()
             if self.hub is not None:
                 self.hub.stop()
-            for visitor in list(self.visitors):
-                visitor.leave()
+            for peer in list(self.peers):
+                peer.close()
             self._hold.close()
             self.loop.close()
 
     def end(self, why: str) -> None:
-        """Let everybody know, and stop: browsers come back after their ``retry``."""
+        """Notify all processes, and stop. Browsers reconnect after their ``retry``."""
         logger.info("The hub ends, since %s.", why)
-        for visitor in self.visitors:
-            visitor.say({"bye": why})
+        self.peers.say_bye(why)
         if not self._stays:
-            # The door of a hub that is run by hand may be systemd's, which goes on to
-            # listen.
+            # A hub that was started by hand may have its listener from systemd, which goes
+            # on to listen.
             self._hold.leave()
         self.loop.stop()
 
-    # Who comes.
-
-    def _read_door(self) -> None:
-        door = self._hold.door
-        self.loop.add_reader(door, self._open_door, door)
-
-    def _open_door(self, door: socket.socket) -> bool:
-        """Let one process in. False if none waits."""
-        try:
-            sock, _ = door.accept()
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            self._quiet.error("Could not accept a connection to the hub: %s", error)
-            self.loop.remove_reader(door)
-            self.loop.call_later(1, self._read_door)
-            return False
-        uid = peer_uid(sock)
-        if uid not in (os.geteuid(), 0):
-            self._quiet.error(
-                "User %d tried to connect to the hub of user %d.", uid, os.geteuid()
-            )
-            sock.close()
-        elif is_scarce(sock.fileno(), 0.25):
-            self._quiet.error("Closed a connection to the hub: %s", _SCARCE % limit())
-            sock.close()
-        else:
-            self.admit(Messages(sock))
-        return True
-
-    def admit(self, messages: Messages, agreement: Agreement | None = None) -> None:
-        visitor = Visitor(messages, self._take, self._forget, agreement, self._quiet)
-        self.visitors.add(visitor)
-        self.loop.add_reader(messages, visitor.ready)
-
-    def _forget(self, visitor: Visitor) -> None:
-        self.loop.remove_reader(visitor.messages)
-        self.visitors.discard(visitor)
-        if visitor.welcome:
-            self._choose_keys()
-
     def _look_around(self) -> None:
-        self.loop.call_later(_PAUSE, self._look_around)
+        self.loop.call_later(_LOOK_SECONDS, self._look_around)
         now = time.monotonic()
-        needed = bool(self._stays or self.visitors or self._hold.tied)
+        linger = self._agreed.linger if self._agreed else _LINGER_SECONDS
+        needed = bool(self._stays or self.peers or self._hold.tied)
         if needed:
             self._alone_since = now
-        elif now - self._alone_since >= (self._agreed.linger if self._agreed else 10):
+        elif now - self._alone_since >= linger:
             self.end("nobody needs it")
         self._keep_files(needed)
 
     def _keep_files(self, needed: bool) -> None:
-        door = self._hold.door
+        listener = self._hold.listener
         if not self._hold.look(needed):
             self.end("another hub has taken its place")
-        elif self._hold.door is not door:
-            self.loop.remove_reader(door)
-            while self._open_door(door):
-                pass
-            door.close()
-            self._read_door()
+        elif self._hold.listener is not listener:
+            self.loop.remove_reader(listener)
+            self.peers.accept_all(listener)
+            listener.close()
+            self.peers.listen(self._hold.listener)
 
-    # What they want.
+    # The handlers of messages.
 
-    def _take(self, visitor: Visitor, message: dict[str, t.Any], fds: list[int]) -> None:
-        if "adopt" in message:
-            stream = check_stream(stream_from_json(message["adopt"]))
-            self.adopt(stream, fds, visitor.welcome)
-        elif "expect" in message:
-            if visitor.welcome:
-                stream = check_stream(stream_from_json(message["expect"]))
-                self._expect(str(message["ticket"]), stream)
-        elif "hello" in message:
-            problem = self.hello(message["hello"], visitor)
-            welcome = {"welcome": 1, "version": version(), "no_accel": self._no_accel}
-            visitor.say({"refused": problem} if problem else welcome)
-        elif "status" in message:
-            visitor.say({"status": self.status()})
-        elif "stop" in message:
-            self.end("it was told to")
-        elif "replace" in message:
-            self.replace(message["replace"], visitor)
+    def _greet(self, hello: Hello, peer: Peer, _: list[int]) -> None:
+        if reason := self._agree_with(hello, peer):
+            peer.send(Refused(reason))
+        else:
+            peer.send(Welcome(version(), self._no_accel))
 
-    def hello(self, values: dict[str, t.Any], visitor: Visitor) -> str:
-        """Come to an agreement with a worker. The reason, if there can be none."""
-        if is_scarce(visitor.messages.fileno(), 0.5):
-            return _SCARCE % limit()
+    def _adopt(self, message: Adopt, peer: Peer, fds: list[int]) -> None:
+        if len(fds) not in (1, 2):
+            raise ValueError(f"A stream has one or two descriptors, not {len(fds)}.")
+        if self.hub is not None and peer.welcome:
+            client = Client(*fds)
+            fds.clear()
+            self.hub.adopt(message.stream, client)
+            return
+        # The worker sent it before it knew that the hub refuses it.
+        with contextlib.suppress(OSError):
+            os.set_blocking(fds[0], False)
+            os.write(fds[0], message.stream.first_bytes(Options().jittered_retry()))
+
+    def _expect(self, message: Expect, peer: Peer, _: list[int]) -> None:
+        if self._accel is None or not peer.welcome:
+            return
         try:
-            wanted = Agreement.from_json(values, self._agreed)
+            self._accel.expect(message.ticket, message.stream)
+        except RuntimeError as error:
+            self._quiet.warning(
+                "Dropped a ticket for nginx; its browser will reconnect: %s", error
+            )
+
+    def _send_status(self, _: StatusRequest, peer: Peer, __: list[int]) -> None:
+        peer.send(Status(self.status()))
+
+    def _stop(self, _: Stop, __: Peer, ___: list[int]) -> None:
+        self.end("it was told to")
+
+    def _be_replaced(self, message: Replace, peer: Peer, _: list[int]) -> None:
+        if message.forced or is_newer(message.version, version()):
+            self._replace(peer, self.loop.time())
+        else:
+            peer.send(Refused(f"The hub is of version {version()} already."))
+
+    def _agree_with(self, hello: Hello, peer: Peer) -> str:
+        """Accept a worker's hello. The reason, if it can't be accepted."""
+        if is_scarce(peer.messages.fileno(), 0.5):
+            return SCARCE % limit()
+        try:
+            wanted = Agreement.of(hello.values, self._agreed)
         except ValueError as error:
             return f"It can't read what the process sent. {error}"
         if self._agreed is not None and self._agreed.url != wanted.url:
-            if self.visitors.agreements:
+            if self.peers.agreements:
                 return (
                     f"The hub at {self.files.sock} serves another store than this app's"
                     " PUSH_BROKER_URL names. Set PUSH_RUN_DIR to a directory of its own"
@@ -215,8 +214,8 @@ class HubProcess:
                 self.hub = Hub(self._broker, wanted.options, self.loop)
             except Exception as error:
                 return f"Its store can't be opened: {error}"
-        visitor.agreement = wanted
-        if wanted.began >= max(said.began for said in self.visitors.agreements):
+        peer.agreement = wanted
+        if wanted.began >= max(said.began for said in self.peers.agreements):
             self._agree(wanted)
         return ""
 
@@ -234,7 +233,7 @@ class HubProcess:
         in the next, after a restart, they may have been replaced."""
         if self._accel is not None and self._agreed is not None:
             keys = self._agreed.return_keys
-            known = any(said.return_keys == keys for said in self.visitors.agreements)
+            known = any(said.return_keys == keys for said in self.peers.agreements)
             self._accel.returns = ReturnTickets(keys if known else [])
 
     def _run_bridges(self) -> None:
@@ -271,101 +270,67 @@ class HubProcess:
             "version": version(),
             "seconds": round(time.time() - self._since),
             "socket": str(self.files.sock),
-            "processes": len(self.visitors.agreements),
+            "processes": len(self.peers.agreements),
             "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
             **(self.hub.status() if self.hub is not None else {}),
         }
 
-    def adopt(self, stream: Stream, fds: list[int], welcome: bool) -> None:
-        """
-        :param fds: The browser's, and perhaps its server's. What is kept is removed.
-        """
-        if len(fds) not in (1, 2):
-            raise ValueError(f"A stream has one or two descriptors, not {len(fds)}.")
-        if self.hub is not None and welcome:
-            kept, fds[:] = fds[:], []
-            self.hub.adopt(stream, *kept)
-            return
-        # The worker sent it before it could know, so the browser has to reconnect.
-        with contextlib.suppress(OSError):
-            os.set_blocking(fds[0], False)
-            os.write(fds[0], stream.first_bytes(Options().jittered_retry()))
-
-    def _expect(self, ticket: str, stream: Stream) -> None:
-        if self._accel is None:
-            return
-        try:
-            self._accel.expect(ticket, stream)
-        except RuntimeError as error:
-            self._quiet.warning(
-                "Dropped a ticket for nginx; its browser will reconnect: %s", error
-            )
-
     # Its own replacement.
 
-    def replace(self, theirs: dict[str, t.Any], visitor: Visitor) -> None:
-        """Give everything to the process that has come for it, and leave (law 10)."""
-        if theirs["forced"] or is_newer(theirs["version"], version()):
-            self._replace(visitor, self.loop.time())
-        else:
-            visitor.say({"refused": f"The hub is of version {version()} already."})
-
-    def _replace(self, visitor: Visitor, since: float) -> None:
-        if visitor not in self.visitors:
+    def _replace(self, peer: Peer, since: float) -> None:
+        if peer not in self.peers:
             return  # It has left, while it waited for the hub to be whole.
         if self.hub is not None and not self.hub.whole:
-            if self.loop.time() < since + _WHOLE:
+            if self.loop.time() < since + _WHOLE_SECONDS:
                 # Where events never cease it is so just for a moment, now and then.
-                self.loop.call_later(0.0002, self._replace, visitor, since)
+                self.loop.call_later(0.0002, self._replace, peer, since)
             else:
-                visitor.say({"refused": "Its store can't be reached now. Try again later."})
+                peer.send(Refused("Its store can't be reached now. Try again later."))
             return
-        self._forget(visitor)
-        frozen = HubState.nothing()
+        self.peers.disconnect(peer)
+        state = HubState.nothing()
         try:
             self._close_bridges()
-            frozen = self.hub.freeze() if self.hub is not None else frozen
-            others = [(other.messages, other.welcome) for other in self.visitors]
-            for other in self.visitors:
-                self.loop.remove_reader(other.messages)
-            self.loop.remove_reader(self._hold.door)
+            state = self.hub.freeze() if self.hub is not None else state
+            peers = [(other.messages, other.welcome) for other in self.peers]
+            self.peers.pause()
+            self.loop.remove_reader(self._hold.listener)
             accel = [self._accel.release().fileno()] if self._accel is not None else []
-            fds = [self._hold.door.fileno(), self._hold.lock, *accel]
+            fds = [self._hold.listener.fileno(), self._hold.lock, *accel]
             hello = self._agreed.values if self._agreed is not None else {}
-            if not give(visitor.messages, Handover(hello, frozen, fds, others)):
-                self._go_on(frozen)
+            if not give(peer.messages, Handover(hello, state, fds, peers)):
+                self._go_on(state)
                 return
         except BaseException:
-            end_all(frozen)
+            end_all(state)
             logger.exception("All streams come back.")
         # Without another word to anybody: it is all the successor's.
         os._exit(0)
 
-    def _go_on(self, frozen: HubState) -> None:
+    def _go_on(self, state: HubState) -> None:
         """The successor has failed before it had the right to write: nothing happened."""
         logger.error("The hub was not replaced: the one that came for it has failed.")
         if self._agreed is not None:
-            self._go_on_with(self._agreed, frozen)
+            self._go_on_with(self._agreed, state)
             if self._accel is not None and self._agreed.accel is not None:
                 door, self._accel = self._accel.release(), None
                 self._listen(self._agreed.accel, door)
             self._agree(self._agreed)
-        for visitor in self.visitors:
-            self.loop.add_reader(visitor.messages, visitor.ready)
-        self._read_door()
+        self.peers.resume()
+        self.peers.listen(self._hold.listener)
 
-    def _go_on_with(self, agreed: Agreement, frozen: HubState) -> None:
+    def _go_on_with(self, agreed: Agreement, state: HubState) -> None:
         if self._broker is None:
             self._broker = agreed.open_broker()
-        self.hub = Hub(self._broker, agreed.options, self.loop, frozen)
+        self.hub = Hub(self._broker, agreed.options, self.loop, state)
 
     def take_over(self, things: Handover) -> None:
         """Go on with what another process had, from now on the only one to write."""
-        agreed = Agreement.from_json(things.hello, None) if things.hello else None
-        for messages, welcome in things.visitors:
-            self.admit(messages, agreed if welcome else None)
+        agreed = Agreement.of(things.hello, None) if things.hello else None
+        for messages, welcome in things.peers:
+            self.peers.connect(messages, agreed if welcome else None)
         if agreed is not None:
-            self._go_on_with(agreed, things.frozen)
+            self._go_on_with(agreed, things.state)
             if agreed.accel is not None:
                 for fd in things.fds[2:]:
                     self._listen(agreed.accel, socket.socket(fileno=fd))

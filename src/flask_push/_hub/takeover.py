@@ -10,10 +10,8 @@ comes back. So there is no instant at which two could write, or nobody knows.
 
 from __future__ import annotations
 
-import base64
 import collections.abc as cabc
 import contextlib
-import os
 import socket
 import typing as t
 
@@ -21,15 +19,29 @@ from .._delivery.channel import frame_of
 from .._delivery.snapshot import HubState
 from .._delivery.snapshot import LogState
 from .._delivery.snapshot import ReaderState
-from .._ipc.messages import Message
+from .._ipc.messages import close_all
 from .._ipc.messages import Messages
 from .._ipc.messages import MOST_BYTES
 from .._ipc.messages import MOST_FDS
+from .._ipc.messages import Received
 from .._ipc.messages import UNREADABLE
+from .._ipc.protocol import Begin
+from .._ipc.protocol import Commit
+from .._ipc.protocol import Complete
+from .._ipc.protocol import Drains
+from .._ipc.protocol import Frames
+from .._ipc.protocol import Message
+from .._ipc.protocol import PeerState
+from .._ipc.protocol import Reader
+from .._ipc.protocol import Readers
+from .._ipc.protocol import Ready
+from .._ipc.protocol import Refused
+from .._ipc.protocol import Replace
+from .._ipc.protocol import Taken
 from .._ipc.version import version
 
 # Seconds for each step. All streams stand still meanwhile.
-_PATIENCE = 5.0
+_STEP_SECONDS = 5.0
 # Streams that go into one message, and bytes of what they still have to be sent.
 _MOST = 100
 _MOST_BYTES = 2**20
@@ -39,11 +51,11 @@ class Handover(t.NamedTuple):
     """All that a hub process is."""
 
     hello: dict[str, t.Any]
-    frozen: HubState
+    state: HubState
     #: The door, the lock, and the door for nginx if there is one.
     fds: list[int]
     #: Who has come in by the door, and whether there is an agreement with them.
-    visitors: list[tuple[Messages, bool]]
+    peers: list[tuple[Messages, bool]]
 
 
 def give(messages: Messages, things: Handover) -> bool:
@@ -52,39 +64,39 @@ def give(messages: Messages, things: Handover) -> bool:
     :raises OSError: If it can't be known whether the other has it all. Then all streams
         have been ended.
     """
-    messages.sock.settimeout(_PATIENCE)
+    messages.sock.settimeout(_STEP_SECONDS)
     messages.most = MOST_BYTES
     try:
-        messages.send({"hello": things.hello, "chains": things.frozen.log}, things.fds)
-        for visitor, welcome in things.visitors:
-            data, fds = visitor.unread()
-            said = {"visitor": data.decode("latin-1"), "welcome": welcome}
-            messages.send(said, [visitor.fileno(), *fds])
-        numbers, frames = _frames(things.frozen.readers)
+        messages.send(Begin(things.hello, things.state.log).to_json(), things.fds)
+        for peer, welcome in things.peers:
+            unread, fds = peer.unread()
+            sent = PeerState(unread, welcome).to_json()
+            messages.send(sent, [peer.fileno(), *fds])
+        numbers, frames = _frames(things.state.readers)
         for parts in _parts(frames):
-            messages.send({"frames": parts})
-        for places, fds in _batches(things.frozen.readers, numbers):
-            messages.send({"places": places}, fds)
-        drains = things.frozen.drains
+            messages.send(Frames(parts).to_json())
+        for states, fds in _batches(things.state.readers, numbers):
+            messages.send(Readers(states).to_json(), fds)
+        drains = things.state.drains
         for start in range(0, len(drains), MOST_FDS):
-            messages.send({"drains": 1}, drains[start : start + MOST_FDS])
-        messages.send({"all": 1})
-        _expect("ready", messages)
+            messages.send(Drains().to_json(), drains[start : start + MOST_FDS])
+        messages.send(Complete().to_json())
+        _wait_for(Ready, Reader("predecessor"), messages)
     except Exception:
         messages.close()
         return False
     try:
-        messages.send({"commit": 1})
-        _expect("taken", messages)
+        messages.send(Commit().to_json())
+        _wait_for(Taken, Reader("predecessor"), messages)
     except Exception as error:
-        end_all(things.frozen)
+        end_all(things.state)
         raise OSError("The successor has not said that it goes on.") from error
     return True
 
 
-def end_all(frozen: HubState) -> None:
+def end_all(state: HubState) -> None:
     """End all streams, also where another process has their descriptors."""
-    for _, fd in frozen.readers:
+    for _, fd in state.readers:
         with contextlib.suppress(OSError), socket.socket(fileno=fd) as sock:
             sock.shutdown(socket.SHUT_RDWR)
 
@@ -95,50 +107,79 @@ def take(messages: Messages, forced: bool) -> Handover:
     :param forced: Whether it is wanted also from a hub of the same version.
     :raises OSError: If the other does not give it, or not all of it.
     """
-    messages.sock.settimeout(_PATIENCE)
-    messages.send({"replace": {"version": version(), "forced": forced}})
+    messages.sock.settimeout(_STEP_SECONDS)
+    messages.send(Replace(version(), forced).to_json())
     try:
         things = _collect(messages)
-        messages.send({"ready": 1})
-        _expect("commit", messages)
+        messages.send(Ready().to_json())
+        _wait_for(Commit, Reader("successor"), messages)
     except EOFError:
         raise OSError("The hub that was to be replaced has ended.") from None
     with contextlib.suppress(OSError):
-        messages.send({"taken": 1})
+        messages.send(Taken().to_json())
     messages.close()
     return things
 
 
 def _collect(messages: Messages) -> Handover:
-    hello: dict[str, t.Any] = {}
-    chains = LogState()
-    frames: dict[int, bytearray] = {}
-    places: list[tuple[ReaderState, int]] = []
-    doors: list[int] = []
-    drains: list[int] = []
-    visitors: list[tuple[Messages, bool]] = []
-    for message, fds in _messages(messages):
-        if "refused" in message:
-            raise OSError(message["refused"])
-        elif "chains" in message:
-            hello, chains = message["hello"], LogState.from_json(message["chains"])
-            doors = fds
-        elif "visitor" in message:
-            sock = socket.socket(fileno=fds[0])
-            data = message["visitor"].encode("latin-1")
-            visitors.append((Messages(sock, data, fds[1:]), message["welcome"]))
-        elif "frames" in message:
-            for number, part in message["frames"]:
-                frames.setdefault(number, bytearray()).extend(base64.b64decode(part))
-        elif "places" in message:
-            whole = {number: memoryview(frame) for number, frame in frames.items()}
-            found = [ReaderState.from_json(place, whole) for place in message["places"]]
-            places += zip(found, fds, strict=True)
-        elif "drains" in message:
-            drains += fds
-        elif "all" in message:
+    collector = _Collector()
+    reader = Reader("successor")
+    for received, fds in _messages(messages):
+        message = reader.read(received)
+        if isinstance(message, Complete):
             break
-    return Handover(hello, HubState(chains, places, drains), doors, visitors)
+        if (handler := collector.handlers.get(type(message))) is not None:
+            handler(message, fds)
+        else:
+            close_all(fds)
+    return collector.handover()
+
+
+class _Collector:
+    """What a successor has received so far."""
+
+    def __init__(self) -> None:
+        self._hello: dict[str, t.Any] = {}
+        self._log = LogState()
+        self._frames: dict[int, bytearray] = {}
+        self._readers: list[tuple[ReaderState, int]] = []
+        self._fds: list[int] = []
+        self._drains: list[int] = []
+        self._peers: list[tuple[Messages, bool]] = []
+        self.handlers: dict[type, cabc.Callable[[t.Any, list[int]], None]] = {
+            Refused: self._fail,
+            Begin: self._begin,
+            PeerState: self._add_peer,
+            Frames: self._add_frames,
+            Readers: self._add_readers,
+            Drains: self._add_drains,
+        }
+
+    def handover(self) -> Handover:
+        state = HubState(self._log, self._readers, self._drains)
+        return Handover(self._hello, state, self._fds, self._peers)
+
+    def _fail(self, message: Refused, _: list[int]) -> t.NoReturn:
+        raise OSError(message.reason)
+
+    def _begin(self, message: Begin, fds: list[int]) -> None:
+        self._hello, self._log, self._fds = message.hello, message.log, fds
+
+    def _add_peer(self, message: PeerState, fds: list[int]) -> None:
+        messages = Messages(socket.socket(fileno=fds[0]), message.unread, fds[1:])
+        self._peers.append((messages, message.welcome))
+
+    def _add_frames(self, message: Frames, _: list[int]) -> None:
+        for number, part in message.parts:
+            self._frames.setdefault(number, bytearray()).extend(part)
+
+    def _add_readers(self, message: Readers, fds: list[int]) -> None:
+        frames = {number: memoryview(frame) for number, frame in self._frames.items()}
+        states = [ReaderState.from_json(state, frames) for state in message.states]
+        self._readers += zip(states, fds, strict=True)
+
+    def _add_drains(self, _: Drains, fds: list[int]) -> None:
+        self._drains += fds
 
 
 def _frames(places: list[tuple[ReaderState, int]]) -> tuple[dict[int, int], list[bytes]]:
@@ -149,14 +190,14 @@ def _frames(places: list[tuple[ReaderState, int]]) -> tuple[dict[int, int], list
     return {id(frame): number for number, frame in enumerate(frames)}, frames
 
 
-def _parts(frames: list[bytes]) -> cabc.Iterator[list[tuple[int, str]]]:
-    """The frames, in pieces that fit into messages."""
-    parts: list[tuple[int, str]] = []
+def _parts(frames: list[bytes]) -> cabc.Iterator[list[tuple[int, bytes]]]:
+    """The frames, in parts that fit into messages."""
+    parts: list[tuple[int, bytes]] = []
     size = 0
     for number, frame in enumerate(frames):
         for start in range(0, len(frame), _MOST_BYTES):
             part = frame[start : start + _MOST_BYTES]
-            parts.append((number, base64.b64encode(part).decode()))
+            parts.append((number, part))
             size += len(part)
             if size >= _MOST_BYTES:
                 yield parts
@@ -183,7 +224,7 @@ def _batches(
         yield batch, fds
 
 
-def _messages(messages: Messages) -> cabc.Iterator[Message]:
+def _messages(messages: Messages) -> cabc.Iterator[Received]:
     while True:
         for message, fds in messages.receive():
             if UNREADABLE in message:
@@ -192,9 +233,8 @@ def _messages(messages: Messages) -> cabc.Iterator[Message]:
             yield message, fds
 
 
-def _expect(word: str, messages: Messages) -> None:
-    for message, fds in _messages(messages):
-        for fd in fds:
-            os.close(fd)
-        if word in message:
+def _wait_for(kind: type[Message], reader: Reader, messages: Messages) -> None:
+    for received, fds in _messages(messages):
+        close_all(fds)
+        if isinstance(reader.read(received), kind):
             return

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .._delivery.options import Options
 from .._delivery.stream import Stream
+from .._ipc.client import Client
 from .._system import unpatched
 from .._system.fork import PerProcess
 from .._system.logs import log_failures
@@ -68,16 +69,16 @@ class ThreadDoor(PerProcess):
         self._accel: AccelListener | None = None
         self._bridges: Bridges | None = None
 
-    def adopt(self, stream: Stream, fd: int, drain: int | None = None) -> None:
-        """Give a client's descriptors to the hub, which closes them. If this raises,
-        they are the caller's still.
+    def adopt(self, stream: Stream, client: Client) -> None:
+        """Give a client to the hub, which then closes it. If this raises, the client
+        remains the caller's.
 
         :raises RuntimeError: If this process is about to end.
         """
         self.here()
         with self._lock:
             hub, loop = self._started()
-            loop.call_soon_threadsafe(hub.adopt, stream, fd, drain, context=Context())
+            loop.call_soon_threadsafe(hub.adopt, stream, client, context=Context())
 
     def ticket(self, stream: Stream) -> str:
         """A ticket with which nginx brings the stream's client.

@@ -1,4 +1,4 @@
-"""What the workers of an app tell its hub: which store it reads, how it treats streams."""
+"""What a worker's hello says: which store the hub reads, and how it treats streams."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .protocol import bridges_from_json
 
 @dataclass(frozen=True)
 class Agreement:
-    """A worker's hello, checked."""
+    """The values of a :class:`.Hello`, checked."""
 
-    #: As it was sent, for the hub's successor, which may know more of it.
+    #: As they were sent, because the hub's successor may know more of them.
     values: dict[str, t.Any]
     url: str
     retention: Retention | None
@@ -31,20 +31,20 @@ class Agreement:
     #: Where the hub listens for nginx, if anywhere.
     accel: Path | None
     bridges: tuple[Bridge, ...]
-    #: With which return tickets are signed.
+    #: The keys with which return tickets are signed.
     return_keys: tuple[bytes, ...]
-    #: When the worker began, by the machine's clock.
+    #: When the worker started, by the machine's monotonic clock.
     began: float
 
     @classmethod
-    def from_json(cls, values: dict[str, t.Any], known: Agreement | None) -> Agreement:
+    def of(cls, values: t.Any, before: Agreement | None) -> Agreement:
         """
-        :param known: Has what an older worker does not know of.
+        :param before: The agreement until now, which has what an older worker lacks.
         :raises ValueError: If the values make no sense.
         """
         try:
-            # An older worker knows of no bridges, and ends none.
-            bridges = [] if known is None else known.values.get("bridges", [])
+            # A worker that is too old to know bridges must not end those of others.
+            bridges = [] if before is None else before.values.get("bridges", [])
             values = {"bridges": bridges, **values}
             accel = values.get("accel")
             return cls(

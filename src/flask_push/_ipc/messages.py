@@ -13,8 +13,8 @@ import struct
 import time
 import typing as t
 
-#: A message: anything JSON, and descriptors.
-Message = tuple[dict[str, t.Any], list[int]]
+#: A message as it was received: a JSON object, and descriptors.
+Received = tuple[dict[str, t.Any], list[int]]
 
 # How long the JSON is, and how many descriptors belong to it.
 _HEADER = struct.Struct("!IB")
@@ -106,7 +106,7 @@ class Messages:
                     raise TimeoutError(error.errno, error.strerror) from error
             time.sleep(_SOON)
 
-    def receive(self) -> list[Message]:
+    def receive(self) -> list[Received]:
         """The messages that are complete now. Waits for data, if the socket does.
 
         A message that can't be read is replaced by one with the key :data:`UNREADABLE`.
@@ -143,7 +143,7 @@ class Messages:
                     raise OSError(answer[UNREADABLE])
                 return answer
 
-    def _complete(self, new: list[int]) -> cabc.Iterator[Message]:
+    def _complete(self, new: list[int]) -> cabc.Iterator[Received]:
         """
         :param new: Descriptors that have just come. They belong to the message that begins
             last, since the kernel returns nothing behind the bytes they were sent with.

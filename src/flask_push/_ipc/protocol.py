@@ -1,12 +1,338 @@
-"""What workers and hubs send each other, as JSON."""
+"""The messages that workers, the hub and the hub's successor send each other.
+
+A message is a JSON object, sent with file descriptors. One of its keys names its kind;
+:data:`KINDS` has the kinds that each process receives. The page :doc:`/protocol` of the
+documentation describes all of them.
+
+The rule for versions: the two ends may run different versions, because a worker keeps the
+code that it started with, and a hub outlives its workers.
+
+- A key never gets another meaning, and no key is used a second time.
+- A field that is added has a default, which stands for what older versions do.
+- A process ignores a field that it does not know (:func:`.known`).
+- A process ignores a message of a kind that it does not know, and counts it. So a new kind
+  must be one that may be lost.
+"""
 
 from __future__ import annotations
 
+import base64
 import collections.abc as cabc
 import secrets
 import typing as t
+from dataclasses import dataclass
+from dataclasses import fields
 
+from .._delivery.known import known
+from .._delivery.snapshot import LogState
+from .._delivery.snapshot import stream_from_json
+from .._delivery.snapshot import stream_to_json
+from .._delivery.stream import check_stream
+from .._delivery.stream import Stream
 from ..brokers import Bridge
+
+
+@dataclass(frozen=True)
+class Message:
+    """The value of the key is the first field. Other fields have keys of their own."""
+
+    #: Names the kind.
+    key: t.ClassVar[str]
+
+    def to_json(self) -> dict[str, t.Any]:
+        values = dict(vars(self))
+        first = next(iter(values), None)
+        return {self.key: 1 if first is None else values.pop(first), **values}
+
+    @classmethod
+    def from_json(cls, message: dict[str, t.Any]) -> t.Self:
+        """
+        :raises Exception: If a field is missing, or is of a wrong type.
+        """
+        names = [field.name for field in fields(cls)]
+        first = {names[0]: message[cls.key]} if names else {}
+        return cls(**{**known(cls, message), **first})
+
+
+# What the hub receives.
+
+
+@dataclass(frozen=True)
+class Hello(Message):
+    """The first message of a worker. :class:`.Agreement` checks its values."""
+
+    key = "hello"
+    values: t.Any
+    version: str = "0"
+
+
+@dataclass(frozen=True)
+class Adopt(Message):
+    """A browser's socket, which the hub holds from now on. With it may come the socket
+    from which the hub drains what the server writes.
+
+    :raises ValueError: If a field of the stream is of a wrong type.
+    """
+
+    key = "adopt"
+    stream: Stream
+
+    def to_json(self) -> dict[str, t.Any]:
+        return {self.key: stream_to_json(self.stream)}
+
+    @classmethod
+    def from_json(cls, message: dict[str, t.Any]) -> Adopt:
+        return cls(check_stream(stream_from_json(message[cls.key])))
+
+
+@dataclass(frozen=True)
+class Expect(Message):
+    """A stream whose socket nginx brings, with this ticket."""
+
+    key = "expect"
+    stream: Stream
+    ticket: str
+
+    def to_json(self) -> dict[str, t.Any]:
+        return {self.key: stream_to_json(self.stream), "ticket": self.ticket}
+
+    @classmethod
+    def from_json(cls, message: dict[str, t.Any]) -> Expect:
+        stream = check_stream(stream_from_json(message[cls.key]))
+        return cls(stream, str(message["ticket"]))
+
+
+class StatusRequest(Message):
+    """A command asks for the hub's :class:`Status`."""
+
+    key = "status"
+
+
+class Stop(Message):
+    """The hub has to end."""
+
+    key = "stop"
+
+
+@dataclass(frozen=True)
+class Replace(Message):
+    """Another process wants to take the hub's place.
+
+    :param forced: Whether also if its version is not newer.
+    """
+
+    key = "replace"
+    version: str
+    forced: bool
+
+    def to_json(self) -> dict[str, t.Any]:
+        return {self.key: dict(vars(self))}
+
+    @classmethod
+    def from_json(cls, message: dict[str, t.Any]) -> Replace:
+        return cls(**known(cls, message[cls.key]))
+
+
+# What a worker receives, or a command.
+
+
+@dataclass(frozen=True)
+class Welcome(Message):
+    """The hub accepts a worker's hello.
+
+    :param no_accel: Why the hub can't listen for nginx; empty if it can.
+    """
+
+    key = "welcome"
+    version: str
+    no_accel: str = ""
+
+    def to_json(self) -> dict[str, t.Any]:
+        return {self.key: 1, **vars(self)}
+
+    @classmethod
+    def from_json(cls, message: dict[str, t.Any]) -> Welcome:
+        return cls(**known(cls, message))
+
+
+@dataclass(frozen=True)
+class Refused(Message):
+    """The hub refuses a worker, or a successor."""
+
+    key = "refused"
+    reason: str
+
+
+@dataclass(frozen=True)
+class Bye(Message):
+    """The hub ends on purpose, so the worker need not start another one at once."""
+
+    key = "bye"
+    reason: str
+
+
+@dataclass(frozen=True)
+class LogLine(Message):
+    """A line of the hub's log, which one worker writes into its own log too."""
+
+    key = "log"
+    level: int
+    text: str
+
+    def to_json(self) -> dict[str, t.Any]:
+        return {self.key: [self.level, self.text]}
+
+    @classmethod
+    def from_json(cls, message: dict[str, t.Any]) -> LogLine:
+        level, text, *_ = message[cls.key]
+        return cls(level, text)
+
+
+@dataclass(frozen=True)
+class Status(Message):
+    """What ``flask push status`` shows."""
+
+    key = "status"
+    values: t.Any
+
+
+# What the successor receives from the hub that it replaces, in this order.
+
+
+@dataclass(frozen=True)
+class Begin(Message):
+    """The last hello, and the state of the log. With it come the descriptors of the
+    listening socket, the lock, and the socket for nginx if there is one."""
+
+    key = "chains"
+    hello: dict[str, t.Any]
+    log: LogState
+
+    def to_json(self) -> dict[str, t.Any]:
+        return {"hello": self.hello, self.key: self.log}
+
+    @classmethod
+    def from_json(cls, message: dict[str, t.Any]) -> Begin:
+        return cls(message["hello"], LogState.from_json(message[cls.key]))
+
+
+@dataclass(frozen=True)
+class PeerState(Message):
+    """A process that is connected to the hub. With it come its connection, and the
+    descriptors of a message of which a part has arrived.
+
+    :param unread: The part of that message that has arrived.
+    :param welcome: Whether the hub has accepted its hello.
+    """
+
+    key = "visitor"
+    unread: bytes
+    welcome: bool
+
+    def to_json(self) -> dict[str, t.Any]:
+        return {self.key: self.unread.decode("latin-1"), "welcome": self.welcome}
+
+    @classmethod
+    def from_json(cls, message: dict[str, t.Any]) -> PeerState:
+        return cls(message[cls.key].encode("latin-1"), message["welcome"])
+
+
+@dataclass(frozen=True)
+class Frames(Message):
+    """Parts of frames of which slow readers have received the beginning, each with the
+    number of its frame."""
+
+    key = "frames"
+    parts: list[tuple[int, bytes]]
+
+    def to_json(self) -> dict[str, t.Any]:
+        encoded = [(n, base64.b64encode(part).decode()) for n, part in self.parts]
+        return {self.key: encoded}
+
+    @classmethod
+    def from_json(cls, message: dict[str, t.Any]) -> Frames:
+        return cls([(n, base64.b64decode(part)) for n, part, *_ in message[cls.key]])
+
+
+@dataclass(frozen=True)
+class Readers(Message):
+    """The state of some readers, each as :meth:`.ReaderState.to_json` returns it. With it
+    come their sockets."""
+
+    key = "places"
+    states: list[list[t.Any]]
+
+
+class Drains(Message):
+    """Sockets from which the hub drains what servers write."""
+
+    key = "drains"
+
+
+class Complete(Message):
+    """The successor has received everything."""
+
+    key = "all"
+
+
+class Commit(Message):
+    """From now on the successor may write, and the old hub never writes again."""
+
+    key = "commit"
+
+
+# What the old hub receives from its successor.
+
+
+class Ready(Message):
+    """The successor has everything, and waits for :class:`Commit`."""
+
+    key = "ready"
+
+
+class Taken(Message):
+    """The successor has received :class:`Commit`."""
+
+    key = "taken"
+
+
+def _table(*kinds: type[Message]) -> dict[str, type[Message]]:
+    return {kind.key: kind for kind in kinds}
+
+
+#: By receiver, the kinds of messages that it knows.
+KINDS: dict[str, dict[str, type[Message]]] = {
+    "hub": _table(Hello, Adopt, Expect, StatusRequest, Stop, Replace),
+    "worker": _table(Welcome, Refused, Bye, LogLine, Status),
+    "successor": _table(
+        *(Refused, Begin, PeerState, Frames, Readers, Drains, Complete, Commit)
+    ),
+    "predecessor": _table(Ready, Taken),
+}
+
+
+class Reader:
+    """Reads the messages for one kind of receiver."""
+
+    def __init__(self, receiver: str) -> None:
+        self._kinds = KINDS[receiver]
+        self._receiver = receiver
+        #: How many messages were ignored, because this version does not know their kind.
+        self.unknown = 0
+
+    def __repr__(self) -> str:
+        return f"<Reader for the {self._receiver} [{self.unknown} unknown messages]>"
+
+    def read(self, message: dict[str, t.Any]) -> Message | None:
+        """The message; ``None`` if this version does not know its kind.
+
+        :raises Exception: If a field is missing, or is of a wrong type.
+        """
+        for key in message:
+            if (kind := self._kinds.get(key)) is not None:
+                return kind.from_json(message)
+        self.unknown += 1
+        return None
 
 
 def bridges_to_json(bridges: cabc.Iterable[Bridge]) -> list[dict[str, str]]:
@@ -14,11 +340,9 @@ def bridges_to_json(bridges: cabc.Iterable[Bridge]) -> list[dict[str, str]]:
 
 
 def bridges_from_json(values: cabc.Iterable[dict[str, t.Any]]) -> list[Bridge]:
-    """Fields that this version does not know are those of a newer one, and left out."""
-    known = [{name: value[name] for name in Bridge._fields} for value in values]
-    return [Bridge(**value) for value in known]
+    return [Bridge(**known(Bridge, value)) for value in values]
 
 
 def new_ticket() -> str:
-    """Unlike any other. For processes that make tickets, and send them to the hub's."""
+    """A random ticket, with which nginx brings the socket of one stream."""
     return secrets.token_urlsafe(24)

@@ -6,6 +6,8 @@ import typing as t
 
 from .files import HubFiles
 from .messages import Messages
+from .protocol import Status
+from .protocol import StatusRequest
 
 # What is relied on in a hub's status. One without a store lacks the last two.
 _STATUS = {"pid": int, "version": str, "streams": int, "position": str}
@@ -17,7 +19,7 @@ def status_of(files: HubFiles) -> dict[str, t.Any]:
     """
     messages = Messages(files.connect())
     try:
-        found = messages.ask({"status": 1}).get("status")
+        found = messages.ask(StatusRequest().to_json()).get(Status.key)
     except EOFError:
         raise ConnectionResetError("it closed the connection") from None
     finally:
