@@ -38,8 +38,9 @@ class Event:
     :param type: What ``addEventListener`` is called with in the browser.
     :param key: Publishing twice with one key stores once; see :meth:`Push.publish`.
     :param store: ``False`` for an event that is not kept and not repeated.
-    :param exclude: The connection that does not get it; see :meth:`Push.publish`. Empty on
-        events on their way out.
+    :param exclude: The connection that does not receive it; see :meth:`Push.publish`. A
+        broker gets the connection's name, without its secret. ``None`` on events on their
+        way out.
     :param id: Its position, a dot and its channel. Empty until it is published.
     """
 
@@ -92,15 +93,10 @@ class Entry(t.NamedTuple):
     #: event on another channel. ``None`` for an event that is not stored.
     prev: int | None
     channel: str
-    #: And behind a NUL, which no type has, the name of the connection that does not get
-    #: it. So stores carry it without a word.
     type: str
     data: bytes
-
-    def type_and_name(self) -> tuple[str, str]:
-        """The type alone, and the name, which mostly is empty."""
-        type, _, name = self.type.partition("\0")
-        return type, name
+    #: The name of the connection that does not receive it. Usually empty.
+    exclude: str = ""
 
 
 class Proof(t.NamedTuple):

@@ -180,11 +180,9 @@ class Publisher:
             self._check_size(encoded)
         if event.exclude is None:
             return event if data is event.data else replace(event, data=data)
-        # A page may send anything as its connection. From here on, brokers carry the name
-        # with the type.
+        # A page may send anything as its connection. Brokers get only the name.
         name = name_of(event.exclude) if isinstance(event.exclude, str) else ""
-        type = f"{event.type}\0{name}" if name else event.type
-        return replace(event, data=data, type=type, exclude=None)
+        return replace(event, data=data, exclude=name or None)
 
     def _check_size(self, data: bytes) -> None:
         size, most = sse.sent_size(data), self._max_event_bytes
@@ -255,10 +253,8 @@ def _check_key(key: str) -> None:
 
 
 def _event(epoch: str, entry: Entry) -> Event:
-    number, _, channel, _, data = entry
-    type, _ = entry.type_and_name()
-    id = f"{Position(epoch, number)}.{escape(channel)}"
-    return Event(channel, data.decode(errors="replace"), type, id=id)
+    id = f"{Position(epoch, entry.number)}.{escape(entry.channel)}"
+    return Event(entry.channel, entry.data.decode(errors="replace"), entry.type, id=id)
 
 
 # No store keeps more events of a channel (PUSH_KEEP), and some can't count further.

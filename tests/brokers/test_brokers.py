@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,13 @@ from support.redises import Valkey
 from support.redises import ValkeyCluster
 from support.servers import free_port
 
+from flask_push._event import Event
 from flask_push.brokers import Broker
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
 from flask_push.brokers.redis import link
+from flask_push.brokers.redis.calls import Runs
+from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing import BrokerContract
 
 
@@ -239,3 +243,16 @@ class TestRedisClusterWithTls(OnACluster):
     def cluster_url(self, cluster: Cluster) -> str:
         hosts = ",".join(f"127.0.0.1:{node.met}" for node in cluster.nodes)
         return f"rediss+cluster://{hosts}?ssl_ca_certs={self.certificate}&"
+
+
+def test_an_older_version_finds_whom_an_event_excludes_behind_its_type(
+    tmp_path: Path,
+) -> None:
+    events = [Event("a", "1", "said", exclude="name"), Event("a", "2")]
+    broker = SqliteBroker(tmp_path / "push.db")
+    broker.publish(events)
+    with contextlib.closing(sqlite3.connect(broker.path)) as connection:
+        types = connection.execute("SELECT type FROM event ORDER BY number").fetchall()
+    broker.close()
+    assert types == [("said\0name",), ("message",)]
+    assert Runs(events).args == ["2", b"9:1:said\0name1", b"7:1:message2"]

@@ -425,13 +425,13 @@ MUTANTS = [
     Mutant(
         "the excluded are spared by replay",
         "start 0; spare A a; connect 0 a earlier 2",
-        "frame = sub.own(self._render(number, pieces))",
+        "frame = sub.unless_excluded(self._render(number, pieces))",
         "frame = self._render(number, pieces)",
     ),
     Mutant(
         "the excluded are spared while they are live",
         "start 0; connect 0 a nothing; watch 0 1; spare A a",
-        "elif isinstance(piece[1], Apart):",
+        "elif isinstance(piece[1], ExcludingFrame):",
         "elif False:",
     ),
     Mutant(

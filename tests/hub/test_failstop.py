@@ -182,7 +182,7 @@ class House:
         for client in self.clients:
             truth = Truth()
             for id, event in self.published:
-                if event.store and not event.type.endswith(f"\0{client.name}"):
+                if event.store and event.exclude != client.name:
                     truth.add(id, event.channel, event.data)
             truth.sort()
             trace = Trace(
@@ -223,10 +223,10 @@ async def live(house: House) -> None:
     await house.turn()
     house.publish(
         Event("a", "passing", store=False),
-        Event("b", "not for me", "message\0me"),
+        Event("b", "not for me", exclude="me"),
         Event("a", "\n".join(["lines"] * 5)),
         *(Event("a", noise(100_000)) for _ in range(5)),
-        Event("a", "also not for me", "message\0me"),
+        Event("a", "also not for me", exclude="me"),
     )
     await house.turn()
     house.say("a", "lost", "found")

@@ -67,19 +67,18 @@ class Store:
     def publish(
         self, channel: str, step: int, store: bool = True, exclude: str = ""
     ) -> None:
-        type = f"message\0{exclude}" if exclude else "message"
         if not store:
             self.transients += 1
             data = b"transient %d" % self.transients
             self.excluded[self.transients] = exclude
-            self.hand_over(Entry(0, None, channel, type, data))
+            self.hand_over(Entry(0, None, channel, "message", data, exclude))
             return
         self.number += step
         held = self.held[channel]
         prev = held[-1].number if held else self.floor
         data = f"{channel} {self.number}".encode()
         self.excluded[self.number] = exclude
-        entry = Entry(self.number, prev, channel, type, data)
+        entry = Entry(self.number, prev, channel, "message", data, exclude)
         held.append(entry)
         self.ever[channel].append(self.number)
         self.hand_over(entry)
@@ -369,7 +368,7 @@ class World:
         for set in touched:
             frames = t.cast("list[Frame]", set.turn)
             apart = set.gaps
-            names, set.spared = set.spared, frozenset()
+            names, set.excluded = set.excluded, frozenset()
             set.turn, set.gaps = [], False
             told = frames[-1][0] if frames else 0
             for key, reader in list(set.live.items()):
@@ -380,7 +379,9 @@ class World:
                     continue
                 own = reader.name in names
                 if own:
-                    sent = [(number, reader.own(frame)) for number, frame in frames]
+                    sent = [
+                        (number, reader.unless_excluded(frame)) for number, frame in frames
+                    ]
                 sent = set.pack(sent if own else frames)
                 written = self.write(reader, sent)
                 if written < sum(len(frame) for _, frame in sent):

@@ -43,17 +43,17 @@ def join(frames: list[Frame]) -> Chunk:
     return frames[0][1] if len(frames) == 1 else b"".join([frame for _, frame in frames])
 
 
-class Apart(bytes):
-    """A frame that one connection does not get: whoever sent it has it already."""
+class ExcludingFrame(bytes):
+    """A frame that one connection does not receive, because its page sent the event."""
 
     #: The connection's name.
-    name: str
+    excluded: str
 
     @classmethod
-    def of(cls, frame: bytes, name: str) -> Apart:
-        apart = cls(frame)
-        apart.name = name
-        return apart
+    def of(cls, frame: bytes, excluded: str) -> ExcludingFrame:
+        made = cls(frame)
+        made.excluded = excluded
+        return made
 
 
 #: A group of readers, which this file need not know more of.

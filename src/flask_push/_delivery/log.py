@@ -318,7 +318,7 @@ class Log:
 
     def _take(self, entry: Entry, touched: _Touched, final: bool = False) -> bool:
         """One event of the feed. False if those before it have to be fetched."""
-        number, prev, name, _, _ = entry
+        number, prev, name, _, _, _ = entry
         channel = self.channels.get(name)
         if channel is not None and not channel.held:
             channel = None

@@ -91,7 +91,7 @@ def absorb(set: ChannelSet, page: Page, budget: Budget, encode: Encode) -> None:
     if not older or not budget.allows(sum(len(entry.data) for entry in page.entries)):
         return
     for entry in page.entries:
-        number, _, name, _, _ = entry
+        number, _, name, _, _, _ = entry
         if name in older:
             since, upto, pieces = older[name]
             if since < number <= upto:
@@ -113,7 +113,7 @@ def replay(
     """The page's own part: what it proves, up to each channel's floor."""
     floors = {channel.name: channel.floor for channel in sub.set.channels}
     for entry in page.entries:
-        number, _, name, _, _ = entry
+        number, _, name, _, _, _ = entry
         if name not in proofs or not sub.cursor < number <= reach:
             continue
         if proofs[name].since < number <= floors[name]:
@@ -175,9 +175,9 @@ class Runs:
         shared = sub.set.members > 1
         for number, group in groupby(merge(*sources, key=number_of), key=number_of):
             pieces = [piece for _, piece in group]
-            # Not what is one reader's own.
+            # A frame that excludes a reader is not shared.
             shared &= type(pieces[0]) is bytes
-            frame = sub.own(self._render(number, pieces))
+            frame = sub.unless_excluded(self._render(number, pieces))
             frames.append((number, frame))
             limit -= len(frame)
             if limit <= 0:

@@ -7,9 +7,9 @@ import typing as t
 
 from .._event import Page
 from . import gzip
-from .channel import Apart
 from .channel import Channel
 from .channel import Chunk
+from .channel import ExcludingFrame
 from .channel import Frame
 from .channel import Gap
 from .channel import Piece
@@ -23,7 +23,7 @@ class ChannelSet:
 
     __slots__ = (
         *("channels", "names", "missing", "members"),
-        *("live", "turn", "gaps", "spared", "told", "stamp"),
+        *("live", "turn", "gaps", "excluded", "told", "stamp"),
     )
 
     def __init__(self, channels: tuple[Channel[ChannelSet], ...]) -> None:
@@ -38,8 +38,8 @@ class ChannelSet:
         self.turn: list[Piece] = []
         #: Whether a gap is among it, so that each must be told by itself.
         self.gaps = False
-        #: The names of connections that don't get all of it.
-        self.spared: frozenset[str] = frozenset()
+        #: The names of connections that an event of this turn excludes.
+        self.excluded: frozenset[str] = frozenset()
         #: A number that all live members were sent, if they were not sent a later one
         #: of their own.
         self.told = 0
@@ -53,8 +53,8 @@ class ChannelSet:
             return
         if isinstance(piece[1], Gap):
             self.gaps = True
-        elif isinstance(piece[1], Apart):
-            self.spared |= {piece[1].name}
+        elif isinstance(piece[1], ExcludingFrame):
+            self.excluded |= {piece[1].excluded}
 
     def reaches(self, number: int) -> bool:
         """Whether everything after the number is in the log."""
@@ -129,13 +129,14 @@ class Subscription:
 
     @property
     def name(self) -> str:
-        """What it is called by events that it is not to get."""
+        """The name by which events exclude it."""
         return ""
 
-    def own(self, frame: Chunk) -> Chunk:
-        """What this reader gets of a frame: nothing, if it is the one to be spared. Its
-        cursor passes over it as over any other."""
-        return b"" if isinstance(frame, Apart) and frame.name == self.name else frame
+    def unless_excluded(self, frame: Chunk) -> Chunk:
+        """The frame, or nothing if it excludes this reader, whose cursor then passes over
+        it as over any other."""
+        excluded = isinstance(frame, ExcludingFrame) and frame.excluded == self.name
+        return b"" if excluded else frame
 
     def enter(self, set: ChannelSet) -> None:
         """Be one of these, with no place yet."""

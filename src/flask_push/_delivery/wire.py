@@ -18,7 +18,7 @@ from .._event import Event
 from .._event import GAP
 from .._event import Position
 from . import gzip as _gzip
-from .channel import Apart
+from .channel import ExcludingFrame
 
 #: Types that begin so are ours; publishing one is refused.
 RESERVED = "push:"
@@ -126,9 +126,8 @@ def event(entry: Entry, epoch: str, number: int) -> bytes:
     :raises ValueError: If it was stored by something that doesn't know the rules.
     """
     id = f"id: {epoch}-{base62(number)}.{escape(entry.channel)}\n".encode()
-    type, name = entry.type_and_name()
-    frame = sse.frame(id + sse.type_line(type), entry.data)
-    return Apart.of(frame, name) if name else frame
+    frame = sse.frame(id + sse.type_line(entry.type), entry.data)
+    return ExcludingFrame.of(frame, entry.exclude) if entry.exclude else frame
 
 
 def _own(type: str, data: dict[str, t.Any], position: Position | None) -> bytes:

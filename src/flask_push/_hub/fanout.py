@@ -50,9 +50,9 @@ class FanOut:
                 continue
             frames = t.cast("list[Frame]", pieces)
             packed = set.pack(frames)
-            spared = self._spare(set, frames, start) if set.spared else ()
+            excluded = self._send_to_excluded(set, frames, start) if set.excluded else ()
             chunk = join(packed)
-            turns.append((set, frames, packed, chunk, spared))
+            turns.append((set, frames, packed, chunk, excluded))
             size += len(chunk)
             if size >= _BYTES or len(turns) >= _SETS:
                 self._write(turns, start)
@@ -70,33 +70,39 @@ class FanOut:
                 connection.leave_live(start)
                 connection.advance(packed, written)
                 self._streams.block(connection)
-        for set, frames, _, _, spared in turns:
+        for set, frames, _, _, excluded in turns:
             set.told, set.stamp = frames[-1][0], now
-            for connection in spared:
+            for connection in excluded:
                 connection.enter_live()
 
     def _tell(self, set: ChannelSet, start: int) -> None:
         """Send what has a gap in it, which each is told in its own way."""
-        set.gaps, set.spared = False, frozenset()
+        set.gaps, set.excluded = False, frozenset()
         for connection in list(set.live.values()):
             connection.leave_live(start)
             self._streams.pump(connection)
 
-    def _spare(self, set: ChannelSet, frames: list[Frame], start: int) -> list[Connection]:
-        """Send those who are not to get all of it what is theirs. Who took it all."""
-        names, set.spared = set.spared, frozenset()
+    def _send_to_excluded(
+        self, set: ChannelSet, frames: list[Frame], start: int
+    ) -> list[Connection]:
+        """Send the connections that an event excludes what is left for them.
+
+        :return: Those that took all of it.
+        """
+        names, set.excluded = set.excluded, frozenset()
         done = []
         for connection in [c for c in set.live.values() if c.name in names]:
             connection.told = max(connection.told, set.told)
             connection.leave_live(start)
-            own = set.pack([(number, connection.own(frame)) for number, frame in frames])
-            chunk = join(own)
+            left = [(n, connection.unless_excluded(frame)) for n, frame in frames]
+            packed = set.pack(left)
+            chunk = join(packed)
             try:
                 written = connection.write(chunk)
             except OSError:
                 self._streams.drop(connection)
                 continue
-            connection.advance(own, written)
+            connection.advance(packed, written)
             if written < len(chunk):
                 self._streams.block(connection)
             else:

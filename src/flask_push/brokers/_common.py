@@ -8,6 +8,7 @@ import string
 import time
 
 from .._event import Entry
+from .._event import Event
 from .base import ENTRY_BYTES
 
 
@@ -20,6 +21,22 @@ def take(entries: cabc.Iterable[Entry], limit: int, end: int) -> tuple[list[Entr
         page.append(entry)
         limit -= len(entry.data) + ENTRY_BYTES
     return page, end
+
+
+def stored_type(event: Event) -> str:
+    """The event's type as SQLite and Redis store it: the name of the connection that it
+    excludes stands behind a NUL, which no type contains. Older versions read this, too."""
+    return f"{event.type}\0{event.exclude}" if event.exclude else event.type
+
+
+def stored_entry(
+    number: int, prev: int | None, channel: str, type: str, data: bytes
+) -> Entry:
+    """The entry that was stored with such a type."""
+    if "\0" not in type:
+        return Entry(number, prev, channel, type, data)
+    type, _, exclude = type.partition("\0")
+    return Entry(number, prev, channel, type, data, exclude)
 
 
 def now() -> int:

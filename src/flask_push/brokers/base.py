@@ -14,6 +14,8 @@ What must hold between the calls:
   number that stands for forgotten events is never one of an event on another channel
   that is still held.
 - Publishing either stores all of the events given, in their order, or none.
+- ``Event.exclude`` is stored with the event, and returned as ``Entry.exclude``, by pages
+  and by feeds. If a store loses it, the excluded connection receives the event.
 - A feed's ``deliver`` with an ``end`` means that everything up to it, on the channels
   watched, has been delivered. A change of epoch is delivered, with an ``end``, before
   anything else says the new epoch.

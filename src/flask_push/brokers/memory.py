@@ -145,13 +145,14 @@ class MemoryBroker:
         if key is not None:
             self._keys[key] = number
             self._bytes += _key_size(key)
+        about = event.channel, event.type, data, event.exclude or ""
         if not event.store:
-            self._passing.append(Entry(number, None, event.channel, event.type, data))
+            self._passing.append(Entry(number, None, *about))
             self._passing_bytes += _size(self._passing[-1])
             return number
         held = self._channels.setdefault(event.channel, [])
         prev = held[-1].number if held else self._floor
-        entry = Entry(number, prev, event.channel, event.type, data)
+        entry = Entry(number, prev, *about)
         self._log[number] = entry
         self._bytes += _size(entry)
         held.append(entry)
@@ -213,7 +214,8 @@ class MemoryBroker:
 
 
 def _size(entry: Entry) -> int:
-    return len(entry.data) + max(EVENT, ROW + len(entry.channel) + len(entry.type))
+    names = len(entry.channel) + len(entry.type) + len(entry.exclude)
+    return len(entry.data) + max(EVENT, ROW + names)
 
 
 def _key_size(key: tuple[str, str]) -> int:

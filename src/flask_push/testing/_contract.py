@@ -226,14 +226,12 @@ class BrokerContract:
         assert [entry.type for entry in page.entries] == [f"t {x[:9]!r}" for x in texts]
         broker.close()
 
-    def test_what_stands_behind_a_type_is_kept_with_it(self) -> None:
-        """The connection that is not to get an event, behind a NUL."""
-        type = "said\0d0nt-te11_me0000"
+    def test_the_connection_that_an_event_excludes_is_read_with_it(self) -> None:
+        name = "d0nt-te11_me0000"
         broker = self.open()
-        broker.publish([Event("a", "1", type), Event("a", "2")])
-        page = broker.read(["a"], after=0)
-        assert [entry.type for entry in page.entries] == [type, "message"]
-        assert page.entries[0].type_and_name() == ("said", "d0nt-te11_me0000")
+        broker.publish([Event("a", "1", "said", exclude=name), Event("a", "2")])
+        found = [(e.type, e.data, e.exclude) for e in broker.read(["a"], after=0).entries]
+        assert found == [("said", b"1", name), ("message", b"2", "")]
         broker.close()
 
     def test_all_of_a_call_is_stored_or_nothing(self) -> None:
@@ -455,6 +453,23 @@ class BrokerContract:
             assert hub.entries[0].prev is not None and hub.entries[0].prev <= start
             assert hub.entries[2].prev == hub.entries[0].number
             assert last == Position(hub.epoch, hub.entries[-1].number)
+
+        self.run(test)
+
+    def test_a_feed_delivers_the_connection_that_an_event_excludes(self) -> None:
+        name = "d0nt-te11_me0000"
+
+        async def test(broker: Broker, hub: Hub) -> None:
+            await hub.watch("a")
+            broker.publish([Event("a", "1", "said", exclude=name), Event("a", "2")])
+            broker.publish([Event("a", "3", "said", store=False, exclude=name)])
+            await until(lambda: len(hub.entries) == 3)
+            found = sorted((e.data, e.type, e.exclude) for e in hub.entries)
+            assert found == [
+                (b"1", "said", name),
+                (b"2", "message", ""),
+                (b"3", "said", name),
+            ]
 
         self.run(test)
 

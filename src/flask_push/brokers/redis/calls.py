@@ -10,6 +10,7 @@ import typing as t
 from ..._event import Event
 from ..._event import Position
 from .._common import new_epoch
+from .._common import stored_type
 from ..base import Retention
 from .scripts import Arg
 
@@ -207,5 +208,5 @@ class Runs:
 
 
 def _body(event: Event) -> bytes:
-    type, data = event.type.encode(), event.data.encode()
+    type, data = stored_type(event).encode(), event.data.encode()
     return b"%d:%d:%b%b" % (len(type), len(data), type, data)

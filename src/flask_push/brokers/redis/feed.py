@@ -159,7 +159,7 @@ class RedisFeed:
 
     def _fits(self, entry: Entry) -> bool:
         """Whether nothing is missing before it."""
-        number, prev, name, _, _ = entry
+        number, prev, name, _, _, _ = entry
         if prev is None or number <= self._end:
             return True
         return prev <= max(self._last.get(name, 0), self._proved)

@@ -8,6 +8,7 @@ import typing as t
 from ..._event import Entry
 from ..._event import Page
 from ..._event import Proof
+from .._common import stored_entry
 
 #: Words at the end of a reply: another holder has the lease; there is more than the store
 #: should keep.
@@ -32,7 +33,8 @@ class Head(t.NamedTuple):
 def _entry(channel: str, data: bytes) -> Entry:
     number, prev, size, _, rest = data.split(b":", 4)
     length = int(size)
-    return Entry(int(number), int(prev), channel, rest[:length].decode(), rest[length:])
+    type, body = rest[:length].decode(), rest[length:]
+    return stored_entry(int(number), int(prev), channel, type, body)
 
 
 def published(channel: str, data: bytes) -> tuple[str, list[Entry]]:
@@ -48,7 +50,7 @@ def published(channel: str, data: bytes) -> tuple[str, list[Entry]]:
         middle = int(size)
         end = middle + int(length)
         type, body = rest[:middle].decode(), rest[middle:end]
-        entries.append(Entry(number, prev, channel, type, body))
+        entries.append(stored_entry(number, prev, channel, type, body))
         if prev is not None:
             number, prev = number + 1, number
         rest = rest[end:]

@@ -10,10 +10,12 @@ import sqlite3
 import typing as t
 from heapq import merge
 from itertools import islice
+from itertools import starmap
 
 from ..._event import Entry
 from ..._event import Page
 from ..._event import Proof
+from .._common import stored_entry
 from .._common import take
 from ..base import ENTRY_BYTES
 from .retention import broken
@@ -89,7 +91,9 @@ def _read_few(
     where = f"{OF_CHANNEL} AND number > ? ORDER BY number"
     event = f"{_EVENT} {where}"
     rows = [connection.execute(event, (name, after)) for name in channels]
-    return take(map(Entry._make, rows[0] if len(rows) == 1 else merge(*rows)), limit, end)
+    return take(
+        starmap(stored_entry, rows[0] if len(rows) == 1 else merge(*rows)), limit, end
+    )
 
 
 def _read_many(
@@ -107,7 +111,7 @@ def _read_many(
         for row in execute(_THESE, some + more):
             if limit <= 0 and entries:
                 return entries, entries[-1].number
-            entries.append(Entry._make(row))
+            entries.append(stored_entry(*row))
             limit -= len(entries[-1].data) + ENTRY_BYTES
     return entries, end
 
@@ -148,7 +152,7 @@ def news(connection: sqlite3.Connection, epoch: str, after: int) -> News:
         f"{_EVENT} WHERE number > ? AND number <= ? AND heard(channel) ORDER BY number",
         (after, upto),
     )
-    entries, end = take(map(Entry._make, rows), _BATCH_BYTES, upto)
+    entries, end = take(starmap(stored_entry, rows), _BATCH_BYTES, upto)
     return News(epoch, entries, end, last, retention)
 
 

@@ -15,6 +15,7 @@ from ..._event import Position
 from ..._system.clock import uptime
 from .._common import new_epoch
 from .._common import now
+from .._common import stored_type
 from ..base import EVENT
 from ..base import Retention
 from ..base import ROW
@@ -215,8 +216,8 @@ def store(
                 continue
             execute("INSERT INTO key VALUES (?, ?, ?)", (event.channel, event.key, number))
             size += key_size(event.channel, event.key)
-        prev, nth = None, 0
-        beside = ROW + len(event.channel) + len(event.type)
+        prev, nth, type = None, 0, stored_type(event)
+        beside = ROW + len(event.channel) + len(type)
         cost = len(bytes) + (beside if beside > EVENT else EVENT)
         if event.store:
             prev, nth = newest.get(event.channel) or _newest(
@@ -227,7 +228,7 @@ def store(
             state.passing += cost
         size += cost
         last, number = number, number + 1
-        rows.append((last, event.channel, prev, nth + 1, cost, event.type, bytes))
+        rows.append((last, event.channel, prev, nth + 1, cost, type, bytes))
         positions.append(Position(epoch, last))
     state.last, state.bytes = number - 1 if rows else state.last, state.bytes + size
     connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
