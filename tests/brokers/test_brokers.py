@@ -22,7 +22,6 @@ from flask_push._event import Event
 from flask_push.brokers import Broker
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
-from flask_push.brokers.redis import link
 from flask_push.brokers.redis.calls import Runs
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing import BrokerContract
@@ -99,16 +98,6 @@ class TestValkeyWhoseClockIsSet(OnRedis):
             yield
         finally:
             self.its_clock.advance(-seconds)
-
-
-class TestRedisWithoutHiredis(OnRedis):
-    @pytest.fixture(autouse=True)
-    def without(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(link, "new_reader", link.PureReader)
-
-
-class TestRedisThatKnowsNoNewerProtocol(OnRedis):
-    options = ("--rename-command", "HELLO", "")
 
 
 class TestRedisOnAUnixSocket(OnRedis):
@@ -205,10 +194,6 @@ class TestRedisCluster(OnACluster):
 
 class TestValkeyCluster(OnACluster):
     kind = ValkeyCluster
-
-
-class TestRedisClusterThatKnowsNoNewerProtocol(OnACluster):
-    options = ("--rename-command", "HELLO", "")
 
 
 class TestRedisClusterWithAUser(OnACluster):

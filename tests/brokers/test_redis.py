@@ -16,7 +16,6 @@ import time
 import typing as t
 from pathlib import Path
 
-import hiredis
 import pytest
 from support.proxies import Proxy
 from support.redis_log import broker as broker
@@ -1092,32 +1091,22 @@ def test_the_log_shows_no_password(redis: Redis) -> None:
 # What Redis says.
 
 
-def test_our_reader_reads_as_hiredis_does_however_it_is_cut() -> None:
-    data = (
-        b"+OK\r\n:-12\r\n$3\r\na\r\n\r\n$-1\r\n*-1\r\n_\r\n#t\r\n*2\r\n:1\r\n*1\r\n$0\r\n\r\n"
-        b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\n\r\n\r\n"
-        b"%1\r\n$1\r\nk\r\n:1\r\n-ERR no\r\n*0\r\n"
-    )
-    rng = random.Random(1)
-    for _ in range(50):
-        ours: t.Any = link.PureReader()
-        theirs: t.Any = hiredis.Reader(replyError=link.ReplyError)
-        found: list[list[t.Any]] = [[], []]
-        at = 0
-        while at < len(data):
-            size = rng.choice([1, 2, 5, 50])
-            for reader, seen in zip((ours, theirs), found, strict=True):
-                reader.feed(data[at : at + size])
-                while (reply := reader.gets()) is not False:
-                    seen.append(reply)
-            at += size
-        mine, other = found
-        assert len(mine) == len(other) == 12
-        assert [str(reply) for reply in mine[:9]] == [str(reply) for reply in other[:9]]
-        assert mine[9] == [b"k", 1] and str(mine[10]) == str(other[10]) == "ERR no"
-    with pytest.raises(ValueError, match="how a Redis answers"):
-        ours.feed(b"HTTP/1.1 400\r\n")
-        ours.gets()
+@pytest.mark.parametrize("missing", ["redis", "hiredis", "hiredis.PushNotification"])
+def test_without_what_redis_needs_the_error_says_how_to_install_it(missing: str) -> None:
+    module, _, name = missing.partition(".")
+    code = f"""
+import sys
+if {name!r}:
+    import {module}
+    del {module}.{name or "x"}
+else:
+    sys.modules[{module!r}] = None
+from flask_push.brokers import open_broker
+open_broker("redis://127.0.0.1:6379/0")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    words = "ValueError: Redis needs redis-py and hiredis 3.2 or newer: pip install -U"
+    assert words in done.stderr
 
 
 # Over HTTP.

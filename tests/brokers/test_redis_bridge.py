@@ -388,7 +388,6 @@ def heard(hub: Hub) -> list[str]:
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
-        pytest.param(Redis, ("--rename-command", "HELLO", ""), id="no newer protocol"),
         pytest.param(Valkey, (), id="Valkey"),
         pytest.param(Redis, (), id="Redis"),
     ],

@@ -778,3 +778,22 @@ def test_what_a_server_says_is_known_however_it_says_it(
     words = explain(error)
     assert str(error) in words
     assert (words != str(error)) == (code != "ERR")
+
+
+def test_a_server_without_resp3_is_not_used_and_the_log_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Redis.started(tmp_path, "--rename-command", "HELLO", "") as redis:
+        broker = RedisBroker(redis.url)
+
+        async def test() -> None:
+            hub = Hub(broker)
+            try:
+                await until_on_loop(
+                    lambda: any("a proxy without RESP3" in line for line in lines(caplog))
+                )
+            finally:
+                hub.feed.close()
+
+        asyncio.run(test())
+        broker.close()

@@ -43,10 +43,13 @@ try:
     from .pool import Pool
     from .pool import Refused
     from .pool import Silence
-except ModuleNotFoundError as error:
-    if error.name != "redis":
+except ImportError as error:
+    # Or an older hiredis, which lacks a name.
+    if (error.name or "").partition(".")[0] not in ("redis", "hiredis"):
         raise
-    raise ValueError("Redis needs redis-py: pip install 'Flask-Push[redis]'") from None
+    raise ValueError(
+        "Redis needs redis-py and hiredis 3.2 or newer: pip install -U 'Flask-Push[redis]'"
+    ) from None
 
 # Names kept for the next call.
 _IDLE = 64

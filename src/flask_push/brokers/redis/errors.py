@@ -58,12 +58,13 @@ _WORDS = {
     "NOCLUSTER": "it is no Redis Cluster, so the URL begins with redis://",
     "NOPASS": "it has no password, so the URL must not have one either",
     "NOPERM": "its user may not do this; the page 'Redis' of the docs has all it needs",
+    "NOPROTO": "it does not support RESP3, which hubs need",
     "NOREPLICAS": "it has fewer replicas than min-replicas-to-write, and stores nothing",
     "NOTLS": "it does not answer in TLS; if it speaks none, the URL begins with redis://",
     "OOM": "it is full, and stores nothing more; raise maxmemory or keep less",
     "READONLY": "it is a replica, and stores nothing; the URL has to name the master",
-    "UNKNOWN": "it lacks a command; is it a Sentinel (redis+sentinel://host:26379/service)"
-    " or older than Redis 6",
+    "UNKNOWN": "it lacks a command; is it a Sentinel (redis+sentinel://host:26379/service),"
+    " older than Redis 6, or a proxy without RESP3",
     "WRONGPASS": "it does not accept the user and the password of the URL",
     "WRONGTYPE": "another program has stored something of its own under a key of this app;"
     " delete that key, or give the URL another prefix",

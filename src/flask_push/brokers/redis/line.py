@@ -14,7 +14,6 @@ import random
 import socket
 import threading
 import typing as t
-from collections import deque
 from contextvars import Context
 from functools import partial
 
@@ -29,7 +28,6 @@ from .link import News
 from .link import PATIENCE
 from .link import ReplyError
 from .pool import Place
-from .replies import number_of
 from .scripts import Arg
 from .scripts import Script
 
@@ -75,9 +73,6 @@ class Line:
         self._pause = _SHORTEST
         self._timer: asyncio.TimerHandle | None = None
         self._links: list[Link] = []
-        #: In RESP2, what is to be proved, and what has come meanwhile.
-        self._questions: deque[tuple[list[Arg], Answer]] = deque()
-        self._held: News | None = None
         # Held by whoever has sockets that are not links yet.
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
@@ -104,46 +99,8 @@ class Line:
         :param refused: Called in place of `answer` if the server refuses it, and the
             connection is none the worse for it.
         """
-        asked = script.by_text(args)
-        answer = partial(self._answered, answer, refused)
-        if not self._links[0].resp2:
-            self._links[0].call(asked, answer)
-            return
-        self._questions.append((asked, answer))
-        if len(self._questions) == 1:
-            self._prove_next()
-
-    def _prove_next(self) -> None:
-        """In RESP2, where the answer comes on one connection, and says nothing of the
-        other: it waits for a sign that all before it has come (law 19)."""
-        heard, plain = self._links
-        asked, answer = self._questions[0]
-        self._held = []
-
-        def replied(reply: t.Any) -> None:
-            heard.call(["PING"], lambda _: came(reply))
-
-        def came(reply: t.Any) -> None:
-            held, self._held = self._held or [], None
-            if not isinstance(reply, ReplyError):
-                end = int(reply[1])
-                before = [piece for piece in held if number_of(piece[1]) <= end]
-                held = held[len(before) :]
-                self._pushed(before)
-            answer(reply)
-            if self.ready:
-                self._pushed(held)
-                self._questions.popleft()
-                if self._questions:
-                    self._prove_next()
-
-        heard.call(["PING"], lambda _: plain.call(asked, replied))
-
-    def _pushed(self, news: News) -> None:
-        if self._held is not None:
-            self._held += news
-        elif news:
-            self._listener.pushed(news)
+        answered = partial(self._answered, answer, refused)
+        self._links[0].call(script.by_text(args), answered)
 
     def ask(
         self, script: Script, args: list[Arg], answer: Answer, refused: Refused
@@ -220,8 +177,6 @@ class Line:
 
     def _hang_up(self) -> None:
         links, self._links = self._links, []
-        self._questions.clear()
-        self._held = None
         if self._keeper is not None:
             self._keeper.cancel()
         for link in links:
@@ -271,14 +226,13 @@ class Line:
                 sock.close()
             self.fail(failed)
             return
-        self._links = [Link(self._loop, s, self._pushed, self.fail) for s in socks]
+        self._links = [Link(self._loop, s, self._listener.pushed, self.fail) for s in socks]
         self._links[0].call(["HELLO", "3"], self._greeted)
 
     def _greeted(self, reply: t.Any) -> None:
-        if isinstance(reply, ReplyError) and code_of(reply) == "NOAUTH":
+        if isinstance(reply, ReplyError):
             self.fail(reply)
             return
-        self._links[0].resp2 = isinstance(reply, ReplyError)
         self.ready = True
         self._keep()
         self._listener.up()

@@ -13,6 +13,9 @@ import ssl
 import typing as t
 from collections import deque
 
+from hiredis import PushNotification
+from hiredis import Reader
+
 from .scripts import Arg
 
 # Seconds without a sign of life after which a server that was asked is lost.
@@ -24,89 +27,6 @@ _CHANGES = {b"subscribe", b"unsubscribe", b"ssubscribe", b"sunsubscribe"}
 
 class ReplyError(Exception):
     """The server says no."""
-
-
-class _Push(list[t.Any]):
-    """What was not asked for."""
-
-
-class PureReader:
-    """Replies from bytes, where hiredis isn't installed."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._at = 0
-
-    def feed(self, data: bytes) -> None:
-        del self._buffer[: self._at]
-        self._at = 0
-        self._buffer += data
-
-    def gets(self) -> t.Any:
-        """The next, or ``False`` if there is none yet."""
-        try:
-            value, self._at = self._parse(self._at)
-        except EOFError:
-            return False
-        return value
-
-    def _line(self, at: int) -> tuple[bytes, int]:
-        end = self._buffer.find(b"\r\n", at)
-        if end < 0:
-            raise EOFError
-        return bytes(self._buffer[at:end]), end + 2
-
-    def _parse(self, at: int) -> tuple[t.Any, int]:
-        line, at = self._line(at)
-        kind, rest = line[:1], line[1:]
-        if kind in b"+(,":
-            return rest, at
-        if kind == b"-":
-            return ReplyError(rest.decode(errors="replace")), at
-        if kind == b":":
-            return int(rest), at
-        if kind == b"#":
-            return rest == b"t", at
-        if kind == b"_" or rest == b"-1":
-            return None, at
-        if kind in b"$=!":
-            end = at + int(rest)
-            if len(self._buffer) < end + 2:
-                raise EOFError
-            data = bytes(self._buffer[at:end])
-            error = kind == b"!"
-            return ReplyError(data.decode(errors="replace")) if error else data, end + 2
-        if kind not in b"*>~%|":
-            raise ValueError(f"{line[:40]!r} is not how a Redis answers.")
-        items: list[t.Any] = _Push() if kind == b">" else []
-        for _ in range(int(rest) * (2 if kind in b"%|" else 1)):
-            item, at = self._parse(at)
-            items.append(item)
-        return items, at
-
-
-class Reader(t.Protocol):
-    """hiredis's, or ours."""
-
-    def feed(self, data: bytes) -> t.Any: ...
-
-    def gets(self) -> t.Any: ...
-
-
-_PUSHES: tuple[t.Any, ...] = (_Push,)
-try:
-    import hiredis
-
-    _PUSHES += (hiredis.PushNotification,)
-except (ImportError, AttributeError):
-    hiredis = None  # type: ignore[assignment, unused-ignore]
-
-
-def new_reader() -> Reader:
-    if hiredis is None:
-        return PureReader()
-    reader: Reader = hiredis.Reader(replyError=ReplyError)
-    return reader
 
 
 def encode(args: cabc.Sequence[Arg]) -> bytes:
@@ -147,13 +67,11 @@ class Link:
         pushed: cabc.Callable[[News], None],
         lost: cabc.Callable[[Exception], None],
     ) -> None:
-        #: Whether arrays are what was published, as they are in RESP2.
-        self.resp2 = False
         self._loop = loop
         self._sock = sock
         self._pushed = pushed
         self._lost = lost
-        self._reader = new_reader()
+        self._reader = Reader(replyError=ReplyError)
         self._out = bytearray()
         self._calls: deque[_Call] = deque()
         self._heard = 0.0
@@ -256,7 +174,7 @@ class Link:
         news: News = []
         gets = self._reader.gets
         while (reply := gets()) is not False and not self._closed:
-            if isinstance(reply, _PUSHES) or (self.resp2 and isinstance(reply, list)):
+            if isinstance(reply, PushNotification):
                 if reply[0] in _MESSAGES:
                     news.append((reply[1], reply[2]))
                     continue

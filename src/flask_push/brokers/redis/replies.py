@@ -59,13 +59,6 @@ def published(channel: str, data: bytes) -> tuple[str, list[Entry]]:
     return epoch.decode(), entries
 
 
-def number_of(data: bytes) -> int:
-    """Of a published message; 0 if another program has published it."""
-    _, _, rest = data.partition(b":")
-    number = rest.partition(b":")[0]
-    return int(number) if number.isdigit() else 0
-
-
 def channels_to_prune(reply: list[t.Any]) -> list[str]:
     """The channels to call the script with next."""
     return [name.decode() for name in reply[1]]
