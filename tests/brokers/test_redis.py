@@ -1075,7 +1075,7 @@ def test_a_url_without_redis_py_says_what_to_install(
         monkeypatch.delitem(sys.modules, name)
     # None of the installed ones is found.
     monkeypatch.setattr(sys, "path", [p for p in sys.path if "site-packages" not in p])
-    with pytest.raises(ValueError, match=r"pip install 'Flask-Push\[redis\]'"):
+    with pytest.raises(ValueError, match=r"pip install -U 'Flask-Push\[redis\]'"):
         open_broker("redis://127.0.0.1")
 
 

@@ -21,9 +21,9 @@ from support.servers import TESTS
 
 from flask_push import Event
 from flask_push import NotPublished
-from flask_push.brokers import sqlite
 from flask_push.brokers.base import Retention
 from flask_push.brokers.sqlite import database
+from flask_push.brokers.sqlite import feed
 from flask_push.brokers.sqlite import opening
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing._contract import Hub
@@ -212,7 +212,7 @@ def test_a_page_of_many_channels_is_as_one_of_few(broker: SqliteBroker) -> None:
 def test_a_hub_reads_pages_one_after_another_and_does_more_between(
     broker: SqliteBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_SLICE", 0)
+    monkeypatch.setattr(feed, "_SLICE", 0)
 
     async def main() -> None:
         say(broker)

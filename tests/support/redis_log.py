@@ -12,6 +12,7 @@ import pytest
 from flask_push import Event
 from flask_push import Position
 from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis.broker import AnyRedisBroker
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until as until_on_loop
 from support.redises import Redis
@@ -31,16 +32,16 @@ def broker(redis: Redis) -> cabc.Iterator[RedisBroker]:
     broker.close()
 
 
-def say(broker: RedisBroker, *data: str, channel: str = "a") -> Position:
+def say(broker: AnyRedisBroker, *data: str, channel: str = "a") -> Position:
     return broker.publish([Event(channel, text) for text in data])[-1]
 
 
-def heard(broker: RedisBroker) -> list[bytes]:
+def heard(broker: AnyRedisBroker) -> list[bytes]:
     return [entry.data for entry in broker.read(["a"], after=0, limit=2**30).entries]
 
 
 def listen(
-    broker: RedisBroker, test: cabc.Callable[[Hub], cabc.Coroutine[t.Any, t.Any, None]]
+    broker: AnyRedisBroker, test: cabc.Callable[[Hub], cabc.Coroutine[t.Any, t.Any, None]]
 ) -> None:
     async def main() -> None:
         hub = Hub(broker)

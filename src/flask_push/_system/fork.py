@@ -1,48 +1,97 @@
-"""What a process must not share with those that it forks."""
+"""What a process must not share with its children, and what must not be in use in a fork.
+
+A fork in the middle of another thread's call would leave SQLite's own mutexes locked in
+the child for ever. So a fork waits until no thread of ours is inside. Some servers fork
+without Python's hooks, so everything here also compares the process when it is used.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
+import typing as t
 import weakref
 
 
 class PerProcess:
     """Begins again in the child of a fork, where :meth:`abandon` is called.
 
-    Some servers fork without Python's hooks: uWSGI does, unless it is told
-    ``py-call-osafterfork``. So each method that others call begins with :meth:`here`, and
-    ``__init__`` ends with this one's: another thread may fork before.
+    uWSGI forks without Python's hooks, unless it is configured with
+    ``py-call-osafterfork``. So each public method begins with :meth:`here`. And
+    ``__init__`` ends with this one, because another thread may fork before.
     """
 
     def __init__(self) -> None:
         self._pid = os.getpid()
-        _all.add(self)
+        _per_process.add(self)
 
     def here(self) -> None:
-        """Notice that this is another process by now."""
+        """Begin again if this is another process now."""
         if self._pid != os.getpid():
             with _noticing:
                 if self._pid != os.getpid():
                     self.abandon()
-                    # Last, since another thread may look at it.
+                    # Last, because another thread may look at it.
                     self._pid = os.getpid()
 
     def abandon(self) -> None:
-        """Forget what is the parent's, of which this process has copies."""
+        """Forget what belongs to the parent, of which this process has copies."""
         raise NotImplementedError
 
 
-_all: weakref.WeakSet[PerProcess] = weakref.WeakSet()
+class HeldInForks(t.Protocol):
+    def hold(self, timeout: float) -> bool:
+        """Keep other threads from using it.
+
+        :return: Whether they are out of it in time.
+        """
+
+    def let_go(self) -> None:
+        """Let other threads use it again."""
+
+    def abandon(self, clean: bool) -> None:
+        """In the child, forget what belongs to the parent.
+
+        :param clean: Whether no thread of the parent was using it.
+        """
+
+
+_per_process: weakref.WeakSet[PerProcess] = weakref.WeakSet()
+_held_in_forks: weakref.WeakSet[HeldInForks] = weakref.WeakSet()
 _noticing = threading.RLock()
+# What the thread that forks holds.
+_held = threading.local()
 
 
-def _after_fork() -> None:
+def register(thing: HeldInForks) -> None:
+    _held_in_forks.add(thing)
+
+
+def _before() -> None:
+    _held.things = [thing for thing in list(_held_in_forks) if thing.hold(timeout=1)]
+
+
+def _take_held() -> list[HeldInForks]:
+    """What is held. Nothing, if this fork did not call the hook before it."""
+    things: list[HeldInForks] = getattr(_held, "things", [])
+    _held.things = []
+    return things
+
+
+def _in_parent() -> None:
+    for thing in _take_held():
+        thing.let_go()
+
+
+def _in_child() -> None:
     global _noticing
     # A thread that is not in this process may have held it.
     _noticing = threading.RLock()
-    for each in list(_all):
+    for each in list(_per_process):
         each.here()
+    unused = _take_held()
+    for thing in list(_held_in_forks):
+        thing.abandon(clean=thing in unused)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

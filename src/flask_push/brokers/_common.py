@@ -6,10 +6,21 @@ import collections.abc as cabc
 import secrets
 import string
 import time
+import typing as t
 
 from .._event import Entry
 from .._event import Event
+from .._event import Page
 from .base import ENTRY_BYTES
+
+
+class PageRequest(t.NamedTuple):
+    """A page that a hub waits for."""
+
+    channels: cabc.Sequence[str]
+    after: int | None
+    last: int
+    callback: cabc.Callable[[Page], None]
 
 
 def take(entries: cabc.Iterable[Entry], limit: int, end: int) -> tuple[list[Entry], int]:

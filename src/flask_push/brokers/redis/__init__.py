@@ -1,48 +1,22 @@
 """``redis:``, a Redis or Valkey that the hubs of many machines share.
 
 Publishing is one script, which numbers, stores and publishes all events of a call in
-one transaction. Each hub holds one subscribed connection, and another one to read
-history on. ``scripts.py`` says what is kept, and under which names.
+one transaction. Each hub has one connection that subscribes, and another one on which it
+reads history. ``scripts.py`` describes what is stored, and under which names.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
-import os
-import time
-import typing as t
-from collections import deque
-from functools import partial
 from pathlib import Path
 
-from ..._event import Event
-from ..._event import Page
-from ..._event import Position
 from ..base import Bridge
-from ..base import NotPublished
-from ..base import NotRead
-from ..base import PAGE_BYTES
-from ..base import PublishUncertain
 from ..base import Retention
-from ..base import Sink
-from . import calls
-from . import replies
-from . import scripts
-from .errors import explain
-from .errors import is_uncertain
-from .scripts import Arg
-from .scripts import Script
 
 try:
     from .bridge import RedisBridge
-    from .feed import RedisFeed
-    from .pool import FAILED
-    from .pool import Moving
-    from .pool import Place
-    from .pool import Pool
-    from .pool import Refused
-    from .pool import Silence
+    from .broker import AnyRedisBroker
 except ImportError as error:
     # Or an older hiredis, which lacks a name.
     if (error.name or "").partition(".")[0] not in ("redis", "hiredis"):
@@ -51,262 +25,23 @@ except ImportError as error:
         "Redis needs redis-py and hiredis 3.2 or newer: pip install -U 'Flask-Push[redis]'"
     ) from None
 
-# Names kept for the next call.
-_IDLE = 64
-# How often it is pruned after one call, at most.
-_PRUNES = 32
-# Events and bytes of data that one call may publish. A script that stores so many takes a
-# Redis about half a second, and nobody else has an answer meanwhile.
-_MOST_EVENTS, _MOST_BYTES = 100_000, 64 * 2**20
-# Seconds between two questions, longer each time, while a slot is on its way.
-_PAUSE = 0.02
-
 
 def from_url(
     url: str, directory: Path | None, retention: Retention | None, timeout: float
-) -> RedisBroker:
+) -> AnyRedisBroker:
     kind = ClusterBroker if "+cluster:" in url else RedisBroker
     return kind(url, retention, timeout)
 
 
-class RedisBroker:
-    """The store at this URL, as redis-py has it; ``prefix=…`` in its query tells one
-    app's keys from another's.
-
-    :param retention: Changes what the store keeps, for everybody, if given.
-    :param timeout: Seconds that publishing may take.
-    """
-
-    def __init__(
-        self, url: str, retention: Retention | None = None, timeout: float = 2
-    ) -> None:
-        self.url = url
-        self.timeout = timeout
-        self._place = Place(url)
-        self._publish = scripts.PUBLISH if self._place.nodes is None else scripts.SPUBLISH
-        self._retention = retention
-        self._store = calls.Store(self._place.names, retention)
-        self._pool = Pool(self._place, self._greet)
-        self._callers = _Callers()
-        self._silent_until = 0.0
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._place.name}>"
-
-    def publish(self, events: cabc.Sequence[Event]) -> list[Position]:
-        if not events:
-            return []
-        if len(events) > 1:
-            _check_size(events)
-        runs = calls.Runs(events)
-        deadline = time.monotonic() + self.timeout
-        attempt = _Attempt()
-        # One call at a time, so that the second attempt stores nothing twice.
-        caller = self._callers.take()
-        try:
-            args = partial(self._store.publish, runs, caller)
-            reply = self._ask(self._publish, args, attempt, deadline)
-        except FAILED as error:
-            if attempt.unsure:
-                raise PublishUncertain(f"Redis did not answer: {explain(error)}") from error
-            raise NotPublished(f"Redis can't be written: {explain(error)}") from error
-        except Silence as error:
-            if attempt.unsure:
-                raise PublishUncertain("Redis did not answer in time.") from error
-            secure = " Does it speak TLS?" if self._place.secure else ""
-            raise NotPublished(f"Redis can't be reached in time.{secure}") from error
-        finally:
-            self._callers.give_back(caller)
-        if replies.PRUNE_NEXT in reply:
-            self._prune(deadline)
-        return runs.positions(reply)
-
-    def _prune(self, deadline: float) -> None:
-        """Let go of what is not to be kept any more."""
-        channels: list[str] = []
-        try:
-            for _ in range(_PRUNES):
-                args = partial(self._store.prune, channels)
-                reply = self._ask(scripts.PRUNE, args, _Attempt(), deadline)
-                channels = replies.channels_to_prune(reply)
-                if not channels:
-                    return
-        except (*FAILED, Silence):
-            pass  # What was published is, and the next one who does is asked again.
-
-    def read(
-        self,
-        channels: cabc.Collection[str],
-        *,
-        after: int | None = None,
-        last: int = 0,
-        limit: int = PAGE_BYTES,
-    ) -> Page:
-        channels = list(channels)
-        args = partial(self._store.read, channels, after, last, limit)
-        deadline = time.monotonic() + self.timeout
-        try:
-            reply = self._ask(scripts.READ, args, _Attempt(), deadline)
-        except (*FAILED, Silence) as error:
-            raise NotRead(f"Redis can't be read: {explain(error)}") from error
-        return replies.page(reply, channels, after)
-
-    def feed(
-        self,
-        sink: Sink,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        after: Position | None = None,
-        channels: cabc.Collection[str] = (),
-    ) -> RedisFeed:
-        return RedisFeed(self._place, self._retention, sink, loop, after, channels)
+class RedisBroker(AnyRedisBroker):
+    """The store in a Redis, alone or with replicas and Sentinels."""
 
     def bridge(
         self, bridge: Bridge, loop: asyncio.AbstractEventLoop, max_event: int
     ) -> cabc.Callable[[], None]:
         return RedisBridge(self._place, self._retention, bridge, loop, max_event).close
 
-    def close(self) -> None:
-        self._pool.close()
 
-    def _greet(self, connection: t.Any, deadline: float) -> None:
-        """See that the server is the one that the store was last seen on."""
-        while self._store.is_another(
-            self._pool.ask(connection, scripts.READ.by_text(self._store.join([])), deadline)
-        ):
-            pass
-
-    def _ask(
-        self,
-        script: Script,
-        args: cabc.Callable[[], list[Arg]],
-        attempt: _Attempt,
-        deadline: float,
-    ) -> t.Any:
-        """Twice, if a connection is lost: it may be one that was idle for too long."""
-        start = time.monotonic()
-        if start < self._silent_until:
-            # Who has waited in vain once does not make others wait, for a second.
-            raise Silence("Redis has not answered within the last second.")
-        try:
-            try:
-                return self._ask_where_it_is(script, args, attempt, deadline)
-            except Refused:
-                raise
-            except FAILED:
-                # After longer, the store may not remember what the call came to.
-                until = min(deadline, start + calls.CALLER_SECONDS / 2)
-                if time.monotonic() >= until:
-                    raise
-                return self._ask_where_it_is(script, args, attempt, until)
-        except (*FAILED, Silence):
-            if time.monotonic() >= deadline:
-                self._silent_until = time.monotonic() + 1
-            raise
-
-    def _ask_where_it_is(
-        self,
-        script: Script,
-        args: cabc.Callable[[], list[Arg]],
-        attempt: _Attempt,
-        deadline: float,
-    ) -> t.Any:
-        """In a Cluster, until a node has it all; those that have not have done nothing."""
-        pause = 0.0
-        while True:
-            try:
-                return self._ask_once(script, args, attempt, deadline)
-            except Refused as error:
-                if not self._place.elsewhere(error):
-                    raise
-                # All others are to the same node.
-                self._pool.close()
-                if time.monotonic() + pause >= deadline:
-                    raise Moving("Its slot is on its way to another node.") from error
-            time.sleep(pause)
-            pause = min(pause + _PAUSE, 10 * _PAUSE)
-
-    def _ask_once(
-        self,
-        script: Script,
-        args: cabc.Callable[[], list[Arg]],
-        attempt: _Attempt,
-        deadline: float,
-    ) -> t.Any:
-        connection = self._pool.take(deadline)
-        unsure, attempt.unsure = attempt.unsure, True
-        try:
-            reply = self._tell(connection, script, args(), deadline)
-            while self._store.is_another(reply):
-                reply = self._tell(connection, script, args(), deadline)
-        except Refused as error:
-            attempt.unsure = unsure or is_uncertain(error)
-            if type(error).__name__ == "ReadOnlyError":
-                # It was demoted. Another connection may come to the one that was not.
-                connection.disconnect()
-            else:
-                self._pool.give_back(connection)
-            raise
-        except BaseException:
-            connection.disconnect()
-            raise
-        self._pool.give_back(connection)
-        return reply
-
-    def _tell(
-        self, connection: t.Any, script: Script, args: list[Arg], deadline: float
-    ) -> t.Any:
-        try:
-            return self._pool.ask(connection, script.by_sha(args), deadline)
-        except Refused as error:
-            # redis-py strips the code that its class stands for.
-            if type(error).__name__ != "NoScriptError":
-                raise
-        return self._pool.ask(connection, script.by_text(args), deadline)
-
-
-def _check_size(events: cabc.Sequence[Event]) -> None:
-    size = sum(len(event.data) for event in events)
-    if len(events) > _MOST_EVENTS or size > _MOST_BYTES:
-        raise ValueError(
-            f"One call can publish {_MOST_EVENTS:,} events and {_MOST_BYTES:,} bytes of"
-            f" data to a Redis, and this has {len(events):,} and {size:,}. Publish them in"
-            " several calls."
-        )
-
-
-class ClusterBroker(RedisBroker):
-    """The store in a Redis Cluster."""
-
-    #: Node tells node what is published, and may lose it without a word.
-    bridge = None  # type: ignore[assignment]
-
-
-class _Attempt:
-    #: Whether the server may have done it, though it did not say so.
-    unsure = False
-
-
-class _Callers:
-    """Names that are not in use. Any thread; after a fork, the child has its own."""
-
-    def __init__(self) -> None:
-        self._idle: deque[calls.Caller] = deque(maxlen=_IDLE)
-        self._pid = os.getpid()
-
-    def take(self) -> calls.Caller:
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._idle.clear()
-        now = time.monotonic()
-        try:
-            caller = self._idle.pop()
-        except IndexError:
-            caller = calls.Caller(now)
-        if caller.ends < now:
-            caller = calls.Caller(now)
-        caller.count += 1
-        return caller
-
-    def give_back(self, caller: calls.Caller) -> None:
-        self._idle.append(caller)
+class ClusterBroker(AnyRedisBroker):
+    """The store in a Redis Cluster. It bridges nothing: messages that other programs
+    publish may get lost between the nodes, and no node would notice it."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import os
 import secrets
 import time
 import typing as t
+from collections import deque
 
 from ..._event import Event
 from ..._event import Position
@@ -21,6 +23,8 @@ _JOIN_BYTES = 512 * 1024
 #: Half of the seconds for which a store remembers a caller: those in which it calls, and
 #: those in which it repeats a call.
 CALLER_SECONDS = 30
+# Idle callers that are kept for the next call.
+_IDLE = 64
 # Bytes and events that are published together. A script may not pass more than about
 # 8,000 values to a function at once.
 _RUN_BYTES, _RUN_EVENTS = 64 * 1024, 1000
@@ -57,6 +61,31 @@ class Caller:
         self.count = 0
         #: When its name is to be given up. The store forgets it after twice the time.
         self.ends = now + CALLER_SECONDS
+
+
+class Callers:
+    """Callers that no call uses now. Any thread; after a fork, the child has its own."""
+
+    def __init__(self) -> None:
+        self._idle: deque[Caller] = deque(maxlen=_IDLE)
+        self._pid = os.getpid()
+
+    def take(self) -> Caller:
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._idle.clear()
+        now = time.monotonic()
+        try:
+            caller = self._idle.pop()
+        except IndexError:
+            caller = Caller(now)
+        if caller.ends < now:
+            caller = Caller(now)
+        caller.count += 1
+        return caller
+
+    def give_back(self, caller: Caller) -> None:
+        self._idle.append(caller)
 
 
 class _Time:

@@ -23,6 +23,7 @@ from ..._event import Entry
 from ..._event import Page
 from ..._event import Position
 from ..._event import Proof
+from .._common import PageRequest
 from ..base import PAGE_BYTES
 from ..base import Retention
 from ..base import Sink
@@ -76,8 +77,8 @@ class RedisFeed:
         self._question = 0
         #: Whether what is published continues what was handed on.
         self._live = False
-        self._reads: deque[_Read] = deque()
-        self._reading: list[_Read] = []
+        self._reads: deque[PageRequest] = deque()
+        self._reading: list[PageRequest] = []
         self._due = self._closed = False
         #: Whether joining was refused, and if so, whether nothing else can be had.
         self._refused = self._broken = False
@@ -107,7 +108,7 @@ class RedisFeed:
         after: int | None = None,
         last: int = 0,
     ) -> None:
-        self._reads.append(_Read(list(channels), after, last, callback))
+        self._reads.append(PageRequest(list(channels), after, last, callback))
         self._go_on()
 
     def close(self) -> None:
@@ -284,7 +285,7 @@ class RedisFeed:
         self._tick_in(_LATER)
         self._go_on()
 
-    def _was_read(self, read: _Read, reply: list[t.Any]) -> None:
+    def _was_read(self, read: PageRequest, reply: list[t.Any]) -> None:
         self._reading.remove(read)
         page = None
         if not self._store.is_another(reply):
@@ -299,7 +300,7 @@ class RedisFeed:
         self._go_on()
         read.callback(page)
 
-    def _not_read(self, read: _Read, error: ReplyError) -> None:
+    def _not_read(self, read: PageRequest, error: ReplyError) -> None:
         self._reading.remove(read)
         if passes(error) or not self._live:
             self._reads.appendleft(read)
@@ -315,17 +316,3 @@ class RedisFeed:
     def _rested(self) -> None:
         self._rest = None
         self._go_on()
-
-
-class _Read:
-    def __init__(
-        self,
-        channels: list[str],
-        after: int | None,
-        last: int,
-        callback: cabc.Callable[[Page], None],
-    ) -> None:
-        self.channels = channels
-        self.after = after
-        self.last = last
-        self.callback = callback

@@ -20,7 +20,7 @@ import typing as t
 from pathlib import Path
 
 from ..._event import Position
-from ..._system import forks
+from ..._system import fork
 from ..._system.logs import QuietLogger
 from ..base import Retention
 from . import opening
@@ -57,7 +57,7 @@ class Database:
         #: What was last read or written.
         self.seen = Position("", 0)
         self._start()
-        forks.register(self)
+        fork.register(self)
 
     def _start(self) -> None:
         self._pid = os.getpid()

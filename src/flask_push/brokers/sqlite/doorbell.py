@@ -20,6 +20,10 @@ from ..._system.inodes import identity
 from ..._system.unix import short_path
 
 
+def bells(path: Path) -> Path:
+    return path.with_name(f"{path.name}.bells")
+
+
 class Doorbell:
     """A hub's own. Its file descriptor is readable when somebody rang.
 

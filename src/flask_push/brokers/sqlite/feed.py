@@ -1,0 +1,198 @@
+"""How a hub reads what is new in the file."""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc as cabc
+import logging
+import sqlite3
+import time
+from collections import deque
+from pathlib import Path
+
+from ..._event import Page
+from ..._event import Position
+from .._common import PageRequest
+from ..base import PAGE_BYTES
+from ..base import Retention
+from ..base import Sink
+from . import history
+from .database import Database
+from .doorbell import bells
+from .doorbell import Doorbell
+
+logger = logging.getLogger("flask_push")
+
+# Pages read in one look, and seconds, after which the loop has other things to do. A page
+# takes about a millisecond.
+_READS, _SLICE = 50, 0.002
+# Seconds between two looks if the bell does not ring, and if there is none.
+_POLL = 0.5
+_POLL_WITHOUT = 0.1
+# Seconds until a file that others open now is tried again, and after which that is said.
+_AGAIN, _LONG = 0.002, 1.0
+
+
+class SqliteFeed:
+    """Looks what is new when the bell rings, and twice a second without.
+
+    All of it is done on the loop: what is new takes less time to be read than a thread
+    takes to be woken. So no look lasts long. It reads a few pages, and does not wait for a
+    lock, which is needed to open the file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        retention: Retention | None,
+        sink: Sink,
+        loop: asyncio.AbstractEventLoop,
+        after: Position | None = None,
+        channels: cabc.Collection[str] = (),
+    ) -> None:
+        self.retention = round(Retention().age * 1_000_000)
+        self._path = path
+        self._sink = sink
+        self._loop = loop
+        self._database = Database(path, retention)
+        self._connection: sqlite3.Connection | None = None
+        self._epoch, self._end = after or ("", 0)
+        self._channels = set(channels)
+        self._wanted: set[str] = set()
+        self._reads: deque[PageRequest] = deque()
+        self._due = self._failing = self._closed = False
+        # Since when it waits for the lock, if it does.
+        self._since = 0.0
+        self._bell: Doorbell | None = None
+        self._no_bell = ""
+        self._poll()
+
+    def watch(self, channels: cabc.Collection[str]) -> None:
+        self._wanted.update(channels)
+        self._look_soon()
+
+    def unwatch(self, channels: cabc.Collection[str]) -> None:
+        self._wanted.difference_update(channels)
+        self._channels.difference_update(channels)
+
+    def read(
+        self,
+        channels: cabc.Collection[str],
+        callback: cabc.Callable[[Page], None],
+        *,
+        after: int | None = None,
+        last: int = 0,
+    ) -> None:
+        self._reads.append(PageRequest(list(channels), after, last, callback))
+        self._look_soon()
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._timer.cancel()
+        self._take_down()
+        self._database.close()
+
+    def _ring(self, bell: Doorbell) -> None:
+        bell.silence()
+        self._look_soon()
+
+    def _poll(self) -> None:
+        self._hang()
+        pause = _POLL_WITHOUT if self._bell is None else _POLL
+        self._timer = self._loop.call_later(pause, self._poll)
+        self._look_soon()
+
+    def _hang(self) -> None:
+        """See that there is a bell, if there can be one."""
+        if self._bell is not None and self._bell.is_there:
+            return
+        self._take_down()
+        try:
+            self._bell = bell = Doorbell(bells(self._path))
+        except FileNotFoundError:
+            pass  # The directory was removed, which the store says.
+        except OSError as error:
+            if self._no_bell != str(error):
+                self._no_bell = str(error)
+                logger.warning(
+                    "No socket could be made in %s, and so events are delivered up to %g"
+                    " seconds later: %s",
+                    *(bells(self._path), _POLL_WITHOUT, error),
+                )
+        else:
+            self._loop.add_reader(bell, self._ring, bell)
+
+    def _take_down(self) -> None:
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            self._loop.remove_reader(bell)
+            bell.close()
+
+    def _look_soon(self) -> None:
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        if self._closed:
+            return
+        reads: list[PageRequest] = []
+        pages: list[Page] = []
+        try:
+            with self._database.read(None) as connection:
+                if connection is not self._connection:
+                    self._connection = connection
+                    connection.create_function("heard", 1, self._channels.__contains__)
+                news = history.news(connection, self._epoch, self._end)
+                end = time.monotonic() + _SLICE
+                while self._reads and len(reads) < _READS:
+                    reads.append(self._reads.popleft())
+                    pages.append(history.page(connection, *reads[-1][:3], PAGE_BYTES))
+                    if time.monotonic() > end:
+                        break
+        except Exception as error:
+            # Whatever it is, such as a file of another version, it may be cured.
+            self._reads.extendleft(reversed(reads))
+            self._fail(error)
+            return
+        self._due = False
+        self._recover()
+        self._epoch, self._end, self.retention = news.epoch, news.end, news.retention
+        self._database.seen = Position(news.epoch, news.last)
+        self._hand_over(news)
+        for page, read in zip(pages, reads, strict=True):
+            read.callback(page)
+        if news.end < news.last or self._reads:
+            self._look_soon()
+
+    def _hand_over(self, news: history.News) -> None:
+        if news.forgotten:
+            self._sink.missed(news.end)
+        else:
+            self._sink.deliver(news.epoch, news.entries, news.end)
+        if self._wanted:
+            wanted, self._wanted = self._wanted, set()
+            self._channels |= wanted
+            self._sink.watched(sorted(wanted))
+
+    def _fail(self, error: Exception) -> None:
+        now = self._loop.time()
+        self._since = self._since or now
+        if isinstance(error, TimeoutError):
+            # Others open the file, or write.
+            self._loop.call_later(_AGAIN, self._look)
+            if now - self._since < _LONG:
+                return
+        else:
+            self._due = False
+        if not self._failing:
+            self._failing = True
+            logger.error("%s can't be read, and streams wait: %s", self._path, error)
+
+    def _recover(self) -> None:
+        self._since = 0.0
+        if self._failing:
+            self._failing = False
+            logger.warning("%s can be read again.", self._path)
