@@ -1,4 +1,4 @@
-"""The values everything else is about: what is published, and where it stands.
+"""The values that all other modules use: events, positions, and pages of history.
 
 Nothing here does I/O or knows a clock, a thread, a loop or Flask.
 """
@@ -20,11 +20,11 @@ _ESCAPED = re.compile(r"(?:[0-9A-Za-z_-]|~[0-9a-f]{2})+\Z")
 
 MAX_NUMBER = 2**63 - 1
 MAX_CHANNEL = 64
-#: Bytes of UTF-8. Both are kept with each event, and looked up by.
+#: Bytes of UTF-8. The store keeps both with each event, and looks events up by them.
 MAX_TYPE = MAX_KEY = 256
 
-#: The type of an event in whose place readers are told of a gap: something before it may
-#: be missing that no store can know of. Types that begin so are not to be published.
+#: The type of an entry instead of which readers get a gap: events before it may be lost of
+#: which no store can know. Apps cannot publish types with the prefix ``push:``.
 GAP = "push:gap"
 
 
@@ -33,15 +33,15 @@ class Event:
     """One thing that happened, on its way in (:meth:`Push.publish_many`) or out
     (:meth:`Push.history`, :class:`sse.Parser`).
 
-    :param channel: Who hears it. Empty on events of a parser whose stream is not ours.
-    :param data: On its way in, text or anything JSON; on its way out, text.
-    :param type: What ``addEventListener`` is called with in the browser.
+    :param channel: The channel. Empty on events of a parser that reads another stream than
+        Flask-Push's.
+    :param data: On its way in, text or any value that JSON has; on its way out, text.
+    :param type: The first argument of ``addEventListener`` in the browser.
     :param key: Publishing twice with one key stores once; see :meth:`Push.publish`.
-    :param store: ``False`` for an event that is not kept and not repeated.
+    :param store: ``False`` for an event that is not stored and not replayed.
     :param exclude: The connection that does not receive it; see :meth:`Push.publish`. A
-        broker gets the connection's name, without its secret. ``None`` on events on their
-        way out.
-    :param id: Its position, a dot and its channel. Empty until it is published.
+        broker gets only the public part of its id. ``None`` on events on their way out.
+    :param id: The position, a dot and the channel. Empty until it is published.
     """
 
     channel: str
@@ -69,9 +69,9 @@ class Position(t.NamedTuple):
     def parse(cls, id: str) -> Position:
         """Read an id up to its first dot.
 
-        Never raises: what cannot be read is a position of no epoch, which every
-        store answers with a gap. So a browser with a stale or forged id is told
-        that it missed something, and is not turned away.
+        Never raises. An id that cannot be read becomes a position without an epoch, for
+        which every store gives a gap. So a browser with a stale or forged id gets a gap,
+        and is not refused.
         """
         match = _POSITION.match(id.partition(".")[0])
         if match is not None:
@@ -95,38 +95,38 @@ class Entry(t.NamedTuple):
     channel: str
     type: str
     data: bytes
-    #: The name of the connection that does not receive it. Usually empty.
+    #: The public id of the connection that does not receive it. Usually empty.
     exclude: str = ""
 
 
 class Proof(t.NamedTuple):
-    """How far back a channel's history is whole."""
+    """How far back a channel's history is complete."""
 
-    #: Every event of the channel after this number is still held.
+    #: The store still has every event of the channel after this number.
     since: int
-    #: What a reader from before that number is told: ``trimmed`` where events are
-    #: known to be gone, ``unknown`` where it cannot be told whether there were any.
+    #: The reason in the gap of a reader from before that number: ``trimmed`` if events were
+    #: dropped, ``unknown`` if the store cannot tell whether there were any.
     reason: str = "trimmed"
 
 
 class Page(t.NamedTuple):
-    """A piece of history, and what it proves. Read in one snapshot of the store."""
+    """A part of the history, and its proofs. It is read in one snapshot of the store."""
 
     epoch: str
     #: Where it starts.
     after: int
-    #: Everything held of the channels asked for, in ``(after, reach]``, is here.
+    #: The page has all stored events of its channels in ``(after, reach]``.
     reach: int
-    #: The store's position when it was read. ``reach`` is less when the page is full.
+    #: The store's position when the page was read. ``reach`` is less if the page is full.
     end: int
     #: In the order of numbers.
     entries: t.Sequence[Entry]
-    #: One for each channel asked for.
+    #: One for each channel.
     proofs: t.Mapping[str, Proof]
 
 
 def base62(number: int) -> str:
-    # Every event has one, and its first digits were those of the events before it.
+    # It is called for every event, and the first digits seldom change.
     high, low = divmod(number, 62**2)
     return _leading(high) + _PAIRS[low] if high else _PAIRS[low].lstrip("0") or "0"
 
@@ -137,7 +137,7 @@ def _leading(number: int) -> str:
 
 
 def escape(channel: str) -> str:
-    """The channel's name as it stands in an id, ASCII and at most 64 bytes.
+    """The channel's name as part of an id: ASCII, and at most 64 bytes.
 
     :raises ValueError: If the name is empty, too long, or not text.
     """
@@ -169,7 +169,7 @@ def _too_long(channel: str, size: int) -> ValueError:
 
 
 def unescape(tag: str) -> str:
-    """The channel that an id's part behind the dot names, or an empty string."""
+    """The channel that the part of an id after the dot names, or an empty string."""
     if _ESCAPED.match(tag) is None:
         return ""
     try:
@@ -181,6 +181,6 @@ def unescape(tag: str) -> str:
 
 
 def channel_of(id: str) -> str:
-    """The channel an event came by, read from its id. Empty if the id is not ours."""
+    """The channel in an event's id. Empty if it is not an id of Flask-Push."""
     position, _, tag = id.partition(".")
     return unescape(tag) if Position.parse(position).epoch else ""

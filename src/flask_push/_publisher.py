@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from . import sse
 from ._delivery import wire
-from ._delivery.connection_id import name_of
+from ._delivery.connection_id import public_id_of
 from ._delivery.options import Options
 from ._event import Entry
 from ._event import escape
@@ -180,9 +180,9 @@ class Publisher:
             self._check_size(encoded)
         if event.exclude is None:
             return event if data is event.data else replace(event, data=data)
-        # A page may send anything as its connection. Brokers get only the name.
-        name = name_of(event.exclude) if isinstance(event.exclude, str) else ""
-        return replace(event, data=data, exclude=name or None)
+        # A page may send anything as its connection. Brokers get only the public part.
+        public_id = public_id_of(event.exclude) if isinstance(event.exclude, str) else ""
+        return replace(event, data=data, exclude=public_id or None)
 
     def _check_size(self, data: bytes) -> None:
         size, most = sse.sent_size(data), self._max_event_bytes

@@ -12,7 +12,7 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.http import parse_accept_header
 
 from ._config import KEYS
-from ._delivery import connection_id
+from ._delivery.connection_id import new_connection_id
 from ._delivery.stream import Stream
 from ._delivery.tickets import position_of
 from ._event import escape
@@ -30,7 +30,7 @@ def stream(request: Request) -> Stream:
     return Stream(
         channels=(),
         # As it was called before, if it says so.
-        connection=connection_id.call(words.get("connection", "")),
+        connection=new_connection_id(words.get("connection", "")),
         position=position_of(request.headers.get("Last-Event-ID", ""), words.get),
         poll=words.get("poll") == "1",
         visible=words.get("visible") == "1",

@@ -2,14 +2,14 @@
 
 Useful alone; nothing here does I/O or knows the rest of Flask-Push.
 
-Both keep the WHATWG specification (HTML, section 9.2, *Server-sent events*), and
-the encoder is stricter, because the format's many parsers are not alike:
+Both follow the WHATWG specification (HTML, section 9.2, *Server-sent events*). The
+encoder is stricter, because the format's many parsers differ:
 
 - lines end with LF only; data is split at CR LF, CR and LF and nowhere else;
-- a blank line stands behind data only, since some parsers make an empty event of
-  any other, so comments and ``retry`` are single lines;
-- ids keep to the characters and the length that every client sends back unchanged;
-- ``type`` and ``id`` can't carry a line break, so nobody can slip in a field.
+- a blank line follows data only, because some parsers make an empty event of any other, so
+  comments and ``retry`` are single lines;
+- ids have only characters, and a length, that every client sends back unchanged;
+- ``type`` and ``id`` cannot have a line break, so they cannot add a field.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ._event import MAX_TYPE
 
 __all__ = ["encode", "HEARTBEAT", "ParseError", "Parser"]
 
-#: A comment, which keeps proxies from closing an idle connection. One newline: a
-#: blank line would be an empty event to some parsers.
+#: A comment, so that proxies do not close an idle connection. One newline: a blank line
+#: would be an empty event to some parsers.
 HEARTBEAT = b":\n"
 
-# What reconnecting clients send back unchanged: no CORS preflight, no double
+# Ids that clients send back unchanged when they reconnect: no CORS preflight, no double
 # encoding (Safari), no invalid header (Node).
 _ID = re.compile(r"[0-9A-Za-z._~-]{1,128}\Z")
 _BREAKS_FIELD = re.compile(r"[\r\n\0]")
@@ -49,8 +49,8 @@ def encode(
 
     :param data: The text. An empty string is an event, ``None`` is none.
     :param type: The event's type; ``message`` is the default and not written.
-    :param id: What a client sends as ``Last-Event-ID`` when it comes back.
-    :param retry: Milliseconds after which a client comes back.
+    :param id: A client sends it as ``Last-Event-ID`` when it reconnects.
+    :param retry: Milliseconds after which a client reconnects.
     :raises ValueError: For anything that would break the stream or a client.
     """
     if data is None:
@@ -75,13 +75,13 @@ def encode(
 def sent_size(data: bytes) -> int:
     """How many bytes the data takes in a frame: a line break takes seven."""
     breaks = data.count(b"\n") + data.count(b"\r")
-    # Those of two bytes are one.
+    # A line break of two bytes counts once.
     return len(data) + (6 * breaks - 7 * data.count(b"\r\n") if breaks else 0)
 
 
 def frame(head: bytes, data: bytes) -> bytes:
     """An event from its other lines, already encoded, and its data."""
-    # LF and CR by number: bytes are first tried as one, which takes thrice the time.
+    # LF and CR as numbers: with bytes, this takes three times as long.
     if 10 in data or 13 in data:
         data = _LINE_END.sub(b"\ndata: ", data)
     return b"%bdata: %b\n\n" % (head, data)
@@ -152,15 +152,15 @@ class ParseError(ValueError):
     """The stream holds an event larger than the parser's ``max_size``, or an id or a type
     of more than 8,192 bytes.
 
-    Close the connection: what follows can't be told apart from the event's rest.
+    Close the connection: the parser cannot find the end of this event.
     """
 
 
 class Parser:
-    """Makes events of a stream's bytes, however they are cut.
+    """Makes events of a stream's bytes, however they are split.
 
-    For one connection. :meth:`reset` readies it for the next one, where
-    :attr:`last_event_id` is what to send as ``Last-Event-ID``.
+    It is for one connection. Call :meth:`reset` before the next one, and send
+    :attr:`last_event_id` as ``Last-Event-ID``.
 
     :param max_size: Bytes that an unfinished event may have before
         :exc:`ParseError` is raised. While the event is made of them, the parser needs
@@ -169,14 +169,14 @@ class Parser:
 
     def __init__(self, *, max_size: int = 16 * 2**20) -> None:
         self.max_size = max_size
-        #: What a client that reconnects sends. Changes with a block's last line.
+        #: A client sends it when it reconnects. It changes with a block's last line.
         self.last_event_id = ""
-        #: Milliseconds to wait before reconnecting, if the server has said.
+        #: Milliseconds to wait before reconnecting, if the server has sent ``retry``.
         self.retry: int | None = None
         self.reset()
 
     def reset(self) -> None:
-        """Drop what is half read, as at the end of a connection."""
+        """Drop an event that is not complete, as at the end of a connection."""
         self._line = bytearray()
         self._started = self._skip_lf = False
         self._error = ""
@@ -187,7 +187,7 @@ class Parser:
         self._data = bytearray()
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that these bytes complete.
+        """Take bytes, and return the events that are complete now.
 
         :raises ParseError: If an event, an id or a type is too large, and from then on.
             Events that were complete before it are returned first.

@@ -45,8 +45,8 @@ from flask_push._delivery.channel import Frame
 from flask_push._delivery.gzip import block
 from flask_push._delivery.gzip import HEADER
 from flask_push._delivery.gzip import shared_block
-from flask_push._delivery.subscription import ChannelSet
-from flask_push._delivery.subscription import GzipSet
+from flask_push._delivery.subscription import GzipGroup
+from flask_push._delivery.subscription import ReaderGroup
 from flask_push.testing import read_events
 
 GZIP = {"Accept-Encoding": "gzip"}
@@ -80,7 +80,7 @@ def test_a_block_is_never_much_larger_than_what_is_in_it(size: int) -> None:
 
 
 def test_what_many_are_given_is_compressed_once() -> None:
-    sets = [GzipSet(()) for _ in range(3)]
+    sets = [GzipGroup(()) for _ in range(3)]
     text = base64.b64encode(os.urandom(1000))
     found = [set.pack([(n, text)]) for n, set in enumerate(sets)]
     assert [number for ((number, _),) in found] == [0, 1, 2]
@@ -102,7 +102,7 @@ def unpacked(frames: list[Frame]) -> bytes:
 
 
 def test_a_block_has_the_number_of_its_last_event() -> None:
-    set = GzipSet(())
+    set = GzipGroup(())
     frames: list[Frame] = [(1, b"one"), (2, b"two"), (2, b""), (3, b"three")]
     ((number, packed),) = set.pack(frames)
     assert number == 3 and inflate(HEADER + packed) == b"onetwothree"
@@ -116,13 +116,13 @@ def test_a_block_has_the_number_of_its_last_event() -> None:
 def test_a_block_is_bounded_and_no_event_is_cut() -> None:
     texts = [base64.b64encode(os.urandom(n)) for n in (30_000, 30_000, 9, 90_000, 9)]
     frames: list[Frame] = list(enumerate(texts))
-    packed = GzipSet(()).pack(frames)
+    packed = GzipGroup(()).pack(frames)
     assert [number for number, _ in packed] == [1, 3, 4]
     assert unpacked(packed) == b"".join(texts)
 
 
 def test_who_reads_plain_text_has_nothing_of_it() -> None:
-    set = ChannelSet(())
+    set = ReaderGroup(())
     frames: list[Frame] = [(1, b"one"), (2, b"")]
     assert set.pack(frames) is frames and set.code(b"a") == b"a"
 

@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 from hypothesis.stateful import run_state_machine_as_test
 from support.world import CHANNELS
 from support.world import Client
+from support.world import fail
 from support.world import Reader
 from support.world import Store
 from support.world import World
@@ -30,6 +31,7 @@ from flask_push._delivery import wire
 from flask_push._delivery.channel import Channel
 from flask_push._delivery.channel import MOST_LOST
 from flask_push._delivery.log import Log
+from flask_push._delivery.readers import Readers
 from flask_push._delivery.subscription import Subscription
 from flask_push._event import Entry
 from flask_push._event import Page
@@ -238,14 +240,14 @@ MUTANTS = [
         "5 live begins at the end",
         "start 0; connect 0 a nothing; watch 0 1; elsewhere; feed 0 1; publish a; "
         "lose 0 1 1; publish b",
-        "return [] if reach == self.end else None",
+        "return [] if reach == log.end else None",
         "return []",
     ),
     Mutant(
         "6 nothing before all channels are held",
         "start 0; connect 1 ab nothing; watch 1 1; publish b",
-        "if not set.missing:",
-        "if set.missing >= 0:",
+        "if not group.missing:",
+        "if group.missing >= 0:",
     ),
     Mutant(
         "6 a hole in the feed shows",
@@ -264,7 +266,7 @@ MUTANTS = [
         "6 what is behind a reader is told, not filled in",
         "start 0; connect 1 a nothing; watch 1 1; publish a; lose 1 1 1; publish b",
         "channel.lose(number)\n                frame = None",
-        "frame = self._encode(entry, self.epoch, number)",
+        "frame = self.encode(entry, self.epoch, number)",
     ),
     Mutant(
         "6 also to a reader whom the log does not reach",
@@ -291,14 +293,14 @@ MUTANTS = [
     Mutant(
         "7 a position that it has not is nowhere",
         "start 0; connect 0 a future",
-        "elif position.epoch == self.epoch and position.number <= end:",
-        "elif position.epoch == self.epoch:",
+        "elif position.epoch == log.epoch and position.number <= end:",
+        "elif position.epoch == log.epoch:",
     ),
     Mutant(
         "8 a log begins at the end at which it was joined",
         "start 0; connect 0 a page; publish a",
-        "channel.hold(self.end)\n            for set",
-        "channel.hold(0)\n            for set",
+        "channel.hold(self.end)\n            for group",
+        "channel.hold(0)\n            for group",
     ),
     Mutant(
         "9 half a frame is followed by its rest",
@@ -336,8 +338,8 @@ MUTANTS = [
     Mutant(
         "11 the opening has the position that replay starts from",
         "start 0; connect 0 a page; cut 0; publish a; back 0 0",
-        "wire.opening(connection, names, Position(self.epoch, sub.cursor))",
-        "wire.opening(connection, names, Position(self.epoch, self.end))",
+        "wire.opening(connection_id, names, Position(log.epoch, sub.cursor))",
+        "wire.opening(connection_id, names, Position(log.epoch, log.end))",
     ),
     Mutant(
         "12 a gap has the number since which the channel is whole",
@@ -355,14 +357,14 @@ MUTANTS = [
     Mutant(
         "12 a new epoch is told",
         "start 0; connect 0 a nothing; watch 0 1; epoch; publish a",
-        'self._tell_all(sub, "restarted", self.birth)',
-        "sub.cursor = self.birth",
+        'self._send_gap(sub, "restarted", log.birth)',
+        "sub.cursor = log.birth",
     ),
     Mutant(
         "12 an opening before a gap for all has no position",
         "start 0; connect 0 a garbage",
-        "sub.say(wire.opening(connection, names, None))",
-        "sub.say(wire.opening(connection, names, Position(self.epoch, end)))",
+        "sub.send_first(wire.opening(connection_id, names, None))",
+        "sub.send_first(wire.opening(connection_id, names, Position(log.epoch, end)))",
     ),
     Mutant(
         "12 only the store knows what was not told elsewhere",
@@ -375,14 +377,14 @@ MUTANTS = [
     Mutant(
         "13 idle readers are given newer ids",
         "start 0; connect 1 a nothing; watch 1 1; elsewhere; feed 1 1; cut 0",
-        "if set.told < told",
+        "if group.last_id_number < oldest",
         "if False",
     ),
     Mutant(
         "14 a transient event has the end for its position",
         "start 600; connect 0 a nothing; watch 0 1; publish a; transient a",
-        "if frame := self._encode(entry, self.epoch, self.end):",
-        "if frame := self._encode(entry, self.epoch, self.end - 1):",
+        "if frame := self.encode(entry, self.epoch, self.end):",
+        "if frame := self.encode(entry, self.epoch, self.end - 1):",
     ),
     Mutant(
         "14 a reader that is behind skips it",
@@ -399,7 +401,7 @@ MUTANTS = [
         "if since < channel.floor:",
     ),
     Mutant(
-        "what one is spared is not kept from the next",
+        "what excludes one reader is sent to the next",
         "start 10000; connect 0 a nothing 1 100000 B; watch 0 1; connect 0 a page; "
         "answer 0 1; connect 0 a page 1 100000 B; answer 0 1; cut 1; cut 1; publish a; "
         "spare A a; feed 0 9; back 0 0; answer 0 3; back 0 0; answer 0 3",
@@ -411,7 +413,7 @@ MUTANTS = [
         "start 10000; publish a; publish b; connect 0 a nothing; connect 0 a earlier 9; "
         "connect 0 ab earlier 9; connect 0 a earlier 9; connect 0 ab earlier 9; watch 0 2; "
         "answer 0 3; answer 0 3; answer 0 3; answer 0 3",
-        "if set is not sub.set or epoch != sub.epoch:",
+        "if group is not sub.group or epoch != sub.epoch:",
         "if epoch != sub.epoch:",
     ),
     Mutant(
@@ -423,13 +425,13 @@ MUTANTS = [
         "if (known",
     ),
     Mutant(
-        "the excluded are spared by replay",
+        "replay excludes as well",
         "start 0; spare A a; connect 0 a earlier 2",
         "frame = sub.unless_excluded(self._render(number, pieces))",
         "frame = self._render(number, pieces)",
     ),
     Mutant(
-        "the excluded are spared while they are live",
+        "the excluded receive nothing while they are live",
         "start 0; connect 0 a nothing; watch 0 1; spare A a",
         "elif isinstance(piece[1], ExcludingFrame):",
         "elif False:",
@@ -449,8 +451,8 @@ MUTANTS = [
     Mutant(
         "a rest is not compressed again",
         "start 0; connect 0 a nothing 1 100000 A gzip; watch 0 1; publish a",
-        "return frames if self.rest else self.set.pack(frames)",
-        "return self.set.pack(frames)",
+        "return frames if self.rest else self.group.pack(frames)",
+        "return self.group.pack(frames)",
     ),
     Mutant(
         "9 a block that is out is all of its frames",
@@ -480,7 +482,7 @@ def mutated(mutant: Mutant) -> types.ModuleType:
     """The log with one law taken out, as a module of its own."""
     modules = {}
     found = 0
-    for part in "channel", "subscription", "replay", "log", "snapshot":
+    for part in "channel", "subscription", "replay", "log", "readers", "snapshot":
         name = f"flask_push._delivery.{part}"
         source = inspect.getsource(importlib.import_module(name))
         found += source.count(mutant.old)
@@ -490,9 +492,9 @@ def mutated(mutant: Mutant) -> types.ModuleType:
             exec(source.replace(mutant.old, mutant.new), module.__dict__)
     assert found == 1, f"the source has {mutant.old!r} {found} times"
     # All that a hub is made of, in one.
-    log = modules["flask_push._delivery.log"]
-    vars(log)["LogState"] = modules["flask_push._delivery.snapshot"].LogState
-    return log
+    readers = modules["flask_push._delivery.readers"]
+    vars(readers)["LogState"] = modules["flask_push._delivery.snapshot"].LogState
+    return readers
 
 
 def tell(story: str, log: types.ModuleType | None) -> None:
@@ -572,35 +574,41 @@ def test_a_hub_that_filled_a_hole_may_tell_a_gap_where_the_store_forgot() -> Non
 
 
 @pytest.mark.parametrize("max_bytes", [0, 10_000])
-def test_what_many_have_missed_is_made_once(max_bytes: int) -> None:
-    made = Counter[int]()
+def test_what_many_have_missed_is_made_once(
+    max_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, event = Counter[int](), wire.event
 
-    def encode(entry: Entry, epoch: str, number: int) -> bytes:
+    def count(entry: Entry, epoch: str, number: int, limit: int) -> bytes:
         made[number] += 1
-        return wire.event(entry, epoch, number)
+        return event(entry, epoch, number, limit)
 
-    log = Log(encode=encode, wait=lambda: 0.5, max_bytes=max_bytes)
+    monkeypatch.setattr(wire, "event", count)
+
+    log = Log(report=fail, max_bytes=max_bytes)
+    readers = Readers(log, lambda: 0.5)
     log.turn("e", (), 3)
     entries = [Entry(number, number - 1, "a", "message", b"x") for number in (1, 2, 3)]
     page = Page("e", 0, 3, 3, entries, {"a": Proof(0)})
-    readers = [Subscription() for _ in range(3)]
-    for reader in readers:
-        log.join(reader, ["a"])
+    three = [Subscription() for _ in range(3)]
+    for reader in three:
+        readers.join(reader, ["a"])
     log.hold(["a"])
     read = []
-    for reader in readers:
-        assert log.begin(reader, "r", Position("e", 0), page)
-        reader.advance_all(log.read(reader, 1000, page) or [])
-        read.append(log.read(reader, 1000, page))
+    for reader in three:
+        assert readers.begin(reader, "r", Position("e", 0), page)
+        reader.advance_all(readers.read(reader, 1000, page) or [])
+        read.append(readers.read(reader, 1000, page))
     assert read[0] and read[0] == read[1] == read[2]
     assert made == {1: 1, 2: 1, 3: 1}
 
 
 def test_a_log_forgets_the_order_of_what_it_has_forgotten() -> None:
-    log = Log(encode=wire.event, wait=lambda: 0.5, max_bytes=3000)
+    log = Log(report=fail, max_bytes=3000)
+    readers = Readers(log, lambda: 0.5)
     log.turn("e", (), 0)
     for name in "xyz":
-        log.join(Subscription(), [name])
+        readers.join(Subscription(), [name])
     log.hold("xyz")
 
     def publish(channel: str) -> None:
@@ -611,14 +619,14 @@ def test_a_log_forgets_the_order_of_what_it_has_forgotten() -> None:
         publish(name)
     for n in range(1000):
         comes = Subscription()
-        log.join(comes, [f"c{n}"])
+        readers.join(comes, [f"c{n}"])
         log.hold([f"c{n}"])
         publish(f"c{n}")
-        log.leave(comes)
+        readers.leave(comes)
         assert len(log.budget._order) <= 2 * len(log.budget) + 64
     # What is left is in the order of its age still.
     assert [len(log.channels[name]) for name in "xyz"] == [2, 2, 2]
-    log.join(Subscription(), ["new"])
+    readers.join(Subscription(), ["new"])
     log.hold(["new"])
     while len(log.budget) == 6 + len(log.channels["new"]):
         publish("new")
@@ -629,21 +637,22 @@ def test_a_log_forgets_the_order_of_what_it_has_forgotten() -> None:
 
 
 def test_of_what_many_have_missed_little_is_kept_if_it_is_long() -> None:
-    log = Log(encode=wire.event, wait=lambda: 0.5, max_bytes=0)
+    log = Log(report=fail, max_bytes=0)
+    readers = Readers(log, lambda: 0.5)
     log.turn("e", (), 20)
     reader, other = Subscription(), Subscription()
-    log.join(reader, ["a"])
-    log.join(other, ["a"])
+    readers.join(reader, ["a"])
+    readers.join(other, ["a"])
     log.hold(["a"])
     proofs = {"a": Proof(0)}
     for number in range(1, 20):
         entries = [Entry(number, number - 1, "a", "message", bytes(1_000_000))]
         page = Page("e", number - 1, number, 20, entries, proofs)
         position = Position("e", number - 1)
-        assert log.begin(reader, "r", position, page)
-        reader.advance_all(log.read(reader, 1000, page) or [])
-        assert log.read(reader, 1000, page) == log.read(reader, 1000, page)
-    kept = [*log._runs._runs, *log._runs._long]
+        assert readers.begin(reader, "r", position, page)
+        reader.advance_all(readers.read(reader, 1000, page) or [])
+        assert readers.read(reader, 1000, page) == readers.read(reader, 1000, page)
+    kept = [*readers._runs._runs, *readers._runs._long]
     assert sum(len(frame) for run in kept for _, frame in run.frames) < 1_100_000
 
 

@@ -126,21 +126,21 @@ COUNTS = "bytes", "each", "runs", "blocks", "sets", "names", "types", "streams"
 BOUNDS: list[tuple[str, str, list[int]]] = [
     ("A channel's name", "64 bytes", [_event.MAX_CHANNEL]),
     ("An event's type, and its key", "256 bytes", [_event.MAX_TYPE]),
-    ("Events of which slow browsers", "16 MiB", [streams._RESTS]),
+    ("Events of which slow browsers", "16 MiB", [streams._MAX_PARTIAL_BYTES]),
     (
         "Frames made for browsers that resume together",
         "8 runs of 64 KiB, of which the last event may take 256 KiB more",
-        [replay._RUNS, streams._PIECE, replay._LONG],
+        [replay._MAX_RUNS, streams._READ_BYTES, replay._LONG_BYTES],
     ),
     (
         "Compressed blocks",
         "16 blocks of up to 256 KiB of text",
-        [gzip._BLOCKS, gzip._LONG],
+        [gzip._MAX_BLOCKS, gzip._LONG_BYTES],
     ),
     (
         "What the hub has ready to send to many",
         "64 sets, or 4 MiB and one set",
-        [fanout._SETS, fanout._BYTES],
+        [fanout._MAX_GROUPS, fanout._MAX_BYTES],
     ),
     (
         "What the hub caches",
@@ -151,7 +151,7 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
         ],
     ),
     ("What the kernel buffers", "256 KiB", [2 * connection._SEND_BUFFER]),
-    ("What a browser sends on an open stream", "1 MiB", [connection._MOST_HEARD]),
+    ("What a browser sends on an open stream", "1 MiB", [connection._MAX_RECEIVED_BYTES]),
     ("Tickets for nginx", "1,000 each", [nginx.MOST]),
     ("A request from nginx", "64 KiB", [nginx._REQUEST]),
     ("A return ticket", "2,048 bytes", [tickets._MOST]),

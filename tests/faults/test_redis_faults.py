@@ -112,14 +112,14 @@ MUTANTS = {
         "self._log.end, self._log.hole = max(page.end, self._log.hole), 0",
     ),
     "replay": (
-        "flask_push._delivery.log",
-        "if sub.set.reaches(sub.cursor):",
+        "flask_push._delivery.readers",
+        "if sub.group.reaches(sub.cursor):",
         "if True:",
     ),
     "one turn": (
         "flask_push._hub.fanout",
-        "pieces, set.turn = set.turn, []",
-        "pieces, set.turn = sorted(set.turn, key=lambda p: str(p).split('.')[1:2]), []",
+        "pieces, group.turn = group.turn, []",
+        "pieces, group.turn = sorted(group.turn, key=lambda p: str(p).split('.')[1:2]), []",
     ),
     "idempotency": (
         "flask_push._publisher",

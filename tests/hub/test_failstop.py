@@ -335,7 +335,7 @@ def test_without_an_exception_nothing_fails(scenario: Scenario) -> None:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few sets are many."""
-    monkeypatch.setattr("flask_push._hub.fanout._SETS", 2)
+    monkeypatch.setattr("flask_push._hub.fanout._MAX_GROUPS", 2)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -409,7 +409,10 @@ def test_a_hub_that_failed_begins_again_and_says_so(
 
     assert play(story, Tracer(), Nonsense()).judge() == []
     (line,) = caplog.records
-    assert line.getMessage() == "The hub failed, and ended all 3 streams."
+    assert (
+        line.getMessage()
+        == "The hub failed and ended all 3 streams; their browsers resume."
+    )
     assert line.exc_info
 
 

@@ -280,7 +280,7 @@ def test_a_new_epoch_is_told_to_slow_readers_without_a_copy_of_what_they_are_in(
 def test_readers_that_are_stuck_in_frames_of_their_own_are_ended_and_resume(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flask_push._hub.streams._RESTS", 1_200_000)
+    monkeypatch.setattr("flask_push._hub.streams._MAX_PARTIAL_BYTES", 1_200_000)
 
     async def test(house: House) -> None:
         names = [f"c{n}" for n in range(6)]
@@ -290,7 +290,7 @@ def test_readers_that_are_stuck_in_frames_of_their_own_are_ended_and_resume(
             house.say(name, text)
             await until(lambda n=name: "0 behind" not in repr(house.hub))  # type: ignore[misc]
         await until(lambda: "2 connections" in repr(house.hub))
-        assert house.hub._streams._rests.size <= 1_200_000
+        assert house.hub._streams._partial_frames.size <= 1_200_000
         for browser, name, text in zip(slow, names, texts, strict=True):
             await browser.until(lambda b=browser: b.ended or b.data)  # type: ignore[misc]
             if browser.ended:
@@ -536,7 +536,7 @@ def test_a_browser_that_sends_without_end_is_ended() -> None:
         # Less is the rest of a request.
         await until(lambda: "0 behind" in repr(house.hub))
         sent = good.sock.send(b"x" * 50_000)
-        await until(lambda: any(c.heard == sent for c in house.connections))
+        await until(lambda: any(c.received == sent for c in house.connections))
         await until(lambda: send_without_end(bad.sock))
         await until(lambda: "1 connections" in repr(house.hub))
         house.say("a", "1")
@@ -708,7 +708,7 @@ def test_streams_that_are_alike_are_kept_once() -> None:
         await until(lambda: "10 connections, 0 behind" in repr(house.hub))
         streams = [connection.stream for connection in house.connections]
         assert len(set(map(id, streams))) == len(set(streams)) == 2, "one of them is gzip"
-        assert len({connection.called for connection in house.connections}) == 10
+        assert len({connection.connection_id for connection in house.connections}) == 10
 
     run(test)
 
@@ -721,7 +721,7 @@ def test_streams_that_hold_much_are_not_kept_when_they_are_gone() -> None:
         streams = [connection.stream for connection in house.connections]
         assert [len(stream.channels) for stream in streams] == [20, 1]
         for connection in house.connections:
-            assert connection.stream.channels is connection.set.names
+            assert connection.stream.channels is connection.group.names
         assert _connection._alike.cache_info().currsize == kept
         for browser, name in (many, names[7]), (long, "a"):
             house.say(name, "x")
@@ -810,13 +810,13 @@ def test_a_connection_that_fails_is_ended_alone(caplog: pytest.LogCaptureFixture
     async def test(house: House) -> None:
         bad, good = await house.open("a"), await house.open("a")
         connection = min(house.connections, key=lambda c: c.fd)
-        connection.set.live.pop(connection.fd)
+        connection.group.live.pop(connection.fd)
         connection.cursor = t.cast(int, "nonsense")
         house.hub._streams.pump(connection)
         house.say("a", "x")
         await good.until(lambda: good.data == ["x"])
         await bad.until(lambda: bad.ended)
-        assert "will be resumed" in caplog.text
+        assert "its browser resumes" in caplog.text
 
     run(test)
 

@@ -354,7 +354,7 @@ def test_an_event_from_elsewhere_that_cannot_be_sent_is_a_gap(tmp_path: Path) ->
         assert gap["channels"] == ["a"]
         types = [event.type for event in reader.events]
         assert types == ["push:open", "message", "push:gap", "message", "message"]
-        until(lambda: "can't be sent" in server.log)
+        until(lambda: "Could not send event" in server.log)
 
 
 # Slow readers.

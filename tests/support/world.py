@@ -18,11 +18,11 @@ from dataclasses import field
 
 from flask_push import sse
 from flask_push._delivery import gzip as _gzip
-from flask_push._delivery import wire
 from flask_push._delivery.channel import Frame
 from flask_push._delivery.log import Log
+from flask_push._delivery.readers import Readers
 from flask_push._delivery.snapshot import LogState
-from flask_push._delivery.subscription import ChannelSet
+from flask_push._delivery.subscription import ReaderGroup
 from flask_push._delivery.subscription import Subscription
 from flask_push._event import Entry
 from flask_push._event import Event
@@ -258,8 +258,13 @@ class Reader(Subscription):
         self.begun = False
 
     @property
-    def name(self) -> str:
+    def public_id(self) -> str:
         return self.client.name
+
+
+def fail(entry: Entry, position: Position, error: Exception) -> None:
+    """For a :class:`Log` of which all events can be sent."""
+    raise error
 
 
 class World:
@@ -279,9 +284,10 @@ class World:
         self.pack = reading.pack
         self.log_state: type[LogState] = LogState if module is None else module.LogState
         self.make_log: t.Callable[[], Log] = lambda: log_class(
-            encode=wire.event, wait=lambda: 0.5, max_bytes=max_bytes
+            report=fail, max_bytes=max_bytes
         )
-        self.log = self.make_log()
+        self.make_reading: type[Readers] = Readers if module is None else module.Readers
+        self.begin_log()
         self.readers: list[Reader] = []
         self.unwatched: list[str] = []
         self.waiting: list[Reader] = []
@@ -291,6 +297,10 @@ class World:
         self.handed: set[tuple[str, int | None]] = set()
         #: The last number up to which the feed has handed over everything.
         self.vouched = 0
+
+    def begin_log(self) -> None:
+        self.log = self.make_log()
+        self.reading = self.make_reading(self.log, lambda: 0.5)
 
     # What happens in the hub.
 
@@ -305,11 +315,11 @@ class World:
         reader.client.connect(self)
         self.readers.append(reader)
         self.unwatched += self.join(reader)
-        if not reader.set.missing:
+        if not reader.group.missing:
             self.start(reader)
 
     def join(self, reader: Reader) -> list[str]:
-        return self.log.join(reader, reader.client.channels, reader.client.gzip)
+        return self.reading.join(reader, reader.client.channels, reader.client.gzip)
 
     def start(self, reader: Reader) -> None:
         if reader.position is None or not reader.position.epoch:
@@ -318,7 +328,7 @@ class World:
             reader.wants_page = True
 
     def begin(self, reader: Reader, page: Page | None = None) -> None:
-        if self.log.begin(reader, "connection", reader.position, page):
+        if self.reading.begin(reader, "connection", reader.position, page):
             reader.begun = True
             self.pump(reader, page)
         else:
@@ -326,7 +336,7 @@ class World:
 
     def pump(self, reader: Reader, page: Page | None = None) -> None:
         while True:
-            frames = self.log.read(reader, 200, page)
+            frames = self.reading.read(reader, 200, page)
             if frames is None:
                 if reader.cursor > self.log.end or page is not None:
                     self.waiting.append(reader)
@@ -334,7 +344,7 @@ class World:
                     reader.wants_page = True
                 return
             if not frames:
-                reader.set.admit(id(reader), reader)
+                reader.group.admit(id(reader), reader)
                 return
             frames = self.pack(reader, frames)
             written = self.write(reader, frames)
@@ -357,43 +367,43 @@ class World:
             after = reader.cursor
         else:
             position = t.cast(Position, reader.position)
-            after = self.log.lacks(reader, position)
+            after = self.reading.lacks(reader, position)
         page = self.store.page(reader.client.channels, after, limit)
         if reader.begun:
             self.pump(reader, page)
         else:
             self.begin(reader, page)
 
-    def flush(self, touched: t.Iterable[ChannelSet], start: int) -> None:
-        for set in touched:
-            frames = t.cast("list[Frame]", set.turn)
-            apart = set.gaps
-            names, set.excluded = set.excluded, frozenset()
-            set.turn, set.gaps = [], False
+    def flush(self, touched: t.Iterable[ReaderGroup], start: int) -> None:
+        for group in touched:
+            frames = t.cast("list[Frame]", group.turn)
+            apart = group.gaps
+            names, group.excluded = group.excluded, frozenset()
+            group.turn, group.gaps = [], False
             told = frames[-1][0] if frames else 0
-            for key, reader in list(set.live.items()):
+            for key, reader in list(group.live.items()):
                 if apart:
-                    del set.live[key]
+                    del group.live[key]
                     reader.cursor = start
                     self.pump(reader)
                     continue
-                own = reader.name in names
+                own = reader.public_id in names
                 if own:
                     sent = [
                         (number, reader.unless_excluded(frame)) for number, frame in frames
                     ]
-                sent = set.pack(sent if own else frames)
+                sent = group.pack(sent if own else frames)
                 written = self.write(reader, sent)
                 if written < sum(len(frame) for _, frame in sent):
-                    del set.live[key]
+                    del group.live[key]
                     reader.cursor = start
                     self.advance(reader, sent, written)
                 elif own:
-                    reader.told = max(reader.told, set.told)
+                    reader.last_id_number = max(reader.last_id_number, group.last_id_number)
                     self.advance(reader, sent, written)
-                    told = min(told, reader.told)
+                    told = min(told, reader.last_id_number)
             if frames and not apart:
-                set.told = told
+                group.last_id_number = told
         waiting, self.waiting = self.waiting, []
         for reader in waiting:
             self.pump(reader)
@@ -403,15 +413,17 @@ class World:
         chains = self.log_state.of(self.log)
         places = []
         for reader in self.readers:
-            if reader.set.live.pop(id(reader), None):
+            if reader.group.live.pop(id(reader), None):
                 reader.cursor = self.log.end
-                reader.told = max(reader.told, reader.set.told)
-            places.append((reader.epoch, reader.cursor, reader.rest, reader.told))
-        self.log = self.make_log()
+                reader.last_id_number = max(
+                    reader.last_id_number, reader.group.last_id_number
+                )
+            places.append((reader.epoch, reader.cursor, reader.rest, reader.last_id_number))
+        self.begin_log()
         self.waiting = []
         for reader, place in zip(self.readers, places, strict=True):
             self.join(reader)
-            reader.epoch, reader.cursor, reader.rest, reader.told = place
+            reader.epoch, reader.cursor, reader.rest, reader.last_id_number = place
         chains.restore(self.log)
         self.unwatched = [c.name for c in self.log.channels.values() if not c.held]
         held = [e for entries in self.store.held.values() for e in entries]
@@ -422,7 +434,7 @@ class World:
             reader.wants_page = False
             if reader.begun:
                 self.pump(reader)
-            elif not reader.set.missing:
+            elif not reader.group.missing:
                 self.start(reader)
 
     # What happens around it.
@@ -459,24 +471,24 @@ class World:
 
     def tick(self) -> None:
         """The hub's timer."""
-        for reader in t.cast("list[Reader]", self.log.aged(RETENTION // 4)):
-            del reader.set.live[id(reader)]
-            self.log.reopen(reader, "connection")
+        for reader in t.cast("list[Reader]", self.reading.aged(RETENTION // 4)):
+            del reader.group.live[id(reader)]
+            self.reading.reopen(reader, "connection")
             self.pump(reader)
 
     def grant(self, reader: Reader, room: int) -> None:
         reader.room += room
         idle = reader.begun and not reader.wants_page and reader not in self.waiting
-        if idle and id(reader) not in reader.set.live:
+        if idle and id(reader) not in reader.group.live:
             self.pump(reader)
 
     def watch(self, count: int = 3) -> None:
         """The feed has taken up some of the channels it was asked for."""
         self.feed(len(self.unfed))
         names, self.unwatched = self.unwatched[:count], self.unwatched[count:]
-        for set in self.log.hold(names):
+        for group in self.log.hold(names):
             for reader in self.readers:
-                if reader.set is set and not reader.begun and not reader.wants_page:
+                if reader.group is group and not reader.begun and not reader.wants_page:
                     self.start(reader)
 
     def fill(self, limit: int) -> None:
@@ -487,13 +499,13 @@ class World:
 
     def cut(self, reader: Reader) -> None:
         self.tick()
-        if reader.set.live.pop(id(reader), None):
+        if reader.group.live.pop(id(reader), None):
             id_number = Position.parse(reader.client.last_id).number
             assert self.log.end - id_number <= RETENTION // 4, "aged into a gap"
         self.readers.remove(reader)
         if reader in self.waiting:
             self.waiting.remove(reader)
-        for name in self.log.leave(reader):
+        for name in self.reading.leave(reader):
             if name in self.unwatched:
                 self.unwatched.remove(name)
 
@@ -511,7 +523,7 @@ class World:
                 if reader.wants_page:
                     self.answer(reader, 1)
                 self.grant(reader, 0)
-            if all(id(reader) in reader.set.live for reader in self.readers):
+            if all(id(reader) in reader.group.live for reader in self.readers):
                 break
         else:
             raise AssertionError(f"never live: {self.log}")

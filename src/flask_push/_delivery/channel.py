@@ -1,4 +1,4 @@
-"""The parts of the :class:`Log`: frames kept by channel, and readers' places in them."""
+"""The frames that the log keeps, by channel, and how many bytes of them."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ from operator import itemgetter
 
 
 class Gap(t.NamedTuple):
-    """Stands in a log where events were lost. Becomes a frame of its own for each
-    reader, since each is told another time to wait before it refetches."""
+    """Stands in a log where events were lost. Each reader gets a frame of its own for it,
+    with another time to wait before its page fetches the data again."""
 
     channels: tuple[str, ...]
     reason: str
 
 
-#: What is at a number: an event's frame, or a gap.
+#: A number, and what the log has there: an event's frame, or a gap.
 Piece = tuple[int, bytes | Gap]
-#: What can be written. A view is the rest of a frame.
+#: Bytes to write. A view is the rest of a frame.
 Chunk = bytes | memoryview
-#: What is to be written, with the number that a reader has reached when it has it.
+#: A number, and the bytes to write. A reader that has them has reached the number.
 Frame = tuple[int, Chunk]
 
 number_of = itemgetter(0)
 
 
-# What a frame costs beside its bytes: a tuple, an int, two references, rounded up.
-_OVERHEAD = 160
+# Bytes of memory that a frame takes beside its own: a tuple, an int and two references,
+# rounded up.
+_OVERHEAD_BYTES = 160
 #: Ranges in which a channel has lost something that are known apart.
 MOST_LOST = 8
 
 
 def frame_of(rest: memoryview) -> bytes:
-    """The frame that this is a view of."""
+    """The frame of which this is a view."""
     return t.cast(bytes, rest.obj)
 
 
 def join(frames: list[Frame]) -> Chunk:
-    """What is written at once. Of a single frame, no copy."""
+    """The bytes of all frames. A single frame is not copied."""
     return frames[0][1] if len(frames) == 1 else b"".join([frame for _, frame in frames])
 
 
@@ -56,25 +57,25 @@ class ExcludingFrame(bytes):
         return made
 
 
-#: A group of readers, which this file need not know more of.
+#: A group of readers. This file needs to know nothing else about it.
 G = t.TypeVar("G")
 
 
 class Channel(t.Generic[G]):
-    """The log of one channel, from the end at which it was first held."""
+    """The log of one channel, from the end at which the feed began to watch it."""
 
     __slots__ = (
         *("name", "held", "floor", "last", "lost", "blurred"),
-        *("pieces", "head", "sets"),
+        *("pieces", "head", "groups"),
     )
 
     def __init__(self, name: str) -> None:
         self.name = name
-        #: Whether the feed hands this channel's events over.
+        #: Whether the feed watches this channel.
         self.held = False
-        #: Everything after this number and up to the log's end is in `pieces`.
+        #: `pieces` has everything after this number, up to the log's end.
         self.floor = 0
-        #: The last number of the channel that went through here.
+        #: The number of the channel's latest event.
         self.last = 0
         #: Ranges of numbers, the oldest first. A reader whose cursor is inside of one may
         #: have missed events that were never here.
@@ -82,15 +83,15 @@ class Channel(t.Generic[G]):
         #: The end of the first of them, if it is several in one.
         self.blurred = 0
         self.pieces: list[Piece] = []
-        # Index of the oldest. Deleting from a list's front moves all the rest.
+        # Index of the oldest piece. To delete from a list's front moves all the others.
         self.head = 0
-        self.sets: set[G] = set()
+        self.groups: set[G] = set()
 
     def __len__(self) -> int:
         return len(self.pieces) - self.head
 
     def hold(self, number: int) -> None:
-        """Begin anew, with everything from the number on."""
+        """Begin with no events, and have everything from the number on."""
         self.held = True
         self.floor = self.last = number
         self.lost, self.blurred = (), 0
@@ -131,7 +132,7 @@ class Channel(t.Generic[G]):
         return cursor < min(self.blurred, self.floor) and self.lost[0][0] < cursor
 
     def drop(self, upto: int) -> list[Piece]:
-        """Let go of everything up to the number."""
+        """Drop everything up to the number."""
         index = self._index(upto)
         dropped = self.pieces[self.head : index]
         self.floor = max(self.floor, upto)
@@ -145,7 +146,7 @@ class Channel(t.Generic[G]):
         return piece
 
     def put_before(self, pieces: list[Piece], floor: int) -> None:
-        """Reach back to an older floor, with all that is between the two."""
+        """Reach back to an older floor, with all pieces between the two."""
         self.pieces[: self.head] = pieces
         self.head = 0
         self.floor = floor
@@ -168,11 +169,11 @@ class Channel(t.Generic[G]):
 
 
 class Budget:
-    """Keeps the frames of all channels under a number of bytes; the oldest go first."""
+    """Bounds the bytes of the frames of all channels. Drops the oldest first."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        #: Whether it is being changed for one reader: an exception then is not its alone.
+        #: True while one reader changes it. An exception then concerns all readers.
         self.torn = False
         self.clear()
 
@@ -181,7 +182,7 @@ class Budget:
 
     def clear(self) -> None:
         self._size = self._count = 0
-        # The channel of each piece, oldest first; and some whose piece is gone.
+        # The channel of each piece, the oldest first, and of some that were dropped.
         self._order: deque[Channel[t.Any]] = deque()
 
     def put(self, channel: Channel[t.Any], piece: Piece) -> None:
@@ -189,21 +190,21 @@ class Budget:
         channel.pieces.append(piece)
         self._order.append(channel)
         self._count += 1
-        self._size += _OVERHEAD + len(piece[1])
+        self._size += _OVERHEAD_BYTES + len(piece[1])
         while self._size > self.max_bytes:
             oldest = self._order.popleft()
             if oldest:
-                self._size -= _OVERHEAD + len(oldest.drop_oldest()[1])
+                self._size -= _OVERHEAD_BYTES + len(oldest.drop_oldest()[1])
                 self._count -= 1
 
     def put_before(self, channel: Channel[t.Any], pieces: list[Piece], floor: int) -> None:
         """Let a channel reach back further, if the budget allows it."""
-        size = sum(_OVERHEAD + len(piece[1]) for piece in pieces)
+        size = sum(_OVERHEAD_BYTES + len(piece[1]) for piece in pieces)
         if not self.allows(size):
             return
         self.torn = True
         channel.put_before(pieces, floor)
-        # They are the first to go.
+        # They are the first to be dropped.
         self._order.extendleft([channel] * len(pieces))
         self._count += len(pieces)
         self._size += size
@@ -216,7 +217,7 @@ class Budget:
         self.torn = True
         dropped = channel.drop(upto)
         self._count -= len(dropped)
-        self._size -= sum(_OVERHEAD + len(piece[1]) for piece in dropped)
+        self._size -= sum(_OVERHEAD_BYTES + len(piece[1]) for piece in dropped)
         if len(self._order) > 2 * self._count + 64:
             channels = set(self._order)
             ages = sorted((p[0], c.name, c) for c in channels for p in c.between(0, c.last))
@@ -224,5 +225,5 @@ class Budget:
         self.torn = False
 
     def forget(self, channel: Channel[t.Any]) -> None:
-        """Drop all of a channel that nobody reads any more."""
+        """Drop all pieces of a channel that no longer has readers."""
         self.drop(channel, channel.last)

@@ -1,8 +1,8 @@
-"""What a connection is called, which its browser keeps when it comes back.
+"""The id of a connection, which its browser keeps when it reconnects.
 
-It is a name, a dot and a secret. The name is made of the secret, and not the other way
-round: so the name may stand in an address, which others log, and only who has the secret
-can keep events from that connection.
+It is a public part, a dot and a secret. The public part is a hash of the secret. So the
+public part may stand in a URL, which proxies log, and only a program that has the secret
+can exclude the connection from an event.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ import secrets
 _NAME = re.compile(r"[0-9A-Za-z_-]{16}")
 
 
-def call(asked: str = "") -> str:
-    """What to call a connection: another name and its secret, or the name that it says
-    it has, if that can be one."""
+def new_connection_id(asked: str = "") -> str:
+    """A new id, or the public part that the browser sends, if it has the right form."""
     if _NAME.fullmatch(asked):
         return asked
     secret = secrets.token_urlsafe(12)
-    return f"{_name(secret)}.{secret}"
+    return f"{_public_id(secret)}.{secret}"
 
 
-def name_of(connection: str | None) -> str:
-    """The name, if the secret is there and its own; else an empty string."""
+def public_id_of(connection: str | None) -> str:
+    """The public part, if the secret belongs to it; otherwise an empty string."""
     name, _, secret = (connection or "").partition(".")
-    return name if secret and name == _name(secret) else ""
+    return name if secret and name == _public_id(secret) else ""
 
 
-def _name(secret: str) -> str:
+def _public_id(secret: str) -> str:
     digest = hashlib.sha256(secret.encode(errors="replace")).digest()
     return base64.urlsafe_b64encode(digest[:12]).decode()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from .known import known
 
-# Seconds over which all come back, however many they are.
-_MOST_SPREAD = 300
+# Seconds over which the reconnects are spread, however many browsers there are.
+_MAX_SPREAD_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -18,23 +18,24 @@ class Options:
 
     #: Seconds without a byte after which a comment is sent.
     heartbeat: float = 15
-    #: Seconds after which a browser comes back, about.
+    #: Seconds after which a browser reconnects, about.
     retry: float = 3
-    #: Browsers that come back in a second, about, when all have to; 0 for any number.
+    #: About how many browsers reconnect per second when all have to; 0 for no limit.
     return_rate: float = 250
     #: Streams at once.
     max_streams: int = 10_000
-    #: Streams at once of one user, and of one address; 0 for any number.
+    #: Streams at once of one user, and of one address; 0 for no limit.
     max_per_user: int = 100
     max_per_address: int = 0
     #: Bytes of one event's data.
     max_event: int = 2**20
-    #: Bytes of frames kept for readers that are slow, or just come back.
+    #: Bytes of frames kept for readers that are slow, or have just reconnected.
     log_bytes: int = 32 * 2**20
 
     @classmethod
     def from_json(cls, values: dict[str, t.Any]) -> Options:
-        """
+        """Read options that another version may have sent. Ignores unknown ones.
+
         :raises ValueError: If one is not a number, or too small.
         """
         given = known(cls, values)
@@ -46,10 +47,11 @@ class Options:
         return cls(**given)
 
     def jittered_retry(self, others: int = 0) -> int:
-        """Milliseconds after which one browser comes back, so that not all do at once.
+        """Milliseconds after which one browser reconnects, so that not all do at once.
 
-        :param others: How many want to come back as well.
+        :param others: How many other browsers have to reconnect as well.
         """
-        spread = min(others / self.return_rate, _MOST_SPREAD) if self.return_rate else 0
+        rate = self.return_rate
+        spread = min(others / rate, _MAX_SPREAD_SECONDS) if rate else 0
         wait = self.retry * random.uniform(0.667, 1.333) + random.uniform(0, spread)
         return round(1000 * max(0.5, wait))

@@ -1,8 +1,8 @@
-"""How readers that are behind are given what they lack.
+"""How readers that are behind get what they missed.
 
-A page of history joins the log, which does not reach back to its reader, and stays in it
-if the budget allows it. Readers mostly come back together, and were cut off together: those
-after the first find the frames put together already, whatever the budget.
+Where the log does not reach back to a reader, a page of history is put before it, and stays
+there if the budget allows it. Most readers are cut off together, and reconnect together. So
+the frames that the first of them gets are kept for the others, whatever the budget.
 """
 
 from __future__ import annotations
@@ -25,42 +25,42 @@ from .channel import Frame
 from .channel import Gap
 from .channel import number_of
 from .channel import Piece
-from .subscription import ChannelSet
+from .subscription import ReaderGroup
 from .subscription import Subscription
 
-#: Makes the frame of an event, given the epoch and the number for its id; ``None`` if it
-#: can't.
+#: Makes the frame of an event, given the epoch and the number for its id. Returns ``None``
+#: if the event cannot be sent.
 Encode = cabc.Callable[[Entry, str, int], bytes | None]
 
-# Runs that are kept. What somebody reads at a go is several, if much was missed.
-_RUNS = 8
-# Bytes beyond what was asked for above which a run is long: of such runs, the last is kept.
-_LONG = 256 * 1024
+# How many runs are kept. A reader that missed much reads several.
+_MAX_RUNS = 8
+# A run that has so many bytes more than its limit is long. Only the latest is kept.
+_LONG_BYTES = 256 * 1024
 
 
 def prove(sub: Subscription, page: Page, end: int, frames: Budget) -> dict[str, Proof]:
-    """Since when page and log together have each of the reader's channels.
+    """Since which numbers the page and the log together have each channel of the reader.
 
-    Empty if we, at `end`, are too far behind the store to tell.
+    Empty if the log, at `end`, is too far behind the store to decide.
     """
     proofs = {}
-    for channel in sub.set.channels:
+    for channel in sub.group.channels:
         since, reason = page.proofs[channel.name]
         if number := channel.lost_until(sub.cursor):
             since, reason = max(since, number), "unknown"
         if since > max(end, sub.cursor):
             return {}
         if since > max(channel.floor, sub.cursor):
-            # The store has let go of more than we have, and whoever was at this cursor
-            # elsewhere may have been sent on without it. So shall all be.
+            # The store has dropped events that the log still has. A reader with this cursor
+            # may have got a gap from another hub. All readers get the same.
             frames.drop(channel, since)
         proofs[channel.name] = Proof(since, reason)
     return proofs
 
 
 def gaps(proofs: cabc.Mapping[str, Proof], after: int, reach: int) -> list[tuple[int, Gap]]:
-    """What a reader from `after` has to be told of, up to `reach`: each gap has the
-    number since which its channel is whole again (law 12)."""
+    """The gaps of a reader that is at `after`, up to `reach`. Each has the number since
+    which its channel is complete again (law 12)."""
     return sorted(
         (since, Gap((name,), reason))
         for name, (since, reason) in proofs.items()
@@ -69,22 +69,22 @@ def gaps(proofs: cabc.Mapping[str, Proof], after: int, reach: int) -> list[tuple
 
 
 def newest(sub: Subscription, page: Page) -> int:
-    """The number of the newest event that a reader, which begins at its cursor with this
-    page, is sent before it is live."""
+    """The number of the newest event that a reader gets before it is live, if it begins
+    at its cursor with this page."""
     if page.reach < page.end:
         return page.end
-    known = [c.pieces[-1][0] for c in sub.set.channels if len(c)]
+    known = [c.pieces[-1][0] for c in sub.group.channels if len(c)]
     read = [entry.number for entry in page.entries[-1:]]
     since = [proof.since for proof in page.proofs.values()]
     return max(sub.cursor, *known, *read, *since)
 
 
-def absorb(set: ChannelSet, page: Page, budget: Budget, encode: Encode) -> None:
-    """Let the log reach back as far as the page does, if the budget allows it."""
+def absorb(group: ReaderGroup, page: Page, budget: Budget, encode: Encode) -> None:
+    """Put the page before the log, if the budget allows it."""
     older: dict[str, tuple[int, int, list[Piece]]] = {}
-    for channel in set.channels:
+    for channel in group.channels:
         since = max(page.after, page.proofs[channel.name].since)
-        # Readers before it have to be told, and are not filled backwards (law 6).
+        # Readers before a lost range get a gap, and nothing older after it (law 6).
         since = max([since, *(upto for _, upto in channel.lost if upto <= channel.floor)])
         if since < channel.floor <= page.reach:
             older[channel.name] = since, channel.floor, []
@@ -97,7 +97,7 @@ def absorb(set: ChannelSet, page: Page, budget: Budget, encode: Encode) -> None:
             if since < number <= upto:
                 frame = encode(entry, page.epoch, number)
                 pieces.append((number, frame or Gap((name,), "unknown")))
-    for channel in set.channels:
+    for channel in group.channels:
         if channel.name in older:
             since, _, pieces = older[channel.name]
             budget.put_before(channel, pieces, since)
@@ -110,8 +110,8 @@ def replay(
     reach: int,
     encode: Encode,
 ) -> cabc.Iterator[Piece]:
-    """The page's own part: what it proves, up to each channel's floor."""
-    floors = {channel.name: channel.floor for channel in sub.set.channels}
+    """The events of the page that the log does not have, up to each channel's floor."""
+    floors = {channel.name: channel.floor for channel in sub.group.channels}
     for entry in page.entries:
         number, _, name, _, _, _ = entry
         if name not in proofs or not sub.cursor < number <= reach:
@@ -121,11 +121,11 @@ def replay(
             yield number, frame or Gap((name,), "unknown")
 
 
-def tell(pieces: cabc.Iterable[bytes | Gap], wait: float, position: Position) -> bytes:
-    """The frame of gaps at one number.
+def gap_frame(pieces: cabc.Iterable[bytes | Gap], wait: float, position: Position) -> bytes:
+    """One frame for all gaps at one number.
 
-    Channels that are whole since the same number, the store's oldest, are told of in one
-    frame: cut behind the first of two, the second would be lost.
+    Several channels may be complete since the same number, the store's oldest. With two
+    frames, a reader that is cut off after the first would never get the second.
     """
     gaps = [piece for piece in pieces if isinstance(piece, Gap)]
     names = [name for gap in gaps for name in gap.channels]
@@ -133,33 +133,33 @@ def tell(pieces: cabc.Iterable[bytes | Gap], wait: float, position: Position) ->
 
 
 class Run(t.NamedTuple):
-    """What everybody of a set gets who reads on from a number."""
+    """The frames for each reader of a group whose cursor is at a number."""
 
-    set: ChannelSet
+    group: ReaderGroup
     epoch: str
     after: int
     frames: list[Frame]
 
 
-class Runs:
-    """Makes them, and keeps the latest: the next reader mostly wants the same.
+class RunCache:
+    """Makes runs, and keeps the latest, because the next reader often needs the same.
 
-    :param render: Makes a frame of what is at a number.
+    :param render: Makes the frame of all pieces at a number.
     """
 
     def __init__(self, render: cabc.Callable[[int, list[bytes | Gap]], bytes]) -> None:
         self._render = render
-        self._runs: deque[Run] = deque(maxlen=_RUNS)
+        self._runs: deque[Run] = deque(maxlen=_MAX_RUNS)
         self._long: deque[Run] = deque(maxlen=1)
 
     def find(self, sub: Subscription) -> list[Frame]:
-        """What comes next for a reader whom the log reaches. Empty if it is not known."""
-        for set, epoch, after, frames in chain(self._runs, self._long):
-            if set is not sub.set or epoch != sub.epoch:
+        """The next frames of a reader that the log reaches. Empty if none is kept."""
+        for group, epoch, after, frames in chain(self._runs, self._long):
+            if group is not sub.group or epoch != sub.epoch:
                 continue
             if after <= sub.cursor < frames[-1][0]:
                 index = bisect_right(frames, sub.cursor, key=number_of)
-                # Nothing is left but to come to the end.
+                # The reader has all frames, and only has to move to the end.
                 return frames[index:] if frames[index][1] else []
         return []
 
@@ -170,12 +170,12 @@ class Runs:
         reach: int,
         limit: int,
     ) -> list[Frame]:
-        """About `limit` bytes of what these sources have, up to `reach`."""
+        """About `limit` bytes of frames from these sources, up to `reach`."""
         frames: list[Frame] = []
-        shared = sub.set.members > 1
-        for number, group in groupby(merge(*sources, key=number_of), key=number_of):
-            pieces = [piece for _, piece in group]
-            # A frame that excludes a reader is not shared.
+        shared = sub.group.members > 1
+        for number, same in groupby(merge(*sources, key=number_of), key=number_of):
+            pieces = [piece for _, piece in same]
+            # A gap, and a frame that excludes a reader, are not shared.
             shared &= type(pieces[0]) is bytes
             frame = sub.unless_excluded(self._render(number, pieces))
             frames.append((number, frame))
@@ -186,6 +186,6 @@ class Runs:
             if frames:
                 frames.append((reach, b""))
         if shared and frames:
-            runs = self._long if limit < -_LONG else self._runs
-            runs.append(Run(sub.set, sub.epoch, sub.cursor, frames))
+            runs = self._long if limit < -_LONG_BYTES else self._runs
+            runs.append(Run(sub.group, sub.epoch, sub.cursor, frames))
         return frames

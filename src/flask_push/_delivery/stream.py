@@ -1,4 +1,4 @@
-"""What a view's answer means to the hub, and what the hub is allowed to do."""
+"""A stream that a view has granted, as the hub gets it."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ from . import wire
 
 
 class Stream(t.NamedTuple):
-    """One browser's wish, granted by a view."""
+    """One stream: what a browser asked for, and a view granted."""
 
     channels: tuple[str, ...]
-    #: Names the connection, to the browser alone.
+    #: The connection's id with its secret, which only this browser gets.
     connection: str
-    #: What is to be written before the stream; nothing if a server writes it.
+    #: The head of the response; empty if the server writes it.
     head: bytes = b""
-    #: Where the browser was, in its words. Empty if it was nowhere.
+    #: The position that the browser sent. Empty if it sent none.
     position: str = ""
-    #: How many events back it begins, if it was nowhere.
+    #: How many events back it begins, if there is no position.
     last: int = 0
-    #: Whose stream it is.
+    #: The user whose stream it is.
     user: str | None = None
-    #: Where it comes from, if that matters.
+    #: The browser's address, if streams are limited by address.
     address: str | None = None
     #: Seconds after which it ends, about; 0 for never.
     lifetime: float = 0
-    #: Whether it ends as soon as it has all that there is.
+    #: Whether it ends as soon as it has all events that are there.
     poll: bool = False
-    #: Whether it is shown, as events, what browsers keep to themselves.
+    #: Whether heartbeats and ``retry`` are sent as events too. ``EventSource`` hides both
+    #: from scripts, and push.js needs them.
     visible: bool = False
-    #: Whether what is written is compressed.
+    #: Whether the stream is compressed.
     gzip: bool = False
 
     def first_bytes(self, retry: int) -> bytes:
-        """What is written before all else: the head, and when to come back."""
+        """The first bytes of the response: the head, and the browser's ``retry``."""
         return self.head + wire.first_bytes(retry, self.visible, self.gzip)
 
 
-# What each field of a stream that comes from another process has to be.
+# The type of each field of a stream that comes from another process.
 _KINDS: dict[str, tuple[type, ...]] = {
     **{"channels": (tuple,), "connection": (str,), "head": (bytes,), "position": (str,)},
     **{"last": (int,), "user": (str, type(None)), "address": (str, type(None))},
@@ -48,7 +49,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 def check_stream(stream: Stream) -> Stream:
     """The stream, if its fields are of the right types.
 
-    :raises ValueError: If one is not: later, in the hub, it might disturb other streams.
+    :raises ValueError: If one is not. Later, in the hub, it could harm other streams.
     """
     for name, value in zip(stream._fields, stream, strict=True):
         if not isinstance(value, _KINDS[name]):

@@ -1,4 +1,4 @@
-"""Which readers receive what: subscriptions, and groups that share their channels."""
+"""Subscriptions, and the groups of those that read the same channels."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from .channel import Frame
 from .channel import Gap
 from .channel import Piece
 
-# Bytes after which a block is full. Of a block that is cut short, its rest is kept.
-_BLOCK = 64 * 1024
+# Bytes after which a block is full. A slow reader keeps the rest of one block.
+_BLOCK_BYTES = 64 * 1024
 
 
-class ChannelSet:
+class ReaderGroup:
     """All subscriptions to the same channels."""
 
     __slots__ = (
         *("channels", "names", "missing", "members"),
-        *("live", "turn", "gaps", "excluded", "told", "stamp"),
+        *("live", "turn", "gaps", "excluded", "last_id_number", "stamp"),
     )
 
-    def __init__(self, channels: tuple[Channel[ChannelSet], ...]) -> None:
+    def __init__(self, channels: tuple[Channel[ReaderGroup], ...]) -> None:
         self.channels = channels
         self.names = tuple(channel.name for channel in channels)
-        #: How many of the channels are not held yet.
+        #: How many of its channels the feed does not watch yet.
         self.missing = sum(not channel.held for channel in channels)
         self.members = 0
-        #: The members that are at the end, by a key of the caller's.
+        #: The members that are at the end. The caller chooses the keys.
         self.live: dict[int, t.Any] = {}
-        #: What this turn brings the live members, merged over the channels (law 5).
+        #: What this turn brings to the live members, merged over the channels (law 5).
         self.turn: list[Piece] = []
-        #: Whether a gap is among it, so that each must be told by itself.
+        #: Whether a gap is in it, so that each member gets a frame of its own.
         self.gaps = False
-        #: The names of connections that an event of this turn excludes.
+        #: The public ids of connections that do not get all of it.
         self.excluded: frozenset[str] = frozenset()
-        #: A number that all live members were sent, if they were not sent a later one
-        #: of their own.
-        self.told = 0
-        #: When the live members were last sent something, by the caller's clock.
+        #: The number of the last id that all live members got. A member may have got a
+        #: later one of its own.
+        self.last_id_number = 0
+        #: When the group was last sent something, by the caller's clock.
         self.stamp = 0.0
 
     def note(self, piece: Piece) -> None:
-        """Add to what this turn brings."""
+        """Add a piece to what this turn brings."""
         self.turn.append(piece)
         if type(piece[1]) is bytes:
             return
@@ -57,30 +57,30 @@ class ChannelSet:
             self.excluded |= {piece[1].excluded}
 
     def reaches(self, number: int) -> bool:
-        """Whether everything after the number is in the log."""
+        """Whether the log has everything after the number."""
         return all(channel.floor <= number for channel in self.channels)
 
     @staticmethod
     def key(names: cabc.Iterable[str]) -> cabc.Hashable:
-        """What there is one of for the same channels."""
+        """The key of the one group that reads these channels."""
         return frozenset(names)
 
     def code(self, data: bytes) -> bytes:
-        """What its members read as these bytes."""
+        """The bytes as members of this group get them."""
         return data
 
     def pack(self, frames: list[Frame]) -> list[Frame]:
-        """The same for frames, of which each is whole."""
+        """Frames as members of this group get them. Each of them is whole."""
         return frames
 
     def admit(self, key: int, sub: Subscription) -> None:
-        """Make a reader live that has come to the end."""
+        """Make a reader live that has reached the end."""
         self.live[key] = sub
-        self.told = min(self.told, sub.told)
+        self.last_id_number = min(self.last_id_number, sub.last_id_number)
 
 
-class GzipSet(ChannelSet):
-    """Those of them that are compressed. To each the same, since it is done once."""
+class GzipGroup(ReaderGroup):
+    """The compressed streams of the same channels. A block is compressed once for all."""
 
     __slots__ = ()
 
@@ -92,7 +92,7 @@ class GzipSet(ChannelSet):
         return gzip.block(data)
 
     def pack(self, frames: list[Frame]) -> list[Frame]:
-        """Blocks, each with the number of its last frame: half of one is half a frame."""
+        """Blocks. Each has the number of its last frame: half a block is half a frame."""
         packed: list[Frame] = []
         data: list[Chunk] = []
         size = last = 0
@@ -100,74 +100,74 @@ class GzipSet(ChannelSet):
             if frame:
                 data.append(frame)
                 size, last = size + len(frame), number
-            if size >= _BLOCK:
+            if size >= _BLOCK_BYTES:
                 packed.append((last, gzip.shared_block(tuple(data))))
                 data, size = [], 0
         if data:
             packed.append((last, gzip.shared_block(tuple(data))))
         if frames and not frames[-1][1]:
-            # Nobody is given this number as an id.
+            # This number has no bytes, and never becomes an id.
             packed.append(frames[-1])
         return packed
 
 
 class Subscription:
-    """One reader's place. Joined, begun, then read until it is live or gone."""
+    """One reader's place. It joins, begins, and reads on until it is live or has left."""
 
-    __slots__ = ("set", "epoch", "cursor", "rest", "told")
+    __slots__ = ("group", "epoch", "cursor", "rest", "last_id_number")
 
-    set: ChannelSet
+    group: ReaderGroup
     #: The epoch the cursor belongs to.
     epoch: str
-    #: Everything up to here has been handed over. Means nothing while live.
+    #: The reader has everything up to this number. Has no meaning while it is live.
     cursor: int
-    #: What must be written before anything else may be: the opening, or a view of the end
-    #: of a frame that was cut short (law 9). All readers behind one frame share it.
+    #: The bytes to write before any other: the opening, or a view of the end of a frame
+    #: that was written in part (law 9). All readers that are in one frame share it.
     rest: Chunk
-    #: The last number that the reader itself was given as an id.
-    told: int
+    #: The number of the last id that this reader got by itself.
+    last_id_number: int
 
     @property
-    def name(self) -> str:
-        """The name by which events exclude it."""
+    def public_id(self) -> str:
+        """The id by which events exclude it."""
         return ""
 
     def unless_excluded(self, frame: Chunk) -> Chunk:
-        """The frame, or nothing if it excludes this reader, whose cursor then passes over
-        it as over any other."""
-        excluded = isinstance(frame, ExcludingFrame) and frame.excluded == self.name
+        """The frame, or no bytes if the frame excludes this reader. The cursor moves past
+        it in either case."""
+        excluded = isinstance(frame, ExcludingFrame) and frame.excluded == self.public_id
         return b"" if excluded else frame
 
-    def enter(self, set: ChannelSet) -> None:
-        """Be one of these, with no place yet."""
-        self.set = set
-        set.members += 1
-        self.epoch, self.cursor, self.rest, self.told = "", 0, b"", 0
+    def enter(self, group: ReaderGroup) -> None:
+        """Join the group, with no place yet."""
+        self.group = group
+        group.members += 1
+        self.epoch, self.cursor, self.rest, self.last_id_number = "", 0, b"", 0
 
-    def say(self, data: bytes) -> None:
-        """Let it be written before anything else is. No half frame is out."""
-        self.rest = b"".join([self.rest, self.set.code(data)])
+    def send_first(self, data: bytes) -> None:
+        """Write these bytes before any other. No frame is written in part now."""
+        self.rest = b"".join([self.rest, self.group.code(data)])
 
     def open(self, opening: bytes, page: Page | None) -> None:
         """Begin with these bytes.
 
-        :param page: What the replay is made of, besides the log.
+        :param page: The history from which it is replayed, besides the log.
         """
-        self.say(opening)
+        self.send_first(opening)
 
     def pack(self, frames: list[Frame]) -> list[Frame]:
-        """What of these is to be written. A rest is that already."""
-        return frames if self.rest else self.set.pack(frames)
+        """These frames as they are written. A rest is packed already."""
+        return frames if self.rest else self.group.pack(frames)
 
     def advance_all(self, frames: cabc.Sequence[Frame]) -> None:
-        """Note that all of these frames are out."""
+        """Note that all of these frames were written."""
         self.rest = b""
         self.cursor = frames[-1][0]
-        told = (number for number, frame in reversed(frames) if frame)
-        self.told = next(told, self.told)
+        ids = (number for number, frame in reversed(frames) if frame)
+        self.last_id_number = next(ids, self.last_id_number)
 
     def advance(self, frames: cabc.Iterable[Frame], written: int) -> None:
-        """Note that the first `written` bytes of these frames are out."""
+        """Note that the first `written` bytes of these frames were written."""
         rest, self.rest = self.rest, b""
         for number, frame in frames:
             if written < len(frame):
@@ -179,4 +179,4 @@ class Subscription:
             written -= len(frame)
             self.cursor = number
             if frame:
-                self.told = number
+                self.last_id_number = number

@@ -1,7 +1,7 @@
-"""What Flask-Push itself says on a stream: the head, and events that begin with ``push:``.
+"""What Flask-Push itself sends on a stream: the head, and events that begin with ``push:``.
 
-Everything a browser reads from us that nobody published is made here. The formats
-are documented on the page *The wire*, and a test keeps the two together.
+All bytes of a stream that no app has published are made here. The page *The wire* documents
+the formats, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ from .._event import Entry
 from .._event import escape
 from .._event import Event
 from .._event import GAP
+from .._event import MAX_NUMBER
 from .._event import Position
 from . import gzip as _gzip
 from .channel import ExcludingFrame
 
-#: Types that begin so are ours; publishing one is refused.
+#: Types with this prefix belong to Flask-Push. ``publish`` refuses them.
 RESERVED = "push:"
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     # no-transform: HAProxy and CDNs then neither compress nor buffer.
     "Cache-Control": "no-store, no-transform",
-    # nginx, and others that imitate it, then hand every event on at once.
+    # nginx, and proxies that imitate it, then send every event at once.
     "X-Accel-Buffering": "no",
 }
 
-#: Why a stream is relayed. On such a stream only.
+#: Says why a stream is relayed. Only relayed streams have it.
 RELAY = "X-Push-Relay"
 
 #: Headers about the connection between the app and its client (RFC 9110, 7.6.1), and about
-#: the length of a body. What writes the stream's head sets these itself.
+#: the length of a body. The code that writes the stream's head sets these itself.
 HOP_BY_HOP = frozenset(
     {
         *("connection", "content-length", "keep-alive", "proxy-authenticate"),
@@ -43,8 +44,8 @@ HOP_BY_HOP = frozenset(
         *("transfer-encoding", "upgrade"),
     }
 )
-#: Headers that a stream's head never has from the view or from ``after_request``. They
-#: describe a body that was compressed, measured or cached there. The stream has another.
+#: Headers that a stream's head never takes from the view or from ``after_request``. They
+#: describe a body that was compressed, measured or cached there, and not the stream.
 NOT_OF_A_STREAM = HOP_BY_HOP | {
     *("accept-ranges", "content-digest", "content-encoding", "content-md5"),
     *("content-range", "digest", "etag", "last-modified", "repr-digest"),
@@ -70,38 +71,38 @@ def head(status: str, headers: cabc.Iterable[tuple[str, str]], date: str) -> byt
 
 
 def first_bytes(retry: int, visible: bool = False, gzip: bool = False) -> bytes:
-    """What a stream begins with. Firefox reports a stream open at its first byte."""
+    """The first bytes of a stream. Firefox fires ``open`` at a stream's first byte."""
     first = sse.HEARTBEAT + last_word(retry, visible)
     return _gzip.HEADER + _gzip.block(first) if gzip else first
 
 
 def last_word(retry: int, visible: bool = False) -> bytes:
-    """What a stream ends with if the server ends it. No blank line, so no event; unless
-    it is asked for, since ``EventSource`` shows its page no ``retry``."""
+    """The last bytes of a stream that the hub ends. There is no blank line, so it is no
+    event. A visible stream also gets an event, because ``EventSource`` hides ``retry``."""
     line = sse.encode(retry=retry)
     return line + _own("push:retry", {"milliseconds": retry}, None) if visible else line
 
 
 def heartbeat(seconds: float, visible: bool = False) -> bytes:
-    """What is sent when nothing was for so many seconds. ``EventSource`` shows its page no
-    comments."""
+    """The bytes for a stream that was silent for so many seconds. A visible stream gets an
+    event, because ``EventSource`` hides comments."""
     if not visible:
         return sse.HEARTBEAT
     return _own("push:heartbeat", {"seconds": seconds}, None)
 
 
 def opening(
-    connection: str, channels: cabc.Iterable[str], position: Position | None
+    connection_id: str, channels: cabc.Iterable[str], position: Position | None
 ) -> bytes:
-    """``push:open``. Without a position where a gap for all channels follows: cut
-    between the two, the browser comes back with its old id and is told again."""
-    data = {"connection": connection, "channels": list(channels)}
+    """``push:open``. It has no position if a gap for all channels follows. A browser that
+    is cut off between the two reconnects with its old id, and gets the gap again."""
+    data = {"connection": connection_id, "channels": list(channels)}
     return _own("push:open", data, position)
 
 
 def with_replay(opening: bytes, end: Position, age: int) -> bytes:
-    """``push:open`` that also says where the replay ends, and how many milliseconds ago
-    that was."""
+    """``push:open`` that also has the position at which the replay ends, and how many
+    milliseconds ago that was."""
     data = json.dumps({"end": str(end), "age": age}, separators=(",", ":"))
     return opening.removesuffix(b"}\n\n") + f",{data[1:]}\n\n".encode()
 
@@ -109,22 +110,26 @@ def with_replay(opening: bytes, end: Position, age: int) -> bytes:
 def gap(
     channels: cabc.Iterable[str], reason: str, wait: float, position: Position
 ) -> bytes:
-    """``push:gap``: events of these channels up to the position are not coming."""
+    """``push:gap``: events of these channels, up to the position, may be lost."""
     data = {"channels": list(channels), "reason": reason, "wait": round(wait, 3)}
     return _own(GAP, data, position)
 
 
 def probe(channel: str, word: str) -> Event:
-    """``push:doctor``, which is not kept: shows the doctor what the way is like."""
+    """``push:doctor``, which is not stored. The doctor looks how it arrives."""
     data = json.dumps({"probe": word}, separators=(",", ":"))
     return Event(channel, data, "push:doctor", store=False)
 
 
-def event(entry: Entry, epoch: str, number: int) -> bytes:
-    """An event as every reader gets it.
+def event(entry: Entry, epoch: str, number: int, max_bytes: int = MAX_NUMBER) -> bytes:
+    """The frame of an event, the same for every reader.
 
-    :raises ValueError: If it was stored by something that doesn't know the rules.
+    :param max_bytes: How many bytes of data it may have, as they are sent.
+    :raises ValueError: If the event breaks the rules: another program has stored it.
     """
+    if len(entry.data) * 7 > max_bytes and sse.sent_size(entry.data) > max_bytes:
+        size = sse.sent_size(entry.data)
+        raise ValueError(f"{size} bytes of data are more than PUSH_MAX_EVENT_BYTES")
     id = f"id: {epoch}-{base62(number)}.{escape(entry.channel)}\n".encode()
     frame = sse.frame(id + sse.type_line(entry.type), entry.data)
     return ExcludingFrame.of(frame, entry.exclude) if entry.exclude else frame

@@ -23,53 +23,63 @@ from .._system.unpatched import close
 
 # Bytes that the kernel may hold for a browser that does not read. Linux doubles it.
 _SEND_BUFFER = 128 * 1024
-# Milliseconds after which bytes that a peer does not acknowledge end a connection. It
-# has vanished without a word: asleep, out of reach, or its router forgot it.
+# Milliseconds after which bytes that a browser does not acknowledge end the connection. The
+# browser's machine is asleep or out of reach, or its router has dropped the connection.
 _USER_TIMEOUT = 30_000
 _TCP = [(socket.TCP_NODELAY, 1)]
 if hasattr(socket, "TCP_USER_TIMEOUT"):
     _TCP.append((socket.TCP_USER_TIMEOUT, _USER_TIMEOUT))
-_AT_ONCE = 64
-# Bytes that a browser may send, having nothing to say. Enough for the rest of a request.
-_MOST_HEARD = 2**20
+# Bytes that a browser may send on an open stream. Enough for the rest of a request.
+_MAX_RECEIVED_BYTES = 2**20
 
-# Characters of user and address, and channels, of streams that are kept if they are alike.
-_SHORT = 256
-_FEW = 16
+# Streams that are alike share one object, up to so many characters of user and address,
+# and so many channels.
+_MAX_SHARED_TEXT = 256
+_MAX_SHARED_CHANNELS = 16
 
-#: Stands for a rest that is not known: nothing more may be written.
+#: Stands for a rest that is not known, so that nothing is written after it.
 UNKNOWN = b"?"
 
-#: What a descriptor is polled for, and what is found.
-HEARS = select.EPOLLIN | select.EPOLLRDHUP
-WRITES = select.EPOLLOUT
-#: The other end sends nothing more: browsers have left then.
+#: Masks for polling, and for what the poller finds.
+READABLE = select.EPOLLIN | select.EPOLLRDHUP
+WRITABLE = select.EPOLLOUT
+#: The other end sends nothing more: a browser has left.
 LEFT = select.EPOLLRDHUP
-#: Nothing that is written arrives.
+#: The connection is broken.
 GONE = select.EPOLLHUP | select.EPOLLERR
 
 
 class Connection(Subscription):
-    """Holds nothing that can be derived, since there are many of it."""
+    """One browser's connection. It is a :class:`Subscription`, and not two objects, because
+    there are many, and holds nothing that can be computed."""
 
-    __slots__ = ("fd", "stream", "called", "since", "ends", "heard", "begun", "mask")
+    __slots__ = (
+        "fd",
+        "stream",
+        "connection_id",
+        "since",
+        "ends",
+        "received",
+        "begun",
+        "mask",
+    )
 
     def __init__(self, fd: int, stream: Stream, now: float, ends: float) -> None:
         self.fd = fd
-        #: What it asked for. When it has begun, the same object for all who are alike.
+        #: What it asked for. When they have begun, streams that are alike share one object.
         self.stream = stream
-        #: Its name and its secret, which its browser alone has.
-        self.called = stream.connection
+        #: With the secret, which only its browser has.
+        self.connection_id = stream.connection
         #: When it was last sent something of its own.
         self.since = now
         #: When its lifetime is over.
         self.ends = ends
-        #: Bytes it has sent us.
-        self.heard = 0
+        #: How many bytes the browser has sent.
+        self.received = 0
         #: Whether it has a place in the log yet.
         self.begun = False
-        #: What it is polled for.
-        self.mask = HEARS
+        #: For which of them it is polled.
+        self.mask = READABLE
         # Until it has joined.
         self.rest = UNKNOWN
 
@@ -80,53 +90,53 @@ class Connection(Subscription):
     @property
     def blocked(self) -> bool:
         """Whether it waits for its socket to drain."""
-        return bool(self.mask & WRITES)
+        return bool(self.mask & WRITABLE)
 
     @property
-    def name(self) -> str:
-        return self.called.partition(".")[0]
+    def public_id(self) -> str:
+        return self.connection_id.partition(".")[0]
 
     def open(self, opening: bytes, page: Page | None) -> None:
         if page is not None and self.stream.visible and self.stream.position:
             number = newest(self, page)
             age = max(0, (time.time_ns() // 1000 - number) // 1000)
             opening = wire.with_replay(opening, Position(self.epoch, number), age)
-        self.say(opening)
+        self.send_first(opening)
 
     def resume(self, place: ReaderState, now: float) -> None:
-        """Go on where another hub was with it. It has joined."""
+        """Continue where another hub stopped. It has joined a group."""
         if place.begun:
             self.begin()
         if place.left is not None:
             self.ends = now + place.left
-        self.heard = place.heard
+        self.received = place.heard
         self.epoch, self.cursor = place.epoch, place.cursor
-        self.rest, self.told = place.rest, place.told
+        self.rest, self.last_id_number = place.rest, place.told
 
     def freeze(self, now: float, end: int) -> ReaderState:
-        """Where it is. Nothing of it changes.
+        """Its state, for another hub. Changes nothing.
 
-        :param end: Where those are who are live.
+        :param end: The log's end, which is the place of live connections.
         """
         left = None if self.ends == float("inf") else self.ends - now
-        live = self.fd in self.set.live
+        live, number = self.fd in self.group.live, self.last_id_number
         return ReaderState(
-            stream=self.stream._replace(connection=self.called, head=b""),
+            stream=self.stream._replace(connection=self.connection_id, head=b""),
             begun=self.begun,
             epoch=self.epoch,
             cursor=end if live else self.cursor,
             rest=self.rest,
-            told=max(self.told, self.set.told) if live else self.told,
+            told=max(number, self.group.last_id_number) if live else number,
             left=left,
-            heard=self.heard,
+            heard=self.received,
         )
 
     def begin(self) -> None:
-        """Have a place in the log. How it came by it need not be known any more."""
+        """Note that it has a place in the log, and drop what was needed to find it."""
         self.begun, stream = True, self.stream
-        # Not by _replace(), whose tuples of so many Python keeps, up to 2000 of them.
+        # Not with _replace(): Python keeps up to 2000 of the tuples that it makes.
         kept = Stream(
-            channels=self.set.names,
+            channels=self.group.names,
             connection="",
             user=stream.user,
             address=stream.address,
@@ -135,25 +145,25 @@ class Connection(Subscription):
             gzip=stream.gzip,
         )
         size = len(kept.user or "") + len(kept.address or "")
-        # What is long would stay when all who have it are gone.
-        short = size <= _SHORT and len(kept.channels) <= _FEW
+        # A long one would stay in the cache when no connection has it.
+        short = size <= _MAX_SHARED_TEXT and len(kept.channels) <= _MAX_SHARED_CHANNELS
         self.stream = _alike(kept) if short else kept
 
     def enter_live(self) -> None:
-        """Be at the end with the others of its set, by the descriptor."""
-        self.set.admit(self.fd, self)
+        """Be live: at the end, with the others of its group. Its key is the descriptor."""
+        self.group.admit(self.fd, self)
 
     def leave_live(self, cursor: int) -> bool:
-        """Be at a place of its own, and say whether it was live."""
-        if self.set.live.pop(self.fd, None) is None:
+        """Be at a place of its own. Returns whether it was live."""
+        if self.group.live.pop(self.fd, None) is None:
             return False
         self.cursor = cursor
         return True
 
     def prepare(self) -> None:
-        """Bound what a browser that is slow or gone can hold on to.
+        """Bound what the kernel holds for a slow browser, and how long for a lost one.
 
-        :raises OSError: If the connection is gone already.
+        :raises OSError: If the connection is broken already.
         """
         os.set_blocking(self.fd, False)
         with _borrowed(self.fd) as sock:
@@ -164,17 +174,20 @@ class Connection(Subscription):
                     sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def write(self, data: Chunk) -> int:
-        """How much of it the socket took.
+        """Write to the socket, and return how many bytes it took.
 
-        :raises OSError: If the connection is gone.
+        :raises OSError: If the connection is broken.
         """
         try:
             return os.write(self.fd, data)
         except BlockingIOError:
             return 0
 
-    def listen(self) -> bool:
-        """Read what the browser sends, to throw it away. False if its stream has to end."""
+    def discard_input(self) -> bool:
+        """Read what the browser sends, and throw it away.
+
+        :return: False if the stream has to end.
+        """
         try:
             data = os.read(self.fd, 65536)
         except BlockingIOError:
@@ -182,14 +195,14 @@ class Connection(Subscription):
         except OSError:
             return False
         if not data:
-            # It sends nothing more. A client that polls may still wait for its answer.
-            self.mask &= ~HEARS
+            # It sends nothing more. A client that polls may still wait for the response.
+            self.mask &= ~READABLE
             return self.stream.poll
-        self.heard += len(data)
-        return self.heard <= _MOST_HEARD
+        self.received += len(data)
+        return self.received <= _MAX_RECEIVED_BYTES
 
     def close(self) -> None:
-        """End it for the browser too, even if a forked process has a copy of it."""
+        """Close the connection, even if a forked process has a copy of the descriptor."""
         if self.fd < 0:
             return
         try:
@@ -203,15 +216,15 @@ class Connection(Subscription):
 
 @lru_cache(1024)
 def _alike(stream: Stream) -> Stream:
-    """One of those that are equal. Most are, and each its own is a fifth of the memory."""
+    """One object for all streams that are equal. It saves a fifth of a stream's memory."""
     return stream
 
 
 @contextlib.contextmanager
 def _borrowed(fd: int) -> cabc.Iterator[_socket.socket]:
-    """A socket object for a moment: one for each connection would be dear."""
-    # Whatever it is: without a family, the kernel would be asked. And gevent's own class
-    # isn't for us.
+    """A socket object for a moment. One for each connection would take too much memory."""
+    # The family need not be right; without one, Python would ask the kernel. The class of
+    # gevent does not work here.
     sock: _socket.socket | None = None
     try:
         sock = _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)

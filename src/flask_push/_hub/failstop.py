@@ -1,13 +1,14 @@
-"""One place that catches whatever fails in a hub.
+"""The one place that catches exceptions in a hub.
 
-A hub may die at any time, since each of its readers resumes exactly where it was. This is
-its strongest property, and it is used here: an exception ends each stream that it may have
-touched. So no reader is counted as live that has not had what others were sent, nothing
-follows half a frame, and no log is left half changed.
+A hub may die at any time, because each of its readers resumes exactly where it was. The hub
+uses this when an exception is raised: it ends each stream that the exception may have
+affected. So no reader counts as live that has missed something, nothing follows half a
+frame, and no log stays half changed.
 
-- What the loop, the feed or a worker calls may touch any stream. If it fails, all streams
-  end, and the log and the feed begin again, as those of a new hub.
-- What concerns one stream ends that one, unless it was changing what all streams share.
+- A call by the loop, the feed or a worker may affect any stream. If it fails, all streams
+  end, and the hub begins again with an empty log and a new feed.
+- Work for one stream ends only that stream if it fails, unless it was changing something
+  that all streams share.
 """
 
 from __future__ import annotations
@@ -19,34 +20,34 @@ import typing as t
 from .._system.logs import QuietLogger
 from .connection import Connection
 
-# Seconds before the feed is opened again, if all failed within the last minute, too: twice
-# as long each time.
-_SHORTEST, _LONGEST = 0.1, 10.0
-_CALM = 60.0
+# Seconds before the feed is opened again, if the hub has failed in the last minute, too.
+# They double each time.
+_MIN_DELAY_SECONDS, _MAX_DELAY_SECONDS = 0.1, 10.0
+_CALM_SECONDS = 60.0
 
 
 class Guarded(t.Protocol):
     """All streams of a hub."""
 
     def cut(self, connection: Connection) -> None:
-        """Close its socket, and no more."""
+        """Close its socket, and do nothing else."""
 
     def drop(self, connection: Connection) -> None:
         """Close its socket, and forget it."""
 
     def is_torn(self) -> bool:
-        """Whether what all streams share is being changed for one of them."""
+        """Whether one stream is changing something that all streams share."""
 
     def keep_bounds(self) -> None:
-        """Keep what has grown within its bounds."""
+        """End streams if they hold more memory than they may."""
 
     def end_all(self) -> int:
-        """End all streams, and return how many they were."""
+        """End all streams, and return how many there were."""
 
 
 class FailStop:
     """
-    :param begin_again: Begins with a new log, and after so many seconds with a new feed.
+    :param begin_again: Begins with an empty log, and opens a new feed after some seconds.
     """
 
     def __init__(
@@ -55,17 +56,17 @@ class FailStop:
         streams: Guarded,
         begin_again: cabc.Callable[[float], None],
     ) -> None:
-        #: How often all streams, or one, were ended because something failed.
+        #: How often an exception has ended one stream, or all.
         self.failures = 0
         self._loop = loop
         self._streams = streams
         self._begin_again = begin_again
         self._quiet = QuietLogger()
-        self._failed_at = -_CALM
+        self._failed_at = -_CALM_SECONDS
         self._delay = 0.0
 
     def guard(self, work: cabc.Callable[..., object], *args: t.Any) -> None:
-        """Do what the loop, the feed or a worker asks for. If it fails, all streams end."""
+        """Run a call by the loop, the feed or a worker. If it fails, all streams end."""
         try:
             work(*args)
             self._streams.keep_bounds()
@@ -77,7 +78,7 @@ class FailStop:
     def alone(
         self, connection: Connection, work: cabc.Callable[..., object], *args: t.Any
     ) -> None:
-        """Do what concerns one stream, if it is open still. If it fails, it is ended."""
+        """Run work for one stream, if it is still open. If it fails, the stream ends."""
         try:
             if connection.fd >= 0:
                 work(connection, *args)
@@ -85,30 +86,35 @@ class FailStop:
             if not isinstance(error, Exception) or self._streams.is_torn():
                 self._streams.cut(connection)
                 raise
-            # An OSError is a browser that has left.
+            # An OSError means that the browser has left.
             if not isinstance(error, OSError):
                 self.failures += 1
                 self._quiet.error(
-                    "A stream failed, and will be resumed: %r", connection, exc_info=error
+                    "A stream failed and was ended; its browser resumes: %r",
+                    connection,
+                    exc_info=error,
                 )
             self._streams.drop(connection)
 
     def fail(self, error: BaseException) -> None:
-        """End all streams: none is known to have had what it should."""
+        """End all streams, because any of them may have missed something."""
         self.failures += 1
         try:
             streams = self._streams.end_all()
             now = self._loop.time()
-            calm = now - self._failed_at >= _CALM
-            self._delay = 0 if calm else min(max(_SHORTEST, 2 * self._delay), _LONGEST)
+            calm = now - self._failed_at >= _CALM_SECONDS
+            delay = min(max(_MIN_DELAY_SECONDS, 2 * self._delay), _MAX_DELAY_SECONDS)
+            self._delay = 0 if calm else delay
             self._failed_at = now
             self._begin_again(self._delay)
         except BaseException:
-            # Then this hub ends, and its process or thread with it. Another one begins.
+            # This hub stops, and its process or thread ends. Another hub will be started.
             self.give_up()
             raise
         self._quiet.error(
-            "The hub failed, and ended all %d streams.", streams, exc_info=error
+            "The hub failed and ended all %d streams; their browsers resume.",
+            streams,
+            exc_info=error,
         )
 
     def give_up(self) -> None:

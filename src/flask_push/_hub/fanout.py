@@ -1,6 +1,6 @@
-"""Sends what a turn of the log brought: the same bytes to each live connection of a set.
+"""Sends a turn of the log: the same bytes to each live connection of a group.
 
-This is the hot path. Each event passes here once for each set of channels, and its bytes
+This is the hot path. Each event passes here once for each group, and its bytes
 once for each connection.
 """
 
@@ -14,47 +14,47 @@ import typing as t
 from .._delivery.channel import Chunk
 from .._delivery.channel import Frame
 from .._delivery.channel import join
-from .._delivery.subscription import ChannelSet
+from .._delivery.subscription import ReaderGroup
 from .connection import Connection
 from .streams import Streams
 
-# Sets whose bytes are made before any are written, and bytes after which it is enough. To
-# go to and fro between the two takes longer than either does, and the bytes of all sets
-# might be too many to hold.
-_SETS = 64
-_BYTES = 4 * 2**20
+# For how many groups, and how many bytes, frames are joined before they are written. To do
+# both for one group after the other takes longer, and the bytes of all groups may be too
+# many to hold.
+_MAX_GROUPS = 64
+_MAX_BYTES = 4 * 2**20
 
-#: What a turn brings a set: frames, the same as they are written, the bytes of them all;
-#: and who has had them already.
-Turn = tuple[ChannelSet, list[Frame], list[Frame], Chunk, cabc.Sequence[Connection]]
+#: What a turn brings to a group: the frames, the same as they are written, all their bytes,
+#: and the connections that have them already.
+Turn = tuple[ReaderGroup, list[Frame], list[Frame], Chunk, cabc.Sequence[Connection]]
 
 
 class FanOut:
     """
-    :param streams: Do for a connection what is its alone.
+    :param streams: Handles connections that are no longer live.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, streams: Streams) -> None:
         self._loop = loop
         self._streams = streams
 
-    def send(self, touched: list[ChannelSet], start: int) -> None:
-        """Send what the turn brought, from `start` on."""
+    def send(self, touched: list[ReaderGroup], start: int) -> None:
+        """Send what the turn brought to these groups, from `start` on."""
         self._streams.doubtful = touched
         turns: list[Turn] = []
         size = 0
-        for set in touched:
-            pieces, set.turn = set.turn, []
-            if set.gaps:
-                self._tell(set, start)
+        for group in touched:
+            pieces, group.turn = group.turn, []
+            if group.gaps:
+                self._send_gap(group, start)
                 continue
             frames = t.cast("list[Frame]", pieces)
-            packed = set.pack(frames)
-            excluded = self._send_to_excluded(set, frames, start) if set.excluded else ()
+            packed = group.pack(frames)
+            excluded = self._send_rest(group, frames, start) if group.excluded else ()
             chunk = join(packed)
-            turns.append((set, frames, packed, chunk, excluded))
+            turns.append((group, frames, packed, chunk, excluded))
             size += len(chunk)
-            if size >= _BYTES or len(turns) >= _SETS:
+            if size >= _MAX_BYTES or len(turns) >= _MAX_GROUPS:
                 self._write(turns, start)
                 turns, size = [], 0
         if turns:
@@ -70,32 +70,32 @@ class FanOut:
                 connection.leave_live(start)
                 connection.advance(packed, written)
                 self._streams.block(connection)
-        for set, frames, _, _, excluded in turns:
-            set.told, set.stamp = frames[-1][0], now
+        for group, frames, _, _, excluded in turns:
+            group.last_id_number, group.stamp = frames[-1][0], now
             for connection in excluded:
                 connection.enter_live()
 
-    def _tell(self, set: ChannelSet, start: int) -> None:
-        """Send what has a gap in it, which each is told in its own way."""
-        set.gaps, set.excluded = False, frozenset()
-        for connection in list(set.live.values()):
+    def _send_gap(self, group: ReaderGroup, start: int) -> None:
+        """Send a turn that has a gap: each connection gets a frame of its own."""
+        group.gaps, group.excluded = False, frozenset()
+        for connection in list(group.live.values()):
             connection.leave_live(start)
             self._streams.pump(connection)
 
-    def _send_to_excluded(
-        self, set: ChannelSet, frames: list[Frame], start: int
+    def _send_rest(
+        self, group: ReaderGroup, frames: list[Frame], start: int
     ) -> list[Connection]:
-        """Send the connections that an event excludes what is left for them.
+        """Send the rest of the turn to connections that are excluded from some of it.
 
-        :return: Those that took all of it.
+        :return: Those that took all of their bytes.
         """
-        names, set.excluded = set.excluded, frozenset()
+        names, group.excluded = group.excluded, frozenset()
         done = []
-        for connection in [c for c in set.live.values() if c.name in names]:
-            connection.told = max(connection.told, set.told)
+        for connection in [c for c in group.live.values() if c.public_id in names]:
+            connection.last_id_number = max(connection.last_id_number, group.last_id_number)
             connection.leave_live(start)
             left = [(n, connection.unless_excluded(frame)) for n, frame in frames]
-            packed = set.pack(left)
+            packed = group.pack(left)
             chunk = join(packed)
             try:
                 written = connection.write(chunk)
@@ -111,13 +111,13 @@ class FanOut:
 
 
 def _write_all(turns: list[Turn]) -> list[tuple[Turn, Connection, int]]:
-    """The hot path. Says who took less than all of it; nothing at all, -1, if gone."""
+    """The hot path. Returns connections that took less than all bytes; -1 if it failed."""
     write = os.write
     less = []
     for turn in turns:
-        set, _, _, chunk, _ = turn
+        group, _, _, chunk, _ = turn
         size = len(chunk)
-        for fd, connection in set.live.items():
+        for fd, connection in group.live.items():
             try:
                 if (written := write(fd, chunk)) != size:
                     less.append((turn, connection, written))

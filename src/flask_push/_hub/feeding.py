@@ -1,8 +1,8 @@
 """A feed, for as long as a hub uses it.
 
-It stands between the two. What the feed calls is guarded, so that no exception of the hub
-reaches the feed. When the hub has given the feed up, what it still calls is ignored, since
-it is about a log that is gone.
+It stands between the two. It guards the feed's calls, so that no exception of the hub
+reaches the feed. After the hub has given the feed up, it ignores the feed's calls, because
+they concern a log that no longer exists.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ..brokers import Sink
 
 
 class Feeding:
-    """Is a feed to the hub, and the hub to a feed.
+    """Acts as a feed for the hub, and as the hub for a feed.
 
-    :param guard: Calls what it is given, and deals with what is raised.
+    :param guard: Calls a function, and handles its exceptions.
     """
 
     def __init__(
@@ -33,7 +33,8 @@ class Feeding:
         sink: Sink,
         guard: cabc.Callable[..., None],
     ) -> None:
-        #: Pages that were asked for and have not come. Who asked may have left.
+        #: How many pages have been asked for and are not here yet. The connections that
+        #: need them may have left.
         self.asked = 0
         self._loop = loop
         self._sink = sink
@@ -47,13 +48,13 @@ class Feeding:
         after: Position | None = None,
         channels: cabc.Collection[str] = (),
     ) -> None:
-        """Let it begin, unless it was given up before. Until then it does nothing."""
+        """Open the feed, unless it was given up before. Until then this does nothing."""
         if not self._over:
             feed = broker.feed(self, self._loop, after=after, channels=channels)
             self._feed = feed
 
     def give_up(self) -> None:
-        """Close it soon: this may be called by the feed itself."""
+        """Close the feed soon, because the feed itself may be calling."""
         self._over = True
         if self._feed is not None:
             self._loop.call_soon(self._feed.close)
@@ -63,7 +64,7 @@ class Feeding:
         if self._feed is not None:
             self._feed.close()
 
-    # To the hub, a feed.
+    # As a feed.
 
     @property
     def retention(self) -> int:
@@ -94,7 +95,7 @@ class Feeding:
         self.asked -= 1
         self._call(callback, page)
 
-    # To the feed, a hub.
+    # As a hub.
 
     def deliver(self, epoch: str, entries: cabc.Sequence[Entry], end: int | None) -> None:
         self._call(self._sink.deliver, epoch, entries, end)

@@ -1,11 +1,11 @@
-"""All streams of a process, on one loop.
+"""The hub: all streams of a process, on one loop.
 
-The hub does what the :class:`Log` says. A feed hands it events in turns, and
-:class:`FanOut` sends what a turn brings to all live connections. :class:`Streams` does
-everything else for a connection, from its first byte to its last.
+A feed hands events to the hub in turns. The :class:`Log` takes a turn, and :class:`FanOut`
+sends it to all live connections. :class:`Streams` does everything else for a connection,
+from its first byte to its last.
 
-All of it runs on the loop's thread. Nothing here knows Flask, or a broker by name, or
-whether the loop is in a thread of an app or in a process of its own.
+All of it runs on the loop's thread. Nothing here knows Flask, or the name of a broker, or
+whether the loop runs in a thread of an app or in a process of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from math import inf
 
 from .._delivery.log import Log
 from .._delivery.options import Options
+from .._delivery.readers import Readers
 from .._delivery.snapshot import HubState
 from .._delivery.snapshot import LogState
 from .._delivery.stream import Stream
@@ -25,6 +26,7 @@ from .._event import Entry
 from .._event import Page
 from .._event import Position
 from .._ipc.client import Client
+from .._system.logs import QuietLogger
 from ..brokers import Broker
 from .connection import Connection
 from .fanout import FanOut
@@ -32,13 +34,13 @@ from .feeding import Feeding
 from .streams import Streams
 from .timer import Timer
 
-# Seconds to wait for a store that does not say what is missing.
-_PATIENCE = 0.05
+# Seconds before the store is read again, if it did not have the missing events yet.
+_REREAD_SECONDS = 0.05
 
 
 class Hub:
     """
-    :param frozen: What another hub has left. This one goes on with it.
+    :param frozen: The streams of another hub. This one takes them over.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Hub:
         self._broker = broker
         self._loop = loop
         self._closed = False
+        self._quiet = QuietLogger()
         self._streams = Streams(options, loop, self._begin_again)
         self._fanout = FanOut(loop, self._streams)
         self._guard = self._streams.failstop.guard
@@ -59,7 +62,7 @@ class Hub:
             if frozen is None or not frozen.log.epoch:
                 self._feed.open(broker)
             else:
-                # Readers may be before the end, but nobody has had anything after it.
+                # Readers may be before the end, but none has anything after it.
                 after = Position(frozen.log.epoch, frozen.log.end)
                 self._feed.open(broker, after, frozen.log.channels)
         except BaseException:
@@ -70,21 +73,23 @@ class Hub:
             self._guard(self._restore, frozen)
 
     def _begin(self) -> None:
-        """Begin with a log of nothing, and a feed that is not open yet."""
+        """Begin with an empty log, and a feed that is not open yet."""
         streams = self._streams
         self._filling = False
         self._log = Log(
-            encode=streams.limits.encode,
-            wait=streams.refetch_after,
+            report=self._log_unsendable,
+            max_event=self.options.max_event,
             max_bytes=self.options.log_bytes,
         )
+        self._readers = Readers(self._log, streams.refetch_after)
         self._feed = Feeding(self._loop, self, self._guard)
-        streams.begin(self._log, self._feed)
-        self._timer = Timer(self._loop, streams, self._log, self._feed)
+        streams.begin(self._readers, self._feed)
+        self._timer = Timer(self._loop, streams, self._readers, self._feed)
 
     def __repr__(self) -> str:
-        live = sum(len(set.live) for set in self._log.sets.values())
-        channels = len({name for set in self._log.sets.values() for name in set.names})
+        groups = self._log.groups.values()
+        live = sum(len(group.live) for group in groups)
+        channels = len({name for group in groups for name in group.names})
         count = len(self._streams.connections)
         failed = f", {self.failures} failures" if self.failures else ""
         return (
@@ -100,14 +105,15 @@ class Hub:
     @options.setter
     def options(self, options: Options) -> None:
         self._streams.limits.options = options
+        self._log.max_event = options.max_event
         self._log.budget.max_bytes = options.log_bytes
 
     @property
     def failures(self) -> int:
-        """How often all streams, or one, were ended because something failed."""
+        """How often the hub ended one stream, or all, because of an exception."""
         return self._streams.failstop.failures
 
-    # What workers ask for.
+    # For workers.
 
     def adopt(self, stream: Stream, client: Client) -> None:
         """Hold a client, and close it when its stream ends."""
@@ -118,17 +124,17 @@ class Hub:
             connection.close()
 
     def stop(self) -> None:
-        """End all streams. Each browser is told when to come back, if no half frame
-        stands in the way."""
+        """End all streams. Each browser gets a ``retry``, unless it is in the middle of a
+        frame."""
         self._closed = True
         self._guard(self._streams.end_all)
-        # After the last words, for a store in trouble may keep it waiting.
+        # After the streams have ended, because a broken store may make it wait.
         self._close()
         self._streams.poller.close()
 
     def status(self) -> dict[str, t.Any]:
-        """What can be told of it in numbers."""
-        live = sum(len(set.live) for set in self._log.sets.values())
+        """The hub in numbers."""
+        live = sum(len(group.live) for group in self._log.groups.values())
         return {
             "streams": len(self._streams.connections),
             "behind": len(self._streams.connections) - live,
@@ -139,11 +145,11 @@ class Hub:
 
     @property
     def whole(self) -> bool:
-        """Whether it can be frozen: nothing of what it has handed over is in doubt."""
+        """Whether it can be frozen: it has all events up to its end."""
         return self._log.is_whole()
 
     def freeze(self) -> HubState:
-        """Give away all streams, of which no byte is written here any more (law 10)."""
+        """Give away all streams. This hub no longer writes to any of them (law 10)."""
         streams, now = self._streams, self._loop.time()
         places = []
         for fd, connection in streams.connections.items():
@@ -153,7 +159,7 @@ class Hub:
         try:
             self._close()
             for fd in streams.connections:
-                # Even closed, a descriptor that another process has goes on to be polled.
+                # A closed descriptor is still polled while another process has it open.
                 streams.poller.remove(fd)
             frozen = HubState(chains, places, streams.poller.release())
             streams.poller.close()
@@ -165,7 +171,7 @@ class Hub:
         return frozen
 
     def _restore(self, frozen: HubState) -> None:
-        # All of them first: whatever fails after that ends all of them.
+        # All connections first: a failure after this ends all of them.
         try:
             streams, now = self._streams, self._loop.time()
             for place, fd in frozen.readers:
@@ -179,7 +185,7 @@ class Hub:
             connection = streams.connections[fd]
             streams.limits.enter(connection.stream)
             streams.poller.add(fd)
-            self._log.join(connection, place.stream.channels, place.stream.gzip)
+            self._readers.join(connection, place.stream.channels, place.stream.gzip)
             connection.resume(place, now)
         for fd in frozen.drains:
             streams.poller.add_drain(fd)
@@ -191,6 +197,12 @@ class Hub:
             else:
                 streams.starts.start_if_whole(connection)
 
+    def _log_unsendable(self, entry: Entry, position: Position, error: Exception) -> None:
+        self._quiet.error(
+            "Could not send event %s of %r; its readers were told of a gap: %s",
+            *(position, entry.channel, error),
+        )
+
     def _close(self) -> None:
         self._closed = True
         self._timer.cancel()
@@ -199,10 +211,10 @@ class Hub:
             self._loop.remove_reader(self._streams.poller)
 
     def descriptors(self) -> list[int]:
-        """Everything that a forked child has to close, not to keep it open."""
+        """The descriptors that a forked child has to close."""
         return [*self._streams.poller.descriptors(), *self._streams.connections]
 
-    # What becomes of it when something fails.
+    # When something fails.
 
     def _begin_again(self, delay: float) -> None:
         self._feed.give_up()
@@ -217,14 +229,14 @@ class Hub:
         feed.open(self._broker)
         feed.watch(list(self._log.channels))
 
-    # What the feed says.
+    # For the feed.
 
     def deliver(self, epoch: str, entries: cabc.Sequence[Entry], end: int | None) -> None:
         start = self._log.end
         self._fanout.send(self._log.turn(epoch, entries, end), start)
         if self._log.hole and not self._filling:
             self._fill()
-        self._streams.go_on()
+        self._streams.continue_waiting()
 
     def missed(self, end: int) -> None:
         self._log.hole = max(self._log.hole, end)
@@ -244,9 +256,9 @@ class Hub:
         if self._log.end > start:
             if self._filling:
                 self._fill()
-            self._streams.go_on()
+            self._streams.continue_waiting()
         elif self._filling:
-            self._loop.call_later(_PATIENCE, self._guard, self._fill_later, self._log)
+            self._loop.call_later(_REREAD_SECONDS, self._guard, self._fill_later, self._log)
 
     def _fill_later(self, log: Log) -> None:
         if log is self._log and not self._closed:

@@ -1,46 +1,42 @@
-"""What a hub refuses, and how it says so."""
+"""Which streams a hub refuses, and what it logs then."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
 
-from .. import sse
-from .._delivery import wire
 from .._delivery.options import Options
 from .._delivery.stream import Stream
-from .._event import Entry
-from .._event import GAP
-from .._event import Position
 from .._system.descriptors import is_scarce
 from .._system.descriptors import limit
 from .._system.logs import QuietLogger
 
 logger = logging.getLogger("flask_push")
 
-# Seconds between two lines of log that say the same.
-_QUIET = 60
+# Seconds between two log lines about one limit.
+_LOG_PAUSE_SECONDS = 60
 
 
 class Limits:
     def __init__(self, options: Options) -> None:
         self.options = options
         self._quiet = QuietLogger()
-        # How many streams each has, of those who have any.
+        # How many streams each user has, and each address.
         self._users: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
-        # By key: how many were refused since it was last said, and when that was.
+        # By configuration key: how many streams were refused since the last log line, and
+        # when that was.
         self._refused: dict[str, tuple[int, float]] = {}
 
     def admit(self, stream: Stream, streams: int, now: float, fd: int) -> bool:
-        """Whether there may be another stream beside so many.
+        """Whether another stream is allowed beside so many.
 
         :param fd: The stream's descriptor.
         """
         options, user, address = self.options, stream.user, stream.address
         if is_scarce(fd):
             self._quiet.warning(
-                "Refused a stream beside %d, since this process may have only %d file"
+                "Refused a stream beside %d, because this process may have only %d file"
                 " descriptors (ulimit -n); its browser will reconnect later.",
                 *(streams, limit()),
             )
@@ -61,7 +57,7 @@ class Limits:
         self._count(stream, -1)
 
     def forget(self) -> None:
-        """Nobody has any stream."""
+        """Note that there are no streams."""
         self._users.clear()
         self._addresses.clear()
 
@@ -76,37 +72,14 @@ class Limits:
                     del counter[key]
 
     def _refuse(self, key: str, most: int, now: float) -> bool:
-        count, said = self._refused.get(key, (0, -_QUIET * 1.0))
+        count, said = self._refused.get(key, (0, -_LOG_PAUSE_SECONDS * 1.0))
         count += 1
-        if now >= said + _QUIET:
+        if now >= said + _LOG_PAUSE_SECONDS:
             logger.warning(
-                "%d streams are the most that %s allows; %d were told to come back later.",
-                *(most, key, count),
+                "Refused %d streams, because %s allows %d; their browsers will reconnect"
+                " later.",
+                *(count, key, most),
             )
             count, said = 0, now
         self._refused[key] = count, said
         return False
-
-    def encode(self, entry: Entry, epoch: str, number: int) -> bytes | None:
-        """The frame of an event, or ``None``. Whoever stored it should have known."""
-        if entry.type == GAP:
-            return None
-        try:
-            most = self.options.max_event
-            if len(entry.data) * 7 > most and sse.sent_size(entry.data) > most:
-                raise ValueError(
-                    f"{sse.sent_size(entry.data)} bytes of data are more than"
-                    " PUSH_MAX_EVENT_BYTES"
-                )
-            return wire.event(entry, epoch, number)
-        except MemoryError:
-            # The event is right, and its readers resume before it.
-            raise
-        except Exception as error:
-            self._quiet.error(
-                "Event %s of %r can't be sent, and its readers are told of a gap: %s",
-                Position(epoch, number),
-                entry.channel,
-                error,
-            )
-            return None

@@ -26,8 +26,8 @@ import time
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from .._delivery import connection_id
 from .._delivery import wire
+from .._delivery.connection_id import new_connection_id
 from .._delivery.options import Options
 from .._delivery.stream import Stream
 from .._delivery.tickets import Asked
@@ -215,7 +215,7 @@ class AccelListener:
 
     def find(self, asked: Asked) -> Stream | None:
         """The stream that a request's return ticket is good for."""
-        return self.returns.look(asked, connection_id.call, time.time(), http_date())
+        return self.returns.look(asked, new_connection_id, time.time(), http_date())
 
     def adopt(self, stream: Stream, client: Client) -> None:
         self._adopt(stream, client)

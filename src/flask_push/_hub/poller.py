@@ -1,4 +1,4 @@
-"""Polls sockets that hold back what the hub sends, and empties those that are drained."""
+"""Polls the sockets of browsers, and empties the drains: sockets to which servers write."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import select
 
 from .._system.unpatched import close
 from .._system.unpatched import original
-from .connection import _AT_ONCE
-from .connection import HEARS
+from .connection import READABLE
 
 # Drains that wait to be looked after all at once.
-_FRESH = 64
+_MAX_NEW_DRAINS = 64
 
-# Bytes that are read of one at once, and how often before it is closed.
-_DRAINED = 16 * 1024
+# How many bytes of a drain are read at once, and how often before it is closed.
+_READ_BYTES = 16 * 1024
+_READS_PER_POLL = 64
 
 
 class Poller:
-    """Tells of many descriptors through one: ``epoll``."""
+    """Polls many descriptors through one: ``epoll``."""
 
     def __init__(self) -> None:
         self._epoll: select.epoll = original("select", "epoll")()
-        # What servers still say to those who were their clients.
+        # Descriptors to which servers still write for clients that the hub has taken over.
         self._drains: set[int] = set()
-        # Those of them that are not polled yet.
+        # Drains that are not polled yet.
         self._fresh: list[int] = []
 
     def fileno(self) -> int:
@@ -36,19 +36,23 @@ class Poller:
         return self._epoll.closed
 
     def add(self, fd: int) -> None:
-        self._epoll.register(fd, HEARS)
+        self._epoll.register(fd, READABLE)
 
     def add_drain(self, fd: int) -> None:
-        """Read and throw away, and close it when the other end does, or if this fails.
-        Begins with the next :meth:`look_after_drains`: until then the kernel holds it."""
+        """Read a drain and throw its bytes away, until the other end closes it or it fails.
+        This begins with the next :meth:`look_after_drains`. Until then the kernel holds the
+        bytes."""
         self._drains.add(fd)
         self._fresh.append(fd)
-        if len(self._fresh) >= _FRESH:
+        if len(self._fresh) >= _MAX_NEW_DRAINS:
             self.look_after_drains()
 
     def look_after_drains(self) -> None:
-        """Poll those from now on whose servers have still to say something. Of nearly all
-        that have just come, these have closed their end already, and that is all."""
+        """Start polling the drains that were added since the last call.
+
+        Most servers have closed their end by now. Those drains are emptied and closed here,
+        and never polled.
+        """
         asked: select.poll = original("select", "poll")()
         for fd in self._fresh:
             asked.register(fd, 0)
@@ -57,8 +61,8 @@ class Poller:
             fd = self._fresh.pop()
             try:
                 if fd in ended:
-                    # Unread, it would be an error for a server that reads on.
-                    while len(os.read(fd, _DRAINED)) == _DRAINED:
+                    # Closed with bytes unread, it would be an error for the server.
+                    while len(os.read(fd, _READ_BYTES)) == _READ_BYTES:
                         pass
                 else:
                     os.set_blocking(fd, False)
@@ -73,11 +77,11 @@ class Poller:
         self._epoll.modify(fd, mask)
 
     def remove(self, fd: int) -> None:
-        # Closing is not enough where another process has a copy of the descriptor.
+        # To close it is not enough if another process has a copy of the descriptor.
         self._epoll.unregister(fd)
 
     def poll(self) -> cabc.Iterator[tuple[int, int]]:
-        """Descriptors, and what was found of each."""
+        """The descriptors that are ready, and for what."""
         for fd, mask in self._epoll.poll(0, 1000):
             if fd in self._drains:
                 self._drain(fd)
@@ -88,7 +92,7 @@ class Poller:
         return [self._epoll.fileno(), *self._drains]
 
     def release(self) -> list[int]:
-        """Give the drains away, which are not polled any more."""
+        """Give the drains away, and stop polling them."""
         for fd in self._drains.difference(self._fresh):
             self.remove(fd)
         drains, self._drains, self._fresh = list(self._drains), set(), []
@@ -103,9 +107,9 @@ class Poller:
 
     def _drain(self, fd: int) -> None:
         try:
-            # What goes on after that is not the end of a response.
-            for _ in range(_AT_ONCE):
-                if not os.read(fd, _DRAINED):
+            # More than this is not the end of a response.
+            for _ in range(_READS_PER_POLL):
+                if not os.read(fd, _READ_BYTES):
                     break
         except BlockingIOError:
             return

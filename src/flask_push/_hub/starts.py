@@ -1,8 +1,8 @@
 """Finds out where each stream begins: at the end, at a position, or some events back.
 
-A stream begins when the feed watches all of its channels. If it has a position, the store
-is asked for a page first: only the store can say whether it has that position, and what
-the log does not have.
+A stream begins when the feed watches all of its channels. If it has a position, the hub
+reads a page of the store first. Only the store knows whether it has that position, and it
+has events that are no longer in the log.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import typing as t
 from functools import partial
 from itertools import islice
 
-from .._delivery.log import Log
-from .._delivery.subscription import ChannelSet
+from .._delivery.readers import Readers
+from .._delivery.subscription import ReaderGroup
 from .._event import Page
 from .._event import Position
 from .connection import Connection
 from .failstop import FailStop
 from .feeding import Feeding
 
-# Streams that begin with one page, after which the loop has other things to do.
-_TOGETHER = 50
+# How many streams begin with one page, before the loop does other things.
+_STREAMS_PER_PAGE = 50
 
 
 class Pump(t.Protocol):
@@ -33,82 +33,86 @@ class Pump(t.Protocol):
 
 
 class Starts:
-    def __init__(self, log: Log, feed: Feeding, failstop: FailStop, pump: Pump) -> None:
-        self._log = log
+    def __init__(
+        self, readers: Readers, feed: Feeding, failstop: FailStop, pump: Pump
+    ) -> None:
+        self._readers = readers
         self._feed = feed
         self._alone = failstop.alone
         self._pump = pump
-        # Connections that can't begin before the feed has taken up their channels.
-        self._joining: dict[ChannelSet, list[Connection]] = {}
-        # By set, those that come while others of it wait for the page that they begin
-        # with: they share the next, for the store has to be asked after they came.
-        self._late: dict[ChannelSet, dict[Connection, Position]] = {}
+        # Connections that cannot begin before the feed watches their channels.
+        self._joining: dict[ReaderGroup, list[Connection]] = {}
+        # By group, connections that come while others of the group wait for a page. They
+        # share the next one, because a page has to be read after a connection came.
+        self._late: dict[ReaderGroup, dict[Connection, Position]] = {}
 
     def watched(self, channels: cabc.Iterable[str]) -> None:
         """Begin the streams of which the feed now watches the last channel."""
-        for set in self._log.hold(channels):
-            for connection in self._joining.pop(set, ()):
+        for group in self._readers.log.hold(channels):
+            for connection in self._joining.pop(group, ()):
                 self.start(connection)
 
     def forget(self, connection: Connection) -> None:
-        """Begin without the connection, whose stream has ended."""
-        joining = self._joining.get(connection.set)
+        """Do not begin a stream that has ended."""
+        joining = self._joining.get(connection.group)
         if joining and connection in joining:
             joining.remove(connection)
             if not joining:
-                del self._joining[connection.set]
-        self._late.get(connection.set, {}).pop(connection, None)
+                del self._joining[connection.group]
+        self._late.get(connection.group, {}).pop(connection, None)
 
     def start_if_whole(self, connection: Connection) -> None:
-        if connection.set.missing:
-            self._joining.setdefault(connection.set, []).append(connection)
+        if connection.group.missing:
+            self._joining.setdefault(connection.group, []).append(connection)
         else:
             self.start(connection)
 
     def start(self, connection: Connection) -> None:
-        """Find out where the connection begins, all its channels being held."""
+        """Find out where the connection begins. The feed watches all of its channels."""
         self._alone(connection, self._find_start)
 
     def _find_start(self, connection: Connection) -> None:
         stream = connection.stream
-        names = connection.set.names
+        names = connection.group.names
         if stream.position:
             position = Position.parse(stream.position)
             if position.epoch:
                 self._ask(connection, position)
                 return
-            self._log.begin(connection, connection.called, position)
+            self._readers.begin(connection, connection.connection_id, position)
         elif stream.last:
             answer = partial(self._begin, connection, None)
             self._feed.read(names, answer, last=stream.last)
             return
         else:
-            self._log.begin(connection, connection.called)
+            self._readers.begin(connection, connection.connection_id)
         connection.begin()
         self._pump.pump_out(connection)
 
     def _ask(self, connection: Connection, position: Position) -> None:
-        """Ask the store whether it has the position, and for what we have not."""
-        late = self._late.get(connection.set)
+        """Read a page: does the store have the position, and what is not in the log?"""
+        late = self._late.get(connection.group)
         if late is None:
-            self._ask_for(connection.set, {connection: position})
-            self._late[connection.set] = {}
+            self._ask_for(connection.group, {connection: position})
+            self._late[connection.group] = {}
         else:
             late[connection] = position
 
-    def _ask_for(self, set: ChannelSet, group: dict[Connection, Position]) -> None:
-        after = min(self._log.lacks(connection, group[connection]) for connection in group)
-        self._feed.read(set.names, partial(self._begin_all, set, group), after=after)
+    def _ask_for(self, group: ReaderGroup, together: dict[Connection, Position]) -> None:
+        after = min(
+            self._readers.lacks(connection, together[connection]) for connection in together
+        )
+        self._feed.read(group.names, partial(self._begin_all, group, together), after=after)
 
     def _begin_all(
-        self, set: ChannelSet, group: dict[Connection, Position], page: Page
+        self, group: ReaderGroup, together: dict[Connection, Position], page: Page
     ) -> None:
-        late = self._late.pop(set, None)
+        late = self._late.pop(group, None)
         if late:
-            group_next = dict(islice(late.items(), _TOGETHER))
-            self._late[set] = {c: late[c] for c in late if c not in group_next}
-            self._ask_for(set, group_next)
-        for connection, position in group.items():
+            next_together = dict(islice(late.items(), _STREAMS_PER_PAGE))
+            self._late[group] = {c: late[c] for c in late if c not in next_together}
+            self._ask_for(group, next_together)
+        for connection, position in together.items():
             self._begin(connection, position, page)
 
     def _begin(self, connection: Connection, position: Position | None, page: Page) -> None:
@@ -118,7 +122,7 @@ class Starts:
         self, connection: Connection, position: Position | None, page: Page
     ) -> None:
         position = position or Position(page.epoch, page.after)
-        if self._log.begin(connection, connection.called, position, page):
+        if self._readers.begin(connection, connection.connection_id, position, page):
             connection.begin()
             self._pump.pump_out(connection, page)
         else:

@@ -1,11 +1,11 @@
 """The streams of a hub, each from its first byte to its last.
 
-Whatever a connection needs (to begin, to be replayed to, to go on after its socket was
-full) is one function, :meth:`Streams.pump`, that writes what :meth:`Log.read` gives
-until the connection is live or has to wait.
+A connection begins, replays, and continues after its socket was full, all by one function:
+:meth:`Streams.pump` writes what :meth:`Readers.read` returns, until the connection is live
+or has to wait.
 
-Descriptors are in a poller of our own, which is one reader of the asyncio loop: the hot
-path stays out of asyncio, and everything else is ordinary asyncio.
+The descriptors are in a poller of their own, which is one reader of the asyncio loop. So
+the hot path does not go through asyncio, and everything else is ordinary asyncio.
 """
 
 from __future__ import annotations
@@ -18,34 +18,35 @@ from functools import partial
 
 from .._delivery import wire
 from .._delivery.channel import join
-from .._delivery.log import Log
 from .._delivery.options import Options
-from .._delivery.subscription import ChannelSet
+from .._delivery.readers import Readers
+from .._delivery.subscription import ReaderGroup
 from .._event import Page
 from .._system.logs import QuietLogger
 from .connection import Connection
 from .connection import GONE
-from .connection import HEARS
 from .connection import LEFT
-from .connection import WRITES
+from .connection import READABLE
+from .connection import WRITABLE
 from .failstop import FailStop
 from .feeding import Feeding
 from .limits import Limits
+from .partial_frames import PartialFrames
 from .poller import Poller
-from .rests import Rests
 from .starts import Starts
 
-# Bytes that are read from the log, and written to one connection before others' turn.
-_PIECE = 64 * 1024
-_TURN = 512 * 1024
-# Bytes of frames that slow readers are in, together, however few the log may keep.
-_RESTS = 16 * 2**20
+# Bytes that are read from the log at once, and that are written to one connection before
+# it is the turn of others.
+_READ_BYTES = 64 * 1024
+_PUMP_BYTES = 512 * 1024
+# Bytes of the frames that slow readers are in. PUSH_LOG_BYTES can only raise it.
+_MAX_PARTIAL_BYTES = 16 * 2**20
 
 
 class Streams:
     """
-    :param begin_again: What is to be done when all streams were ended, because something
-        failed: see :class:`FailStop`.
+    :param begin_again: Is called when all streams have ended because of an exception. See
+        :class:`FailStop`.
     """
 
     def __init__(
@@ -63,21 +64,22 @@ class Streams:
         self._quiet = QuietLogger()
         loop.add_reader(self.poller, self.failstop.guard, self._ready)
 
-    def begin(self, log: Log, feed: Feeding) -> None:
-        """Use this log and this feed, with no connection yet."""
-        self._log = log
+    def begin(self, readers: Readers, feed: Feeding) -> None:
+        """Use this log and this feed. There is no connection yet."""
+        self._log = readers.log
+        self._readers = readers
         self._feed = feed
-        self.starts = Starts(log, feed, self.failstop, self)
-        # Connections that can't go on before the end is another.
+        self.starts = Starts(readers, feed, self.failstop, self)
+        # Connections that cannot continue before the log's end has moved.
         self._waiting: dict[Connection, None] = {}
-        self._rests = Rests()
-        #: Sets of which a member may have half a frame that is not noted yet.
-        self.doubtful: cabc.Sequence[ChannelSet] = ()
-        # Whether what all streams share is being changed for one of them.
+        self._partial_frames = PartialFrames()
+        #: Groups of which a member may have got half a frame that is not noted yet.
+        self.doubtful: cabc.Sequence[ReaderGroup] = ()
+        # True while one stream changes something that all streams share.
         self._torn = False
 
     def admit(self, connection: Connection, drain: int | None) -> None:
-        """Begin with a connection, or send its browser away for a while.
+        """Begin with a connection, or refuse it, so that its browser reconnects later.
 
         :param drain: See :meth:`Hub.adopt`.
         """
@@ -87,23 +89,23 @@ class Streams:
         if stream.lifetime:
             connection.ends = now + stream.lifetime * random.uniform(0.9, 1.1)
         connection.prepare()
-        # Those that left while a page was read for them count until it is there.
+        # A connection that left while a page is read for it counts until the page is there.
         streams = max(len(self.connections), self._feed.asked)
         admitted = self.limits.admit(stream, streams, now, connection.fd)
         retry = self.limits.options.jittered_retry(0 if admitted else streams)
         first = stream.first_bytes(retry)
         if not admitted:
-            # It comes back later: any status but 200 would be final.
+            # Its browser reconnects later. Any status but 200 would be final.
             connection.write(first)
             connection.close()
-            # It may be descriptors that are lacking.
+            # The process may have no descriptors left.
             self.poller.look_after_drains()
             return
         self.poller.add(connection.fd)
         self._torn = True
         self.connections[connection.fd] = connection
-        new = self._log.join(connection, stream.channels, stream.gzip)
-        # Mostly it begins at once, and one write has all.
+        new = self._readers.join(connection, stream.channels, stream.gzip)
+        # Most connections begin at once. Then one write has all.
         connection.rest = first
         self.limits.enter(stream)
         self._torn = False
@@ -113,8 +115,8 @@ class Streams:
         if not connection.begun:
             self._send_rest(connection)
 
-    def go_on(self) -> None:
-        """The end is another: those who wait for that try again."""
+    def continue_waiting(self) -> None:
+        """Continue with the connections that waited for the log's end to move."""
         waiting, self._waiting = self._waiting, {}
         for connection in waiting:
             if connection.begun:
@@ -123,7 +125,7 @@ class Streams:
                 self.starts.start(connection)
 
     def wait_for_turn(self, connection: Connection) -> None:
-        """Let a connection go on when the end is another."""
+        """Continue with a connection when the log's end has moved."""
         self._waiting[connection] = None
 
     def pump(self, connection: Connection, page: Page | None = None) -> None:
@@ -132,13 +134,13 @@ class Streams:
         self._alone(connection, self.pump_out, page)
 
     def pump_out(self, connection: Connection, page: Page | None = None) -> None:
-        budget = _TURN
+        budget = _PUMP_BYTES
         while True:
-            frames = self._log.read(connection, _PIECE, page)
+            frames = self._readers.read(connection, _READ_BYTES, page)
             if frames is None:
                 break
             if not frames:
-                self._come_live(connection)
+                self._go_live(connection)
                 return
             packed = connection.pack(frames)
             data = join(packed)
@@ -158,9 +160,9 @@ class Streams:
             self.wait_for_turn(connection)
         else:
             answer = partial(self.pump, connection)
-            self._feed.read(connection.set.names, answer, after=connection.cursor)
+            self._feed.read(connection.group.names, answer, after=connection.cursor)
 
-    def _come_live(self, connection: Connection) -> None:
+    def _go_live(self, connection: Connection) -> None:
         self._unblock(connection)
         if connection.stream.poll:
             self.end(connection)
@@ -168,19 +170,19 @@ class Streams:
             connection.enter_live()
 
     def block(self, connection: Connection) -> None:
-        self._rests.note(connection)
+        self._partial_frames.note(connection)
         if not connection.blocked:
-            connection.mask |= WRITES
+            connection.mask |= WRITABLE
             self.poller.change(connection.fd, connection.mask)
 
     def _unblock(self, connection: Connection) -> None:
         if connection.blocked:
-            self._rests.forget(connection)
-            connection.mask &= ~WRITES
+            self._partial_frames.forget(connection)
+            connection.mask &= ~WRITABLE
             self.poller.change(connection.fd, connection.mask)
 
     def _send_rest(self, connection: Connection) -> None:
-        """Send what the connection begins with, and be done with one that is gone."""
+        """Send the first bytes of a connection. Drop it if it does not take them."""
         rest = connection.rest
         if connection.write(rest) == len(rest):
             connection.rest = b""
@@ -188,7 +190,7 @@ class Streams:
             self.drop(connection)
 
     def drop(self, connection: Connection) -> None:
-        """The browser has left, or has to."""
+        """Close a connection: the browser has left, or the hub ends the stream."""
         fd = connection.fd
         if self.connections.get(fd) is not connection:
             connection.close()
@@ -198,19 +200,19 @@ class Streams:
         connection.close()
         del self.connections[fd]
         self.limits.leave(connection.stream)
-        self._rests.forget(connection)
+        self._partial_frames.forget(connection)
         self._waiting.pop(connection, None)
-        connection.set.live.pop(fd, None)
+        connection.group.live.pop(fd, None)
         self.starts.forget(connection)
-        unread = self._log.leave(connection)
+        unread = self._readers.leave(connection)
         if unread:
             self._feed.unwatch(unread)
         self._torn = False
 
     def end(self, connection: Connection, streams: int = 0) -> None:
-        """End the stream from our side.
+        """End the stream from the hub's side.
 
-        :param streams: How many end with it.
+        :param streams: How many other streams end with it.
         """
         if not connection.rest:
             with contextlib.suppress(OSError):
@@ -220,40 +222,40 @@ class Streams:
     def _last_word(self, connection: Connection, streams: int) -> bytes:
         retry = self.limits.options.jittered_retry(streams)
         word = wire.last_word(retry, connection.stream.visible)
-        return connection.set.code(word)
+        return connection.group.code(word)
 
-    # What happens by itself.
+    # When a descriptor is ready.
 
     def _ready(self) -> None:
         for fd, mask in self.poller.poll():
             connection = self.connections.get(fd)
             if connection is not None:
-                self._alone(connection, self._hear, mask)
+                self._alone(connection, self._handle, mask)
 
-    def _hear(self, connection: Connection, mask: int) -> None:
+    def _handle(self, connection: Connection, mask: int) -> None:
         polls = connection.stream.poll
         if mask & GONE or (mask & LEFT and not polls):
             self.drop(connection)
-        elif mask & HEARS and not connection.listen():
+        elif mask & READABLE and not connection.discard_input():
             self.drop(connection)
-        elif not connection.mask & HEARS and mask & HEARS:
-            # Or its end would be found again and again.
+        elif not connection.mask & READABLE and mask & READABLE:
+            # Otherwise the poller would find its end again and again.
             self.poller.change(connection.fd, connection.mask)
-        elif mask & WRITES:
+        elif mask & WRITABLE:
             self.pump_out(connection)
 
     def refetch_after(self) -> float:
-        """Seconds before a reader refetches: a thousand streams in each second."""
+        """Seconds before a page fetches its data again: a thousand pages in each second."""
         return random.uniform(0, len(self.connections) / 1000)
 
-    # What becomes of all when something fails.
+    # When something fails.
 
     def is_torn(self) -> bool:
-        return self._torn or self._log.budget.torn or self._rests.torn
+        return self._torn or self._log.budget.torn or self._partial_frames.torn
 
     def keep_bounds(self) -> None:
-        limit = max(self.limits.options.log_bytes, _RESTS)
-        for stuck in self._rests.stuck(limit):
+        limit = max(self.limits.options.log_bytes, _MAX_PARTIAL_BYTES)
+        for stuck in self._partial_frames.stuck(limit):
             assert isinstance(stuck, Connection)
             self.drop(stuck)
             self._quiet.warning(
@@ -264,7 +266,7 @@ class Streams:
 
     def cut(self, connection: Connection) -> None:
         with contextlib.suppress(OSError, ValueError):
-            # One that is closed, or was not adopted yet, is not polled.
+            # A connection that is closed, or was not admitted, is not polled.
             self.poller.remove(connection.fd)
         connection.close()
 
@@ -272,7 +274,7 @@ class Streams:
         streams, doubtful = len(self.connections), {*self.doubtful}
         for connection in self.connections.values():
             with contextlib.suppress(OSError):
-                if not connection.rest and connection.set not in doubtful:
+                if not connection.rest and connection.group not in doubtful:
                     connection.write(self._last_word(connection, streams))
             self.cut(connection)
         self.connections.clear()

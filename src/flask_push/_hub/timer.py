@@ -1,25 +1,29 @@
-"""What a hub does as time goes by, without an event or a browser that causes it."""
+"""What a hub does when time passes, and nothing else happens."""
 
 from __future__ import annotations
 
 import asyncio
 
 from .._delivery import wire
-from .._delivery.log import Log
+from .._delivery.readers import Readers
 from .connection import Connection
 from .feeding import Feeding
 from .streams import Streams
 
 
 class Timer:
-    """One timer for all streams: heartbeats, lifetimes, and ids that grow old."""
+    """One timer for all streams: heartbeats, lifetimes, and ids that have become old."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, streams: Streams, log: Log, feed: Feeding
+        self,
+        loop: asyncio.AbstractEventLoop,
+        streams: Streams,
+        readers: Readers,
+        feed: Feeding,
     ) -> None:
         self._loop = loop
         self._streams = streams
-        self._log = log
+        self._readers = readers
         self._feed = feed
         self._guard = streams.failstop.guard
         self._alone = streams.failstop.alone
@@ -41,22 +45,22 @@ class Timer:
             if connection.ends <= now:
                 self._alone(connection, self._streams.end)
             elif connection.since <= silent and not connection.blocked:
-                if connection.fd not in connection.set.live:
+                if connection.fd not in connection.group.live:
                     self._alone(connection, self._beat)
-                elif connection.set.stamp <= silent:
+                elif connection.group.stamp <= silent:
                     self._alone(connection, self._beat)
-        for sub in self._log.aged(self._feed.retention // 4):
+        for sub in self._readers.aged(self._feed.retention // 4):
             assert isinstance(sub, Connection)
-            sub.leave_live(self._log.end)
-            self._log.reopen(sub, sub.called)
+            sub.leave_live(self._readers.log.end)
+            self._readers.reopen(sub, sub.connection_id)
             self._streams.pump(sub)
 
     def _beat(self, connection: Connection) -> None:
         connection.since = self._loop.time()
         seconds, visible = self._streams.limits.options.heartbeat, connection.stream.visible
-        beat = connection.set.code(wire.heartbeat(seconds, visible))
+        beat = connection.group.code(wire.heartbeat(seconds, visible))
         written = connection.write(beat)
         if 0 < written < len(beat):
-            connection.leave_live(self._log.end)
+            connection.leave_live(self._readers.log.end)
             connection.rest = memoryview(beat)[written:]
             self._streams.block(connection)

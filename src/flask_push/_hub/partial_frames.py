@@ -1,8 +1,8 @@
-"""The frames of which slow readers have had a part, and how many bytes they are together.
+"""The frames that slow readers have received in part, and how many bytes they take.
 
-A reader whose socket is full keeps the frame that it is in, and how far. A thousand readers
-behind one frame keep one frame. But each may also be in a frame of its own, so what they
-keep together needs a bound.
+A reader whose socket is full keeps the frame that it is in, and how far it is. A thousand
+readers that are in one frame keep one frame. But each may also be in a frame of its own, so
+the bytes of all these frames need a bound.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from .._delivery.channel import frame_of
 from .._delivery.subscription import Subscription
 
 
-class Rests:
-    """Counts each frame once, however many readers keep it."""
+class PartialFrames:
+    """Counts each frame once, however many readers are in it."""
 
     def __init__(self) -> None:
-        #: Bytes of all frames that are kept.
+        #: The bytes of all these frames.
         self.size = 0
-        #: Whether it is being changed for one reader: an exception then is not its alone.
+        #: True while one reader changes it. An exception then concerns all readers.
         self.torn = False
-        # What each reader keeps. The first has been in the same frame for longest.
+        # The frame of each reader. The first reader has been in its frame for longest.
         self._kept: dict[Subscription, Chunk] = {}
-        # By identity of a frame, how many readers keep it.
+        # By identity of a frame, how many readers are in it.
         self._readers: dict[int, int] = {}
 
     def __repr__(self) -> str:
-        return f"<Rests [{len(self._kept)} readers, {len(self._readers)} frames]>"
+        return f"<PartialFrames [{len(self._kept)} readers, {len(self._readers)} frames]>"
 
     def note(self, sub: Subscription) -> None:
-        """Note what the reader keeps now."""
+        """Note the frame that the reader is in now."""
         rest = sub.rest
         frame = frame_of(rest) if isinstance(rest, memoryview) else rest
         if self._kept.get(sub) is frame:
@@ -45,7 +45,7 @@ class Rests:
             self.torn = False
 
     def forget(self, sub: Subscription) -> None:
-        """Note that the reader keeps nothing."""
+        """Note that the reader is in no frame."""
         self.torn = True
         frame = self._kept.pop(sub, None)
         if frame is not None:
@@ -57,11 +57,12 @@ class Rests:
         self.torn = False
 
     def stuck(self, limit: int) -> list[Subscription]:
-        """The readers that have to end, if all frames together have more bytes than the
-        limit: then an eighth is made free. One frame is always allowed.
+        """The readers to end if all frames together have more bytes than the limit: so many
+        that an eighth of it becomes free. One frame is always allowed.
 
-        Those that cost most, by powers of two, come first: of a frame, each of its readers
-        costs a part. Of those that cost the same, the one that has been in a frame longest.
+        A reader costs the bytes of its frame, divided by the number of readers in it. Those
+        that cost most, by powers of two, come first. Of those that cost the same, the first
+        is the one that has been in its frame for longest.
         """
         found: list[Subscription] = []
         if self.size <= limit or len(self._readers) < 2:

@@ -1,0 +1,205 @@
+"""What each reader gets of the log, in which order, and which gaps it is told of.
+
+A channel is a log, a subscription is a cursor, live is replay that has caught up.
+
+A reader that is up to date has no cursor of its own: it is ``live``, which means at the
+end. All live readers of the same channels are one group, and are sent the same bytes. Any
+other reader has a cursor, and :meth:`Readers.read` says what comes next for it: frames,
+merged over its channels by number; or ``None``, when a :class:`Page` of history has to be
+fetched first, because the log no longer reaches back to the cursor. Connecting, replay,
+live, slow and resume are this one function.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+
+from .._event import Page
+from .._event import Position
+from . import wire
+from .channel import Channel
+from .channel import Frame
+from .channel import Gap
+from .log import Log
+from .replay import absorb
+from .replay import gap_frame
+from .replay import gaps
+from .replay import prove
+from .replay import replay
+from .replay import RunCache
+from .subscription import GzipGroup
+from .subscription import ReaderGroup
+from .subscription import Subscription
+
+
+class Readers:
+    """All readers of a log.
+
+    :param wait: Returns how many seconds the page should wait, after a gap, before it
+        fetches its data again.
+    """
+
+    def __init__(self, log: Log, wait: cabc.Callable[[], float]) -> None:
+        self.log = log
+        self._wait = wait
+        self._runs = RunCache(self._render)
+
+    def join(
+        self, sub: Subscription, names: cabc.Iterable[str], gzip: bool = False
+    ) -> list[str]:
+        """Add a reader. It can begin when the feed watches all channels of its group.
+
+        :return: Channels that the feed does not watch yet.
+        """
+        log = self.log
+        kind, names = GzipGroup if gzip else ReaderGroup, sorted({*names})
+        key = kind.key(names)
+        new = [name for name in names if name not in log.channels]
+        for name in new:
+            log.channels[name] = Channel(name)
+        if key not in log.groups:
+            channels = tuple(log.channels[name] for name in names)
+            log.groups[key] = kind(channels)
+            for channel in channels:
+                channel.groups.add(log.groups[key])
+        sub.enter(log.groups[key])
+        return new
+
+    def leave(self, sub: Subscription) -> list[str]:
+        """Remove a reader that is no longer live.
+
+        :return: Channels that have no reader now, and whose events were dropped (law 8).
+        """
+        sub.group.members -= 1
+        if sub.group.members:
+            return []
+        del self.log.groups[sub.group.key(sub.group.names)]
+        unread = []
+        for channel in sub.group.channels:
+            channel.groups.remove(sub.group)
+            if not channel.groups:
+                del self.log.channels[channel.name]
+                self.log.budget.forget(channel)
+                unread.append(channel.name)
+        return unread
+
+    def lacks(self, sub: Subscription, position: Position) -> int:
+        """The highest number at which the page that a reader begins with may start."""
+        number = position.number
+        lacks = position.epoch == self.log.epoch and not sub.group.reaches(number)
+        return number if lacks else max(number, self.log.end)
+
+    def begin(
+        self,
+        sub: Subscription,
+        connection_id: str,
+        position: Position | None = None,
+        page: Page | None = None,
+    ) -> bool:
+        """Put a reader where it starts. The feed watches all of its channels.
+
+        A position that some store has issued needs a page, which was read after the reader
+        came, and starts where the reader :meth:`lacks` something. Only the store knows
+        whether it has a position after the log's end (law 7), and which gaps the reader was
+        not told of by another hub.
+
+        :return: False if the log is too far behind the store to decide. Try again with
+            another page after the next turn.
+        """
+        log = self.log
+        end = log.end
+        if page is not None:
+            if page.epoch != log.epoch:
+                return False
+            end = max(end, page.end)
+        sub.epoch, names = log.epoch, sub.group.names
+        if position is None:
+            sub.cursor = log.end
+        elif position.epoch == log.epoch and position.number <= end:
+            sub.cursor = position.number
+        else:
+            known = position.epoch not in ("", log.epoch)
+            sub.send_first(wire.opening(connection_id, names, None))
+            self._send_gap(sub, "restarted" if known else "unknown", end)
+            return True
+        if page is not None and not prove(sub, page, log.end, log.budget):
+            return False
+        sub.open(wire.opening(connection_id, names, Position(log.epoch, sub.cursor)), page)
+        return True
+
+    def read(
+        self, sub: Subscription, limit: int, page: Page | None = None
+    ) -> list[Frame] | None:
+        """The frames to write next, about `limit` bytes.
+
+        The list is empty if the reader is at the end, and may be live. ``None`` means that
+        it has to wait: for the log's end, if its cursor is after the end, or for a page of
+        its channels from its cursor on.
+        """
+        log = self.log
+        if sub.epoch != log.epoch and not sub.rest:
+            sub.epoch = log.epoch
+            self._send_gap(sub, "restarted", log.birth)
+        if sub.rest:
+            return [(sub.cursor, sub.rest)]
+        if sub.cursor >= log.end:
+            return [] if sub.cursor == log.end else None
+        reach, sources = log.end, []
+        if sub.group.reaches(sub.cursor):
+            if known := self._runs.find(sub):
+                return known
+        else:
+            channels = sub.group.channels
+            if blurred := [c.blurred for c in channels if c.is_blurred(sub.cursor)]:
+                self._send_gap(sub, "unknown", max(blurred))
+                return [(sub.cursor, sub.rest)]
+            if page is None or page.epoch != log.epoch:
+                return None
+            if not page.after <= sub.cursor < page.reach:
+                return None
+            if not (proofs := prove(sub, page, log.end, log.budget)):
+                return None
+            if not gaps(proofs, sub.cursor, reach) and (known := self._runs.find(sub)):
+                return known
+            reach = min(reach, page.reach)
+            absorb(sub.group, page, log.budget, log.encode)
+            sources = [
+                gaps(proofs, sub.cursor, reach),
+                replay(sub, page, proofs, reach, log.encode),
+            ]
+        sources += [channel.between(sub.cursor, reach) for channel in sub.group.channels]
+        if frames := self._runs.make(sub, sources, reach, limit):
+            return frames
+        sub.cursor = reach
+        return [] if reach == log.end else None
+
+    def aged(self, age: int) -> list[Subscription]:
+        """Live readers whose last id is more than `age` behind the end.
+
+        They may get no event for longer than the store remembers. If such a reader is cut
+        off, the store cannot tell whether it missed something (law 13).
+        """
+        oldest = self.log.end - age
+        return [
+            sub
+            for group in self.log.groups.values()
+            if group.last_id_number < oldest
+            for sub in group.live.values()
+            if sub.last_id_number < oldest
+        ]
+
+    def reopen(self, sub: Subscription, connection_id: str) -> None:
+        """Send a newer id to a reader that is at the end, and no longer live."""
+        sub.cursor, names = self.log.end, sub.group.names
+        sub.send_first(
+            wire.opening(connection_id, names, Position(self.log.epoch, self.log.end))
+        )
+
+    def _render(self, number: int, pieces: list[bytes | Gap]) -> bytes:
+        if isinstance(pieces[0], bytes):
+            return pieces[0]
+        return gap_frame(pieces, self._wait(), Position(self.log.epoch, number))
+
+    def _send_gap(self, sub: Subscription, reason: str, number: int) -> None:
+        sub.cursor = number
+        sub.send_first(self._render(number, [Gap(sub.group.names, reason)]))
