@@ -27,6 +27,7 @@ from support.asgi_servers import BIN
 from support.asgi_servers import go_on
 from support.asgi_servers import reached
 from support.asgi_servers import SERVERS
+from support.coroutines import run
 from support.servers import free_port
 from support.servers import ROOT
 from support.servers import serve
@@ -34,8 +35,6 @@ from support.servers import Server
 from support.servers import status
 from support.servers import until
 
-from flask_push._handoff.shutdown import Ending
-from flask_push._handoff.shutdown import find_listeners
 from flask_push.asgi import PushASGI
 
 Start = cabc.Callable[..., Server]
@@ -328,10 +327,6 @@ def connections(app: Flask) -> str:
     return found[0] if found else ""
 
 
-def run(scene: cabc.Coroutine[t.Any, t.Any, None]) -> None:
-    asyncio.run(scene)
-
-
 def test_cancelling_a_request_ends_its_stream(app: Flask) -> None:
     async def scene() -> None:
         asgi, client = PushASGI(app), Client()
@@ -431,93 +426,14 @@ def test_without_a2wsgi_it_says_what_to_install() -> None:
     assert "pip install 'flask-push[asgi]'" in process.stderr.splitlines()[-1]
 
 
-# How the end of a server is seen.
-
-
-def listen(family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
-    sock = socket.socket(family)
-    sock.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
-    sock.listen()
-    return sock
-
-
-def port_of(sock: socket.socket) -> str:
-    return str(sock.getsockname()[1])
-
-
-def test_only_what_listens_at_the_port_is_found(tmp_path: Path) -> None:
-    with (
-        listen() as right,
-        listen(),
-        listen(socket.AF_INET6) as six,
-        socket.socket() as other,
-    ):
-        other.connect(right.getsockname())
-        accepted, _ = right.accept()
-        with accepted:
-            assert [fd for fd, _ in find_listeners(port_of(right))] == [right.fileno()]
-            assert [fd for fd, _ in find_listeners(port_of(six))] == [six.fileno()]
-            assert find_listeners("1") == []
-    with socket.socket(socket.AF_UNIX) as unix:
-        before = len(find_listeners(None))
-        unix.bind(str(tmp_path / "socket"))
-        unix.listen()
-        assert len(find_listeners(None)) == before + 1
-
-
-def test_an_end_is_seen_by_all_that_wait_and_by_those_who_come_after() -> None:
-    async def scene() -> None:
-        first, second = listen(), listen(socket.AF_INET6)
-        second.close()
-        ending = Ending(asyncio.get_running_loop(), port_of(first))
-        waiting = [asyncio.create_task(ending.wait()) for _ in range(3)]
-        given_up = asyncio.create_task(ending.wait())
-        await asyncio.sleep(0.3)
-        given_up.cancel()
-        assert not any(task.done() for task in waiting)
-        number = first.fileno()
-        first.close()
-        # Its number may be another's at once.
-        with socket.socket() as other:
-            assert other.fileno() == number
-            await asyncio.wait_for(asyncio.gather(*waiting), 1)
-            await asyncio.wait_for(ending.wait(), 1)
-
-    run(scene())
-
-
-def test_a_server_that_listens_again_has_not_ended() -> None:
-    async def scene() -> None:
-        first = listen()
-        port = port_of(first)
-        ending = Ending(asyncio.get_running_loop(), port)
-        task = asyncio.create_task(ending.wait())
-        await asyncio.sleep(0)
-        first.close()
-        await asyncio.wait_for(task, 1)
-        with socket.socket() as again:
-            again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            again.bind(("127.0.0.1", int(port)))
-            again.listen()
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(ending.wait(), 0.5)
-
-    run(scene())
-
-
-def test_where_nothing_listens_there_is_no_end() -> None:
-    async def scene() -> None:
-        ending = Ending(asyncio.get_running_loop(), "1")
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(ending.wait(), 0.5)
-
-    run(scene())
-
-
 # The page.
 
 PAGE = (ROOT / "docs" / "asgi.md").read_text()
+
+
 COMMANDS = re.findall(r"^\$ (.*)$", PAGE, re.MULTILINE)
+
+
 PROGRAM = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)[0]
 
 

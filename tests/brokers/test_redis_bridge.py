@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
-import contextlib
 import os
 import signal
 import threading
@@ -14,64 +13,32 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from flask import Flask
+from support.bridged_hubs import CHAT
+from support.bridged_hubs import holder
+from support.bridged_hubs import redis as redis
+from support.bridged_hubs import run
+from support.bridged_hubs import say
+from support.bridged_hubs import taken
+from support.bridged_hubs import words
 from support.redises import Redis
 from support.redises import Valkey
-from support.servers import gunicorn
 from support.servers import hubs
-from support.servers import serve
 from support.servers import Server
 from support.servers import until
 
 from flask_push import Publisher
-from flask_push import Push
-from flask_push._handoff.process_door import ProcessDoor
-from flask_push._handoff.spawn import start_process
-from flask_push._ipc.files import HubFiles
-from flask_push._ipc.messages import Messages
-from flask_push._ipc.protocol import bridges_from_json
-from flask_push._ipc.protocol import bridges_to_json
 from flask_push.brokers import Bridge
-from flask_push.brokers import Bridging
-from flask_push.brokers import open_broker
 from flask_push.brokers.redis import bridge as _redis_bridge
 from flask_push.brokers.redis import RedisBroker
 from flask_push.brokers.redis.bridge import RedisBridge
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until as until_on_loop
 
-CHAT = "{push}:bridge:chat:7:message:chat"
 NEWS = "{push}:bridge:b:4:said:news"
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> cabc.Iterator[Redis]:
-    (directory := tmp_path / "redis").mkdir()
-    with Redis.started(directory) as redis:
-        yield redis
-
-
-def holder(redis: Redis, lease: str = CHAT) -> str:
-    """Who has the lease, without how many times it was taken."""
-    found = redis.do("GET", lease)
-    return found.decode().partition(".")[0] if found else ""
-
-
-def taken(redis: Redis, lease: str = CHAT) -> bytes:
-    found: bytes = redis.do("GET", lease) or b""
-    return found
 
 
 def has_changed(redis: Redis, before: bytes) -> bool:
     return taken(redis) not in (b"", before)
-
-
-def run(
-    redis: Redis, directory: Path, **config: t.Any
-) -> contextlib.AbstractContextManager[Server]:
-    directory.mkdir(exist_ok=True)
-    config.setdefault("PUSH_BROKER_URL", redis.url)
-    return serve(gunicorn, directory, "-w", "2", app="apps.bridged", **config)
 
 
 class Two(t.NamedTuple):
@@ -95,15 +62,6 @@ def both(redis: Redis, tmp_path: Path) -> cabc.Iterator[Two]:
         until(lambda: holder(redis) and holder(redis, NEWS))
         two.stream("a").opened()
         yield Two(one, two, paths)
-
-
-def say(redis: Redis, *data: str, on: str = "chat") -> None:
-    for text in data:
-        redis.do("PUBLISH", on, text)
-
-
-def words(name: str, count: int = 20) -> list[str]:
-    return [f"{name} {n}" for n in range(count)]
 
 
 def test_each_word_comes_once_and_in_order_to_the_streams_of_all_hubs(
@@ -256,56 +214,6 @@ def test_a_bridge_that_never_ran_tells_no_gap_and_one_that_comes_back_does(
         assert reader.read_data(1) == ["2"]
 
 
-def test_a_bridge_goes_on_in_the_hub_that_takes_the_others_place(
-    redis: Redis, tmp_path: Path
-) -> None:
-    with run(redis, tmp_path / "one") as server:
-        reader = server.stream("chat").opened()
-        until(lambda: holder(redis))
-        say(redis, "1")
-        reader.read_data(1)
-        first, before = holder(redis), hubs(tmp_path / "one")
-        files = HubFiles.of(tmp_path / "one" / "push-basic")
-        start_process(files, "--replace", "--force")
-        start = time.monotonic()
-        until(lambda: holder(redis) not in ("", first))
-        # The old one has not left the lease to run out.
-        assert time.monotonic() - start < 2.5
-        assert hubs(tmp_path / "one") != before
-        say(redis, "2")
-        assert reader.read_data(2) == ["1", "2"]
-        assert len(reader.gaps) == 1
-
-
-def test_an_older_worker_ends_no_bridge_and_one_without_any_does(
-    redis: Redis, tmp_path: Path
-) -> None:
-    with run(redis, tmp_path / "one") as server:
-        server.stream("chat").opened()
-        until(lambda: holder(redis))
-        first = holder(redis)
-        app = make_app(PUSH_BROKER_URL=redis.url, PUSH_RUN_DIR=str(tmp_path / "run"))
-        hub = Push(app)._states[app].parts().hub
-        assert isinstance(hub, ProcessDoor)
-        hello = t.cast(dict[str, t.Any], hub._hello.values)
-        older = {name: value for name, value in hello.items() if name != "bridges"}
-        door = Messages(HubFiles.of(tmp_path / "one" / "push-basic").connect())
-        try:
-            assert "welcome" in door.ask({"hello": older, "version": "0"})
-            reader = server.stream("chat").opened()
-            say(redis, "1")
-            assert reader.read_data(1) == ["1"]
-            # On a busy machine, the lease may have run out, and goes on.
-            assert until(lambda: holder(redis)) == first
-            # Another worker may have begun meanwhile, and the last one counts.
-            newest = {**hello, "began": time.monotonic()}
-            assert "welcome" in door.ask({"hello": newest, "version": "0"})
-            until(lambda: not holder(redis))
-        finally:
-            door.close()
-            hub.stop()
-
-
 def test_a_restarted_redis_is_bridged_again(redis: Redis, tmp_path: Path) -> None:
     with run(redis, tmp_path / "one") as server:
         reader = server.stream("chat").opened()
@@ -323,14 +231,6 @@ def test_a_restarted_redis_is_bridged_again(redis: Redis, tmp_path: Path) -> Non
         until(lambda: holder(redis))
         say(redis, "2")
         assert reader.read_data(2)[-1] == "2"
-
-
-def test_a_hub_in_a_thread_bridges_too(redis: Redis, tmp_path: Path) -> None:
-    with run(redis, tmp_path / "one", PUSH_HUB="thread") as server:
-        reader = server.stream("chat").opened()
-        until(lambda: holder(redis))
-        say(redis, *words("hello"))
-        assert reader.read_data(20) == words("hello")
 
 
 def test_what_cant_be_an_event_is_told_as_a_gap_in_its_place(
@@ -514,80 +414,3 @@ def test_events_never_cease_while_the_lease_changes_hands(redis: Redis) -> None:
         assert numbers == sorted(set(numbers))
 
     on_a_loop(redis, test)
-
-
-# What an app says.
-
-
-def make_app(**config: t.Any) -> Flask:
-    app = Flask("bridged")
-    app.config.update(config)
-    return app
-
-
-@pytest.mark.parametrize("url", ["sqlite:", "memory:"])
-def test_a_broker_without_bridges_is_an_error_that_names_the_cure(
-    url: str, tmp_path: Path
-) -> None:
-    app = make_app(PUSH_BROKER_URL=url, PUSH_RUN_DIR=str(tmp_path / "run"))
-    push = Push(app)
-    push.bridge("redis:chat", channel="chat")
-    for _ in range(2):
-        with app.app_context(), pytest.raises(RuntimeError, match="Set PUSH_BROKER_URL to"):
-            push.publish("chat", "hello")
-
-
-def test_an_app_that_is_tested_without_a_redis_has_no_bridges() -> None:
-    app = make_app(TESTING=True)
-    push = Push()
-    push.bridge("redis:chat", channel="chat")
-    push.init_app(app)
-    with app.app_context():
-        push.publish("chat", "hello")
-
-
-def test_bridges_are_for_all_apps_or_for_one() -> None:
-    push = Push()
-    push.bridge("redis:a", channel="a")
-    apps = [
-        make_app(PUSH_BROKER_URL="redis://nowhere", PUSH_HUB="thread") for _ in range(2)
-    ]
-    for app in apps:
-        push.init_app(app)
-    push.bridge("redis:b", channel="b", type="said")
-    push.bridge("redis:b", channel="b", type="said")
-    push.bridge("redis:c", channel="c", app=apps[0])
-    common = [Bridge("redis:a", "a"), Bridge("redis:b", "b", "said")]
-    found = [push._states[app].parts().bridges for app in apps]
-    assert found == [[*common, Bridge("redis:c", "c")], common]
-    with pytest.raises(RuntimeError, match="where the app is made"):
-        push.bridge("redis:d", channel="d")
-    with pytest.raises(RuntimeError, match="not registered"):
-        push.bridge("redis:d", channel="d", app=make_app())
-
-
-@pytest.mark.parametrize(
-    ("source", "channel", "type"),
-    [
-        *(("chat", "chat", "message"), ("redis:", "chat", "message")),
-        *((3, "chat", "message"), ("sqlite:chat", "chat", "message")),
-        *(("redis:chat", "", "message"), ("redis:chat", "c" * 65, "message")),
-        *(("redis:chat", "chat", "error"), ("redis:chat", "chat", "push:gap")),
-    ],
-)
-def test_a_bridge_that_leads_nowhere_is_refused(
-    source: str, channel: str, type: str
-) -> None:
-    with pytest.raises(ValueError):
-        Push().bridge(source, channel=channel, type=type)
-
-
-def test_a_hello_of_another_version_is_understood() -> None:
-    bridges = [Bridge("redis:a", "a"), Bridge("redis:b", "b", "said")]
-    values = [{**value, "newer": 1} for value in bridges_to_json(bridges)]
-    assert bridges_from_json(values) == bridges
-
-
-def test_who_can_bridge_is_asked(tmp_path: Path) -> None:
-    for url, can in ("redis://nowhere", True), ("memory:", False), ("sqlite:", False):
-        assert isinstance(open_broker(url, tmp_path), Bridging) == can

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import contextlib
-import itertools
-import json
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
-import typing as t
 from pathlib import Path
 
 import pytest
-from support.servers import TESTS
+from support.sqlite_hubs import broker as broker
+from support.sqlite_hubs import epoch_of
+from support.sqlite_hubs import files
+from support.sqlite_hubs import held
+from support.sqlite_hubs import listen
+from support.sqlite_hubs import Other
+from support.sqlite_hubs import other as other
+from support.sqlite_hubs import path as path
+from support.sqlite_hubs import say
+from support.sqlite_hubs import SOME
 from support.store_run import StoreRun
 
 from flask_push import Event
@@ -25,73 +29,8 @@ from flask_push import Position
 from flask_push.brokers.sqlite import opening
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.brokers.sqlite.watch import changed_since_log
-from flask_push.brokers.sqlite.watch import file_at
-from flask_push.brokers.sqlite.watch import stamp_of
-from flask_push.brokers.sqlite.watch import Watch
 from flask_push.testing._contract import Hub
 from flask_push.testing._contract import until
-
-SUFFIXES = ["", "-wal", "-shm", ".lock"]
-SOME = [some for n in range(1, 5) for some in itertools.combinations(SUFFIXES, n)]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "push.db"
-
-
-@pytest.fixture
-def broker(path: Path) -> cabc.Iterator[SqliteBroker]:
-    broker = SqliteBroker(path)
-    yield broker
-    broker.close()
-
-
-class Other:
-    """Another process that has the store open. It is killed in the end."""
-
-    def __init__(self, path: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "apps.other", str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=TESTS,
-        )
-
-    def __call__(self, *what: str) -> t.Any:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        print(json.dumps(what), file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
-@pytest.fixture
-def other(path: Path) -> cabc.Iterator[Other]:
-    other = Other(path)
-    yield other
-    other.kill()
-
-
-def say(broker: SqliteBroker, data: str) -> str:
-    (position,) = broker.publish([Event("a", data)])
-    return str(position)
-
-
-def held(broker: SqliteBroker) -> list[str]:
-    page = broker.read(["a"], after=0, limit=2**30)
-    return [entry.data.decode() for entry in page.entries]
-
-
-def epoch_of(broker: SqliteBroker) -> str:
-    return broker.read([], after=0).epoch
-
-
-def files(path: Path, some: cabc.Iterable[str]) -> list[Path]:
-    return [Path(f"{path}{suffix}") for suffix in some]
 
 
 class Story:
@@ -169,105 +108,6 @@ def test_without_its_companions_a_store_goes_on_with_all_that_it_had(
     assert epoch_of(broker) != before, "and readers get a gap"
 
 
-def listen(broker: SqliteBroker, test: t.Callable[[Hub], t.Awaitable[None]]) -> None:
-    async def main() -> None:
-        hub = Hub(broker)
-        try:
-            await hub.watch("a")
-            await asyncio.wait_for(test(hub), 30)
-        finally:
-            hub.feed.close()
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("some", SOME, ids=" ".join)
-def test_a_hub_hears_of_a_new_epoch_or_of_every_event(
-    some: cabc.Sequence[str], path: Path, broker: SqliteBroker, other: Other
-) -> None:
-    async def test(hub: Hub) -> None:
-        say(broker, "before")
-        await until(lambda: hub.heard("a"))
-        for file in files(path, some):
-            file.unlink()
-        last = ""
-        for n in range(5):
-            last = other("publish", "a", str(n))
-        position = Position.parse(last)
-        await until(lambda: hub.epoch == position.epoch and hub.end >= position.number)
-        before = hub.heard("a")
-        if position.epoch == hub.epoch and "before" not in other("read", "a"):
-            assert hub.epoch != ""
-        (next,) = broker.publish([Event("a", "next")])
-        await until(lambda: hub.epoch == next.epoch and hub.end >= next.number)
-        assert hub.heard("a") in ([*before, b"next"], before)
-
-    listen(broker, test)
-
-
-def test_a_hub_that_nobody_rings_notices_that_files_are_gone(
-    path: Path, broker: SqliteBroker
-) -> None:
-    async def test(hub: Hub) -> None:
-        before = hub.epoch
-        Path(f"{path}-shm").unlink()
-        await until(lambda: hub.epoch != before)
-
-    say(broker, "1")
-    listen(broker, test)
-    assert held(broker) == ["1"]
-
-
-@pytest.mark.parametrize("some", SOME, ids=" ".join)
-def test_an_event_that_loses_its_files_while_it_is_written_is_in_those_that_follow(
-    some: cabc.Sequence[str], path: Path, broker: SqliteBroker, other: Other
-) -> None:
-    say(broker, "1")
-    other("publish", "a", "2")
-    opened = broker._writing._access.opened
-    assert opened is not None
-
-    left = files(path, some)
-
-    def remove(statement: str) -> None:
-        while statement == "COMMIT" and left:
-            left.pop().unlink()
-
-    opened.connection.set_trace_callback(remove)
-    id = say(broker, "3")
-    other("publish", "a", "4")
-    assert Position.parse(id).epoch == epoch_of(broker) == other("epoch")
-    assert held(broker)[-2:] == other("read", "a")[-2:] == ["3", "4"]
-    assert held(broker).count("3") == 1
-
-
-def test_a_directory_that_is_replaced_is_a_new_store(tmp_path: Path) -> None:
-    path = tmp_path / "run" / "push.db"
-    path.parent.mkdir()
-    broker, other = SqliteBroker(path), Other(path)
-    try:
-        say(broker, "1")
-        other("publish", "a", "2")
-        before = epoch_of(broker)
-        path.parent.rename(tmp_path / "old")
-        path.parent.mkdir()
-        other("publish", "a", "3")
-        say(broker, "4")
-        assert held(broker) == other("read", "a") == ["3", "4"]
-        assert epoch_of(broker) == other("epoch") != before
-        # And the old one is put back.
-        shutil.rmtree(path.parent)
-        (tmp_path / "old").rename(path.parent)
-        say(broker, "5")
-        other("publish", "a", "6")
-        assert held(broker) == other("read", "a")
-        assert held(broker)[-2:] == ["5", "6"]
-        assert epoch_of(broker) == other("epoch")
-    finally:
-        other.kill()
-        broker.close()
-
-
 def test_a_store_that_was_left_without_its_lock_is_another_epoch(
     path: Path, broker: SqliteBroker, other: Other
 ) -> None:
@@ -316,27 +156,6 @@ def test_companions_of_another_store_are_not_taken_for_its_own(
     assert epoch_of(broker) != before
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-
-
-def test_an_older_copy_in_the_same_file_is_noticed_while_it_runs(
-    path: Path, broker: SqliteBroker, other: Other
-) -> None:
-    say(broker, "1")
-    broker.close()
-    shutil.copyfile(path, f"{path}.copy")
-
-    async def test(hub: Hub) -> None:
-        say(broker, "2")
-        before = hub.epoch
-        # This process would lose its locks, if it opened the file.
-        subprocess.run(["cp", f"{path}.copy", path], check=True)
-        subprocess.run(["truncate", "-s", "0", f"{path}-wal"], check=True)
-        other("publish", "a", "3")
-        await until(lambda: hub.epoch != before)
-
-    listen(broker, test)
-    say(broker, "4")
-    assert other("read", "a")[-1] == "4"
 
 
 def test_a_log_that_was_cut_is_a_new_store(
@@ -507,18 +326,6 @@ def test_a_log_that_was_left_behind_a_checkpoint_is_read(
         os.chmod(path, 0o600)
     assert held(broker) == ["0", "1", "2", "3", "4"]
     assert epoch_of(broker) == before
-
-
-def test_two_changes_at_one_tick_of_the_clock_are_two(tmp_path: Path) -> None:
-    """The second one leaves the directory's time as it was."""
-    name = tmp_path / "name"
-    name.touch()
-    watch = Watch(lambda: file_at(str(name)), file_at(str(name)))
-    stamp = stamp_of(str(tmp_path))
-    assert watch.holds(stamp)
-    (tmp_path / "new").touch()
-    os.replace(tmp_path / "new", name)
-    assert not watch.holds(stamp)
 
 
 def test_the_log_of_another_store_is_not_taken_for_its_own(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +10,7 @@ from pathlib import Path
 import flask
 import pytest
 from support.servers import end_hubs
-from support.servers import gunicorn
 from support.servers import ROOT
-from support.servers import serve
-from support.servers import the_hub
-from support.servers import until
 
 # The app's libraries are in a directory beside it that it names relative to where it was
 # started. Then a view changes the working directory, and something else the path.
@@ -42,6 +37,8 @@ while b"push:open" not in received:
     assert data, received
     received += data
 """
+
+
 # Another package's broker, which is the default one in this case.
 PLUGIN = """
 from flask_push.brokers import open_broker
@@ -130,24 +127,3 @@ def test_a_tracer_that_enters_each_python_process_stays_out_of_the_hub(
         tmp_path, f"sqlite://{tmp_path}/push.db", python=[str(bin / "python")], env=env
     )
     assert len(seen.read_text().split()) == 1, "it is in the app's process alone"
-
-
-def test_a_hub_is_shown_by_what_it_is(tmp_path: Path) -> None:
-    with serve(gunicorn, tmp_path) as server:
-        server.stream("a").opened()
-        shown = Path(f"/proc/{the_hub(tmp_path)}/cmdline").read_bytes().rstrip(b"\0")
-        door = tmp_path / "push-basic" / "hub.sock"
-        assert os.fsdecode(shown) == f"flask-push hub: {door}"
-
-
-def test_each_line_of_the_hubs_log_has_its_time_and_level(tmp_path: Path) -> None:
-    with serve(gunicorn, tmp_path, PUSH_MAX_STREAMS=1) as server:
-        server.stream("a").opened()
-        server.stream("a").read_to_end()
-        log = tmp_path / "push-basic" / "hub.log"
-        pid = the_hub(tmp_path)
-        until(lambda: "PUSH_MAX_STREAMS" in log.read_text())
-        for line in log.read_text().splitlines():
-            assert re.match(
-                rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d,\d{{3}} {pid} [A-Z]+ ", line
-            )

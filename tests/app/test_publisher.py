@@ -1,0 +1,174 @@
+"""Publishing and reading history, from a Push or a Publisher."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import typing as t
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask import has_request_context
+from flask import request
+from jinja2 import DictLoader
+from jinja2 import TemplateNotFound
+from support.apps import app as app
+from support.apps import client as client
+from support.apps import hub_of
+from support.apps import make_app
+from support.apps import push as push
+from support.servers import until
+
+from flask_push import Event
+from flask_push import Position
+from flask_push import Push
+from flask_push.testing import read_events
+
+# Publishing.
+
+
+def test_json_is_made_by_the_app(push: Push, app: Flask) -> None:
+    class Mine(type(app.json)):  # type: ignore[misc]
+        def dumps(self, data: t.Any, **kwargs: t.Any) -> str:
+            return f"<{data}>"
+
+    app.json = Mine(app)
+    push.publish("a", 5)
+    push.publish("a", "text")
+    push.publish("a", None)
+    assert [e.data for e in push.history("a", 9).events] == ["<5>", "text", "<None>"]
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite:"])
+def test_a_number_of_events_may_be_as_large_as_it_likes(
+    url: str, push: Push, tmp_path: Path
+) -> None:
+    """It may come from an address. One reader's must not end what others hear."""
+    app = make_app(push, PUSH_BROKER_URL=url, PUSH_RUN_DIR=str(tmp_path))
+    client = app.test_client()
+    with client.get("/stream") as good:
+        push.publish("a", "1")
+        with client.get(f"/stream?last={10**30}") as response:
+            assert [event.data for event in read_events(response, 1)] == ["1"]
+        push.publish("a", "2")
+        assert [event.data for event in read_events(good, 2)] == ["1", "2"]
+    assert len(push.history("a", last=10**30).events) == 2
+    hub_of(push).stop()
+
+
+def test_a_template_is_rendered_and_published(push: Push, app: Flask) -> None:
+    templates = {"_said.html": "<b>{{ who }}</b>\n{{ channel }}, {{ request_path }}"}
+    app.jinja_env.loader = DictLoader(templates)
+
+    @app.context_processor
+    def path() -> dict[str, str]:
+        return {"request_path": request.path if has_request_context() else "none"}
+
+    @app.get("/say")
+    def say() -> str:
+        return push.publish_template("a", "_said.html", who="<Ann>", type="said")
+
+    client = app.test_client()
+    with client.get("/stream") as response:
+        id = client.get("/say").text
+        with app.app_context():
+            for _ in range(2):
+                push.publish_template("a", "_said.html", who="Ben", channel="c", key="k")
+        first, second = read_events(response, 2)
+    assert (first.id, first.type) == (id, "said")
+    assert first.data == "<b>&lt;Ann&gt;</b>\n, /say"
+    assert (second.type, second.data) == ("message", "<b>Ben</b>\nc, none")
+    assert len(push.history("a", 9).events) == 2
+    with app.app_context(), pytest.raises(TemplateNotFound):
+        push.publish_template("a", "none.html")
+    with pytest.raises(RuntimeError, match="application context"):
+        push.publish_template("a", "_said.html")
+
+
+def test_what_is_no_json_is_refused(push: Push, app: Flask) -> None:
+    with pytest.raises(TypeError):
+        push.publish("a", object())
+    with pytest.raises(TypeError):
+        push.publish("a", b"bytes")
+
+
+def test_an_id_comes_back(push: Push, app: Flask) -> None:
+    id = push.publish("user:1", "x")
+    assert Position.parse(id).epoch and id.endswith(".user~3a1")
+    assert push.publish_many([Event("a", "1"), Event("b", {"n": 2})]) > id
+    assert push.publish_many([]) == ""
+    assert push.publish("a", "x", key="k") == push.publish("a", "y", key="k")
+    (event,) = push.history("b", 1).events
+    assert (event.data, event.channel) == ('{"n": 2}', "b")
+
+
+def test_history_and_position_are_of_one_moment(push: Push, app: Flask) -> None:
+    ids = [push.publish("a", str(n)) for n in range(5)]
+    history = push.history("a", last=3)
+    assert [event.id for event in history.events] == ids[2:]
+    assert ids[-1].startswith(history.position)
+    assert push.position() == history.position
+    assert push.history("a", last=0).events == []
+    for last in -1, 1.5, True, "5":
+        with pytest.raises(ValueError, match="last"):
+            push.history("a", last)  # type: ignore[arg-type]
+
+
+def test_history_may_take_several_pages(push: Push, app: Flask) -> None:
+    push.publish_many(Event("a", f"{n} " + "x" * 10_000) for n in range(100))
+    assert [event.data.split()[0] for event in push.history("a", 90).events] == [
+        str(n) for n in range(10, 100)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("event", "problem"),
+    [
+        (("", "x"), "non-empty"),
+        (("a" * 65, "x"), "64 at most"),
+        (("a", "x" * (2**20 + 1)), "PUSH_MAX_EVENT_BYTES"),
+        (("a", "\ud800"), "surrogate"),
+        (("a", "x", "push:mine"), "Flask-Push's own"),
+        (("a", "x", "open"), "onopen"),
+        (("a", "x", "a\nb"), "line break"),
+        (("a", "x", "message", ""), "key"),
+    ],
+)
+def test_what_cannot_be_published_is_an_error_that_says_why(
+    event: tuple[str, ...], problem: str, push: Push, app: Flask
+) -> None:
+    with pytest.raises(ValueError, match=problem):
+        push.publish_many([Event("a", "fine"), Event(*event)])  # type: ignore[arg-type]
+    assert push.history("a", 9).events == []
+
+
+def test_a_history_has_no_more_than_was_asked_for_and_no_seam(tmp_path: Path) -> None:
+    """While somebody publishes, and the store forgets."""
+    app = Flask("app", instance_path=str(tmp_path))
+    app.config.update(PUSH_KEEP=30)
+    push = Push(app)
+    stop = threading.Event()
+
+    def speak() -> None:
+        for n in itertools.count():
+            push.publish("a", f"{n} {'x' * 200_000}")
+            if stop.is_set():
+                break
+
+    # To open the file takes the lock, which somebody who never stops has nearly always.
+    push.history("a", last=25)
+    thread = threading.Thread(target=speak)
+    thread.start()
+    try:
+        until(lambda: push.history("a", last=25).events)
+        for _ in range(10):
+            found = push.history("a", last=25)
+            numbers = [int(event.data.split()[0]) for event in found.events]
+            assert len(numbers) <= 25
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+            assert found.position == found.events[-1].id.partition(".")[0]
+    finally:
+        stop.set()
+        thread.join()
+        push._parts().close()

@@ -1,0 +1,103 @@
+"""The response of a view that answers with a stream."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from flask import Response
+from flask.testing import FlaskClient
+from support.apps import app as app
+from support.apps import client as client
+from support.apps import make_app
+from support.apps import push as push
+
+from flask_push import _response
+from flask_push import Push
+from flask_push.testing import read_events
+
+
+def test_a_stream_of_a_head_request_has_no_body(client: FlaskClient) -> None:
+    response = client.head("/stream")
+    assert (response.status_code, response.data) == (200, b"")
+    assert "text/event-stream" in response.headers["Content-Type"]
+
+
+def test_an_app_may_have_a_response_class_of_its_own(push: Push) -> None:
+    class Mine(Response):
+        def mine(self) -> str:
+            return "mine"
+
+    app = make_app(push)
+    app.response_class = Mine
+    seen = []
+
+    @app.after_request
+    def after(response: Response) -> Response:
+        assert isinstance(response, Mine)
+        seen.append(response.mine())
+        return response
+
+    with app.test_client().get("/stream") as response:
+        assert read_events(response, 1, own=True)
+    assert seen == ["mine"]
+
+
+def test_apps_that_are_made_and_left_leave_no_classes(push: Push) -> None:
+    app = make_app(push)
+    client = app.test_client()
+    for number in range(100):
+        app.response_class = type(f"Response{number}", (Response,), {})
+        assert client.head("/stream").status_code == 200
+    assert len(_response._response_classes) <= _response._MOST_CLASSES
+
+
+def test_a_changed_status_ends_the_stream_before_it_begins(push: Push) -> None:
+    app = make_app(push)
+
+    @app.after_request
+    def after(response: Response) -> Response:
+        response.status_code = 403
+        return response
+
+    response = app.test_client().get("/stream")
+    assert (response.status_code, response.data) == (403, b"")
+
+
+def test_what_is_to_be_done_on_close_is_done(push: Push) -> None:
+    app = make_app(push)
+    closed = []
+
+    @app.after_request
+    def after(response: Response) -> Response:
+        response.call_on_close(lambda: closed.append(True))
+        return response
+
+    with app.test_client().get("/stream") as response:
+        read_events(response, 1, own=True)
+    assert closed == [True]
+
+
+def test_relays_are_few_and_say_why(push: Push, caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app(push, PUSH_RELAY_MAX=2, PUSH_BROKER_URL="memory:")
+    app.testing = False
+    client = app.test_client()
+    with client.get("/stream") as first, client.get("/stream") as second:
+        for response in first, second:
+            assert read_events(response, 1, own=True)
+        third = client.get("/stream")
+        assert third.status_code == 200
+        assert third.data.startswith(b":\nretry: ") and third.data.count(b"\n") == 2
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "does not give us the client's socket" in caplog.text
+    assert "PUSH_RELAY_MAX" in caplog.text
+    with client.get("/stream") as response:
+        assert read_events(response, 1, own=True)
+
+
+def test_a_relay_ends_after_its_time(push: Push) -> None:
+    app = make_app(push, PUSH_RELAY_LIFETIME=1)
+    with app.test_client().get("/stream") as response:
+        assert read_events(response, 1, own=True)
+        with pytest.raises(EOFError):
+            read_events(response, 1)

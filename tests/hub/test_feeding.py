@@ -1,0 +1,280 @@
+"""What a hub does when its feed or its loop fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import os
+import typing as t
+
+import pytest
+from support.failing import Tracer
+from support.hub_failures import House
+from support.hub_failures import play
+from support.hub_failures import ReturningClient
+from support.hub_failures import Scenario
+
+from flask_push import Position
+from flask_push._delivery.options import Options
+from flask_push._event import Entry
+from flask_push._hub import fanout
+from flask_push._hub.failstop import FailStop
+from flask_push._hub.hub import Hub
+from flask_push._hub.streams import Streams
+from flask_push.brokers import Broker
+from flask_push.brokers import Sink
+from flask_push.brokers.memory import MemoryBroker
+from flask_push.brokers.memory import MemoryFeed
+
+# What else can fail.
+
+
+class Nonsense(MemoryBroker):
+    """Its feed hands over what is no event, as often as it is asked to."""
+
+    times = 1
+
+    def news(self, after: int) -> tuple[str, list[Entry], int, bool]:
+        epoch, entries, end, forgotten = super().news(after)
+        if after and entries and self.times:
+            self.times -= 1
+            entries = [entries[0]._replace(number=t.cast(int, "nonsense"))]
+        return epoch, entries, end, forgotten
+
+
+async def open_streams(house: House, count: int = 1, **how: t.Any) -> list[ReturningClient]:
+    clients = [house.add("a", **how) for _ in range(count)]
+    await house.until(lambda: all(client.events for client in clients))
+    return clients
+
+
+def test_a_hub_that_failed_begins_again_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story(house: House) -> None:
+        await open_streams(house, 3)
+        house.say("a", "1", "2")
+        await house.until(lambda: all(client.ends for client in house.clients))
+        await house.come_to_the_end()
+        assert repr(house.hub) == "<Hub [1 channels, 3 connections, 0 behind, 1 failures]>"
+        assert house.hub.status()["failures"] == 1
+
+    assert play(story, Tracer(), Nonsense()).judge() == []
+    (line,) = caplog.records
+    assert (
+        line.getMessage()
+        == "The hub failed and ended all 3 streams; their browsers resume."
+    )
+    assert line.exc_info
+
+
+class Stubborn(Nonsense):
+    """Its feeds are known, and what they call can be called when they are closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sinks: list[Sink] = []
+
+    def feed(self, sink: Sink, *args: t.Any, **more: t.Any) -> MemoryFeed:
+        self.sinks.append(sink)
+        return super().feed(sink, *args, **more)
+
+
+def test_what_a_feed_says_after_the_hub_has_given_it_up_is_ignored() -> None:
+    store = Stubborn()
+
+    async def story(house: House) -> None:
+        (client,) = await open_streams(house)
+        house.say("a", "1")
+        await house.until(lambda: client.ends)
+        for _ in range(3):
+            # Its channels may be awaited again, and its numbers be those of another life.
+            store.sinks[0].watched(["a"])
+            store.sinks[0].deliver("other", [], 5)
+            store.sinks[0].deliver("other", [], None)
+            store.sinks[0].missed(2**62)
+            await house.turn()
+        await house.come_to_the_end()
+        assert len(store.sinks) == 2
+
+    house = play(story, Tracer(), store)
+    assert house.judge() == [] and house.failures == 1
+
+
+def test_who_is_ended_with_all_others_is_told_when_to_come_back() -> None:
+    async def story(house: House) -> None:
+        clients = await open_streams(house, 40)
+        for client in clients:
+            client.comes_back = False
+        house.say("a", "1")
+        await house.until(lambda: all(client.ends for client in clients))
+        told = [client.parser.retry or 0 for client in clients]
+        # At two a second.
+        assert 10_000 < max(told) < 22_000
+
+    play(story, Tracer(), Nonsense(), return_rate=2)
+
+
+def test_nothing_follows_what_may_be_half_a_frame() -> None:
+    async def story(house: House) -> None:
+        (client,) = await open_streams(house)
+        client.comes_back = False
+        told = client.parser.retry
+        end = Position.parse(*house.say("a", "1"))
+        await house.until(lambda: client.ends or client.is_at(end))
+        assert client.parser.retry == told
+
+    _, first = inspect.getsourcelines(fanout._write_all)
+    body = {("_hub.fanout", first + n) for n in range(12)}
+    play(story, every := Tracer())
+    for line in body & every.lines.keys():
+        play(story, tracer := Tracer(line))
+        assert tracer.raised, line
+
+
+def test_a_hub_that_fails_again_and_again_waits_longer_each_time() -> None:
+    async def story(house: House) -> None:
+        await open_streams(house)
+        for n in range(1, 5):
+            house.say("a", "1")
+            await house.until(lambda n=n: house.failures == n)  # type: ignore[misc]
+            await house.until(lambda: "1 connections, 0 behind" in repr(house.hub))
+        assert house.hub._streams.failstop._delay == 0.4
+        house.hub._streams.failstop._failed_at -= 100
+        house.say("a", "1")
+        await house.until(lambda: house.failures == 5)
+        assert house.hub._streams.failstop._delay == 0
+        await house.come_to_the_end()
+
+    store = Nonsense()
+    store.times = 5
+    assert play(story, Tracer(), store).judge() == []
+
+
+def end_badly(story: Scenario, tracer: Tracer, store: MemoryBroker) -> None:
+    """Play a story that may end the loop. No stream is open after it."""
+    houses: list[House] = []
+
+    async def main() -> None:
+        houses.append(House(store))
+        with tracer:
+            await asyncio.wait_for(story(houses[0]), 20)
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(main())
+    try:
+        # The hub ends the loop in the middle.
+        with contextlib.suppress(RuntimeError, MemoryError):
+            loop.run_until_complete(task)
+        (house,) = houses
+        house.hub.stop()
+        for client in house.clients:
+            if not client.ends:
+                client.sock.settimeout(20)
+                while data := client.sock.recv(2**20):
+                    client.take(data)
+        assert house.judge() == []
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, MemoryError):
+            loop.run_until_complete(task)
+        for client in houses[0].clients:
+            client.sock.close()
+        loop.close()
+
+
+async def fail(house: House) -> None:
+    for client in await open_streams(house, 3):
+        client.comes_back = False
+    house.say("a", "1")
+    await house.until(lambda: all(client.ends for client in house.clients))
+
+
+def test_a_hub_that_cannot_even_end_its_streams_ends_itself() -> None:
+    below = "_hub.failstop", "fail"
+    end_badly(fail, every := Tracer(below=below), Nonsense())
+    assert len(every.lines) > 50
+    for line in every.lines:
+        end_badly(fail, tracer := Tracer(line, below), Nonsense())
+        assert tracer.raised, line
+
+
+async def freeze(house: House) -> None:
+    await open_streams(house, 3)
+    try:
+        frozen = house.hub.freeze()
+    except MemoryError:
+        # It goes on, or has ended everything.
+        house.say("a", "1")
+        await house.come_to_the_end()
+    else:
+        for _, fd in frozen.readers:
+            os.close(fd)
+
+
+def test_a_hub_that_cannot_be_frozen_goes_on_or_ends_its_streams() -> None:
+    below = "_hub.hub", "freeze"
+    play(freeze, every := Tracer(below=below))
+    for line in every.lines:
+        end_badly(freeze, tracer := Tracer(line, below), MemoryBroker())
+        assert tracer.raised, line
+
+
+class Closed(MemoryBroker):
+    """A store that can't be opened."""
+
+    def feed(self, *args: t.Any, **more: t.Any) -> t.NoReturn:
+        raise OSError("no store")
+
+
+def test_nothing_is_left_of_a_hub_whose_store_cannot_be_opened() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        descriptors = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            with pytest.raises(OSError, match="no store"):
+                Hub(t.cast(Broker, Closed()), Options(), loop)
+            assert len(os.listdir("/proc/self/fd")) == descriptors
+
+    asyncio.run(main())
+
+
+async def refuse(house: House) -> None:
+    """The first stream fails when it begins."""
+    bad = house.add("a", lifetime=t.cast(float, "nonsense"))
+    good = house.add("a")
+    bad.comes_back = False
+    await house.until(lambda: bad.ends)
+    house.clients = [good]
+    await house.come_to_the_end()
+
+
+def test_a_stream_that_cannot_even_be_refused_is_closed() -> None:
+    play(refuse, every := Tracer())
+    lines, first = inspect.getsourcelines(FailStop.alone)
+    refused = [("_hub.failstop", first + n) for n in range(len(lines))]
+    lines, first = inspect.getsourcelines(Streams.drop)
+    refused += [("_hub.streams", first + n) for n in range(len(lines))]
+    refused = [line for line in refused if line in every.lines]
+    assert len(refused) > 7
+    for line in refused:
+        assert play(refuse, tracer := Tracer(line)).judge() == [], line
+        assert tracer.raised, line
+
+
+def test_streams_that_fail_one_by_one_are_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story(house: House) -> None:
+        for _ in range(5):
+            house.add("a", lifetime=t.cast(float, "nonsense")).comes_back = False
+        good = house.add("a")
+        house.say("a", "1")
+        await house.until(lambda: good.events)
+        await house.until(lambda: house.failures == 5)
+        house.clients = [good]
+        await house.come_to_the_end()
+
+    assert play(story, Tracer()).judge() == []
+    assert caplog.text.count("A stream failed") == 1

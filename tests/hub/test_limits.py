@@ -1,0 +1,149 @@
+"""What a hub refuses, and when it asks browsers to reconnect."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+
+import pytest
+from support.hubs import Browser
+from support.hubs import first as first
+from support.hubs import House
+from support.hubs import run
+
+from flask_push._config import Config
+from flask_push._delivery.options import Options
+from flask_push._delivery.stream import Stream
+from flask_push._ipc.client import Client
+from flask_push.brokers.memory import MemoryBroker
+from flask_push.testing._contract import until
+
+
+def test_a_user_has_so_many_streams_and_another_as_many(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test(house: House) -> None:
+        ann = [await house.open("a", user="ann") for _ in range(2)]
+        ben = [await house.open("a", user="ben") for _ in range(2)]
+        nobody = [await house.open("a") for _ in range(3)]
+        for _ in range(3):
+            refused = house.adopt("a", user="ann")
+            await refused.until(lambda r=refused: r.ended)  # type: ignore[misc]
+            assert re.fullmatch(rb":\nretry: \d+\n", refused.body)
+        assert caplog.text.count("PUSH_MAX_STREAMS_PER_USER") == 1
+        ann[0].sock.close()
+        await until(lambda: "6 connections" in repr(house.hub))
+        again = await house.open("a", user="ann")
+        house.say("a", "x")
+        for browser in [ann[1], again, *ben, *nobody]:
+            await browser.until(lambda b=browser: b.data == ["x"])  # type: ignore[misc]
+
+    run(test, max_per_user=2)
+
+
+def test_an_address_has_so_many_streams_if_that_is_wanted() -> None:
+    async def test(house: House) -> None:
+        await house.open("a", address="::1")
+        refused = house.adopt("a", address="::1", user="ann")
+        await refused.until(lambda: refused.ended)
+        await house.open("a", address="::2", user="ann")
+
+    run(test, max_per_address=1)
+
+
+def test_sockets_are_bounded() -> None:
+    async def test(house: House) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            served, _ = listener.accept()
+        house.hub.adopt(Stream(("a",), "x"), Client(os.dup(served.fileno())))
+        buffer = served.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        assert buffer <= 2 * 128 * 1024
+        assert served.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+        assert served.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        client.close()
+        served.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("data", "type"),
+    [("x" * 2000, "message"), ("\n" * 150, "message"), ("x", "t" * 257)],
+)
+def test_an_event_that_is_too_large_is_a_gap(
+    data: str, type: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(house: House) -> None:
+        browser = await house.open("a", "b")
+        house.say("a", "small")
+        too_large = house.say("a", data, type=type)
+        house.say("b", "other")
+        await browser.until(lambda: browser.data == ["small", "other"])
+        (gap,) = browser.gaps
+        assert gap["channels"] == ["a"]
+        assert [e.id.partition(".")[0] for e in browser.events][2] == too_large
+        # Replay says the same.
+        again = await house.open("a", "b", position=browser.events[0].id)
+        await again.until(lambda: again.data == ["small", "other"])
+        assert again.gaps[0]["channels"] == ["a"]
+
+    run(test, max_event=1000)
+    assert "PUSH_MAX_EVENT_BYTES" in caplog.text or "256 at most" in caplog.text
+
+
+def retries(*browsers: Browser) -> list[int]:
+    """The last that each was told."""
+    return [int(re.findall(rb"retry: (\d+)\n", browser.body)[-1]) for browser in browsers]
+
+
+def test_when_all_have_to_come_back_they_are_told_to_come_one_after_another() -> None:
+    async def main() -> None:
+        house = House(MemoryBroker(), Options(return_rate=2, max_streams=40))
+        try:
+            streams = [await house.open("a") for _ in range(39)]
+            # Who ends alone comes back alone.
+            alone = house.adopt("a", poll=True)
+            await alone.until(lambda: alone.ended)
+            assert max(retries(alone, *streams)) <= 4000
+            streams.append(await house.open("a"))
+            refused = [house.adopt("a") for _ in range(20)]
+            for browser in refused:
+                await browser.until(lambda b=browser: b.ended)  # type: ignore[misc]
+            assert 4000 < max(retries(*refused)) <= 24_000
+            house.hub.stop()
+            for browser in streams:
+                await browser.until(lambda b=browser: b.ended)  # type: ignore[misc]
+            told = sorted(retries(*streams))
+            # At two a second, the half of them within about ten seconds.
+            assert told[0] < 10_000 < told[-1] <= 24_000
+            assert 6 < sum(milliseconds < 13_000 for milliseconds in told) < 34
+        finally:
+            for browser in house.browsers:
+                browser.sock.close()
+
+    asyncio.run(main())
+
+
+def test_nobody_is_told_to_wait_for_longer_than_minutes() -> None:
+    slow, never = Options(return_rate=0.001), Options(return_rate=0)
+    told = [slow.jittered_retry(1_000_000) for _ in range(100)]
+    assert 60_000 < max(told) <= 304_000
+    assert max(never.jittered_retry(1_000_000) for _ in range(100)) <= 4000
+    shares = Config(return_rate=500, hub_processes=5).options
+    assert shares.return_rate == 100
+
+
+def test_a_reader_is_told_how_long_to_wait_by_how_many_are_told() -> None:
+    async def test(house: House) -> None:
+        browsers = [await house.open("a", position="nowhere") for _ in range(50)]
+        waits = []
+        for browser in browsers:
+            await browser.until(lambda b=browser: b.gaps)  # type: ignore[misc]
+            waits += [gap["wait"] for gap in browser.gaps]
+        assert 0 <= min(waits) and max(waits) <= 0.05
+        assert len(set(waits)) > 5
+
+    run(test)

@@ -1,0 +1,68 @@
+"""Sockets that a hub polls: those of servers that drain, and browsers that leave."""
+
+from __future__ import annotations
+
+import socket
+
+from support.hubs import Browser
+from support.hubs import first as first
+from support.hubs import House
+from support.hubs import run
+from support.sockets import is_open
+
+from flask_push._delivery.stream import Stream
+from flask_push._ipc.client import Client
+from flask_push.testing._contract import until
+
+
+def test_a_browser_that_leaves_is_noticed_without_a_word() -> None:
+    async def test(house: House) -> None:
+        one, two = await house.open("a"), await house.open("a", "b")
+        one.sock.close()
+        await until(lambda: "1 connections" in repr(house.hub))
+        two.sock.shutdown(socket.SHUT_WR)
+        await until(lambda: repr(house.hub).startswith("<Hub [0 channels, 0"))
+
+    run(test)
+
+
+def test_a_drain_is_emptied_until_its_server_closes_it() -> None:
+    async def test(house: House) -> None:
+        server, drain = socket.socketpair()
+        browser = Browser()
+        house.browsers.append(browser)
+        number = drain.detach()
+        house.hub.adopt(Stream(("a",), "x"), Client(browser.theirs.detach(), number))
+        server.setblocking(False)
+        sent = 0
+
+        def send() -> bool:
+            nonlocal sent
+            try:
+                sent += server.send(b"x" * 65536)
+            except BlockingIOError:
+                pass
+            return sent > 2**21
+
+        await until(send)
+        server.close()
+        await until(lambda: not is_open(number))
+
+    run(test)
+
+
+def test_drains_of_servers_that_are_done_are_closed_together() -> None:
+    async def test(house: House) -> None:
+        browsers = [Browser() for _ in range(70)]
+        house.browsers += browsers
+        pairs = [socket.socketpair() for _ in browsers]
+        numbers = [drain.detach() for _, drain in pairs]
+        for browser, (server, _), number in zip(browsers, pairs, numbers, strict=True):
+            server.send(b"HTTP/1.1 200 OK\r\n\r\n" * 2000)
+            server.close()
+            house.hub.adopt(Stream(("a",), "x"), Client(browser.theirs.detach(), number))
+        # Of so many, some did not wait for the others.
+        assert 0 < sum(map(is_open, numbers)) < 10
+        await until(lambda: not any(map(is_open, numbers)))
+
+    run(test)

@@ -1,0 +1,52 @@
+"""A Redis that refuses, and links that stay in spite of it."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from flask_push.brokers.redis import feed
+from flask_push.brokers.redis import RedisBroker
+from support.redis_log import lines
+from support.redises import Redis
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> cabc.Iterator[Redis]:
+    with Redis.started(tmp_path, "--appendonly", "no") as redis:
+        yield redis
+
+
+@pytest.fixture
+def broker(redis: Redis) -> cabc.Iterator[RedisBroker]:
+    broker = RedisBroker(redis.url, timeout=10)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask again soon."""
+    monkeypatch.setattr(feed, "_AGAIN", 0.1)
+    monkeypatch.setattr(feed, "_LATER", 0.2)
+
+
+@contextlib.contextmanager
+def links_stay(redis: Redis, caplog: pytest.LogCaptureFixture) -> cabc.Iterator[None]:
+    """No connection of a hub is replaced, and the log says of none that it is lost."""
+
+    def ids() -> list[bytes]:
+        clients: bytes = redis.do("CLIENT", "LIST", "TYPE", "pubsub")
+        return [line.split()[0] for line in clients.splitlines()]
+
+    before = ids()
+    yield
+    assert ids() == before
+    assert not [line for line in lines(caplog) if "is lost" in line]
+
+
+def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [line for line in lines(caplog) if line.startswith("Redis ")]

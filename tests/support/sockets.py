@@ -1,0 +1,23 @@
+"""What a test can tell about a socket."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+
+
+def noise(size: int) -> str:
+    """Text that compression makes little of."""
+    return base64.b64encode(os.urandom(size * 3 // 4)).decode()
+
+
+def can_read(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False
+
+
+def is_open(fd: int) -> bool:
+    return os.path.exists(f"/proc/self/fd/{fd}")

@@ -1,0 +1,88 @@
+"""Who is at the other end of a Unix socket."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from support.servers import end_hubs
+from support.servers import hubs
+from support.servers import until
+from support.workers import adopt
+from support.workers import make
+from support.workers import read_until
+
+from flask_push._ipc.files import HubFiles
+
+# Another user than that of the tests, which takes root to become.
+SUDO = [] if os.geteuid() == 0 else ["sudo", "-n"]
+
+
+NOBODY = [*SUDO, "setpriv", "--reuid=65534", "--clear-groups", "/usr/bin/python3", "-c"]
+
+
+COMES = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.settimeout(20)
+    sock.connect(sys.argv[1])
+    sys.stdout.write(repr(sock.recv(100)))
+"""
+
+
+WAITS = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.bind(sys.argv[1])
+    sock.listen()
+    print("there", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def public() -> cabc.Iterator[Path]:
+    """A directory that anybody may write to."""
+    directory = Path(tempfile.mkdtemp())
+    directory.chmod(0o777)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def test_a_hub_does_not_let_another_user_in(public: Path) -> None:
+    worker = make(public)
+    try:
+        client = adopt(worker)
+        read_until(client, b"push:open")
+        door = HubFiles.of(public).sock
+        door.chmod(0o666)
+        come = subprocess.run([*NOBODY, COMES, door], capture_output=True, text=True)
+        assert (come.stdout, come.stderr) == ("b''", "")
+        words = f"User 65534 tried to connect to the hub of user {os.geteuid()}."
+        until(lambda: words in HubFiles.of(public).last_words())
+        client.close()
+    finally:
+        worker.stop()
+        end_hubs(public)
+
+
+def test_a_worker_gives_nothing_to_another_users_hub(public: Path) -> None:
+    door = HubFiles.of(public).sock
+    with subprocess.Popen(
+        [*NOBODY, WAITS, door], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as stranger:
+        assert stranger.stdout is not None
+        assert stranger.stdout.readline() == b"there\n"
+        worker = make(public)
+        try:
+            with pytest.raises(RuntimeError, match="runs as user 65534, and this process"):
+                adopt(worker)
+        finally:
+            worker.stop()
+            stranger.communicate()
+    assert hubs(public) == []
