@@ -28,6 +28,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=slow)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_heap() -> None:
+    """Let the collections of this module skip what was there before it."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="module")
 def browser() -> cabc.Iterator[Browser]:
     with chromium() as browser:
