@@ -43,7 +43,7 @@ def test_a_line_has_its_time_and_level_where_the_app_configures_no_log(
 ) -> None:
     (line,) = lines_about_streams(tmp_path)
     assert re.match(
-        r"\[\d{4}-\d\d-\d\d [\d:,]+\] WARNING in _worker: hub \d+: 1 streams", line
+        r"\[\d{4}-\d\d-\d\d [\d:,]+\] WARNING in process_door: hub \d+: 1 streams", line
     )
 
 

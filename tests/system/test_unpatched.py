@@ -23,19 +23,19 @@ from gevent import monkey
 monkey.patch_all()
 import os, threading
 import gevent
-from flask_push import _native
+from flask_push._system import unpatched
 
-assert _native.is_replaced("_thread", "start_new_thread")
-assert _native.is_replaced("select", "epoll")
-assert not _native.is_replaced("os", "getpid")
+assert unpatched.is_replaced("_thread", "start_new_thread")
+assert unpatched.is_replaced("select", "epoll")
+assert not unpatched.is_replaced("os", "getpid")
 seen = []
 
 def wait():
     release.acquire()
-    seen.append(_native.original("_thread", "get_ident")())
+    seen.append(unpatched.original("_thread", "get_ident")())
 
-release = _native.lock()
-thread = _native.start_thread(wait)
+release = unpatched.lock()
+thread = unpatched.start_thread(wait)
 # A greenlet that waits for real would keep this one from going on.
 gevent.sleep(0.01)
 assert thread.is_alive()
@@ -43,10 +43,10 @@ thread.join(0.01)
 assert not seen and thread.is_alive()
 release.release()
 thread.join(10)
-assert seen and seen != [_native.original("_thread", "get_ident")()]
+assert seen and seen != [unpatched.original("_thread", "get_ident")()]
 assert not thread.is_alive()
 reading, writing = os.pipe()
-_native.close(writing)
+unpatched.close(writing)
 assert os.read(reading, 1) == b""
 """
 

@@ -160,7 +160,7 @@ def start_process(files: HubFiles, *arguments: str | int) -> None:
 def _path() -> list[str]:
     """Where this process finds modules, first of all this package. A relative directory
     means another one to the hub."""
-    home = Path(__file__).parent.parent
+    home = Path(__file__).parents[2]
     found = [os.path.abspath(entry) for entry in sys.path]
     return [str(home), *filter(os.path.exists, found)]
 
