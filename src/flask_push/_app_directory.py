@@ -1,9 +1,9 @@
-"""Which run directory is an app's: the same for all its processes, however each is started.
+"""Finds the run directory of an app: the same for all its processes, however each starts.
 
-Flask calls a file that is run as a script ``__main__``, and takes the working directory for
-the place of its instance folder. So a script is called here as another process would
-import it. Where that can't be known, a warning says that the directory may be another one
-elsewhere.
+Flask gives a file that is run as a script the name ``__main__``, and looks for its instance
+folder in the working directory. So this module gives a script the name under which another
+process would import it. If it can't find that name, it logs a warning that other processes
+may have another directory.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from ._system.rundir import user_name
 
 logger = logging.getLogger("flask_push")
 
-# The file with the name of the app that used a run directory first.
+# This file holds the name of the first app that used the run directory.
 _NAME = "app"
-# What Python calls the file that it was started with, and multiprocessing in a child.
+# Python's name for the file that it runs, and that of multiprocessing in a child.
 _SCRIPTS = "__main__", "__mp_main__"
 
 
 class Place(t.NamedTuple):
-    """What the run directory of an app is named by."""
+    """What the path of an app's run directory is made of."""
 
     name: str
     root: str
     instance: str
-    #: Whether the instance folder, and the root, don't depend on the working directory.
+    #: Whether these paths are the same in each working directory.
     instance_known: bool = True
     root_known: bool = True
 
@@ -59,12 +59,12 @@ class Place(t.NamedTuple):
         )
 
     def directory(self, config: Config) -> Path:
-        """The run directory, whether it is there or not."""
+        """The run directory. It may not exist yet."""
         return locate(config.run_dir, self.instance, self.root, self.name)
 
     def others(self, config: Config) -> dict[Path, int]:
-        """Other run directories of the app that are there, and whose: those of other users,
-        and those of this user in which a hub runs."""
+        """Other existing run directories of the app, and the owner of each: those of other
+        users, and those of this user in which a hub runs."""
         if config.run_dir is not None:
             return {}
         chosen, user = self.directory(config), os.geteuid()
@@ -76,8 +76,8 @@ class Place(t.NamedTuple):
         }
 
     def doubts(self, config: Config) -> list[str]:
-        """Why events may not reach all processes of the app, or reach another app's. Looks,
-        and makes nothing."""
+        """Reasons why events may not reach all processes of the app, or may reach another
+        app. Creates nothing."""
         chosen = self.directory(config)
         found = self.apart(config)
         in_instance = chosen.parent == Path(self.instance)
@@ -98,7 +98,7 @@ class Place(t.NamedTuple):
         return found
 
     def apart(self, config: Config) -> list[str]:
-        """Why events don't reach processes that have another run directory."""
+        """A reason for each other run directory: its processes don't get the events."""
         chosen = self.directory(config)
         return [
             f"The app {self.name!r} has the run directory {chosen} in this process, and"
@@ -109,8 +109,7 @@ class Place(t.NamedTuple):
         ]
 
     def introduce(self, config: Config) -> None:
-        """Log what is in doubt, and write the app's name into a directory that was
-        configured."""
+        """Log the doubts. If PUSH_RUN_DIR is set, write the app's name into it."""
         for doubt in self.doubts(config):
             logger.warning("Events may not reach the right processes: %s", doubt)
         if config.run_dir is not None:
@@ -119,7 +118,7 @@ class Place(t.NamedTuple):
 
 
 def has_hub(directory: Path) -> bool:
-    """Whether a hub listens in a run directory, also where this user may not look."""
+    """Whether a hub listens in a run directory, even if this user may not read it."""
     try:
         lines = Path("/proc/net/unix").read_text(errors="replace").splitlines()
     except OSError:
@@ -128,7 +127,7 @@ def has_hub(directory: Path) -> bool:
 
 
 def _read_name(path: Path) -> str:
-    """The name of the app that used the directory first; empty if none has."""
+    """The name of the first app that used the directory; empty if there is none."""
     try:
         with os.fdopen(open_own(path, os.O_RDONLY), errors="replace") as file:
             return file.read(1000).strip()
@@ -151,7 +150,8 @@ def _is_module(name: str) -> bool:
 
 
 def _as_imported(name: str) -> tuple[str, Path] | None:
-    """How another process would import the script, and from which directory."""
+    """The name under which another process would import the script, and the directory from
+    which."""
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
     if file is None:
@@ -160,7 +160,7 @@ def _as_imported(name: str) -> tuple[str, Path] | None:
     spec = getattr(module, "__spec__", None)
     if spec is not None:
         return spec.name, path.parents[spec.name.count(".")]
-    # As Flask's command finds out what to import, given a file.
+    # The command flask does the same to import a file.
     words, top = [path.stem], path.parent
     while (top / "__init__.py").is_file():
         words.insert(0, top.name)
@@ -169,7 +169,7 @@ def _as_imported(name: str) -> tuple[str, Path] | None:
 
 
 def _instance(name: str, top: Path) -> str:
-    """The instance folder that Flask chooses for an app that is imported from there."""
+    """The instance folder that Flask chooses for an app that is imported from `top`."""
     prefix = os.path.abspath(sys.prefix)
     if top.is_relative_to(prefix):
         return os.path.join(prefix, "var", f"{name}-instance")

@@ -1,4 +1,4 @@
-"""Where the log goes if the app has not said so: to where Flask's own goes."""
+"""Writes the log to where Flask writes its own, if the app has not configured logging."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from flask.logging import default_handler
 
 
 class _Default(logging.Handler):
-    """Python's own last resort writes neither the time nor the level. This one does, and
-    is silent where the app has a handler, also one that it adds later."""
+    """Python's handler of last resort writes neither the time nor the level. This handler
+    writes both, and nothing if the app has a handler, even one that it adds later."""
 
     def handle(self, record: logging.LogRecord) -> bool:
         logger: logging.Logger | None = logging.getLogger(record.name)
@@ -24,5 +24,6 @@ _default = _Default()
 
 
 def add_default_handler() -> None:
-    """As Flask does it for ``app.logger``. Once for all apps of this process."""
+    """Add the handler, once for all apps of this process. Flask does the same for
+    ``app.logger``."""
     logging.getLogger("flask_push").addHandler(_default)

@@ -32,8 +32,8 @@ from ._state import files_of
 from ._system.inodes import check_socket
 from ._system.terminal import shown
 
-# Seconds for which a hub may take its leave.
-_PATIENCE = 10.0
+# Seconds that a hub may take to end.
+_END_SECONDS = 10.0
 
 _socket = click.option(
     "--socket",
@@ -81,7 +81,7 @@ def hub(path: Path, replace: bool) -> None:
             raise failure(f"{text} {why(error)}") from error
         return
     try:
-        # Before anything is made beside it.
+        # Check this before creating files beside it.
         check_socket(path)
         files.sock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = files.try_lock()
@@ -98,7 +98,7 @@ def hub(path: Path, replace: bool) -> None:
 
 
 def _door(files: HubFiles) -> socket.socket:
-    """The door that systemd has opened, or one of our own."""
+    """The socket that systemd passes, or a new one."""
     if os.environ.get("LISTEN_PID") == str(os.getpid()):
         return socket.socket(fileno=3)
     return files.listen()
@@ -149,18 +149,18 @@ def _stop(files: HubFiles, pid: int) -> None:
         messages.send(Stop().to_json())
         while True:
             messages.receive()
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _END_SECONDS
     while not _has_ended(files, pid):
         if time.monotonic() > deadline:
             raise failure(
-                f"The hub, process {pid}, has not ended within {_PATIENCE:g} seconds."
+                f"The hub, process {pid}, has not ended within {_END_SECONDS:g} seconds."
                 " Its log says what it does; 'kill' ends it."
             )
         time.sleep(0.01)
 
 
 def _has_ended(files: HubFiles, pid: int) -> bool:
-    """It has the lock for life. The next hub may have it already."""
+    """A hub holds its lock until it ends. The next hub may hold it already."""
     if not files.is_locked():
         return True
     with contextlib.suppress(OSError):
@@ -242,7 +242,7 @@ def _no_hub(files: HubFiles, error: OSError) -> str:
     if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
         return (
             f"No hub is running at {files.sock}. The app's first stream starts one, unless"
-            " PUSH_HUB names a hub that is run by hand."
+            " PUSH_HUB names a hub that you run yourself."
         )
     if isinstance(error, PermissionError) and error.errno is not None:
         return (

@@ -1,7 +1,7 @@
-"""What all commands share: the app that they are about, and how they fail.
+"""What all commands share: they load the app, and report errors.
 
-The status is 0, 1 if something is wrong, and 2 for words that make no sense. A traceback
-is for a fault of ours or of the app's, and not for a trouble of the machine.
+The status is 0 for success, 1 for an error, and 2 for invalid arguments. Only a bug in
+Flask-Push or in the app is shown with a traceback; an error of the machine is one line.
 """
 
 from __future__ import annotations
@@ -20,42 +20,43 @@ from ._system.terminal import shown
 
 
 class Commands(click.Group):
-    """Ends with one line and the status 1 where files, sockets or the terminal fail."""
+    """A group that reports an error of a file, a socket or the terminal in one line."""
 
     def invoke(self, context: click.Context) -> t.Any:
         for stream in sys.stdout, sys.stderr:
-            # What the terminal's encoding lacks is escaped.
+            # Escape characters that the terminal's encoding lacks.
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(context)
         except BrokenPipeError:
-            # Nobody reads on, as with '| head'. Click ends without a word.
+            # The reader closed the pipe, as '| head' does. Click then ends silently.
             raise
         except OSError as error:
             raise failure(why(error)) from error
 
 
 def failure(text: object) -> click.ClickException:
-    """An error that is shown as one line. Others may have chosen some of its words."""
+    """An error that is shown as one line. Its text is escaped, because some of it may come
+    from other programs."""
     return click.ClickException(shown(text, 2000))
 
 
 def why(error: OSError) -> str:
-    """What the system says, or what we do."""
-    said = str(error) or type(error).__name__
+    """The error as a sentence, with the path if there is one."""
+    text = str(error) or type(error).__name__
     if isinstance(error, TimeoutError) and error.strerror is None:
-        said = "no answer came in time"
+        text = "no answer came in time"
     if error.strerror is not None:
-        said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return f"{said.rstrip('.')}."
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{text.rstrip('.')}."
 
 
 def load(context: click.Context) -> tuple[Flask, Push]:
     try:
         app = context.ensure_object(ScriptInfo).load_app()
     except (RuntimeError, TypeError, ValueError) as error:
-        # What the app itself raises is shown with its traceback.
+        # An error of the app itself is shown with its traceback.
         if not _is_ours(error):
             raise
         raise failure(error) from error
@@ -65,7 +66,7 @@ def load(context: click.Context) -> tuple[Flask, Push]:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether Flask-Push raised it, as for a configuration that can't be right."""
+    """Whether Flask-Push raised the error, as for an invalid configuration."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     module = frames[-1].f_globals.get("__name__", "") if frames else ""
     return str(module).partition(".")[0] == "flask_push"

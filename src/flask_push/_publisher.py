@@ -1,4 +1,4 @@
-"""Publishing, for processes with and without an app."""
+"""Publish events and read history, with or without an app."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from ._event import Position
 from .brokers import Broker
 from .brokers import open_broker
 
-# Bytes of history read at once: one page, but for the longest.
+# Bytes of history that are read at once. One page is enough for most calls.
 _PAGE = 4 * 2**20
 
-#: Makes JSON. Some libraries return it as bytes, in UTF-8.
+#: Makes JSON. Some libraries return bytes in UTF-8.
 Dumps = cabc.Callable[[t.Any], str | bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Events that a channel holds, and the position that they were read at."""
+    """Stored events of a channel, and the position at which they were read."""
 
-    #: Oldest first.
+    #: The oldest first.
     events: list[Event]
-    #: Streams from here on continue exactly where the events end.
+    #: A stream that begins here continues exactly where the events end.
     position: str
 
 
@@ -76,35 +76,40 @@ class Publisher:
         store: bool = True,
         exclude: str | None = None,
     ) -> str:
-        """Store an event, and send it to everybody who listens to its channel.
+        """Store an event, and send it to all streams of its channel.
 
-        When this returns, the event is stored, and will be sent whatever becomes of
-        this process.
+        When this returns, the event is stored, and the hub sends it even if this process
+        dies.
 
-        :param data: Text goes as it is, anything else as JSON.
-        :param type: What the browser's ``addEventListener`` is called with. ``push:``
-            begins the types that are Flask-Push's own.
-        :param key: Publishing the same key on the channel again stores nothing, and
-            returns the first one's id: so a task that may be repeated can publish.
-        :param store: ``False`` for what matters only now, as that somebody is typing: it
-            is not kept, and readers that are behind or away don't get it.
-        :param exclude: The connection that does not get it, as its ``push:open`` has told
-            it: of who did this, and has shown it already. Anything else is nobody's.
+        :param data: Text is sent as it is, anything else as JSON.
+        :param type: The name that the browser passes to ``addEventListener``. Types that
+            begin with ``push:`` are reserved.
+        :param key: If an event with this key was published on the channel, nothing is
+            stored, and the first event's id is returned. So a task that may run twice can
+            publish.
+        :param store: ``False`` for an event that matters only now, such as "Ada is
+            typing": it is not stored, and streams that are behind or disconnected don't
+            get it.
+        :param exclude: The connection that does not receive the event, because its page
+            has shown it already: the ``connection`` of its ``push:open``. Any other text
+            excludes no connection.
         :return: The event's id, as browsers see it.
-        :raises ValueError: If no browser could be sent this.
-        :raises TypeError: If there is no JSON for the data, or an argument is of another
-            type than it has to be.
+        :raises ValueError: If the event can't be sent to browsers.
+        :raises TypeError: If the data can't be made JSON, or an argument has the wrong
+            type.
         :raises NotPublished: If nothing was stored.
-        :raises PublishUncertain: If it is not certain; with a key, publish again.
+        :raises PublishUncertain: If the event may have been stored or not. With a key,
+            publish it again.
         """
         return self.publish_many([Event(channel, data, type, key, store, exclude=exclude)])
 
     def publish_many(self, events: cabc.Iterable[Event]) -> str:
         """Store events in this order, all or none, in one transaction.
 
-        As :meth:`publish`; each event's ``data`` may be text or anything JSON.
+        Otherwise as :meth:`publish`. The ``data`` of each event may be text or anything
+        that can be made JSON.
 
-        :return: The last one's id; an empty string if there are none.
+        :return: The id of the last event; an empty string if there are no events.
         """
         try:
             given = iter(events)
@@ -119,11 +124,13 @@ class Publisher:
         return f"{position}.{escape(checked[-1].channel)}"
 
     def history(self, channel: str, last: int) -> History:
-        """The newest events of a channel, at most so many, and their position.
+        """Read the newest stored events of a channel, and the position after them.
 
-        Hand the position to the page, and its stream continues without a seam.
+        Pass the position to the page: its stream then continues exactly where the events
+        end.
 
-        :raises ValueError: If there can't be such a channel, or such a number of events.
+        :param last: How many events, at most.
+        :raises ValueError: If the channel's name or the number is invalid.
         :raises NotRead: If the store can't be read now.
         """
         escape(channel)
@@ -134,7 +141,8 @@ class Publisher:
             after = page.reach
             page = self._broker.read([channel], after=after, limit=_PAGE)
             if page.epoch != epoch or page.proofs[channel].since > after:
-                # Between two pages, the store has begun anew, or forgotten the second.
+                # Between two pages the store began a new epoch, or deleted events of the
+                # second page.
                 return self.history(channel, last)
             entries += page.entries
         entries = [e for e in entries if e.number <= end and e.type != GAP]
@@ -142,10 +150,10 @@ class Publisher:
         return History(events, str(Position(epoch, end)))
 
     def position(self) -> str:
-        """Where the store is now.
+        """The position of the store now.
 
-        Called before a view reads its data, and handed to the page: its stream then
-        begins with whatever happened since, and nothing falls between.
+        Call it before your view reads its data, and pass it to the page: the page's stream
+        then begins with the first event published after this call.
 
         :raises NotRead: If the store can't be read now.
         """
@@ -153,7 +161,7 @@ class Publisher:
         return str(Position(page.epoch, page.end))
 
     def close(self) -> None:
-        """Let go of files and connections. They are opened again when needed."""
+        """Close files and connections. The next call opens them again."""
         self._broker.close()
 
     def _check(self, event: Event) -> Event:
@@ -180,7 +188,7 @@ class Publisher:
             self._check_size(encoded)
         if event.exclude is None:
             return event if data is event.data else replace(event, data=data)
-        # A page may send anything as its connection. Brokers get only the public part.
+        # A page may send any text as its connection. Brokers get only the public part.
         public_id = public_id_of(event.exclude) if isinstance(event.exclude, str) else ""
         return replace(event, data=data, exclude=public_id or None)
 
@@ -190,13 +198,14 @@ class Publisher:
             lines = "" if size == len(data) else " A line break counts seven bytes."
             raise ValueError(
                 f"The event has {size:,} bytes of data, more than {most:,}"
-                f" (PUSH_MAX_EVENT_BYTES).{lines} Publish where to fetch it instead."
+                f" (PUSH_MAX_EVENT_BYTES).{lines} Publish a URL from which the data can be"
+                " fetched instead."
             )
 
     def _json(self, data: t.Any) -> str:
         """
-        :raises TypeError: If there is no JSON for it.
-        :raises ValueError: If a browser could not parse what was made of it.
+        :raises TypeError: If the data can't be made JSON.
+        :raises ValueError: If a browser could not parse the JSON.
         """
         try:
             made = self._dumps(data)
@@ -205,14 +214,14 @@ class Publisher:
         except TypeError as error:
             if isinstance(data, (bytes, bytearray, memoryview)):
                 raise TypeError(
-                    "Data is text or anything JSON, and bytes are neither. Decode them, or"
-                    " publish them in base64."
+                    "Data is text, or anything that can be made JSON, but not bytes. Decode"
+                    " them, or publish them in base64."
                 ) from error
             raise
         text = made.decode() if isinstance(made, bytes) else made
         if not isinstance(text, str):
             raise TypeError(f"dumps has to return JSON as text, not {text!r:.80}.")
-        # Other programs than browsers know these, and Python writes them.
+        # Python writes these, and no browser parses them.
         if "NaN" in text or "Infinity" in text:
             found: list[str] = []
             with contextlib.suppress(ValueError, RecursionError):
@@ -220,7 +229,7 @@ class Publisher:
             if found:
                 raise ValueError(
                     f"The data holds {found[0]}, and no browser could parse that as JSON."
-                    " Publish None or text in its place."
+                    " Publish None or text instead."
                 )
         return text
 
@@ -257,14 +266,14 @@ def _event(epoch: str, entry: Entry) -> Event:
     return Event(entry.channel, entry.data.decode(errors="replace"), entry.type, id=id)
 
 
-# No store keeps more events of a channel (PUSH_KEEP), and some can't count further.
+# No store keeps more events of a channel (PUSH_KEEP), and some can't take a larger number.
 _MOST = 10_000_000
 
 
 def check_count(name: str, value: int) -> int:
-    """The number, or that of all events that there can be.
+    """The number, or the largest number that brokers accept.
 
-    :raises ValueError: If it is none.
+    :raises ValueError: If it is not a number of events.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"{name} is a number of events, not {value!r}.")

@@ -1,4 +1,4 @@
-"""What a request asks for, in its own words."""
+"""What the request for a stream asks for, and what a view may grant it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from werkzeug.http import parse_accept_header
 
 from ._config import KEYS
 from ._delivery.connection_id import new_connection_id
+from ._delivery.last_event_id import position_of
 from ._delivery.stream import Stream
-from ._delivery.tickets import position_of
 from ._event import escape
 
 
 class BadChannels(BadRequest, ValueError):
-    """A bad request where the request chooses channels, and a mistake of the view where it
-    does not."""
+    """The view granted no channel, or one that can't exist. For the browser this is the
+    status 400; it is also a ``ValueError``, because a view that names its channels itself
+    has made a mistake."""
 
 
 def stream(request: Request) -> Stream:
-    """What stands in the request of the stream that answers it, but for its channels."""
-    # Of most words there are none, and Werkzeug's get() makes an exception of each.
+    """The stream that the request asks for, without channels."""
+    # Most of these parameters are missing, and a missing one costs Werkzeug's get() an
+    # exception.
     words = request.args.to_dict()
     return Stream(
         channels=(),
-        # As it was called before, if it says so.
+        # A browser that reconnects sends the id that it had.
         connection=new_connection_id(words.get("connection", "")),
         position=position_of(request.headers.get("Last-Event-ID", ""), words.get),
         poll=words.get("poll") == "1",
@@ -38,14 +40,14 @@ def stream(request: Request) -> Stream:
 
 
 def takes_gzip(accept_encoding: str) -> bool:
-    """Whether the header says so."""
+    """Whether the header allows gzip."""
     return parse_accept_header(accept_encoding)["gzip"] > 0
 
 
 def channels(request: Request, most: int) -> tuple[str, ...]:
-    """The channels asked for, each once.
+    """The channels that the request asks for, each once.
 
-    :raises BadRequest: If no stream could have them.
+    :raises BadRequest: If a stream can't have these channels.
     """
     asked = tuple(dict.fromkeys(_channels(request)))
     if len(asked) > most:
@@ -59,7 +61,7 @@ def channels(request: Request, most: int) -> tuple[str, ...]:
 
 
 def _channels(request: Request) -> list[str]:
-    """From the address, and from the body of a POST, which may have any number of them."""
+    """The channels in the address, and in the body of a POST, which may have more."""
     asked = request.args.getlist("channel")
     if request.method != "POST":
         return asked
@@ -76,10 +78,10 @@ def _channels(request: Request) -> list[str]:
 def check(
     request: Request, granted: cabc.Collection[str], most: int, lifetime: float
 ) -> None:
-    """See that a stream can be granted what its view says.
+    """Check what the view grants.
 
-    :raises ValueError: If it can't be.
-    :raises TypeError: If a channel is no text.
+    :raises ValueError: If there can't be such a stream.
+    :raises TypeError: If a channel is not text.
     """
     if not granted:
         _refuse(request)
@@ -98,18 +100,19 @@ def check(
         try:
             escape(channel)
         except ValueError as error:
-            # It may be made of what the request says, and then it is no fault of the app.
+            # The view may have made the name from the request. Then the request is bad, and
+            # not the app.
             raise BadChannels(str(error)) from None
     problem = KEYS["PUSH_LIFETIME"](lifetime)
     if problem:
-        raise ValueError(f"lifetime = {lifetime!r}: {problem} 0 is for ever.")
+        raise ValueError(f"lifetime = {lifetime!r}: {problem} 0 means never.")
 
 
 def user(value: str | int | UUID | None) -> str | None:
-    """Whose stream it is, as text.
+    """The user as text.
 
-    :raises TypeError: If it is none of these.
-    :raises ValueError: If it is text that names no user.
+    :raises TypeError: If the value has another type.
+    :raises ValueError: If the text can't name a user.
     """
     if value is None:
         return None
@@ -120,7 +123,7 @@ def user(value: str | int | UUID | None) -> str | None:
         )
     name = str(value)
     if not name:
-        raise ValueError("user is empty. Pass None for a stream that is no user's.")
+        raise ValueError("user is empty. Pass None for a stream without a user.")
     try:
         name.encode()
     except UnicodeEncodeError:

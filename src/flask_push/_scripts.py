@@ -1,4 +1,4 @@
-"""The browser's half, as the app serves it: modules, and the same as classic scripts."""
+"""Serves the scripts for browsers, as modules and as classic scripts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from flask import request
 from flask import Response
 from flask import url_for
 
-# Not by a path: an app may be one file.
+# Not a path, because the package may be in a zip file.
 _STATIC = resources.files(__package__ or "") / "static"
 _YEAR = 365 * 86400
-# The part of a rule that is any host, where an app's routes each have one.
+# The variable of a rule that stands for any host, if the app's routes have hosts.
 _HOST = "flask_push_host"
 _NAMES = ("push", "extras", "juggernaut")
-#: What is served, and where it lies. What is minified, `make scripts` makes.
+#: The name of each script, and its file. `make scripts` makes the minified files.
 SCRIPTS = {
     **{f"{name}.d.ts": f"{name}.d.ts" for name in _NAMES},
     **{f"{name}.js": f"min/{name}.js" for name in _NAMES},
@@ -39,7 +39,8 @@ class Script(t.NamedTuple):
 
 @cache
 def version() -> str:
-    """Another one whenever a script is. They import each other, so it is that of all."""
+    """One version for all scripts, because they import each other. It changes with each
+    change of a script."""
     texts = "\0".join((_STATIC / path).read_text() for path in SCRIPTS.values())
     return hashlib.sha256(texts.encode()).hexdigest()[:8]
 
@@ -48,14 +49,14 @@ def version() -> str:
 def script(name: str) -> Script:
     text = (_STATIC / SCRIPTS[name]).read_text()
     if name.endswith(".js"):
-        # What may be kept for ever asks for what may.
+        # A script that browsers cache for ever has to import the same version.
         text = re.sub(r'"(\./\w+\.js)"', rf'"\1?v={version()}"', text)
     return Script(text, _TYPES[Path(name).suffix])
 
 
 def script_url(name: str = "push.js") -> str:
-    """The address of ``push.js``, or of the script of that name, for a page: it is another
-    one whenever the script is, so that browsers may keep it for ever.
+    """The address of a script, for a page. It changes when the script changes, so that
+    browsers may cache it for ever.
 
     :raises ValueError: If there is no such script.
     """
@@ -66,8 +67,7 @@ def script_url(name: str = "push.js") -> str:
 
 
 def serve_scripts(app: Flask, prefix: str) -> None:
-    """Serve each script at its address below the prefix. All other addresses there are the
-    app's."""
+    """Serve each script below the prefix. The app may use all other addresses there."""
     if "flask_push" in app.blueprints:
         return
     blueprint = Blueprint("flask_push", __name__, url_prefix=prefix)
@@ -80,14 +80,14 @@ def serve_scripts(app: Flask, prefix: str) -> None:
 
 
 def _places(app: Flask) -> list[dict[str, str]]:
-    """What makes a rule one for every host on which the app may have its own."""
+    """Options of rules that match each host on which the app may have routes."""
     if app.url_map.host_matching:
         return [{"host": f"<{_HOST}>"}]
     return [{}, {"subdomain": f"<{_HOST}>"}] if app.subdomain_matching else [{}]
 
 
 def _here(app: Flask) -> dict[str, str]:
-    """The host of the page, from which it loads scripts without asking another origin."""
+    """The host of the page, so that it loads scripts from its own origin."""
     server = app.config["SERVER_NAME"] or ""
     host = request.host if has_request_context() else server
     if app.url_map.host_matching:

@@ -1,4 +1,7 @@
-"""What one app has in one process: its configuration, and the parts made of it."""
+"""What one app has in one process: its configuration, its broker, and its door to the hub.
+
+:class:`AppState` exists from ``init_app`` on. It creates :class:`Services` at first use.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,6 @@ from ._app_directory import Place
 from ._config import Config
 from ._delivery import wire
 from ._delivery.stream import Stream
-from ._delivery.tickets import derive_key
-from ._delivery.tickets import ReturnTickets
 from ._event import escape
 from ._handoff.door import Door
 from ._handoff.process_door import ProcessDoor
@@ -36,31 +37,32 @@ from ._publisher import Publisher
 from ._system.fork import PerProcess
 from ._system.logs import QuietLogger
 from ._system.rundir import claim
+from ._ticket_cookie import TicketCookie
 from .brokers import Bridge
 from .brokers import Bridging
 from .brokers import open_broker
 from .brokers._urls import hide_password
 
 
-class State(PerProcess):
-    """An app's parts, made when they are first used, in each process anew.
+class AppState(PerProcess):
+    """Creates an app's services at first use, in each process.
 
-    Until then, the process is only tied to a hub that may be there already, which goes
-    on for as long as anybody might need it.
+    Before that, the process only holds a tie to the hub, if one is running: a hub runs for
+    as long as a process holds a tie.
 
-    :raises ValueError: If the configuration can't be right.
+    :raises ValueError: If the configuration is invalid.
     """
 
     def __init__(self, app: Flask, bridges: cabc.Iterable[Bridge]) -> None:
         config = Config.read(app.config)
-        # Imported here, for a fork in the middle of an import leaves its child a lock
-        # that nobody releases.
+        # This imports the broker. If the process forked in the middle of a later import,
+        # the child would have a lock that is never released.
         open_broker(config.broker_url or "sqlite:", Path("/"))
         self._app = weakref.ref(app)
-        self._parts: Parts | None = None
+        self._services: Services | None = None
         self._making = threading.RLock()
         self._bridges = list(bridges)
-        #: Where the app serves the browser's half, if anywhere.
+        #: Where the app serves the scripts; ``None`` if it serves none.
         self.url_prefix = config.url_prefix
         self.place = Place.of(app)
         self._user = os.geteuid()
@@ -77,33 +79,33 @@ class State(PerProcess):
         weakref.finalize(app, _release, self.ties).atexit = False
         super().__init__()
 
-    def parts(self) -> Parts:
+    def services(self) -> Services:
         self.here()
-        parts = self._parts
-        if parts is None or time.monotonic() >= self._look_at:
+        services = self._services
+        if services is None or time.monotonic() >= self._look_at:
             return self._look()
-        return parts
+        return services
 
-    def _look(self) -> Parts:
-        """Make the parts at first use, and see once a second that they are right."""
+    def _look(self) -> Services:
+        """Create the services at first use, and check the run directory once a second."""
         with self._making:
             app = self._found()
             if self._user != os.geteuid():
-                # They were made before the process became another user's.
-                self._parts, self._user = None, os.geteuid()
-            if self._parts is None:
-                self._parts = Parts(app, self._bridges, self.place)
-                weakref.finalize(app, self._parts.close).atexit = False
-                self._place_ties(self._parts.tied_to)
-            elif self._parts.directory is not None:
-                claim(self._parts.directory)
+                # The process has changed its user since they were created.
+                self._services, self._user = None, os.geteuid()
+            if self._services is None:
+                self._services = Services(app, self._bridges, self.place)
+                weakref.finalize(app, self._services.close).atexit = False
+                self._place_ties(self._services.tied_to)
+            elif self._services.directory is not None:
+                claim(self._services.directory)
             self.hold_ties(make=True)
             self._look_at = time.monotonic() + 1
-            return self._parts
+            return self._services
 
     def apart(self) -> str:
-        """Why no stream receives what this process publishes: those of another user have
-        another run directory. Empty if that is not so."""
+        """Why no stream receives the events of this process: the app's other processes run
+        as another user, and so have another run directory. Empty if they don't."""
         app = self._found()
         config = Config.read(app.config)
         if choose(app, config)[0] != "sqlite:" or any(
@@ -120,14 +122,14 @@ class State(PerProcess):
     def _found(self) -> Flask:
         app = self._app()
         if app is None:
-            raise RuntimeError("The app of this Push is gone.")
+            raise RuntimeError("The app of this Push no longer exists.")
         return app
 
     def bridge(self, bridge: Bridge) -> None:
-        if self._parts is not None:
+        if self._services is not None:
             raise RuntimeError(
-                "The hub may be running already, and knows its bridges. Call"
-                " 'push.bridge' where the app is made."
+                "The app is in use, and its hub already has its bridges. Call 'push.bridge'"
+                " where the app is created."
             )
         if bridge not in self._bridges:
             self._bridges.append(bridge)
@@ -137,8 +139,8 @@ class State(PerProcess):
             tie.hold(make)
 
     def abandon(self) -> None:
-        """The parts begin again by themselves."""
-        # In the parent, a thread may have held it that is not here.
+        # The services are reset by the fork themselves. A thread of the parent, which the
+        # child does not have, may have held the lock.
         self._making = threading.RLock()
         self._look_at = 0.0
         self.hold_ties(make=False)
@@ -151,10 +153,11 @@ class State(PerProcess):
         _release(before.values())
 
 
-class Parts:
-    """Chosen at first use: an app that is being tested touches nothing outside.
+class Services:
+    """What publishing and streaming need. An app that is being tested gets services that
+    use nothing outside of its process.
 
-    :raises RuntimeError: If the run directory is not to be had.
+    :raises RuntimeError: If the run directory can't be used.
     """
 
     def __init__(self, app: Flask, bridges: list[Bridge], place: Place) -> None:
@@ -168,7 +171,7 @@ class Parts:
             if url == "sqlite:":
                 place.introduce(config)
         self.directory = directory
-        #: The directories whose hubs go on for as long as this process is there.
+        #: The directories whose hubs run for as long as this process does.
         self.tied_to = [directory] if directory is not None and kind == "process" else []
         self.broker = open_broker(
             url, directory, config.given_retention, config.publish_timeout
@@ -176,25 +179,25 @@ class Parts:
         self.bridges = bridges if isinstance(self.broker, Bridging) else []
         if bridges and not self.bridges and not (app.testing and not config.broker_url):
             raise RuntimeError(
-                f"{hide_password(url)!r} has no bridges: {bridges[0].source!r} is of a"
+                f"{hide_password(url)!r} has no bridges: {bridges[0].source!r} needs a"
                 " Redis that is no Cluster. Set PUSH_BROKER_URL to that Redis, or don't"
                 " call 'push.bridge'."
             )
         self.publisher = Publisher(
             self.broker, max_event_bytes=config.max_event_bytes, dumps=_dumps(app)
         )
-        # A thread of one process of several isn't there for all who come back.
-        wanted = config.return_ticket and kind != "thread"
-        keys = _keys(app, self.broker.url) if wanted else []
-        self.returns = ReturnTickets(keys) if keys else None
-        self.ticket_cookie = _ticket_cookie(app)
-        self.hub = self._choose_hub(kind, directory, keys)
+        self.ticket_cookie: TicketCookie | None = None
+        # With hubs in threads, nginx could reach only the hub of one process.
+        if config.return_ticket and kind != "thread":
+            self.ticket_cookie = TicketCookie(app, self.broker.url, config.return_ticket)
+        self.hub = self._choose_hub(kind, directory)
         most = 1000 if app.testing else config.relay_max
         self.relays = Relays(most, config.relay_lifetime)
 
-    def _choose_hub(self, kind: str, directory: Path | None, keys: list[bytes]) -> Door:
+    def _choose_hub(self, kind: str, directory: Path | None) -> Door:
         config, broker = self.config, self.broker
         accel = None
+        keys = [] if self.ticket_cookie is None else self.ticket_cookie.keys
         if directory is not None and (config.accel or keys):
             accel = directory / "accel.sock"
 
@@ -227,8 +230,9 @@ class Parts:
         self.hub.stop()
         self.broker.close()
 
-    def later(self, stream: Stream) -> list[bytes]:
-        """A stream that only says to come back. Any status but 200 would be final."""
+    def retry_later(self, stream: Stream) -> list[bytes]:
+        """The body of a stream that ends at once and tells the browser when to reconnect.
+        After any status but 200, the browser would not reconnect."""
         return [stream.first_bytes(self.config.options.jittered_retry())]
 
 
@@ -237,46 +241,20 @@ def _release(ties: cabc.Iterable[Tie]) -> None:
         tie.release()
 
 
-def _keys(app: Flask, store: str) -> list[bytes]:
-    """What return tickets are signed with, which is good for nothing else."""
-    secrets = [app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or [])]
-    if not app.secret_key:
-        raise RuntimeError(
-            "PUSH_RETURN_TICKET needs a SECRET_KEY, to sign tickets with. Set it to a long"
-            " random text, the same in every process."
-        )
-    given = [key.encode() if isinstance(key, str) else key for key in secrets if key]
-    return [derive_key(key, app.name, store) for key in given]
-
-
-def _ticket_cookie(app: Flask) -> dict[str, t.Any]:
-    """How the cookie of return tickets is protected: at least as that of the session is."""
-    session = app.session_interface
-    found: dict[str, t.Any] = {
-        "secure": session.get_cookie_secure(app),
-        "httponly": True,
-        "samesite": session.get_cookie_samesite(app) or "Lax",
-    }
-    # Flask has it since 3.1.
-    partitioned = getattr(session, "get_cookie_partitioned", None)
-    if partitioned is not None and partitioned(app):
-        found["partitioned"] = True
-    return found
-
-
 def choose(app: Flask, config: Config) -> tuple[str, str]:
-    """The store's URL, and what the hub is: a process, a thread, or a path."""
+    """The store's URL, and what the hub is: ``process``, ``thread``, or the path of its
+    socket."""
     url = config.broker_url or ("memory:" if app.testing else "sqlite:")
     if url == "memory:":
-        # What is in this process's memory, another one can't tell of.
+        # Another process can't read this process's memory.
         return url, "thread"
-    # A frozen app has no interpreter that a process of its own could be run by.
+    # A frozen app has no interpreter that could run the hub process.
     alone = app.testing or getattr(sys, "frozen", False)
     return url, config.hub or ("thread" if alone else "process")
 
 
 def files_of(app: Flask, config: Config) -> list[HubFiles]:
-    """Where the app's hubs are to be found; nowhere, if they are threads. Makes nothing."""
+    """The sites of the app's hubs; none, if they are threads. Creates nothing."""
     _, kind = choose(app, config)
     if kind == "process":
         return files_in(Place.of(app).directory(config), config)
@@ -300,13 +278,13 @@ def _dumps(app: Flask) -> t.Callable[[t.Any], str]:
 
 def make_bridge(source: str, channel: str, type: str) -> Bridge:
     """
-    :raises ValueError: If nothing can be brought from there to there.
+    :raises ValueError: If the source, the channel or the type is invalid.
     """
     kind, _, name = source.partition(":") if isinstance(source, str) else ("", "", "")
     if kind != "redis" or not name:
         raise ValueError(
-            "A bridge is from what others publish in the Redis of PUSH_BROKER_URL, such as"
-            f" 'redis:chat', and not from {source!r}."
+            "The source of a bridge is a channel in the Redis of PUSH_BROKER_URL, such as"
+            f" 'redis:chat', not {source!r}."
         )
     escape(channel)
     wire.check_type(type)

@@ -1,12 +1,12 @@
-"""A Flask app on an ASGI server, where a stream costs no thread.
+"""A Flask app on an ASGI server, where a stream takes no thread.
 
-a2wsgi runs the views, on a few threads. A view that answers with a stream ends there as
-on any server: its response is final, its session saved, its thread free. The hub gets
-one end of a socket pair, and from the other a coroutine forwards to the server, no
-faster than the server takes it: a browser that is slow fills the pair, and is then
-behind in the hub like any other. The server tells the coroutine when a browser leaves.
+a2wsgi runs the views on a few threads. A view that answers with a stream ends there as on
+any server: its response is final, its session is saved, and its thread is free. The hub
+gets one end of a socket pair. From the other end a coroutine forwards to the server, no
+faster than the server sends. So a slow browser fills the pair, and falls behind in the hub
+like any other. The server notifies the coroutine when a browser disconnects.
 
-A server that ends waits for what is open. So the streams end as soon as it stops
+A server that stops waits for open requests. So the streams end as soon as the server stops
 listening.
 """
 
@@ -46,18 +46,18 @@ Message = cabc.MutableMapping[str, t.Any]
 Receive = cabc.Callable[[], cabc.Awaitable[Message]]
 Send = cabc.Callable[[Message], cabc.Awaitable[None]]
 
-# Where the scope, which a2wsgi puts into the environ, carries it.
+# The key in the scope, which a2wsgi puts into the environ, of the hand-over.
 _KEY = "flask_push"
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
-#: Seconds that a browser has, when the server ends, to take what it was sent.
-PATIENCE = 0.5
+#: Seconds, when the server stops, to forward what the hub has sent.
+FORWARD_SECONDS = 0.5
 
 
 class PushASGI:
-    """The app, as ASGI servers want it.
+    """Runs a Flask app on an ASGI server.
 
-    :param app: The Flask app, or one around it.
-    :param threads: How many views run at once. Streams take none of them.
+    :param app: The Flask app, or a WSGI app around it.
+    :param threads: How many views run at once. Streams take no thread.
     """
 
     def __init__(self, app: WSGIApplication, threads: int = 10) -> None:
@@ -89,7 +89,7 @@ class PushASGI:
         answer = _Answer(receive, send)
         try:
             asgi_scope = {**scope, _KEY: answer.hand_over}
-            # Some servers pass on what no address may have, and a2wsgi would fail on it.
+            # Some servers pass bytes that a query can't have, on which a2wsgi would fail.
             asgi_scope["query_string"] = _NOT_ASCII.sub(_quote, scope["query_string"])
             await self._asgi(asgi_scope, answer.receive, answer.send)
             if answer.sock is not None:
@@ -99,7 +99,7 @@ class PushASGI:
                 finally:
                     self._streams -= 1
         except OSError:
-            # The browser of a stream has left, as servers may say so.
+            # Some servers raise this if the browser of a stream disconnects.
             if answer.sock is None:
                 raise
         finally:
@@ -124,9 +124,9 @@ class _Answer:
         self._closed = False
 
     def hand_over(self, stream: Stream, adopt: Adopt) -> None:
-        """Make it a stream. Called on the view's thread, before its response.
+        """Answer with a stream. Called on the view's thread, before its response.
 
-        :raises Exception: Whatever `adopt` raises, and then nothing has happened.
+        :raises Exception: Any that `adopt` raises. Then the answer stays as it was.
         """
         sock = pair_with(stream, adopt)
         sock.setblocking(False)
@@ -142,11 +142,11 @@ class _Answer:
                 _close(self.sock)
 
     async def receive(self) -> Message:
-        # A coroutine, as a2wsgi wants it. Granian's own is a function.
+        # a2wsgi needs a coroutine, and Granian's own receive() is a function.
         return await self._receive()
 
     async def send(self, message: Message) -> None:
-        """What a2wsgi sends, except the end of a body that only now begins."""
+        """Send what a2wsgi sends. Of a stream only the head: its body begins after that."""
         if self.sock is None:
             await self._send(message)
         elif message["type"] == "http.response.start":
@@ -158,18 +158,19 @@ class _Answer:
             await self._send({**message, "headers": kept})
 
     async def forward(self, sock: socket.socket, ending: Ending) -> None:
-        """Forward until the hub ends the stream, the browser leaves, or the server ends."""
+        """Forward until the hub ends the stream, the browser disconnects, or the server
+        stops."""
         pump = asyncio.create_task(self._pump(sock))
-        left = asyncio.create_task(self._left())
-        over = asyncio.create_task(ending.wait())
-        tasks = {pump, left, over}
+        disconnect = asyncio.create_task(self._disconnect())
+        stop = asyncio.create_task(ending.wait())
+        tasks = {pump, disconnect, stop}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if over.done() and not left.done():
-                # The hub leaves at this, and what it has sent already is forwarded.
+            if stop.done() and not disconnect.done():
+                # The hub ends the stream, and what it has already sent is forwarded.
                 sock.shutdown(socket.SHUT_RDWR)
-                await asyncio.wait({pump, left}, timeout=PATIENCE)
-            for task in pump, left:
+                await asyncio.wait({pump, disconnect}, timeout=FORWARD_SECONDS)
+            for task in pump, disconnect:
                 if task.done():
                     await task
         finally:
@@ -186,7 +187,7 @@ class _Answer:
     async def _body(self, data: bytes, more: bool) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
-    async def _left(self) -> None:
+    async def _disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
@@ -197,6 +198,6 @@ def _quote(found: re.Match[bytes]) -> bytes:
 
 def _close(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        # A forked process may have a copy of it.
+        # A forked process may hold a copy of the socket.
         sock.shutdown(socket.SHUT_RDWR)
     sock.close()

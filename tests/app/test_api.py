@@ -69,8 +69,10 @@ PUBLISHING: list[Case] = [
     *each("data", [nested(100_000)], ValueError, "nested too deeply"),
     *each("data", [circle()], ValueError, "Circular"),
     *each("data", ["\ud800"], ValueError, "surrogate"),
-    *each("data", ["x" * (2**20 + 1)], ValueError, "PUSH_MAX_EVENT_BYTES.*where to fetch"),
-    *each("data", ["x" * 2**20 + "\n"], ValueError, "line break counts seven.*where to"),
+    *each("data", ["x" * (2**20 + 1)], ValueError, "PUSH_MAX_EVENT_BYTES.*can be fetched"),
+    *each(
+        "data", ["x" * 2**20 + "\n"], ValueError, "line break counts seven.*can be fetched"
+    ),
     *each(
         "data", ["\n" * 150_000], ValueError, "has 1,050,000 bytes of data.*counts seven"
     ),
@@ -93,7 +95,7 @@ def push() -> cabc.Iterator[Push]:
     app.testing = True
     push = Push(app)
     yield push
-    push._parts().close()
+    push._services().close()
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def stored(of: Push | Publisher) -> list[str]:
 
 @pytest.mark.parametrize(("given", "error", "words"), PUBLISHING)
 @pytest.mark.parametrize("of", ["push", "publisher"])
-def test_what_cannot_be_published_is_refused_and_not_stored(
+def test_an_invalid_event_is_refused_and_not_stored(
     of: str,
     given: dict[str, t.Any],
     error: type[Exception],
@@ -136,7 +138,7 @@ def test_what_cannot_be_published_is_refused_and_not_stored(
         ([Event("a", "1"), ("a", "2")], r"flask_push\.Event"),
     ],
 )
-def test_what_is_no_list_of_events_is_refused_and_not_stored(
+def test_publish_many_refuses_anything_but_a_list_of_events(
     given: t.Any, words: str, push: Push
 ) -> None:
     with pytest.raises(TypeError, match=words):
@@ -155,7 +157,9 @@ def test_events_that_end_in_an_exception_are_not_stored(push: Push) -> None:
 
 
 @pytest.mark.parametrize("exclude", [5, True, b"a.b", ["a.b"], {"a": "b"}, "a.b", "\ud800"])
-def test_what_names_no_connection_excludes_none(exclude: t.Any, push: Push) -> None:
+def test_exclude_with_any_other_text_excludes_no_connection(
+    exclude: t.Any, push: Push
+) -> None:
     """A page may send anything as its connection."""
     push.publish("a", "1", exclude=exclude)
     push.publish_many([Event("a", "2", exclude=exclude)])
@@ -166,13 +170,13 @@ def test_what_names_no_connection_excludes_none(exclude: t.Any, push: Push) -> N
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity"])
-def test_text_may_hold_words_that_are_no_json(text: str, push: Push) -> None:
+def test_text_data_need_not_be_json(text: str, push: Push) -> None:
     push.publish("a", text)
     push.publish("a", {text: [text, 1]})
     assert stored(push) == [text, json.dumps({text: [text, 1]})]
 
 
-def test_json_may_be_made_as_bytes(push: Push, tmp_path: Path) -> None:
+def test_dumps_may_return_bytes(push: Push, tmp_path: Path) -> None:
     (app,) = push._states
 
     def dumps(data: t.Any, **_: t.Any) -> bytes:
@@ -188,7 +192,7 @@ def test_json_may_be_made_as_bytes(push: Push, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [None, 5, ["a"], bytearray(b"5")])
-def test_what_is_made_of_data_has_to_be_text(made: t.Any, tmp_path: Path) -> None:
+def test_dumps_that_does_not_return_text_is_refused(made: t.Any, tmp_path: Path) -> None:
     url = f"sqlite://{tmp_path}/push.db"
     publisher = Publisher(url, dumps=lambda _: made)
     with pytest.raises(TypeError, match="dumps has to return JSON as text"):
@@ -206,7 +210,7 @@ def test_what_is_made_of_data_has_to_be_text(made: t.Any, tmp_path: Path) -> Non
     ("channel", "error", "words"),
     [*CHANNELS, *((channel, ValueError, "non-empty string") for channel in NO_TEXT)],
 )
-def test_a_history_of_no_channel_is_refused(
+def test_a_history_of_an_invalid_channel_is_refused(
     channel: t.Any, error: type[Exception], words: str, push: Push
 ) -> None:
     with pytest.raises(error, match=words):
@@ -214,7 +218,9 @@ def test_a_history_of_no_channel_is_refused(
 
 
 @pytest.mark.parametrize("last", [-1, 1.5, True, "5", None])
-def test_a_history_of_no_number_is_refused(last: t.Any, push: Push) -> None:
+def test_a_history_of_an_invalid_number_of_events_is_refused(
+    last: t.Any, push: Push
+) -> None:
     with pytest.raises(ValueError, match="last is a number of events"):
         push.history("a", last)
 
@@ -237,7 +243,7 @@ STREAMS: list[Case] = [
 
 
 @pytest.mark.parametrize(("given", "error", "words"), STREAMS)
-def test_a_stream_that_cannot_be_is_refused(
+def test_a_stream_with_invalid_arguments_is_refused(
     given: dict[str, t.Any], error: type[Exception], words: str, push: Push
 ) -> None:
     (app,) = push._states
@@ -249,7 +255,7 @@ def test_a_stream_that_cannot_be_is_refused(
 @pytest.mark.parametrize(
     "user", ["ann", "é", 7, 0, UUID(int=7), None, type("Name", (str,), {})("ann")]
 )
-def test_a_stream_has_a_user_of_any_kind_of_id(user: t.Any, push: Push) -> None:
+def test_user_may_be_text_a_number_or_a_uuid(user: t.Any, push: Push) -> None:
     (app,) = push._states
     with app.test_request_context():
         stream = push.stream("a", user=user).stream_  # type: ignore[attr-defined]
@@ -258,7 +264,7 @@ def test_a_stream_has_a_user_of_any_kind_of_id(user: t.Any, push: Push) -> None:
 
 
 @pytest.mark.parametrize("channel", ["a" * 65, "é" * 22])
-def test_a_name_that_a_request_has_chosen_is_no_fault_of_the_app(
+def test_an_invalid_channel_from_the_request_is_a_bad_request(
     channel: str, push: Push
 ) -> None:
     (app,) = push._states
@@ -272,7 +278,7 @@ def test_a_name_that_a_request_has_chosen_is_no_fault_of_the_app(
     assert response.status_code == 400 and "64 at most" in response.text
 
 
-def test_what_is_of_a_request_needs_one(push: Push) -> None:
+def test_stream_and_requested_need_a_request(push: Push) -> None:
     for of_a_request in push.requested, partial(push.stream, "a"):
         with pytest.raises(RuntimeError, match="request context"):
             of_a_request()
@@ -282,7 +288,7 @@ def test_what_is_of_a_request_needs_one(push: Push) -> None:
 
 
 @pytest.mark.parametrize("app", [None, "app", 5, Flask, Blueprint("b", "b"), Push()])
-def test_what_is_no_app_is_refused(app: t.Any) -> None:
+def test_init_app_refuses_anything_but_a_flask_app(app: t.Any) -> None:
     with pytest.raises(TypeError, match="for a Flask app"):
         Push().init_app(app)
     if app is not None:
@@ -292,7 +298,7 @@ def test_what_is_no_app_is_refused(app: t.Any) -> None:
             Push().bridge("redis:a", channel="a", app=app)
 
 
-def test_the_current_app_is_an_app(push: Push) -> None:
+def test_current_app_can_be_passed_as_the_app(push: Push) -> None:
     app = Flask("other")
     app.testing = True
     with app.app_context():
@@ -309,7 +315,9 @@ def test_the_current_app_is_an_app(push: Push) -> None:
     + [({"channel": channel}, words) for channel, _, words in CHANNELS]
     + [({"type": type}, "[Tt]ype") for type in ("", None, 5, "open", "push:x", "a\nb")],
 )
-def test_a_bridge_that_cannot_be_is_refused(given: dict[str, t.Any], words: str) -> None:
+def test_a_bridge_with_invalid_arguments_is_refused(
+    given: dict[str, t.Any], words: str
+) -> None:
     with pytest.raises(ValueError, match=words):
         Push().bridge(**{"source": "redis:a", "channel": "a", **given})
 
@@ -328,7 +336,7 @@ def test_a_bridge_that_cannot_be_is_refused(given: dict[str, t.Any], words: str)
         *each("dumps", [None, "json", json], TypeError, r"json\.dumps"),
     ],
 )
-def test_a_publisher_that_cannot_be_is_refused(
+def test_a_publisher_with_invalid_arguments_is_refused(
     given: dict[str, t.Any], error: type[Exception], words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=words):
@@ -361,26 +369,26 @@ def test_a_publisher_takes_a_broker_in_place_of_its_url(tmp_path: Path) -> None:
         *(({"retry": retry}, "milliseconds") for retry in (0, -1, 1.5, "500", True)),
     ],
 )
-def test_what_cannot_be_encoded_is_refused(given: dict[str, t.Any], words: str) -> None:
+def test_encode_refuses_invalid_arguments(given: dict[str, t.Any], words: str) -> None:
     with pytest.raises((TypeError, ValueError), match=words):
         sse.encode(**{"data": "a", **given})
 
 
 @pytest.mark.parametrize("app", [None, "app:app", 5])
-def test_asgi_wraps_apps_only(app: t.Any) -> None:
+def test_push_asgi_refuses_anything_but_an_app(app: t.Any) -> None:
     with pytest.raises(TypeError, match="a Flask app, or one around it"):
         PushASGI(app)
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "10", None, True])
-def test_asgi_needs_a_number_of_threads(threads: t.Any, push: Push) -> None:
+def test_push_asgi_refuses_an_invalid_number_of_threads(threads: t.Any, push: Push) -> None:
     (app,) = push._states
     with pytest.raises(ValueError, match="threads is a whole number"):
         PushASGI(app, threads=threads)
 
 
 @pytest.mark.parametrize("count", [-1, 1.5, "2", None, True])
-def test_a_test_reads_a_number_of_events(count: t.Any, push: Push) -> None:
+def test_read_events_refuses_an_invalid_number(count: t.Any, push: Push) -> None:
     (app,) = push._states
     app.add_url_rule("/stream", view_func=lambda: push.stream("a"))
     with app.test_client().get("/stream") as response:
@@ -390,7 +398,7 @@ def test_a_test_reads_a_number_of_events(count: t.Any, push: Push) -> None:
         assert [event.data for event in read_events(response, 1)] == ["1"]
 
 
-def test_a_test_reads_streams_only(push: Push) -> None:
+def test_read_events_refuses_a_response_without_a_stream(push: Push) -> None:
     (app,) = push._states
     app.add_url_rule("/page", view_func=lambda: ("<p>No", 401))
     with app.test_client().get("/page") as response:

@@ -71,7 +71,7 @@ def run(*words: str | Path, cwd: Path, path: Path | None = None) -> str:
     return done.stdout.strip()
 
 
-def test_a_script_has_the_directory_of_the_module_that_it_is(tmp_path: Path) -> None:
+def test_an_app_has_the_same_directory_as_a_script_and_as_a_module(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     (elsewhere := tmp_path / "elsewhere").mkdir()
     asks = "from app import push; print(push.broker_url)"
@@ -84,7 +84,9 @@ def test_a_script_has_the_directory_of_the_module_that_it_is(tmp_path: Path) -> 
     } == {f"sqlite://{tmp_path}/instance/push-app/push.db"}
 
 
-def test_so_has_one_in_a_package(tmp_path: Path) -> None:
+def test_an_app_in_a_package_has_the_same_directory_as_a_script_and_as_a_module(
+    tmp_path: Path,
+) -> None:
     (package := tmp_path / "shop").mkdir()
     (package / "__init__.py").write_text("")
     (package / "web.py").write_text(APP)
@@ -98,7 +100,9 @@ def test_so_has_one_in_a_package(tmp_path: Path) -> None:
     } == {f"sqlite://{tmp_path}/instance/push-shop.web/push.db"}
 
 
-def test_a_child_of_multiprocessing_has_its_parents(tmp_path: Path) -> None:
+def test_a_child_of_multiprocessing_has_the_run_directory_of_its_parent(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "app.py").write_text(
         APP.replace("print(push.broker_url)", "tell()\n    spawn()").replace(
             "if __name__",
@@ -124,7 +128,7 @@ def test_an_instance_folder_that_was_given_is_used(tmp_path: Path) -> None:
     )
 
 
-def test_where_it_depends_on_the_working_directory_the_log_says_so(
+def test_a_run_directory_that_depends_on_the_working_directory_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -135,7 +139,7 @@ def test_where_it_depends_on_the_working_directory_the_log_says_so(
     assert "'no_module_of_this_name' is not that of a module" in line
     assert f"{tmp_path}/instance/push-no_module_of_this_name" in line
     assert "Flask(__name__)" in line and "PUSH_RUN_DIR" in line
-    push._parts().close()
+    push._services().close()
     known = Flask("no_module_of_this_name", instance_path=str(tmp_path))
     assert Place.of(known).doubts(Config()) == []
     assert Place.of(app).doubts(Config(run_dir=str(tmp_path))) == []
@@ -149,7 +153,7 @@ def shop(instance: Path) -> Flask:
     return Flask("flask_push", root_path="/srv/shop", instance_path=str(instance))
 
 
-def test_a_directory_that_is_there_already_is_used(public: Path, temporary: Path) -> None:
+def test_an_existing_run_directory_is_used(public: Path, temporary: Path) -> None:
     """Made by an administrator, in a folder that is not the app's to write."""
     instance = public / "instance"
     (made := instance / "push-flask_push").mkdir(parents=True)
@@ -178,7 +182,7 @@ def another_users(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_that_another_user_has_one_is_logged(
+def test_a_run_directory_of_another_user_is_logged(
     public: Path,
     temporary: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -191,10 +195,10 @@ def test_that_another_user_has_one_is_logged(
     assert f"{public}/push-flask_push in this process" in line
     assert f"{theirs} in those of {ANOTHER}" in line
     assert "Run all processes of the app as one user" in line
-    push._parts().close()
+    push._services().close()
 
 
-def test_a_store_that_has_no_directory_is_no_matter_of_users(
+def test_run_directories_of_other_users_do_not_matter_to_a_store_elsewhere(
     public: Path,
     temporary: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -207,10 +211,10 @@ def test_a_store_that_has_no_directory_is_no_matter_of_users(
     assert push._states[app].apart() == ""
     push.publish("a", "x")
     assert caplog.messages == []
-    push._parts().close()
+    push._services().close()
 
 
-def test_what_would_reach_no_stream_is_not_published_by_hand(
+def test_the_command_publish_refuses_an_event_that_no_stream_would_receive(
     public: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = another_users(temporary, monkeypatch)
@@ -228,7 +232,7 @@ def test_what_would_reach_no_stream_is_not_published_by_hand(
         assert state.apart() == "", "any user could have made it"
 
 
-def test_nor_is_it_where_the_hub_of_another_user_runs(
+def test_the_command_publish_refuses_an_event_if_the_hub_belongs_to_another_user(
     public: Path, temporary: Path
 ) -> None:
     if not is_root():
@@ -267,7 +271,7 @@ def flask_push(directory: Path, *words: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("command", ["status", "stop", "doctor"])
-def test_commands_that_look_make_nothing(tmp_path: Path, command: str) -> None:
+def test_commands_that_only_read_create_nothing(tmp_path: Path, command: str) -> None:
     done = flask_push(tmp_path, command)
     assert done.returncode == (0 if command == "doctor" else 1)
     assert list(tmp_path.iterdir()) == []
@@ -275,7 +279,7 @@ def test_commands_that_look_make_nothing(tmp_path: Path, command: str) -> None:
         assert f"No hub is running at {tmp_path}/push-basic/hub.sock" in done.stderr
 
 
-def test_a_hub_of_another_user_is_not_seen_as_none(tmp_path: Path) -> None:
+def test_a_hub_of_another_user_is_reported(tmp_path: Path) -> None:
     with serve(gunicorn, tmp_path) as server:
         server.stream("a").opened()
         found = flask_push(tmp_path, "status", "--json")
@@ -287,7 +291,7 @@ def test_a_hub_of_another_user_is_not_seen_as_none(tmp_path: Path) -> None:
 # Several apps.
 
 
-def test_two_apps_with_one_directory_are_named(
+def test_two_apps_that_share_a_run_directory_are_named_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def begin(name: str, **config: str) -> None:
@@ -295,7 +299,7 @@ def test_two_apps_with_one_directory_are_named(
         app.config.update(PUSH_RUN_DIR=str(tmp_path), **config)
         push = Push(app)
         push.publish("a", "x")
-        push._parts().close()
+        push._services().close()
 
     begin("flask")
     begin("flask")
@@ -319,10 +323,10 @@ def test_publishing_works_when_the_directory_was_removed(tmp_path: Path) -> None
     assert after.partition("-")[0] != before.partition("-")[0], "another epoch"
     shutil.rmtree(tmp_path / "instance")
     assert push.history("a", 9).events == []
-    push._parts().close()
+    push._services().close()
 
 
-def test_a_directory_that_is_opened_to_all_is_refused_from_then_on(tmp_path: Path) -> None:
+def test_a_run_directory_that_becomes_writable_for_all_is_refused(tmp_path: Path) -> None:
     app = Flask("flask_push", instance_path=str(tmp_path))
     push = Push(app)
     push.publish("a", "x")
@@ -338,13 +342,13 @@ def test_a_directory_that_is_opened_to_all_is_refused_from_then_on(tmp_path: Pat
     until(refused)
     directory.chmod(0o700)
     push.publish("a", "z")
-    push._parts().close()
+    push._services().close()
 
 
 # A process that becomes another user's.
 
 
-def test_ties_follow_a_process_that_becomes_another_users(
+def test_a_process_that_changes_its_user_holds_ties_to_the_right_hub(
     public: Path, temporary: Path
 ) -> None:
     """As the workers of gunicorn do, which root starts with ``--user``."""
@@ -354,7 +358,7 @@ def test_ties_follow_a_process_that_becomes_another_users(
 
     def ties() -> list[Path]:
         with app.app_context():
-            hub = push._parts().hub
+            hub = push._services().hub
         assert [tie.files for tie in state.ties] == getattr(hub, "all_files", [])
         assert all(tie._fd is not None for tie in state.ties)
         return [tie.files.sock for tie in state.ties]
@@ -365,7 +369,7 @@ def test_ties_follow_a_process_that_becomes_another_users(
         (public / "instance").chmod(0o755)
         text = as_user(SOMEONE, ties)
         assert f"{temporary}/push-{SOMEONE}-flask_push-" in text, text
-    push._parts().close()
+    push._services().close()
     for tie in state.ties:
         tie.release()
 
@@ -394,7 +398,7 @@ def test_a_server_that_root_starts_keeps_the_hub_of_its_workers(
         tie.release()
 
 
-def test_gunicorn_as_root_with_workers_of_another_user(public: Path) -> None:
+def test_gunicorn_started_by_root_may_run_workers_as_another_user(public: Path) -> None:
     (instance := public / "instance").mkdir()
     words, before = ["--preload"], list[str]()
     if is_root():

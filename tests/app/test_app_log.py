@@ -48,7 +48,9 @@ def test_a_line_has_its_time_and_level_where_the_app_configures_no_log(
 
 
 @pytest.mark.parametrize("configure", OURS)
-def test_a_line_goes_only_where_the_app_has_it_go(configure: str, tmp_path: Path) -> None:
+def test_a_line_goes_only_to_the_handlers_of_the_app_if_it_has_any(
+    configure: str, tmp_path: Path
+) -> None:
     app = tmp_path / "logs.py"
     configure = configure.replace("'ours'", repr(str(tmp_path / "ours")))
     app.write_text(CONFIGURED.format(configure=configure))

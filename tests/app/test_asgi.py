@@ -107,7 +107,7 @@ def test_the_response_is_finished_as_any_other(name: str, start: Start) -> None:
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_what_is_no_stream_goes_the_ordinary_way(name: str, start: Start) -> None:
+def test_a_response_that_is_not_a_stream_is_sent_as_usual(name: str, start: Start) -> None:
     server = start(name)
     status, headers, body = server.request("HEAD", "/stream?channel=a")
     assert (status, body) == (200, b"")
@@ -123,7 +123,7 @@ def test_what_is_no_stream_goes_the_ordinary_way(name: str, start: Start) -> Non
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_browser_that_leaves_is_noticed_at_once(name: str, start: Start) -> None:
+def test_a_browser_that_disconnects_is_noticed_at_once(name: str, start: Start) -> None:
     server = start(name)
     server.stream("a").opened().close()
     until(lambda: "[0 streams]" in state(server)["asgi"])
@@ -177,7 +177,7 @@ def test_a_wrapper_with_one_thread_answers_others_and_refuses_streams(
     assert "Refused to relay a stream" in line and "flask_push.asgi.PushASGI" in line
 
 
-def test_a_server_that_has_had_enough_requests_ends_too(start: Start) -> None:
+def test_a_server_with_a_limit_of_requests_ends_its_streams(start: Start) -> None:
     server = start("uvicorn", "--limit-max-requests", "4")
     readers = [server.stream("a").opened() for _ in range(3)]
     # It doesn't count each of them: not those who leave as soon as they have their answer.
@@ -191,7 +191,7 @@ def test_a_server_that_has_had_enough_requests_ends_too(start: Start) -> None:
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_slow_browser_is_behind_and_misses_nothing(name: str, start: Start) -> None:
+def test_a_slow_browser_falls_behind_and_misses_nothing(name: str, start: Start) -> None:
     server = start(name)
     slow = server.stream("a", receive_buffer=100_000).opened()
     for n in range(30):
@@ -205,7 +205,7 @@ def test_a_slow_browser_is_behind_and_misses_nothing(name: str, start: Start) ->
     assert_clean(server)
 
 
-def test_http_2_needs_nothing_special(start: Start) -> None:
+def test_http_2_works_without_configuration(start: Start) -> None:
     server = start("hypercorn")
     path = "/stream?channel=a"
     pairs = {":method": "GET", ":scheme": "http", ":authority": "localhost", ":path": path}
@@ -252,7 +252,7 @@ class SecureServer(Server):
         return answer.status_code, answer.headers, answer.content
 
 
-def test_tls_needs_nothing_special(tmp_path: Path) -> None:
+def test_tls_works_without_configuration(tmp_path: Path) -> None:
     key, certificate = str(tmp_path / "key"), str(tmp_path / "certificate")
     make = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
     subprocess.run(
@@ -361,7 +361,7 @@ def test_a_view_that_ends_after_its_request_leaves_nothing_behind(app: Flask) ->
     until(lambda: connections(app) == "0 connections")
 
 
-def test_a_browser_that_leaves_ends_the_call_quietly(app: Flask) -> None:
+def test_a_browser_that_disconnects_raises_no_error(app: Flask) -> None:
     async def scene() -> None:
         for leaves in "send", "receive":
             asgi, client = PushASGI(app), Client()
@@ -379,7 +379,7 @@ def test_a_browser_that_leaves_ends_the_call_quietly(app: Flask) -> None:
     until(lambda: connections(app) == "0 connections")
 
 
-def test_a_server_that_fails_is_heard(app: Flask) -> None:
+def test_an_error_of_the_server_is_raised(app: Flask) -> None:
     async def scene() -> None:
         client = Client("/hub")
         client.fails = True
@@ -389,7 +389,7 @@ def test_a_server_that_fails_is_heard(app: Flask) -> None:
     run(scene())
 
 
-def test_headers_of_the_connection_are_the_servers(app: Flask) -> None:
+def test_headers_of_the_connection_are_left_to_the_server(app: Flask) -> None:
     async def scene() -> None:
         client = Client("/headers")
         await asyncio.wait_for(PushASGI(app)(client.scope, client.receive, client.send), 5)
@@ -420,7 +420,7 @@ def test_websockets_are_refused_and_lifespans_are_answered(app: Flask) -> None:
     run(scene())
 
 
-def test_without_a2wsgi_it_says_what_to_install() -> None:
+def test_without_a2wsgi_the_error_names_the_package_to_install() -> None:
     code = "import sys; sys.modules['a2wsgi'] = None; import flask_push.asgi"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "pip install 'flask-push[asgi]'" in process.stderr.splitlines()[-1]

@@ -114,7 +114,7 @@ class FakeHub:
 
 
 @pytest.mark.parametrize("command", ["status", "stop"])
-def test_where_no_hub_runs_that_is_said_and_nothing_is_made(
+def test_commands_report_that_no_hub_runs_and_create_nothing(
     command: str, run: Run, tmp_path: Path
 ) -> None:
     said = failed(run(command))
@@ -125,11 +125,11 @@ def test_where_no_hub_runs_that_is_said_and_nothing_is_made(
 
 
 @pytest.mark.parametrize("config", [{"PUSH_HUB": "thread"}, {"TESTING": True}])
-def test_a_hub_in_a_thread_can_not_be_asked(run: Run, config: dict[str, t.Any]) -> None:
+def test_a_hub_in_a_thread_has_no_status(run: Run, config: dict[str, t.Any]) -> None:
     assert "hub is a thread" in failed(run("status", **config))
 
 
-def test_what_a_hub_says_is_escaped(run: Run, tmp_path: Path) -> None:
+def test_the_answer_of_a_hub_is_escaped(run: Run, tmp_path: Path) -> None:
     files = HubFiles(tmp_path / "x.sock")
     answer = {"status": {"pid": 1, "version": "\x1b[2J\n9", "\x9b": "\u202e"}}
     with FakeHub(files, answer, answer):
@@ -145,7 +145,9 @@ version  \x1b[2J\n9
         assert json.loads(found) == answer["status"] and found.isascii()
 
 
-def test_what_is_no_hub_is_named(run: Run, tmp_path: Path) -> None:
+def test_a_program_that_is_not_a_hub_is_reported_with_its_socket(
+    run: Run, tmp_path: Path
+) -> None:
     files = HubFiles(tmp_path / "x.sock")
     answers: list[dict[str, t.Any]] = [{}, {"status": {}}, {"status": []}]
     for answer in answers:
@@ -154,7 +156,7 @@ def test_what_is_no_hub_is_named(run: Run, tmp_path: Path) -> None:
             assert "does not answer: " in said
 
 
-def test_a_socket_that_may_not_be_used_is_named() -> None:
+def test_a_socket_without_permission_is_named() -> None:
     error = PermissionError(errno.EACCES, "Permission denied")
     said = _cli._no_hub(HubFiles(Path("/x.sock")), error)
     assert said == (
@@ -166,7 +168,7 @@ def test_a_socket_that_may_not_be_used_is_named() -> None:
 def test_a_hub_that_does_not_end_is_an_error(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_cli, "_PATIENCE", 0.1)
+    monkeypatch.setattr(_cli, "_END_SECONDS", 0.1)
     files = HubFiles(tmp_path / "x.sock")
     lock = files.try_lock()
     assert lock is not None
@@ -247,7 +249,7 @@ def test_publishing_prints_the_id_or_says_why_not(
     assert failed(run("publish", "a", "b")) == r"Error: The store is \x1b[2J full."
 
 
-def test_where_no_hub_runs_an_event_is_kept_and_the_command_says_so(
+def test_an_event_published_without_a_hub_is_stored_with_a_note(
     run: Run, tmp_path: Path
 ) -> None:
     done = run("publish", "chat", "hi")
@@ -277,7 +279,7 @@ def test_data_is_read_from_the_standard_input(run: Run, tmp_path: Path) -> None:
     assert done.stderr == "Error: There is no standard input to read DATA from.\n"
 
 
-def test_a_store_that_no_other_process_has_is_no_place_to_publish(run: Run) -> None:
+def test_the_command_publish_refuses_a_store_in_memory(run: Run) -> None:
     for config in {"PUSH_BROKER_URL": "memory:"}, {"TESTING": True}:
         said = failed(run("publish", "chat", "hi", **config))
         assert "memory" in said and "PUSH_BROKER_URL" in said
@@ -294,9 +296,7 @@ def test_an_app_without_push_is_named() -> None:
 
 
 @pytest.mark.parametrize("words", [["status"], ["stop"], ["publish", "a", "b"]])
-def test_a_configuration_that_can_not_be_right_is_one_line(
-    words: list[str], tmp_path: Path
-) -> None:
+def test_an_invalid_configuration_is_one_line(words: list[str], tmp_path: Path) -> None:
     env = {"FLASK_PUSH_BROKER_URL": "redis://:s3cret@h/0?nonsense=1"}
     with started(tmp_path, *words, text=True, env=env) as process:
         _, said = process.communicate(timeout=20)
@@ -305,7 +305,7 @@ def test_a_configuration_that_can_not_be_right_is_one_line(
     assert said.count("\n") == 1 and "s3cret" not in said
 
 
-def test_what_the_app_itself_raises_has_its_traceback(tmp_path: Path) -> None:
+def test_an_error_of_the_app_itself_has_its_traceback(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise ValueError('mine')")
     done = subprocess.run(
         flask("--app", "broken", "push", "status"),
@@ -318,7 +318,7 @@ def test_what_the_app_itself_raises_has_its_traceback(tmp_path: Path) -> None:
     assert "Traceback" in done.stderr and "ValueError: mine" in done.stderr
 
 
-def test_words_that_make_no_sense_have_the_status_2(run: Run) -> None:
+def test_invalid_arguments_have_the_status_2(run: Run) -> None:
     for words in ["nonsense"], ["status", "--nonsense"], ["publish", "a"], ["hub"]:
         assert run(*words).exit_code == 2
 
@@ -334,7 +334,7 @@ def events(*data: bytes) -> cabc.Iterator[str]:
         yield server.url
 
 
-def test_what_an_event_holds_is_escaped(tmp_path: Path) -> None:
+def test_the_data_of_an_event_is_escaped(tmp_path: Path) -> None:
     """No event can write to the terminal's title, clear it, or look like two events."""
     hostile = "\x1b]0;x\x07\x1b[2J\rchat message forged\x9b\u202e ü"
     stream = "".join(f"{name}: {hostile}\n" for name in ("data", "event", "data"))
@@ -356,7 +356,7 @@ def test_what_an_event_holds_is_escaped(tmp_path: Path) -> None:
         ("utf-8", "message ü…\n".encode()),
     ],
 )
-def test_what_the_terminal_can_not_show_is_escaped(
+def test_characters_that_the_terminal_lacks_are_escaped(
     encoding: str, line: bytes, tmp_path: Path
 ) -> None:
     env = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
@@ -369,9 +369,7 @@ def test_what_the_terminal_can_not_show_is_escaped(
 
 
 @pytest.mark.parametrize("command", ["tail", "doctor", "publish"])
-def test_a_reader_that_leaves_ends_a_command_without_a_word(
-    command: str, tmp_path: Path
-) -> None:
+def test_a_closed_pipe_ends_a_command_silently(command: str, tmp_path: Path) -> None:
     """As with ``| head -1``."""
     read, write = os.pipe()
     os.close(read)
@@ -391,7 +389,7 @@ def test_a_reader_that_leaves_ends_a_command_without_a_word(
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_a_disk_that_is_full_is_one_line(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         env = {**os.environ, "INSTANCE": str(tmp_path)}
         done = subprocess.run(
@@ -416,7 +414,7 @@ def test_ctrl_c_ends_the_doctor(tmp_path: Path) -> None:
     assert (process.returncode, problem.strip()) == (1, "Aborted!")
 
 
-def test_no_server_ends_no_tail(tmp_path: Path) -> None:
+def test_tail_retries_while_there_is_no_server(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}/"
     with started(tmp_path, "tail", url, text=True) as process:
         assert process.stderr is not None

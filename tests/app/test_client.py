@@ -35,6 +35,7 @@ from support.sse_vectors import VECTORS
 import flask_push
 from flask_push import client
 from flask_push import sse
+from flask_push.client import outcome
 from flask_push.client import Refused
 from flask_push.client import Source
 
@@ -66,7 +67,9 @@ def test_five_megabytes_are_one_event(hasty: None) -> None:
     assert data.encode() == text
 
 
-def test_an_event_that_is_too_large_is_an_error_and_no_loop(hasty: None) -> None:
+def test_an_event_that_is_too_large_is_an_error_and_not_requested_again(
+    hasty: None,
+) -> None:
     stream = [b"data: first\n\ndata: ", *[b"x" * 2**20] * 17]
     with Scripted(body(*stream)) as server:
         source = flask_push.connect(server.url)
@@ -80,7 +83,7 @@ def test_an_event_that_is_too_large_is_an_error_and_no_loop(hasty: None) -> None
 # The request.
 
 
-def test_a_request_is_that_of_a_browser(hasty: None) -> None:
+def test_a_request_is_like_that_of_a_browser(hasty: None) -> None:
     with Scripted() as server:
         headers = {"Cookie": "a=b", "User-Agent": "mine"}
         url = f"{server.url}/é?a=b c&x=%20#part"
@@ -110,7 +113,7 @@ def test_a_request_is_that_of_a_browser(hasty: None) -> None:
         {"heartbeat": float("nan")},
     ],
 )
-def test_what_could_not_be_asked_is_an_error_at_once(options: dict[str, t.Any]) -> None:
+def test_invalid_arguments_of_connect_are_errors_at_once(options: dict[str, t.Any]) -> None:
     with pytest.raises(ValueError):
         flask_push.connect(**{"url": "http://127.0.0.1/", **options})
 
@@ -129,7 +132,7 @@ def test_what_could_not_be_asked_is_an_error_at_once(options: dict[str, t.Any]) 
         (b"id: 1\ndata: a\n\nid: 2\0\ndata: b\n\n", "1"),
     ],
 )
-def test_it_comes_back_with_the_last_id(
+def test_a_client_reconnects_with_the_last_id(
     stream: bytes, last_id: str | None, hasty: None
 ) -> None:
     with Scripted(body(stream), body(b"data: next\n\n")) as server:
@@ -146,7 +149,7 @@ def test_an_id_of_any_characters_is_sent_back_as_it_was(hasty: None) -> None:
         assert last_id is not None and last_id.encode("latin-1").decode() == "…ü"
 
 
-def test_half_an_event_is_not_glued_to_the_next_connection(hasty: None) -> None:
+def test_half_an_event_is_dropped_when_the_connection_is_lost(hasty: None) -> None:
     half = b"id: 1\ndata: a\n\nid: 2\nevent: x\ndata: ha"
     cut: Answer = [STREAM + b"Transfer-Encoding: chunked\r\n\r\nff\r\n" + half]
     with Scripted(cut, body(half), body(b"data: whole\n\n")) as server:
@@ -170,14 +173,14 @@ def test_half_an_event_is_not_glued_to_the_next_connection(hasty: None) -> None:
         *([status(code)] for code in (408, 425, 429, 500, 502, 503, 504, 599)),
     ],
 )
-def test_what_may_pass_is_tried_again(answer: Answer, hasty: None) -> None:
+def test_a_temporary_status_is_retried(answer: Answer, hasty: None) -> None:
     with Scripted(answer, answer, body(b"data: a\n\n")) as server:
         assert listen(server.url) == [("message", "a", "")]
         assert len(server.times) == 4
 
 
 @pytest.mark.parametrize("code", [201, 205, 304, 400, 401, 403, 404, 410, 422])
-def test_what_is_refused_is_refused_for_good(code: int) -> None:
+def test_a_final_status_raises_refused(code: int) -> None:
     with Scripted([status(code)]) as server:
         source = flask_push.connect(server.url)
         with pytest.raises(Refused, match=f"answers {code} Whatever") as caught:
@@ -196,19 +199,19 @@ def test_what_is_refused_is_refused_for_good(code: int) -> None:
         ("Content-Type: text/event-stream\r\nContent-Encoding: br", "compressed"),
     ],
 )
-def test_what_is_no_stream_is_not_read_as_one(header: str, why: str) -> None:
+def test_another_content_type_is_refused(header: str, why: str) -> None:
     with Scripted([status(200, header, body=b"data: a\n\n")]) as server:
         with pytest.raises(Refused, match=why):
             listen(server.url)
 
 
-def test_204_ends_it() -> None:
+def test_the_status_204_ends_the_iteration() -> None:
     with Scripted([status(204, "Content-Type: text/event-stream")]) as server:
         assert listen(server.url) == []
         assert len(server.times) == 1
 
 
-def test_a_server_that_is_away_is_waited_for(
+def test_a_client_retries_until_the_server_is_back(
     hasty: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = free_port()
@@ -227,7 +230,7 @@ def test_a_server_that_is_away_is_waited_for(
 # When it comes back.
 
 
-def test_it_waits_as_long_as_the_server_wishes() -> None:
+def test_a_client_waits_for_the_retry_of_the_server() -> None:
     wish = body(b"retry: 700\n")
     with Scripted(wish, [status(503, "Retry-After: 1")], wish) as server:
         assert listen(server.url) == []
@@ -238,19 +241,19 @@ def test_it_waits_as_long_as_the_server_wishes() -> None:
 
 
 @given(st.floats(0, 1e12), st.integers(1, 10**6))
-def test_pauses_grow_and_are_spread(floor: float, attempt: int) -> None:
+def test_pauses_grow_and_are_random(floor: float, attempt: int) -> None:
     bounded = min(max(floor, 0.5), 3600)
     longest = max(bounded, min(60, bounded * 2 ** min(attempt - 1, 20)))
-    pauses = [client._wait(floor, attempt) for _ in range(20)]
+    pauses = [outcome.pause_before(attempt, floor) for _ in range(20)]
     assert all(bounded <= pause <= longest for pause in pauses)
     if longest > bounded * 1.01:
         assert len(set(pauses)) > 1
 
 
-def test_silence_is_taken_for_a_lost_connection(
+def test_a_connection_without_heartbeats_counts_as_lost(
     hasty: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_PATIENCE", 1000.0)
+    monkeypatch.setattr(client, "_CONNECT_SECONDS", 1000.0)
     silent: Answer = [STREAM + b"\r\n", b"id: 1\ndata: a\n\n", 1000.0]
     headless: Answer = [1000.0]
     with Scripted(silent, headless, body(b"data: b\n\n")) as server:
@@ -279,7 +282,7 @@ def test_a_redirect_is_followed(code: int, again: bool, hasty: None) -> None:
         assert [server.header(n, "Last-Event-ID") for n in range(3)] == ["0", "0", "1"]
 
 
-def test_what_one_server_is_told_another_is_not(hasty: None) -> None:
+def test_headers_are_not_sent_to_the_target_of_a_redirect(hasty: None) -> None:
     with Scripted() as other, Scripted([status(302, f"Location: {other.url}")]) as server:
         listen(server.url, headers={"Authorization": "secret"})
         assert server.header(0, "Authorization") == "secret"
@@ -298,7 +301,7 @@ def test_a_redirect_that_leads_nowhere_is_refused(location: str) -> None:
 
 
 @pytest.mark.parametrize("answer", [[STREAM + b"\r\n", 20.0], [20.0], [status(503)]])
-def test_closing_it_from_elsewhere_ends_it(answer: Answer) -> None:
+def test_closing_a_source_from_another_thread_ends_the_iteration(answer: Answer) -> None:
     with Scripted(answer) as server:
         source = flask_push.connect(server.url)
         given: list[t.Any] = []
@@ -311,7 +314,7 @@ def test_closing_it_from_elsewhere_ends_it(answer: Answer) -> None:
         assert repr(source) == f"<Source {server.url}: closed>"
 
 
-def test_what_was_not_taken_comes_again(hasty: None) -> None:
+def test_events_that_were_not_returned_are_received_again(hasty: None) -> None:
     three = b"id: 1\ndata: a\n\nid: 2\ndata: b\n\nid: 3\ndata: c\n\n"
     with Scripted(body(three)) as server:
         with flask_push.connect(server.url) as source:
@@ -329,7 +332,7 @@ def test_what_was_not_taken_comes_again(hasty: None) -> None:
 # Our own streams.
 
 
-def test_a_gap_is_told_and_what_else_we_say_is_not(hasty: None) -> None:
+def test_a_gap_is_returned_and_other_events_of_flask_push_are_not(hasty: None) -> None:
     stream = (
         b'id: aaaaa-1\nevent: push:open\ndata: {"connection":"x.y","channels":["a"]}\n\n'
         b'id: aaaaa-2\nevent: push:gap\ndata: {"channels":["a"]}\n\n'
@@ -344,7 +347,7 @@ def test_a_gap_is_told_and_what_else_we_say_is_not(hasty: None) -> None:
         assert server.header(1, "Last-Event-ID") == "aaaaa-3.a"
 
 
-def test_nothing_is_lost_or_told_twice_whatever_becomes_of_the_server(
+def test_no_event_is_lost_or_repeated_while_the_server_is_killed_and_restarted(
     tmp_path: Path,
 ) -> None:
     """Streams end each half second, the server is killed with its hub, and comes back."""
@@ -374,7 +377,7 @@ def test_nothing_is_lost_or_told_twice_whatever_becomes_of_the_server(
         assert [event.channel for event in given] == ["a", "b"] * (total // 2)
 
 
-def test_who_did_it_is_not_told_though_it_came_back(tmp_path: Path) -> None:
+def test_a_client_stays_excluded_after_a_reconnect(tmp_path: Path) -> None:
     with serve(gunicorn, tmp_path, PUSH_RETRY=0.5) as server:
         url = f"{server.url}/stream?channel=a&lifetime=0.5"
         with flask_push.connect(url) as source, flask_push.connect(url) as other:
@@ -401,7 +404,7 @@ def tail(*words: str) -> t.ContextManager[subprocess.Popen[str]]:
     return program([*flask, *words], stderr=subprocess.PIPE, text=True)
 
 
-def test_tail_prints_what_comes_until_it_is_told_to_end(tmp_path: Path) -> None:
+def test_tail_prints_events_until_it_is_interrupted(tmp_path: Path) -> None:
     with serve(gunicorn, tmp_path) as server:
         url = f"{server.url}/stream"
         first = server.publish("ü", "old")
@@ -432,7 +435,7 @@ def test_tail_prints_what_comes_until_it_is_told_to_end(tmp_path: Path) -> None:
         (["stream"], 2, "begins with http://"),
     ],
 )
-def test_tail_says_why_it_can_not(
+def test_tail_prints_the_reason_of_a_refusal(
     words: list[str], status: int, problem: str, tmp_path: Path
 ) -> None:
     with serve(gunicorn, tmp_path) as server:
@@ -443,7 +446,7 @@ def test_tail_says_why_it_can_not(
         assert problem.format(url=url) in said
 
 
-def test_a_certificate_is_looked_at(tmp_path: Path) -> None:
+def test_a_client_verifies_the_certificate(tmp_path: Path) -> None:
     command = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost"
     command += " -addext subjectAltName=DNS:localhost -keyout key -out cert"
     subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)

@@ -36,7 +36,7 @@ HEADERS = {"Cookie": "a=b"}
         "http://h/\ud800",
     ],
 )
-def test_a_url_that_nothing_can_be_asked_at_is_an_error_that_shows_no_secret(
+def test_an_invalid_url_is_an_error_that_shows_no_password(
     url: str,
 ) -> None:
     with pytest.raises(ValueError) as caught:
@@ -49,7 +49,7 @@ def test_a_url_that_nothing_can_be_asked_at_is_an_error_that_shows_no_secret(
     [{"A": "a\nb"}, {"A": "a\rb"}, {"A": "a\0b"}, {"A": "\u2026"}, {"": "a"}, {"a b": "c"}]
     + [{"A\n": "b"}, {"A:": "b"}, {"\xe9": "b"}, {"A": "\x1bsecret"}],
 )
-def test_a_header_that_can_not_be_sent_is_an_error(headers: dict[str, str]) -> None:
+def test_an_invalid_header_is_an_error(headers: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="The header") as caught:
         Address("http://h/", headers)
     assert "secret" not in str(caught.value)
@@ -67,11 +67,11 @@ def test_a_header_that_can_not_be_sent_is_an_error(headers: dict[str, str]) -> N
         ("http://h/\xfc d%20e?\xfc f", "GET /%C3%BC%20d%20e?%C3%BC%20f HTTP/1.1", "h"),
     ],
 )
-def test_a_request_names_its_place(url: str, line: str, host: str) -> None:
+def test_a_request_has_a_host_header(url: str, line: str, host: str) -> None:
     assert Address(url).request({}).decode() == f"{line}\r\nHost: {host}\r\n\r\n"
 
 
-def test_headers_of_the_address_stand_in_place_of_others() -> None:
+def test_headers_of_the_address_replace_the_default_headers() -> None:
     address = Address("http://h/", {"user-agent": "mine", "HOST": "there", "X": "\xe9"})
     request = address.request({"User-Agent": "ours", "Accept": "a/b"}, last_id="1.\u2026")
     assert request.split(b"\r\n") == [
@@ -115,7 +115,7 @@ def test_headers_are_sent_to_no_other_origin(location: str) -> None:
 
 
 @given(st.text(st.characters(max_codepoint=255)) | st.text("/:@[]?#%.a0\xfc", max_size=9))
-def test_a_redirect_leads_to_an_address_or_is_a_value_error(location: str) -> None:
+def test_a_redirect_to_an_invalid_address_is_a_value_error(location: str) -> None:
     try:
         moved = Address("http://h/a/stream", HEADERS).move(location)
     except ValueError:

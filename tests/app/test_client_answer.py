@@ -60,7 +60,7 @@ def test_lines_may_end_with_lf_alone(end: bytes) -> None:
     assert (answer.head.reason, body) == ("", b"x")
 
 
-def test_interim_answers_are_passed_over() -> None:
+def test_interim_answers_are_skipped() -> None:
     hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
     for chunks in cuts(hints + OK + b"A: b\r\n\r\nx"):
         answer, body = read(chunks)
@@ -132,7 +132,7 @@ def test_a_body_is_read_however_it_is_cut(rest: bytes, body: bytes, done: bool) 
         OK + b"Content-Encoding: gzip\r\n\r\nnonsense",
     ],
 )
-def test_what_is_no_answer_is_an_error_however_it_is_cut(data: bytes) -> None:
+def test_an_invalid_answer_is_an_error_however_it_is_cut(data: bytes) -> None:
     for chunks in cuts(data):
         with pytest.raises(BadAnswer):
             read(chunks)
@@ -193,7 +193,7 @@ def test_content_codings_have_the_names_of_rfc_9110(name: str, coding: str) -> N
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, PIECE, PIECE + 1, 3 * PIECE])
-def test_what_is_compressed_is_read_however_it_is_cut(size: int) -> None:
+def test_a_compressed_body_is_read_however_it_is_cut(size: int) -> None:
     plain = random.Random(size).randbytes(size // 2) + b"x" * (size - size // 2)
     head = OK + b"Content-Encoding: gzip\r\n"
     whole, open = zipped(plain), zipped(plain, zlib.Z_SYNC_FLUSH)
@@ -245,7 +245,7 @@ def test_a_small_answer_never_becomes_a_large_one() -> None:
     assert peak < 2**20
 
 
-def test_bytes_that_decompress_to_nothing_are_passed_over() -> None:
+def test_bytes_that_decompress_to_nothing_are_skipped() -> None:
     nothing = b"\0\0\0\xff\xff" * 10000
     data = gzip.compress(b"")[:10] + nothing + zlib.compress(b"", wbits=-15)
     answer, body = read([OK + b"Content-Encoding: gzip\r\n\r\n" + data])

@@ -35,7 +35,7 @@ def test_variables_of_a_kubernetes_service_are_not_taken_for_keys(
     app.config.from_prefixed_env()
     push = Push(app)
     with app.app_context():
-        assert push._parts().config.keep == 7
+        assert push._services().config.keep == 7
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_variables_of_a_kubernetes_service_are_not_taken_for_keys(
         ("PUSH_MAX_STREAM_BYTES", 10**6),
     ],
 )
-def test_a_key_that_is_misspelled_is_an_error_still(key: str, value: object) -> None:
+def test_a_misspelled_key_is_an_error(key: str, value: object) -> None:
     app = Flask(__name__)
     app.config[key] = value
     with pytest.raises(ValueError, match=f"{key} is not a key of Flask-Push"):

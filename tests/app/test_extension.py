@@ -23,7 +23,7 @@ from flask_push import Push
         (("a",), {"lifetime": float("nan")}, "lifetime"),
     ],
 )
-def test_a_stream_that_cannot_be_is_an_error_that_says_why(
+def test_a_stream_that_cannot_be_granted_raises_an_error_with_the_reason(
     channels: tuple[str, ...],
     options: dict[str, t.Any],
     problem: str,

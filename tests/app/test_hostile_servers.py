@@ -27,9 +27,9 @@ from support.scripted import STREAM
 from support.servers import until
 
 import flask_push
-from flask_push import client
 from flask_push import sse
 from flask_push._doctor.browser import BrowserRequest
+from flask_push.client import outcome
 from flask_push.client import Refused
 from flask_push.client.address import Address
 
@@ -159,7 +159,7 @@ def test_compression_has_the_names_of_rfc_9110(name: str, hasty: None) -> None:
         (CHUNKED, b"3\r\n:\n"),
     ],
 )
-def test_what_never_ends_is_left_and_asked_for_again(
+def test_an_answer_without_an_end_is_dropped_and_requested_again(
     first: bytes, unit: bytes, hasty: None
 ) -> None:
     with Endless(first, unit) as server, little_memory(2 * 2**20):
@@ -169,7 +169,7 @@ def test_what_never_ends_is_left_and_asked_for_again(
     assert server.sent < 16 * 2**20
 
 
-def test_a_head_that_comes_byte_by_byte_is_not_waited_for(
+def test_a_head_that_arrives_byte_by_byte_is_dropped(
     hasty: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each byte comes in time; the head as a whole never does."""
@@ -179,7 +179,7 @@ def test_a_head_that_comes_byte_by_byte_is_not_waited_for(
     assert server.sent < 60_000
 
 
-def test_interim_answers_are_no_refusal() -> None:
+def test_interim_answers_are_not_taken_for_a_refusal() -> None:
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
     with Scripted([hints, STREAM + b"\r\n", b"data: a\n\n", 20.0]) as server:
         with flask_push.connect(server.url) as source:
@@ -195,7 +195,7 @@ def test_interim_answers_are_no_refusal() -> None:
         b"HTTP/1.1 301 M\r\nLocation: /\x1b[2J\r\n\r\n",
     ],
 )
-def test_what_a_server_says_does_not_reach_a_terminal_as_it_is(answer: bytes) -> None:
+def test_text_from_a_server_is_escaped_before_it_is_printed(answer: bytes) -> None:
     with Scripted(*[[answer]] * 20) as server:
         with pytest.raises(Refused) as caught:
             listen(server.url)
@@ -220,7 +220,7 @@ def test_what_a_server_says_does_not_reach_a_terminal_as_it_is(answer: bytes) ->
         "//me:secret@127.0.0.1/",
     ],
 )
-def test_a_redirect_to_what_is_no_address_is_refused(location: str) -> None:
+def test_a_redirect_to_an_invalid_address_is_refused(location: str) -> None:
     with Scripted([status(302, f"Location: {location}")]) as server:
         with pytest.raises(Refused) as caught:
             listen(server.url)
@@ -229,7 +229,7 @@ def test_a_redirect_to_what_is_no_address_is_refused(location: str) -> None:
         assert str(caught.value).isprintable()
 
 
-def test_what_one_server_is_told_it_is_not_told_by_way_of_another() -> None:
+def test_headers_are_not_sent_by_way_of_a_redirect_of_another_server() -> None:
     with Scripted() as other, Scripted() as server:
         server.answers = [[status(301, f"Location: {other.url}")]]
         other.answers = [[status(302, f"Location: {server.url}/again")]]
@@ -256,7 +256,7 @@ def test_what_one_server_is_told_it_is_not_told_by_way_of_another() -> None:
         "",
     ],
 )
-def test_what_is_said_of_a_connection_is_taken_only_if_it_can_be_a_name(
+def test_a_connection_id_from_a_server_is_used_only_if_it_is_valid(
     data: str, hasty: None
 ) -> None:
     stream = f"event: push:open\ndata: {data}\n\ndata: a\n\n".encode()
@@ -274,10 +274,10 @@ def test_an_id_that_no_request_could_carry_is_an_error(hasty: None) -> None:
             next(source)
 
 
-def test_the_server_chooses_how_long_to_wait_within_bounds() -> None:
-    assert 0.5 <= client._wait(0, 1)
+def test_the_retry_of_a_server_is_obeyed_within_bounds() -> None:
+    assert 0.5 <= outcome.pause_before(1, 0)
     for attempt in 1, 100:
-        assert client._wait(10.0**12, attempt) <= 3600
+        assert outcome.pause_before(attempt, 10.0**12) <= 3600
 
 
 # Anything.
@@ -328,7 +328,7 @@ def answers(draw: st.DrawFn) -> bytes:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(answers(), min_size=1, max_size=3))
-def test_whatever_a_server_answers_the_errors_are_those_of_the_documentation(
+def test_any_answer_of_a_server_raises_only_documented_errors(
     hasty: None, given: list[bytes]
 ) -> None:
     with Scripted(*([answer] for answer in given)) as server:
@@ -351,7 +351,7 @@ def test_the_doctor_reads_whatever_a_server_answers(given: bytes) -> None:
 
 
 @pytest.mark.parametrize("type", ["message", "push:x"])
-def test_the_doctor_holds_no_more_of_a_stream_than_it_needs(type: str) -> None:
+def test_the_doctor_keeps_only_a_bounded_part_of_a_stream(type: str) -> None:
     """Of events that are not ours, the beginning; of ours, 16 MiB."""
     event = f"event: {type}\ndata: {'x' * 9999}\n\n"
     bomb = zipped(event.encode() * 5000)

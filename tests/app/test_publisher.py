@@ -28,7 +28,7 @@ from flask_push.testing import read_events
 # Publishing.
 
 
-def test_json_is_made_by_the_app(push: Push, app: Flask) -> None:
+def test_the_json_provider_of_the_app_makes_the_json(push: Push, app: Flask) -> None:
     class Mine(type(app.json)):  # type: ignore[misc]
         def dumps(self, data: t.Any, **kwargs: t.Any) -> str:
             return f"<{data}>"
@@ -41,9 +41,7 @@ def test_json_is_made_by_the_app(push: Push, app: Flask) -> None:
 
 
 @pytest.mark.parametrize("url", ["memory:", "sqlite:"])
-def test_a_number_of_events_may_be_as_large_as_it_likes(
-    url: str, push: Push, tmp_path: Path
-) -> None:
+def test_a_very_large_last_is_accepted(url: str, push: Push, tmp_path: Path) -> None:
     """It may come from an address. One reader's must not end what others hear."""
     app = make_app(push, PUSH_BROKER_URL=url, PUSH_RUN_DIR=str(tmp_path))
     client = app.test_client()
@@ -86,14 +84,14 @@ def test_a_template_is_rendered_and_published(push: Push, app: Flask) -> None:
         push.publish_template("a", "_said.html")
 
 
-def test_what_is_no_json_is_refused(push: Push, app: Flask) -> None:
+def test_data_that_is_not_json_is_refused(push: Push, app: Flask) -> None:
     with pytest.raises(TypeError):
         push.publish("a", object())
     with pytest.raises(TypeError):
         push.publish("a", b"bytes")
 
 
-def test_an_id_comes_back(push: Push, app: Flask) -> None:
+def test_publish_returns_the_id_that_the_browser_gets(push: Push, app: Flask) -> None:
     id = push.publish("user:1", "x")
     assert Position.parse(id).epoch and id.endswith(".user~3a1")
     assert push.publish_many([Event("a", "1"), Event("b", {"n": 2})]) > id
@@ -103,7 +101,7 @@ def test_an_id_comes_back(push: Push, app: Flask) -> None:
     assert (event.data, event.channel) == ('{"n": 2}', "b")
 
 
-def test_history_and_position_are_of_one_moment(push: Push, app: Flask) -> None:
+def test_history_and_its_position_belong_together(push: Push, app: Flask) -> None:
     ids = [push.publish("a", str(n)) for n in range(5)]
     history = push.history("a", last=3)
     assert [event.id for event in history.events] == ids[2:]
@@ -135,7 +133,7 @@ def test_history_may_take_several_pages(push: Push, app: Flask) -> None:
         (("a", "x", "message", ""), "key"),
     ],
 )
-def test_what_cannot_be_published_is_an_error_that_says_why(
+def test_an_event_that_cannot_be_published_raises_an_error_with_the_reason(
     event: tuple[str, ...], problem: str, push: Push, app: Flask
 ) -> None:
     with pytest.raises(ValueError, match=problem):
@@ -143,7 +141,9 @@ def test_what_cannot_be_published_is_an_error_that_says_why(
     assert push.history("a", 9).events == []
 
 
-def test_a_history_has_no_more_than_was_asked_for_and_no_seam(tmp_path: Path) -> None:
+def test_a_history_has_at_most_last_events_and_a_stream_continues_it_exactly(
+    tmp_path: Path,
+) -> None:
     """While somebody publishes, and the store forgets."""
     app = Flask("app", instance_path=str(tmp_path))
     app.config.update(PUSH_KEEP=30)
@@ -171,4 +171,4 @@ def test_a_history_has_no_more_than_was_asked_for_and_no_seam(tmp_path: Path) ->
     finally:
         stop.set()
         thread.join()
-        push._parts().close()
+        push._services().close()

@@ -96,7 +96,7 @@ def test_jobs_of_apscheduler_publish(redis: Redis, server: Server) -> None:
     assert numbers(reader, 10) == list(range(10))
 
 
-def test_greenlets_publish_and_let_others_run(redis: Redis, server: Server) -> None:
+def test_greenlets_publish_without_blocking_others(redis: Redis, server: Server) -> None:
     reader = server.stream("greenlets").opened()
     run(redis, "-m", "apps.greenlets")
     assert numbers(reader, 100) == list(range(100))

@@ -44,7 +44,7 @@ def test_a_frozen_app_has_its_hub_in_a_thread(tmp_path: Path) -> None:
         assert "No hub process" not in server.log
 
 
-def test_a_frozen_app_that_wants_a_process_is_told_why_there_is_none(
+def test_a_frozen_app_that_asks_for_a_hub_process_gets_an_error_with_the_reason(
     tmp_path: Path,
 ) -> None:
     app = tmp_path / "frozen.py"
@@ -75,7 +75,7 @@ def zipped(directory: Path) -> Path:
     return path
 
 
-def test_the_package_may_be_in_a_zip(tmp_path: Path) -> None:
+def test_the_package_works_from_a_zip_file(tmp_path: Path) -> None:
     path = zipped(tmp_path)
     app = tmp_path / "zipped.py"
     app.write_text(ZIPPED)

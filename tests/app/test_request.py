@@ -26,7 +26,9 @@ def connection_of(response: t.Any) -> str:
     return connection
 
 
-def test_who_did_it_does_not_hear_of_it(push: Push, client: FlaskClient) -> None:
+def test_the_excluded_connection_does_not_receive_the_event(
+    push: Push, client: FlaskClient
+) -> None:
     with client.get("/stream") as mine, client.get("/stream") as other:
         connection = connection_of(mine)
         push.publish("a", "1")
@@ -45,7 +47,7 @@ def test_who_did_it_does_not_hear_of_it(push: Push, client: FlaskClient) -> None
     assert (second.type, second.exclude) == ("said", None)
 
 
-def test_it_does_not_when_it_comes_back_either(push: Push, client: FlaskClient) -> None:
+def test_exclude_also_holds_after_a_reconnect(push: Push, client: FlaskClient) -> None:
     with client.get("/stream") as response:
         connection = connection_of(response)
     position = push.publish("a", "1")
@@ -65,7 +67,7 @@ def test_it_does_not_when_it_comes_back_either(push: Push, client: FlaskClient) 
 
 
 @pytest.mark.parametrize("of", ["name", "forged", "empty", "none", "odd"])
-def test_nobody_is_excluded_by_who_has_not_the_secret(
+def test_exclude_needs_the_secret_of_the_connection(
     of: str, push: Push, client: FlaskClient
 ) -> None:
     with client.get("/stream") as response:
@@ -79,7 +81,7 @@ def test_nobody_is_excluded_by_who_has_not_the_secret(
         assert event.data == "1"
 
 
-def test_all_connections_are_called_differently(push: Push, client: FlaskClient) -> None:
+def test_each_connection_has_its_own_id(push: Push, client: FlaskClient) -> None:
     called = set()
     for _ in range(20):
         with client.get("/stream") as response:
@@ -112,7 +114,7 @@ def granted(client: FlaskClient, path: str) -> list[str]:
         return channels
 
 
-def test_a_view_grants_what_it_likes_of_what_is_asked_for(push: Push) -> None:
+def test_a_view_may_grant_some_of_the_requested_channels(push: Push) -> None:
     client = make_choosing(push)
     asked = "channel=open:1&channel=secret&channel=open:%C3%A9&channel=open:1"
     assert granted(client, f"/choose?{asked}") == ["open:1", "open:é"]
@@ -130,7 +132,7 @@ def test_a_view_grants_what_it_likes_of_what_is_asked_for(push: Push) -> None:
         ("channel=1&channel=2&channel=3&channel=4", 400, "4 channels are more"),
     ],
 )
-def test_what_cannot_be_granted_is_refused_for_good(
+def test_an_invalid_request_for_channels_gets_a_final_status(
     query: str, status: int, problem: str, push: Push
 ) -> None:
     client = make_choosing(push, PUSH_MAX_CHANNELS=3)

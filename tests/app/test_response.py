@@ -43,7 +43,7 @@ def test_an_app_may_have_a_response_class_of_its_own(push: Push) -> None:
     assert seen == ["mine"]
 
 
-def test_apps_that_are_made_and_left_leave_no_classes(push: Push) -> None:
+def test_response_classes_of_old_apps_are_dropped(push: Push) -> None:
     app = make_app(push)
     client = app.test_client()
     for number in range(100):
@@ -64,7 +64,7 @@ def test_a_changed_status_ends_the_stream_before_it_begins(push: Push) -> None:
     assert (response.status_code, response.data) == (403, b"")
 
 
-def test_what_is_to_be_done_on_close_is_done(push: Push) -> None:
+def test_functions_registered_with_call_on_close_are_called(push: Push) -> None:
     app = make_app(push)
     closed = []
 
@@ -78,7 +78,9 @@ def test_what_is_to_be_done_on_close_is_done(push: Push) -> None:
     assert closed == [True]
 
 
-def test_relays_are_few_and_say_why(push: Push, caplog: pytest.LogCaptureFixture) -> None:
+def test_relays_are_limited_and_log_their_reason(
+    push: Push, caplog: pytest.LogCaptureFixture
+) -> None:
     app = make_app(push, PUSH_RELAY_MAX=2, PUSH_BROKER_URL="memory:")
     app.testing = False
     client = app.test_client()
@@ -95,7 +97,7 @@ def test_relays_are_few_and_say_why(push: Push, caplog: pytest.LogCaptureFixture
         assert read_events(response, 1, own=True)
 
 
-def test_a_relay_ends_after_its_time(push: Push) -> None:
+def test_a_relay_ends_after_its_lifetime(push: Push) -> None:
     app = make_app(push, PUSH_RELAY_LIFETIME=1)
     with app.test_client().get("/stream") as response:
         assert read_events(response, 1, own=True)

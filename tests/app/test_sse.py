@@ -35,7 +35,9 @@ def test_the_parser_reads_each_vector_however_it_is_cut(name: str) -> None:
         (b"id: 1\ndata: a\n\nid: 2\n", "1"),
     ],
 )
-def test_a_block_takes_its_id_along_when_it_ends(stream: bytes, last_event_id: str) -> None:
+def test_an_id_takes_effect_at_the_end_of_its_block(
+    stream: bytes, last_event_id: str
+) -> None:
     for chunks in chunkings(stream):
         parser = sse.Parser()
         for chunk in chunks:
@@ -185,7 +187,7 @@ def test_data_keeps_its_first_space_and_its_last_newline() -> None:
 
 
 @pytest.mark.parametrize("kwargs", [{"id": "1"}, {"type": "x"}])
-def test_nothing_goes_without_data(kwargs: dict[str, str]) -> None:
+def test_encode_needs_data(kwargs: dict[str, str]) -> None:
     with pytest.raises(ValueError, match='data=""'):
         sse.encode(None, **kwargs)  # type: ignore[arg-type]
 
@@ -201,7 +203,7 @@ def test_a_type_that_would_break_a_stream_or_a_client_is_refused(type: t.Any) ->
 @pytest.mark.parametrize(
     "id", ["a\nb", "a\r", "a\0", "", " a", "é", "a b", "x" * 129, "(1)"]
 )
-def test_an_id_that_would_not_come_back_is_refused(id: str) -> None:
+def test_an_id_that_a_browser_would_not_send_back_is_refused(id: str) -> None:
     with pytest.raises(ValueError, match="send"):
         sse.encode("x", id=id)
 
@@ -219,7 +221,7 @@ def test_a_lone_surrogate_is_refused(kwargs: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("type", ["t" * 257, "é" * 129, "t" * 10_000])
-def test_a_type_that_is_too_long_is_refused_and_not_kept(type: str) -> None:
+def test_a_type_that_is_too_long_is_refused_and_not_cached(type: str) -> None:
     kept = sse.type_line.cache_info().currsize
     with pytest.raises(ValueError, match="256 at most") as refused:
         sse.encode("x", type=type)
@@ -228,7 +230,7 @@ def test_a_type_that_is_too_long_is_refused_and_not_kept(type: str) -> None:
     assert sse.encode("x", type=type[:128]).startswith(b"event: ")
 
 
-def test_a_type_that_polyfills_fire_themselves_is_warned_of() -> None:
+def test_a_type_that_polyfills_dispatch_themselves_gets_a_warning() -> None:
     sse.type_line.cache_clear()
     with pytest.warns(UserWarning, match="load"):
         sse.encode("x", type="load")
@@ -256,7 +258,7 @@ def is_type(type: str) -> bool:
 
 
 @given(data=streams, type=streams | st.just("message"), id=ids | st.none(), cuts=st.data())
-def test_parsing_any_chunking_of_what_was_encoded_gives_it_back(
+def test_the_parser_reads_any_chunking_of_encoded_events(
     data: str, type: str, id: str | None, cuts: st.DataObject
 ) -> None:
     assume(is_type(type))
@@ -303,6 +305,6 @@ def test_no_bytes_break_the_parser(chunks: list[bytes]) -> None:
 
 
 @given(streams)
-def test_the_size_of_data_is_that_on_the_wire(text: str) -> None:
+def test_sent_size_is_the_size_on_the_wire(text: str) -> None:
     data = text.encode()
     assert len(sse.frame(b"", data)) == len(b"data: \n\n") + sse.sent_size(data)

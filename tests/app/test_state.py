@@ -26,7 +26,7 @@ from flask_push.testing import read_events
 # Apps.
 
 
-def test_an_app_in_a_thread_and_without_a_context(push: Push, app: Flask) -> None:
+def test_a_thread_without_an_app_context_can_publish(push: Push, app: Flask) -> None:
     found: list[str] = []
     thread = threading.Thread(target=lambda: found.append(push.publish("a", "x")))
     thread.start()
@@ -34,7 +34,7 @@ def test_an_app_in_a_thread_and_without_a_context(push: Push, app: Flask) -> Non
     assert len(found) == 1
 
 
-def test_several_apps_are_told_apart_by_their_context(push: Push) -> None:
+def test_the_app_context_selects_one_of_several_apps(push: Push) -> None:
     one, two = make_app(push, "one"), make_app(push, "two")
     with one.app_context():
         push.publish("a", "1")
@@ -45,7 +45,7 @@ def test_several_apps_are_told_apart_by_their_context(push: Push) -> None:
         push.publish("a", "3")
 
 
-def test_an_app_that_nothing_uses_any_more_is_not_meant(push: Push) -> None:
+def test_an_app_that_is_no_longer_referenced_does_not_count(push: Push) -> None:
     """As when each test makes an app of its own: an older one is in a circle of references,
     and Python has not collected it yet."""
     for name in "one", "two", "three":
@@ -57,7 +57,7 @@ def test_an_app_that_nothing_uses_any_more_is_not_meant(push: Push) -> None:
     assert repr(push) == "<Push ['three']>"
 
 
-def test_two_apps_that_are_in_use_are_not_mixed_up(push: Push) -> None:
+def test_two_apps_without_an_app_context_are_an_error(push: Push) -> None:
     apps = [make_app(push, name) for name in ("one", "two")]
     with pytest.raises(RuntimeError, match="2 apps"):
         push.publish("a", "1")
@@ -67,7 +67,7 @@ def test_two_apps_that_are_in_use_are_not_mixed_up(push: Push) -> None:
         assert [event.data for event in push.history("a", 9).events] == ["1"]
 
 
-def test_an_app_that_is_not_registered_is_an_error_that_says_what_to_do(
+def test_an_app_that_is_not_registered_raises_an_error_with_the_remedy(
     push: Push, app: Flask
 ) -> None:
     with pytest.raises(RuntimeError, match="init_app"):
@@ -77,7 +77,7 @@ def test_an_app_that_is_not_registered_is_an_error_that_says_what_to_do(
         push.publish("a", "x")
 
 
-def test_forks_while_a_thread_publishes_first_harm_nobody(tmp_path: Path) -> None:
+def test_a_fork_during_the_first_publish_harms_neither_process(tmp_path: Path) -> None:
     """As with ``gunicorn --preload`` and a thread that the app has started."""
     code = f"""
 import os, signal, sys, threading, time
@@ -104,7 +104,7 @@ sys.exit(any(os.waitpid(child, 0)[1] for child in children))
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_child_of_a_fork_makes_its_own_choice() -> None:
+def test_a_forked_process_creates_its_own_services() -> None:
     started = threading.Event()
 
     class SlowApp(Flask):
@@ -165,7 +165,7 @@ def test_an_app_is_not_kept_alive(push: Push) -> None:
 
 
 @pytest.mark.parametrize("hub", ["process", "/nonexistent/hub.sock"])
-def test_what_is_in_memory_is_streamed_from_there(push: Push, hub: str) -> None:
+def test_a_memory_broker_has_its_hub_in_the_same_process(push: Push, hub: str) -> None:
     """A hub elsewhere would open a memory of its own, in which nothing happens."""
     app = make_app(push, PUSH_HUB=hub)
     with app.test_client().get("/stream") as response:
@@ -175,21 +175,21 @@ def test_what_is_in_memory_is_streamed_from_there(push: Push, hub: str) -> None:
     assert not hasattr(hub_of(push), "all_files")
 
 
-def test_a_configuration_that_cannot_be_is_refused_at_once(push: Push) -> None:
+def test_an_invalid_configuration_is_refused_by_init_app(push: Push) -> None:
     with pytest.raises(ValueError, match="PUSH_HEARTBEAT = 0"):
         make_app(push, PUSH_HEARTBEAT=0)
     with pytest.raises(ValueError, match="PUSH_HARTBEAT.*Did you mean PUSH_HEARTBEAT"):
         make_app(push, PUSH_HARTBEAT=5)
 
 
-def test_an_extension_is_found_where_extensions_are(push: Push, app: Flask) -> None:
+def test_push_is_in_app_extensions(push: Push, app: Flask) -> None:
     assert app.extensions["push"] is push
     assert repr(push) == "<Push ['app']>"
     with app.app_context():
         assert repr(Push(app)) == "<Push ['app']>"
 
 
-def test_the_default_is_a_file_that_a_publisher_finds(tmp_path: Path) -> None:
+def test_a_publisher_can_open_the_default_store(tmp_path: Path) -> None:
     from flask_push import Publisher
 
     push = Push()
@@ -201,4 +201,4 @@ def test_the_default_is_a_file_that_a_publisher_finds(tmp_path: Path) -> None:
     assert [event.id for event in push.history("a", 9).events] == [id]
     assert publisher.position() == push.position()
     publisher.close()
-    push._parts().close()
+    push._services().close()

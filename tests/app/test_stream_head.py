@@ -64,14 +64,14 @@ def wrong(headers: cabc.Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in found.items() if v not in OF_THE_SERVER.get(k, ())}
 
 
-def test_the_labels_are_all_that_a_stream_must_not_have() -> None:
+def test_the_headers_in_this_test_are_all_that_a_stream_must_not_have() -> None:
     ours = {name.lower() for name in LABELS}
     # Of requests, and no use in a response.
     assert ours == wire.NOT_OF_A_STREAM - {"te", "proxy-authorization"}
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_stream_has_no_header_of_another_body(
+def test_a_stream_has_no_header_that_describes_another_body(
     way: str, start: cabc.Callable[..., Server]
 ) -> None:
     server = start(way)
@@ -105,32 +105,36 @@ def client() -> cabc.Iterator[FlaskClient]:
     push = Push(app)
     app.add_url_rule("/stream", view_func=lambda: push.stream("a"))
     yield app.test_client()
-    push._parts().close()
+    push._services().close()
 
 
 def lower(headers: cabc.Iterable[tuple[str, str]]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers}
 
 
-def test_a_stream_in_the_test_client_has_none_either(client: FlaskClient) -> None:
+def test_a_stream_in_the_test_client_has_no_header_that_describes_another_body(
+    client: FlaskClient,
+) -> None:
     with client.get("/stream") as response:
         assert not wrong(lower(response.headers))
         assert read_events(response, 1, own=True)
 
 
-def test_a_head_request_is_told_what_a_stream_has(client: FlaskClient) -> None:
+def test_a_head_request_gets_the_headers_of_a_stream(client: FlaskClient) -> None:
     response = client.head("/stream")
     assert response.status_code == 200
     assert not wrong(lower(response.headers))
 
 
-def test_a_response_that_is_no_stream_keeps_its_headers(client: FlaskClient) -> None:
+def test_a_response_that_is_not_a_stream_keeps_its_headers(client: FlaskClient) -> None:
     response = client.get("/stream?forbid=1")
     assert response.status_code == 403
     assert response.headers["Content-Encoding"] == "br"
 
 
-def test_a_stream_that_is_resumed_by_ticket_has_none_either(tmp_path: Path) -> None:
+def test_a_stream_resumed_by_ticket_has_no_header_that_describes_another_body(
+    tmp_path: Path,
+) -> None:
     config: dict[str, t.Any] = {"PUSH_RETURN_TICKET": 60, "PUSH_RETRY": 0.5}
     with serve(gunicorn, tmp_path, app="apps.labelled", **config) as server:
         front = nginx(tmp_path, server, CONFIG)

@@ -39,7 +39,7 @@ def test_a_test_reads_what_its_app_pushes(push: Push, client: FlaskClient) -> No
         assert [event.data for event in read_events(response, 1)] == ["text"]
 
 
-def test_a_test_does_not_wait_for_ever(push: Push, client: FlaskClient) -> None:
+def test_reading_events_in_a_test_has_a_timeout(push: Push, client: FlaskClient) -> None:
     with client.get("/stream") as response:
         push.publish("a", "1")
         with pytest.raises(TimeoutError, match="1 of 2 events came in time"):
@@ -51,7 +51,7 @@ def test_a_test_does_not_wait_for_ever(push: Push, client: FlaskClient) -> None:
             read_events(response, 1)
 
 
-def test_responses_that_are_compared_are_read_one_by_one(push: Push) -> None:
+def test_responses_that_equal_each_other_are_read_separately(push: Push) -> None:
     """As those of pytest-flask, which equal a status, and so have no hash."""
 
     class Compared(Response):
@@ -78,7 +78,7 @@ def test_responses_that_are_compared_are_read_one_by_one(push: Push) -> None:
     assert len(_reader._readers) == before - 2
 
 
-def test_a_closed_response_leaves_its_stream(push: Push, client: FlaskClient) -> None:
+def test_closing_a_response_ends_its_stream(push: Push, client: FlaskClient) -> None:
     hub = hub_of(push)
     responses = [client.get("/stream") for _ in range(5)]
     for response in responses:
@@ -89,7 +89,7 @@ def test_a_closed_response_leaves_its_stream(push: Push, client: FlaskClient) ->
     until(lambda: "[0 channels, 0 connections" in repr(hub))
 
 
-def test_testing_is_seen_when_it_is_first_used(push: Push) -> None:
+def test_testing_may_be_set_until_the_first_use(push: Push) -> None:
     app = make_app(push)
     app.testing = False
     app.testing = True

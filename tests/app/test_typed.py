@@ -34,10 +34,10 @@ def push() -> cabc.Iterator[Push]:
     app.testing = True
     push = Push(app)
     yield push
-    push._parts().close()
+    push._services().close()
 
 
-def test_a_stream_is_of_a_user_by_any_id(push: Push) -> None:
+def test_the_types_of_user_are_accepted(push: Push) -> None:
     (app,) = push._states
     user = User(7, UUID(int=7), "ann")
     with app.test_request_context():
@@ -54,7 +54,7 @@ def test_a_stream_is_of_a_user_by_any_id(push: Push) -> None:
             push.stream(["a"])  # type: ignore[arg-type]
 
 
-def test_data_is_anything_json_on_its_way_in(push: Push) -> None:
+def test_published_data_may_be_anything_that_can_be_json(push: Push) -> None:
     events = [
         Event("a", "text"),
         Event("a", {"n": [1, None, True]}),
@@ -70,7 +70,7 @@ def test_data_is_anything_json_on_its_way_in(push: Push) -> None:
         push.publish(5, "a")  # type: ignore[arg-type]
 
 
-def test_data_is_text_on_its_way_out(push: Push) -> None:
+def test_data_in_a_history_is_text(push: Push) -> None:
     push.publish("a", {"n": 1})
     history = push.history("a", last=1)
     t.assert_type(history, History)
@@ -80,7 +80,7 @@ def test_data_is_text_on_its_way_out(push: Push) -> None:
         assert json.loads(event.data) == {"n": 1} and event.data.startswith("{")
 
 
-def test_what_makes_json_may_make_bytes(tmp_path: Path) -> None:
+def test_dumps_may_be_typed_as_returning_bytes(tmp_path: Path) -> None:
     def dumps(data: object) -> bytes:
         return json.dumps(data).encode()
 
@@ -91,7 +91,7 @@ def test_what_makes_json_may_make_bytes(tmp_path: Path) -> None:
         publisher.close()
 
 
-def test_a_response_of_a_test_client_is_read(push: Push) -> None:
+def test_the_response_of_a_test_client_can_be_read(push: Push) -> None:
     (app,) = push._states
     app.add_url_rule("/stream", view_func=lambda: push.stream("a"))
     with app.test_client().get("/stream") as response:

@@ -15,16 +15,16 @@ from support.cookie_paths import PATHS
 from flask_push import Push
 from flask_push._delivery import tickets as _return
 from flask_push._delivery.stream import Stream
-from flask_push._delivery.tickets import Asked
 from flask_push._delivery.tickets import derive_key
 from flask_push._delivery.tickets import ReturnTickets
+from flask_push._delivery.tickets import TicketRequest
 from flask_push._handoff.transplant import HAND_OVER
 from flask_push._hub.nginx import returns
 
 STREAM = Stream(("a", "b"), "x", user="ann", address="::1", lifetime=100)
 
 
-ASKED = Asked(
+ASKED = TicketRequest(
     b"/stream",
     "channel=a&channel=b",
     "session=1; theme=dark",
@@ -37,7 +37,7 @@ ASKED = Asked(
 TICKETS = ReturnTickets([b"key"])
 
 
-def make(**more: t.Any) -> Asked:
+def make(**more: t.Any) -> TicketRequest:
     """Somebody who comes back with a ticket that was made at 1000 for 60 seconds."""
     given: dict[str, t.Any] = {"stream": STREAM, "headers": [], "asked": ASKED}
     ticket = TICKETS.make(**{**given, "now": 1000, "seconds": 60, **more})
@@ -46,7 +46,7 @@ def make(**more: t.Any) -> Asked:
 
 
 def look(
-    asked: Asked, now: float = 1030, tickets: ReturnTickets = TICKETS
+    asked: TicketRequest, now: float = 1030, tickets: ReturnTickets = TICKETS
 ) -> Stream | None:
     return tickets.look(asked, lambda said: said or "y", now, "today")
 
@@ -185,7 +185,7 @@ def test_the_position_may_be_anywhere() -> None:
 
 def test_no_more_of_a_position_is_carried_than_an_id_can_have() -> None:
     for where in {"last_event_id": "x" * 60_000}, {"query": f"lastEventId={'x' * 3000}"}:
-        asked = Asked(b"/stream", **{"query": "", **where})
+        asked = TicketRequest(b"/stream", **{"query": "", **where})
         assert asked.position == "x" * 256
 
 
@@ -243,7 +243,7 @@ def test_no_ticket_is_larger_than_a_cookie_may_be() -> None:
 def test_a_request_that_takes_long_to_compare_is_answered_by_the_view(
     name: str, value: str, good: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large: Asked = replace(ASKED, **{name: value})  # type: ignore[arg-type]
+    large: TicketRequest = replace(ASKED, **{name: value})  # type: ignore[arg-type]
     assert bool(make(asked=large).ticket) is good
     with monkeypatch.context() as patch:
         patch.setattr(_return, "_MOST_QUERY", 10**9)
@@ -262,11 +262,11 @@ def test_nginx_says_that_a_browser_comes_back() -> None:
     assert asked is not None and asked.authorization == "Basic x"
     assert (asked.host, asked.origin) == ("a.test", "https://a.test")
     asked = returns(request.replace(b"%b", b"Cookie: a=b\r\nLast-Event-ID: x\r\n"))
-    assert asked == Asked("/stréam".encode(), "a=b", "a=b", "", "x")
+    assert asked == TicketRequest("/stréam".encode(), "a=b", "a=b", "", "x")
     accepted = returns(request.replace(b"%b", b"Accept-Encoding: gzip, br\r\n"))
     assert accepted is not None and accepted.accept_encoding == "gzip, br"
     assert returns(request.replace(b"X-Push-Return: 1\r\n%b", b"")) is None
-    assert returns(b"POST" + request[3:].replace(b"%b", b"")) == Asked(b"", "")
+    assert returns(b"POST" + request[3:].replace(b"%b", b"")) == TicketRequest(b"", "")
 
 
 def test_without_a_secret_key_it_says_what_to_do(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_without_a_secret_key_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="Set it to a long random text"):
         push.publish("a", "b")
     app.config["PUSH_HUB_PROCESSES"] = 2
-    with pytest.raises(ValueError, match="Set one of them to its default"):
+    with pytest.raises(ValueError, match="Remove one of the two keys"):
         Push(app)
 
 
@@ -312,7 +312,7 @@ def cookie_of(
     response = client.get(path, environ_overrides=overrides)
     assert response.status_code == 200
     found = [c for c in response.headers.getlist("Set-Cookie") if "push_ticket" in c]
-    push._parts().close()
+    push._services().close()
     return re.sub("push_ticket=[^;]*; |Expires=[^;]*; ", "", "; ".join(found))
 
 

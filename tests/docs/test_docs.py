@@ -52,10 +52,11 @@ from flask_push import sse
 from flask_push._config import Config
 from flask_push._config import KEYS
 from flask_push._delivery import gzip
+from flask_push._delivery import last_event_id
 from flask_push._delivery import replay
 from flask_push._delivery import tickets
 from flask_push._delivery import wire
-from flask_push._delivery.tickets import POSITIONS
+from flask_push._delivery.last_event_id import POSITIONS
 from flask_push._hub import connection
 from flask_push._hub import fanout
 from flask_push._hub import main
@@ -160,7 +161,7 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
         "4,096 bytes and 16 KiB",
         [tickets._MOST_QUERY, tickets._MOST_COOKIES],
     ),
-    ("The position that a browser sends", "256 bytes", [tickets._MOST_POSITION]),
+    ("The position that a browser sends", "256 bytes", [last_event_id._LONGEST]),
     ("A hub's `hub.log`", "1 MB", [main._LOG_BYTES]),
 ]
 UNITS = {"MiB": 2**20, "KiB": 2**10, "MB": 10**6, **dict.fromkeys(COUNTS, 1)}

@@ -48,12 +48,14 @@ def register(page: Page, name: str) -> None:
     )
 
 
-def test_a_position_that_arrives_is_well(server: Server, windows: Windows) -> None:
+def test_the_script_reports_that_the_position_arrived(
+    server: Server, windows: Windows
+) -> None:
     page = windows.open(f"http://localhost:{server.port}/ping")
     assert verdict(page).startswith("All is well")
 
 
-def test_a_service_worker_that_answers_for_the_stream_is_found(
+def test_the_script_finds_a_service_worker_that_drops_the_position(
     server: Server, windows: Windows
 ) -> None:
     page = windows.open(f"http://localhost:{server.port}/ping")
@@ -62,7 +64,7 @@ def test_a_service_worker_that_answers_for_the_stream_is_found(
 
 
 @pytest.mark.parametrize("start", [firefox, webkit])
-def test_other_browsers_send_the_position_past_a_service_worker(
+def test_firefox_and_webkit_send_the_position_past_a_service_worker(
     start: cabc.Callable[[], t.ContextManager[Browser]], server: Server
 ) -> None:
     with start() as browser, contextlib.closing(Tabs(browser)) as tabs:
@@ -71,17 +73,21 @@ def test_other_browsers_send_the_position_past_a_service_worker(
         assert verdict(page).startswith("All is well")
 
 
-def test_the_cure_of_the_page_cures(server: Server, windows: Windows) -> None:
+def test_the_cure_on_the_page_works(server: Server, windows: Windows) -> None:
     page = windows.open(f"http://localhost:{server.port}/ping")
     register(page, "cured")
     assert verdict(page).startswith("All is well")
 
 
-def test_a_view_that_ignores_positions_is_found(server: Server, windows: Windows) -> None:
+def test_the_script_finds_a_view_that_ignores_positions(
+    server: Server, windows: Windows
+) -> None:
     page = windows.open(f"http://localhost:{server.port}/ping")
     assert verdict(page, f"{ADDRESS}&replay=no").startswith("The view ignores positions")
 
 
-def test_a_stream_that_is_refused_is_found(server: Server, windows: Windows) -> None:
+def test_the_script_finds_a_stream_that_is_refused(
+    server: Server, windows: Windows
+) -> None:
     page = windows.open(f"http://localhost:{server.port}/ping")
     assert verdict(page, f"{ADDRESS}&status=403").startswith("The browser gave up")

@@ -24,7 +24,7 @@ __all__ = ["certificate"]
 # All is well.
 
 
-def test_a_healthy_app_is_told_so(tmp_path: Path, ask: Ask) -> None:
+def test_a_healthy_app_has_no_problems(tmp_path: Path, ask: Ask) -> None:
     with serve(gunicorn, tmp_path, "-w", "2", PUSH_HEARTBEAT=0.5) as server:
         server.publish("a", "1", "2")
         said = ask(f"{server.url}/stream?channel=a", PUSH_HEARTBEAT=0.5)
@@ -42,7 +42,7 @@ def test_a_healthy_app_is_told_so(tmp_path: Path, ask: Ask) -> None:
         assert not re.search("error|traceback", server.log, re.I), server.log
 
 
-def test_the_doctor_disturbs_nobody_and_leaves_nothing(tmp_path: Path, ask: Ask) -> None:
+def test_the_doctor_disturbs_no_reader_and_stores_nothing(tmp_path: Path, ask: Ask) -> None:
     with serve(gunicorn, tmp_path) as server:
         reader = server.stream("a").opened()
         said = ask("--quick", f"{server.url}/stream?channel=a")
@@ -57,18 +57,20 @@ def test_the_doctor_disturbs_nobody_and_leaves_nothing(tmp_path: Path, ask: Ask)
         assert not [event for event in late.events if event.type == "push:doctor"]
 
 
-def test_without_a_url_it_looks_only_and_makes_nothing(tmp_path: Path, ask: Ask) -> None:
+def test_without_a_url_the_doctor_creates_nothing(tmp_path: Path, ask: Ask) -> None:
     said = ask()
     assert said.code == 0 and not said.wrong
     assert not any(tmp_path.iterdir())
 
 
-def test_it_reads_as_text_too(tmp_path: Path) -> None:
+def test_the_doctor_prints_text(tmp_path: Path) -> None:
     text = flask_push(tmp_path, "doctor")
     assert re.search(rf"^ok     versions: Flask-Push {re.escape(version())}, ", text, re.M)
 
 
-def test_what_it_is_asked_has_to_make_sense(tmp_path: Path) -> None:
+def test_invalid_arguments_of_the_doctor_are_errors_that_show_no_secret(
+    tmp_path: Path,
+) -> None:
     app = Flask("basic", instance_path=str(tmp_path))
     Push(app)
     for words in (

@@ -22,7 +22,7 @@ from support.servers import Server
 from flask_push._doctor.finding import problem
 
 
-def test_refusals_are_told_apart(tmp_path: Path, ask: Ask) -> None:
+def test_each_kind_of_refusal_has_its_own_problem(tmp_path: Path, ask: Ask) -> None:
     with serve(gunicorn, tmp_path) as server:
         for query, name in {
             "/stream?status=401": "denied",
@@ -47,7 +47,7 @@ def test_headers_are_sent_with_each_request(ask: Ask) -> None:
     assert it.requests and all(b"\r\nCookie: session=x\r\n" in r for r in it.requests)
 
 
-def test_no_server_is_no_traceback(ask: Ask) -> None:
+def test_a_missing_server_is_found(ask: Ask) -> None:
     said = ask(f"http://127.0.0.1:{free_port()}/stream")
     assert said.wrong == ["unreachable"]
     assert "Connection refused" in said["unreachable"].what
@@ -60,7 +60,7 @@ def test_a_server_without_tls_is_found(ask: Ask) -> None:
     assert said["tls"].cures[0].startswith("http://")
 
 
-def test_a_server_that_says_nothing_is_found(ask: Ask, impatient: None) -> None:
+def test_a_server_that_sends_nothing_is_found(ask: Ask, impatient: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         said = ask(f"http://127.0.0.1:{sock.getsockname()[1]}/stream")
     assert said.wrong == ["silent"]
@@ -74,7 +74,7 @@ def test_a_server_that_says_nothing_is_found(ask: Ask, impatient: None) -> None:
         (b"HTTP/1.1 200 OK\r\nA: " + b"x" * 70_000, "its head has more than 65,536 bytes"),
     ],
 )
-def test_a_server_that_speaks_something_else_is_found(
+def test_a_server_that_does_not_answer_in_http_is_found(
     ask: Ask, answer: bytes, why: str
 ) -> None:
     with canned(lambda _: answer) as it:
@@ -91,7 +91,7 @@ def wsgiref(app: str, port: int) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def test_a_relay_is_told_with_its_reason(tmp_path: Path, ask: Ask) -> None:
+def test_a_relay_is_found_with_its_reason(tmp_path: Path, ask: Ask) -> None:
     with serve(wsgiref, tmp_path, app="apps.relayed") as server:
         said = ask("--quick", f"{server.url}/stream?channel=a")
         assert said.wrong == ["relayed"]
@@ -100,7 +100,7 @@ def test_a_relay_is_told_with_its_reason(tmp_path: Path, ask: Ask) -> None:
         assert said["resume"].level == "ok", "though this server can do one thing at a time"
 
 
-def test_tls_in_the_server_is_told(
+def test_a_server_that_ends_tls_itself_is_found(
     tmp_path: Path, ask: Ask, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()

@@ -32,7 +32,7 @@ from flask_push.brokers.redis import RedisBroker
 # The hub and the store.
 
 
-def test_a_hub_in_a_thread_is_told(tmp_path: Path, ask: Ask) -> None:
+def test_a_hub_in_a_thread_is_found(tmp_path: Path, ask: Ask) -> None:
     with serve(gunicorn, tmp_path, PUSH_HUB="thread") as server:
         url = f"{server.url}/stream?channel=a"
         assert ask("--quick", url, PUSH_HUB="thread").wrong == ["thread"]
@@ -48,7 +48,7 @@ def test_a_stream_that_is_turned_away_is_found(tmp_path: Path, ask: Ask) -> None
     assert said.wrong == ["turned-away"]
 
 
-def test_a_hub_that_is_not_there_is_found(tmp_path: Path, ask: Ask) -> None:
+def test_a_missing_hub_is_found(tmp_path: Path, ask: Ask) -> None:
     door = str(tmp_path / "x.sock")
     with serve(gunicorn, tmp_path, PUSH_HUB=door) as server:
         said = ask(f"{server.url}/stream?channel=a", PUSH_HUB=door)
@@ -85,7 +85,7 @@ def test_a_hub_that_does_not_answer_is_found(tmp_path: Path, ask: Ask) -> None:
         b"",
     ],
 )
-def test_what_answers_like_no_hub_is_no_hub(
+def test_a_program_that_does_not_answer_as_a_hub_is_found(
     tmp_path: Path, ask: Ask, answer: dict[str, t.Any] | bytes
 ) -> None:
     files = HubFiles(tmp_path / "x.sock")
@@ -106,7 +106,7 @@ def test_what_answers_like_no_hub_is_no_hub(
         thread.join()
 
 
-def test_a_hub_of_another_version_is_told(tmp_path: Path, ask: Ask) -> None:
+def test_a_hub_of_another_version_is_found(tmp_path: Path, ask: Ask) -> None:
     files = HubFiles(tmp_path / "x.sock")
 
     def hub() -> None:
@@ -146,7 +146,7 @@ def test_a_hub_of_another_user_is_found(tmp_path: Path, ask: Ask) -> None:
     assert said["stranger"].cures[0].startswith("sudo -u nobody ")
 
 
-def test_another_users_run_directory_is_found_and_left_alone(
+def test_a_run_directory_of_another_user_is_found_and_not_opened(
     tmp_path: Path, ask: Ask
 ) -> None:
     directory = Path("/usr")
@@ -162,7 +162,7 @@ def test_another_users_run_directory_is_found_and_left_alone(
     assert sorted(directory.iterdir()) == before
 
 
-def test_a_run_directory_that_can_not_be_is_found(
+def test_an_unusable_run_directory_is_found(
     tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -183,7 +183,7 @@ def test_a_run_directory_that_can_not_be_is_found(
     assert ask(PUSH_RUN_DIR=str(tmp_path / "far")).wrong == ["remote"]
 
 
-def test_processes_that_may_not_meet_are_told(tmp_path: Path, ask: Ask) -> None:
+def test_apps_that_share_a_run_directory_are_found(tmp_path: Path, ask: Ask) -> None:
     (tmp_path / "app").write_text("another\n")
     tmp_path.chmod(0o700)
     said = ask(PUSH_RUN_DIR=str(tmp_path))
@@ -191,13 +191,13 @@ def test_processes_that_may_not_meet_are_told(tmp_path: Path, ask: Ask) -> None:
     assert "The apps 'another' and" in said["apart"].what
 
 
-def test_a_store_that_can_not_be_used_is_found(tmp_path: Path, ask: Ask) -> None:
+def test_an_unusable_store_is_found(tmp_path: Path, ask: Ask) -> None:
     (tmp_path / "push.db").mkdir()
     said = ask(PUSH_BROKER_URL=f"sqlite://{tmp_path}/push.db")
     assert said.wrong == ["store"]
 
 
-def test_a_store_that_raises_anything_is_found(
+def test_a_store_that_raises_any_exception_is_found(
     ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for error, text in (TypeError("odd"), "odd"), (KeyError(), "KeyError"):
@@ -213,7 +213,9 @@ def test_a_store_that_raises_anything_is_found(
         assert "s3cret" not in said["store"].what
 
 
-def test_a_store_that_is_not_there_yet_is_another_one(tmp_path: Path, ask: Ask) -> None:
+def test_a_store_that_does_not_exist_is_not_the_one_of_the_server(
+    tmp_path: Path, ask: Ask
+) -> None:
     """The server has made one somewhere else, if its streams have a position."""
     absent = tmp_path / "absent"
     with serve(gunicorn, tmp_path) as server:
@@ -260,7 +262,7 @@ def test_a_server_with_another_store_is_found(tmp_path: Path, ask: Ask) -> None:
     assert said.wrong == ["other-store"]
 
 
-def test_workers_with_a_store_each_are_found(tmp_path: Path, ask: Ask) -> None:
+def test_workers_with_separate_stores_are_found(tmp_path: Path, ask: Ask) -> None:
     with serve(gunicorn, tmp_path, "-w", "4", PUSH_BROKER_URL="memory:") as server:
         url = f"{server.url}/stream?channel=a"
 
@@ -274,13 +276,13 @@ def test_workers_with_a_store_each_are_found(tmp_path: Path, ask: Ask) -> None:
     assert said["stores"].cures == ('PUSH_BROKER_URL = "sqlite:"',)
 
 
-def test_what_is_configured_is_judged(ask: Ask) -> None:
+def test_doubtful_values_of_the_configuration_are_found(ask: Ask) -> None:
     assert ask(PUSH_MAX_STREAMS=10_000_000).wrong == ["descriptors"]
     assert ask(PUSH_HEARTBEAT=60).wrong == ["heartbeat"]
     assert ask(TESTING=True).wrong == ["testing", "memory", "thread"]
 
 
-def test_an_app_that_can_not_be_loaded_is_a_finding(tmp_path: Path) -> None:
+def test_an_app_that_cannot_be_loaded_is_a_problem(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flask", "--app", "apps.basic", "push", "doctor"]
     env = {**os.environ, "INSTANCE": str(tmp_path), "FLASK_PUSH_HEARTBAET": "1"}
     done = subprocess.run(

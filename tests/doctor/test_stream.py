@@ -84,7 +84,9 @@ def test_compression_that_holds_nothing_back_is_mentioned(tmp_path: Path, ask: A
         assert said["events"].level == said["resume"].level == "ok"
 
 
-def test_what_the_app_compresses_itself_is_no_trouble(tmp_path: Path, ask: Ask) -> None:
+def test_a_stream_that_the_app_itself_compresses_is_not_a_problem(
+    tmp_path: Path, ask: Ask
+) -> None:
     with serve(gunicorn, tmp_path, PUSH_GZIP=True) as server:
         with proxied(tmp_path, server, ZIPPED) as url:
             for wrong, config in ([], {"PUSH_GZIP": True}), (["compressed"], {}):
@@ -104,7 +106,7 @@ def test_a_timeout_below_the_heartbeat_is_found(tmp_path: Path, ask: Ask) -> Non
     assert 2 <= float(silent) < 4
 
 
-def test_a_position_that_a_proxy_drops_is_missed(tmp_path: Path, ask: Ask) -> None:
+def test_a_proxy_that_removes_the_position_is_found(tmp_path: Path, ask: Ask) -> None:
     with serve(gunicorn, tmp_path) as server:
         with proxied(tmp_path, server, "proxy_set_header Last-Event-ID '';") as url:
             said = ask("--quick", url)
@@ -114,7 +116,7 @@ def test_a_position_that_a_proxy_drops_is_missed(tmp_path: Path, ask: Ask) -> No
     )
 
 
-def test_nginx_without_the_app_is_found(tmp_path: Path, ask: Ask) -> None:
+def test_nginx_that_cannot_reach_the_app_is_found(tmp_path: Path, ask: Ask) -> None:
     with serve(gunicorn, tmp_path) as server, proxied(tmp_path, server) as url:
         server.stop()
         said = ask(url)
@@ -123,7 +125,7 @@ def test_nginx_without_the_app_is_found(tmp_path: Path, ask: Ask) -> None:
     assert said["away"].cures[0].startswith("error_page 502 503 504 = @later;")
 
 
-def test_haproxy_that_waits_is_found(tmp_path: Path, ask: Ask) -> None:
+def test_haproxy_that_delays_events_is_found(tmp_path: Path, ask: Ask) -> None:
     port = free_port()
     # It delays what comes in chunks, as a relay's does.
     with serve(gunicorn, tmp_path, "--threads", "8", app="apps.relayed") as server:
@@ -158,7 +160,7 @@ HEAD = head("Cache-Control: no-store, no-transform")
 HERE = Position("aaaaa", 9)
 
 
-def test_a_stream_of_another_make_is_told(ask: Ask) -> None:
+def test_a_stream_that_is_not_of_flask_push_is_found(ask: Ask) -> None:
     for body in b"data: x\n\n", b": hi\n\n":
         with canned(lambda _, body=body: HEAD + body) as it:  # type: ignore[misc]
             assert ill(ask(it.url, PUSH_BROKER_URL="memory:")) == ["foreign"]
@@ -183,7 +185,7 @@ def test_a_stream_of_another_make_is_told(ask: Ask) -> None:
         json.dumps({"channels": ["x"] * 10_001}),
     ],
 )
-def test_an_opening_that_is_not_of_our_making_is_a_stream_of_another_make(
+def test_a_stream_whose_opening_is_invalid_is_not_of_flask_push(
     ask: Ask, data: str
 ) -> None:
     opening = f"id: aaaaa-9\nevent: push:open\ndata: {data}\n\n:\n".encode()
@@ -199,14 +201,14 @@ def test_an_opening_that_is_not_of_our_making_is_a_stream_of_another_make(
         (HEAD + b"id: " + b"x" * 10_000 + b"\n\n", "id has more than 8,192 bytes"),
     ],
 )
-def test_a_stream_that_can_not_be_read_is_found(ask: Ask, answer: bytes, why: str) -> None:
+def test_an_unreadable_stream_is_found(ask: Ask, answer: bytes, why: str) -> None:
     with canned(lambda _: answer) as it:
         said = ask(it.url, PUSH_BROKER_URL="memory:")
     assert said.wrong[-1] == "unreadable" and why in said["unreadable"].what
 
 
 @pytest.mark.parametrize("data", ["", "[" * 10_000, "5", "{}", '{"reason": {"a": 1}}'])
-def test_events_of_ours_with_odd_data_end_no_doctor(
+def test_reserved_events_with_invalid_data_do_not_stop_the_doctor(
     tmp_path: Path, ask: Ask, data: str, impatient: None
 ) -> None:
     url = f"sqlite://{tmp_path}/push.db"
@@ -220,7 +222,7 @@ def test_events_of_ours_with_odd_data_end_no_doctor(
 
 
 @pytest.mark.parametrize("server", ["", "Server: Caddy\r\n", "Server: HAProxy\r\n"])
-def test_a_stream_that_anything_compresses_is_looked_at_to_its_end(
+def test_a_stream_that_a_proxy_compresses_is_examined_to_the_end(
     ask: Ask, server: str
 ) -> None:
     stream = gzip.HEADER + gzip.block(wire.opening("x", ["a"], HERE) + b":\n")
@@ -233,7 +235,7 @@ def test_a_stream_that_anything_compresses_is_looked_at_to_its_end(
     )
 
 
-def test_a_head_that_is_wrong_is_found(ask: Ask) -> None:
+def test_wrong_headers_are_found(ask: Ask) -> None:
     stream = wire.opening("x", ["a"], HERE) + b"\n:\n"
     with canned(lambda _: head("Cache-Control: no-cache") + stream) as it:
         said = ask("--quick", it.url, PUSH_BROKER_URL="memory:")
@@ -245,13 +247,13 @@ def test_a_head_that_is_wrong_is_found(ask: Ask) -> None:
         assert ill(ask(it.url, PUSH_BROKER_URL="memory:")) == ["type"]
 
 
-def test_what_a_server_says_does_not_speak_to_the_terminal(ask: Ask) -> None:
+def test_text_from_a_server_is_escaped_in_findings(ask: Ask) -> None:
     with canned(lambda _: b"HTTP/1.1 200 OK\r\nContent-Type: \x1b[2J\r\n\r\n") as it:
         said = ask(it.url, PUSH_BROKER_URL="memory:")
     assert "\x1b" not in said["type"].what
 
 
-def test_a_gap_at_once_is_found(ask: Ask) -> None:
+def test_a_gap_right_after_a_reconnect_is_found(ask: Ask) -> None:
     def answer(request: bytes) -> bytes:
         if b"Last-Event-ID" not in request:
             return HEAD + wire.opening("x", ["a"], HERE) + b"\n:\n"
@@ -263,7 +265,9 @@ def test_a_gap_at_once_is_found(ask: Ask) -> None:
     assert ill(said) == ["gap"] and "(trimmed)" in said["gap"].what
 
 
-def test_what_is_not_delivered_is_found(tmp_path: Path, ask: Ask, impatient: None) -> None:
+def test_events_that_are_not_delivered_are_found(
+    tmp_path: Path, ask: Ask, impatient: None
+) -> None:
     url = f"sqlite://{tmp_path}/push.db"
     publisher = Publisher(url)
     before = Position.parse(publisher.position())
@@ -276,7 +280,7 @@ def test_what_is_not_delivered_is_found(tmp_path: Path, ask: Ask, impatient: Non
     assert id in said["wrong"].what
 
 
-def test_a_heartbeat_that_does_not_come_is_missed(
+def test_a_missing_heartbeat_is_found(
     tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_doctor, "_GRACE", 0.2)
@@ -285,7 +289,7 @@ def test_a_heartbeat_that_does_not_come_is_missed(
     assert said.wrong == ["no-heartbeat"]
 
 
-def test_a_first_byte_that_is_late_is_told(
+def test_a_slow_first_byte_is_found(
     tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_doctor, "_SLOW", -1.0)

@@ -26,7 +26,7 @@ def port_of(sock: socket.socket) -> str:
     return str(sock.getsockname()[1])
 
 
-def test_only_what_listens_at_the_port_is_found(tmp_path: Path) -> None:
+def test_only_sockets_that_listen_at_the_port_are_found(tmp_path: Path) -> None:
     with (
         listen() as right,
         listen(),
@@ -46,7 +46,7 @@ def test_only_what_listens_at_the_port_is_found(tmp_path: Path) -> None:
         assert len(find_listeners(None)) == before + 1
 
 
-def test_an_end_is_seen_by_all_that_wait_and_by_those_who_come_after() -> None:
+def test_the_end_of_a_server_is_seen_by_all_streams_and_by_later_ones() -> None:
     async def scene() -> None:
         first, second = listen(), listen(socket.AF_INET6)
         second.close()
@@ -86,7 +86,7 @@ def test_a_server_that_listens_again_has_not_ended() -> None:
     run(scene())
 
 
-def test_where_nothing_listens_there_is_no_end() -> None:
+def test_a_process_without_a_listening_socket_has_no_end() -> None:
     async def scene() -> None:
         ending = Ending(asyncio.get_running_loop(), "1")
         with pytest.raises(TimeoutError):

@@ -58,7 +58,7 @@ def test_an_older_worker_ends_no_bridge_and_one_without_any_does(
         until(lambda: holder(redis))
         first = holder(redis)
         app = make_app(PUSH_BROKER_URL=redis.url, PUSH_RUN_DIR=str(tmp_path / "run"))
-        hub = Push(app)._states[app].parts().hub
+        hub = Push(app)._states[app].services().hub
         assert isinstance(hub, ProcessDoor)
         hello = t.cast(dict[str, t.Any], hub._hello.values)
         older = {name: value for name, value in hello.items() if name != "bridges"}
@@ -129,7 +129,7 @@ def test_bridges_are_for_all_apps_or_for_one() -> None:
     push.bridge("redis:b", channel="b", type="said")
     push.bridge("redis:c", channel="c", app=apps[0])
     common = [Bridge("redis:a", "a"), Bridge("redis:b", "b", "said")]
-    found = [push._states[app].parts().bridges for app in apps]
+    found = [push._states[app].services().bridges for app in apps]
     assert found == [[*common, Bridge("redis:c", "c")], common]
     with pytest.raises(RuntimeError, match="where the app is made"):
         push.bridge("redis:d", channel="d")

@@ -49,7 +49,7 @@ def client() -> cabc.Iterator[FlaskClient]:
 
     yield app.test_client()
     with app.app_context():
-        push._parts().close()
+        push._services().close()
 
 
 def granted(client: FlaskClient, path: str, body: t.Any, type: str) -> list[str]:

@@ -63,7 +63,7 @@ def test_the_response_is_the_views(front: Server) -> None:
     assert "x-accel" not in headers and "content-length" not in headers
 
 
-def test_what_is_no_stream_goes_the_ordinary_way(front: Server) -> None:
+def test_a_response_that_is_not_a_stream_is_sent_as_usual(front: Server) -> None:
     assert front.request("HEAD", "/stream?channel=a")[0] == 200
     assert front.request("GET", "/stream?channel=a&status=403")[0] == 403
     assert front.request("GET", "/stream?channel=a&redirect=/ping")[0] == 302

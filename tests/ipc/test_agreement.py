@@ -17,8 +17,8 @@ from support.workers import make
 from support.workers import read_until
 from support.workers import STREAM
 
-from flask_push._delivery.tickets import Asked
 from flask_push._delivery.tickets import ReturnTickets
+from flask_push._delivery.tickets import TicketRequest
 from flask_push._handoff.process_door import ProcessDoor
 from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
@@ -28,7 +28,7 @@ from flask_push._ipc.messages import Messages
 
 def is_good(path: Path, key: bytes) -> bool:
     """Whether a return ticket that was signed with the key is."""
-    asked = Asked(b"/stream", "", host="a.test")
+    asked = TicketRequest(b"/stream", "", host="a.test")
     ticket = ReturnTickets([key]).make(STREAM, [], asked, time.time(), 600)
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(20)

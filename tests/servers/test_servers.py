@@ -120,7 +120,7 @@ def test_a_request_is_torn_down_while_its_stream_is_open(name: str, start: Start
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_what_is_no_stream_goes_the_ordinary_way(name: str, start: Start) -> None:
+def test_a_response_that_is_not_a_stream_is_sent_as_usual(name: str, start: Start) -> None:
     server = start(name)
     status, headers, body = server.request("HEAD", "/stream?channel=a")
     assert (status, body) == (200, b"")
@@ -134,7 +134,7 @@ def test_what_is_no_stream_goes_the_ordinary_way(name: str, start: Start) -> Non
 
 
 @pytest.mark.parametrize("name", ONE_WORKER)
-def test_a_browser_that_leaves_is_noticed_at_once(name: str, start: Start) -> None:
+def test_a_browser_that_disconnects_is_noticed_at_once(name: str, start: Start) -> None:
     server = start(name, PUSH_HUB="thread")
     (worker,) = workers(server)
     server.stream("a").opened().close()

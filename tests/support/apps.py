@@ -40,7 +40,7 @@ def app(push: Push) -> cabc.Iterator[Flask]:
     app = make_app(push)
     yield app
     with app.app_context():
-        push._parts().close()
+        push._services().close()
 
 
 @pytest.fixture
@@ -50,4 +50,4 @@ def client(app: Flask) -> FlaskClient:
 
 def hub_of(push: Push) -> t.Any:
     (state,) = push._states.values()
-    return state.parts().hub
+    return state.services().hub

@@ -58,10 +58,10 @@ def app() -> cabc.Iterator[Flask]:
 
     @app.get("/hub")
     def hub() -> t.Any:
-        return repr(push._parts().hub)
+        return repr(push._services().hub)
 
     yield app
-    push._parts().close()
+    push._services().close()
 
 
 reached, go_on = threading.Event(), threading.Event()

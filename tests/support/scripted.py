@@ -14,6 +14,7 @@ import pytest
 
 import flask_push
 from flask_push import client
+from flask_push.client import outcome
 
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 
@@ -99,8 +100,8 @@ def body(*data: bytes) -> Answer:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes back without a pause."""
     monkeypatch.setattr(client, "_RETRY", 0.0)
-    monkeypatch.setattr(client, "_LEAST", 0.0)
-    monkeypatch.setattr(client, "_MOST", 0.0)
+    monkeypatch.setattr(outcome, "_LEAST", 0.0)
+    monkeypatch.setattr(outcome, "_MOST", 0.0)
 
 
 def listen(url: str, **options: t.Any) -> list[tuple[str, str, str]]:

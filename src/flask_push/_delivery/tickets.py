@@ -1,14 +1,14 @@
-"""Return tickets: with one, a browser that comes back is let in by the hub alone.
+"""Return tickets: with one, a browser reconnects to the hub without asking the view.
 
-A view costs twenty times what the hub does with a stream, so when thousands come back at
-once, views are what they wait for. A ticket is what a view has decided, signed, and good
-for a while: which channels, whose stream it is, and its end. It is a cookie, so that the
-browser's own ``EventSource`` has it, too.
+A view takes twenty times as long as the hub takes for a stream, so when thousands reconnect
+at once, they would wait for views. A ticket is the signed decision of a view: the channels,
+the user, and when the stream ends. It is valid for a limited time. It is a cookie, so that
+the browser's own ``EventSource`` sends it too.
 
-It is good only for the same address of the same app, asked with the same credentials from a
-page of the same origin. For a browser that has logged in or out, and so has other cookies,
-the view decides again. It does so whatever is odd about a ticket; no ticket ever refuses
-anything.
+It is valid only for the same address of the same app, requested with the same credentials
+from a page of the same origin. If a user has logged in or out, the cookies are different,
+and the view decides again. The view also decides if anything else is wrong with a ticket; a
+ticket never causes a refusal.
 """
 
 from __future__ import annotations
@@ -23,49 +23,37 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from . import wire
+from .last_event_id import position_of
+from .last_event_id import POSITIONS
 from .stream import Stream
 
 COOKIE = "push_ticket"
-#: Where browsers and the libraries that imitate them put the position.
-POSITIONS = ("last_event_id", "lastEventId", "Last-Event-Id", "evs_last_event_id")
-# What each connection has of its own in its address.
+# Parameters that are different for each connection.
 _OWN = frozenset({*POSITIONS, "connection"})
 # Browsers keep cookies of 4096 bytes, and nginx takes 8192 of all that are sent at once.
 _MOST = 2048
-# No id is longer. Of a longer text that a browser sends, this much is none either, and the
-# rest need not be carried about.
-_MOST_POSITION = 256
-# Bytes of a request's query and cookies beyond which the view is asked. While the hub
-# compares them, it does nothing else.
+# With more bytes of query or cookies, the view decides. The hub can do nothing else while
+# it compares them.
 _MOST_QUERY, _MOST_COOKIES = 4096, 16 * 1024
-# The headers of a request that a ticket depends on, in the order of the fields of Asked.
+# The headers that a ticket depends on, in the order of the fields of TicketRequest.
 _SENT = ("cookie", "authorization", "last-event-id", "accept-encoding", "origin", "host")
-# Those that a view's response may depend on, as its Vary tells, and still have a ticket.
+# The headers that a Vary of the view's response may name: a ticket is compared with them.
 _BOUND = frozenset({"accept-encoding", "authorization", "cookie", "host", "origin"})
-# What is said of every stream anyhow, and what is said but once.
-_UNSAID = frozenset({*(key.lower() for key in wire.HEADERS), "date", "set-cookie"})
-
-
-def position_of(header: str, get: cabc.Callable[[str], str | None]) -> str:
-    """Where the browser was. The header is newer than the address, which stays the same
-    from one connection to the next.
-
-    :param get: What stands in the address by a name.
-    """
-    position = header or next(filter(None, map(get, POSITIONS)), "")
-    return position[:_MOST_POSITION]
+# Headers that a ticket need not carry: those of every stream, and those that are sent only
+# once.
+_NOT_CARRIED = frozenset({*(key.lower() for key in wire.HEADERS), "date", "set-cookie"})
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request for a stream, as far as a ticket is for it and no other.
+class TicketRequest:
+    """The parts of a request that a ticket depends on.
 
-    :param path: Without what it was quoted with.
+    :param path: Unquoted.
     """
 
     path: bytes
     query: str
-    # The headers, empty where there is none.
+    # The headers; empty if the request does not have them.
     cookie: str = ""
     authorization: str = ""
     last_event_id: str = ""
@@ -74,9 +62,11 @@ class Asked:
     host: str = ""
 
     @classmethod
-    def of(cls, path: bytes, query: str, header: cabc.Callable[[str], str]) -> Asked:
+    def of(
+        cls, path: bytes, query: str, header: cabc.Callable[[str], str]
+    ) -> TicketRequest:
         """
-        :param header: The request's header of a name in lower case.
+        :param header: Returns the header of a name in lower case.
         """
         return cls(path, query, *map(header, _SENT))
 
@@ -86,7 +76,7 @@ class Asked:
 
     @property
     def connection(self) -> str:
-        """What the connection is called already."""
+        """The id that the connection already has."""
         return self._first().get("connection", "")
 
     @property
@@ -95,35 +85,36 @@ class Asked:
 
     @property
     def ticket(self) -> str:
-        """The first that there is: a browser sends the one for the longest path first."""
+        """The first ticket: a browser sends the cookie with the longest path first."""
         return next((value for name, value in self._cookies() if name == COOKIE), "")
 
     def mark(self, answered: cabc.Iterable[str] = ()) -> str:
-        """The same for another request only if it asks for the same, with the same
-        credentials.
+        """A digest that is the same for two requests only if they ask for the same with
+        the same credentials.
 
-        :param answered: The ``Set-Cookie`` headers of the response, for the next request.
+        :param answered: The ``Set-Cookie`` headers of the response, which change the
+            cookies of the next request.
         """
         cookies = self._cookies()
         for header in answered:
             name, _, value = header.partition(";")[0].strip().partition("=")
-            # A cookie that was taken back is one that the next request hasn't.
+            # The next request has no cookie that the response deletes.
             cookies = [(n, v) for n, v in cookies if n != name] + [(name, value)]
         kept = [(n, v) for n, v in cookies if v and n != COOKIE]
-        # Of two with one name, which is first may decide who the user is.
+        # The order of two cookies with one name may decide who the user is.
         kept.sort(key=lambda pair: pair[0])
         query = [pair for pair in self._query() if pair[0] not in _OWN]
-        said = json.dumps(
+        parts = json.dumps(
             [self.path.hex(), query, kept, self.authorization]
             + [self.origin, self.host.lower()]
         )
-        return hashlib.sha256(said.encode()).hexdigest()[:32]
+        return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
     def _query(self) -> list[tuple[str, str]]:
         return parse_qsl(self.query, keep_blank_values=True)
 
     def _first(self) -> dict[str, str]:
-        """What stands in the address by each name, first."""
+        """The first value of each parameter."""
         return dict(reversed(self._query()))
 
     def _cookies(self) -> list[tuple[str, str]]:
@@ -132,8 +123,8 @@ class Asked:
 
 
 def derive_key(secret: bytes, app: str, store: str) -> bytes:
-    """The key for the tickets of one app. It opens no other app that has the same secret,
-    and nothing else that the secret does.
+    """The key for the tickets of one app. It is of no use for other apps with the same
+    secret, or for anything else that the secret signs.
 
     :param app: Its name.
     :param store: The URL of its store.
@@ -143,16 +134,16 @@ def derive_key(secret: bytes, app: str, store: str) -> bytes:
 
 
 def has_other_answers(headers: cabc.Iterable[tuple[str, str]]) -> bool:
-    """Whether the response would be another one, as its ``Vary`` says, for requests that a
-    ticket can't tell apart."""
+    """Whether, as its ``Vary`` says, the response depends on headers that a ticket does not
+    depend on."""
     varies = ",".join(value for name, value in headers if name.lower() == "vary")
     return bool({name.strip().lower() for name in varies.split(",")} - _BOUND - {""})
 
 
 class ReturnTickets:
-    """Makes them, and tells those that are good.
+    """Makes tickets and checks them.
 
-    :param keys: The first one signs.
+    :param keys: The first key signs. All of them are accepted.
     """
 
     def __init__(self, keys: cabc.Sequence[bytes]) -> None:
@@ -162,15 +153,15 @@ class ReturnTickets:
         self,
         stream: Stream,
         headers: cabc.Iterable[tuple[str, str]],
-        asked: Asked,
+        asked: TicketRequest,
         now: float,
         seconds: float,
     ) -> str:
-        """A ticket for the stream; empty if it would be too large for a cookie, or the view
-        may decide otherwise for requests that look the same here.
+        """A ticket for the stream. Empty if it would be too large for a cookie, or if the
+        view may decide differently for requests that are the same for a ticket.
 
-        :param headers: Those of the view's response.
-        :param seconds: How long it is good, if the stream may last that long.
+        :param headers: The headers of the view's response.
+        :param seconds: How long the ticket is valid, unless the stream ends before.
         """
         headers = list(headers)
         if asked.is_large or has_other_answers(headers):
@@ -186,21 +177,21 @@ class ReturnTickets:
             "good": min(now + seconds, ends or float("inf")),
             "mark": asked.mark(cookies),
             "gzip": asked.accept_encoding if stream.gzip else "",
-            "head": [(k, v) for k, v in headers if k.lower() not in _UNSAID],
+            "head": [(k, v) for k, v in headers if k.lower() not in _NOT_CARRIED],
         }
         body = _text(json.dumps(says, separators=(",", ":")).encode())
         ticket = (body + b"." + _sign(self._keys[0], body)).decode()
         return ticket if len(ticket) <= _MOST else ""
 
     def look(
-        self, asked: Asked, call: cabc.Callable[[str], str], now: float, date: str
+        self, asked: TicketRequest, call: cabc.Callable[[str], str], now: float, date: str
     ) -> Stream | None:
-        """The stream that the request's ticket is good for, if it comes back.
+        """The stream that the request's ticket allows; ``None`` if the view has to decide.
 
-        :param call: What to call a connection that says it is called something.
-        :param date: For the stream's head.
+        :param call: Returns the id for a connection that says it already has one.
+        :param date: For the head of the stream.
         """
-        # First what takes no time, for browsers without a ticket come here too.
+        # The fast checks come first, because requests without a ticket are checked too.
         if asked.is_large:
             return None
         body, _, signature = asked.ticket.encode("latin-1", "replace").rpartition(b".")
@@ -210,7 +201,7 @@ class ReturnTickets:
         says: dict[str, t.Any] = json.loads(base64.urlsafe_b64decode(body + b"=="))
         if now >= says["good"] or says["mark"] != asked.mark():
             return None
-        # As it is compressed or not, for it says so in the head.
+        # The head says whether the stream is compressed.
         gzip = says.get("gzip", "")
         if gzip and gzip != asked.accept_encoding:
             return None

@@ -30,8 +30,8 @@ from .._delivery import wire
 from .._delivery.connection_id import new_connection_id
 from .._delivery.options import Options
 from .._delivery.stream import Stream
-from .._delivery.tickets import Asked
 from .._delivery.tickets import ReturnTickets
+from .._delivery.tickets import TicketRequest
 from .._ipc.client import Client
 from .._ipc.protocol import new_ticket
 from .._system.clock import http_date
@@ -213,7 +213,7 @@ class AccelListener:
             self._redeemed = True
             return stream
 
-    def find(self, asked: Asked) -> Stream | None:
+    def find(self, asked: TicketRequest) -> Stream | None:
         """The stream that a request's return ticket is good for."""
         return self.returns.look(asked, new_connection_id, time.time(), http_date())
 
@@ -278,7 +278,7 @@ class _Visit:
             else:
                 self.close()
 
-    def _return(self, asked: Asked) -> None:
+    def _return(self, asked: TicketRequest) -> None:
         stream = self._listener.find(asked)
         if stream is not None:
             self._give(stream)
@@ -315,7 +315,7 @@ def ticket_of(request: bytes) -> str:
     return path.rpartition("/")[2]
 
 
-def returns(request: bytes) -> Asked | None:
+def returns(request: bytes) -> TicketRequest | None:
     """What a browser asks for that may have a return ticket, if nginx says so."""
     lines = request.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in lines[1:])
@@ -324,9 +324,11 @@ def returns(request: bytes) -> Asked | None:
         return None
     method, _, target = lines[0].rpartition(" ")[0].partition(" ")
     if method != "GET":
-        return Asked(b"", "")
+        return TicketRequest(b"", "")
     path, _, query = target.partition("?")
-    return Asked.of(unquote_to_bytes(path), query, lambda name: headers.get(name, ""))
+    return TicketRequest.of(
+        unquote_to_bytes(path), query, lambda name: headers.get(name, "")
+    )
 
 
 def _listen(path: Path) -> socket.socket:

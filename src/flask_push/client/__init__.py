@@ -1,8 +1,8 @@
 """Reads a stream in Python, as ``EventSource`` does in a browser.
 
 It reads any stream of Server-Sent Events. Unlike a browser, it retries after a status
-that may be temporary, with pauses that grow, and it drops a connection on which nothing
-comes, not even a heartbeat. The server may be hostile: see :mod:`flask_push.client.answer`.
+that may be temporary, waits longer after each failure, and drops a connection on which
+no byte arrives. The server may be hostile: see :mod:`flask_push.client.answer`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import collections.abc as cabc
 import contextlib
 import json
 import logging
-import random
 import re
 import socket
 import ssl
@@ -30,20 +29,25 @@ from .address import Address
 from .answer import Answer
 from .answer import BadAnswer
 from .answer import Head
+from .outcome import Finished
+from .outcome import judge
+from .outcome import Lost
+from .outcome import pause_before
+from .outcome import Refused
 
 __all__ = ["connect", "Refused", "Source"]
 
 logger = logging.getLogger("flask_push")
 
-# Seconds for getting as far as a connection, before a server has said how long to wait,
-# the least that it may say, and the most that is waited for anything.
-_PATIENCE, _RETRY, _LEAST, _MOST = 10.0, 3.0, 0.5, 3600.0
-# Where pauses end to grow; seconds without a byte, three heartbeats; and redirects.
-_CAP, _SILENCE, _REDIRECTS = 60.0, 45.0, 10
-# What may pass, beside 500 and above.
-_PASSING = frozenset({408, 425, 429})
+# Seconds to connect.
+_CONNECT_SECONDS = 10.0
+# Seconds before a reconnect, if the server sends no `retry`.
+_RETRY = 3.0
+# Seconds without a byte after which a connection counts as lost: three heartbeats.
+_SILENCE = 45.0
+_REDIRECTS = 10
 _CONNECTION = re.compile(r"[0-9A-Za-z_-]{1,64}\.[0-9A-Za-z_-]{1,64}")
-# What an ``EventSource`` sends, and a stream that nothing compresses.
+# The headers of an ``EventSource``, but no compression.
 _HEADERS = {
     "Accept": "text/event-stream",
     "Accept-Encoding": "identity",
@@ -52,37 +56,13 @@ _HEADERS = {
 }
 
 
-class Refused(Exception):
-    """There is no stream at this address, and to retry would not help.
-
-    :param status: The status that the server answered with; 0 if its certificate is not
-        trusted.
-    """
-
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
-        self.status = status
-
-
-class _Lost(Exception):
-    """This connection is over, and the next one may work."""
-
-    def __init__(self, why: str, wait: float = 0) -> None:
-        super().__init__(why)
-        self.wait = wait
-
-
-class _Finished(Exception):
-    """The server ended the stream for good."""
-
-
 class Source:
     """The events of one stream, in order, for as long as you like. Made by
     :func:`flask_push.connect`.
 
-    One thread iterates. Iterating waits for the next event. When the connection is lost,
-    it reconnects with the last id, so that no event is missing. Events whose type begins
-    with ``push:`` are left out, except ``push:gap``.
+    One thread iterates, and each step waits for the next event. When the connection is
+    lost, the source reconnects with the last id, so that no event is missing. It leaves out
+    events whose type begins with ``push:``, except ``push:gap``.
     """
 
     def __init__(
@@ -92,10 +72,11 @@ class Source:
         heartbeat: float,
         context: ssl.SSLContext | None,
     ) -> None:
-        #: The id of the last event that was taken. Connect with it, and go on there.
+        #: The id of the last event that was returned. A later :func:`flask_push.connect`
+        #: with this id continues after it.
         self.last_id = last_id
-        #: What ``push:open`` has called it, to :meth:`exclude <.Push.publish>` it, and it
-        #: stays so. Empty before, and where the server is none of ours.
+        #: The id of the connection, for ``exclude=`` of :meth:`.Push.publish`. It stays the
+        #: same when the source reconnects. Empty before the first ``push:open``.
         self.connection = ""
         self._address = address
         self._heartbeat = heartbeat
@@ -104,10 +85,10 @@ class Source:
         self._parser.last_event_id = last_id
         self._pending: deque[Event] = deque()
         self._closed = threading.Event()
-        # Held while the connection is used; whoever closes meanwhile only cuts it.
+        # Held while the connection is in use. ``close()`` then only shuts the socket down.
         self._using = threading.Lock()
         self._socket: socket.socket | None = None
-        # Of a stream that was found.
+        # None while there is no stream.
         self._answer: Answer | None = None
         self._failures = 0
 
@@ -140,62 +121,61 @@ class Source:
         raise StopIteration
 
     def opened(self) -> Source:
-        """Wait until the stream has begun: everything that is published after that is
-        among its events."""
+        """Wait until the stream has begun. It has every event published after that."""
         while not (self._closed.is_set() or self._pending or self.connection):
             self._more()
         return self
 
     def close(self) -> None:
-        """End the stream. From another thread, this ends the iteration, too: at once, or
-        in at most ten seconds if it is connecting."""
+        """End the stream. A thread that iterates stops at once, or within ten seconds if
+        it is connecting."""
         self._closed.set()
         self._cut(self._socket)
-        self._tidy()
+        self._disconnect_if_unused()
 
     def _more(self) -> None:
         with self._using:
             self._advance()
         if self._closed.is_set():
-            self._tidy()
+            self._disconnect_if_unused()
 
-    def _tidy(self) -> None:
+    def _disconnect_if_unused(self) -> None:
         if self._using.acquire(blocking=False):
-            self._let_go()
+            self._disconnect()
             self._using.release()
 
     def _advance(self) -> None:
-        """Get some bytes, or a connection that may have some; or else wait."""
+        """Connect if necessary and read some bytes. After a failure, wait."""
         try:
             if self._answer is None:
                 self._connect()
             assert self._answer is not None
             self._read(self._answer)
-        except _Lost as lost:
-            self._let_go()
+        except Lost as lost:
+            self._disconnect()
             self._pause(lost)
-        except _Finished:
+        except Finished:
             self._closed.set()
         except BaseException:
-            # Asking again would only bring it again.
+            # The next request would fail in the same way.
             self._closed.set()
-            self._let_go()
+            self._disconnect()
             raise
 
     def _read(self, answer: Answer) -> None:
-        """Read one piece, and receive only if there is none: a small answer may be
-        compressed so well that its events would fill the memory."""
+        """Parse one piece, and receive only if there is none: a few compressed bytes may
+        become so many events that they would fill the memory."""
         try:
             piece = answer.take()
             if not piece:
-                # It is an error also where nothing follows an event that is too large.
+                # Raises if an event is too large, even if nothing follows it.
                 self._parser.feed(b"")
                 if answer.done:
-                    raise _Lost("the stream ended")
+                    raise Lost("the stream ended")
                 answer.feed(self._receive(self._heartbeat))
                 return
         except BadAnswer as error:
-            raise _Lost(f"the answer can't be read: {error}") from None
+            raise Lost(f"the answer can't be read: {error}") from None
         self._failures = 0
         for event in self._parser.feed(piece):
             self._pending.append(event)
@@ -212,24 +192,24 @@ class Source:
             self._socket.settimeout(seconds or None)
             data = self._socket.recv(65536)
         except TimeoutError:
-            raise _Lost(f"nothing came for {self._heartbeat:g} seconds") from None
+            raise Lost(f"nothing came for {self._heartbeat:g} seconds") from None
         except (OSError, ValueError) as error:
-            raise _Lost(f"the connection was cut: {error}") from None
+            raise Lost(f"the connection was cut: {error}") from None
         if not data:
-            raise _Lost("the stream ended")
+            raise Lost("the stream ended")
         return data
 
     def _connect(self) -> None:
-        """Find a stream, behind at most ten redirects."""
+        """Request the stream, and follow at most ten redirects."""
         self._parser.reset()
         address = self._address
         for _ in range(_REDIRECTS):
             answer, head = self._ask(address)
             if head.status not in (301, 302, 303, 307, 308):
-                _judge(head, address.url)
+                judge(head, address.url)
                 self._answer = answer
                 return
-            self._let_go()
+            self._disconnect()
             try:
                 moved = address.move(head.headers.get("location", ""))
             except ValueError as error:
@@ -248,31 +228,31 @@ class Source:
         request = address.request(_HEADERS, query=name, last_id=self._parser.last_event_id)
         answer = Answer()
         try:
-            self._socket = address.connect(_PATIENCE, self._context)
+            self._socket = address.connect(_CONNECT_SECONDS, self._context)
             if self._closed.is_set():
-                raise _Finished
+                raise Finished
             self._socket.sendall(request)
             deadline = time.monotonic() + self._heartbeat
             while answer.head is None:
-                # All of it, and not each byte: a server may send one a second.
+                # A deadline for the whole head: a server may send one byte a second.
                 left = deadline - time.monotonic()
                 answer.feed(self._receive(self._heartbeat and (left or -1)))
         except ssl.SSLCertVerificationError as error:
             raise Refused(0, f"{address.place} is not who it says: {error}") from None
         except (OSError, ValueError) as error:
-            raise _Lost(f"no answer: {error}") from None
+            raise Lost(f"no answer: {error}") from None
         return answer, answer.head
 
-    def _pause(self, lost: _Lost) -> None:
+    def _pause(self, lost: Lost) -> None:
         if self._closed.is_set():
             return
         retry = _RETRY if self._parser.retry is None else self._parser.retry / 1000
         self._failures += 1
         if self._failures == 2:
             logger.warning("Could not read %s, and retries: %s", self, lost)
-        self._closed.wait(_wait(max(retry, lost.wait), self._failures))
+        self._closed.wait(pause_before(self._failures, max(retry, lost.wait)))
 
-    def _let_go(self) -> None:
+    def _disconnect(self) -> None:
         self._cut(self._socket)
         if self._socket is not None:
             with contextlib.suppress(OSError):
@@ -281,7 +261,8 @@ class Source:
 
     @staticmethod
     def _cut(sock: socket.socket | None) -> None:
-        # Past TLS, whose own shutdown would wait for the other end. It wakes who reads.
+        # Not the shutdown of TLS, which would wait for the server. It wakes a thread that
+        # reads.
         with contextlib.suppress(OSError):
             if sock is not None:
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
@@ -296,13 +277,13 @@ def connect(
     heartbeat: float = _SILENCE,
     context: ssl.SSLContext | None = None,
 ) -> Source:
-    """Listen to a stream: of an app with Flask-Push, or of any other server.
+    """Read a stream of an app with Flask-Push, or of any other server.
 
-    Nothing is sent before the first event is asked for.
+    It connects when you iterate, and not before.
 
     :param channels: The channels to ask for, if the view calls :meth:`.Push.requested`.
-    :param headers: Sent with each request to this origin, and to no other one that the
-        server may redirect to.
+    :param headers: Sent with each request to this origin, but not to another origin that
+        the server redirects to.
     :param last_id: The id of the event after which the stream begins.
     :param heartbeat: Seconds without a byte after which the connection counts as lost;
         ``0`` for never. Three times ``PUSH_HEARTBEAT`` is a good value.
@@ -322,39 +303,11 @@ def connect(
     return Source(address, last_id, heartbeat, context)
 
 
-def _wait(floor: float, attempt: int) -> float:
-    """Seconds before the next connection: no less than the server wishes, and with each
-    in vain up to twice as much, anywhere between, so that not all come at once."""
-    floor = min(max(floor, _LEAST), _MOST)
-    longest = max(floor, min(_CAP, floor * 2 ** min(attempt - 1, 16)))
-    return random.uniform(floor, longest)
-
-
-def _judge(head: Head, url: str) -> None:
-    """See that it is a stream, and one that can be read."""
-    status, url = head.status, shown(url, 200)
-    if status == 204:
-        raise _Finished
-    if status >= 500 or status in _PASSING:
-        wait = head.headers.get("retry-after", "")
-        seconds = float(wait) if re.fullmatch("[0-9]{1,9}", wait) else 0
-        raise _Lost(f"the status is {status}", seconds)
-    if status != 200:
-        raise Refused(status, f"{url} answers {status} {shown(head.reason, 100)}.")
-    kind = re.split("[;,]", head.headers.get("content-type", "of no type"))[0]
-    kind = kind.strip().lower()
-    if kind != "text/event-stream":
-        raise Refused(status, f"{url} is {shown(kind, 100)}, and no stream.")
-    if head.coding not in ("", "gzip"):
-        coding = shown(head.coding, 100)
-        raise Refused(status, f"{url} is compressed ({coding}), which can't be read.")
-
-
 def _connection_of(event: Event) -> str:
     with contextlib.suppress(ValueError, RecursionError):
-        said: t.Any = json.loads(event.data)
-        called = said.get("connection") if isinstance(said, dict) else None
-        # Without its secret it is what we have said ourselves.
-        if isinstance(called, str) and _CONNECTION.fullmatch(called):
-            return called
+        data: t.Any = json.loads(event.data)
+        connection = data.get("connection") if isinstance(data, dict) else None
+        # An id without a secret is the one that this request sent.
+        if isinstance(connection, str) and _CONNECTION.fullmatch(connection):
+            return connection
     return ""
