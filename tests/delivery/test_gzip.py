@@ -51,7 +51,7 @@ def test_a_block_is_never_much_larger_than_what_is_in_it(size: int) -> None:
     assert len(block(os.urandom(size))) <= size + 11 + size // 100
 
 
-def test_what_many_are_given_is_compressed_once() -> None:
+def test_frames_for_many_readers_are_compressed_once() -> None:
     sets = [GzipGroup(()) for _ in range(3)]
     text = base64.b64encode(os.urandom(1000))
     found = [set.pack([(n, text)]) for n, set in enumerate(sets)]
@@ -60,7 +60,7 @@ def test_what_many_are_given_is_compressed_once() -> None:
     assert shared_block((text, b"b")) == block(text + b"b")
 
 
-def test_of_long_blocks_one_is_kept() -> None:
+def test_only_one_long_block_is_kept() -> None:
     for n in range(40):
         for size in 1000, 300_000:
             text = bytes([n]) * size
@@ -93,10 +93,10 @@ def test_a_block_is_bounded_and_no_event_is_cut() -> None:
     assert unpacked(packed) == b"".join(texts)
 
 
-def test_who_reads_plain_text_has_nothing_of_it() -> None:
-    set = ReaderGroup(())
+def test_a_stream_of_plain_text_is_not_affected_by_gzip() -> None:
+    group = ReaderGroup(())
     frames: list[Frame] = [(1, b"one"), (2, b"")]
-    assert set.pack(frames) is frames and set.code(b"a") == b"a"
+    assert group.pack(frames) is frames and group.code(b"a") == b"a"
 
 
 # Who is sent it.
@@ -141,7 +141,7 @@ def make_app(**config: t.Any) -> Flask:
         ("*;q=0", False),
     ],
 )
-def test_a_stream_is_compressed_for_who_takes_it_so(
+def test_a_stream_is_compressed_for_a_client_that_accepts_gzip(
     accepted: str | None, gzip: bool
 ) -> None:
     headers = {} if accepted is None else {"Accept-Encoding": accepted}
@@ -153,12 +153,12 @@ def test_a_stream_is_compressed_for_who_takes_it_so(
             assert response.headers["Cache-Control"] == "no-store, no-transform"
 
 
-def test_it_is_off_unless_it_is_asked_for() -> None:
+def test_compression_is_off_by_default() -> None:
     with make_app().test_client().get("/stream", headers=GZIP) as response:
         assert not {"Content-Encoding", "Vary"} & set(response.headers.keys())
 
 
-def test_what_is_no_stream_or_a_short_one_is_left_alone() -> None:
+def test_polls_and_other_responses_are_not_compressed() -> None:
     client = make_app(PUSH_GZIP=True).test_client()
     for path in "/stream?poll=1", "/own", "/say", "/none":
         with client.get(path, headers=GZIP) as response:
@@ -175,7 +175,7 @@ def test_flasks_test_client_reads_it_as_it_reads_any() -> None:
         assert [event.data for event in read_events(response, 1)] == ["hi"]
 
 
-def test_who_is_told_to_come_back_can_read_it() -> None:
+def test_a_refused_client_of_gzip_can_read_retry() -> None:
     app = make_app(PUSH_GZIP=True, PUSH_MAX_STREAMS=1)
     client = app.test_client()
     with client.get("/stream"), client.get("/stream", headers=GZIP) as response:

@@ -69,7 +69,7 @@ def test_a_hub_that_filled_a_hole_may_tell_a_gap_where_the_store_forgot() -> Non
 
 
 @pytest.mark.parametrize("max_bytes", [0, 10_000])
-def test_what_many_have_missed_is_made_once(
+def test_frames_that_many_readers_missed_are_made_once(
     max_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, event = Counter[int](), wire.event
@@ -98,7 +98,7 @@ def test_what_many_have_missed_is_made_once(
     assert made == {1: 1, 2: 1, 3: 1}
 
 
-def test_a_log_forgets_the_order_of_what_it_has_forgotten() -> None:
+def test_a_log_keeps_no_order_of_frames_that_it_has_dropped() -> None:
     log = Log(report=fail, max_bytes=3000)
     readers = Readers(log, lambda: 0.5)
     log.turn("e", (), 0)
@@ -131,7 +131,7 @@ def test_a_log_forgets_the_order_of_what_it_has_forgotten() -> None:
     assert log.budget._size <= 3000
 
 
-def test_of_what_many_have_missed_little_is_kept_if_it_is_long() -> None:
+def test_only_one_long_run_is_kept() -> None:
     log = Log(report=fail, max_bytes=0)
     readers = Readers(log, lambda: 0.5)
     log.turn("e", (), 20)
@@ -151,13 +151,13 @@ def test_of_what_many_have_missed_little_is_kept_if_it_is_long() -> None:
     assert sum(len(frame) for run in kept for _, frame in run.frames) < 1_100_000
 
 
-def test_a_successor_may_tell_of_what_was_forgotten_before_it_came() -> None:
+def test_a_new_hub_may_send_a_gap_for_events_that_were_dropped_before_it_started() -> None:
     """It knows no predecessor of what its feed begins with, and tells too much."""
     story = "start 0; connect 0 abc nothing; watch 0 3; publish a; " + "elsewhere; " * 3
     tell(story + "publish b; publish a; elsewhere; replace 0", None)
 
 
-def test_who_was_here_may_be_told_of_what_was_forgotten_on_another_channel() -> None:
+def test_a_reader_may_get_a_gap_because_another_channel_was_trimmed() -> None:
     """That the store has forgotten up to there, a hub can't tell from an event lost."""
     story = "start 600; connect 1 ab nothing; watch 1 2; publish a; trim a 1; publish b"
     tell(story, None)

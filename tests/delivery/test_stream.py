@@ -58,7 +58,7 @@ def hear_the_same(server: Server, readers: list[Reader]) -> None:
     assert all(reader.data == first and not reader.gaps for reader in readers)
 
 
-def test_who_reads_it_and_who_does_not_get_the_same(server: Server) -> None:
+def test_readers_of_gzip_and_of_plain_text_get_the_same_events(server: Server) -> None:
     readers = readers_of_both(server, "a", "b")
     hear_the_same(server, readers)
     # And what they have missed.
@@ -77,7 +77,7 @@ def test_without_a_socket_it_is_the_same(tmp_path: Path) -> None:
             publisher.close()
 
 
-def test_who_finds_no_relay_can_read_when_to_come_back(tmp_path: Path) -> None:
+def test_a_client_of_gzip_that_finds_no_relay_can_read_retry(tmp_path: Path) -> None:
     config: dict[str, t.Any] = {"PUSH_GZIP": True, "PUSH_RELAY_MAX": 0}
     with serve(gunicorn, tmp_path, app="apps.relayed", **config) as server:
         response = httpx.get(f"{server.url}/stream?channel=a")
@@ -85,7 +85,7 @@ def test_who_finds_no_relay_can_read_when_to_come_back(tmp_path: Path) -> None:
         assert response.text.startswith(":\nretry:")
 
 
-def test_who_comes_to_a_hub_that_refuses_can_read_when_to_come_back(
+def test_a_client_of_gzip_that_the_hub_refuses_can_read_retry(
     server: Server, tmp_path: Path
 ) -> None:
     server.stream("a").opened()
@@ -132,7 +132,7 @@ def test_by_way_of_nginx_it_is_the_same(tmp_path: Path) -> None:
             hears(front.publish, response.iter_bytes())
 
 
-def test_nobody_loses_anything_when_the_hub_is_killed(
+def test_no_reader_of_gzip_loses_an_event_when_the_hub_is_killed(
     server: Server, tmp_path: Path
 ) -> None:
     readers = readers_of_both(server, "a", "b")
@@ -147,7 +147,9 @@ def test_nobody_loses_anything_when_the_hub_is_killed(
         assert again.read_data(1) == ["missed"]
 
 
-def test_another_hub_goes_on_with_half_a_block(server: Server, tmp_path: Path) -> None:
+def test_another_hub_continues_in_the_middle_of_a_block(
+    server: Server, tmp_path: Path
+) -> None:
     slow = [
         server.stream("a", headers=headers, receive_buffer=4096).opened()
         for headers in (GZIP, {})

@@ -28,7 +28,7 @@ from flask_push.brokers.memory import MemoryBroker
 from flask_push.testing._contract import until
 
 
-def test_what_waits_together_is_sent_together() -> None:
+def test_events_that_wait_together_are_sent_together() -> None:
     async def test(house: House) -> None:
         browser = await house.open("a")
         house.say("a", *map(str, range(100)))
@@ -39,7 +39,7 @@ def test_what_waits_together_is_sent_together() -> None:
     run(test)
 
 
-def test_a_socket_that_is_full_has_a_cursor_and_reads_on() -> None:
+def test_a_reader_whose_socket_was_full_continues_at_its_cursor() -> None:
     async def test(house: House) -> None:
         slow, fast = await house.open("a"), await house.open("a")
         for n in range(40):
@@ -55,7 +55,7 @@ def test_a_socket_that_is_full_has_a_cursor_and_reads_on() -> None:
     run(test)
 
 
-def test_all_who_are_behind_one_frame_keep_it_together() -> None:
+def test_readers_that_are_in_one_frame_share_it() -> None:
     async def test(house: House) -> None:
         slow = [await house.open("a") for _ in range(100)]
         for gzip in False, True:
@@ -78,7 +78,7 @@ def test_all_who_are_behind_one_frame_keep_it_together() -> None:
     run(test)
 
 
-def test_a_new_epoch_is_told_to_slow_readers_without_a_copy_of_what_they_are_in() -> None:
+def test_slow_readers_get_a_new_epoch_without_a_copy_of_their_frame() -> None:
     broker = Store()
 
     async def test(house: House) -> None:
@@ -130,7 +130,7 @@ def test_readers_that_are_stuck_in_frames_of_their_own_are_ended_and_resume(
     run(test, log_bytes=0)
 
 
-def test_a_heartbeat_comes_so_long_after_the_last_byte() -> None:
+def test_a_heartbeat_is_sent_some_seconds_after_the_last_byte() -> None:
     async def test(house: House) -> None:
         busy, idle = await house.open("a"), await house.open("b")
         loop = asyncio.get_running_loop()
@@ -173,7 +173,7 @@ def test_a_poll_is_answered_though_its_client_sends_nothing_more(size: int) -> N
     run(test)
 
 
-def test_a_poll_whose_client_is_gone_ends() -> None:
+def test_a_poll_whose_client_has_left_ends() -> None:
     async def test(house: House) -> None:
         start = house.say("a", "before")
         house.say("a", noise(400_000))
@@ -216,7 +216,7 @@ def test_a_browser_that_sends_without_end_is_ended() -> None:
     run(test)
 
 
-def test_a_browser_that_left_before_it_was_adopted_harms_nobody() -> None:
+def test_a_browser_that_left_before_it_was_adopted_affects_no_other() -> None:
     async def test(house: House) -> None:
         for _ in range(5):
             house.adopt("a").sock.close()
@@ -228,7 +228,7 @@ def test_a_browser_that_left_before_it_was_adopted_harms_nobody() -> None:
     run(test)
 
 
-def test_what_is_no_socket_is_closed_and_no_more() -> None:
+def test_a_descriptor_that_is_not_a_socket_is_closed() -> None:
     async def test(house: House) -> None:
         reading, writing = os.pipe()
         house.hub.adopt(Stream(("a",), "x"), Client(writing))
@@ -240,7 +240,7 @@ def test_what_is_no_socket_is_closed_and_no_more() -> None:
     run(test)
 
 
-def test_what_cannot_be_polled_is_closed_and_no_more(tmp_path: Path) -> None:
+def test_a_descriptor_that_cannot_be_polled_is_closed(tmp_path: Path) -> None:
     async def test(house: House) -> None:
         file = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
         first, second = Browser(), Browser()
@@ -303,7 +303,7 @@ def test_a_stream_ends_though_another_process_has_a_copy_of_its_socket() -> None
     run(test, heartbeat=0.2)
 
 
-def test_a_connection_that_fails_is_ended_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_connection_that_fails_ends_alone(caplog: pytest.LogCaptureFixture) -> None:
     async def test(house: House) -> None:
         bad, good = await house.open("a"), await house.open("a")
         connection = min(house.connections, key=lambda c: c.fd)
@@ -318,7 +318,7 @@ def test_a_connection_that_fails_is_ended_alone(caplog: pytest.LogCaptureFixture
     run(test)
 
 
-def test_an_ending_is_not_put_into_half_a_frame() -> None:
+def test_no_retry_is_written_into_half_a_frame() -> None:
     async def test(house: House) -> None:
         idle, full = await house.open("a"), await house.open("b")
         house.say("b", *(noise(100_000) for _ in range(20)))

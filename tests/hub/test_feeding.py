@@ -49,7 +49,7 @@ async def open_streams(house: House, count: int = 1, **how: t.Any) -> list[Retur
     return clients
 
 
-def test_a_hub_that_failed_begins_again_and_says_so(
+def test_a_hub_that_failed_begins_again_and_logs_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def story(house: House) -> None:
@@ -81,7 +81,7 @@ class Stubborn(Nonsense):
         return super().feed(sink, *args, **more)
 
 
-def test_what_a_feed_says_after_the_hub_has_given_it_up_is_ignored() -> None:
+def test_calls_of_a_feed_that_the_hub_has_given_up_are_ignored() -> None:
     store = Stubborn()
 
     async def story(house: House) -> None:
@@ -102,7 +102,7 @@ def test_what_a_feed_says_after_the_hub_has_given_it_up_is_ignored() -> None:
     assert house.judge() == [] and house.failures == 1
 
 
-def test_who_is_ended_with_all_others_is_told_when_to_come_back() -> None:
+def test_streams_that_end_together_get_a_spread_retry() -> None:
     async def story(house: House) -> None:
         clients = await open_streams(house, 40)
         for client in clients:
@@ -116,7 +116,7 @@ def test_who_is_ended_with_all_others_is_told_when_to_come_back() -> None:
     play(story, Tracer(), Nonsense(), return_rate=2)
 
 
-def test_nothing_follows_what_may_be_half_a_frame() -> None:
+def test_nothing_is_written_after_half_a_frame() -> None:
     async def story(house: House) -> None:
         (client,) = await open_streams(house)
         client.comes_back = False
@@ -213,7 +213,7 @@ async def freeze(house: House) -> None:
             os.close(fd)
 
 
-def test_a_hub_that_cannot_be_frozen_goes_on_or_ends_its_streams() -> None:
+def test_a_hub_that_cannot_be_frozen_continues_or_ends_its_streams() -> None:
     below = "_hub.hub", "freeze"
     play(freeze, every := Tracer(below=below))
     for line in every.lines:

@@ -102,7 +102,7 @@ def test_readers_of_several_channels_get_them_in_one_order() -> None:
     run(test)
 
 
-def test_a_turn_reaches_all_however_many_sets_there_are() -> None:
+def test_a_turn_reaches_all_groups_however_many_there_are() -> None:
     async def test(house: House) -> None:
         readers = [await house.open("all", f"own-{n}") for n in range(150)]
         own = [Event(f"own-{n}", str(n)) for n in range(150)]
@@ -114,7 +114,7 @@ def test_a_turn_reaches_all_however_many_sets_there_are() -> None:
     run(test)
 
 
-def test_what_a_turn_brings_many_sets_is_not_all_held_at_once() -> None:
+def test_the_frames_of_many_groups_are_not_all_in_memory_at_once() -> None:
     async def test(house: House) -> None:
         for n in range(60):
             await house.open("all", f"own-{n}", gzip=False)
@@ -137,7 +137,7 @@ def test_what_a_turn_brings_many_sets_is_not_all_held_at_once() -> None:
     run(test)
 
 
-def test_what_is_not_stored_may_be_the_first_that_a_reader_gets() -> None:
+def test_the_first_event_of_a_reader_may_be_one_that_is_not_stored() -> None:
     async def test(house: House) -> None:
         browser = await house.open("a")
         house.say("a", "typing", store=False)
@@ -146,7 +146,7 @@ def test_what_is_not_stored_may_be_the_first_that_a_reader_gets() -> None:
     run(test)
 
 
-def test_what_browsers_keep_to_themselves_is_shown_to_who_asks() -> None:
+def test_a_visible_stream_sends_heartbeats_and_retry_as_events() -> None:
     async def test(house: House) -> None:
         first = await house.open("a", visible=True, lifetime=1.5)
         await first.until(lambda: len(first.events) >= 4)
@@ -217,7 +217,7 @@ def test_nothing_is_left_of_a_browser_that_leaves_before_its_next_page_is_there(
     run(test, broker=broker)
 
 
-def test_those_that_left_count_as_streams_until_the_store_has_answered_for_them() -> None:
+def test_connections_that_left_count_until_their_page_is_read() -> None:
     broker = Patient()
 
     async def test(house: House) -> None:
@@ -266,7 +266,7 @@ def test_nothing_is_left_of_a_browser_that_leaves_while_the_hub_is_behind_it() -
     run(test, broker=broker)
 
 
-def test_a_browser_that_is_ahead_goes_on_as_soon_as_the_hub_is_there() -> None:
+def test_a_browser_ahead_of_the_hub_continues_when_the_hub_reaches_it() -> None:
     broker = Patient()
 
     async def test(house: House) -> None:
@@ -291,7 +291,7 @@ def test_a_browser_that_is_ahead_goes_on_as_soon_as_the_hub_is_there() -> None:
     run(test, broker=broker)
 
 
-def test_nothing_is_left_of_browsers_that_leave_before_their_channels_are_held() -> None:
+def test_nothing_is_left_of_browsers_that_leave_before_their_channels_are_watched() -> None:
     async def test(house: House) -> None:
         for n in range(3):
             house.adopt("a", f"b{n}").sock.close()
@@ -303,7 +303,7 @@ def test_nothing_is_left_of_browsers_that_leave_before_their_channels_are_held()
     run(test)
 
 
-def test_all_that_can_be_had_at_once_comes_at_once() -> None:
+def test_a_stream_gets_all_events_that_are_there_at_once() -> None:
     async def test(house: House) -> None:
         await house.open("a")
         browser = house.adopt("a", head=b"HTTP/1.1 200 OK\r\n\r\n", gzip=False)
@@ -314,7 +314,7 @@ def test_all_that_can_be_had_at_once_comes_at_once() -> None:
     run(test)
 
 
-def test_streams_that_are_alike_are_kept_once() -> None:
+def test_streams_that_are_alike_share_one_object() -> None:
     async def test(house: House) -> None:
         for n in range(10):
             house.adopt("a", "b", user="ann", head=b"%d" % n, lifetime=10 * n)
@@ -326,7 +326,7 @@ def test_streams_that_are_alike_are_kept_once() -> None:
     run(test)
 
 
-def test_streams_that_hold_much_are_not_kept_when_they_are_gone() -> None:
+def test_long_streams_are_not_cached_after_they_end() -> None:
     async def test(house: House) -> None:
         kept = _connection._alike.cache_info().currsize
         names = [f"{n}-{'c' * 50}" for n in range(20)]
@@ -343,7 +343,7 @@ def test_streams_that_hold_much_are_not_kept_when_they_are_gone() -> None:
     run(test)
 
 
-def test_idle_readers_are_given_newer_ids() -> None:
+def test_idle_readers_get_newer_ids() -> None:
     async def test(house: House) -> None:
         idle = await house.open("idle")
         seen = {idle.events[0].id}
@@ -418,7 +418,7 @@ def test_pages_are_read_until_a_reader_is_live() -> None:
     run(test, log_bytes=0)
 
 
-def test_a_reader_of_gzip_keeps_no_more_than_the_rest_of_a_block() -> None:
+def test_a_slow_reader_of_gzip_keeps_only_the_rest_of_a_block() -> None:
     async def test(house: House) -> None:
         slow, fast = [await house.open("a", gzip=True) for _ in range(2)]
         texts = [f"{n} {noise(3000)}" for n in range(600)]
@@ -433,7 +433,7 @@ def test_a_reader_of_gzip_keeps_no_more_than_the_rest_of_a_block() -> None:
     run(test)
 
 
-def test_what_one_is_spared_the_others_of_gzip_get() -> None:
+def test_an_event_that_excludes_one_reader_of_gzip_reaches_the_others() -> None:
     async def test(house: House) -> None:
         ann, ben = [await house.open("a", gzip=True) for _ in range(2)]
         (name,) = {json.loads(e.data)["connection"] for e in ann.events}
@@ -445,7 +445,7 @@ def test_what_one_is_spared_the_others_of_gzip_get() -> None:
     run(test)
 
 
-def test_a_heartbeat_and_a_last_word_are_compressed_too() -> None:
+def test_a_heartbeat_and_the_last_retry_are_compressed_too() -> None:
     async def test(house: House) -> None:
         browser = house.adopt("a", gzip=True, lifetime=1)
         await browser.until(lambda: browser.ended)

@@ -21,7 +21,7 @@ from flask_push.brokers.memory import MemoryBroker
 from flask_push.testing._contract import until
 
 
-def test_a_user_has_so_many_streams_and_another_as_many(
+def test_each_user_may_have_a_number_of_streams(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def test(house: House) -> None:
@@ -43,7 +43,7 @@ def test_a_user_has_so_many_streams_and_another_as_many(
     run(test, max_per_user=2)
 
 
-def test_an_address_has_so_many_streams_if_that_is_wanted() -> None:
+def test_each_address_may_have_a_number_of_streams() -> None:
     async def test(house: House) -> None:
         await house.open("a", address="::1")
         refused = house.adopt("a", address="::1", user="ann")
@@ -99,7 +99,7 @@ def retries(*browsers: Browser) -> list[int]:
     return [int(re.findall(rb"retry: (\d+)\n", browser.body)[-1]) for browser in browsers]
 
 
-def test_when_all_have_to_come_back_they_are_told_to_come_one_after_another() -> None:
+def test_reconnects_of_all_browsers_are_spread() -> None:
     async def main() -> None:
         house = House(MemoryBroker(), Options(return_rate=2, max_streams=40))
         try:
@@ -127,7 +127,7 @@ def test_when_all_have_to_come_back_they_are_told_to_come_one_after_another() ->
     asyncio.run(main())
 
 
-def test_nobody_is_told_to_wait_for_longer_than_minutes() -> None:
+def test_no_browser_has_to_wait_longer_than_minutes() -> None:
     slow, never = Options(return_rate=0.001), Options(return_rate=0)
     told = [slow.jittered_retry(1_000_000) for _ in range(100)]
     assert 60_000 < max(told) <= 304_000
@@ -136,7 +136,7 @@ def test_nobody_is_told_to_wait_for_longer_than_minutes() -> None:
     assert shares.return_rate == 100
 
 
-def test_a_reader_is_told_how_long_to_wait_by_how_many_are_told() -> None:
+def test_the_wait_in_a_gap_grows_with_the_number_of_streams() -> None:
     async def test(house: House) -> None:
         browsers = [await house.open("a", position="nowhere") for _ in range(50)]
         waits = []

@@ -25,7 +25,7 @@ async def opening(browser: Browser) -> dict[str, t.Any]:
     return said
 
 
-def test_a_stream_says_where_its_replay_ends_and_how_long_ago_that_was() -> None:
+def test_a_visible_stream_has_the_end_of_its_replay_and_its_age() -> None:
     async def test(house: House) -> None:
         begin = house.say("a", "1")
         house.say("a", "2")
@@ -42,7 +42,7 @@ def test_a_stream_says_where_its_replay_ends_and_how_long_ago_that_was() -> None
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_a_replay_of_nothing_ends_where_it_begins(known: bool) -> None:
+def test_an_empty_replay_ends_where_it_begins(known: bool) -> None:
     async def test(house: House) -> None:
         if known:
             await house.open("a")
@@ -78,7 +78,7 @@ def test_a_replay_of_many_pages_ends_at_no_event_before_its_last() -> None:
     run(test, Retention(count=10_000))
 
 
-def test_a_replay_of_which_all_is_gone_ends_where_the_gap_does() -> None:
+def test_a_replay_whose_events_were_dropped_ends_at_the_gap() -> None:
     async def test(house: House) -> None:
         begin = house.say("a", "1")
         for n in range(5):
@@ -91,7 +91,7 @@ def test_a_replay_of_which_all_is_gone_ends_where_the_gap_does() -> None:
     run(test, Retention(count=1))
 
 
-def test_only_who_asks_to_be_shown_it_is_told() -> None:
+def test_only_a_visible_stream_has_the_end_of_its_replay() -> None:
     async def test(house: House) -> None:
         begin = house.say("a", "1")
         fields = {"connection", "channels"}

@@ -14,7 +14,7 @@ def reader(rest: bytes | memoryview = b"") -> Subscription:
     return reader
 
 
-def test_a_frame_counts_once_for_all_who_are_in_it() -> None:
+def test_a_frame_counts_once_for_all_readers_in_it() -> None:
     frames, frame = PartialFrames(), bytes(1000)
     readers = [reader(memoryview(frame)[n:]) for n in range(1, 4)]
     for one in [*readers, *readers]:
@@ -42,7 +42,7 @@ def test_a_reader_keeps_one_frame_at_a_time() -> None:
     assert frames.size == 0
 
 
-def test_who_is_in_one_frame_for_longest_is_stuck_if_all_are_too_many() -> None:
+def test_the_reader_that_is_in_its_frame_for_longest_is_ended_first() -> None:
     frames = PartialFrames()
     first, second = reader(bytes(200)), reader(bytes(201))
     frames.note(first)
@@ -57,7 +57,7 @@ def test_who_is_in_one_frame_for_longest_is_stuck_if_all_are_too_many() -> None:
     assert frames.stuck(400) == [second]
 
 
-def test_who_costs_little_is_not_stuck_before_those_who_cost_much() -> None:
+def test_readers_that_cost_much_are_ended_before_those_that_cost_little() -> None:
     frames, shared = PartialFrames(), bytes(10_000)
     small = [reader(bytes(100)) for _ in range(50)]
     many = [reader(memoryview(shared)[n:]) for n in range(1, 101)]
@@ -73,7 +73,7 @@ def test_who_costs_little_is_not_stuck_before_those_who_cost_much() -> None:
     assert stuck[:4] == large and {*stuck[4:]} <= {*small, *many}
 
 
-def test_so_much_is_made_free_that_it_lasts_for_a_while() -> None:
+def test_an_eighth_of_the_limit_is_made_free() -> None:
     frames = PartialFrames()
     readers = [reader(bytes(1000 + n % 2)) for n in range(100)]
     for one in readers:

@@ -15,7 +15,7 @@ from flask_push._ipc.client import Client
 from flask_push.testing._contract import until
 
 
-def test_a_browser_that_leaves_is_noticed_without_a_word() -> None:
+def test_the_hub_notices_a_browser_that_leaves_without_sending_anything() -> None:
     async def test(house: House) -> None:
         one, two = await house.open("a"), await house.open("a", "b")
         one.sock.close()
@@ -51,7 +51,7 @@ def test_a_drain_is_emptied_until_its_server_closes_it() -> None:
     run(test)
 
 
-def test_drains_of_servers_that_are_done_are_closed_together() -> None:
+def test_drains_that_servers_have_closed_are_closed_together() -> None:
     async def test(house: House) -> None:
         browsers = [Browser() for _ in range(70)]
         house.browsers += browsers

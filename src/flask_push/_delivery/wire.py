@@ -52,10 +52,10 @@ NOT_OF_A_STREAM = HOP_BY_HOP | {
 }
 
 
-def check_type(type: str) -> None:
-    """:raises ValueError: If no client could listen for the type, or it is ours."""
-    sse.check_type(type)
-    if type.startswith(RESERVED):
+def check_type(event_type: str) -> None:
+    """:raises ValueError: If no client could listen for the type, or if it is reserved."""
+    sse.check_type(event_type)
+    if event_type.startswith(RESERVED):
         raise ValueError(f"Types that begin with {RESERVED!r} are Flask-Push's own.")
 
 
@@ -130,14 +130,14 @@ def event(entry: Entry, epoch: str, number: int, max_bytes: int = MAX_NUMBER) ->
     if len(entry.data) * 7 > max_bytes and sse.sent_size(entry.data) > max_bytes:
         size = sse.sent_size(entry.data)
         raise ValueError(f"{size} bytes of data are more than PUSH_MAX_EVENT_BYTES")
-    id = f"id: {epoch}-{base62(number)}.{escape(entry.channel)}\n".encode()
-    frame = sse.frame(id + sse.type_line(entry.type), entry.data)
+    id_line = f"id: {epoch}-{base62(number)}.{escape(entry.channel)}\n".encode()
+    frame = sse.frame(id_line + sse.type_line(entry.type), entry.data)
     return ExcludingFrame.of(frame, entry.exclude) if entry.exclude else frame
 
 
-def _own(type: str, data: dict[str, t.Any], position: Position | None) -> bytes:
+def _own(event_type: str, data: dict[str, t.Any], position: Position | None) -> bytes:
     return sse.encode(
         json.dumps(data, separators=(",", ":"), ensure_ascii=False),
-        type=type,
+        type=event_type,
         id=None if position is None else str(position),
     )
