@@ -1,8 +1,8 @@
 """The entry by which a worker starts a hub: an interface between versions.
 
-A worker that began before an upgrade runs the code that it has in memory, and imports this
-from the new files. So the path, the name and the arguments stay as they are, and arguments
-are only added: ``main(["SOCKET", "--door", "FD", "--lock", "FD"])`` and
+A worker that started before an upgrade has older code in memory, and imports this function
+from the new files. So its path, name and arguments never change, and arguments are only
+added: ``main(["SOCKET", "--door", "FD", "--lock", "FD"])`` and
 ``main(["SOCKET", "--replace"])``.
 """
 

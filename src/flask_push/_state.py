@@ -27,8 +27,8 @@ from ._delivery.stream import Stream
 from ._event import escape
 from ._handoff.door import Door
 from ._handoff.process_door import ProcessDoor
+from ._handoff.relay import Relays
 from ._handoff.shared_doors import SharedDoors
-from ._handoff.transplant import Relays
 from ._hub.thread import ThreadDoor
 from ._ipc.files import HubFiles
 from ._ipc.files import Tie
@@ -136,7 +136,7 @@ class AppState(PerProcess):
 
     def hold_ties(self, make: bool) -> None:
         for tie in self.ties:
-            tie.hold(make)
+            tie.renew(make)
 
     def abandon(self) -> None:
         # The services are reset by the fork themselves. A thread of the parent, which the

@@ -24,9 +24,9 @@ import weakref
 from ._delivery.stream import Stream
 from ._delivery.wire import HOP_BY_HOP
 from ._handoff.door import Adopt
+from ._handoff.relay import pair_with
 from ._handoff.shutdown import Ending
 from ._handoff.transplant import HAND_OVER
-from ._handoff.transplant import pair_with
 
 try:
     from a2wsgi import WSGIMiddleware

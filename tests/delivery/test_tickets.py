@@ -19,7 +19,7 @@ from flask_push._delivery.tickets import derive_key
 from flask_push._delivery.tickets import ReturnTickets
 from flask_push._delivery.tickets import TicketRequest
 from flask_push._handoff.transplant import HAND_OVER
-from flask_push._hub.nginx import returns
+from flask_push._hub.nginx_request import returns
 
 STREAM = Stream(("a", "b"), "x", user="ann", address="::1", lifetime=100)
 

@@ -154,7 +154,7 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
     ("What the kernel buffers", "256 KiB", [2 * connection._SEND_BUFFER]),
     ("What a browser sends on an open stream", "1 MiB", [connection._MAX_RECEIVED_BYTES]),
     ("Tickets for nginx", "1,000 each", [nginx.MOST]),
-    ("A request from nginx", "64 KiB", [nginx._REQUEST]),
+    ("A request from nginx", "64 KiB", [nginx._REQUEST_BYTES]),
     ("A return ticket", "2,048 bytes", [tickets._MOST]),
     (
         "The query and the cookies that a ticket is for",

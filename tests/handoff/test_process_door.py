@@ -1,4 +1,5 @@
-"""The worker's end of the door, with hubs that fail, refuse, and come back."""
+"""The way from a worker to the hub process, with hubs that fail, refuse, and start
+again."""
 
 from __future__ import annotations
 
@@ -26,11 +27,11 @@ from support.workers import STREAM
 
 from flask_push import Event
 from flask_push._delivery.stream import Stream
-from flask_push._handoff import process_door as _worker
+from flask_push._handoff import process_door
 from flask_push._handoff import spawn
 from flask_push._handoff.process_door import ProcessDoor
 from flask_push._handoff.shared_doors import SharedDoors
-from flask_push._handoff.spawn import enter
+from flask_push._handoff.spawn import connect_to_hub
 from flask_push._ipc import files
 from flask_push._ipc.client import Client
 from flask_push._ipc.files import HubFiles
@@ -59,7 +60,7 @@ def test_a_hub_starts_with_the_first_client_and_takes_the_next(
         sock.close()
 
 
-def test_a_worker_that_is_forked_has_a_door_of_its_own(
+def test_a_worker_that_is_forked_connects_for_itself(
     worker: ProcessDoor, tmp_path: Path
 ) -> None:
     with adopt(worker) as sock:
@@ -104,9 +105,9 @@ def test_a_thread_stands_in_for_a_while_and_then_a_process_is_tried_again(
     assert hubs(tmp_path) == []
     (line,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
     assert "stands in" in line and "These were its last words." in line
-    assert worker._thread_until > 0
+    assert worker._stand_in.until > 0
     # The time is over, and whatever it was is mended.
-    worker._thread_until = 0
+    worker._stand_in.until = 0
     (tmp_path / "hub.lock").rmdir()
     with adopt(worker) as sock:
         read_until(sock, b"push:open")
@@ -116,7 +117,7 @@ def test_a_thread_stands_in_for_a_while_and_then_a_process_is_tried_again(
         sock.close()
 
 
-def test_each_respite_is_longer_than_the_one_before(
+def test_a_thread_stands_in_for_twice_as_long_each_time(
     worker: ProcessDoor, tmp_path: Path
 ) -> None:
     (tmp_path / "hub.lock").mkdir()
@@ -126,8 +127,8 @@ def test_each_respite_is_longer_than_the_one_before(
             with pytest.raises(RuntimeError):
                 adopt(worker)
         adopt(worker).close()
-        seconds.append(worker._respite)
-        worker._thread_until = 0
+        seconds.append(worker._stand_in.seconds)
+        worker._stand_in.until = 0
     assert seconds == [120, 240, 480, 900, 900, 900]
 
 
@@ -144,7 +145,7 @@ def test_a_hub_that_stands_still_for_a_moment_is_waited_for(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_worker, "_PAUSE", 60)
+    monkeypatch.setattr(process_door, "_AGAIN_SECONDS", 60)
     with adopt(worker) as first:
         read_until(first, b"push:open")
         (pid,) = hubs(tmp_path)
@@ -182,7 +183,7 @@ def try_to_adopt(worker: ProcessDoor) -> socket.socket | None:
 def test_a_worker_waits_until_the_hub_takes_more(
     worker: ProcessDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "PATIENCE", 20)
+    monkeypatch.setattr(files, "SEND_SECONDS", 20)
     with adopt(worker) as first:
         read_until(first, b"push:open")
         (pid,) = hubs(tmp_path)
@@ -213,33 +214,33 @@ def is_stuck(socks: list[socket.socket]) -> bool:
 
 
 @pytest.fixture
-def full_door(tmp_path: Path) -> cabc.Iterator[socket.socket]:
-    """The door of a hub that accepts nobody, with a queue that is full."""
+def full_listener(tmp_path: Path) -> cabc.Iterator[socket.socket]:
+    """The socket of a hub that accepts no connection, with a queue that is full."""
     files = HubFiles.of(tmp_path)
     lock = files.try_lock()
     assert lock is not None
-    door = files.listen()
-    door.listen(0)
+    listener = files.listen()
+    listener.listen(0)
     waiting = []
     with contextlib.suppress(BlockingIOError):
         while True:
             waiting.append(files.connect())
-    yield door
+    yield listener
     for sock in waiting:
         sock.close()
-    door.close()
+    listener.close()
     os.close(lock)
 
 
 def test_a_stream_that_a_dead_hub_did_not_take_goes_to_the_next(tmp_path: Path) -> None:
-    door = HubFiles.of(tmp_path).listen()
+    listener = HubFiles.of(tmp_path).listen()
     worker = make(tmp_path, starts=False)
     adopt(worker).close()
-    with door, door.accept()[0] as dead:
+    with listener, listener.accept()[0] as dead:
         # It takes nothing more, and the worker has not heard of its end yet.
         dead.shutdown(socket.SHUT_RD)
         with adopt(worker) as browser:
-            following = Messages(door.accept()[0])
+            following = Messages(listener.accept()[0])
             received: list[Received] = []
             while len(received) < 2:
                 received += following.receive()
@@ -252,10 +253,10 @@ def test_a_stream_that_a_dead_hub_did_not_take_goes_to_the_next(tmp_path: Path) 
         worker.stop()
 
 
-def test_a_door_whose_queue_is_full_is_waited_at(
-    full_door: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_waits_while_the_queue_of_the_socket_is_full(
+    full_listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spawn, "PATIENCE", 20)
+    monkeypatch.setattr(spawn, "_ACCEPT_SECONDS", 20)
     entered: list[socket.socket] = []
     waits, sleep = threading.Event(), time.sleep
 
@@ -266,27 +267,27 @@ def test_a_door_whose_queue_is_full_is_waited_at(
     monkeypatch.setattr(time, "sleep", sleep_and_tell)
 
     def come() -> None:
-        sock, started = enter(HubFiles.of(tmp_path))
+        sock, started = connect_to_hub(HubFiles.of(tmp_path))
         assert not started
         entered.append(sock)
 
     comes = threading.Thread(target=come)
     comes.start()
     assert waits.wait(20)
-    full_door.accept()[0].close()
+    full_listener.accept()[0].close()
     comes.join()
     entered[0].close()
 
 
 @pytest.mark.parametrize("starts", [True, False])
-def test_a_door_whose_queue_stays_full_is_no_failed_start(
-    full_door: socket.socket,
+def test_a_queue_that_stays_full_does_not_count_as_a_failed_start(
+    full_listener: socket.socket,
     starts: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(spawn, "PATIENCE", 0.1)
+    monkeypatch.setattr(spawn, "_ACCEPT_SECONDS", 0.1)
     worker = make(tmp_path, starts=starts)
     for _ in range(4):
         with pytest.raises(RuntimeError, match="takes no stream now"):
@@ -339,24 +340,24 @@ def test_a_stream_that_is_too_large_disturbs_no_other(
 # What makes no sense.
 
 
-def test_a_worker_survives_what_makes_no_sense(
+def test_a_worker_goes_on_after_invalid_messages(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    door = HubFiles.of(tmp_path).listen()
+    listener = HubFiles.of(tmp_path).listen()
     worker = make(tmp_path, starts=False)
     browser = adopt(worker)
-    hub = Messages(door.accept()[0])
+    hub = Messages(listener.accept()[0])
     hub.sock.sendall(struct.pack("!IB", 5, 0) + b'{"log')
     for message in {"log": 1}, {"log": ["x", "y"]}, {"welcome": 1}, {}:
         hub.send(message)
     hub.send({"log": [logging.WARNING, "and goes on"]}, [0])
     until(lambda: "and goes on" in caplog.text)
     assert "Received an invalid message from the hub" in caplog.text
-    assert caplog.text.count("Could not do what the hub asked for") == 1
+    assert caplog.text.count("Failed to handle a message from the hub") == 1
     hub.close()
     until(lambda: repr(worker).endswith("not there>"), what="it knows that the hub died")
     browser.close()
-    door.close()
+    listener.close()
     worker.stop()
 
 

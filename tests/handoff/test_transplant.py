@@ -15,9 +15,9 @@ import pytest
 from support.servers import descriptors_left
 
 from flask_push._delivery.stream import Stream
-from flask_push._handoff import transplant as _wsgi
-from flask_push._handoff.transplant import Relay
-from flask_push._handoff.transplant import Relays
+from flask_push._handoff import relay as relay_module
+from flask_push._handoff.relay import Relay
+from flask_push._handoff.relay import Relays
 from flask_push._handoff.transplant import transplant
 from flask_push._ipc.client import Client
 
@@ -63,7 +63,7 @@ def adopt() -> cabc.Iterator[Adopted]:
 def test_a_relay_ends_if_its_hub_does_not_end_it(
     adopt: Adopted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_wsgi, "_SLACK", 0.5)
+    monkeypatch.setattr(relay_module, "_HUB_LATE_SECONDS", 0.5)
     relays = Relays(2, 0.1)
     silent, busy = relays.open(STREAM, adopt, ""), relays.open(STREAM, adopt, "")
     assert (

@@ -57,7 +57,7 @@ def publish(run_dir: Path, data: str) -> None:
     broker.close()
 
 
-def test_a_door_is_bound_by_the_name_that_it_keeps(begin: Begin, files: HubFiles) -> None:
+def test_a_socket_is_bound_by_the_name_that_it_keeps(begin: Begin, files: HubFiles) -> None:
     begin()
     # As systemd-tmpfiles looks, before it removes an old socket.
     bound = [line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines()]
@@ -74,7 +74,7 @@ def test_a_directory_in_use_is_locked_against_cleaners(begin: Begin, run_dir: Pa
         os.close(fd)
 
 
-def test_a_door_that_is_removed_is_opened_again(begin: Begin, files: HubFiles) -> None:
+def test_a_socket_that_is_removed_is_made_again(begin: Begin, files: HubFiles) -> None:
     _, first = begin()
     pid = the_hub(files.sock.parent)
     for n in range(2):
@@ -85,10 +85,10 @@ def test_a_door_that_is_removed_is_opened_again(begin: Begin, files: HubFiles) -
         for client in first, second:
             read_until(client, f"data: after {n}\n".encode())
     assert the_hub(files.sock.parent) == pid
-    assert f"{files.sock} was removed while the hub was running" in files.last_words()
+    assert f"{files.sock} was removed while the hub was running" in files.log_end()
 
 
-def test_processes_that_wait_at_a_removed_door_are_let_in(files: HubFiles) -> None:
+def test_connections_that_wait_at_a_removed_socket_are_accepted(files: HubFiles) -> None:
     lock = files.try_lock()
     assert lock is not None
     process = HubProcess(files, files.listen(), lock, stays=True)
@@ -128,7 +128,7 @@ def test_a_directory_that_is_removed_is_made_again(begin: Begin, files: HubFiles
         read_until(again, b"push:open")
     files.sock.unlink()
     until(files.is_open)
-    assert "which made it again" in files.log.read_text(), "and so was its log"
+    assert "running; the hub made it again" in files.log.read_text(), "and so was its log"
 
 
 def test_a_hub_with_a_successor_leaves_and_removes_nothing(
@@ -153,7 +153,7 @@ def test_a_hub_with_a_successor_leaves_and_removes_nothing(
     assert the_hub(files.sock.parent) == new
 
 
-def test_a_hub_that_is_told_to_end_leaves_another_hubs_door(
+def test_a_hub_that_is_stopped_does_not_remove_another_hubs_socket(
     begin: Begin, files: HubFiles
 ) -> None:
     begin()
@@ -182,7 +182,7 @@ def test_a_hub_that_no_process_needs_makes_no_directory(
     assert not files.sock.parent.exists()
 
 
-def test_a_hub_that_ends_removes_its_door(begin: Begin, files: HubFiles) -> None:
+def test_a_hub_that_ends_removes_its_socket(begin: Begin, files: HubFiles) -> None:
     worker, _ = begin()
     files.sock.unlink()
     until(files.is_open)
@@ -204,7 +204,9 @@ def test_a_worker_makes_the_directory_again_for_the_next_hub(
         read_until(again, b"push:open")
 
 
-def test_an_ordinary_file_in_the_place_of_the_door_is_not_replaced(files: HubFiles) -> None:
+def test_an_ordinary_file_in_the_place_of_the_socket_is_not_replaced(
+    files: HubFiles,
+) -> None:
     files.sock.write_text("precious")
     with pytest.raises(FileExistsError, match="is not a socket, and so it is not replaced"):
         files.listen()

@@ -25,8 +25,8 @@ from support.workers import make
 from support.workers import read_until
 
 from flask_push._delivery.stream import Stream
-from flask_push._hub import nginx as _accel
-from flask_push._hub.nginx import ticket_of
+from flask_push._hub import nginx
+from flask_push._hub.nginx_request import ticket_of
 from flask_push._ipc.protocol import new_ticket
 from flask_push._response import accel_head
 from flask_push._system.inodes import identity
@@ -147,7 +147,7 @@ def test_what_is_no_request_for_a_stream_is_cut(tmp_path: Path, request_: bytes)
     async def scene(room: Room) -> None:
         with contextlib.suppress(ConnectionError):
             assert await room.ask(request_) == b""
-        until(lambda: not room.listener.visits)
+        until(lambda: not room.listener.requests)
 
     run(scene, tmp_path)
 
@@ -155,12 +155,12 @@ def test_what_is_no_request_for_a_stream_is_cut(tmp_path: Path, request_: bytes)
 def test_a_request_without_end_is_cut_long_before_its_time_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_accel, "_PATIENCE", 600)
+    monkeypatch.setattr(nginx, "_REQUEST_SECONDS", 600)
 
     async def scene(room: Room) -> None:
         with contextlib.suppress(ConnectionError):
             assert await room.ask(b"GET /_push/x HTTP/1.0\r\nX: " + b"x" * 70_000) == b""
-        until(lambda: not room.listener.visits)
+        until(lambda: not room.listener.requests)
 
     run(scene, tmp_path)
 
@@ -189,7 +189,7 @@ def test_a_socket_that_is_removed_is_made_again(
 def test_a_listener_leaves_what_another_process_listens_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_accel, "_LOOK", 0.05)
+    monkeypatch.setattr(nginx, "_LOOK_SECONDS", 0.05)
 
     async def main() -> None:
         room = Room(tmp_path / "accel.sock")
@@ -239,22 +239,22 @@ def test_an_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
 def test_old_tickets_are_forgotten_and_many_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_accel, "MOST", 3)
+    monkeypatch.setattr(nginx, "MOST", 3)
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)
 
     async def scene(room: Room) -> None:
         nonlocal now
         old = [room.listener.ticket(STREAM) for _ in range(3)]
-        with pytest.raises(RuntimeError, match="nginx has not come for 3 streams"):
+        with pytest.raises(RuntimeError, match="nginx has not connected for 3 streams"):
             room.listener.ticket(STREAM)
-        now += _accel.GOOD_FOR + 1
+        now += nginx.TICKET_SECONDS + 1
         assert room.listener.redeem(old[0]) is None
         room.listener.ticket(STREAM)
         assert "[1 tickets]" in repr(room.listener)
         (record,) = caplog.records
         assert record.levelno == logging.WARNING
-        assert "did not come for 2 streams" in record.getMessage()
+        assert "did not connect for 2 streams" in record.getMessage()
         caplog.clear()
 
     run(scene, tmp_path)
@@ -263,7 +263,7 @@ def test_old_tickets_are_forgotten_and_many_are_refused(
 def test_old_tickets_give_way_where_there_are_too_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_accel, "MOST", 3)
+    monkeypatch.setattr(nginx, "MOST", 3)
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)
 
@@ -283,7 +283,7 @@ def test_a_flood_of_tickets_is_one_line_of_the_log(tmp_path: Path) -> None:
     log = tmp_path / "hub.log"
 
     def is_too_fast() -> bool:
-        for _ in range(_accel.MOST + 200):
+        for _ in range(nginx.MOST + 200):
             worker.ticket(STREAM)
         return "Dropped a ticket" in log.read_text()
 
@@ -294,7 +294,7 @@ def test_a_flood_of_tickets_is_one_line_of_the_log(tmp_path: Path) -> None:
             read_until(sock, b"push:open")
         text = log.read_text()
         assert text.count("Dropped a ticket") == 1 and "Traceback" not in text
-        assert f"nginx has not come for {_accel.MOST} streams" in text
+        assert f"nginx has not connected for {nginx.MOST} streams" in text
     finally:
         worker.stop()
         end_hubs(tmp_path)
@@ -303,13 +303,13 @@ def test_a_flood_of_tickets_is_one_line_of_the_log(tmp_path: Path) -> None:
 def test_connections_that_say_nothing_are_bounded_and_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_accel, "MOST", 3)
-    monkeypatch.setattr(_accel, "_PATIENCE", 0.3)
+    monkeypatch.setattr(nginx, "MOST", 3)
+    monkeypatch.setattr(nginx, "_REQUEST_SECONDS", 0.3)
 
     async def scene(room: Room) -> None:
         silent = [await asyncio.open_unix_connection(room.path) for _ in range(4)]
         await asyncio.sleep(0.1)
-        assert len(room.listener.visits) == 3
+        assert len(room.listener.requests) == 3
         ticket = room.listener.ticket(STREAM)
         assert b"X: y" in await room.ask(get(ticket))
         for reader, writer in silent:

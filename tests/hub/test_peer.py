@@ -109,51 +109,51 @@ def odd_hellos(url: str) -> cabc.Iterator[t.Any]:
 
 
 @pytest.mark.parametrize("agreed", [True, False])
-def test_what_makes_no_sense_disturbs_no_stream(agreed: bool, scene: Scene) -> None:
-    visitor = scene.connect()
+def test_invalid_messages_disturb_no_stream(agreed: bool, scene: Scene) -> None:
+    peer = scene.connect()
     if agreed:
-        assert "welcome" in visitor.ask(scene.worker._hello.to_json())
+        assert "welcome" in peer.ask(scene.worker._hello.to_json())
     # So that it has been accepted.
-    assert "status" in visitor.ask({"status": 1})
+    assert "status" in peer.ask({"status": 1})
     before = scene.descriptors()
     with open("/dev/null") as null, open(__file__) as file:
         fds = [null.fileno()]
         for stream in odd_streams():
-            visitor.send({"adopt": stream}, fds)
-            visitor.send({"adopt": stream})
-            visitor.send({"expect": stream, "ticket": 1})
+            peer.send({"adopt": stream}, fds)
+            peer.send({"adopt": stream})
+            peer.send({"expect": stream, "ticket": 1})
         for count in 0, 3, 10:
-            visitor.send({"adopt": GOOD}, fds * count)
+            peer.send({"adopt": GOOD}, fds * count)
         # No socket at all.
         for others in fds, [file.fileno()], [null.fileno(), file.fileno()]:
-            visitor.send({"adopt": GOOD}, others)
+            peer.send({"adopt": GOOD}, others)
         more: list[dict[str, t.Any]] = [{}, {"x": 1}, {"replace": 1}, {"replace": {}}]
         for message in more:
-            visitor.send(message, fds)
-    assert "status" in answer_of(visitor, {"status": 1})
+            peer.send(message, fds)
+    assert "status" in answer_of(peer, {"status": 1})
     scene.check()
-    assert scene.log.count("Could not do what a worker asked for") == 1
+    assert scene.log.count("Failed to handle a message from a worker") == 1
     until(lambda: scene.descriptors() <= before)
-    visitor.close()
+    peer.close()
 
 
 def test_a_server_that_writes_without_end_disturbs_no_stream(scene: Scene) -> None:
-    visitor = scene.connect()
-    assert "welcome" in visitor.ask(scene.worker._hello.to_json())
+    peer = scene.connect()
+    assert "welcome" in peer.ask(scene.worker._hello.to_json())
     before = scene.descriptors()
     browser, theirs = socket.socketpair()
     with browser, theirs, open("/dev/random", "rb") as endless:
-        visitor.send({"adopt": GOOD}, [theirs.fileno(), endless.fileno()])
+        peer.send({"adopt": GOOD}, [theirs.fileno(), endless.fileno()])
         browser.settimeout(20)
         read_until(browser, b"push:open")
         scene.check()
         until(lambda: scene.descriptors() <= before + 1)
-    visitor.close()
+    peer.close()
 
 
 def test_a_socket_that_takes_nothing_does_not_hold_up_the_hub(scene: Scene) -> None:
     """That of a process with which there is no agreement yet."""
-    visitor = scene.connect()
+    peer = scene.connect()
     full, theirs = socket.socketpair()
     with full, theirs:
         full.setblocking(False)
@@ -161,28 +161,28 @@ def test_a_socket_that_takes_nothing_does_not_hold_up_the_hub(scene: Scene) -> N
             while True:
                 full.send(b"x" * 1000)
         full.setblocking(True)
-        visitor.send({"adopt": GOOD}, [full.fileno()])
+        peer.send({"adopt": GOOD}, [full.fileno()])
         scene.check()
-    visitor.close()
+    peer.close()
 
 
-def answer_of(visitor: Messages, message: dict[str, t.Any]) -> dict[str, t.Any]:
+def answer_of(peer: Messages, message: dict[str, t.Any]) -> dict[str, t.Any]:
     """The answer to a message, which comes after those to earlier ones."""
-    visitor.send(message)
+    peer.send(message)
     while True:
-        for answer, _ in visitor.receive():
+        for answer, _ in peer.receive():
             if answer.keys() & message.keys():
                 return answer
 
 
-def test_a_hello_that_makes_no_sense_is_refused_and_changes_nothing(scene: Scene) -> None:
+def test_an_invalid_hello_is_refused_and_changes_nothing(scene: Scene) -> None:
     url = scene.broker.url
     for hello in odd_hellos(url):
-        with contextlib.closing(scene.connect()) as visitor:
-            visitor.send({"hello": hello})
+        with contextlib.closing(scene.connect()) as peer:
+            peer.send({"hello": hello})
             # What is asked next is answered in any case.
-            visitor.send({"status": 1})
-            ((answer, _), *_) = visitor.receive()
+            peer.send({"status": 1})
+            ((answer, _), *_) = peer.receive()
             assert "refused" in answer, (hello, answer, scene.log)
     scene.check()
 
@@ -190,7 +190,7 @@ def test_a_hello_that_makes_no_sense_is_refused_and_changes_nothing(scene: Scene
 def test_garbage_disturbs_no_stream(scene: Scene) -> None:
     chance = random.Random(1)
     before = scene.descriptors()
-    visitors = []
+    peers = []
     for _ in range(50):
         sock = HubFiles.of(scene.directory).connect()
         sock.settimeout(1)
@@ -201,52 +201,52 @@ def test_garbage_disturbs_no_stream(scene: Scene) -> None:
             data = struct.pack("!IB", len(body), chance.randrange(3)) + body[:-1] + data
         with contextlib.suppress(OSError):
             sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-        visitors.append(sock)
+        peers.append(sock)
         if chance.random() < 0.2:
             scene.check()
-    for sock in visitors:
+    for sock in peers:
         sock.close()
     until(lambda: scene.descriptors() <= before)
     scene.check()
 
 
 def test_a_process_that_never_reads_disturbs_no_stream(scene: Scene) -> None:
-    visitor = scene.connect()
+    peer = scene.connect()
     # Far more answers than a socket holds.
     for _ in range(20_000):
-        visitor.send({"status": 1})
+        peer.send({"status": 1})
     scene.check()
-    visitor.close()
+    peer.close()
     scene.check()
 
 
 def test_ten_thousand_descriptors_disturb_no_stream(scene: Scene) -> None:
-    visitor = scene.connect()
-    assert "status" in visitor.ask({"status": 1})
+    peer = scene.connect()
+    assert "status" in peer.ask({"status": 1})
     before = scene.descriptors()
     rights = array.array("i", [0] * 200)
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
     body = b'{"status": 1}'
     for _ in range(25):
-        visitor.sock.sendmsg([struct.pack("!IB", len(body), 0) + body], ancillary)
-        visitor.sock.sendmsg([struct.pack("!IB", len(body), 200) + body], ancillary)
+        peer.sock.sendmsg([struct.pack("!IB", len(body), 0) + body], ancillary)
+        peer.sock.sendmsg([struct.pack("!IB", len(body), 200) + body], ancillary)
     # Half of a message, and its descriptors wait for the rest.
-    visitor.sock.sendmsg([struct.pack("!IB", len(body), 200)], ancillary)
+    peer.sock.sendmsg([struct.pack("!IB", len(body), 200)], ancillary)
     until(lambda: scene.descriptors() >= before + 200)
     scene.check()
     assert scene.descriptors() <= before + 250
-    visitor.close()
+    peer.close()
     until(lambda: scene.descriptors() < before)
 
 
 def test_a_process_that_stops_in_the_middle_of_a_message_disturbs_no_stream(
     scene: Scene,
 ) -> None:
-    visitors = []
+    peers = []
     for _ in range(20):
         sock = HubFiles.of(scene.directory).connect()
         sock.sendall(struct.pack("!IB", 1_000_000, 0) + b'{"status": "' + b"x" * 100_000)
-        visitors.append(sock)
+        peers.append(sock)
     scene.check()
-    for sock in visitors:
+    for sock in peers:
         sock.close()

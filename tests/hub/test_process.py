@@ -1,4 +1,4 @@
-"""The hub as a process: it outlives workers, and nobody has to know of it."""
+"""The hub as a process: it outlives workers, and starts and ends by itself."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_hub_is_a_process_of_its_own(tmp_path: Path) -> None:
         files = [path for path in held if path.startswith("/") and "/dev/null" not in path]
         assert all("push-basic" in path for path in files), "nothing of the worker's"
         command = Path(f"/proc/{pid}/cmdline").read_text()
-        assert "sqlite" not in command, "what the store is, is told at the door"
+        assert "sqlite" not in command, "the hello names the store"
         assert oct(os.stat(tmp_path / "push-basic").st_mode)[-3:] == "700"
         assert oct(os.stat(tmp_path / "push-basic/hub.sock").st_mode)[-3:] == "600"
         server.publish("a", "x")
@@ -253,7 +253,7 @@ def test_views_that_compute_do_not_hold_up_streams(tmp_path: Path) -> None:
                 process.communicate()
 
 
-def test_a_hub_ends_when_nobody_is_left(tmp_path: Path) -> None:
+def test_a_hub_ends_when_no_process_needs_it(tmp_path: Path) -> None:
     with serve(gunicorn, tmp_path, "-w", "2", PUSH_HUB_LINGER=0.5) as server:
         reader = server.stream("a").opened()
         assert len(hubs(tmp_path)) == 1
@@ -264,10 +264,10 @@ def test_a_hub_ends_when_nobody_is_left(tmp_path: Path) -> None:
         left = {path.name for path in (tmp_path / "push-basic").iterdir()}
         assert "hub.sock" not in left
         assert not list((tmp_path / "push-basic/push.db.bells").iterdir())
-        assert "nobody needs it" in (tmp_path / "push-basic/hub.log").read_text()
+        assert "no process needs it" in (tmp_path / "push-basic/hub.log").read_text()
 
 
-def test_what_the_hub_says_a_worker_says_too(tmp_path: Path) -> None:
+def test_a_worker_logs_what_the_hub_logs(tmp_path: Path) -> None:
     with serve(gunicorn, tmp_path, PUSH_MAX_STREAMS=1) as server:
         server.stream("a").opened()
         server.stream("a").read_to_end()

@@ -110,7 +110,7 @@ def test_a_hub_that_cannot_start_is_replaced_by_a_thread(tmp_path: Path) -> None
         reader = until(lambda: opened(server))
         server.publish("a", "x")
         assert reader.read_data(1) == ["x"]
-        assert server.log.count("a thread of this one stands in") == 1
+        assert server.log.count("a thread of this process stands in") == 1
         assert hubs(tmp_path) == []
 
 

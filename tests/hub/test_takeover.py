@@ -1,5 +1,5 @@
-"""One hub takes another's place, and whatever dies in between: the right to write passes
-at one word (law 10)."""
+"""One hub takes another's place, and either may die at any step: the right to write passes
+with ``commit`` (law 10)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def store(directory: Path) -> str:
 
 
 class Successor:
-    """Somebody who comes for a hub's place, as far as a test lets it."""
+    """A process that takes a hub's place, step by step."""
 
     def __init__(self, directory: Path) -> None:
         self.messages = Messages(HubFiles.of(directory / "push-basic").connect())
@@ -119,7 +119,7 @@ def test_a_successor_that_fails_before_it_may_write_changes_nothing(
     until(lambda: "was not replaced" in server.log)
 
 
-def test_a_hub_that_does_not_hear_that_it_was_succeeded_ends_all_streams(
+def test_a_hub_whose_successor_does_not_confirm_ends_all_streams(
     server: Server, successor: Make, tmp_path: Path
 ) -> None:
     with talk(server, store(tmp_path), STREAMS, returns=True) as crowd:
@@ -138,7 +138,7 @@ def test_a_hub_that_does_not_hear_that_it_was_succeeded_ends_all_streams(
         until(lambda: crowd.here == STREAMS)
 
 
-def test_after_the_word_the_old_hub_writes_nothing(
+def test_after_commit_the_old_hub_writes_nothing(
     server: Server, successor: Make, tmp_path: Path
 ) -> None:
     reader = server.stream("a").opened()
@@ -184,7 +184,7 @@ def test_half_a_frame_is_finished_by_the_successor(server: Server, tmp_path: Pat
     assert slow.gaps == []
 
 
-def test_a_hub_killed_while_it_is_replaced_leaves_nobody_in_the_dark(
+def test_if_a_hub_is_killed_while_it_is_replaced_all_browsers_resume(
     server: Server, successor: Make, tmp_path: Path
 ) -> None:
     with talk(server, store(tmp_path), STREAMS, returns=True) as crowd:
@@ -288,12 +288,12 @@ def begin_hub(files: HubFiles, line: Line) -> int:
     """Begin a hub that fails at a line, once, when it is replaced. Return its process."""
     lock = files.try_lock()
     assert lock is not None
-    with files.listen() as door:
+    with files.listen() as listener:
         pid = os.fork()
         if not pid:
             with contextlib.suppress(BaseException):
                 with Tracer(line, below=("_hub.process", "_be_replaced")):
-                    HubProcess(files, door, lock, stays=True).run()
+                    HubProcess(files, listener, lock, stays=True).run()
             os._exit(1)
     os.close(lock)
     return pid
@@ -334,7 +334,7 @@ def goes_on_or_ends(files: HubFiles, hello: dict[str, t.Any]) -> bool:
     return True
 
 
-def test_whatever_fails_in_a_hub_that_is_replaced_leaves_no_stream_in_the_dark(
+def test_whatever_fails_in_a_hub_that_is_replaced_each_stream_goes_on_or_ends(
     tmp_path: Path,
 ) -> None:
     (directory := tmp_path / "run").mkdir(0o700)
@@ -356,7 +356,7 @@ def test_whatever_fails_in_a_hub_that_is_replaced_leaves_no_stream_in_the_dark(
             os.waitpid(pid, 0)
 
 
-def test_what_another_version_adds_is_left_out_and_what_it_lacks_has_a_default() -> None:
+def test_added_fields_are_ignored_and_missing_fields_have_defaults() -> None:
     stream = Stream(("a",), "c")
     values = {**stream_to_json(stream), "new": 1}
     del values["user"]
@@ -379,7 +379,7 @@ def test_what_another_version_adds_is_left_out_and_what_it_lacks_has_a_default()
         ("1.0.1", "1.0"),
     ],
 )
-def test_versions_are_compared_as_they_are_meant(newer: str, older: str) -> None:
+def test_versions_are_compared_by_their_numbers(newer: str, older: str) -> None:
     assert is_newer(newer, older)
     assert not is_newer(older, newer)
     assert not is_newer(newer, newer)

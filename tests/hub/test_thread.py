@@ -23,6 +23,7 @@ from flask_push._delivery.stream import Stream
 from flask_push._hub.thread import raise_descriptor_limit
 from flask_push._hub.thread import ThreadDoor
 from flask_push._ipc.client import Client
+from flask_push.brokers import Bridge
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.sqlite import SqliteBroker
 
@@ -112,6 +113,25 @@ def test_a_hub_that_cannot_start_says_so() -> None:
     hub.stop()
 
 
+class WithoutBridges(MemoryBroker):
+    """Its bridges fail when the hub has begun."""
+
+    def bridge(self, *_: t.Any) -> t.NoReturn:
+        raise OSError("the bridge is down")
+
+
+def test_a_hub_whose_bridge_fails_at_its_start_is_stopped() -> None:
+    before = os.listdir("/proc/self/fd")
+    broker = WithoutBridges()
+    bridges = [Bridge("redis:chat", "a", "message")]
+    hub = ThreadDoor(lambda: broker, Options(), None, bridges)
+    with pytest.raises(RuntimeError, match="can't start: the bridge is down"):
+        hub.adopt(Stream(("a",), "x"), Client(99))
+    assert not broker._feeds, "the hub does not read the store any more"
+    assert os.listdir("/proc/self/fd") == before
+    hub.stop()
+
+
 def test_a_hub_without_a_thread_leaves_nothing_open(
     hub: ThreadDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,8 +152,8 @@ def test_a_hub_may_be_stopped_by_its_own_thread(
 ) -> None:
     """As when an app is collected there."""
     browser = connect(hub)
-    assert hub._loop is not None
-    hub._loop.call_soon_threadsafe(hub.stop)
+    assert hub._hub is not None
+    hub._hub.loop.call_soon_threadsafe(hub.stop)
     read_until(browser, b"retry: ")
     until(lambda: "flask-push" not in threads())
     assert not caplog.records
@@ -158,12 +178,12 @@ def test_a_hub_that_failed_is_replaced(
     hub: ThreadDoor, caplog: pytest.LogCaptureFixture
 ) -> None:
     browser = connect(hub)
-    assert hub._loop is not None
+    assert hub._hub is not None
 
     def fail() -> None:
         raise SystemExit
 
-    hub._loop.call_soon_threadsafe(fail)
+    hub._hub.loop.call_soon_threadsafe(fail)
     read_until(browser, b"retry: ")
     until(lambda: "flask-push" not in threads())
     assert "The hub failed" in caplog.text

@@ -125,7 +125,7 @@ def test_a_hub_that_ends_tells_all_who_are_connected(
         assert "status" in messages.ask({"status": 1})
         stops.send({"stop": 1})
         ((message, _),) = messages.receive()
-        assert message == {"bye": "it was told to"}
+        assert message == {"bye": "it was stopped"}
         messages.close()
         stops.close()
         until(lambda: repr(worker).endswith("hub.sock: not there>"))

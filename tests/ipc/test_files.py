@@ -23,12 +23,12 @@ from flask_push._ipc.files import Ties
 def test_processes_that_are_tied_to_a_removed_file_count(files: HubFiles) -> None:
     ties, first, second = Ties(files), Tie(files), Tie(files)
     try:
-        first.hold(make=True)
+        first.renew(create=True)
         for _ in range(3):
             files.ties.unlink()
-            ties.look()
+            ties.renew()
         assert ties.any()
-        second.hold(make=False)
+        second.renew(create=False)
         first.release()
         assert ties.any()
         second.release()
@@ -39,12 +39,12 @@ def test_processes_that_are_tied_to_a_removed_file_count(files: HubFiles) -> Non
 
 def test_a_process_ties_itself_again_where_the_file_was_replaced(files: HubFiles) -> None:
     tie = Tie(files)
-    tie.hold(make=True)
+    tie.renew(create=True)
     files.ties.unlink()
     ties = Ties(files)
     try:
         assert not ties.any()
-        tie.hold(make=False)
+        tie.renew(create=False)
         assert ties.any()
     finally:
         tie.release()

@@ -16,7 +16,9 @@ from flask_push._delivery.snapshot import LogState
 from flask_push._delivery.snapshot import ReaderState
 from flask_push._delivery.stream import Stream
 from flask_push._ipc import protocol
+from flask_push._ipc import takeover_protocol
 from flask_push._ipc.agreement import Agreement
+from flask_push._ipc.kind import Message
 from flask_push._ipc.messages import Messages
 from flask_push._ipc.protocol import KINDS
 from flask_push._ipc.protocol import Reader
@@ -55,7 +57,7 @@ HELLO = json.loads(OLDER[0]["bytes"][5:])["hello"]
 BEHIND = ReaderState(STREAM, True, "e", 31, b"\x00\xffhalf", 30, 12.5, 7, 3, 400)
 
 #: What the bytes mean, by receiver and kind.
-MEANING: dict[tuple[str, str], protocol.Message] = {
+MEANING: dict[tuple[str, str], Message] = {
     ("hub", "hello"): protocol.Hello(HELLO, "0.1.0.dev0"),
     ("hub", "adopt"): protocol.Adopt(STREAM),
     ("hub", "expect"): protocol.Expect(STREAM, "al8dTEBpAMh75QamBpqYWgEvqwwxm1r_"),
@@ -67,17 +69,19 @@ MEANING: dict[tuple[str, str], protocol.Message] = {
     ("worker", "log"): protocol.LogLine(30, TOO_MANY),
     ("worker", "refused"): protocol.Refused(ANOTHER_STORE),
     ("worker", "bye"): protocol.Bye("it was told to"),
-    ("successor", "chains"): protocol.Begin(
+    ("successor", "chains"): takeover_protocol.Begin(
         HELLO, LogState("e", 1, 31, {"chat": (0, 0), "user:é": (3, 9)})
     ),
-    ("successor", "visitor"): protocol.PeerState(b"\x00\xff", True),
-    ("successor", "frames"): protocol.Frames([(0, "id: e-1f.chat\ndata: é\n\n".encode())]),
-    ("successor", "places"): protocol.Readers([BEHIND.to_json()]),
-    ("successor", "drains"): protocol.Drains(),
-    ("successor", "all"): protocol.Complete(),
-    ("successor", "commit"): protocol.Commit(),
-    ("predecessor", "ready"): protocol.Ready(),
-    ("predecessor", "taken"): protocol.Taken(),
+    ("successor", "visitor"): takeover_protocol.PeerState(b"\x00\xff", True),
+    ("successor", "frames"): takeover_protocol.Frames(
+        [(0, "id: e-1f.chat\ndata: é\n\n".encode())]
+    ),
+    ("successor", "places"): takeover_protocol.Readers([BEHIND.to_json()]),
+    ("successor", "drains"): takeover_protocol.Drains(),
+    ("successor", "all"): takeover_protocol.Complete(),
+    ("successor", "commit"): takeover_protocol.Commit(),
+    ("predecessor", "ready"): takeover_protocol.Ready(),
+    ("predecessor", "taken"): takeover_protocol.Taken(),
 }
 
 
@@ -94,7 +98,7 @@ def received(line: dict[str, t.Any]) -> tuple[dict[str, t.Any], int]:
     return message, len(fds)
 
 
-def as_sent(message: protocol.Message, fds: int) -> bytes:
+def as_sent(message: Message, fds: int) -> bytes:
     ours, theirs = map(Messages, socket.socketpair())
     with ours.sock, theirs.sock, open("/dev/null") as null:
         ours.send(message.to_json(), [null.fileno()] * fds)
@@ -105,7 +109,7 @@ def name(line: dict[str, t.Any]) -> str:
     return f"{line['kind']} to the {line['to']}, by {line['version']}"
 
 
-def comparable(message: protocol.Message | None) -> t.Any:
+def comparable(message: Message | None) -> t.Any:
     """Tuples are lists in JSON."""
     assert message is not None
     return type(message), json.dumps(message.to_json())
@@ -123,7 +127,7 @@ def test_a_message_of_an_older_version_is_read(line: dict[str, t.Any]) -> None:
         state = ReaderState(
             Stream(("chat",), "kq3vR0c1"), True, "e", 31, frame[4:], 30, None, 7
         )
-        assert isinstance(read, protocol.Readers)
+        assert isinstance(read, takeover_protocol.Readers)
         assert [ReaderState.from_json(s, {0: frame}) for s in read.states] == [state]
         return
     assert comparable(read) == comparable(expected)

@@ -14,7 +14,7 @@ import pytest
 
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
-from flask_push._hub.nginx import AccelListener
+from flask_push._hub.nginx import NginxListener
 from flask_push._ipc.client import Client
 from support.servers import free_port
 from support.servers import ROOT
@@ -79,7 +79,7 @@ class Room:
         self.adopted: list[tuple[Stream, int]] = []
         loop = asyncio.get_running_loop()
         options = Options()
-        self.listener = AccelListener(loop, path, self.adopt, options)
+        self.listener = NginxListener(loop, path, self.adopt, options)
 
     def adopt(self, stream: Stream, client: Client) -> None:
         self.adopted.append((stream, client.fd))

@@ -327,14 +327,14 @@ def the_hub(directory: Path, but: int = 0) -> int:
 def status(directory: Path, name: str = "push-basic") -> dict[str, t.Any]:
     """What the basic app's hub says of itself; nothing, if there is none."""
     with contextlib.suppress(OSError, EOFError):
-        door = Messages(HubFiles.of(directory / name).connect())
+        messages = Messages(HubFiles.of(directory / name).connect())
         try:
-            door.send({"status": 1})
-            ((answer, _),) = door.receive()
+            messages.send({"status": 1})
+            ((answer, _),) = messages.receive()
             found: dict[str, t.Any] = answer["status"]
             return found
         finally:
-            door.close()
+            messages.close()
     return {}
 
 

@@ -144,7 +144,7 @@ def test_what_is_no_ordinary_file_is_refused_at_once(tmp_path: Path) -> None:
 def test_last_words_that_are_not_in_a_file_are_not_waited_for(tmp_path: Path) -> None:
     files = HubFiles.of(tmp_path)
     os.mkfifo(files.log)
-    assert files.last_words() == ""
+    assert files.log_end() == ""
 
 
 def test_a_file_of_another_user_is_refused(public: Path) -> None:
@@ -206,9 +206,9 @@ def test_a_tie_that_another_process_keeps_locked_is_not_waited_for(tmp_path: Pat
     tie = Tie(files)
     with files.ties.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        tie.hold(make=True)
+        tie.renew(create=True)
         assert tie._fd is None
-    tie.hold(make=True)
+    tie.renew(create=True)
     assert tie._fd is not None
     tie.release()
 
@@ -218,7 +218,7 @@ def test_a_fifo_is_no_tie(tmp_path: Path) -> None:
     os.mkfifo(files.ties)
     tie = Tie(files)
     for make in False, True:
-        tie.hold(make)
+        tie.renew(make)
         assert tie._fd is None
 
 
@@ -231,7 +231,7 @@ def test_a_tie_in_the_directory_of_another_user_is_not_taken(public: Path) -> No
 
         def hold() -> bool:
             tie = Tie(files)
-            tie.hold(make=True)
+            tie.renew(create=True)
             return tie._fd is not None
 
         assert as_user(SOMEONE, hold) == "False"

@@ -64,7 +64,7 @@ def test_a_hub_does_not_let_another_user_in(public: Path) -> None:
         come = subprocess.run([*NOBODY, COMES, door], capture_output=True, text=True)
         assert (come.stdout, come.stderr) == ("b''", "")
         words = f"User 65534 tried to connect to the hub of user {os.geteuid()}."
-        until(lambda: words in HubFiles.of(public).last_words())
+        until(lambda: words in HubFiles.of(public).log_end())
         client.close()
     finally:
         worker.stop()

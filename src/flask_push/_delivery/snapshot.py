@@ -1,9 +1,9 @@
-"""A hub at rest: everything that its successor needs to go on, as plain values.
+"""The state of a frozen hub: everything that its successor needs, as plain values.
 
-A hub is frozen at one number. Up to it, every reader was handed everything, or has a
-cursor that says how far; after it, nothing was. What is written here is read by another
-version of Flask-Push, so fields are added with a default, and none changes its meaning
-(law 10).
+A hub is frozen at one number. Every reader has received all events up to this number, or
+has a cursor that says how far it is; none has received a later one. Another version of
+Flask-Push reads these values, so a field that is added has a default, and no field changes
+its meaning (law 10).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class LogState(t.NamedTuple):
 
     @classmethod
     def of(cls, log: Log) -> LogState:
-        """What another log needs to go on from the end of this one, which is whole."""
+        """What another log needs to go on from the end of this one, which has no gap."""
         channels = {c.name: c.lost for c in log.channels.values() if c.held}
         return cls(log.epoch, log.birth, log.end, channels)
 
@@ -41,7 +41,7 @@ class LogState(t.NamedTuple):
         return cls(*known_of_row(cls, values))
 
     def restore(self, log: Log) -> None:
-        """Let a log go on from here, that all its readers have joined."""
+        """Make a log go on from here. All its readers have joined it before."""
         log.epoch, log.birth, log.end, channels = self
         log.proved = log.end
         log.hold(channels)
@@ -50,7 +50,7 @@ class LogState(t.NamedTuple):
 
 
 class ReaderState(t.NamedTuple):
-    """One stream: what was asked for, and how far it is."""
+    """One stream: what the view granted, and how far its reader is."""
 
     stream: Stream
     #: Whether it has a cursor yet.
@@ -59,7 +59,7 @@ class ReaderState(t.NamedTuple):
     cursor: int
     rest: Chunk
     told: int
-    #: Seconds for which it may go on; ``None`` for ever.
+    #: Seconds until it ends; ``None`` if it does not.
     left: float | None
     #: Bytes that its browser has sent.
     heard: int
@@ -70,7 +70,7 @@ class ReaderState(t.NamedTuple):
 
     def to_json(self, numbers: cabc.Mapping[int, int] | None = None) -> list[t.Any]:
         """
-        :param numbers: By identity, the numbers of the frames that are sent by themselves.
+        :param numbers: The numbers of the frames that are sent separately, by identity.
         """
         stream = stream_to_json(self.stream)
         rest: str | list[int]
@@ -86,7 +86,7 @@ class ReaderState(t.NamedTuple):
         cls, values: list[t.Any], frames: cabc.Mapping[int, Chunk] | None = None
     ) -> ReaderState:
         """
-        :param frames: By number, those that were sent by themselves.
+        :param frames: The frames that were sent separately, by number.
         """
         stream, begun, epoch, cursor, rest, *others = known_of_row(cls, values)
         left: Chunk
@@ -102,7 +102,7 @@ class HubState(t.NamedTuple):
     log: LogState
     #: Each with its descriptor.
     readers: list[tuple[ReaderState, int]]
-    #: Descriptors of what servers still say to those who were their clients.
+    #: Descriptors from which the hub drops what servers still write to their clients.
     drains: list[int]
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Several hub processes, which share the streams of an app."""
+"""Several hub processes that share the streams of an app."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .process_door import ProcessDoor
 
 
 class SharedDoors:
-    """Several hubs, each with its share of the streams. The first stands for all where
-    there can be one only: for nginx, and when no process can be had."""
+    """The first hub also does what only one can: it listens for nginx, and takes the
+    streams of another hub that can't be started."""
 
     def __init__(self, hubs: cabc.Sequence[ProcessDoor]) -> None:
         self._hubs = hubs
@@ -26,8 +26,8 @@ class SharedDoors:
         return [files for hub in self._hubs for files in hub.all_files]
 
     def adopt(self, stream: Stream, client: Client) -> None:
-        """As :meth:`ProcessDoor.adopt`. A user's streams are in one hub, for who counts
-        them is the hub."""
+        """As :meth:`.Door.adopt`. All streams of a user go to one hub, because a hub counts
+        only its own streams."""
         whose = stream.user or stream.address or stream.connection
         hub = self._hubs[crc32(whose.encode()) % len(self._hubs)]
         try:
@@ -38,15 +38,15 @@ class SharedDoors:
             self._hubs[0].adopt(stream, client)
 
     def ticket(self, stream: Stream) -> str:
-        """As :meth:`ProcessDoor.ticket`."""
+        """As :meth:`.Door.ticket`."""
         return self._hubs[0].ticket(stream)
 
     def here(self) -> None:
-        """As :meth:`Door.here`. Each of them begins again by itself."""
+        """As :meth:`.Door.here`."""
         for hub in self._hubs:
             hub.here()
 
     def stop(self) -> None:
-        """Leave all of them."""
+        """As :meth:`.Door.stop`."""
         for hub in self._hubs:
             hub.stop()

@@ -1,8 +1,8 @@
-"""When a server begins to end, as all that runs in its process can see it.
+"""How an app notices in time that its server begins to shut down.
 
-Servers have no word for it that reaches an app in time: most wait for what is open
-before they say anything. But they stop listening first, whatever it is that ends them (a
-signal to this process or to another, so many requests), and that can be seen.
+No server notifies the app early enough: most wait until all connections are closed. But a
+server first closes its listening socket, whether a signal ends it or a limit of requests.
+So this module watches that socket.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import socket
 import stat
 import typing as t
 
-#: Seconds between two looks, while anybody waits.
+#: Seconds between two looks, while a stream waits.
 PAUSE = 0.2
 
-# A descriptor, and what makes sure that it still is of the same socket.
+# A descriptor, and the identity of its socket.
 Listener = tuple[int, tuple[int, int]]
 
 
 class Ending:
-    """The end of the server that listens, in this process, at a port.
+    """The shutdown of the server that listens at a port, in this process.
 
     :param port: Or ``None`` if it listens on Unix sockets.
     """
@@ -35,7 +35,7 @@ class Ending:
         self._timer: asyncio.TimerHandle | None = None
 
     async def wait(self) -> None:
-        """Return when it begins. Never, if nothing that listens was found at all."""
+        """Return when the shutdown begins. Never, if no listening socket was found."""
         if not self._is_listening():
             known = bool(self._listeners)
             self._listeners = find_listeners(self._port) or self._listeners
@@ -65,7 +65,7 @@ class Ending:
 
 
 def find_listeners(port: str | None) -> list[Listener]:
-    """What listens there, of this process's descriptors."""
+    """The descriptors of this process that listen there."""
     found = []
     for name in _descriptors():
         fd = int(name)
@@ -83,7 +83,7 @@ def _descriptors() -> list[str]:
 
 
 def _identity(fd: int) -> tuple[int, int] | None:
-    """Which socket the descriptor is of, if it is of one."""
+    """The identity of a descriptor's socket; ``None`` if it has none."""
     try:
         found = os.fstat(fd)
     except OSError:

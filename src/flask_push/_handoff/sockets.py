@@ -1,11 +1,11 @@
 """Where each WSGI server keeps the client's socket.
 
-Servers are recognised by what they put into the environ, never by looking for a socket
-that happens to fit: one whose event loop still polls the number would go wild. None of
-them is imported, and nothing is asked of an object that was not recognised first.
+A server is recognised by what it puts into the environ. A socket that merely looks right is
+never used, because the server's event loop may still poll its number. No server is
+imported, and no attribute is read from an object that was not recognised first.
 
-Some of these places are private. A server that has moved its socket is one that has
-none: streams are relayed, and a log line says why.
+Some of these places are private. If a server keeps its socket elsewhere in a new version,
+streams are relayed, and a log line says why.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if t.TYPE_CHECKING:
 
 
 class NoSocket(Exception):
-    """Why the client's socket can't be had, in the words of a log line."""
+    """The server does not give the client's socket away. The text is part of a log line."""
 
 
 class OneThread(NoSocket):
-    """It can't, and a relay would keep the app from answering anything else."""
+    """The same, and a relay would keep the app from answering any other request."""
 
 
 def find_socket(environ: WSGIEnvironment) -> int:
     """The number under which the server holds the client's socket.
 
-    :raises NoSocket: If there is none to be had, or it would not do.
+    :raises NoSocket: If the server does not give it away, or it can't be used.
     """
     server, place = _recognise(environ)
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
@@ -58,11 +58,11 @@ def find_socket(environ: WSGIEnvironment) -> int:
     raise NoSocket("the server's socket is closed or not a socket")
 
 
-# What leads from an environ to a socket, or to its number.
-Place = cabc.Callable[["WSGIEnvironment"], t.Any]
+# Returns a socket of an environ, or its number.
+Find = cabc.Callable[["WSGIEnvironment"], t.Any]
 
 
-def _recognise(environ: WSGIEnvironment) -> tuple[str, Place]:
+def _recognise(environ: WSGIEnvironment) -> tuple[str, Find]:
     for key, place in _KEYS.items():
         if key in environ:
             return key.partition(".")[0], place
@@ -107,7 +107,7 @@ _BODIES = {
     "tempfile": "asgiref",
 }
 
-_KEYS: dict[str, Place] = {
+_KEYS: dict[str, Find] = {
     "gunicorn.socket": lambda environ: environ["gunicorn.socket"],
     # Of its worker gevent_pywsgi.
     "gunicorn.sock": lambda environ: environ["gunicorn.sock"],

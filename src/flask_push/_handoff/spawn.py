@@ -1,9 +1,9 @@
-"""How a hub becomes a process of its own, that nobody has to start.
+"""How a worker starts the hub process, when there is none.
 
-Whoever gets the lock opens the door and hands both to the process, which has them for
-life: so there is one hub at most, and whoever comes to the door meanwhile waits in its
-queue. The process is nobody's child, has a session of its own and nothing else of the
-one that started it: no descriptor, no working directory, no terminal.
+The worker that gets the lock makes the socket, and passes both to the hub, which holds them
+as long as it lives. So there is at most one hub, and workers that connect before it is
+ready wait in the socket's queue. The hub is no child of the worker. It has a session of its
+own, and inherits no other descriptor, no working directory, and no terminal.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import shutil
 import socket
@@ -20,17 +21,21 @@ import time
 from pathlib import Path
 
 from .._ipc.files import HubFiles
-from .._ipc.files import PATIENCE
+from .._ipc.version import version
 from .._system.inodes import open_own
 from .._system.rundir import claim
 
-# Forks at once, so that the process that starts it need not wait until it ends. The hub can
-# import what the app can, but looks there last: a module of the app may have the name of
-# one in the standard library. After an upgrade, the files may be newer than this code.
+logger = logging.getLogger("flask_push")
+
+# Forks at once, so that the worker need not wait for the hub to end. The hub finds the
+# modules that the app finds, but after those of the standard library, because a module of
+# the app may have the name of one of them. After an upgrade, the files may be newer than
+# this text, so ``flask_push._run`` is an interface between versions.
 _CODE = """\
 import os, sys
 if os.fork(): os._exit(0)
 import json
+import logging
 sys.path += [p for p in json.loads(sys.argv.pop()) if p not in sys.path]
 from flask_push._run import main
 main(sys.argv[1:])"""
@@ -39,8 +44,10 @@ main(sys.argv[1:])"""
 # ``site`` found are in the path of the app, which the hub gets. And without the working
 # directory (-P).
 _FLAGS = "-S", "-P"
-# Variables of systemd's, for the process that it started, and not for the hub.
+# Variables that systemd sets for the process that it started, and not for the hub.
 _DROPPED = "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"
+# Seconds to wait for a hub that is starting, or busy, to accept a connection.
+_ACCEPT_SECONDS = 2.0
 
 
 class NoHub(Exception):
@@ -48,10 +55,10 @@ class NoHub(Exception):
 
 
 class NotNow(Exception):
-    """A hub process may well be there. What is in the way will pass."""
+    """A hub process may be running, but it can't be reached at the moment."""
 
 
-# What this process has run out of, or what is wrong with this one message.
+# The process has run out of a resource, or one message can't be sent.
 _PASSING = frozenset(
     {
         *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
@@ -66,22 +73,22 @@ def is_passing(error: OSError) -> bool:
     return isinstance(error, TimeoutError) or error.errno in _PASSING
 
 
-def enter(files: HubFiles, starts: bool = True) -> tuple[socket.socket, bool]:
+def connect_to_hub(files: HubFiles, starts: bool = True) -> tuple[socket.socket, bool]:
     """Connect to the hub, and start it if there is none.
 
     :param starts: Whether it may be started.
     :return: The connection, and whether a hub was started for it. It may be used at
         once: what is sent waits until the hub is there.
     :raises NoHub: If there is none, and none can be started.
-    :raises NotNow: If it is too busy, or this process lacks what a connection takes.
+    :raises NotNow: If it is too busy, or this process lacks a resource.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + _ACCEPT_SECONDS
     while True:
         try:
             return files.connect(), False
         except OSError as error:
             problem = error
-        # The queue of its socket is full, since it is busy.
+        # The hub is busy, so the queue of its socket is full.
         busy = isinstance(problem, BlockingIOError)
         if not busy and is_passing(problem):
             raise NotNow(str(problem)) from problem
@@ -91,8 +98,10 @@ def enter(files: HubFiles, starts: bool = True) -> tuple[socket.socket, bool]:
             return sock, True
         if time.monotonic() > deadline:
             if busy:
-                raise NotNow(f"It has accepted no connection for {PATIENCE:g} seconds.")
-            raise NoHub(f"{files.lock} is locked, but nobody answers: {problem}")
+                raise NotNow(
+                    f"It has accepted no connection for {_ACCEPT_SECONDS:g} seconds."
+                )
+            raise NoHub(f"{files.lock} is locked, but no hub answers: {problem}")
         time.sleep(0.01)
 
 
@@ -117,7 +126,7 @@ def _try_lock(files: HubFiles) -> int | None:
         return files.try_lock()
     except FileNotFoundError:
         pass
-    # The directory was there when this process began, and was removed.
+    # The directory was removed after this process started.
     try:
         claim(files.sock.parent)
     except RuntimeError as error:
@@ -126,10 +135,19 @@ def _try_lock(files: HubFiles) -> int | None:
 
 
 def _start(files: HubFiles, lock: int) -> socket.socket:
-    with files.listen() as door:
-        start_process(files, "--door", door.fileno(), "--lock", lock)
-        # Whatever becomes of the process, the door closes with it, now that we let go.
+    with files.listen() as listener:
+        start_process(files, "--door", listener.fileno(), "--lock", lock)
+        # From now on only the hub holds the listener. If the hub dies, it is closed.
         return files.connect()
+
+
+def replace_hub(files: HubFiles, older: str) -> None:
+    """Start a hub that takes the place of an older version."""
+    logger.info("Replacing version %s of the hub by version %s.", older, version())
+    try:
+        start_process(files, "--replace")
+    except OSError as error:
+        logger.error("Could not replace version %s of the hub: %s", older, error)
 
 
 def start_process(files: HubFiles, *arguments: str | int) -> None:
@@ -154,12 +172,12 @@ def start_process(files: HubFiles, *arguments: str | int) -> None:
     finally:
         os.close(log)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(PATIENCE)
+        process.wait(_ACCEPT_SECONDS)
 
 
 def _path() -> list[str]:
-    """Where this process finds modules, first of all this package. A relative directory
-    means another one to the hub."""
+    """The directories in which this process finds modules, first that of this package.
+    They are absolute, because the hub has another working directory."""
     home = Path(__file__).parents[2]
     found = [os.path.abspath(entry) for entry in sys.path]
     return [str(home), *filter(os.path.exists, found)]
@@ -177,4 +195,4 @@ def _interpreter() -> str:
     for path in found:
         if os.path.basename(path or "").startswith("python") and os.access(path, os.X_OK):
             return path
-    raise FileNotFoundError(f"no interpreter {name!r} is to be found")
+    raise FileNotFoundError(f"no interpreter {name!r} was found")

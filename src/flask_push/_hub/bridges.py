@@ -1,4 +1,4 @@
-"""The bridges that a hub runs, beside its feed."""
+"""The bridges that a hub runs beside its feed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Bridges:
         self._loop = loop
         self._running: dict[tuple[Bridge, int], cabc.Callable[[], None]] = {}
 
-    def agree(self, bridges: cabc.Iterable[Bridge], max_event: int) -> None:
-        """Run these and no others."""
+    def run(self, bridges: cabc.Iterable[Bridge], max_event: int) -> None:
+        """Run these bridges, and end all others."""
         wanted = {(bridge, max_event) for bridge in bridges}
         for known in self._running.keys() - wanted:
             self._running.pop(known)()

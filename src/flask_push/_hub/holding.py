@@ -1,9 +1,9 @@
-"""What a hub process has of its files, and how it keeps it: lock, door, ties, directory.
+"""The files that a hub process holds open: its lock, socket, ties, and directory.
 
-Each can be removed at any time, by a cleaner, by ``git clean``, by a deploy. So the hub
-looks every second whether the paths still lead to what it has, and makes again what is
-gone. The lock decides: a hub that can't have it any more has a successor, and leaves the
-files to it as they are.
+Each can be removed at any time, by a cleaner, by ``git clean``, or by a deploy. So the hub
+looks every second whether the paths still lead to the files that it holds, and makes again
+those that are missing. The lock decides: if another hub has it, the files belong to that
+hub, and this one changes none of them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from .._system.rundir import claim
 logger = logging.getLogger("flask_push")
 
 
-class Hold:
+class HeldFiles:
     """
-    :param listener: Listens for workers. Opened under the lock.
-    :param lock: The descriptor that has the lock.
-    :param keeps: Whether the directory is the app's alone, and not to be cleaned.
+    :param listener: The listening socket. It was opened while this process had the lock.
+    :param lock: The descriptor that holds the lock.
+    :param keeps: Whether to keep cleaners from the directory, because only the app uses it.
     """
 
     def __init__(
@@ -41,22 +41,23 @@ class Hold:
         self._keeps = keeps
         self._directory: int | None = None
         self._failing = ""
-        # Only a process that has the lock opens a door. So if it is still ours now, then
-        # what is at the path is this door.
+        # Only a process that has the lock makes the socket. So if this process still has
+        # it, the socket at the path is the listener's.
         made = identity(files.path_of(listener))
         self._made = made if self._has_lock() else None
         self._keep_directory()
 
     @property
     def tied(self) -> bool:
-        """Whether a process of the app is there, seen or not."""
+        """Whether a process of the app runs, connected or not."""
         return self._ties.any()
 
-    def look(self, needed: bool) -> bool:
-        """Make again what was removed. False if another hub has taken the place.
+    def renew(self, needed: bool) -> bool:
+        """Make again the files that were removed.
 
-        :param needed: Whether a process of the app is there. Otherwise nothing is made:
-            the app itself may have been removed.
+        :param needed: Whether a process of the app runs. Otherwise no file is made,
+            because the app itself may have been removed.
+        :return: False if another hub has the lock.
         """
         if not needed:
             return True
@@ -65,7 +66,7 @@ class Hold:
                 return False
             if self._made is None or identity(self._path) != self._made:
                 self._open_again()
-            self._ties.look()
+            self._ties.renew()
             self._keep_directory()
         except (OSError, RuntimeError) as error:
             if self._failing != str(error):
@@ -75,8 +76,8 @@ class Hold:
             self._failing = ""
         return True
 
-    def leave(self) -> None:
-        """Remove the door, unless it is another hub's by now."""
+    def remove_socket(self) -> None:
+        """Remove the socket, unless it is another hub's by now."""
         if self._has_lock() and self._made and identity(self._path) == self._made:
             self._path.unlink(missing_ok=True)
             if self._path == self.files.elsewhere:
@@ -103,16 +104,16 @@ class Hold:
             return False
         os.close(self.lock)
         self.lock = lock
-        _note(self.files.lock)
+        _log_removed(self.files.lock)
         return True
 
     def _open_again(self) -> None:
         listener = self.files.listen()
         listener.setblocking(False)
-        # The old one is its reader's to close, who lets in those that wait there.
+        # The caller closes the old listener, after it has accepted those that wait there.
         self.listener = listener
         self._made = identity(self._path)
-        _note(self._path)
+        _log_removed(self._path)
 
     def _keep_directory(self) -> None:
         """Share a lock on the directory: systemd-tmpfiles skips one that is locked, with
@@ -130,5 +131,5 @@ class Hold:
             fcntl.flock(self._directory, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
-def _note(path: Path) -> None:
-    logger.warning("%s was removed while the hub was running, which made it again.", path)
+def _log_removed(path: Path) -> None:
+    logger.warning("%s was removed while the hub was running; the hub made it again.", path)

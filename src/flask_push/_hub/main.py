@@ -1,4 +1,4 @@
-"""How a hub process begins: what it is given, what it lets go of, and its log."""
+"""How a hub process starts: its arguments, its surroundings, and its log."""
 
 from __future__ import annotations
 
@@ -58,21 +58,21 @@ def main(arguments: cabc.Sequence[str]) -> None:
     if given.replace:
         replace(files, stays=False, forced=given.force)
     else:
-        door = socket.socket(fileno=given.door)
+        listener = socket.socket(fileno=given.door)
         os.set_inheritable(given.door, False)
         os.set_inheritable(given.lock, False)
-        go(HubProcess(files, door, given.lock, stays=False))
+        go(HubProcess(files, listener, given.lock, stays=False))
 
 
 def replace(files: HubFiles, stays: bool, forced: bool = False) -> None:
-    """Take the place of the hub that is there, which drops nobody.
+    """Take the place of a running hub, with all its streams.
 
-    :raises OSError: If there is none, or it does not give its place away.
+    :raises OSError: If no hub runs there, or it refuses.
     """
     messages = Messages(files.connect())
     things = take(messages, forced)
-    door, lock, *_ = things.fds
-    process = HubProcess(files, socket.socket(fileno=door), lock, stays)
+    listener, lock, *_ = things.fds
+    process = HubProcess(files, socket.socket(fileno=listener), lock, stays)
     process.take_over(things)
     go(process)
 
@@ -87,7 +87,7 @@ def go(process: HubProcess) -> None:
 
 
 def set_up(files: HubFiles, log: logging.Handler | None = None) -> None:
-    """Be a process of its own, with a log of its own if it is not given one."""
+    """Set this process up as a hub. It logs to a file, unless it is given a handler."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.umask(0o077)
     raise_descriptor_limit()
@@ -96,7 +96,7 @@ def set_up(files: HubFiles, log: logging.Handler | None = None) -> None:
     with contextlib.suppress(OSError):
         log = log or _log_file(files)
         log.setFormatter(logging.Formatter(FORMAT))
-        # Whatever else this process imports logs there too.
+        # All libraries of this process log there too.
         logging.getLogger().addHandler(log)
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("flask-push hub")
@@ -106,8 +106,8 @@ def set_up(files: HubFiles, log: logging.Handler | None = None) -> None:
 def set_title(title: str) -> None:
     """Show the title in place of the command, in ``ps`` and the like."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        # Where the kernel keeps the arguments (proc_pid_stat(5), fields 48 and 49, of which
-        # the first two end at the last bracket). That memory is this process's to write.
+        # Where the kernel keeps the arguments: fields 48 and 49 of proc_pid_stat(5). The
+        # first two fields end at the last bracket. This process may write to that memory.
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         start, end = int(fields[45]), int(fields[46])
         size = end - start
@@ -122,7 +122,7 @@ def set_title(title: str) -> None:
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):
-    """Is made again if it was removed, and follows no link."""
+    """Makes the file again if it was removed, and follows no link."""
 
     def shouldRollover(self, record: logging.LogRecord) -> bool | int:
         if self.stream is not None:
@@ -143,4 +143,4 @@ def _log_file(files: HubFiles) -> logging.Handler:
 
 
 def _last_words(*error: t.Any) -> None:
-    logger.critical("The hub fails.", exc_info=error)
+    logger.critical("The hub failed, and this process ends.", exc_info=error)

@@ -9,13 +9,13 @@ import socket
 import typing as t
 
 from .._ipc.agreement import Agreement
+from .._ipc.kind import Message
 from .._ipc.messages import close_all
 from .._ipc.messages import Messages
 from .._ipc.messages import MOST_SAID
 from .._ipc.messages import UNREADABLE
 from .._ipc.protocol import Bye
 from .._ipc.protocol import LogLine
-from .._ipc.protocol import Message
 from .._ipc.protocol import Reader
 from .._system.descriptors import is_scarce
 from .._system.descriptors import limit
@@ -30,7 +30,7 @@ Handlers = cabc.Mapping[type[Message], cabc.Callable[[t.Any, "Peer", list[int]],
 #: Why the hub refuses a connection or a worker.
 SCARCE = "It may have only %d file descriptors (ulimit -n), and has none left for this."
 # Seconds before the hub tries again to accept a connection, after that has failed.
-_ACCEPT_AGAIN = 1
+_ACCEPT_AGAIN_SECONDS = 1
 
 
 class Peer:
@@ -120,7 +120,7 @@ class Peers(set[Peer]):
         except OSError as error:
             self._quiet.error("Could not accept a connection to the hub: %s", error)
             self._loop.remove_reader(listener)
-            self._loop.call_later(_ACCEPT_AGAIN, self._listen_again, listener)
+            self._loop.call_later(_ACCEPT_AGAIN_SECONDS, self._listen_again, listener)
             return False
         uid = peer_uid(sock)
         if uid not in (os.geteuid(), 0):
@@ -171,7 +171,7 @@ class Peers(set[Peer]):
             if message is not None:
                 self._handlers[type(message)](message, peer, fds)
         except Exception:
-            self._quiet.exception("Could not do what a worker asked for.")
+            self._quiet.exception("Failed to handle a message from a worker.")
         finally:
             close_all(fds)
 

@@ -16,11 +16,9 @@ import signal
 import socket
 import time
 import typing as t
-from pathlib import Path
 
 from .._delivery.options import Options
 from .._delivery.snapshot import HubState
-from .._delivery.tickets import ReturnTickets
 from .._ipc.agreement import Agreement
 from .._ipc.client import Client
 from .._ipc.files import HubFiles
@@ -40,10 +38,8 @@ from .._system.descriptors import limit
 from .._system.logs import log_failures
 from .._system.logs import QuietLogger
 from ..brokers import Broker
-from .bridges import Bridges
-from .holding import Hold
-from .hub import Hub
-from .nginx import AccelListener
+from .holding import HeldFiles
+from .loop import HubLoop
 from .peer import Handlers
 from .peer import Peer
 from .peer import Peers
@@ -73,8 +69,9 @@ class HubProcess:
     ) -> None:
         self.files = files
         self.loop = asyncio.new_event_loop()
-        self.hub: Hub | None = None
-        self._hold = Hold(files, listener, lock, keeps=not stays)
+        #: There is none before the first hello.
+        self.hub: HubLoop | None = None
+        self._held = HeldFiles(files, listener, lock, keeps=not stays)
         self._stays = stays
         self._quiet = QuietLogger()
         log_failures(self.loop, self._quiet)
@@ -88,10 +85,6 @@ class HubProcess:
         }
         self.peers = Peers(self.loop, handlers, self._choose_keys, self._quiet)
         self._agreed: Agreement | None = None
-        self._broker: Broker | None = None
-        self._bridges: Bridges | None = None
-        self._accel: AccelListener | None = None
-        self._no_accel = ""
         self._alone_since = time.monotonic()
         self._since = time.time()
         listener.setblocking(False)
@@ -102,51 +95,49 @@ class HubProcess:
     def run(self) -> None:
         """Run until no process needs it, or until it is stopped."""
         for number in signal.SIGTERM, signal.SIGINT:
-            self.loop.add_signal_handler(number, self.end, "it was told to")
-        self.peers.listen(self._hold.listener)
+            self.loop.add_signal_handler(number, self.end, "it was stopped")
+        self.peers.listen(self._held.listener)
         self.loop.call_later(_LOOK_SECONDS, self._look_around)
         try:
             self.loop.run_forever()
         finally:
-            self._close_accel()
-            self._close_bridges()
             if self.hub is not None:
-                self.hub.stop()
+                self.hub.close()
             for peer in list(self.peers):
                 peer.close()
-            self._hold.close()
+            self._held.close()
             self.loop.close()
 
     def end(self, why: str) -> None:
         """Notify all processes, and stop. Browsers reconnect after their ``retry``."""
-        logger.info("The hub ends, since %s.", why)
+        logger.info("The hub ends, because %s.", why)
         self.peers.say_bye(why)
         if not self._stays:
             # A hub that was started by hand may have its listener from systemd, which goes
             # on to listen.
-            self._hold.leave()
+            self._held.remove_socket()
         self.loop.stop()
 
     def _look_around(self) -> None:
         self.loop.call_later(_LOOK_SECONDS, self._look_around)
         now = time.monotonic()
         linger = self._agreed.linger if self._agreed else _LINGER_SECONDS
-        needed = bool(self._stays or self.peers or self._hold.tied)
+        needed = bool(self._stays or self.peers or self._held.tied)
         if needed:
             self._alone_since = now
         elif now - self._alone_since >= linger:
-            self.end("nobody needs it")
+            self.end("no process needs it")
         self._keep_files(needed)
 
     def _keep_files(self, needed: bool) -> None:
-        listener = self._hold.listener
-        if not self._hold.look(needed):
-            self.end("another hub has taken its place")
-        elif self._hold.listener is not listener:
+        listener = self._held.listener
+        if not self._held.renew(needed):
+            self.end("another hub has the lock")
+        elif self._held.listener is not listener:
             self.loop.remove_reader(listener)
             self.peers.accept_all(listener)
             listener.close()
-            self.peers.listen(self._hold.listener)
+            self.peers.listen(self._held.listener)
 
     # The handlers of messages.
 
@@ -154,7 +145,8 @@ class HubProcess:
         if reason := self._agree_with(hello, peer):
             peer.send(Refused(reason))
         else:
-            peer.send(Welcome(version(), self._no_accel))
+            no_nginx = "" if self.hub is None else self.hub.no_nginx
+            peer.send(Welcome(version(), no_nginx))
 
     def _adopt(self, message: Adopt, peer: Peer, fds: list[int]) -> None:
         if len(fds) not in (1, 2):
@@ -162,7 +154,7 @@ class HubProcess:
         if self.hub is not None and peer.welcome:
             client = Client(*fds)
             fds.clear()
-            self.hub.adopt(message.stream, client)
+            self.hub.hub.adopt(message.stream, client)
             return
         # The worker sent it before it knew that the hub refuses it.
         with contextlib.suppress(OSError):
@@ -170,10 +162,10 @@ class HubProcess:
             os.write(fds[0], message.stream.first_bytes(Options().jittered_retry()))
 
     def _expect(self, message: Expect, peer: Peer, _: list[int]) -> None:
-        if self._accel is None or not peer.welcome:
+        if self.hub is None or self.hub.nginx is None or not peer.welcome:
             return
         try:
-            self._accel.expect(message.ticket, message.stream)
+            self.hub.nginx.expect(message.ticket, message.stream)
         except RuntimeError as error:
             self._quiet.warning(
                 "Dropped a ticket for nginx; its browser will reconnect: %s", error
@@ -183,7 +175,7 @@ class HubProcess:
         peer.send(Status(self.status()))
 
     def _stop(self, _: Stop, __: Peer, ___: list[int]) -> None:
-        self.end("it was told to")
+        self.end("it was stopped")
 
     def _be_replaced(self, message: Replace, peer: Peer, _: list[int]) -> None:
         if message.forced or is_newer(message.version, version()):
@@ -198,7 +190,7 @@ class HubProcess:
         try:
             wanted = Agreement.of(hello.values, self._agreed)
         except ValueError as error:
-            return f"It can't read what the process sent. {error}"
+            return f"It can't read this process's hello. {error}"
         if self._agreed is not None and self._agreed.url != wanted.url:
             if self.peers.agreements:
                 return (
@@ -206,61 +198,33 @@ class HubProcess:
                     " PUSH_BROKER_URL names. Set PUSH_RUN_DIR to a directory of its own"
                     " for each app, or stop the hub: 'flask push stop'."
                 )
-            self.end("the app has another store now")
-            return "It ends, for the app has another store now."
+            self.end("the app uses another store now")
+            return "The hub ends, because the app uses another store now."
         if self.hub is None:
             try:
-                self._broker = wanted.open_broker()
-                self.hub = Hub(self._broker, wanted.options, self.loop)
+                broker = wanted.open_broker()
+                self.hub = HubLoop(self.loop, broker, wanted.options)
             except Exception as error:
                 return f"Its store can't be opened: {error}"
         peer.agreement = wanted
         if wanted.began >= max(said.began for said in self.peers.agreements):
-            self._agree(wanted)
+            self._agree(self.hub, wanted)
         return ""
 
-    def _agree(self, agreed: Agreement) -> None:
-        assert self._broker is not None and self.hub is not None
+    def _agree(self, hub: HubLoop, agreed: Agreement) -> None:
         self._agreed = agreed
-        self.hub.options = agreed.options
-        self._run_bridges()
-        if self._accel is None and agreed.accel is not None:
-            self._listen(agreed.accel)
+        hub.change(agreed.options, agreed.bridges)
+        if agreed.accel is not None:
+            hub.try_to_listen(agreed.accel)
         self._choose_keys()
 
     def _choose_keys(self) -> None:
-        """Know the keys of return tickets for as long as a worker is there that has them:
-        in the next, after a restart, they may have been replaced."""
-        if self._accel is not None and self._agreed is not None:
+        """Accept return tickets by the keys of the app, while a worker that has these keys
+        is connected: after a restart, the app may have others."""
+        if self.hub is not None and self._agreed is not None:
             keys = self._agreed.return_keys
-            known = any(said.return_keys == keys for said in self.peers.agreements)
-            self._accel.returns = ReturnTickets(keys if known else [])
-
-    def _run_bridges(self) -> None:
-        assert self._broker is not None and self.hub is not None and self._agreed
-        if self._bridges is None:
-            self._bridges = Bridges(self._broker, self.loop)
-        self._bridges.agree(self._agreed.bridges, self._agreed.options.max_event)
-
-    def _close_bridges(self) -> None:
-        if self._bridges is not None:
-            self._bridges.close()
-
-    def _listen(self, path: Path, door: socket.socket | None = None) -> None:
-        """Let nginx in, too."""
-        assert self.hub is not None
-        try:
-            self._accel = AccelListener(
-                self.loop, path, self.hub.adopt, self.hub.options, door
-            )
-            self._no_accel = ""
-        except RuntimeError as error:
-            self._no_accel = str(error)
-
-    def _close_accel(self) -> None:
-        if self._accel is not None:
-            self._accel.close()
-            self._accel = None
+            known = any(agreed.return_keys == keys for agreed in self.peers.agreements)
+            self.hub.accept_keys(keys if known else ())
 
     def status(self) -> dict[str, t.Any]:
         """What ``flask push status`` shows."""
@@ -272,17 +236,17 @@ class HubProcess:
             "socket": str(self.files.sock),
             "processes": len(self.peers.agreements),
             "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
-            **(self.hub.status() if self.hub is not None else {}),
+            **(self.hub.hub.status() if self.hub is not None else {}),
         }
 
     # Its own replacement.
 
     def _replace(self, peer: Peer, since: float) -> None:
         if peer not in self.peers:
-            return  # It has left, while it waited for the hub to be whole.
-        if self.hub is not None and not self.hub.whole:
+            return  # It left while the hub was not whole.
+        if self.hub is not None and not self.hub.hub.whole:
             if self.loop.time() < since + _WHOLE_SECONDS:
-                # Where events never cease it is so just for a moment, now and then.
+                # While events keep coming, the hub is whole only now and then.
                 self.loop.call_later(0.0002, self._replace, peer, since)
             else:
                 peer.send(Refused("Its store can't be reached now. Try again later."))
@@ -290,48 +254,53 @@ class HubProcess:
         self.peers.disconnect(peer)
         state = HubState.nothing()
         try:
-            self._close_bridges()
             state = self.hub.freeze() if self.hub is not None else state
             peers = [(other.messages, other.welcome) for other in self.peers]
             self.peers.pause()
-            self.loop.remove_reader(self._hold.listener)
-            accel = [self._accel.release().fileno()] if self._accel is not None else []
-            fds = [self._hold.listener.fileno(), self._hold.lock, *accel]
+            self.loop.remove_reader(self._held.listener)
+            nginx = self.hub.release_nginx() if self.hub is not None else []
+            socks = [self._held.listener.fileno(), self._held.lock]
+            fds = [*socks, *(sock.fileno() for sock in nginx)]
             hello = self._agreed.values if self._agreed is not None else {}
             if not give(peer.messages, Handover(hello, state, fds, peers)):
-                self._go_on(state)
+                self._go_on(state, nginx)
                 return
         except BaseException:
             end_all(state)
-            logger.exception("All streams come back.")
-        # Without another word to anybody: it is all the successor's.
+            logger.exception(
+                "A takeover may be incomplete; closed all streams, and browsers reconnect."
+            )
+        # Without a message to any process: everything belongs to the successor.
         os._exit(0)
 
-    def _go_on(self, state: HubState) -> None:
-        """The successor has failed before it had the right to write: nothing happened."""
-        logger.error("The hub was not replaced: the one that came for it has failed.")
-        if self._agreed is not None:
-            self._go_on_with(self._agreed, state)
-            if self._accel is not None and self._agreed.accel is not None:
-                door, self._accel = self._accel.release(), None
-                self._listen(self._agreed.accel, door)
-            self._agree(self._agreed)
+    def _go_on(self, state: HubState, nginx: list[socket.socket]) -> None:
+        """Go on as before. The successor has failed before it was allowed to write."""
+        logger.error(
+            "The hub was not replaced, because its successor failed; it keeps all streams."
+        )
+        if self.hub is not None and self._agreed is not None:
+            self._begin(self._agreed, self.hub.broker, state, nginx)
         self.peers.resume()
-        self.peers.listen(self._hold.listener)
-
-    def _go_on_with(self, agreed: Agreement, state: HubState) -> None:
-        if self._broker is None:
-            self._broker = agreed.open_broker()
-        self.hub = Hub(self._broker, agreed.options, self.loop, state)
+        self.peers.listen(self._held.listener)
 
     def take_over(self, things: Handover) -> None:
-        """Go on with what another process had, from now on the only one to write."""
+        """Go on with everything that another process had. Only this one writes now."""
         agreed = Agreement.of(things.hello, None) if things.hello else None
         for messages, welcome in things.peers:
             self.peers.connect(messages, agreed if welcome else None)
         if agreed is not None:
-            self._go_on_with(agreed, things.state)
-            if agreed.accel is not None:
-                for fd in things.fds[2:]:
-                    self._listen(agreed.accel, socket.socket(fileno=fd))
-            self._agree(agreed)
+            nginx = [socket.socket(fileno=fd) for fd in things.fds[2:]]
+            self._begin(agreed, agreed.open_broker(), things.state, nginx)
+
+    def _begin(
+        self,
+        agreed: Agreement,
+        broker: Broker,
+        state: HubState,
+        nginx: list[socket.socket],
+    ) -> None:
+        self.hub = HubLoop(self.loop, broker, agreed.options, (), state)
+        if agreed.accel is not None:
+            for sock in nginx:
+                self.hub.try_to_listen(agreed.accel, sock)
+        self._agree(self.hub, agreed)

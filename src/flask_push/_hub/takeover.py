@@ -1,11 +1,11 @@
 """How one hub process takes the place of another, and no stream ends (law 10).
 
-The old one is frozen and sends everything: the door and the lock, the connections of
-workers, who notice nothing, and each stream's descriptor with its place. Then the right
-to write passes, at one word: ``commit``. Before it, the successor has written nothing,
-and whatever goes wrong, the old one goes on. After it, the old one never writes again,
-and if it does not hear that the word arrived, it ends all streams, so that each browser
-comes back. So there is no instant at which two could write, or nobody knows.
+The old hub freezes and sends everything: its socket and its lock, the connections of
+workers, which notice nothing, and the socket and state of each stream. Then it sends
+``commit``, and with it the right to write. Before that, the successor writes nothing, and
+if anything fails, the old hub goes on. After that, the old hub never writes again. If it
+does not receive ``taken``, it closes all streams, so that browsers reconnect. So two hubs
+never write to one stream, and no stream is left without a hub.
 """
 
 from __future__ import annotations
@@ -19,50 +19,51 @@ from .._delivery.channel import frame_of
 from .._delivery.snapshot import HubState
 from .._delivery.snapshot import LogState
 from .._delivery.snapshot import ReaderState
+from .._ipc.kind import Message
 from .._ipc.messages import close_all
 from .._ipc.messages import Messages
 from .._ipc.messages import MOST_BYTES
 from .._ipc.messages import MOST_FDS
 from .._ipc.messages import Received
 from .._ipc.messages import UNREADABLE
-from .._ipc.protocol import Begin
-from .._ipc.protocol import Commit
-from .._ipc.protocol import Complete
-from .._ipc.protocol import Drains
-from .._ipc.protocol import Frames
-from .._ipc.protocol import Message
-from .._ipc.protocol import PeerState
 from .._ipc.protocol import Reader
-from .._ipc.protocol import Readers
-from .._ipc.protocol import Ready
 from .._ipc.protocol import Refused
 from .._ipc.protocol import Replace
-from .._ipc.protocol import Taken
+from .._ipc.takeover_protocol import Begin
+from .._ipc.takeover_protocol import Commit
+from .._ipc.takeover_protocol import Complete
+from .._ipc.takeover_protocol import Drains
+from .._ipc.takeover_protocol import Frames
+from .._ipc.takeover_protocol import PeerState
+from .._ipc.takeover_protocol import Readers
+from .._ipc.takeover_protocol import Ready
+from .._ipc.takeover_protocol import Taken
 from .._ipc.version import version
 
-# Seconds for each step. All streams stand still meanwhile.
+# Seconds for each step, during which no stream receives anything.
 _STEP_SECONDS = 5.0
-# Streams that go into one message, and bytes of what they still have to be sent.
+# Streams in one message, and bytes in it that are still to be sent to them.
 _MOST = 100
 _MOST_BYTES = 2**20
 
 
 class Handover(t.NamedTuple):
-    """All that a hub process is."""
+    """Everything that a hub process has."""
 
     hello: dict[str, t.Any]
     state: HubState
-    #: The door, the lock, and the door for nginx if there is one.
+    #: The listening socket, the lock, and the socket for nginx if there is one.
     fds: list[int]
-    #: Who has come in by the door, and whether there is an agreement with them.
+    #: The processes that are connected, and whether the hub has accepted their hello.
     peers: list[tuple[Messages, bool]]
 
 
 def give(messages: Messages, things: Handover) -> bool:
-    """Hand everything over. False if nothing has happened, since the other has failed.
+    """Hand everything over to the successor.
 
-    :raises OSError: If it can't be known whether the other has it all. Then all streams
-        have been ended.
+    :return: False if the successor failed before it could write, so that this hub goes on.
+    :raises OSError: If it is not known whether the successor has everything. Then all
+        streams have been closed.
     """
     messages.sock.settimeout(_STEP_SECONDS)
     messages.most = MOST_BYTES
@@ -90,22 +91,22 @@ def give(messages: Messages, things: Handover) -> bool:
         _wait_for(Taken, Reader("predecessor"), messages)
     except Exception as error:
         end_all(things.state)
-        raise OSError("The successor has not said that it goes on.") from error
+        raise OSError("The successor has not confirmed that it goes on.") from error
     return True
 
 
 def end_all(state: HubState) -> None:
-    """End all streams, also where another process has their descriptors."""
+    """Close all streams, even if another process has their descriptors too."""
     for _, fd in state.readers:
         with contextlib.suppress(OSError), socket.socket(fileno=fd) as sock:
             sock.shutdown(socket.SHUT_RDWR)
 
 
 def take(messages: Messages, forced: bool) -> Handover:
-    """Receive everything, and with it the right to write.
+    """Receive everything from the hub that is to be replaced, and the right to write.
 
-    :param forced: Whether it is wanted also from a hub of the same version.
-    :raises OSError: If the other does not give it, or not all of it.
+    :param forced: Whether to replace also a hub of the same version.
+    :raises OSError: If that hub refuses, or does not send everything.
     """
     messages.sock.settimeout(_STEP_SECONDS)
     messages.send(Replace(version(), forced).to_json())
@@ -114,7 +115,7 @@ def take(messages: Messages, forced: bool) -> Handover:
         messages.send(Ready().to_json())
         _wait_for(Commit, Reader("successor"), messages)
     except EOFError:
-        raise OSError("The hub that was to be replaced has ended.") from None
+        raise OSError("The hub that was to be replaced ended.") from None
     with contextlib.suppress(OSError):
         messages.send(Taken().to_json())
     messages.close()
@@ -183,8 +184,11 @@ class _Collector:
 
 
 def _frames(places: list[tuple[ReaderState, int]]) -> tuple[dict[int, int], list[bytes]]:
-    """The frames of which readers have had a part, each once though thousands may be
-    behind one: by identity their numbers, and by number the frames."""
+    """The frames of which readers have received a part. Each is there once, though
+    thousands of readers may be in the middle of one.
+
+    :return: The number of each frame, by its identity, and the frames by number.
+    """
     rests = [place.rest for place, _ in places if isinstance(place.rest, memoryview)]
     frames = list({id(frame_of(rest)): frame_of(rest) for rest in rests}.values())
     return {id(frame): number for number, frame in enumerate(frames)}, frames
@@ -228,7 +232,7 @@ def _messages(messages: Messages) -> cabc.Iterator[Received]:
     while True:
         for message, fds in messages.receive():
             if UNREADABLE in message:
-                # Here, none may be missing.
+                # A takeover needs every message.
                 raise OSError(message[UNREADABLE])
             yield message, fds
 

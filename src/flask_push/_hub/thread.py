@@ -1,8 +1,7 @@
-"""A hub in a thread of this process: started when first needed, in each process anew."""
+"""A hub in a thread of this process. It starts with the first stream, in each process."""
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import atexit
 import collections.abc as cabc
@@ -25,20 +24,19 @@ from .._system.logs import log_failures
 from .._system.logs import QuietLogger
 from ..brokers import Bridge
 from ..brokers import Broker
-from .bridges import Bridges
-from .hub import Hub
-from .nginx import AccelListener
+from .loop import HubLoop
+from .nginx import NginxListener
 
-#: Seconds that ending all streams may take.
-PATIENCE = 1.0
+#: Seconds that the thread may take to end all streams, or to listen for nginx.
+STOP_SECONDS = 1.0
 
 
 class ThreadDoor(PerProcess):
-    """Adopts clients from any thread.
+    """A :class:`.Door` to a hub in a thread.
 
     :param broker: Called on the hub's thread when it starts.
-    :param accel: Where it listens for nginx, which comes with tickets.
-    :param bridges: What it runs beside the streams.
+    :param accel: The path of the socket on which the hub listens for nginx.
+    :param bridges: The bridges that the hub runs.
     """
 
     def __init__(
@@ -50,135 +48,133 @@ class ThreadDoor(PerProcess):
     ) -> None:
         self._broker = broker
         self._options = options
-        self._accel_path = accel
-        self._wanted = bridges
+        self._nginx_path = accel
+        self._bridges = bridges
         self._stopped = False
         self._quiet = QuietLogger()
-        self._forget()
+        self._reset()
         _threads.add(self)
         super().__init__()
 
     def __repr__(self) -> str:
         return f"<ThreadDoor {self._hub or 'not running'}>"
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._lock = threading.Lock()
         self._thread: unpatched.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._hub: Hub | None = None
-        self._accel: AccelListener | None = None
-        self._bridges: Bridges | None = None
+        self._hub: HubLoop | None = None
 
     def adopt(self, stream: Stream, client: Client) -> None:
-        """Give a client to the hub, which then closes it. If this raises, the client
-        remains the caller's.
+        """As :meth:`.Door.adopt`.
 
         :raises RuntimeError: If this process is about to end.
         """
         self.here()
         with self._lock:
-            hub, loop = self._started()
-            loop.call_soon_threadsafe(hub.adopt, stream, client, context=Context())
+            hub = self._started()
+            adopt = hub.hub.adopt
+            hub.loop.call_soon_threadsafe(adopt, stream, client, context=Context())
 
     def ticket(self, stream: Stream) -> str:
-        """A ticket with which nginx brings the stream's client.
+        """As :meth:`.Door.ticket`.
 
-        :raises RuntimeError: If there are too many, or nginx can't be listened for.
+        :raises RuntimeError: If there are too many, or the hub can't listen for nginx.
         """
         self.here()
         with self._lock:
-            hub, loop = self._started()
-            listening: Future[AccelListener] = Future()
-            loop.call_soon_threadsafe(self._listen, hub, listening, context=Context())
-        return listening.result(PATIENCE).ticket(stream)
+            hub = self._started()
+            listening: Future[NginxListener] = Future()
+            hub.loop.call_soon_threadsafe(self._listen, hub, listening, context=Context())
+        return listening.result(STOP_SECONDS).ticket(stream)
 
     def stop(self) -> None:
-        """End all streams, and wait until that is done. The next process of a fork, but
-        not this one, can start again."""
+        """End all streams, and wait until that is done. This process can't start the hub
+        again; one that is forked from it can."""
         self.here()
         with self._lock:
             self._stopped = True
-            if self._thread is None or self._loop is None:
+            hub = self._hub
+            if self._thread is None or hub is None:
                 return
             try:
-                self._loop.call_soon_threadsafe(self._loop.stop)
+                hub.loop.call_soon_threadsafe(hub.loop.stop)
             except RuntimeError:
-                return
+                return  # It has just ended.
             if self._thread is not threading.current_thread():
-                self._thread.join(PATIENCE)
+                self._thread.join(STOP_SECONDS)
 
-    def _started(self) -> tuple[Hub, asyncio.AbstractEventLoop]:
-        if self._thread is None or not self._thread.is_alive():
-            self._start()
-        assert self._loop is not None and self._hub is not None
-        return self._hub, self._loop
+    def _started(self) -> HubLoop:
+        hub = self._hub
+        if hub is None or self._thread is None or not self._thread.is_alive():
+            hub = self._start()
+        return hub
 
-    def _listen(self, hub: Hub, listening: Future[AccelListener]) -> None:
+    def _listen(self, hub: HubLoop, listening: Future[NginxListener]) -> None:
         try:
-            if self._accel is None:
-                assert self._loop is not None and self._accel_path is not None
-                self._accel = AccelListener(
-                    self._loop, self._accel_path, hub.adopt, self._options
-                )
+            if self._nginx_path is None:
+                raise RuntimeError("The hub has no socket for nginx: set PUSH_ACCEL.")
+            listening.set_result(hub.listen(self._nginx_path))
         except RuntimeError as error:
             listening.set_exception(error)
-        else:
-            listening.set_result(self._accel)
 
-    def _start(self) -> None:
+    def _start(self) -> HubLoop:
         if self._stopped:
             raise RuntimeError("This process is ending, and takes no new streams.")
         if reason := unpatched.unfit():
             raise RuntimeError(f"A hub in a thread can't work here: {reason}.")
         raise_descriptor_limit()
         started = unpatched.lock()
-        failed: list[BaseException] = []
-        # Nothing of it runs in the caller's context: it is a request's, and would live on.
-        run = partial(Context().run, self._run, started, failed)
+        results: list[HubLoop | BaseException] = []
+        # In a context of its own: the caller's is that of a request, and would live on.
+        run = partial(Context().run, self._run, results, started.release)
         self._thread = unpatched.start_thread(run)
         started.acquire()
-        if failed:
-            self._thread.join(PATIENCE)
-            raise RuntimeError(f"The hub can't start: {failed[0]}") from failed[0]
+        (result,) = results
+        if isinstance(result, HubLoop):
+            return result
+        self._thread.join(STOP_SECONDS)
+        raise RuntimeError(f"The hub can't start: {result}") from result
 
-    def _run(self, started: _thread.LockType, failed: list[BaseException]) -> None:
+    def _run(
+        self, results: list[HubLoop | BaseException], started: cabc.Callable[[], None]
+    ) -> None:
         try:
-            self._loop = loop = _new_loop()
-            log_failures(loop, self._quiet)
-            try:
-                broker = self._broker()
-                self._hub = hub = Hub(broker, self._options, loop)
-                self._bridges = bridges = Bridges(broker, loop)
-                bridges.agree(self._wanted, self._options.max_event)
-            except BaseException:
-                loop.close()
-                raise
+            hub = self._hub = self._open()
+            results.append(hub)
         except BaseException as error:
-            failed.append(error)
+            results.append(error)
             return
         finally:
-            started.release()
+            started()
         try:
-            loop.run_forever()
+            hub.loop.run_forever()
         except BaseException:
-            self._quiet.exception("The hub failed. Browsers come back, to a new one.")
+            self._quiet.exception("The hub failed. Browsers reconnect, to a new hub.")
         finally:
-            if self._accel is not None:
-                self._accel.close()
-            bridges.close()
-            hub.stop()
+            try:
+                hub.close()
+            finally:
+                hub.loop.close()
+                self._hub = None
+
+    def _open(self) -> HubLoop:
+        loop = _new_loop()
+        log_failures(loop, self._quiet)
+        try:
+            return HubLoop(loop, self._broker(), self._options, self._bridges)
+        except BaseException:
             loop.close()
-            self._hub = self._accel = self._bridges = None
+            raise
 
     def abandon(self) -> None:
-        """Close the copies of the parent's streams: they end when it ends them."""
-        hub, loop, accel = self._hub, self._loop, self._accel
-        if hub is not None:
-            for fd in [*hub.descriptors(), *(accel.descriptors() if accel else ())]:
+        """Close the copies of the parent's streams, which then end when the parent ends
+        them."""
+        if self._hub is not None:
+            for fd in self._hub.descriptors():
                 os.close(fd)
-            _parents.append((hub, loop, accel, self._bridges))
+            _parents.append(self._hub)
         self._stopped = False
-        self._forget()
+        self._reset()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -191,14 +187,15 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 def raise_descriptor_limit() -> None:
-    """A stream is a descriptor, and the limit is often 1,024 where more may be had."""
+    """Raise the soft limit of file descriptors to the hard limit. A stream is a
+    descriptor, and the soft limit is often 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 _threads: weakref.WeakSet[ThreadDoor] = weakref.WeakSet()
-# Loops that belong to another process's thread: never collected, and so never closed.
+# Hubs of a parent's threads: never collected, and so their loops are never closed.
 _parents: list[t.Any] = []
 
 

@@ -69,7 +69,7 @@ class Agreement:
 def _number(value: t.Any) -> float:
     number = float(value)
     if not 0 <= number < inf:
-        raise ValueError(f"{value!r} is no number of seconds")
+        raise ValueError(f"{value!r} is not a number of seconds")
     return number
 
 

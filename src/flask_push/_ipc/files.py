@@ -1,11 +1,12 @@
-"""Where a hub process is to be found: its files, and who is tied to it.
+"""The files of a hub process, by which workers find it and keep it running.
 
-- ``hub.sock``: the door, by which workers hand over their clients.
-- ``hub.lock``: locked by the hub for life. Whoever has it may start one.
-- ``hub.ties``: locked, together with others, by each process of the app for as long as
-  it lives, and by those forked from it. The kernel keeps count: when the hub gets this
-  lock for itself, nobody is left who could need it.
-- ``hub.log``: what it has said. At most two files of a megabyte.
+- ``hub.sock``: the socket to which workers connect.
+- ``hub.lock``: locked by the hub as long as it lives. A process needs the lock to start
+  one.
+- ``hub.ties``: each process of the app shares a lock on it as long as it lives, as do the
+  processes that it forks. The kernel counts them: when the hub can get this lock for
+  itself, no process needs the hub any more.
+- ``hub.log``: its log, at most two files of a megabyte.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ from .._system.unix import short_path
 
 logger = logging.getLogger("flask_push")
 
-#: Seconds that a hub may take to accept what it is sent.
-PATIENCE = 2.0
-# Seconds that a process waits to be tied. The hub keeps the lock for an instant.
-_INSTANT = 0.2
-# Processes that may wait at the door.
+#: Seconds that a hub may take to accept a connection, or to read a message.
+SEND_SECONDS = 2.0
+# Seconds to wait for the lock on the ties, which the hub holds for an instant.
+_TIE_SECONDS = 0.2
+# Connections that may wait to be accepted.
 _BACKLOG = 512
 
 
 class HubFiles(t.NamedTuple):
-    #: A path whose ending the files' endings take the place of.
+    #: The path of the socket. The other files differ by their suffix.
     sock: Path
 
     @classmethod
@@ -64,21 +65,21 @@ class HubFiles(t.NamedTuple):
 
     @property
     def elsewhere(self) -> Path:
-        """Where the door is if no socket can be made beside the other files: file systems
-        that a desktop or a NAS shares often keep none."""
+        """The path of the socket if none can be made beside the other files. File systems
+        that a desktop or a NAS shares often don't allow sockets."""
         digest = hashlib.sha256(os.fsencode(self.sock)).hexdigest()[:16]
         return TEMP / f"push-{os.geteuid()}-door-{digest}" / "hub.sock"
 
-    def path_of(self, door: socket.socket) -> Path:
-        """Where a socket that was opened for this hub is."""
-        here = door.getsockname() != str(self.elsewhere)
+    def path_of(self, listener: socket.socket) -> Path:
+        """The path of a socket that :meth:`listen` returned."""
+        here = listener.getsockname() != str(self.elsewhere)
         return self.sock if here else self.elsewhere
 
     def connect(self) -> socket.socket:
-        """Enter by the door.
+        """Connect to the hub.
 
         :raises OSError: If there is no hub.
-        :raises PermissionError: If it is another user's.
+        :raises PermissionError: If the hub runs as another user.
         """
         try:
             return _connect(self.sock)
@@ -88,7 +89,7 @@ class HubFiles(t.NamedTuple):
             return _connect(self.elsewhere)
 
     def is_open(self) -> bool:
-        """Whether a hub is there."""
+        """Whether a hub listens."""
         try:
             self.connect().close()
         except OSError:
@@ -96,33 +97,33 @@ class HubFiles(t.NamedTuple):
         return True
 
     def listen(self) -> socket.socket:
-        """The door itself, for the one who has the lock.
+        """Make the socket. Only the process that has the lock may do so.
 
-        :raises OSError: If it can't be opened anywhere, or something else is there.
+        :raises OSError: If it can't be made, or another file has its path.
         """
         try:
             return listen_at(self.sock, 0o600, _BACKLOG)
         except OSError as error:
-            # Something is there, or the directory is gone.
+            # Another file has the path, or the directory does not exist.
             if error.errno in (errno.EEXIST, errno.EADDRINUSE, errno.ENOENT):
                 raise
             try:
                 claim(self.elsewhere.parent)
-                door = listen_at(self.elsewhere, 0o600, _BACKLOG)
+                listener = listen_at(self.elsewhere, 0o600, _BACKLOG)
             except (OSError, RuntimeError):
                 raise error from None
             logger.warning(
                 "No socket could be made at %s (%s). The hub listens at %s instead.",
                 *(self.sock, error.strerror, self.elsewhere),
             )
-            return door
+            return listener
 
     def try_lock(self) -> int | None:
-        """The lock's descriptor, or ``None`` if another has it."""
+        """The lock's descriptor, or ``None`` if another process has the lock."""
         return _try_lock(self.lock)
 
     def is_locked(self) -> bool:
-        """Whether a hub lives, even one that doesn't answer. Makes nothing."""
+        """Whether a hub lives, even if it does not answer. Creates no file."""
         try:
             fd = open_own(self.lock, os.O_RDWR)
         except OSError:
@@ -135,7 +136,7 @@ class HubFiles(t.NamedTuple):
             os.close(fd)
         return False
 
-    def last_words(self) -> str:
+    def log_end(self) -> str:
         """The end of the log."""
         with (
             contextlib.suppress(OSError),
@@ -147,32 +148,33 @@ class HubFiles(t.NamedTuple):
 
 
 class Tie:
-    """Keeps a hub from ending, for as long as a process has it open."""
+    """Keeps a hub running as long as this process lives."""
 
     def __init__(self, files: HubFiles) -> None:
         self.files = files
         self._path = files.ties
         self._fd: int | None = None
 
-    def hold(self, make: bool) -> None:
-        """Tie this process, and those that it forks. Again, if the file was replaced.
+    def renew(self, create: bool) -> None:
+        """Tie this process, and those that it forks, to the hub. Do so again if the file
+        was replaced.
 
-        It waits for nothing and raises nothing: the file may be in a directory that
-        another user has made, of which :func:`.claim` tells.
+        Never waits, and never raises: if another user has made the directory,
+        :func:`.claim` raises.
 
-        :param make: Whether to do so also where no hub was ever started.
+        :param create: Whether to create the file, if no hub was ever started here.
         """
         path = self._path
         there = identity(path)
-        if there is None and not make:
+        if there is None and not create:
             return
         if self._fd is not None and there == identity_of(self._fd):
             return
         with contextlib.suppress(OSError):
             if not is_ours(path.parent.lstat()):
                 return
-            fd = open_own(path, os.O_RDONLY | (os.O_CREAT if make else 0))
-            if lock_shared(fd, _INSTANT):
+            fd = open_own(path, os.O_RDONLY | (os.O_CREAT if create else 0))
+            if lock_shared(fd, _TIE_SECONDS):
                 self.release()
                 self._fd = fd
             else:
@@ -185,15 +187,15 @@ class Tie:
 
 
 class Ties:
-    """The hub's side of all ties."""
+    """All ties to a hub, as the hub sees them."""
 
     def __init__(self, files: HubFiles) -> None:
         self._path = files.ties
-        # The file itself, and those that were removed while processes were tied to them.
+        # The file, and those that were removed while processes were tied to them.
         self._fds: list[int] = []
-        self.look()
+        self.renew()
 
-    def look(self) -> None:
+    def renew(self) -> None:
         """Make the file again if it was removed.
 
         :raises OSError: If it can't be made.
@@ -224,16 +226,16 @@ def _is_shared(fd: int) -> bool:
     return False
 
 
-def _connect(door: Path) -> socket.socket:
+def _connect(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.settimeout(PATIENCE)
-        with short_path(door) as path:
-            sock.connect(path)
+        sock.settimeout(SEND_SECONDS)
+        with short_path(path) as short:
+            sock.connect(short)
         uid = peer_uid(sock)
         if uid not in (os.geteuid(), 0):
             raise PermissionError(
-                f"The hub at {door} runs as user {uid}, and this process as"
+                f"The hub at {path} runs as user {uid}, and this process as"
                 f" {os.geteuid()}. Run both as one user."
             )
     except BaseException:
@@ -255,5 +257,5 @@ def _try_lock(path: Path) -> int | None:
             raise
         if identity(path) == identity_of(fd):
             return fd
-        # Somebody replaced the file, and others lock the new one.
+        # The file was replaced, and other processes lock the new one.
         os.close(fd)

@@ -16,23 +16,24 @@ import typing as t
 #: A message as it was received: a JSON object, and descriptors.
 Received = tuple[dict[str, t.Any], list[int]]
 
-# How long the JSON is, and how many descriptors belong to it.
+# The length of the JSON, and the number of its descriptors.
 _HEADER = struct.Struct("!IB")
 
-#: Bytes of one message, where a hub is replaced and where a worker talks to it; and the
-#: descriptors of one, of which the kernel passes 253.
+#: The most bytes of one message between two hubs, and between a worker and a hub; and the
+#: most descriptors of one. The kernel would pass 253.
 MOST_BYTES = 64 * 2**20
 MOST_SAID = 4 * 2**20
 
 MOST_FDS = 200
 
-#: The key of what takes the place of a message that can't be read. Its value says why.
+#: The key of a message that stands for one that can't be read. Its value says why.
 UNREADABLE = "unreadable"
 
 # Seconds between two attempts to send descriptors.
 _SOON = 0.01
 
-# Flags of :mod:`socket` are enums, slower to look at than a message is to read.
+# The flags of :mod:`socket` are enums, and to look at one takes longer than to read a
+# message.
 _SPACE = socket.CMSG_SPACE(MOST_FDS * array.array("i").itemsize)
 _CLOEXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
 
@@ -43,8 +44,8 @@ class Messages:
 
     Sending and receiving may each be done by a thread of its own.
 
-    :param data: What another process has received of the next message, and `fds` its
-        descriptors.
+    :param data: The part of the next message that another process has received.
+    :param fds: The descriptors of that part.
     :param most: Bytes of a message.
     """
 
@@ -59,7 +60,7 @@ class Messages:
         self.most = most
         self._data = bytearray(data)
         self._fds = list(fds)
-        # Bytes of a message that is too large, which are still to be thrown away.
+        # Bytes of a message that is too large, which are still to be dropped.
         self._skip = 0
 
     def fileno(self) -> int:
@@ -68,10 +69,10 @@ class Messages:
     def send(self, message: dict[str, t.Any], fds: cabc.Sequence[int] = ()) -> None:
         """Send all of it. The descriptors remain the caller's.
 
-        :raises TimeoutError: If the other end took nothing within the socket's timeout.
-            The connection is as it was.
-        :raises OSError: If the other end is gone, or took only a part. With ``EMSGSIZE``,
-            the message is too large, and the connection is as it was.
+        :raises TimeoutError: If the other end read nothing within the socket's timeout.
+            The connection can be used further.
+        :raises OSError: If the other end is closed, or read only a part. With
+            ``EMSGSIZE``, the message is too large, and the connection can be used further.
         """
         body = json.dumps(message).encode()
         if len(body) > self.most:
@@ -83,7 +84,7 @@ class Messages:
         try:
             self.sock.sendall(memoryview(data)[sent:])
         except OSError as error:
-            # The other end waits for the rest, and would take the next message for it.
+            # The other end waits for the rest, and would read the next message as that.
             self.shut()
             raise BrokenPipeError(
                 errno.EPIPE, f"the other end took only a part: {error}"
@@ -98,8 +99,8 @@ class Messages:
             try:
                 return self.sock.sendmsg([data], rights if fds else [])
             except OSError as error:
-                # The descriptors of one user that were sent and not received yet are
-                # limited, over all processes. So this is as if the socket were full.
+                # The kernel limits the descriptors that all processes of a user have sent
+                # and not received yet. So this is as if the socket were full.
                 if error.errno != errno.ETOOMANYREFS:
                     raise
                 if timeout is not None and time.monotonic() >= until:
@@ -107,14 +108,14 @@ class Messages:
             time.sleep(_SOON)
 
     def receive(self) -> list[Received]:
-        """The messages that are complete now. Waits for data, if the socket does.
+        """Read the messages that are complete now. Waits for data, if the socket blocks.
 
         A message that can't be read is replaced by one with the key :data:`UNREADABLE`.
-        Those after it are read: neither text that is not JSON, nor the loss of descriptors
-        in a process that has no more of them, ends a connection.
+        Those after it are read: the connection goes on after invalid JSON, and after the
+        process had no descriptor left to receive one.
 
-        :raises EOFError: If the other end is gone.
-        :raises OSError: If nothing has come.
+        :raises EOFError: If the other end is closed.
+        :raises OSError: If no data has arrived.
         """
         data, rights, _, _ = self.sock.recvmsg(65536, _SPACE, _CLOEXEC)
         fds = array.array("i")
@@ -130,10 +131,11 @@ class Messages:
         return list(self._complete(list(fds)))
 
     def ask(self, message: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Send it, and wait for one answer.
+        """Send a message, and wait for one answer.
 
-        :raises EOFError: If the other end is gone.
-        :raises OSError: If none comes within the socket's timeout, or it can't be read.
+        :raises EOFError: If the other end is closed.
+        :raises OSError: If no answer arrives within the socket's timeout, or it can't be
+            read.
         """
         self.send(message)
         while True:
@@ -145,8 +147,9 @@ class Messages:
 
     def _complete(self, new: list[int]) -> cabc.Iterator[Received]:
         """
-        :param new: Descriptors that have just come. They belong to the message that begins
-            last, since the kernel returns nothing behind the bytes they were sent with.
+        :param new: Descriptors that have just arrived. They belong to the message that
+            begins last, because the kernel returns no bytes behind those that they were
+            sent with.
         """
         while (found := self._next()) is not None:
             message, count = found
@@ -183,13 +186,13 @@ class Messages:
         return _read(body), count
 
     def unread(self) -> tuple[bytes, list[int]]:
-        """What has come of the next message."""
+        """The part of the next message that has arrived, and its descriptors."""
         if self._skip:
             return _HEADER.pack(self._skip, 0), []
         return bytes(self._data), self._fds
 
     def shut(self) -> None:
-        """End it for both sides. Whoever waits for it still has to close it."""
+        """Shut the connection down for both ends. The thread that reads it closes it."""
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
 

@@ -16,43 +16,27 @@ code that it started with, and a hub outlives its workers.
 
 from __future__ import annotations
 
-import base64
 import collections.abc as cabc
 import secrets
 import typing as t
 from dataclasses import dataclass
-from dataclasses import fields
 
 from .._delivery.known import known
-from .._delivery.snapshot import LogState
 from .._delivery.snapshot import stream_from_json
 from .._delivery.snapshot import stream_to_json
 from .._delivery.stream import check_stream
 from .._delivery.stream import Stream
 from ..brokers import Bridge
-
-
-@dataclass(frozen=True)
-class Message:
-    """The value of the key is the first field. Other fields have keys of their own."""
-
-    #: Names the kind.
-    key: t.ClassVar[str]
-
-    def to_json(self) -> dict[str, t.Any]:
-        values = dict(vars(self))
-        first = next(iter(values), None)
-        return {self.key: 1 if first is None else values.pop(first), **values}
-
-    @classmethod
-    def from_json(cls, message: dict[str, t.Any]) -> t.Self:
-        """
-        :raises Exception: If a field is missing, or is of a wrong type.
-        """
-        names = [field.name for field in fields(cls)]
-        first = {names[0]: message[cls.key]} if names else {}
-        return cls(**{**known(cls, message), **first})
-
+from .kind import Message
+from .takeover_protocol import Begin
+from .takeover_protocol import Commit
+from .takeover_protocol import Complete
+from .takeover_protocol import Drains
+from .takeover_protocol import Frames
+from .takeover_protocol import PeerState
+from .takeover_protocol import Readers
+from .takeover_protocol import Ready
+from .takeover_protocol import Taken
 
 # What the hub receives.
 
@@ -194,106 +178,6 @@ class Status(Message):
 
     key = "status"
     values: t.Any
-
-
-# What the successor receives from the hub that it replaces, in this order.
-
-
-@dataclass(frozen=True)
-class Begin(Message):
-    """The last hello, and the state of the log. With it come the descriptors of the
-    listening socket, the lock, and the socket for nginx if there is one."""
-
-    key = "chains"
-    hello: dict[str, t.Any]
-    log: LogState
-
-    def to_json(self) -> dict[str, t.Any]:
-        return {"hello": self.hello, self.key: self.log}
-
-    @classmethod
-    def from_json(cls, message: dict[str, t.Any]) -> Begin:
-        return cls(message["hello"], LogState.from_json(message[cls.key]))
-
-
-@dataclass(frozen=True)
-class PeerState(Message):
-    """A process that is connected to the hub. With it come its connection, and the
-    descriptors of a message of which a part has arrived.
-
-    :param unread: The part of that message that has arrived.
-    :param welcome: Whether the hub has accepted its hello.
-    """
-
-    key = "visitor"
-    unread: bytes
-    welcome: bool
-
-    def to_json(self) -> dict[str, t.Any]:
-        return {self.key: self.unread.decode("latin-1"), "welcome": self.welcome}
-
-    @classmethod
-    def from_json(cls, message: dict[str, t.Any]) -> PeerState:
-        return cls(message[cls.key].encode("latin-1"), message["welcome"])
-
-
-@dataclass(frozen=True)
-class Frames(Message):
-    """Parts of frames of which slow readers have received the beginning, each with the
-    number of its frame."""
-
-    key = "frames"
-    parts: list[tuple[int, bytes]]
-
-    def to_json(self) -> dict[str, t.Any]:
-        encoded = [(n, base64.b64encode(part).decode()) for n, part in self.parts]
-        return {self.key: encoded}
-
-    @classmethod
-    def from_json(cls, message: dict[str, t.Any]) -> Frames:
-        return cls([(n, base64.b64decode(part)) for n, part, *_ in message[cls.key]])
-
-
-@dataclass(frozen=True)
-class Readers(Message):
-    """The state of some readers, each as :meth:`.ReaderState.to_json` returns it. With it
-    come their sockets."""
-
-    key = "places"
-    states: list[list[t.Any]]
-
-
-class Drains(Message):
-    """Sockets from which the hub drains what servers write."""
-
-    key = "drains"
-
-
-class Complete(Message):
-    """The successor has received everything."""
-
-    key = "all"
-
-
-class Commit(Message):
-    """From now on the successor may write, and the old hub never writes again."""
-
-    key = "commit"
-
-
-# What the old hub receives from its successor.
-
-
-class Ready(Message):
-    """The successor has everything, and waits for :class:`Commit`."""
-
-    key = "ready"
-
-
-class Taken(Message):
-    """The successor has received :class:`Commit`."""
-
-    key = "taken"
 
 
 def _table(*kinds: type[Message]) -> dict[str, type[Message]]:

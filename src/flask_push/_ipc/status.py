@@ -1,4 +1,4 @@
-"""Asks a hub for its status."""
+"""How a command asks a hub for its status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .messages import Messages
 from .protocol import Status
 from .protocol import StatusRequest
 
-# What is relied on in a hub's status. One without a store lacks the last two.
+# The fields that every hub's status has. Before the first hello, the last two are missing.
 _STATUS = {"pid": int, "version": str, "streams": int, "position": str}
 
 

@@ -21,8 +21,8 @@ def is_newer(one: str, other: str) -> bool:
 
 
 def _key(text: str) -> tuple[list[int], bool, list[int]]:
-    """Enough of the rules of PEP 440: by number, and a release is newer than what came
-    before it (``.dev``, ``a``, ``b``, ``rc``)."""
+    """Enough of PEP 440: numbers count, and a release is newer than its pre-releases
+    (``.dev``, ``a``, ``b``, ``rc``)."""
     match = re.match(r"\d+(?:\.\d+)*", text)
     release = [int(n) for n in match[0].split(".")] if match else [0]
     while len(release) > 1 and release[-1] == 0:

@@ -1,0 +1,141 @@
+"""Relays, where a server does not give the client's socket away.
+
+The hub has one end of a socket pair, and the worker forwards to its server what comes out
+of the other end. That takes a worker for each stream, so relays are few and short.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import logging
+import socket
+import threading
+import time
+
+from .._delivery.stream import Stream
+from .._ipc.client import Client
+from .._system.descriptors import is_scarce
+from .._system.descriptors import limit
+from .door import Adopt
+
+logger = logging.getLogger("flask_push")
+
+# Seconds that a relay waits for its hub to end the stream, after it should have.
+_HUB_LATE_SECONDS = 5.0
+
+
+def pair_with(stream: Stream, adopt: Adopt) -> socket.socket:
+    """One end of a socket pair. The hub has the other end, as a client.
+
+    :raises RuntimeError: If few descriptors are left. Each relayed stream takes one in this
+        process, besides that of its browser, and the app needs some too.
+    :raises Exception: Whatever `adopt` raises, and then nothing has happened.
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        if is_scarce(theirs.fileno()):
+            raise RuntimeError(
+                f"this process may have only {limit()} file descriptors (ulimit -n)."
+            )
+        # A server writes the head.
+        adopt(stream._replace(head=b""), Client(theirs.fileno()))
+    except BaseException:
+        theirs.close()
+        ours.close()
+        raise
+    theirs.detach()
+    return ours
+
+
+class Relays:
+    """The relays of one process: a limited number, each for a limited time.
+
+    :param seconds: How long one lasts. Then the stream ends, and the browser reconnects.
+    """
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._free = threading.Semaphore(most)
+        self._most = most
+        self._seconds = seconds
+        self._reasons: set[str] = set()
+
+    def open(self, stream: Stream, adopt: Adopt, reason: str) -> Relay | None:
+        """A relay, or ``None`` if the limit is reached.
+
+        :param reason: Logged the first time, unless it is empty.
+        """
+        if reason and reason not in self._reasons:
+            self._reasons.add(reason)
+            logger.warning(
+                "Streams are relayed, and each takes a worker, because %s. At most %d at"
+                " once (PUSH_RELAY_MAX), for %g seconds each (PUSH_RELAY_LIFETIME).",
+                reason,
+                self._most,
+                self._seconds,
+            )
+        if not self._free.acquire(blocking=False):
+            return None
+        lifetime = min(stream.lifetime or self._seconds, self._seconds)
+        try:
+            ours = pair_with(stream._replace(lifetime=lifetime), adopt)
+        except BaseException:
+            self._free.release()
+            raise
+        # The hub ends it at most a tenth later.
+        return Relay(ours, self._free.release, lifetime * 1.1 + _HUB_LATE_SECONDS)
+
+
+class Relay:
+    """The body of a response, which forwards what the hub writes to one stream.
+
+    :param seconds: When it ends in any case, because a hub that is stuck must not block
+        a worker for longer.
+    """
+
+    def __init__(
+        self, sock: socket.socket, closed: cabc.Callable[[], None], seconds: float
+    ) -> None:
+        self._socket = sock
+        self._reading = threading.Lock()
+        self._closed: cabc.Callable[[], None] | None = closed
+        self._ends = time.monotonic() + seconds
+
+    def __iter__(self) -> Relay:
+        return self
+
+    def __next__(self) -> bytes:
+        left = self._ends - time.monotonic()
+        with self._reading:
+            try:
+                self._socket.settimeout(max(left, 0.001))
+                data = self._socket.recv(65536) if left > 0 else b""
+            except OSError:
+                data = b""
+        if self._closed is None:
+            # Another thread called close() meanwhile, and left the socket to this thread.
+            self._socket.close()
+            data = b""
+        if not data:
+            self.close()
+            raise StopIteration
+        return data
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            with contextlib.suppress(OSError):
+                # Another thread may be waiting for data.
+                self._socket.shutdown(socket.SHUT_RDWR)
+            # Then that thread closes the socket. If it were closed here, and that thread is
+            # only about to wait, it would wait for the next socket with this number.
+            if self._reading.acquire(blocking=False):
+                self._socket.close()
+                self._reading.release()
+            closed()

@@ -1,0 +1,104 @@
+"""A hub, its bridges, and its socket for nginx, on one loop, in a process or in a thread.
+
+They are opened and closed together: first nginx and the bridges bring nothing new, and then
+the streams end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc as cabc
+import contextlib
+import socket
+from pathlib import Path
+
+from .._delivery.options import Options
+from .._delivery.snapshot import HubState
+from .._delivery.tickets import ReturnTickets
+from ..brokers import Bridge
+from ..brokers import Broker
+from .bridges import Bridges
+from .hub import Hub
+from .nginx import NginxListener
+
+
+class HubLoop:
+    """
+    :param state: The state of another hub, with which this one goes on.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        broker: Broker,
+        options: Options,
+        bridges: cabc.Collection[Bridge] = (),
+        state: HubState | None = None,
+    ) -> None:
+        self.loop = loop
+        self.broker = broker
+        self.hub = Hub(broker, options, loop, state)
+        self.nginx: NginxListener | None = None
+        #: Why the hub can't listen for nginx; empty if it can, or need not.
+        self.no_nginx = ""
+        self._bridges = Bridges(broker, loop)
+        try:
+            self._bridges.run(bridges, options.max_event)
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return repr(self.hub)
+
+    def change(self, options: Options, bridges: cabc.Collection[Bridge]) -> None:
+        """Treat streams by these options, and run these bridges and no others."""
+        self.hub.options = options
+        self._bridges.run(bridges, options.max_event)
+
+    def listen(self, path: Path, sock: socket.socket | None = None) -> NginxListener:
+        """Listen for nginx.
+
+        :param sock: The socket, if another process has listened on it before.
+        :raises RuntimeError: If that is not possible.
+        """
+        if self.nginx is None:
+            adopt, options = self.hub.adopt, self.hub.options
+            self.nginx = NginxListener(self.loop, path, adopt, options, sock)
+        return self.nginx
+
+    def try_to_listen(self, path: Path, sock: socket.socket | None = None) -> None:
+        """Listen for nginx, or keep the reason why that is not possible."""
+        try:
+            self.listen(path, sock)
+            self.no_nginx = ""
+        except RuntimeError as error:
+            self.no_nginx = str(error)
+
+    def accept_keys(self, keys: cabc.Sequence[bytes]) -> None:
+        """Accept the return tickets that were signed with these keys, and no others."""
+        if self.nginx is not None:
+            self.nginx.returns = ReturnTickets(keys)
+
+    def freeze(self) -> HubState:
+        """Give away all streams (:meth:`.Hub.freeze`). Only :meth:`release_nginx` may
+        follow."""
+        self._bridges.close()
+        return self.hub.freeze()
+
+    def release_nginx(self) -> list[socket.socket]:
+        """Give away the socket for nginx, if there is one."""
+        return [] if self.nginx is None else [self.nginx.release()]
+
+    def descriptors(self) -> list[int]:
+        """All that a forked child has to close, because it would keep them open."""
+        nginx = [] if self.nginx is None else self.nginx.descriptors()
+        return [*self.hub.descriptors(), *nginx]
+
+    def close(self) -> None:
+        # Each of them, even if closing one of the others fails.
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.hub.stop)
+            stack.callback(self._bridges.close)
+            if self.nginx is not None:
+                stack.callback(self.nginx.close)
