@@ -105,8 +105,9 @@ def _split(headers: tuple[str, ...]) -> dict[str, str]:
     for header in headers:
         name, colon, value = header.partition(":")
         if not colon or not re.fullmatch(r"[\w-]+", name, re.A):
-            # What is behind the name may be a password.
-            raise click.UsageError(f"{name.split(' ')[0]!r} is no header: 'Name: value'.")
+            # The text after the name may be a password.
+            name = name.split(" ")[0]
+            raise click.UsageError(f"{name!r} is not a header such as 'Name: value'.")
         name, value = name.title(), value.strip()
         between = "; " if name == "Cookie" else ", "
         found[name] = between.join(filter(None, [found.get(name), value]))

@@ -43,7 +43,8 @@ def test_a_line_has_its_time_and_level_where_the_app_configures_no_log(
 ) -> None:
     (line,) = lines_about_streams(tmp_path)
     assert re.match(
-        r"\[\d{4}-\d\d-\d\d [\d:,]+\] WARNING in process_door: hub \d+: 1 streams", line
+        r"\[\d{4}-\d\d-\d\d [\d:,]+\] WARNING in process_door: hub \d+: Refused 1 streams",
+        line,
     )
 
 
@@ -55,4 +56,4 @@ def test_a_line_goes_only_to_the_handlers_of_the_app_if_it_has_any(
     configure = configure.replace("'ours'", repr(str(tmp_path / "ours")))
     app.write_text(CONFIGURED.format(configure=configure))
     (line,) = lines_about_streams(tmp_path, str(app))
-    assert re.match(r"(OURS )?hub \d+: 1 streams", line)
+    assert re.match(r"(OURS )?hub \d+: Refused 1 streams", line)

@@ -1,8 +1,7 @@
 """Examines a stream as a browser gets it, through all proxies in between.
 
-The doctor requests the stream as browsers do, publishes events that no page listens to,
-reconnects as a browser that lost its connection, and waits for a heartbeat. Its events are
-not stored, and their type is reserved for it.
+The doctor requests the stream, publishes events, reconnects as a browser that lost its
+connection, and waits for a heartbeat. Its events are not stored, and no page gets them.
 """
 
 from __future__ import annotations
@@ -51,8 +50,7 @@ _GRACE = 2.0
 _LONGEST = 60.0
 # How many events the doctor publishes.
 _PROBES = 3
-# The kernel does not choose the worker that answers evenly. This many requests reach most
-# workers.
+# The kernel spreads requests unevenly over workers. This many reach most of them.
 _POLLS = 8
 
 

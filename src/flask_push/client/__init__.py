@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import contextlib
-import json
 import logging
 import re
 import socket
 import ssl
 import threading
 import time
-import typing as t
 from collections import deque
 from urllib import parse
 
@@ -29,6 +27,7 @@ from .address import Address
 from .answer import Answer
 from .answer import BadAnswer
 from .answer import Head
+from .outcome import connection_of
 from .outcome import Finished
 from .outcome import judge
 from .outcome import Lost
@@ -46,7 +45,6 @@ _RETRY = 3.0
 # Seconds without a byte after which a connection counts as lost: three heartbeats.
 _SILENCE = 45.0
 _REDIRECTS = 10
-_CONNECTION = re.compile(r"[0-9A-Za-z_-]{1,64}\.[0-9A-Za-z_-]{1,64}")
 # The headers of an ``EventSource``, but no compression.
 _HEADERS = {
     "Accept": "text/event-stream",
@@ -57,8 +55,7 @@ _HEADERS = {
 
 
 class Source:
-    """The events of one stream, in order, for as long as you like. Made by
-    :func:`flask_push.connect`.
+    """The events of one stream, in order. :func:`flask_push.connect` returns it.
 
     One thread iterates, and each step waits for the next event. When the connection is
     lost, the source reconnects with the last id, so that no event is missing. It leaves out
@@ -180,7 +177,7 @@ class Source:
         for event in self._parser.feed(piece):
             self._pending.append(event)
             if event.type == "push:open":
-                self.connection = _connection_of(event) or self.connection
+                self.connection = connection_of(event) or self.connection
         if not self._pending:
             self.last_id = self._parser.last_event_id
 
@@ -219,9 +216,8 @@ class Source:
             if head.status in (301, 308) and address is self._address:
                 self._address = moved
             address = moved
-        raise Refused(
-            head.status, f"{shown(self._address.url, 200)} redirects without end."
-        )
+        url = shown(self._address.url, 200)
+        raise Refused(head.status, f"{url} redirects more than ten times.")
 
     def _ask(self, address: Address) -> tuple[Answer, Head]:
         name = self.connection and f"connection={self.connection.partition('.')[0]}"
@@ -238,7 +234,9 @@ class Source:
                 left = deadline - time.monotonic()
                 answer.feed(self._receive(self._heartbeat and (left or -1)))
         except ssl.SSLCertVerificationError as error:
-            raise Refused(0, f"{address.place} is not who it says: {error}") from None
+            raise Refused(
+                0, f"The certificate of {address.place} is not trusted: {error}"
+            ) from None
         except (OSError, ValueError) as error:
             raise Lost(f"no answer: {error}") from None
         return answer, answer.head
@@ -301,13 +299,3 @@ def connect(
     if not 0 <= heartbeat <= threading.TIMEOUT_MAX:
         raise ValueError(f"heartbeat is a number of seconds, or 0, not {heartbeat!r}.")
     return Source(address, last_id, heartbeat, context)
-
-
-def _connection_of(event: Event) -> str:
-    with contextlib.suppress(ValueError, RecursionError):
-        data: t.Any = json.loads(event.data)
-        connection = data.get("connection") if isinstance(data, dict) else None
-        # An id without a secret is the one that this request sent.
-        if isinstance(connection, str) and _CONNECTION.fullmatch(connection):
-            return connection
-    return ""

@@ -1,6 +1,6 @@
-"""Where a stream is, and how to ask for it.
+"""The address of a stream, and how to request it.
 
-For what listens as a browser does: :func:`flask_push.connect` and the doctor.
+:func:`flask_push.connect` and the doctor use it.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from dataclasses import field
 from urllib import parse
 
-# Characters of a path and a query that stay as they are.
+# Characters of a path and a query that are not quoted.
 _SAFE = "/%:=&?~+!$,;'@()*[]"
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# Sent as Latin-1.
+# Headers are sent as Latin-1.
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")
 _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
 class Address:
-    """A URL, and the headers that are for the server there and no other.
+    """A URL, and the headers that are sent to its origin only.
 
-    :raises ValueError: If nothing can be asked for at this URL, or with these headers.
-        The text does not repeat the URL, which may hold a password.
+    :raises ValueError: If the URL or a header is invalid. The text does not repeat the URL,
+        which may hold a password.
     """
 
     url: str
@@ -45,7 +45,7 @@ class Address:
                 "The URL holds a user name or a password, which logs would show. Send"
                 " them in a header instead: 'Authorization: Basic …'."
             )
-        # Each of them raises an error if it can't be.
+        # Each of these raises an error if it is invalid.
         _ = self.url.encode(), self.host, self.port
         for name, value in self.headers.items():
             if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
@@ -83,15 +83,15 @@ class Address:
 
     @property
     def place(self) -> str:
-        """The host and the port, as a request names them."""
+        """The host and the port, as in a ``Host`` header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self._parts.scheme] else f"{host}:{self.port}"
 
     def move(self, location: str) -> Address:
-        """Where a redirect leads to. Headers for one server are not for another.
+        """The target of a redirect. It has no headers if its origin is another one.
 
-        :param location: As it came, each byte a character.
-        :raises ValueError: If it leads nowhere.
+        :param location: The header as Latin-1.
+        :raises ValueError: If it is not a valid address.
         """
         with contextlib.suppress(UnicodeError):
             location = location.encode("latin-1").decode()
@@ -110,7 +110,7 @@ class Address:
         protocols: cabc.Sequence[str] = ("http/1.1",),
     ) -> socket.socket:
         """
-        :raises OSError: If there is no server, or none within the time.
+        :raises OSError: If no server answers within the time.
         """
         sock = socket.create_connection((self.host, self.port), seconds)
         if not self.is_secure:
@@ -132,10 +132,10 @@ class Address:
         query: str = "",
         last_id: str = "",
     ) -> bytes:
-        """The bytes to send.
+        """The request as bytes.
 
-        :param headers: Where this address has no headers of these names.
-        :param query: Stands behind that of the URL.
+        :param headers: Headers of the address with the same names replace these.
+        :param query: Added to the query of the URL.
         :param last_id: Sent as ``Last-Event-ID``, in UTF-8.
         """
         parts = self._parts

@@ -1,9 +1,9 @@
 """Reads the answer to one request, however its bytes are cut.
 
 It reads HTTP/1.0 and HTTP/1.1 (RFC 9112), chunks, and gzip. The server may be hostile, so
-everything here has a bound: the head with all interim answers before it has one, the line
-before each chunk too, and a body is decompressed piece by piece, so that a small answer
-never becomes a large one in memory. Nothing here does I/O; who feeds it sets the time.
+everything has a bound: the head together with all interim answers before it, and the line
+before each chunk. A body is decompressed piece by piece, so that a small answer never
+becomes a large one in memory. Nothing here does I/O; the caller sets the timeouts.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from dataclasses import dataclass
 MAX_HEAD = 65536
 #: Bytes of the body that are decompressed at once.
 PIECE = 65536
-# Bytes of the line before a chunk: its size, and extensions that nothing reads.
+# Bytes of the line before a chunk: its size, and extensions, which are ignored.
 _MAX_LINE = 4096
 
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _STATUS = re.compile(r"(HTTP/1\.[0-9])[ \t]+([1-9][0-9][0-9])(?:[ \t](.*))?")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)")
-# A long header may go on in the next line.
+# A long header may continue on the next line.
 _FOLD = re.compile(r"\r?\n[ \t]+")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?\r?", re.DOTALL)
 
 
 class BadAnswer(ValueError):
-    """What came is no HTTP, or more than an answer may have."""
+    """The answer is not valid HTTP, or exceeds a bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Head:
     version: str
     status: int
     reason: str
-    #: By lower-case names. Headers with one name are joined by commas.
+    #: The names are in lower case. Headers with the same name are joined by commas.
     headers: cabc.Mapping[str, str]
 
     @property
@@ -53,42 +53,42 @@ class Head:
 
 
 class Answer:
-    """Fed with bytes as they come; gives the body piece by piece.
+    """Takes bytes as they arrive, and returns the body piece by piece.
 
-    :param method: Of the request. There is no body behind ``HEAD``.
+    :param method: The method of the request. An answer to ``HEAD`` has no body.
     """
 
     def __init__(self, method: str = "GET") -> None:
         self.head: Head | None = None
-        #: Whether the body ends where the connection does, and in no other way.
+        #: Whether only the end of the connection ends the body.
         self.ends_with_connection = False
         self._method = method
         self._data = bytearray()
-        # Bytes of the data that were taken, and bytes of heads that were read.
+        # How many bytes of the data were taken, and how many bytes the heads had.
         self._at = self._spent = 0
         self._chunked = self._is_behind_chunk = False
-        # Bytes to come of the chunk or the body; None where nothing says how many.
+        # How many bytes of the chunk or the body are missing; None if that is unknown.
         self._left: int | None = None
-        # Whether no more bytes of the body come.
+        # Whether all bytes of the body have arrived.
         self._over = False
         self._unzip: zlib._Decompress | None = None
         self._packed = b""
-        # Whether the decompressor may have a piece without more bytes.
+        # Whether the decompressor may return a piece without more bytes.
         self._has_more = False
 
     @property
     def done(self) -> bool:
-        """Whether the body is over, and all of it was taken."""
+        """Whether the body has ended, and all of it was taken."""
         return self._over and not self._has_more
 
     def feed(self, data: bytes) -> None:
-        """Take these bytes. All pieces of those before have to be taken.
+        """Add bytes. All pieces of the bytes before have to be taken first.
 
-        :raises BadAnswer: If they are no answer.
+        :raises BadAnswer: If the answer is invalid.
         """
         if self.done:
             return
-        # Where the end of the head may begin.
+        # The end of the head may begin in the bytes before.
         start = max(0, len(self._data) - self._at - 3)
         del self._data[: self._at]
         self._at = 0
@@ -103,14 +103,14 @@ class Answer:
             self._spent += end.end()
             del self._data[: end.end()]
             start = 0
-            # 101 is the last answer of its kind, and no stream.
+            # 101 is a final answer, although it is below 200.
             if head.status >= 200 or head.status == 101:
                 self._begin(head)
 
     def take(self) -> bytes:
-        """The next piece of the body. Nothing if it is done, or more has to be fed.
+        """The next piece of the body. Empty if the body is done, or more bytes are needed.
 
-        :raises BadAnswer: If the body is cut into no chunks, or compressed wrongly.
+        :raises BadAnswer: If the chunks or the compression are invalid.
         """
         if self.head is None or self.done:
             return b""
@@ -118,7 +118,7 @@ class Answer:
 
     def _begin(self, head: Head) -> None:
         self.head = head
-        # A proxy may repeat it.
+        # A proxy may repeat the header.
         lengths = {*_words(head.headers.get("content-length", ""))}
         self._chunked = head.is_chunked
         if self._method == "HEAD" or head.status in (101, 204, 304):
@@ -139,7 +139,7 @@ class Answer:
             self._unzip = zlib.decompressobj(zlib.MAX_WBITS | 32)
 
     def _take_raw(self) -> bytes:
-        """What has come of the body, without the lines between its chunks."""
+        """The bytes of the body that have arrived, without the lines between chunks."""
         if self._over or (self._chunked and not self._left and not self._begin_chunk()):
             return b""
         end = len(self._data)
@@ -149,12 +149,12 @@ class Answer:
         self._at = end
         if self._left is not None:
             self._left -= len(piece)
-            # Behind a chunk comes another one.
+            # A chunk is always followed by another one.
             self._over = not self._left and not self._chunked
         return piece
 
     def _begin_chunk(self) -> bool:
-        """Whether the line before the next chunk is there."""
+        """Read the line before the next chunk. ``False`` if it has not arrived."""
         line = self._at
         if self._is_behind_chunk:
             if bytes(self._data[line : line + 2]) not in (b"", b"\r", b"\r\n"):
@@ -167,16 +167,16 @@ class Answer:
             return False
         size = _SIZE.fullmatch(self._data, line, end)
         if size is None:
-            raise BadAnswer("the size of a chunk is no number")
+            raise BadAnswer("the size of a chunk is not a number")
         self._left = int(size[1], 16)
         self._at = end + 1
         self._is_behind_chunk = True
-        # Behind the last chunk there may be headers, which nothing here needs.
+        # Headers may follow the last chunk. They are ignored.
         self._over = not self._left
         return not self._over
 
     def _inflate(self, unzip: zlib._Decompress) -> bytes:
-        """Decompress so much that nothing, or a piece, comes out."""
+        """Decompress until there is a piece, or more bytes are needed."""
         while True:
             if not self._has_more:
                 self._packed = self._take_raw()
@@ -189,7 +189,7 @@ class Answer:
             self._packed = unzip.unconsumed_tail
             self._has_more = bool(self._packed) or len(piece) == PIECE
             if unzip.eof:
-                # As for browsers: what follows is no part of the stream.
+                # Browsers too ignore bytes after the end of the compressed stream.
                 self._over, self._has_more = True, False
             if piece or self.done:
                 return piece

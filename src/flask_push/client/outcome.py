@@ -1,10 +1,14 @@
-"""How an attempt to read a stream can end, and when the next attempt is made."""
+"""What a response means to a client: a stream, a refusal, or a reason to retry."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
 import re
+import typing as t
 
+from .._event import Event
 from .._system.terminal import shown
 from .answer import Head
 
@@ -12,6 +16,7 @@ from .answer import Head
 _LEAST, _MOST = 0.5, 3600.0
 # Pauses grow up to this many seconds.
 _CAP = 60.0
+_CONNECTION = re.compile(r"[0-9A-Za-z_-]{1,64}\.[0-9A-Za-z_-]{1,64}")
 # Statuses that may be temporary, beside those from 500 on.
 _TEMPORARY = frozenset({408, 425, 429})
 
@@ -62,7 +67,7 @@ def judge(head: Head, url: str) -> None:
     kind = re.split("[;,]", head.headers.get("content-type", "of no type"))[0]
     kind = kind.strip().lower()
     if kind != "text/event-stream":
-        raise Refused(status, f"{url} is {shown(kind, 100)}, and no stream.")
+        raise Refused(status, f"{url} is {shown(kind, 100)}, not a stream.")
     if head.coding not in ("", "gzip"):
         coding = shown(head.coding, 100)
         raise Refused(status, f"{url} is compressed ({coding}), which can't be read.")
@@ -75,3 +80,14 @@ def pause_before(attempt: int, retry: float) -> float:
     retry = min(max(retry, _LEAST), _MOST)
     longest = max(retry, min(_CAP, retry * 2 ** min(attempt - 1, 16)))
     return random.uniform(retry, longest)
+
+
+def connection_of(opening: Event) -> str:
+    """The connection's id that ``push:open`` has; empty if it has no valid id."""
+    with contextlib.suppress(ValueError, RecursionError):
+        data: t.Any = json.loads(opening.data)
+        connection = data.get("connection") if isinstance(data, dict) else None
+        # An id without a secret is the one that this request sent.
+        if isinstance(connection, str) and _CONNECTION.fullmatch(connection):
+            return connection
+    return ""

@@ -1,18 +1,18 @@
-// Beside push.js: an EventSource that is a script, and an element. push.js imports it where it
-// needs the first.
+// An EventSource as a script, and an element. push.js imports this file if it needs the
+// EventSource.
 import { connect, Listeners, soon } from "./push.js";
 
-// A page that needs both takes `connect` from here, so that there is one worker.
+// A page that needs both imports `connect` from here, so that there is one worker.
 export { connect };
 
 const originOf = (url) => new URL(url).origin;
 const isStream = ({ headers }) =>
   /^text\/event-stream\s*(;|$)/i.test(headers.get("Content-Type"));
 
-// A header is bytes, and a script gives them as Latin-1.
+// Headers are bytes, which scripts pass as Latin-1.
 const bytes = (text) => unescape(encodeURIComponent(text));
 
-/** For what wants an `EventSource`, and for headers and POST: HTML, 9.2, on `fetch`. */
+/** An `EventSource` on `fetch` (HTML, 9.2), which can send headers and use POST. */
 export class PushEventSource extends EventTarget {
   #url;
   #options;
@@ -51,7 +51,7 @@ export class PushEventSource extends EventTarget {
 
   constructor(url, options = {}) {
     super();
-    // Without one, it throws what is to be thrown.
+    // Without arguments, this throws the right TypeError.
     arguments.length || new URL();
     try {
       this.#asked = this.#url = new URL(url, globalThis.document?.baseURI || globalThis.location?.href).href;
@@ -59,7 +59,7 @@ export class PushEventSource extends EventTarget {
       throw new DOMException(url, "SyntaxError");
     }
     this.#options = options || {};
-    // A page in the back-forward cache has no stream. It has missed nothing when it is back.
+    // A page in the back-forward cache has no stream. It resumes when it is shown again.
     const { signal } = this.#gone, listen = globalThis.addEventListener;
     listen?.("pagehide", this.#drop, { signal });
     listen?.("pageshow", ({ persisted }) => persisted && this.#ask(), { signal });
@@ -96,8 +96,9 @@ export class PushEventSource extends EventTarget {
     try {
       refused = await this.#read(signal, await this.#fetch(signal));
     } catch {
-      // A refusal by CORS looks like a cut, but not to a request that reads nothing. Ask, if
-      // it was always so. And there are addresses that no request can be for.
+      // To a script, a refusal by CORS looks like a lost connection. A request without CORS
+      // shows the difference, so make one if no request has succeeded. Some addresses can't
+      // be requested at all.
       const how = { method: "HEAD", mode: "no-cors" };
       if (this.status != 200) {
         refused = !/^http/.test(this.#asked)
@@ -127,7 +128,7 @@ export class PushEventSource extends EventTarget {
       },
     });
     if (!(headers || method || body)) return ask({});
-    // These are for the origin that was named: a redirect takes them nowhere else.
+    // These are only for the origin of the address: a redirect must not carry them away.
     const own = { headers, method, body, redirect: "error" };
     try {
       return await ask(own);
@@ -155,12 +156,12 @@ export class PushEventSource extends EventTarget {
     this.dispatchEvent(new Event("open"));
     let cr, rest = "", type = "", data = "", lastEventId = this.#id;
     const write = (text) => {
-      // A CR ends its line at once, and an LF after it none.
+      // A CR ends its line at once, and an LF after it is ignored.
       const lines = text.slice(cr && text[0] == "\n").split(/\r\n?|\n/);
       cr = text.at(-1) == "\r";
       lines[0] = rest + lines[0];
       rest = lines.pop();
-      // What is not ours may never end.
+      // An event of another server may never end.
       if (rest.length + data.length > 16e6) throw this.message = "an event is too long";
       for (const line of lines) {
         const [, field, value] = /^([^:]*):? ?([^]*)$/.exec(line);
@@ -169,7 +170,7 @@ export class PushEventSource extends EventTarget {
         else if (field == "data") data += value + "\n";
         else if (field == "id" && !/\0/.test(value)) lastEventId = value;
         else if (field == "retry" && /^\d+$/.test(value)) {
-          // A timer that is set to more than that goes off at once.
+          // A timer with a longer time would fire at once.
           this.#wait = Math.min(value, 2e9);
         } else if (!line) {
           this.#id = lastEventId;
@@ -183,7 +184,7 @@ export class PushEventSource extends EventTarget {
   }
 }
 
-// Where nothing can be imported later, as in a service worker.
+// For places where a script can't import later, such as a service worker.
 Listeners.Source = PushEventSource;
 
 const ATTRIBUTES = ["src", "channels", "types", "since", "parse", "key"];
@@ -249,5 +250,5 @@ const define = () => elements.define("push-source", class extends HTMLElement {
   }
 });
 
-// There is none in a worker.
+// Workers have no elements.
 if (elements && !elements.get("push-source")) define();

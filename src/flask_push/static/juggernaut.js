@@ -1,7 +1,7 @@
-// What pages had of Juggernaut until 2012, on top of push.js.
+// The API that Juggernaut had for pages until 2012, on top of push.js.
 import { connect, Listeners } from "./push.js";
 
-// A page that needs both takes `connect` from here, so that there is one worker.
+// A page that needs both imports `connect` from here, so that there is one worker.
 export { connect };
 
 export class Juggernaut extends Listeners {
@@ -23,7 +23,7 @@ export class Juggernaut extends Listeners {
   #push;
   #write;
   #subscriptions = new Map();
-  #connected; // Not yet.
+  #connected; // Undefined until the first connection.
 
   constructor(given = {}) {
     super();
@@ -64,7 +64,7 @@ export class Juggernaut extends Listeners {
     this.#subscriptions.delete(channel);
   }
 
-  /** A request, to a view of your own. */
+  /** Sends a request to a view of your app. */
   write(message) {
     const [url, credentials] = this.#write;
     const headers = { "Content-Type": "application/json", "X-Push-Connection": this.sessionID };

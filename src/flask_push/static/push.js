@@ -1,8 +1,9 @@
-// Flask-Push, the browser's half.
-// A Line is one connection to the server. All pages of a browser share one, in a
-// SharedWorker, or in the page that holds a lock, and each page has its own view of it (Push).
-// Each subscription has a position of its own, and skips events up to it. If it begins before
-// the line, its page sends the line back. Time is judged by the clock: timers sleep.
+// The script of Flask-Push for browsers.
+// A line is one connection to the server. All pages of a browser share one line, in a
+// SharedWorker or in the page that holds a lock, and each page has a view of it. Each
+// subscription has its own position, and skips events up to it. If a subscription begins
+// before the position of the line, its page makes the line reconnect there. Durations are
+// measured with the clock, because timers stop while a device sleeps.
 // A position counts microseconds, in digits of base 62.
 const number = (id) => [...before(id).slice(6)].reduce(
   (sum, digit) => sum * 62 + parseInt(digit, 36) + 26 * (digit > "Z"), 0,
@@ -20,12 +21,12 @@ const parsed = (data) => {
   }
 };
 const OWN = ["message", "push:open", "push:gap", "push:retry", "push:heartbeat"];
-// Asking again can't help.
+// After these statuses a retry can't help.
 const FINAL = /^(204|40[01345]|41[34]|431)$/;
-// Some servers refuse an address that is longer.
+// Some servers refuse a longer address.
 const LONGEST = 2e3;
 
-// Some browsers never load an address again that failed once.
+// Some browsers never load a script again after it failed to load once.
 const load = async () => Listeners.Source ||= (
   await import("./extras.js").catch(() => import(`./extras.js?${Date.now()}`))
 ).PushEventSource;
@@ -33,16 +34,16 @@ const load = async () => Listeners.Source ||= (
 const makeLine = (address, given, tell) => {
   const members = new Map();
   let id = "";
-  let from = ""; // Where the connection began, for which channels, and what it said.
+  let from = ""; // Where the connection began, for which channels, and its push:open.
   let asked = [];
   let opened = null;
-  let name = ""; // The connection's: a name, a dot and a secret. Only the name is in an address.
+  let name = ""; // The connection's id: a name, a dot and a secret. An address has only the name.
   let channels = [];
   let types = [];
   let status = { state: "closed", reason: {} };
   let source = null;
   let timer = 0;
-  let heard = 0; // When something came last, and for how long nothing may.
+  let heard = 0; // When something last arrived, and the longest silence that is allowed.
   let patience = 31e3;
   let floor = 500; // The server's retry.
   let tries = 0;
@@ -50,7 +51,7 @@ const makeLine = (address, given, tell) => {
   let polls;
 
   const drop = () => {
-    clearTimeout(timer); // One that is set again and again, too.
+    clearTimeout(timer); // This also clears an interval.
     source?.close?.();
     source = opened = null;
   };
@@ -80,14 +81,14 @@ const makeLine = (address, given, tell) => {
     else listen();
   };
 
-  /** Look whether the connection can still be alive. */
+  /** Reconnect if the connection can't be alive any more. */
   const wake = (now) => {
     const { state, reason } = status, silent = Date.now() - heard;
     if (silent < 0) heard = Date.now(); // The clock was set back.
     if (state == "waiting") {
       if (now || Date.now() >= reason.retryAt) open();
     } else if (state == "connecting" && silent > given.silence) {
-      // A proxy keeps the answer until it ends.
+      // A proxy may hold the answer back until it ends. Every second time, switch polling.
       if (!(mute ^= 1)) polls = !polls;
       again({ message: "nothing came" });
     } else if (state == "open" && silent > patience) open();
@@ -110,7 +111,7 @@ const makeLine = (address, given, tell) => {
     if (!polls || status.state != "open") say("connecting");
     timer = setInterval(wake, 5e3);
     if (posts || fetches || options.transport == "fetch" || !globalThis.EventSource) {
-      // In its place until it is loaded.
+      // A placeholder until the script is loaded.
       const target = source = {};
       load().then(
         (Source) => target == source && begin(Source, url, options),
@@ -152,7 +153,7 @@ const makeLine = (address, given, tell) => {
     if (target != source) return;
     const { status, message, readyState } = target, reason = { status, message };
     if (message || FINAL.test(status)) close(reason);
-    // An EventSource doesn't say why it was refused.
+    // An EventSource does not show why it was refused. A fetch does.
     else if (readyState == 2 && target.constructor == globalThis.EventSource) open(true);
     else again(reason);
   };
@@ -170,7 +171,7 @@ const makeLine = (address, given, tell) => {
     _members: members,
     _drop: drop,
 
-    /** A member wants channels, from a position on; or is awake; or leaves. */
+    /** A member posts that it wants channels from a position on, is awake, or leaves. */
     _handle(who, said) {
       if (said.wake) wake(said.wake == "online");
       else {
@@ -184,7 +185,7 @@ const makeLine = (address, given, tell) => {
   };
 };
 
-// In a worker of ours, which has one line.
+// In the SharedWorker, which has one line.
 if (/^flask-push 2/.test(globalThis.name)) {
   let line;
   globalThis.onconnect ||= ({ ports: [port] }) => {
@@ -194,13 +195,13 @@ if (/^flask-push 2/.test(globalThis.name)) {
       line ||= makeLine(url, options, (said) => {
         for (const one of line._members.keys()) one.postMessage(said);
       });
-      // It is ours when the page is gone, however it went.
+      // The worker gets the lock when the page has ended, even if it crashed.
       navigator.locks?.request(lock, () => line._handle(port, { bye: true }));
     };
   };
 }
 
-// Has the lock for as long as the page lives, or until it is released.
+// Holds the lock until it is released, or the page ends.
 const hold = (lock, then, failed) => {
   let release;
   const released = new Promise((done) => release = done);
@@ -209,7 +210,8 @@ const hold = (lock, then, failed) => {
   return release;
 };
 
-// Three ways to a line: what posts to it. One that can't be had throws, or fails later.
+// Three ways to a line. Each returns a function that posts to the line. A way that does not
+// work throws, or calls `failed` later.
 const byWorker = (url, options, key, hear, failed) => {
   const worker = new SharedWorker(import.meta.url, { type: "module", name: key });
   const { port } = worker, lock = `${key} ${Math.random()}`;
@@ -234,7 +236,7 @@ const byLock = (url, options, key, hear, failed) => {
   };
   const release = hold(key, () => {
     line = makeLine(url, options, tell);
-    // Those who are closed can't.
+    // The other pages post again what they want. Closed ones can't.
     tell({ asks: true });
   }, failed);
   air.onmessage = ({ data: { from, said } }) => {
@@ -257,7 +259,7 @@ const alone = (url, options, key, hear) => {
   return (said) => line._handle("", said);
 };
 
-/** For what is done once for all that changes in a row. */
+/** Calls once, after all changes of one task. */
 export const soon = (then) => {
   let due = false;
   return () => {
@@ -284,7 +286,7 @@ export class Listeners {
     return [...this.#by.keys()];
   }
 
-  /** Each, whatever the others do. How many there are. */
+  /** Calls each callback, even if another one throws. Returns how many there are. */
   _call(name, ...args) {
     const all = [...this.#by.get(name) || []];
     for (const callback of all) {
@@ -343,18 +345,19 @@ class Subscription extends Listeners {
 }
 
 /**
- * What a page has of a line: each subscription gets what is after its position, once. It has
- * - `_at`, its position, and `_made`, when it was made, until it has passed anything: one
- *   without a `since` begins then, so many microseconds (`_more`) before the end of a replay;
- * - `_live`, whether the line has its channel, from its position on.
+ * The view that a page has of a line: each subscription gets each event after its position
+ * once. A subscription has
+ * - `_at`, its position, and `_made`, when it was created, until its first event: without
+ *   `since` it begins at that time, `_more` microseconds before the end of a replay;
+ * - `_live`, whether the line has its channel from its position on.
  */
 const makeView = (push, changed) => {
   const all = new Set();
-  let head = ""; // What came last on the line, where its replay ends, and what it has.
+  let head = ""; // The line's last position, the end of its replay, and its channels.
   let end = "";
   let asked = [];
 
-  // What is stored and new is past all that came before.
+  // A new event that is stored has a higher position than all before it.
   const advance = (id, first, visit) => {
     head = id || head;
     for (const one of [...all]) {
@@ -385,7 +388,7 @@ const makeView = (push, changed) => {
       all.add(one);
     },
 
-    /** The first position of those that the line hasn't got. */
+    /** The lowest position of subscriptions that the line does not serve yet. */
     _needed() {
       let since = "";
       for (const { _live, _at } of all) {
@@ -394,7 +397,7 @@ const makeView = (push, changed) => {
       return since;
     },
 
-    /** There is no line, or another. */
+    /** The line ended, or is another one. */
     _reset(id) {
       asked = [];
       head = id ?? head;
@@ -424,7 +427,7 @@ const makeView = (push, changed) => {
           push._tell("error", new Error(`the view does not grant ${channel}`));
         one._denied = denied;
       }
-      // Another epoch, and the line was in it before.
+      // The epoch has changed.
       if (at)
         lose(at, { reason: "restarted", wait: 0 }, (_, had) => isNaN(compare(at, had)));
     },
@@ -434,7 +437,7 @@ const makeView = (push, changed) => {
     },
 
     _event(type, data, id) {
-      // The first at its position is stored, if that is in the replay. All others are not.
+      // In a replay, the first event at a position is stored. All others are not.
       const first = compare(id, head) != 0;
       const channel = decodeURIComponent((id.split(".")[1] || "").replace(/~/g, "%"));
       advance(id, first, (one) => {
@@ -452,11 +455,11 @@ const makeView = (push, changed) => {
   };
 };
 
-/** Joins a line, in the first way that works, and joins again where it is lost. */
+/** Joins a line in the first way that works, and joins again if the line is lost. */
 const makeLink = (push, ways, ...given) => {
   let link = null;
   let joined;
-  let silent = 0; // How often the line was asked in vain.
+  let silent = 0; // How many questions the line has not answered.
   let timer;
 
   const changed = soon(() => {
@@ -474,7 +477,7 @@ const makeLink = (push, ways, ...given) => {
     });
   };
 
-  /** Of a line that knows nothing yet. */
+  /** Tell a new line what this page wants. */
   const start = () => {
     view._reset();
     post();
@@ -490,7 +493,7 @@ const makeLink = (push, ways, ...given) => {
     }
     start();
     timer = setInterval(() => {
-      // A worker ends with the page that began it, if that crashes.
+      // If the page that started the worker crashes, the worker ends too.
       if (silent++) rejoin(silent > 3);
       else link({ wake: "asked" });
     }, 1e4);
@@ -565,7 +568,7 @@ class Push extends Listeners {
     const ways = [byWorker, byLock, alone].slice(share == "lock" ? 1 : share ? 0 : 2);
     const link = this.#link = makeLink(this, ways, full, how, name);
     const { signal } = this.#gone, listen = globalThis.addEventListener;
-    // Some are the document's, and don't bubble.
+    // Some of these are events of the document, which don't bubble.
     for (const name of ["pagehide", "pageshow", "online", "focus", "visibilitychange", "resume"])
       listen?.(name, link._wake, { signal, capture: true });
   }
@@ -604,7 +607,7 @@ class Push extends Listeners {
     this._call("state", state, reason) || why && console.warn("push.js is closed:", why);
   }
 
-  /** Call back, or else write it to the console. */
+  /** Calls the callbacks, or writes to the console if there are none. */
   _tell(name, ...args) {
     this._call(name, ...args) || console[name == "error" ? name : "warn"](name, ...args);
   }
