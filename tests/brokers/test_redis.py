@@ -54,17 +54,17 @@ from flask_push.brokers.redis import scripts
 from flask_push.brokers.redis.bridge import RedisBridge
 from flask_push.brokers.redis.feed import RedisFeed
 from flask_push.brokers.redis.pool import Place
-from flask_push.testing._contract import Hub
-from flask_push.testing._contract import until as until_on_loop
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until as until_on_loop
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "PATIENCE", 0.5)
-    monkeypatch.setattr(_redis_line, "PATIENCE", 0.5)
+    monkeypatch.setattr(link, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(_redis_line, "SILENCE_SECONDS", 0.5)
 
 
-def line_of(hub: Hub) -> _redis_line.Line:
+def line_of(hub: RecordingSink) -> _redis_line.Line:
     return t.cast(RedisFeed, hub.feed)._line
 
 
@@ -74,7 +74,7 @@ def line_of(hub: Hub) -> _redis_line.Line:
 def test_a_link_that_is_cut_is_replaced_and_nothing_is_missed(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         said = []
         for round in range(4):
             for n in range(50):
@@ -98,11 +98,11 @@ def test_a_link_that_is_cut_over_and_over_is_logged_once_a_minute_for_each_reaso
     redis.do("ACL", "SETUSER", "app", *rights)
     broker = RedisBroker(redis.url.replace("://", "://app:x@"), timeout=5)
 
-    async def cut(hub: Hub) -> None:
+    async def cut(hub: RecordingSink) -> None:
         redis.do("CLIENT", "KILL", "TYPE", "pubsub")
         await proved(hub, say(broker, "x"))
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         for _ in range(4):
             await cut(hub)
         assert len(lines(caplog)) == 2
@@ -138,7 +138,7 @@ def test_more_than_a_link_bears_is_said_to_be_missed_and_read_in_pages(
 ) -> None:
     redis.do("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 0 0")
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         start = hub.end
         redis.do("CLIENT", "KILL", "TYPE", "pubsub")
         last = say(broker, *[str(n) * 100_000 for n in range(9)] * 3)
@@ -160,7 +160,7 @@ def test_a_hub_that_does_not_read_is_cut_off_and_goes_on(
 ) -> None:
     redis.do("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 0 0")
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         # Publishing blocks the loop, and so the hub, until far more is on its way than
         # sockets hold.
         for n in range(40):
@@ -179,7 +179,7 @@ def test_a_hub_that_does_not_read_is_cut_off_and_goes_on(
 def test_a_frozen_server_is_noticed_and_when_it_goes_on_nothing_was_missed(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture, impatient: None
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         say(broker, "1")
         await until_on_loop(lambda: hub.heard("a") == [b"1"])
         redis.stop()
@@ -200,7 +200,7 @@ def test_a_line_that_is_never_there_says_so_once_and_can_be_closed(
 ) -> None:
     async def main() -> None:
         broker = RedisBroker(f"redis://127.0.0.1:{free_port()}", timeout=0.2)
-        hub = Hub(broker)
+        hub = RecordingSink(broker)
         hub.feed.watch(["a"])
         await until_on_loop(lambda: lines(caplog))
         await asyncio.sleep(0.5)
@@ -217,7 +217,7 @@ def test_a_hub_that_comes_before_its_server_begins_with_it(tmp_path: Path) -> No
 
     async def main() -> None:
         broker = RedisBroker(f"redis://127.0.0.1:{port}")
-        hub = Hub(broker)
+        hub = RecordingSink(broker)
         hub.feed.watch(["a"])
         await asyncio.sleep(0.1)
         with Redis.started(tmp_path, "--port", str(port)):
@@ -231,7 +231,7 @@ def test_a_hub_that_comes_before_its_server_begins_with_it(tmp_path: Path) -> No
 
 
 def test_a_channel_asked_for_just_before_a_tick_is_heard(broker: RedisBroker) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         hub.feed.watch(["b"])
         t.cast(RedisFeed, hub.feed)._tick()
         await hub.watch("b")
@@ -242,7 +242,7 @@ def test_a_channel_asked_for_just_before_a_tick_is_heard(broker: RedisBroker) ->
 
 
 def test_a_channel_that_is_wanted_again_is_not_unsubscribed(broker: RedisBroker) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         hub.feed.unwatch(["a"])
         hub.watching.clear()
         hub.feed.watch(["a"])
@@ -259,7 +259,7 @@ def test_a_channel_that_is_wanted_again_is_not_unsubscribed(broker: RedisBroker)
 def test_channels_that_are_left_while_the_server_is_away_are_forgotten(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         feed = t.cast(RedisFeed, hub.feed)
         names = [f"left:{n}" for n in range(1000)]
         await hub.watch(*names)
@@ -286,21 +286,21 @@ def test_a_page_that_has_seen_further_hurries_the_tick(
 ) -> None:
     """A reader that has its page waits until the hub is as far."""
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         await proved(hub, Position(hub.epoch, hub.end))
         last = say(broker, "not watched", channel="b")
         assert (await hub.read("b", after=0)).end >= last.number
         await proved(hub, last)
 
-    monkeypatch.setattr(_redis_feed, "_LATER", 1000)
-    monkeypatch.setattr(_redis_feed, "_SOON", 1000)
+    monkeypatch.setattr(_redis_feed, "_TICK_SECONDS", 1000)
+    monkeypatch.setattr(_redis_feed, "_UNPROVED_TICK_SECONDS", 1000)
     listen(broker, test)
 
 
 def test_what_others_publish_on_its_channels_is_not_heard(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         epoch = hub.epoch.encode()
         redis.do("PUBLISH", "{push}:0:a", epoch + b":1:2:")
         for junk in b"", b"junk", b"a:b:c:d:e", b"\xff:1:2:3:4", b"epoch:::9:x", b"a:1:2:":
@@ -380,7 +380,7 @@ def test_very_many_events_are_published_in_one_call(
 
 
 def test_a_hub_hears_very_many_events_of_one_call(broker: RedisBroker) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         broker.publish([Event("a", str(n % 10), "t") for n in range(9_000)])
         await until_on_loop(lambda: len(hub.entries) == 9_000)
         assert hub.heard("a") == [b"%d" % (n % 10) for n in range(9_000)]
@@ -597,7 +597,7 @@ def test_a_page_begins_at_any_place(broker: RedisBroker) -> None:
 def test_a_restart_is_another_epoch_and_a_feed_says_so(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         say(broker, "1")
         await until_on_loop(lambda: hub.heard("a"))
         before = hub.epoch
@@ -631,7 +631,7 @@ def test_a_restart_that_lost_nothing_is_another_epoch_too_but_keeps_history(
 
 
 def test_a_flushed_store_is_another_epoch(redis: Redis, broker: RedisBroker) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         for _ in range(3):
             before = say(broker, "1")
             await until_on_loop(lambda: hub.heard("a"))
@@ -652,7 +652,7 @@ def test_a_flushed_store_is_another_epoch(redis: Redis, broker: RedisBroker) -> 
 
 
 def test_flushed_scripts_are_told_again(redis: Redis, broker: RedisBroker) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         for n in range(3):
             redis.do("SCRIPT", "FLUSH")
             say(broker, str(n))
@@ -697,7 +697,7 @@ def test_a_failover_of_sentinels_is_followed_and_told(
 
     master = f"127.0.0.1 {redis.port}"
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         before = say(shop, "1")
         await proved(hub, before)
         # WAIT is for what its own connection has written.
@@ -733,7 +733,7 @@ def test_a_demoted_server_is_noticed_where_nobody_publishes(
 ) -> None:
     (tmp_path / "other").mkdir()
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         before = hub.epoch
         redis.do("REPLICAOF", "127.0.0.1", other.port)
         await until_on_loop(lambda: lines(caplog))
@@ -748,7 +748,7 @@ def test_a_demoted_server_is_noticed_where_nobody_publishes(
 def test_a_store_that_is_flushed_is_noticed_where_nobody_publishes(
     redis: Redis, broker: RedisBroker
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         before = say(broker, "1")
         await proved(hub, before)
         redis.do("FLUSHALL")
@@ -762,7 +762,7 @@ def test_a_store_that_went_back_in_time_unseen_is_another_epoch(
 ) -> None:
     """As behind a proxy, whose servers all look the same."""
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         say(broker, "1")
         held = {key: redis.do("DUMP", key) for key in redis.do("KEYS", "*")}
         last = say(broker, "2")
@@ -790,7 +790,7 @@ def test_what_is_kept_is_the_stores_own(redis: Redis, broker: RedisBroker) -> No
 def test_a_full_store_takes_nothing_and_is_read_on(
     redis: Redis, broker: RedisBroker
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         say(broker, "1")
         redis.do("SET", "junk", "x" * 100_000)
         redis.do("CONFIG", "SET", "maxmemory", "1mb")
@@ -883,7 +883,7 @@ def test_a_hub_goes_on_when_thousands_of_logs_are_evicted(
     names = [f"user{n}" for n in range(2_500)]
     broker = RedisBroker(redis.url, timeout=30)
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         for start in range(0, len(names), 500):
             broker.publish([Event(n, "x" * 100) for n in names[start : start + 500]])
         await hub.watch(*names)
@@ -1014,7 +1014,7 @@ def monitor(redis: Redis) -> cabc.Iterator[list[tuple[bool, list[str]]]]:
 def test_scripts_touch_no_key_that_was_not_named(redis: Redis, broker: RedisBroker) -> None:
     """Or a service or a proxy that looks where to send them would refuse them."""
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         for n in range(4):
             say(broker, *"123", channel="trimmed")
             broker.publish([Event(f"b{n}", "1"), Event("a", "2", key="k")])

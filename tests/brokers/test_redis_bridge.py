@@ -31,8 +31,8 @@ from flask_push.brokers import Bridge
 from flask_push.brokers.redis import bridge as _redis_bridge
 from flask_push.brokers.redis import RedisBroker
 from flask_push.brokers.redis.bridge import RedisBridge
-from flask_push.testing._contract import Hub
-from flask_push.testing._contract import until as until_on_loop
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until as until_on_loop
 
 NEWS = "{push}:bridge:b:4:said:news"
 
@@ -259,11 +259,11 @@ def test_what_cant_be_an_event_is_told_as_a_gap_in_its_place(
 
 def on_a_loop(
     redis: Redis,
-    test: cabc.Callable[[RedisBroker, Hub], cabc.Coroutine[t.Any, t.Any, None]],
+    test: cabc.Callable[[RedisBroker, RecordingSink], cabc.Coroutine[t.Any, t.Any, None]],
 ) -> None:
     async def main() -> None:
         broker = RedisBroker(redis.url)
-        hub = Hub(broker)
+        hub = RecordingSink(broker)
         try:
             await hub.watch("chat")
             await asyncio.wait_for(test(broker, hub), 60)
@@ -281,7 +281,7 @@ def begin(broker: RedisBroker) -> RedisBridge:
     return RedisBridge(broker._place, None, BRIDGE, asyncio.get_running_loop(), 1000)
 
 
-def heard(hub: Hub) -> list[str]:
+def heard(hub: RecordingSink) -> list[str]:
     return [data.decode() or "gap" for data in hub.heard("chat")]
 
 
@@ -297,7 +297,7 @@ def test_every_kind_of_server_is_bridged(
 ) -> None:
     with kind.started(tmp_path, *options) as redis:
 
-        async def test(broker: RedisBroker, hub: Hub) -> None:
+        async def test(broker: RedisBroker, hub: RecordingSink) -> None:
             bridge = begin(broker)
             await until_on_loop(lambda: bridge._has)
             say(redis, *words("a"))
@@ -315,9 +315,9 @@ def test_every_kind_of_server_is_bridged(
 def test_a_hub_that_leaves_lets_the_next_take_the_lease_at_once(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_redis_bridge, "_TERM", 1000.0)
+    monkeypatch.setattr(_redis_bridge, "_LEASE_SECONDS", 1000.0)
 
-    async def test(broker: RedisBroker, hub: Hub) -> None:
+    async def test(broker: RedisBroker, hub: RecordingSink) -> None:
         bridges = [begin(broker) for _ in range(4)]
         while bridges:
             await until_on_loop(lambda: [b for b in bridges if b._has])
@@ -332,9 +332,9 @@ def test_a_hub_that_leaves_lets_the_next_take_the_lease_at_once(
 def test_what_one_hub_has_published_the_next_one_does_not_publish_again(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_redis_bridge, "_RETRY", 1.0)
+    monkeypatch.setattr(_redis_bridge, "_TAKE_SECONDS", 1.0)
 
-    async def test(broker: RedisBroker, hub: Hub) -> None:
+    async def test(broker: RedisBroker, hub: RecordingSink) -> None:
         bridges = [begin(broker) for _ in range(4)]
         expected: list[str] = []
         while bridges:
@@ -357,10 +357,10 @@ def test_what_one_hub_has_published_the_next_one_does_not_publish_again(
 def test_more_than_can_be_stored_is_told_as_a_gap(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_redis_bridge, "_WAITING", 5)
+    monkeypatch.setattr(_redis_bridge, "_MAX_WAITING", 5)
     monkeypatch.setattr(_redis_bridge, "_BATCH", 2)
 
-    async def test(broker: RedisBroker, hub: Hub) -> None:
+    async def test(broker: RedisBroker, hub: RecordingSink) -> None:
         bridge = begin(broker)
         # Two links say so, in either order.
         await until_on_loop(lambda: bridge._has and bridge._after)
@@ -381,7 +381,7 @@ def test_events_never_cease_while_the_lease_changes_hands(redis: Redis) -> None:
             say(redis, str(n))
             n += 1
 
-    async def test(broker: RedisBroker, hub: Hub) -> None:
+    async def test(broker: RedisBroker, hub: RecordingSink) -> None:
         bridges = [begin(broker) for _ in range(3)]
         await until_on_loop(lambda: any(bridge._has for bridge in bridges))
         thread = threading.Thread(target=publish)

@@ -24,8 +24,8 @@ from flask_push.brokers.redis import RedisBroker
 from flask_push.brokers.redis.bridge import RedisBridge
 from flask_push.brokers.redis.feed import RedisFeed
 from flask_push.brokers.redis.pool import Place
-from flask_push.testing._contract import Hub
-from flask_push.testing._contract import until as until_on_loop
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until as until_on_loop
 
 HOUR, YEAR = 3600.0, 365 * 86400.0
 # As far as it can go at once before a step is held for a jump.
@@ -184,7 +184,7 @@ def test_a_clock_that_stays_wrong_for_hours_forgets_nothing_early_or_never(
 def test_a_hub_knows_the_time_for_those_who_do_not(
     clock: Clock, broker: RedisBroker, soon: None
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         broker.publish([Event("a", "old")])
         clock.advance(YEAR)
         # It says so before anybody else comes.
@@ -207,7 +207,7 @@ def test_a_hub_that_comes_to_a_silent_store_knows_the_time_when_it_has_gone_on(
     clock.advance(HOUR / 2)
     other = RedisBroker(clock.url, timeout=10)
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         known = t.cast(RedisFeed, hub.feed)._store._time
         await until_on_loop(lambda: known._ahead is not None)
         assert known._since, "it was in doubt"
@@ -226,7 +226,7 @@ def ahead(clock: Clock) -> float:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A minute is long for a test."""
-    monkeypatch.setattr(feed, "_LATER", 0.05)
+    monkeypatch.setattr(feed, "_TICK_SECONDS", 0.05)
     monkeypatch.setattr(calls, "_MINUTE", 500_000)
 
 
@@ -266,7 +266,7 @@ def test_a_jump_of_long_ago_does_not_keep_anything(clock: Clock, time: Time) -> 
 def test_a_hub_hears_everything_in_spite_of_the_clock(
     clock: Clock, broker: RedisBroker
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         said, epoch = [], hub.epoch
         for n, years in enumerate([0, 1, -1, -1, 2, -1]):
             clock.advance(years * YEAR)
@@ -311,7 +311,7 @@ def test_a_lease_that_was_taken_with_a_wrong_clock_can_be_taken(
 ) -> None:
     """Its time is up in a year, and its hub is gone."""
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         loop = asyncio.get_running_loop()
         place = Place(clock.url)
         clock.advance(YEAR)

@@ -42,8 +42,8 @@ from flask_push.brokers.redis.cluster import addresses
 from flask_push.brokers.redis.cluster import Nodes
 from flask_push.brokers.redis.link import ReplyError
 from flask_push.brokers.redis.pool import Place
-from flask_push.testing._contract import Hub
-from flask_push.testing._contract import until as until_on_loop
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until as until_on_loop
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_any_node_knows_who_has_the_slot(cluster: Cluster, which: int) -> None:
     port = cluster.nodes[which].port
     one = ClusterBroker(f"redis+cluster://127.0.0.1:{port}", timeout=10)
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         say(one, "1")
         await until_on_loop(lambda: hub.heard("a") == [b"1"])
         assert channels(cluster.master) == [b"{push}:0:a"]
@@ -219,7 +219,7 @@ class Handler(socketserver.BaseRequestHandler):
 
 
 def test_who_has_not_got_the_slot_any_more_says_who_has(cluster: Cluster) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         say(one, "1")
         await until_on_loop(lambda: hub.heard("a") == [b"1"])
 
@@ -327,7 +327,7 @@ def test_who_publishes_waits_for_a_slot_that_is_between_two_nodes(
 def test_a_hub_is_told_that_the_slot_has_moved(
     cluster: Cluster, broker: ClusterBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         before = say(broker, "1")
         await until_on_loop(lambda: hub.heard("a") == [b"1"])
         cluster.migrate()
@@ -343,7 +343,7 @@ def test_a_hub_is_told_that_the_slot_has_moved(
 def test_a_slot_that_comes_back_unseen_is_listened_to_again(
     cluster: Cluster, broker: ClusterBroker
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         said: list[str] = []
         for n in range(3):
             await hub.watch(f"b{n}")
@@ -366,7 +366,7 @@ def test_a_slot_that_comes_back_unseen_is_listened_to_again(
 def test_a_hub_that_leaves_a_channel_does_not_take_it_for_a_move(
     cluster: Cluster, broker: ClusterBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         await hub.watch("b")
         hub.feed.unwatch(["b"])
         await until_on_loop(lambda: channels(cluster.master) == [b"{push}:0:a"])
@@ -390,10 +390,10 @@ def test_nothing_is_lost_doubled_or_reordered_while_the_slot_moves_about(
             said.append((say_in_the_end(publisher, data), data.encode()))
         publisher.close()
 
-    def heard_so_many(hub: Hub, count: int) -> bool:
+    def heard_so_many(hub: RecordingSink, count: int) -> bool:
         return len(hub.entries) >= count
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         #: From where on nothing may be missing, by epoch.
         starts = {hub.epoch: hub.end}
         deliver = hub.deliver
@@ -451,7 +451,7 @@ def test_a_master_that_is_killed_is_followed_by_its_replica_and_readers_are_told
 ) -> None:
     broker = ClusterBroker(replicated.url, timeout=10)
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         before = say(broker, "1")
         await proved(hub, before)
         await until_on_loop(replicated.is_copied)
@@ -470,7 +470,7 @@ def test_a_master_that_is_killed_is_followed_by_its_replica_and_readers_are_told
 def test_a_master_that_gives_its_place_away_is_another_epoch(replicated: Cluster) -> None:
     broker = ClusterBroker(replicated.url, timeout=10)
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         epochs = []
         for n in range(2):
             position = say_in_the_end(broker, str(n))

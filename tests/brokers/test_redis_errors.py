@@ -41,8 +41,8 @@ from flask_push.brokers.redis.errors import code_of
 from flask_push.brokers.redis.errors import explain
 from flask_push.brokers.redis.feed import RedisFeed
 from flask_push.brokers.redis.link import ReplyError
-from flask_push.testing._contract import Hub
-from flask_push.testing._contract import until as until_on_loop
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until as until_on_loop
 
 # What is refused for a while.
 
@@ -57,7 +57,7 @@ def refused_for_a_while(
 ) -> None:
     """Writes are refused. Reading goes on: live, and for those who join."""
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         say(broker, "1")
         await until_on_loop(lambda: hub.heard("a") == [b"1"])
         with links_stay(redis, caplog):
@@ -127,7 +127,7 @@ def test_a_full_redis_is_read_on(
 def test_a_full_redis_that_should_begin_an_epoch_is_asked_again(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         before = say(broker, "1")
         redis.do("CONFIG", "SET", "maxmemory", "1mb")
         redis.do("DEL", "{push}:store")
@@ -153,7 +153,7 @@ def test_a_full_redis_that_should_begin_an_epoch_is_asked_again(
 def test_channels_are_unsubscribed_from_while_a_full_redis_is_asked_again(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         names = [f"left:{n}" for n in range(600)]
         await hub.watch(*names)
         # Joining again is refused, since it should begin an epoch.
@@ -177,7 +177,7 @@ def test_a_busy_redis_is_asked_again(
         with contextlib.suppress(Exception):
             redis.do("EVAL", "while true do end", 0)
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         say(broker, "1")
         redis.do("CONFIG", "SET", "lua-time-limit", 20)
         with links_stay(redis, caplog):
@@ -211,7 +211,7 @@ def test_a_user_who_may_no_longer_ask_goes_on_when_it_may(
     allow()
     broker = RedisBroker(redis.url.replace("://", "://app:x@"), timeout=10)
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         say(broker, "1")
         with links_stay(redis, caplog):
             allow("-eval", "-evalsha")
@@ -238,7 +238,7 @@ def test_a_user_who_may_not_listen_is_named_and_goes_on_when_it_may(
     broker = RedisBroker(redis.url.replace("://", "://app:x@"), timeout=10)
 
     async def main() -> None:
-        hub = Hub(broker)
+        hub = RecordingSink(broker)
         try:
             hub.feed.watch(["a"])
             await until_on_loop(lambda: lines(caplog))
@@ -280,7 +280,7 @@ def test_a_redis_that_is_loading_is_named_and_waited_for(
                 return "still loading its data" in str(error)
 
         async def main() -> None:
-            hub = Hub(broker)
+            hub = RecordingSink(broker)
             hub.feed.watch(["a"])
             await until_on_loop(lambda: "a" in hub.watching)
             await proved(hub, say(broker, "2"))
@@ -300,7 +300,7 @@ def test_a_redis_that_is_loading_is_named_and_waited_for(
 def test_scripts_that_were_flushed_are_sent_again(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         for n in range(3):
             redis.do("SCRIPT", "FLUSH")
             say(broker, str(n))
@@ -322,7 +322,7 @@ def test_a_script_that_fails_is_a_gap_and_not_a_lost_link(
     with Redis.started(tmp_path, "--rename-command", "LLEN", "") as redis:
         broker = RedisBroker(redis.url, timeout=10)
 
-        async def test(hub: Hub) -> None:
+        async def test(hub: RecordingSink) -> None:
             await hub.watch("b")
             await proved(hub, say(broker, "1"))
             assert hub.heard("a") == [b"1"]
@@ -394,7 +394,7 @@ def test_a_hub_whose_scripts_are_killed_asks_again(
                 redis.do("SCRIPT", "KILL")
                 killed += 1
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         for start in range(0, len(names), 500):
             broker.publish([Event(name, "x") for name in names[start : start + 500]])
         await hub.watch(*names)
@@ -426,11 +426,11 @@ def test_a_hub_whose_scripts_are_killed_asks_again(
 def test_a_connection_that_nobody_uses_is_used_before_it_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_redis_line, "_IDLE", 0.2)
+    monkeypatch.setattr(_redis_line, "_KEEPALIVE_SECONDS", 0.2)
     with Redis.started(tmp_path, "--timeout", "2") as redis:
         broker = RedisBroker(redis.url, timeout=10)
 
-        async def test(hub: Hub) -> None:
+        async def test(hub: RecordingSink) -> None:
             start = redis.info("server", "uptime_in_seconds")
             with links_stay(redis, caplog):
                 await until_on_loop(
@@ -499,7 +499,7 @@ def test_a_server_without_resp3_is_not_used_and_the_log_says_why(
         broker = RedisBroker(redis.url)
 
         async def test() -> None:
-            hub = Hub(broker)
+            hub = RecordingSink(broker)
             try:
                 await until_on_loop(
                     lambda: any("a proxy without RESP3" in line for line in lines(caplog))

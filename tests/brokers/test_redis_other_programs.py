@@ -30,8 +30,8 @@ from flask_push.brokers.base import Bridge
 from flask_push.brokers.redis import RedisBroker
 from flask_push.brokers.redis.bridge import RedisBridge
 from flask_push.brokers.redis.pool import Place
-from flask_push.testing._contract import Hub
-from flask_push.testing._contract import until as until_on_loop
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until as until_on_loop
 
 # What is another program's.
 
@@ -60,7 +60,7 @@ def other_things(redis: Redis) -> list[tuple[str, cabc.Callable[[str], t.Any]]]:
 def test_a_key_of_another_program_is_the_trouble_of_one_channel(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture, index: int
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         await hub.watch("b", "c")
         lost = say(broker, "lost", channel="b")
         kept = say(broker, "kept", channel="c")
@@ -131,7 +131,7 @@ def test_a_hub_of_five_thousand_channels_goes_on_after_a_cut(
         for start in range(0, len(some), 500):
             broker.publish([Event(name, text) for name in some[start : start + 500]])
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         say_to_some("before")
         await hub.watch(*names)
         say_to_some("live")
@@ -191,7 +191,7 @@ def test_what_another_program_puts_among_events_is_told_as_a_gap(
 def test_the_channels_of_the_store_under_another_programs_key_are_another_life(
     redis: Redis, broker: RedisBroker
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         before = say(broker, "1")
         (key,) = redis.do("KEYS", "*:heads")
         redis.do("SET", key, "theirs")
@@ -206,7 +206,7 @@ def test_the_channels_of_the_store_under_another_programs_key_are_another_life(
 def test_the_store_under_another_programs_key_is_named_and_waited_for(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         say(broker, "1")
         with links_stay(redis, caplog):
             redis.do("SET", "{push}:store", "theirs")
@@ -249,7 +249,7 @@ def is_pruned(redis: Redis) -> None:
 def test_a_bridge_into_another_programs_key_is_no_other_bridges_trouble(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         await hub.watch("b")
         say(broker, "1", channel="b")
         loop, place = asyncio.get_running_loop(), Place(redis.url)

@@ -21,8 +21,8 @@ from flask_push import Event
 from flask_push import Publisher
 from flask_push.brokers.base import Retention
 from flask_push.brokers.sqlite import SqliteBroker
-from flask_push.testing._contract import Hub
-from flask_push.testing._contract import until
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until
 
 
 def test_publishers_that_are_not_closed_leave_nothing_open(path: Path) -> None:
@@ -75,7 +75,7 @@ def test_what_is_not_stored_does_not_pile_up(path: Path, broker: SqliteBroker) -
 
 
 def test_a_hub_of_a_file_that_is_replaced_is_told(path: Path, broker: SqliteBroker) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         await hub.watch("a")
         before = hub.epoch
         remove(path)
@@ -89,7 +89,7 @@ def test_a_hub_of_a_file_that_is_replaced_is_told(path: Path, broker: SqliteBrok
 def test_a_hub_of_a_file_that_breaks_goes_on(
     path: Path, broker: SqliteBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         await hub.watch("a")
         before = hub.epoch
         broker.close()
@@ -107,7 +107,7 @@ def test_a_hub_of_a_file_that_breaks_goes_on(
 def test_a_hub_goes_on_when_a_file_of_another_version_is_gone(
     path: Path, broker: SqliteBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         await hub.watch("a")
         say(broker, "1")
         await until(lambda: hub.heard("a") == [b"1"])
@@ -128,7 +128,7 @@ def test_a_hub_goes_on_when_a_file_of_another_version_is_gone(
 def test_a_page_waits_for_a_store_that_cannot_be_read(
     path: Path, broker: SqliteBroker
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         say(broker, "1")
         broker.close()
         remove(path)
@@ -143,7 +143,7 @@ def test_a_page_waits_for_a_store_that_cannot_be_read(
 
 
 def test_many_events_at_once_come_in_several_turns(broker: SqliteBroker) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         await hub.watch("a")
         broker.publish([Event("ab"[n % 2], str(n)) for n in range(1900)])
         await until(lambda: len(hub.entries) == 950)

@@ -27,8 +27,8 @@ from flask_push import NotPublished
 from flask_push.brokers.base import Retention
 from flask_push.brokers.sqlite import database
 from flask_push.brokers.sqlite import SqliteBroker
-from flask_push.testing._contract import Hub
-from flask_push.testing._contract import until
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until
 
 # The log beside the database.
 
@@ -184,7 +184,7 @@ def test_a_limit_that_our_own_events_have_reached_takes_new_ones(path: Path) -> 
 def test_a_hub_of_a_store_on_a_full_disk_hears_what_is_published(tmp_path: Path) -> None:
     async def main(path: Path) -> None:
         broker = SqliteBroker(path, Retention(count=10_000), timeout=5)
-        hub = Hub(broker)
+        hub = RecordingSink(broker)
         await hub.watch("a")
         for n in range(100):
             events = [Event("a", f"{n} {'x' * 100_000}")]

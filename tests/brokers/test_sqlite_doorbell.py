@@ -14,12 +14,12 @@ from support.sqlite_files import say
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.brokers.sqlite.doorbell import Doorbell
 from flask_push.brokers.sqlite.doorbell import Ringer
-from flask_push.testing._contract import Hub
-from flask_push.testing._contract import until
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until
 
 
 def test_a_bell_that_is_not_heard_costs_no_event(path: Path, broker: SqliteBroker) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         await hub.watch("a")
         for bell in Path(f"{path}.bells").iterdir():
             bell.unlink()
@@ -84,7 +84,7 @@ def test_a_ring_removes_nothing_but_bells_and_follows_no_link(tmp_path: Path) ->
 
 
 def test_a_bell_that_is_removed_is_made_again(path: Path, broker: SqliteBroker) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         bells = Path(f"{path}.bells")
         (before,) = bells.iterdir()
         before.unlink()
@@ -102,7 +102,7 @@ def test_a_feed_without_a_bell_looks_often_and_says_why(
 ) -> None:
     Path(f"{path}.bells").write_text("Here no directory can be.")
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         await hub.watch("a")
         for n in range(3):
             say(broker, f"{n}")

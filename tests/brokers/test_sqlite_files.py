@@ -29,8 +29,8 @@ from flask_push import Position
 from flask_push.brokers.sqlite import opening
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.brokers.sqlite.watch import changed_since_log
-from flask_push.testing._contract import Hub
-from flask_push.testing._contract import until
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until
 
 
 class Story:
@@ -215,7 +215,7 @@ def test_what_knows_less_than_was_committed_is_not_copied(
 def test_a_store_that_knows_less_than_a_hub_has_read_is_another_epoch(
     path: Path, broker: SqliteBroker
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         before = hub.epoch
         with contextlib.closing(sqlite3.connect(path)) as connection:
             connection.execute("UPDATE store SET last = last - 1000000")

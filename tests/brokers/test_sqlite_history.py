@@ -14,8 +14,8 @@ from support.sqlite_sizes import say
 from flask_push import Event
 from flask_push.brokers.sqlite import feed
 from flask_push.brokers.sqlite import SqliteBroker
-from flask_push.testing._contract import Hub
-from flask_push.testing._contract import until
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until
 
 # Reading.
 
@@ -61,11 +61,11 @@ def test_a_page_of_many_channels_is_as_one_of_few(broker: SqliteBroker) -> None:
 def test_a_hub_reads_pages_one_after_another_and_does_more_between(
     broker: SqliteBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "_SLICE", 0)
+    monkeypatch.setattr(feed, "_SLICE_SECONDS", 0)
 
     async def main() -> None:
         say(broker)
-        hub = Hub(broker)
+        hub = RecordingSink(broker)
         await hub.watch("a")
         order: list[str] = []
 

@@ -23,8 +23,8 @@ from flask_push import Event
 from flask_push.brokers.base import Retention
 from flask_push.brokers.sqlite import opening
 from flask_push.brokers.sqlite import SqliteBroker
-from flask_push.testing._contract import Hub
-from flask_push.testing._contract import until
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until
 
 # The clock.
 
@@ -214,7 +214,7 @@ def test_a_row_that_is_none_of_ours_is_a_new_epoch(
 
 def test_a_hub_of_a_store_without_a_row_goes_on(path: Path, broker: SqliteBroker) -> None:
     async def main() -> None:
-        hub = Hub(broker)
+        hub = RecordingSink(broker)
         await hub.watch("a")
         before = hub.epoch
         with store(path) as connection:

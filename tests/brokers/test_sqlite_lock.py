@@ -22,8 +22,8 @@ from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.brokers.sqlite.database import Database
 from flask_push.brokers.sqlite.lock import FileLock
-from flask_push.testing._contract import Hub
-from flask_push.testing._contract import until
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ def test_a_hub_does_not_wait_for_the_lock(
             fcntl.flock(lock, fcntl.LOCK_EX)
             with monkeypatch.context() as patched:
                 patched.setattr(time, "sleep", slept.append)
-                hub = Hub(broker)
+                hub = RecordingSink(broker)
                 await asyncio.sleep(0.3)
                 assert not hub.epoch
                 fcntl.flock(lock, fcntl.LOCK_UN)
@@ -276,7 +276,7 @@ def test_a_hub_says_once_that_it_waits_for_the_lock(
     async def main() -> None:
         with open(f"{path}.lock", "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            hub = Hub(broker)
+            hub = RecordingSink(broker)
             await until(lambda: "streams wait" in caplog.text)
         await until(lambda: "can be read again" in caplog.text)
         assert caplog.text.count("streams wait") == 1
@@ -373,7 +373,7 @@ def test_a_child_that_python_was_not_told_of_is_not_kept_by_a_thread_of_its_pare
 def test_a_child_rings_no_feed_of_its_parent(capfd: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
         memory = MemoryBroker()
-        hub = Hub(memory)
+        hub = RecordingSink(memory)
         await hub.watch("a")
         pid = os.fork()
         if pid == 0:
@@ -392,7 +392,7 @@ def test_a_child_does_not_take_its_parents_bell_down(
     path: Path, broker: SqliteBroker
 ) -> None:
     async def main() -> None:
-        hub = Hub(broker)
+        hub = RecordingSink(broker)
         await hub.watch("a")
         bells = list(Path(f"{path}.bells").iterdir())
         pid = os.fork()

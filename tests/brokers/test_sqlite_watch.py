@@ -26,15 +26,15 @@ from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.brokers.sqlite.watch import file_at
 from flask_push.brokers.sqlite.watch import stamp_of
 from flask_push.brokers.sqlite.watch import Watch
-from flask_push.testing._contract import Hub
-from flask_push.testing._contract import until
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until
 
 
 @pytest.mark.parametrize("some", SOME, ids=" ".join)
 def test_a_hub_hears_of_a_new_epoch_or_of_every_event(
     some: cabc.Sequence[str], path: Path, broker: SqliteBroker, other: Other
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         say(broker, "before")
         await until(lambda: hub.heard("a"))
         for file in files(path, some):
@@ -57,7 +57,7 @@ def test_a_hub_hears_of_a_new_epoch_or_of_every_event(
 def test_a_hub_that_nobody_rings_notices_that_files_are_gone(
     path: Path, broker: SqliteBroker
 ) -> None:
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         before = hub.epoch
         Path(f"{path}-shm").unlink()
         await until(lambda: hub.epoch != before)
@@ -124,7 +124,7 @@ def test_an_older_copy_in_the_same_file_is_noticed_while_it_runs(
     broker.close()
     shutil.copyfile(path, f"{path}.copy")
 
-    async def test(hub: Hub) -> None:
+    async def test(hub: RecordingSink) -> None:
         say(broker, "2")
         before = hub.epoch
         # This process would lose its locks, if it opened the file.

@@ -98,7 +98,7 @@ MUTANTS = {
     ),
     "patience": (
         "flask_push.brokers.redis.link",
-        'self._fail(TimeoutError(f"It has been silent for {PATIENCE:.0f} s."))',
+        'self._fail(TimeoutError(f"It has been silent for {SILENCE_SECONDS:.0f} s."))',
         "pass",
     ),
     "joining": (

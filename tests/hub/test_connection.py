@@ -25,7 +25,7 @@ from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._ipc.client import Client
 from flask_push.brokers.memory import MemoryBroker
-from flask_push.testing._contract import until
+from flask_push.testing._sink import until
 
 
 def test_events_that_wait_together_are_sent_together() -> None:

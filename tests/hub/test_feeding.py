@@ -35,8 +35,8 @@ class Nonsense(MemoryBroker):
 
     times = 1
 
-    def news(self, after: int) -> tuple[str, list[Entry], int, bool]:
-        epoch, entries, end, forgotten = super().news(after)
+    def unread(self, after: int) -> tuple[str, list[Entry], int, bool]:
+        epoch, entries, end, forgotten = super().unread(after)
         if after and entries and self.times:
             self.times -= 1
             entries = [entries[0]._replace(number=t.cast(int, "nonsense"))]

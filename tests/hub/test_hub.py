@@ -25,7 +25,7 @@ from flask_push.brokers.base import Retention
 from flask_push.brokers.base import Sink
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.memory import MemoryFeed
-from flask_push.testing._contract import until
+from flask_push.testing._sink import until
 
 
 class Patient(MemoryBroker):

@@ -12,7 +12,7 @@ from support.sockets import is_open
 
 from flask_push._delivery.stream import Stream
 from flask_push._ipc.client import Client
-from flask_push.testing._contract import until
+from flask_push.testing._sink import until
 
 
 def test_the_hub_notices_a_browser_that_leaves_without_sending_anything() -> None:

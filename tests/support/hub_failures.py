@@ -22,7 +22,7 @@ from flask_push._ipc.client import Client
 from flask_push.brokers import Broker
 from flask_push.brokers import Retention
 from flask_push.brokers.memory import MemoryBroker
-from flask_push.testing._contract import until
+from flask_push.testing._sink import until
 from support.checker import Cause
 from support.checker import judge
 from support.checker import Trace

@@ -20,7 +20,7 @@ from flask_push._hub.hub import Hub
 from flask_push._ipc.client import Client
 from flask_push.brokers.base import Retention
 from flask_push.brokers.memory import MemoryBroker
-from flask_push.testing._contract import until
+from flask_push.testing._sink import until
 
 Test = cabc.Callable[["House"], cabc.Coroutine[t.Any, t.Any, None]]
 

@@ -13,8 +13,8 @@ from flask_push import Event
 from flask_push import Position
 from flask_push.brokers.redis import RedisBroker
 from flask_push.brokers.redis.broker import AnyRedisBroker
-from flask_push.testing._contract import Hub
-from flask_push.testing._contract import until as until_on_loop
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until as until_on_loop
 from support.redises import Redis
 
 
@@ -41,10 +41,11 @@ def heard(broker: AnyRedisBroker) -> list[bytes]:
 
 
 def listen(
-    broker: AnyRedisBroker, test: cabc.Callable[[Hub], cabc.Coroutine[t.Any, t.Any, None]]
+    broker: AnyRedisBroker,
+    test: cabc.Callable[[RecordingSink], cabc.Coroutine[t.Any, t.Any, None]],
 ) -> None:
     async def main() -> None:
-        hub = Hub(broker)
+        hub = RecordingSink(broker)
         try:
             await hub.watch("a")
             await asyncio.wait_for(test(hub), 60)
@@ -54,7 +55,7 @@ def listen(
     asyncio.run(main())
 
 
-async def proved(hub: Hub, position: Position) -> None:
+async def proved(hub: RecordingSink, position: Position) -> None:
     await until_on_loop(lambda: hub.epoch == position.epoch)
     await until_on_loop(lambda: hub.end >= position.number)
 

@@ -30,8 +30,8 @@ def broker(redis: Redis) -> cabc.Iterator[RedisBroker]:
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask again soon."""
-    monkeypatch.setattr(feed, "_AGAIN", 0.1)
-    monkeypatch.setattr(feed, "_LATER", 0.2)
+    monkeypatch.setattr(feed, "_REFUSED_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(feed, "_TICK_SECONDS", 0.2)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import pytest
 
 from flask_push import Event
 from flask_push.brokers.sqlite import SqliteBroker
-from flask_push.testing._contract import Hub
+from flask_push.testing._sink import RecordingSink
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def remove(path: Path) -> None:
 # The feed.
 
 
-def run(broker: SqliteBroker, test: t.Callable[[Hub], t.Awaitable[None]]) -> None:
+def run(broker: SqliteBroker, test: t.Callable[[RecordingSink], t.Awaitable[None]]) -> None:
     async def main() -> None:
-        hub = Hub(broker)
+        hub = RecordingSink(broker)
         try:
             await asyncio.wait_for(test(hub), 30)
         finally:

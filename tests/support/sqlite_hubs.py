@@ -15,7 +15,7 @@ import pytest
 
 from flask_push import Event
 from flask_push.brokers.sqlite import SqliteBroker
-from flask_push.testing._contract import Hub
+from flask_push.testing._sink import RecordingSink
 from support.servers import TESTS
 
 SUFFIXES = ["", "-wal", "-shm", ".lock"]
@@ -83,9 +83,9 @@ def files(path: Path, some: cabc.Iterable[str]) -> list[Path]:
     return [Path(f"{path}{suffix}") for suffix in some]
 
 
-def listen(broker: SqliteBroker, test: t.Callable[[Hub], t.Awaitable[None]]) -> None:
+def listen(broker: SqliteBroker, test: t.Callable[[RecordingSink], t.Awaitable[None]]) -> None:
     async def main() -> None:
-        hub = Hub(broker)
+        hub = RecordingSink(broker)
         try:
             await hub.watch("a")
             await asyncio.wait_for(test(hub), 30)
