@@ -36,6 +36,7 @@ from flask_push import Push
 from flask_push.brokers import open_broker
 from flask_push.brokers._urls import hide_password
 from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis.broker import AnyRedisBroker
 from flask_push.brokers.redis.url import RedisUrl
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until as until_on_loop

@@ -83,7 +83,9 @@ def files(path: Path, some: cabc.Iterable[str]) -> list[Path]:
     return [Path(f"{path}{suffix}") for suffix in some]
 
 
-def listen(broker: SqliteBroker, test: t.Callable[[RecordingSink], t.Awaitable[None]]) -> None:
+def listen(
+    broker: SqliteBroker, test: t.Callable[[RecordingSink], t.Awaitable[None]]
+) -> None:
     async def main() -> None:
         hub = RecordingSink(broker)
         try:

@@ -20,7 +20,7 @@ from pathlib import Path
 Identity = tuple[int, int]
 
 # Between two attempts to get a lock.
-_PAUSE = 0.005
+_LOCK_RETRY_SECONDS = 0.005
 
 
 def identity(path: str | Path) -> Identity | None:
@@ -95,7 +95,7 @@ def lock_shared(fd: int, patience: float) -> bool:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(_PAUSE)
+            time.sleep(_LOCK_RETRY_SECONDS)
 
 
 def check_socket(path: Path) -> bool:

@@ -191,7 +191,7 @@ class MemoryBroker:
         if not self._channels[entry.channel]:
             del self._channels[entry.channel]
 
-    def news(self, after: int) -> tuple[str, list[Entry], int, bool]:
+    def unread(self, after: int) -> tuple[str, list[Entry], int, bool]:
         """What a feed has not heard of: the epoch, events after a number, the end, and
         whether some of them are forgotten."""
         with self._lock:
@@ -284,7 +284,7 @@ class MemoryFeed:
         self._rung = False
         if self._closed:
             return
-        epoch, entries, end, forgotten = self._broker.news(self._end)
+        epoch, entries, end, forgotten = self._broker.unread(self._end)
         heard = [entry for entry in entries if entry.channel in self._channels]
         self._end = end
         if epoch != self._epoch:

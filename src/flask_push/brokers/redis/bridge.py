@@ -1,14 +1,14 @@
 """What other programs publish with a bare ``PUBLISH``, brought into a channel.
 
-Each hub listens, and the one that has the *lease* publishes (law 20). Whoever takes the
-lease is told so on a channel of its own, by the script that takes it, on the connection
-that it listens on. So it knows what was said before: that was its predecessor's, or is
-missing, which is told as a gap. What was said after is its own to publish, once.
+Each hub subscribes, and the one that has the *lease* publishes (law 20). The script that
+takes the lease publishes this on a channel of the hub's, so the hub receives it on the
+connection that subscribes. What arrives before it was the predecessor's to publish, or is
+missing, for which the hub publishes a gap. What arrives after it, the hub publishes, once.
 
-Each publishing names its holder, and does nothing where the lease was taken since. Each
-taking makes another holder, even by the same hub: what a lost connection has still in
-its way comes too late. So nothing is published twice, and nothing is tried twice: after
-whatever may have gone wrong, the lease is taken anew, and a gap told.
+Each publish names its holder, and does nothing if the lease was taken since. Taking the
+lease makes a new holder, even in the same hub: commands that are still under way on a lost
+connection come too late. So nothing is published twice, and nothing is tried twice: after
+any failure, the hub takes the lease again, and publishes a gap.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from . import calls
 from . import replies
 from . import scripts
 from .line import Line
-from .link import News
+from .link import Published
 from .link import ReplyError
 from .pool import Place
 
-# Seconds for which a lease goes, after which it is renewed, and between two attempts to
-# take it. A hub that is gone is replaced after the first and the last at most.
-_TERM, _RENEW, _RETRY = 3.0, 1.0, 0.5
-# And after the store has refused what was asked.
-_AGAIN = 1.0
-# Events and bytes that are published at once, and that wait to be.
+# Seconds for which a lease lasts, after which it is renewed, and between two attempts to
+# take it. Another hub replaces one that is gone after the first and the last at most.
+_LEASE_SECONDS, _RENEW_SECONDS, _TAKE_SECONDS = 3.0, 1.0, 0.5
+# Seconds after which a refused command is tried again.
+_REFUSED_RETRY_SECONDS = 1.0
+# Events and bytes of one publish, and of all that wait.
 _BATCH, _BATCH_BYTES = 200, 256 * 1024
-_WAITING, _WAITING_BYTES = 20_000, 32 * 2**20
+_MAX_WAITING, _MAX_WAITING_BYTES = 20_000, 32 * 2**20
 
 
 class RedisBridge:
@@ -65,7 +65,7 @@ class RedisBridge:
         self._taken = 0
         #: Whether the bridge is known to have run.
         self._ran = False
-        #: Whether we have the lease; and whether what is heard was said since we took it.
+        #: Whether we have the lease; and whether messages arrive that were sent since.
         self._has = self._after = False
         self._asking = False
         self._waiting: deque[Event] = deque()
@@ -77,12 +77,12 @@ class RedisBridge:
 
     def close(self) -> None:
         if self._has:
-            # The next may take it at once.
+            # Another hub may take it at once.
             self._ask([], lambda _: None, going=0.001)
         self._forget()
         self._line.close()
 
-    # What the line says.
+    # Called by the line.
 
     def up(self) -> None:
         self._line.subscribe([self._source.encode(), self._told])
@@ -91,8 +91,8 @@ class RedisBridge:
     def down(self) -> None:
         self._forget()
 
-    def pushed(self, news: News) -> None:
-        for channel, data in news:
+    def pushed(self, published: Published) -> None:
+        for channel, data in published:
             if channel == self._told:
                 if data == self._holder.encode():
                     self._after = True
@@ -100,7 +100,7 @@ class RedisBridge:
                 self._hear(data)
         self._publish()
 
-    # What is said to the store.
+    # Calls of the store.
 
     @property
     def _holder(self) -> str:
@@ -136,13 +136,13 @@ class RedisBridge:
     def _renew(self) -> None:
         self._timer = None
         if not self._asking:
-            # Otherwise it is being renewed.
+            # Otherwise, a publish is renewing it.
             self._asking = True
             self._ask([], self._published)
         self._renew_later()
 
     def _renew_later(self) -> None:
-        self._timer = self._loop.call_later(_RENEW, self._renew)
+        self._timer = self._loop.call_later(_RENEW_SECONDS, self._renew)
 
     def _published(self, reply: list[t.Any]) -> None:
         self._asking = False
@@ -152,9 +152,9 @@ class RedisBridge:
             self._lose()
 
     def _lose(self) -> None:
-        """Somebody else has it. Be there when it runs out."""
+        """Another hub has the lease. Try again until it runs out."""
         self._forget()
-        self._timer = self._loop.call_later(_RETRY, self._take)
+        self._timer = self._loop.call_later(_TAKE_SECONDS, self._take)
 
     def _forget(self) -> None:
         self._has = self._after = self._asking = False
@@ -169,7 +169,7 @@ class RedisBridge:
         events: list[Event],
         answered: t.Callable[[list[t.Any]], None],
         taking: bool = False,
-        going: float = _TERM,
+        going: float = _LEASE_SECONDS,
     ) -> None:
         runs = calls.Runs(events)
         term = self._holder, round(going * 1000), int(taking), int(self._ran)
@@ -193,12 +193,12 @@ class RedisBridge:
         ask()
 
     def _refused(self, error: ReplyError) -> None:
-        """What has waited is missing then, which is told when the lease is taken anew."""
+        """Waiting messages are lost. Taking the lease again publishes a gap."""
         self._forget()
-        self._timer = self._loop.call_later(_AGAIN, self._take)
+        self._timer = self._loop.call_later(_REFUSED_RETRY_SECONDS, self._take)
 
     def _prune(self, channels: list[str]) -> None:
-        """Let go of what is not to be kept any more."""
+        """Remove events and keys that are too old or too many."""
 
         def pruned(reply: list[t.Any]) -> None:
             if not self._store.is_another(reply):
@@ -209,12 +209,12 @@ class RedisBridge:
             args = self._store.prune(channels)
             self._line.ask(scripts.PRUNE, args, pruned, lambda _: None)
 
-    # What others say.
+    # Messages of other programs.
 
     def _hear(self, data: bytes) -> None:
         if (size := sse.sent_size(data)) > self._max_event:
             self._miss(f"It has {size:,} bytes (PUSH_MAX_EVENT_BYTES).")
-        elif len(self._waiting) >= _WAITING or self._size > _WAITING_BYTES:
+        elif len(self._waiting) >= _MAX_WAITING or self._size > _MAX_WAITING_BYTES:
             self._miss("It is said faster than it can be stored.")
         else:
             try:

@@ -32,13 +32,13 @@ from .pool import Silence
 from .scripts import Arg
 from .scripts import Script
 
-# How often it is pruned after one call, at most.
-_PRUNES = 32
+# How often one call may run the script that removes old events.
+_MAX_PRUNES = 32
 # Events and bytes of data that one call may publish. A script that stores so many takes a
-# Redis about half a second, and nobody else has an answer meanwhile.
-_MOST_EVENTS, _MOST_BYTES = 100_000, 64 * 2**20
-# Seconds between two questions, longer each time, while a slot is on its way.
-_PAUSE = 0.02
+# Redis about half a second, in which it answers no other client.
+_MAX_EVENTS, _MAX_BYTES = 100_000, 64 * 2**20
+# Seconds between two attempts while a slot moves to another node, longer each time.
+_MOVING_PAUSE_SECONDS = 0.02
 
 
 class AnyRedisBroker:
@@ -73,7 +73,7 @@ class AnyRedisBroker:
         runs = calls.Runs(events)
         deadline = time.monotonic() + self.timeout
         attempt = _Attempt()
-        # One call at a time, so that the second attempt stores nothing twice.
+        # Each caller has one call at a time, so a second attempt stores nothing twice.
         caller = self._callers.take()
         try:
             args = partial(self._store.publish, runs, caller)
@@ -94,17 +94,17 @@ class AnyRedisBroker:
         return runs.positions(reply)
 
     def _prune(self, deadline: float) -> None:
-        """Let go of what is not to be kept any more."""
+        """Remove events and keys that are too old or too many."""
         channels: list[str] = []
         try:
-            for _ in range(_PRUNES):
+            for _ in range(_MAX_PRUNES):
                 args = partial(self._store.prune, channels)
                 reply = self._ask(scripts.PRUNE, args, _Attempt(), deadline)
                 channels = replies.channels_to_prune(reply)
                 if not channels:
                     return
         except (*FAILED, Silence):
-            pass  # What was published is, and the next one who does is asked again.
+            pass  # The events are published. The next call will prune.
 
     def read(
         self,
@@ -137,7 +137,7 @@ class AnyRedisBroker:
         self._pool.close()
 
     def _greet(self, connection: t.Any, deadline: float) -> None:
-        """See that the server is the one that the store was last seen on."""
+        """Let the store check that the server is still the same."""
         while self._store.is_another(
             self._pool.ask(connection, scripts.READ.by_text(self._store.join([])), deadline)
         ):
@@ -150,10 +150,10 @@ class AnyRedisBroker:
         attempt: _Attempt,
         deadline: float,
     ) -> t.Any:
-        """Twice, if a connection is lost: it may be one that was idle for too long."""
+        """Ask twice if a connection is lost: it may have been idle for too long."""
         start = time.monotonic()
         if start < self._silent_until:
-            # Who has waited in vain once does not make others wait, for a second.
+            # After one call has waited in vain, no other waits for a second.
             raise Silence("Redis has not answered within the last second.")
         try:
             try:
@@ -161,7 +161,7 @@ class AnyRedisBroker:
             except Refused:
                 raise
             except FAILED:
-                # After longer, the store may not remember what the call came to.
+                # Later, the store may no longer remember the call's result.
                 until = min(deadline, start + calls.CALLER_SECONDS / 2)
                 if time.monotonic() >= until:
                     raise
@@ -178,7 +178,7 @@ class AnyRedisBroker:
         attempt: _Attempt,
         deadline: float,
     ) -> t.Any:
-        """In a Cluster, until a node has it all; those that have not have done nothing."""
+        """In a Cluster, ask until a node has all keys. The others did nothing."""
         pause = 0.0
         while True:
             try:
@@ -186,12 +186,12 @@ class AnyRedisBroker:
             except Refused as error:
                 if not self._place.elsewhere(error):
                     raise
-                # All others are to the same node.
+                # All idle connections are to the same node.
                 self._pool.close()
                 if time.monotonic() + pause >= deadline:
-                    raise Moving("Its slot is on its way to another node.") from error
+                    raise Moving("Its slot is being moved to another node.") from error
             time.sleep(pause)
-            pause = min(pause + _PAUSE, 10 * _PAUSE)
+            pause = min(pause + _MOVING_PAUSE_SECONDS, 10 * _MOVING_PAUSE_SECONDS)
 
     def _ask_once(
         self,
@@ -209,7 +209,7 @@ class AnyRedisBroker:
         except Refused as error:
             attempt.unsure = unsure or is_uncertain(error)
             if type(error).__name__ == "ReadOnlyError":
-                # It was demoted. Another connection may come to the one that was not.
+                # It became a replica. A new connection may reach the master.
                 connection.disconnect()
             else:
                 self._pool.give_back(connection)
@@ -226,7 +226,7 @@ class AnyRedisBroker:
         try:
             return self._pool.ask(connection, script.by_sha(args), deadline)
         except Refused as error:
-            # redis-py strips the code that its class stands for.
+            # redis-py drops the code NOSCRIPT from the text.
             if type(error).__name__ != "NoScriptError":
                 raise
         return self._pool.ask(connection, script.by_text(args), deadline)
@@ -234,14 +234,14 @@ class AnyRedisBroker:
 
 def _check_size(events: cabc.Sequence[Event]) -> None:
     size = sum(len(event.data) for event in events)
-    if len(events) > _MOST_EVENTS or size > _MOST_BYTES:
+    if len(events) > _MAX_EVENTS or size > _MAX_BYTES:
         raise ValueError(
-            f"One call can publish {_MOST_EVENTS:,} events and {_MOST_BYTES:,} bytes of"
+            f"One call can publish {_MAX_EVENTS:,} events and {_MAX_BYTES:,} bytes of"
             f" data to a Redis, and this has {len(events):,} and {size:,}. Publish them in"
             " several calls."
         )
 
 
 class _Attempt:
-    #: Whether the server may have done it, though it did not say so.
+    #: Whether the server may have done it without an answer.
     unsure = False

@@ -16,29 +16,29 @@ from .._common import stored_type
 from ..base import Retention
 from .scripts import Arg
 
-# Bytes of history that a subscribed connection is asked for. What it gets more than a
-# megabyte of at once, the server may cut off, each time again (law 18).
+# Bytes of history that are asked for on the connection that subscribes. If it gets more
+# than a megabyte at once, the server may close it, again and again (law 18).
 _JOIN_BYTES = 512 * 1024
 
-#: Half of the seconds for which a store remembers a caller: those in which it calls, and
-#: those in which it repeats a call.
+#: For so many seconds, a caller calls; for as many more, it may repeat its last call. The
+#: store remembers a caller for both.
 CALLER_SECONDS = 30
 # Idle callers that are kept for the next call.
-_IDLE = 64
+_MAX_IDLE_CALLERS = 64
 # Bytes and events that are published together. A script may not pass more than about
 # 8,000 values to a function at once.
 _RUN_BYTES, _RUN_EVENTS = 64 * 1024, 1000
 
-# Microseconds in which a clock that was set would show, or has gone on as it should.
+# Microseconds after which a clock that goes on is believed.
 _MINUTE = 60_000_000
-# How many values a reply has that ends with the store's time.
+# Lengths of the replies that end with the store's time.
 _TIMED = {4, 10}
-# Counts while the machine sleeps, where a system has such a clock.
+# It counts while the machine sleeps, if the system has such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Names(t.NamedTuple):
-    """Where a store is, within a server."""
+    """The names of a store's keys and channels."""
 
     prefix: str
     database: int
@@ -54,12 +54,12 @@ class Names(t.NamedTuple):
 
 
 class Caller:
-    """Whose calls come one after the other, so that one that is repeated is known."""
+    """Makes one call after the other, so that the store knows a repeated call."""
 
     def __init__(self, now: float) -> None:
         self.name = secrets.token_urlsafe(12)
         self.count = 0
-        #: When its name is to be given up. The store forgets it after twice the time.
+        #: When it gets another name. The store forgets it after twice the time.
         self.ends = now + CALLER_SECONDS
 
 
@@ -67,7 +67,7 @@ class Callers:
     """Callers that no call uses now. Any thread; after a fork, the child has its own."""
 
     def __init__(self) -> None:
-        self._idle: deque[Caller] = deque(maxlen=_IDLE)
+        self._idle: deque[Caller] = deque(maxlen=_MAX_IDLE_CALLERS)
         self._pid = os.getpid()
 
     def take(self) -> Caller:
@@ -89,11 +89,11 @@ class Callers:
 
 
 class _Time:
-    """The store's time, counted here since it was told. So no clock that is set makes it
-    another one."""
+    """The store's time, counted here since the store told it. Setting a clock does not
+    change it."""
 
     def __init__(self) -> None:
-        #: By how much it is ahead of the time since boot, once that is known.
+        #: By how much it is ahead of the time since boot, if that is known.
         self._ahead: int | None = None
         # The same, while it is in doubt; and since when.
         self._doubtful = self._since = 0
@@ -105,7 +105,7 @@ class _Time:
                 self._doubtful, self._since = ahead, here
             if here - self._since < _MINUTE:
                 return
-            # It goes on as time does here.
+            # The store's time has gone on as time does here, so it is right.
         self._ahead = ahead
 
     def at(self, here: int) -> int | str:
@@ -113,18 +113,18 @@ class _Time:
 
 
 class Store:
-    """What is known of a store, and what its scripts are told."""
+    """What this process knows of a store, and the arguments of its scripts."""
 
     def __init__(self, names: Names, retention: Retention | None) -> None:
         self.names = names
         self._retention = retention
-        # Keys are named by it. Whoever has the wrong one is told.
+        # Part of the keys' names. A script that gets the wrong one returns the right one.
         self._life = ""
         self._time = _Time()
 
     def is_another(self, reply: list[t.Any]) -> bool:
-        """Whether nothing was done, for the store's life was not the one known. Now it
-        is: ask again."""
+        """Whether the script did nothing, because the store has another life than it was
+        called with. The life is now known: call again."""
         if reply[0]:
             if len(reply) in _TIMED:
                 self._time.learn(reply[-1], _since_boot())
@@ -156,7 +156,7 @@ class Store:
     def join(
         self, channels: cabc.Iterable[str], epoch: str = "", end: int = 0
     ) -> list[Arg]:
-        """Whether the store is what it was, and what it has since."""
+        """Ask whether the store is still the same, and for events since `end`."""
         args: list[Arg] = [end, 0, _JOIN_BYTES, 1]
         return self._args(self._life, self._logs(channels), args, f"{epoch or '-'} {end} 1")
 
@@ -186,13 +186,13 @@ def _kept(retention: Retention) -> str:
 
 
 class Runs:
-    """Events, of which neighbours that are alike go together."""
+    """Events, in runs of neighbours with the same channel and options."""
 
     def __init__(self, events: cabc.Iterable[Event]) -> None:
-        #: How many of each, and what they are.
+        #: The scripts' arguments: the size of each run, and its events.
         self.args: list[Arg] = []
-        # By run, its channel, whether it has a key, and how many numbers it gets, how far
-        # apart.
+        # Of each run, its channel, whether it has a key, how many numbers it gets, and the
+        # distance between them.
         self._runs: list[tuple[str, bool, int, int]] = []
         alike: list[bytes] = []
         like: tuple[str, str | None, bool] | None = None
@@ -237,5 +237,6 @@ class Runs:
 
 
 def _body(event: Event) -> bytes:
-    type, data = stored_type(event).encode(), event.data.encode()
+    name = stored_type(event) if event.exclude else event.type
+    type, data = name.encode(), event.data.encode()
     return b"%d:%d:%b%b" % (len(type), len(data), type, data)

@@ -1,4 +1,4 @@
-"""What a Redis means when it refuses something, in words that name the remedy.
+"""Explains the errors of a Redis, in words that name the remedy.
 
 No input or output, and no redis-py: its exceptions are known by their names, and errors
 of the hub's own connection by the code that their text begins with.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-# redis-py drops the code that each of these stands for.
+# redis-py drops the codes of these errors.
 _CODES = {
     "AskError": "ASK",
     "AuthenticationError": "NOAUTH",
@@ -24,7 +24,7 @@ _CODES = {
     "TryAgainError": "TRYAGAIN",
 }
 
-# What has no code of its own, by what stands in its text.
+# Errors without a code, by a part of their text.
 _TEXTS = {
     "unauthenticated multibulk": "NOAUTH",
     "unauthenticated bulk": "NOAUTH",
@@ -48,7 +48,7 @@ _WORDS = {
     "BUSY": "it is busy with another program's script",
     "CLUSTERDOWN": "its Cluster is down, and no node serves the keys of this app",
     "CROSSSLOT": _NODE,
-    "KILLED": "somebody ended the script with SCRIPT KILL",
+    "KILLED": "the script was ended with SCRIPT KILL",
     "LOADING": "it has been started, and is still loading its data",
     "MASTERDOWN": "it is a replica that has lost its master",
     "MISCONF": "it can't save its data, and stores nothing more; its own log says why",
@@ -70,18 +70,18 @@ _WORDS = {
     " delete that key, or give the URL another prefix",
 }
 
-# Redis 6 puts the code of what a script was refused behind the line that asked for it.
+# Redis 6 puts the code of an error in a script behind the script's line.
 _IN_SCRIPT = re.compile(r"@user_script: ?\d+: -?([A-Z]{3,})\b")
 
 
-# What a script is refused at its first write, or before it.
+# Errors at a script's first write, or before it.
 _BEFORE = {"KILLED", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "WRONGTYPE"}
 
 
 def code_of(error: BaseException) -> str:
-    """The code of what a server answered, or ``ERR``."""
+    """The code of a server's error, or ``ERR``."""
     text = str(error)
-    # redis-py calls each kind of wait a timeout.
+    # redis-py reports each kind of time-out alike.
     for part, code in _TEXTS.items():
         if part in text or part in str(error.__context__):
             return code
@@ -93,27 +93,27 @@ def code_of(error: BaseException) -> str:
     return code if code.isalpha() and code.isupper() else "ERR"
 
 
-# What another server may not answer, or this one on another connection.
+# Another server, or another connection, may not answer so.
 _ELSEWHERE = {"ASK", "CLUSTERDOWN", "CROSSSLOT", "MASTERDOWN", "MOVED", "READONLY"}
 _ELSEWHERE |= {"NOAUTH", "NOCLUSTER", "NOPASS", "TRYAGAIN", "UNKNOWN", "WRONGPASS"}
-# What passes by itself, or when somebody sees to it.
+# May pass by itself, or when an operator acts.
 _LATER = {"BUSY", "KILLED", "LOADING", "MISCONF", "NOPERM", "NOREPLICAS", "OOM"}
 
 
 def ends_link(error: BaseException) -> bool:
-    """Whether a connection whose server answers so is of no more use (law 18)."""
+    """Whether the connection is useless after this error (law 18)."""
     return code_of(error) in _ELSEWHERE
 
 
 def passes(error: BaseException) -> bool:
-    """Whether the same question may be answered later."""
+    """Whether the same command may succeed later."""
     return code_of(error) in _LATER
 
 
 def is_uncertain(error: BaseException) -> bool:
-    """Whether a script that was refused something may have stored an event before it.
+    """Whether a script may have stored an event before this error.
 
-    Ours says so itself, but not where it is ended by what nobody has thought of.
+    Our scripts report it themselves, but not if an unexpected error ends them.
     """
     text = str(error)
     return text.startswith("HALF ") or (
@@ -122,6 +122,6 @@ def is_uncertain(error: BaseException) -> bool:
 
 
 def explain(error: BaseException) -> str:
-    """What is wrong, and its remedy, and then the server's own words."""
+    """The problem, its remedy, and the server's text."""
     words = _WORDS.get(code_of(error))
     return f"{words} ({error})" if words else str(error)

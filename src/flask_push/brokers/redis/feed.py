@@ -1,14 +1,15 @@
-"""What a hub hears from a Redis.
+"""How a hub receives events from a Redis.
 
-Events come as they are published, on one connection, in the order of numbers. That
-they are all is proved by the *tick*: a question whose answer comes behind everything
-that was published before it. The same tick finds a server that is silent, one that was
-demoted, and another life of the store. After a cut, *joining* asks for what the channels
-got since the last event that was handed on; what can't be shown to be whole is missed.
+Events arrive as they are published, on one connection, in the order of their numbers. The
+*tick* proves that none is missing: it is a question whose answer arrives after all events
+that were published before it. The same tick detects a silent server, a server that became a
+replica, and another life of the store. After the connection was lost, *joining* asks for
+the events since the last one that was handed on; if they can't be proved complete, the hub
+is told that it has missed some.
 
-A server that refuses a question is not lost. What passes, as that it is full or busy, is
-asked again. A script that fails would fail each time: then nothing can be shown, which is
-a gap, and the feed goes on behind it.
+A connection whose server refuses a question is kept. If the reason may pass, because the
+server is full or busy, the feed asks again. A script that fails would fail each time: then
+nothing can be proved, the hub reports a gap, and the feed continues after it.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ from . import replies
 from . import scripts
 from .errors import passes
 from .line import Line
-from .link import News
+from .link import Published
 from .link import ReplyError
 from .pool import Place
 
-# Seconds to the next tick: while something is not proved, and otherwise.
-_SOON, _LATER = 0.5, 4.0
-# And after a question that was refused.
-_AGAIN = 1.0
-# Pages asked for at once.
-_READS = 16
-# Bytes that a page may have for each of its channels, where they are very many: the server
-# has to look at all of them for each page.
+# Seconds to the next tick: while events are not proved complete, and otherwise.
+_UNPROVED_TICK_SECONDS, _TICK_SECONDS = 0.5, 4.0
+# Seconds after which a refused question is asked again.
+_REFUSED_RETRY_SECONDS = 1.0
+# Pages that are asked for at the same time.
+_MAX_READS = 16
+# A page of very many channels may have more bytes, so many for each channel, because the
+# server has to look at all of them for each page.
 _CHANNEL_BYTES = 256
 
 
@@ -63,31 +64,31 @@ class RedisFeed:
         self._prefix = len(place.names.channel(""))
         self._sink = sink
         self._loop = loop
-        #: Everything of the epoch up to the end was handed on, as far as can be seen;
-        #: up to `proved`, provably.
+        #: All events of the epoch up to `end` were handed on, unless some are missing; up
+        #: to `proved`, none is missing.
         self._epoch, self._end = after or ("", 0)
         self._proved = self._end
-        #: The last number of channels that had an event since `proved`.
+        #: The last number of each channel that had an event since `proved`.
         self._last: dict[str, int] = {}
         self._channels = set(channels)
-        #: Channels that were asked for, each with the question that will answer it.
+        #: Channels to watch, each with the question after whose answer they are watched.
         self._wanted: dict[str, int] = {}
-        #: Channels to unsubscribe from in the next turn.
+        #: Channels to unsubscribe from on the loop's next pass.
         self._unwanted: set[str] = set()
         self._question = 0
-        #: Whether what is published continues what was handed on.
+        #: Whether arriving events continue those that were handed on.
         self._live = False
         self._reads: deque[PageRequest] = deque()
         self._reading: list[PageRequest] = []
         self._due = self._closed = False
-        #: Whether joining was refused, and if so, whether nothing else can be had.
+        #: Whether joining was refused; and whether it failed, so that events are missed.
         self._refused = self._broken = False
-        #: Until when no page is asked for.
+        #: Runs while no page is asked for.
         self._rest: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._line = Line(place, loop, self)
 
-    # What the hub says.
+    # Called by the hub.
 
     def watch(self, channels: cabc.Collection[str]) -> None:
         self._wanted.update(dict.fromkeys(channels, self._question))
@@ -118,7 +119,7 @@ class RedisFeed:
                 timer.cancel()
         self._line.close()
 
-    # What the line says.
+    # Called by the line.
 
     def up(self) -> None:
         self._line.subscribe(map(self._names.channel, {*self._channels, *self._wanted}))
@@ -129,19 +130,19 @@ class RedisFeed:
         self._reads.extendleft(reversed(self._reading))
         self._reading.clear()
 
-    def pushed(self, news: News) -> None:
+    def pushed(self, published: Published) -> None:
         if not self._live:
             return
         entries: list[Entry] = []
         fits = True
-        for channel, data in news:
+        for channel, data in published:
             name = channel[self._prefix :].decode()
             if name not in self._channels:
                 continue
             try:
                 epoch, new = replies.published(name, data)
             except ValueError:
-                continue  # Somebody else's, and nothing that was published by us.
+                continue  # Another program has published it.
             fits = epoch == self._epoch and self._fits(new[0])
             if not fits:
                 break
@@ -154,18 +155,18 @@ class RedisFeed:
         if entries:
             self._sink.deliver(self._epoch, entries, None)
         if fits:
-            self._tick_in(_SOON)
+            self._tick_in(_UNPROVED_TICK_SECONDS)
         elif not self._closed:
             self._join()
 
     def _fits(self, entry: Entry) -> bool:
-        """Whether nothing is missing before it."""
+        """Whether no event is missing before it."""
         number, prev, name, _, _, _ = entry
         if prev is None or number <= self._end:
             return True
         return prev <= max(self._last.get(name, 0), self._proved)
 
-    # What is asked of the store.
+    # Questions.
 
     def _go_on(self) -> None:
         if not self._due:
@@ -178,14 +179,14 @@ class RedisFeed:
             return
         unwanted, self._unwanted = self._unwanted, set()
         if self._line.ready:
-            # A server that was lost has no channels of ours left.
+            # A new connection has no subscriptions to end.
             unwanted -= self._channels | self._wanted.keys()
             self._line.unsubscribe(map(self._names.channel, unwanted))
         if not self._live:
-            return  # Joining takes up the rest.
+            return  # Joining will do the rest.
         if self._question in self._wanted.values():
             self._tick()
-        while self._live and self._reads and len(self._reading) < _READS:
+        while self._live and self._reads and len(self._reading) < _MAX_READS:
             if self._rest is not None:
                 return
             read = self._reads.popleft()
@@ -201,7 +202,7 @@ class RedisFeed:
         answered: cabc.Callable[[int, list[t.Any]], None],
         refused: cabc.Callable[[ReplyError], None],
     ) -> None:
-        """Its answer is one to whatever was asked for before, too."""
+        """Ask for events. The answer also confirms the channels wanted before."""
         question, self._question = self._question, self._question + 1
         new = [name for name, n in self._wanted.items() if n == question]
         self._line.subscribe(map(self._names.channel, new))
@@ -230,7 +231,7 @@ class RedisFeed:
         elif self._refused:
             self._join()
 
-    # What the store answers.
+    # Answers.
 
     def _joined(self, channels: list[str], question: int, reply: list[t.Any]) -> None:
         self._line.well()
@@ -241,21 +242,21 @@ class RedisFeed:
         entries = None if self._broken else replies.all_missed(reply, channels)
         self._broken = False
         if entries is not None:
-            # A channel that was let go of meanwhile is in it, too.
+            # The hub may have unwatched a channel since it was asked.
             entries = [entry for entry in entries if entry.channel in self._channels]
         self._answered(question, reply, entries)
 
     def _not_joined(self, error: ReplyError) -> None:
         if passes(error) or self._broken:
             self._refused = True
-            self._tick_in(_AGAIN)
+            self._tick_in(_REFUSED_RETRY_SECONDS)
         else:
-            # Without what the channels got, for the rest may still be had.
+            # Join without the events of the channels, to receive those to come.
             self._broken = True
             self._join()
 
     def _not_ticked(self, error: ReplyError) -> None:
-        self._tick_in(_AGAIN)
+        self._tick_in(_REFUSED_RETRY_SECONDS)
 
     def _ticked(self, question: int, reply: list[t.Any]) -> None:
         if self._store.is_another(reply):
@@ -282,7 +283,7 @@ class RedisFeed:
         self._channels.update(found)
         if found:
             self._sink.watched(found)
-        self._tick_in(_LATER)
+        self._tick_in(_TICK_SECONDS)
         self._go_on()
 
     def _was_read(self, read: PageRequest, reply: list[t.Any]) -> None:
@@ -291,7 +292,7 @@ class RedisFeed:
         if not self._store.is_another(reply):
             page = replies.page(reply, read.channels, read.after)
         if page is None or page.epoch != self._epoch or not self._live:
-            # The epoch has to be told before it is read of.
+            # The sink must get the new epoch before a page of it.
             self._reads.appendleft(read)
             self._tick()
             return
@@ -305,7 +306,7 @@ class RedisFeed:
         if passes(error) or not self._live:
             self._reads.appendleft(read)
             if self._rest is None:
-                self._rest = self._loop.call_later(_AGAIN, self._rested)
+                self._rest = self._loop.call_later(_REFUSED_RETRY_SECONDS, self._rested)
             return
         end = self._end
         proofs = dict.fromkeys(read.channels, Proof(end, "unknown"))

@@ -1,8 +1,8 @@
-"""A hub's line to a Redis: a subscribed connection and a plain one, both or neither.
+"""A hub's line to a Redis: a connection that subscribes and one that does not.
 
-Dialled in a thread, for names and TLS and passwords may take their time; and again,
-for as long as it takes. The log says that the line is lost once for each reason, and then
-once that it is back; where it is lost over and over, once a minute at most.
+If either is lost, both are closed and opened again, until it succeeds. They are opened in a
+thread, because name servers, TLS and passwords may take long. The log has one line for each
+reason for which they were lost, and one when they work again; at most one a minute.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from .errors import ends_link
 from .errors import explain
 from .errors import passes
 from .link import Link
-from .link import News
-from .link import PATIENCE
+from .link import Published
 from .link import ReplyError
+from .link import SILENCE_SECONDS
 from .pool import Place
 from .scripts import Arg
 from .scripts import Script
 
 logger = logging.getLogger("flask_push")
 
-# Seconds before it is dialled again, twice as long each time, and half of it random.
-_SHORTEST, _LONGEST = 0.1, 2.0
-# Channels that one command subscribes to.
-_BATCH = 512
-# Seconds after which a connection is used that was not: servers and proxies close those on
-# which nothing is sent, most of them after a minute or more.
-_IDLE = 4.0
+# Seconds before the next attempt to connect: twice as long each time, half of it random.
+_SHORTEST_RETRY, _LONGEST_RETRY = 0.1, 2.0
+# Channels of one SUBSCRIBE.
+_MAX_CHANNELS = 512
+# Seconds after which an idle connection sends PING. Servers and proxies close idle
+# connections, most of them after a minute or more.
+_KEEPALIVE_SECONDS = 4.0
 
 Answer = cabc.Callable[[t.Any], None]
 Refused = cabc.Callable[[ReplyError], None]
@@ -47,12 +47,12 @@ Refused = cabc.Callable[[ReplyError], None]
 
 class Listener(t.Protocol):
     def up(self) -> None:
-        """It is there, and nothing has been said."""
+        """Both connections are open, and nothing was sent on them yet."""
 
     def down(self) -> None:
-        """It is gone, and no question will be answered."""
+        """Both connections are closed. No open question will be answered."""
 
-    def pushed(self, news: News) -> None: ...
+    def pushed(self, published: Published) -> None: ...
 
 
 class Line:
@@ -60,25 +60,25 @@ class Line:
         self, place: Place, loop: asyncio.AbstractEventLoop, listener: Listener
     ) -> None:
         self.name = place.name
-        #: Whether something can be said.
+        #: Whether commands can be sent.
         self.ready = False
         self._place = place
         self._loop = loop
         self._listener = listener
         self._closed = False
-        #: Why it is lost, as far as the log has said so and not that it is back.
+        #: The reasons for which it was lost that the log has named, until it works again.
         self._reasons: set[str] = set()
         self._quiet = QuietLogger()
         self._keeper: asyncio.TimerHandle | None = None
-        self._pause = _SHORTEST
+        self._pause = _SHORTEST_RETRY
         self._timer: asyncio.TimerHandle | None = None
         self._links: list[Link] = []
-        # Held by whoever has sockets that are not links yet.
+        # Guards the sockets that are not links yet.
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self._dial()
 
-    # What is said.
+    # Commands.
 
     def subscribe(self, channels: cabc.Iterable[bytes]) -> None:
         self._to_each("SUBSCRIBE", channels)
@@ -87,17 +87,17 @@ class Line:
         self._to_each("UNSUBSCRIBE", channels)
 
     def settle(self, then: cabc.Callable[[], None]) -> None:
-        """Go on when whatever is subscribed to is."""
+        """Call back when all subscriptions so far are confirmed."""
         self._links[0].call(["PING"], lambda _: then())
 
     def prove(
         self, script: Script, args: list[Arg], answer: Answer, refused: Refused
     ) -> None:
-        """Ask, so that whatever was published before the answer has been handed on, and
-        whatever is subscribed to will be after it.
+        """Ask on the connection that subscribes. Events that were published before the
+        answer have then been handed on; subscriptions before it take effect after it.
 
-        :param refused: Called in place of `answer` if the server refuses it, and the
-            connection is none the worse for it.
+        :param refused: Called in place of `answer` if the server refuses the command,
+            and the connection can still be used.
         """
         answered = partial(self._answered, answer, refused)
         self._links[0].call(script.by_text(args), answered)
@@ -105,7 +105,7 @@ class Line:
     def ask(
         self, script: Script, args: list[Arg], answer: Answer, refused: Refused
     ) -> None:
-        """Ask, without regard to what is published meanwhile."""
+        """Ask on the other connection, so that a long answer does not delay events."""
 
         def replied(reply: t.Any) -> None:
             if isinstance(reply, ReplyError) and code_of(reply) == "NOSCRIPT":
@@ -117,26 +117,26 @@ class Line:
         plain.call(script.by_sha(args), replied)
 
     def well(self) -> None:
-        """What was asked was answered as it should be."""
-        self._pause = _SHORTEST
+        """Note that the server works again, as its answer has shown."""
+        self._pause = _SHORTEST_RETRY
         if self._reasons:
             self._reasons.clear()
-            # No more often than a line that it is lost.
+            # Once for each line that says it is lost.
             logger.warning("%s is back.", self.name)
 
     def fail(self, error: Exception) -> None:
-        """Hang up, and dial again."""
+        """Close both connections, and open them again later."""
         if self._closed or self._timer is not None:
             return
         self._place.elsewhere(error)
         if (reason := code_of(error)) not in self._reasons:
-            # A line that is left out is logged later, if the server is still away then.
+            # A line that is suppressed is logged later, if the server is still away then.
             why = self.name, explain(error)
             if self._quiet.error("%s is lost, and streams wait: %s", *why, kind=reason):
                 self._reasons.add(reason)
         self._hang_up()
         pause = self._pause * random.uniform(0.5, 1)
-        self._pause = min(2 * self._pause, _LONGEST)
+        self._pause = min(2 * self._pause, _LONGEST_RETRY)
         self._timer = self._loop.call_later(pause, self._dial)
 
     def close(self) -> None:
@@ -172,8 +172,8 @@ class Line:
         names = list(channels)
         if self._place.nodes is not None:
             command = f"S{command}"
-        for start in range(0, len(names), _BATCH):
-            self._links[0].change(command, names[start : start + _BATCH])
+        for start in range(0, len(names), _MAX_CHANNELS):
+            self._links[0].change(command, names[start : start + _MAX_CHANNELS])
 
     def _hang_up(self) -> None:
         links, self._links = self._links, []
@@ -186,7 +186,7 @@ class Line:
             if not self._closed:
                 self._listener.down()
 
-    # How it comes about.
+    # Connecting.
 
     def _dial(self) -> None:
         self._timer = None
@@ -200,7 +200,7 @@ class Line:
         failed: Exception | None = None
         try:
             for _ in range(2):
-                socks.append(self._place.dial(PATIENCE))
+                socks.append(self._place.dial(SILENCE_SECONDS))
         except Exception as error:
             failed = error
         with self._lock:
@@ -212,7 +212,7 @@ class Line:
                     )
                     return
             except RuntimeError:
-                pass  # The loop has ended, and the line with it.
+                pass  # The loop has ended.
         for sock in socks:
             sock.close()
 
@@ -238,8 +238,8 @@ class Line:
         self._listener.up()
 
     def _keep(self) -> None:
-        """Use both connections, and so notice it if one is dead."""
-        self._keeper = self._loop.call_later(_IDLE, self._keep)
+        """Use both connections, to notice a dead one."""
+        self._keeper = self._loop.call_later(_KEEPALIVE_SECONDS, self._keep)
         for link in self._links:
-            if link.used <= self._loop.time() - _IDLE:
+            if link.used <= self._loop.time() - _KEEPALIVE_SECONDS:
                 link.call(["PING"], lambda _: None)

@@ -1,7 +1,7 @@
-"""One connection to a Redis, on the hub's loop: commands out, replies and news in.
+"""One connection to a Redis, on the hub's loop.
 
-Everything is handed on in the order in which it came. So the reply to a question says,
-by itself, that whatever was published before it was answered has been handed on.
+Replies and published events are handed on in the order in which they arrive. So a reply
+proves that all events published before it have been handed on.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from hiredis import Reader
 
 from .scripts import Arg
 
-# Seconds without a sign of life after which a server that was asked is lost.
-PATIENCE = 4.0
+# Seconds after which a server that sends nothing, though it owes a reply, is lost.
+SILENCE_SECONDS = 4.0
 _CHUNK = 256 * 1024
 _MESSAGES = b"message", b"smessage"
 _CHANGES = {b"subscribe", b"unsubscribe", b"ssubscribe", b"sunsubscribe"}
 
 
 class ReplyError(Exception):
-    """The server says no."""
+    """The server refuses a command."""
 
 
 def encode(args: cabc.Sequence[Arg]) -> bytes:
@@ -37,34 +37,34 @@ def encode(args: cabc.Sequence[Arg]) -> bytes:
     return b"".join(parts)
 
 
-#: What was published: on which channel, and what.
-News = list[tuple[bytes, bytes]]
+#: Published data, each with its channel.
+Published = list[tuple[bytes, bytes]]
 
 
 class _Call:
-    """What was sent, and waits for its reply."""
+    """A command that waits for its reply."""
 
     def __init__(
         self, now: float, count: int, answer: cabc.Callable[[t.Any], None]
     ) -> None:
         self.sent = now
-        #: Channels that are subscribed to or left. Each is confirmed as if it had been
-        #: published, and the command has no other reply, unless it is refused.
+        #: How many channels the command subscribes to or unsubscribes from. The server
+        #: confirms each by a push, and sends no other reply, unless it refuses the command.
         self.count = count
         self.answer = answer
 
 
 class Link:
     """
-    :param pushed: Called with what was published, all that came at once together.
-    :param lost: Called once, with what is wrong.
+    :param pushed: Called with published data, all that arrived at once together.
+    :param lost: Called once, with the reason.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
-        pushed: cabc.Callable[[News], None],
+        pushed: cabc.Callable[[Published], None],
         lost: cabc.Callable[[Exception], None],
     ) -> None:
         self._loop = loop
@@ -77,12 +77,12 @@ class Link:
         self._heard = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._closed = self._writing = False
-        #: When something was sent last.
+        #: When the last command was sent.
         self.used = loop.time()
         loop.add_reader(sock, self._read)
 
     def change(self, command: str, channels: cabc.Sequence[bytes]) -> None:
-        """Subscribe to channels, or leave them."""
+        """Subscribe to channels, or unsubscribe from them."""
         self._send([command, *channels], len(channels), self._fail)
 
     def call(self, args: cabc.Sequence[Arg], answer: cabc.Callable[[t.Any], None]) -> None:
@@ -94,7 +94,7 @@ class Link:
         self.used = self._loop.time()
         self._calls.append(_Call(self.used, count, answer))
         if self._timer is None:
-            self._timer = self._loop.call_later(PATIENCE, self._check)
+            self._timer = self._loop.call_later(SILENCE_SECONDS, self._check)
         self._out += encode(args)
         self._write()
 
@@ -108,7 +108,7 @@ class Link:
         if self._timer is not None:
             self._timer.cancel()
         try:
-            # A child of a fork may have it, too.
+            # Closing alone would not do if a child of a fork has the socket, too.
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
@@ -123,9 +123,9 @@ class Link:
         self._timer = None
         if self._calls:
             since = max(self._heard, self._calls[0].sent)
-            left = since + PATIENCE - self._loop.time()
+            left = since + SILENCE_SECONDS - self._loop.time()
             if left <= 0:
-                self._fail(TimeoutError(f"It has been silent for {PATIENCE:.0f} s."))
+                self._fail(TimeoutError(f"It has been silent for {SILENCE_SECONDS:.0f} s."))
             else:
                 self._timer = self._loop.call_later(left, self._check)
 
@@ -139,7 +139,7 @@ class Link:
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             pass
         except OSError as error:
-            # The reader finds out, not to call back from within a call.
+            # Not now, because a callback must not run within a call.
             self._out.clear()
             self._loop.call_soon(self._fail, error)
         if bool(self._out) != self._writing:
@@ -171,33 +171,33 @@ class Link:
             self._fail(error)
 
     def _hand_on(self) -> None:
-        news: News = []
+        published: Published = []
         gets = self._reader.gets
         while (reply := gets()) is not False and not self._closed:
             if isinstance(reply, PushNotification):
                 if reply[0] in _MESSAGES:
-                    news.append((reply[1], reply[2]))
+                    published.append((reply[1], reply[2]))
                     continue
                 if reply[0] in _CHANGES:
                     self._changed(reply[0])
                     continue
                 if reply[0] != b"pong":
                     continue
-            if news:
-                self._pushed(news)
-                news = []
+            if published:
+                self._pushed(published)
+                published = []
             if not self._calls:
-                raise ConnectionError(f"It says what nobody asked: {reply!r:.200}")
+                raise ConnectionError(f"It sent a reply to no command: {reply!r:.200}")
             self._calls.popleft().answer(reply)
-        if news and not self._closed:
-            self._pushed(news)
+        if published and not self._closed:
+            self._pushed(published)
 
     def _changed(self, kind: bytes) -> None:
-        """A channel was subscribed to, or left."""
+        """The server has confirmed a subscription, or its end."""
         if self._calls and self._calls[0].count:
             self._calls[0].count -= 1
             if not self._calls[0].count:
                 self._calls.popleft()
         elif kind == b"sunsubscribe":
-            # A node leaves all channels where their slot is not its own any more.
+            # A node unsubscribes from all channels when their slot moves to another node.
             raise ConnectionError("The slot has moved to another node.")

@@ -1,7 +1,6 @@
-"""Connections to a Redis, opened by redis-py, which knows its addresses, TLS and users.
+"""Connections to a Redis, opened by redis-py, which handles addresses, TLS and users.
 
-Nothing that is asked of them takes longer than until a deadline: it is the same for all
-that a call does, connecting and saying who one is included.
+All that a call does, connecting and authentication included, has one deadline.
 """
 
 from __future__ import annotations
@@ -35,25 +34,25 @@ from .scripts import Arg
 from .url import RedisUrl
 
 _NO_RETRY = Retry(NoBackoff(), 0)
-# Connections kept for the next call.
-_IDLE = 16
+# Idle connections that are kept for the next call.
+_MAX_IDLE_CONNECTIONS = 16
 
-#: What a server that was asked may say no with.
+#: Errors by which a server refuses a command.
 Refused = (ResponseError, BusyLoadingError)
-#: What can go wrong with a connection, but for what the server says itself.
+#: Errors of a connection.
 FAILED = (RedisError, OSError)
-# A node of a Cluster that was asked for what it has not got, or not all of, did nothing.
+# Errors of a Cluster's node that has not all keys of the command, and so did nothing.
 _ELSEWHERE = (AskError, TryAgainError, ClusterDownError)
 
 
 class Moving(ResponseError):
-    """Nobody has the slot, for now."""
+    """No node has the slot at the moment."""
 
 
 class Place:
     """A store in a Redis, by its URL.
 
-    :raises ValueError: If it is none.
+    :raises ValueError: If the URL is invalid.
     """
 
     def __init__(self, url: str) -> None:
@@ -62,12 +61,12 @@ class Place:
         try:
             self._options: dict[str, t.Any] = parse(given.plain)
             self._connect = self._options.pop("connection_class", Connection)
-            # This opens nothing, and checks what redis-py is told.
+            # Checks the options, and opens nothing.
             self._connect(**self._options)
         except (RedisError, TypeError, ValueError) as error:
             raise ValueError(f"redis-py can't use the URL of the store: {error}") from None
         self._sentinels, self._service = given.sentinels, given.service
-        #: Where else to ask, if it is a Cluster.
+        #: The nodes, if it is a Cluster.
         self.nodes = None if given.nodes is None else Nodes(given.nodes, given.prefix)
         self.names = Names(given.prefix, int(self._options.get("db") or 0))
         #: Without user and password, for the log.
@@ -75,7 +74,7 @@ class Place:
         self.secure = given.name.startswith("rediss")
 
     def connect(self, seconds: float) -> t.Any:
-        """A connection that has said who it is. Each step of it may take so long."""
+        """An authenticated connection. Each step may take so many seconds."""
         options = {"retry": _NO_RETRY, **self._options}
         options |= {"protocol": 2, "decode_responses": False}
         options |= {"socket_timeout": seconds, "socket_connect_timeout": seconds}
@@ -93,8 +92,8 @@ class Place:
         return connection
 
     def elsewhere(self, error: Exception) -> bool:
-        """Whether a node of a Cluster did nothing, for it has not got all it needs. The
-        next connection is to the one that it names."""
+        """Whether a node of a Cluster did nothing, because it has not all keys. The next
+        connection goes to the node that it names."""
         if self.nodes is None:
             return False
         code, _, rest = str(error).partition(" ")
@@ -107,7 +106,7 @@ class Place:
         return isinstance(error, _ELSEWHERE)
 
     def _master(self, seconds: float) -> tuple[str, int]:
-        """Where the sentinels say that it is, asked anew for each connection."""
+        """The master's address. The Sentinels are asked for each connection."""
         sentinel: t.Any = Sentinel
         asked = sentinel(self._sentinels, socket_timeout=seconds / 2, retry=_NO_RETRY)
         try:
@@ -118,7 +117,7 @@ class Place:
                 client.close()
 
     def _node(self, nodes: Nodes, seconds: float, options: dict[str, t.Any]) -> Address:
-        """Where the slot is, as any node says, asked anew for each connection."""
+        """The address of the node that has the slot. Asked for each connection."""
         if (named := nodes.named()) is not None:
             return named
         known = nodes.known
@@ -151,23 +150,23 @@ class Place:
 
 
 class Silence(Exception):
-    """The time is up."""
+    """There was no answer in time."""
 
 
 class Pool:
-    """Connections of this process that are not in use. Any thread; after a fork, the
-    child has none of its parent's."""
+    """Idle connections of this process. Any thread; after a fork, the child does not use
+    those of its parent."""
 
     def __init__(self, place: Place, greet: cabc.Callable[[t.Any, float], None]) -> None:
         self._place = place
-        #: What is said first on each.
+        #: Called first with each new connection.
         self._greet = greet
         self._idle: deque[t.Any] = deque()
         self._pid = os.getpid()
 
     def take(self, deadline: float) -> t.Any:
         if self._pid != os.getpid():
-            # redis-py closes them without a word to the server, which is the parent's.
+            # redis-py closes them without telling the server: they are the parent's.
             self._pid = os.getpid()
             self.close()
         while True:
@@ -190,8 +189,8 @@ class Pool:
         return connection
 
     def _connect(self, seconds: float) -> t.Any:
-        """On a thread: nothing ends the system's search for a name but its own patience,
-        which is longer than ours."""
+        """Connect in a thread, because looking up a host name has no time-out of its own
+        that is short enough."""
         made: Future[t.Any] = Future()
 
         def connect() -> None:
@@ -206,8 +205,8 @@ class Pool:
         try:
             thread.start()
         except RuntimeError:
-            # The interpreter is ending, or may have no more threads. A name may then take
-            # longer to be found than we would wait.
+            # The interpreter is ending, or may start no more threads. Looking up the name
+            # may then take longer than the deadline.
             connect()
         try:
             return made.result(seconds)
@@ -216,7 +215,7 @@ class Pool:
             raise Silence("The time is up.") from error
 
     def give_back(self, connection: t.Any) -> None:
-        if len(self._idle) < _IDLE and self._pid == os.getpid():
+        if len(self._idle) < _MAX_IDLE_CONNECTIONS and self._pid == os.getpid():
             self._idle.append(connection)
         else:
             connection.disconnect()
@@ -224,7 +223,7 @@ class Pool:
     def ask(self, connection: t.Any, args: list[Arg], deadline: float) -> t.Any:
         """One command and its reply.
 
-        :raises ResponseError: If the server says no.
+        :raises ResponseError: If the server refuses it.
         """
         connection._sock.settimeout(_left(deadline))
         connection.send_command(*args)

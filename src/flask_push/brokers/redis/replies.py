@@ -50,7 +50,8 @@ def published(channel: str, data: bytes) -> tuple[str, list[Entry]]:
         middle = int(size)
         end = middle + int(length)
         type, body = rest[:middle].decode(), rest[middle:end]
-        entries.append(stored_entry(number, prev, channel, type, body))
+        make = stored_entry if "\0" in type else Entry
+        entries.append(make(number, prev, channel, type, body))
         if prev is not None:
             number, prev = number + 1, number
         rest = rest[end:]

@@ -18,7 +18,7 @@ from .statements import Stored
 _UNDONE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY)
 # On a disk that is full: ways to make space; and attempts after them, with a pause each,
 # until the hubs have closed a file that was deleted, which they do when they look.
-_STEPS, _ATTEMPTS, _PAUSE = 3, 15, 0.05
+_STEPS, _ATTEMPTS, _RETRY_SECONDS = 3, 15, 0.05
 
 
 class Trouble:
@@ -87,5 +87,5 @@ class Trouble:
             except sqlite3.Error as another:
                 if not is_full(another):
                     raise
-        time.sleep(_PAUSE)
+        time.sleep(_RETRY_SECONDS)
         return self._full <= _STEPS + _ATTEMPTS and self._left() > 0

@@ -25,12 +25,12 @@ logger = logging.getLogger("flask_push")
 
 # Pages read in one look, and seconds, after which the loop has other things to do. A page
 # takes about a millisecond.
-_READS, _SLICE = 50, 0.002
+_MAX_PAGES, _SLICE_SECONDS = 50, 0.002
 # Seconds between two looks if the bell does not ring, and if there is none.
-_POLL = 0.5
-_POLL_WITHOUT = 0.1
+_POLL_SECONDS = 0.5
+_POLL_SECONDS_WITHOUT_BELL = 0.1
 # Seconds until a file that others open now is tried again, and after which that is said.
-_AGAIN, _LONG = 0.002, 1.0
+_LOCK_RETRY_SECONDS, _LOCK_LOG_SECONDS = 0.002, 1.0
 
 
 class SqliteFeed:
@@ -100,7 +100,7 @@ class SqliteFeed:
 
     def _poll(self) -> None:
         self._hang()
-        pause = _POLL_WITHOUT if self._bell is None else _POLL
+        pause = _POLL_SECONDS_WITHOUT_BELL if self._bell is None else _POLL_SECONDS
         self._timer = self._loop.call_later(pause, self._poll)
         self._look_soon()
 
@@ -119,7 +119,7 @@ class SqliteFeed:
                 logger.warning(
                     "No socket could be made in %s, and so events are delivered up to %g"
                     " seconds later: %s",
-                    *(bells(self._path), _POLL_WITHOUT, error),
+                    *(bells(self._path), _POLL_SECONDS_WITHOUT_BELL, error),
                 )
         else:
             self._loop.add_reader(bell, self._ring, bell)
@@ -145,9 +145,9 @@ class SqliteFeed:
                 if connection is not self._connection:
                     self._connection = connection
                     connection.create_function("heard", 1, self._channels.__contains__)
-                news = history.news(connection, self._epoch, self._end)
-                end = time.monotonic() + _SLICE
-                while self._reads and len(reads) < _READS:
+                unread = history.unread(connection, self._epoch, self._end)
+                end = time.monotonic() + _SLICE_SECONDS
+                while self._reads and len(reads) < _MAX_PAGES:
                     reads.append(self._reads.popleft())
                     pages.append(history.page(connection, *reads[-1][:3], PAGE_BYTES))
                     if time.monotonic() > end:
@@ -159,19 +159,19 @@ class SqliteFeed:
             return
         self._due = False
         self._recover()
-        self._epoch, self._end, self.retention = news.epoch, news.end, news.retention
-        self._database.seen = Position(news.epoch, news.last)
-        self._hand_over(news)
+        self._epoch, self._end, self.retention = unread.epoch, unread.end, unread.retention
+        self._database.seen = Position(unread.epoch, unread.last)
+        self._hand_over(unread)
         for page, read in zip(pages, reads, strict=True):
             read.callback(page)
-        if news.end < news.last or self._reads:
+        if unread.end < unread.last or self._reads:
             self._look_soon()
 
-    def _hand_over(self, news: history.News) -> None:
-        if news.forgotten:
-            self._sink.missed(news.end)
+    def _hand_over(self, unread: history.Unread) -> None:
+        if unread.forgotten:
+            self._sink.missed(unread.end)
         else:
-            self._sink.deliver(news.epoch, news.entries, news.end)
+            self._sink.deliver(unread.epoch, unread.entries, unread.end)
         if self._wanted:
             wanted, self._wanted = self._wanted, set()
             self._channels |= wanted
@@ -182,8 +182,8 @@ class SqliteFeed:
         self._since = self._since or now
         if isinstance(error, TimeoutError):
             # Others open the file, or write.
-            self._loop.call_later(_AGAIN, self._look)
-            if now - self._since < _LONG:
+            self._loop.call_later(_LOCK_RETRY_SECONDS, self._look)
+            if now - self._since < _LOCK_LOG_SECONDS:
                 return
         else:
             self._due = False

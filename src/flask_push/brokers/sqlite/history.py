@@ -116,7 +116,7 @@ def _read_many(
     return entries, end
 
 
-class News(t.NamedTuple):
+class Unread(t.NamedTuple):
     """What a feed has not heard of."""
 
     epoch: str
@@ -131,7 +131,7 @@ class News(t.NamedTuple):
     forgotten: bool = False
 
 
-def news(connection: sqlite3.Connection, epoch: str, after: int) -> News:
+def unread(connection: sqlite3.Connection, epoch: str, after: int) -> Unread:
     """What is new after a number of the epoch; of another epoch, only where it is.
 
     The connection has a function ``heard`` that knows the channels it is about.
@@ -141,11 +141,11 @@ def news(connection: sqlite3.Connection, epoch: str, after: int) -> News:
     age = round(age * 1_000_000)
     retention = age if floor == birth else min(age, last - floor)
     if now_epoch != epoch:
-        return News(now_epoch, [], last, last, retention)
+        return Unread(now_epoch, [], last, last, retention)
     if last < after:
         raise broken("it is older than what was read of it")
     if floor > after:
-        return News(epoch, [], last, last, retention, forgotten=True)
+        return Unread(epoch, [], last, last, retention, forgotten=True)
     new = "SELECT number FROM event WHERE number > ? ORDER BY number LIMIT 1 OFFSET ?"
     (upto,) = execute(new, (after, _BATCH)).fetchone() or (last,)
     rows = execute(
@@ -153,7 +153,7 @@ def news(connection: sqlite3.Connection, epoch: str, after: int) -> News:
         (after, upto),
     )
     entries, end = take(starmap(stored_entry, rows), _BATCH_BYTES, upto)
-    return News(epoch, entries, end, last, retention)
+    return Unread(epoch, entries, end, last, retention)
 
 
 def _row(connection: sqlite3.Connection) -> tuple[str, int, int, int, float]:
