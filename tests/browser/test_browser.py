@@ -4,121 +4,38 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import contextlib
-import itertools
 import os
-import re
 import shutil
-import signal
 import threading
-import time
-import typing as t
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import expect
 from playwright.sync_api import Page
 from playwright.sync_api import Route
 from support.browser import Windows
+from support.chats import Chat
+from support.chats import chat as chat
+from support.chats import chat_on
+from support.chats import connected
+from support.chats import enter
+from support.chats import HISTORY
+from support.chats import look
+from support.chats import names
+from support.chats import room as room
+from support.chats import say
+from support.chats import shows
+from support.chats import texts
 from support.redises import Redis
 from support.servers import flask_run
 from support.servers import free_port
 from support.servers import gunicorn
 from support.servers import hubs
-from support.servers import ROOT
 from support.servers import serve
 from support.servers import Server
 from support.servers import status
 from support.servers import TESTS
 from support.servers import until
-
-from flask_push import Publisher
-
-HISTORY = re.compile(r"/messages$")
-SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
-SCHEMES: list[t.Literal["light", "dark"]] = ["light", "dark"]
-
-
-class Chat:
-    """The example on a server, and its store."""
-
-    def __init__(self, server: Server, instance: Path) -> None:
-        self.server = server
-        self.store = instance / "push-app" / "push.db"
-        self.store.parent.mkdir(0o700, parents=True, exist_ok=True)
-        self.publisher = Publisher(f"sqlite://{quote(str(self.store))}")
-        self.spoken: list[str] = []
-
-    def kill(self) -> None:
-        """The server, and the process that holds the streams."""
-        self.server.kill()
-        for pid in hubs(self.store.parent):
-            os.kill(pid, signal.SIGKILL)
-
-    def speak(self, *texts: str, name: str = "Eve", **more: t.Any) -> None:
-        """As another process of the app would."""
-        said = {"user": name, "name": name, "time": time.time(), **more}
-        for text in texts:
-            self.publisher.publish("chat", {**said, "text": text})
-            self.spoken.append(text)
-
-
-@contextlib.contextmanager
-def chat_on(name: str, directory: Path, **config: t.Any) -> cabc.Iterator[Chat]:
-    ignore = shutil.ignore_patterns("instance", "__pycache__")
-    app = shutil.copytree(ROOT / "examples/chat", directory / "chat", ignore=ignore)
-    if name == "gunicorn":
-        command, more = gunicorn, ["-w", "4", "--chdir", str(app)]
-    else:
-        command, more = flask_run, []
-    module = "app" if name == "gunicorn" else str(app / "app")
-    with serve(command, directory, *more, app=module, PUSH_RETRY=0.5, **config) as server:
-        chat = Chat(server, app / "instance")
-        yield chat
-        chat.publisher.close()
-
-
-@pytest.fixture(params=["flask run", "gunicorn"])
-def chat(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[Chat]:
-    """For what depends on the server."""
-    with chat_on(request.param, tmp_path) as chat:
-        yield chat
-
-
-@pytest.fixture
-def room(tmp_path: Path) -> cabc.Iterator[Chat]:
-    """For what the page does, whatever the server."""
-    with chat_on("flask run", tmp_path) as chat:
-        yield chat
-
-
-def enter(page: Page, name: str) -> Page:
-    page.get_by_label("Your name").fill(name)
-    page.keyboard.press("Enter")
-    expect(page.locator("#messages")).to_have_attribute("aria-busy", "false")
-    return page
-
-
-def connected(page: Page) -> None:
-    expect(page.get_by_role("status")).to_have_text("connected")
-
-
-def say(page: Page, text: str) -> None:
-    page.get_by_label("Message", exact=True).fill(text)
-    page.keyboard.press("Enter")
-
-
-def shows(page: Page, *texts: str) -> None:
-    """These messages, in this order, and no other."""
-    expect(page.locator(".text")).to_have_text(list(texts), use_inner_text=True)
-
-
-def names(page: Page) -> list[str]:
-    return page.locator(".name").all_text_contents()
-
-
-def texts(page: Page) -> list[str]:
-    return page.locator(".text").all_text_contents()
 
 
 def own(page: Page) -> list[str]:
@@ -417,169 +334,6 @@ def test_windows_of_one_browser_share_one_stream(
     say(pages[-1], "heard by all")
     for page in pages:
         shows(page, "heard by all")
-
-
-def test_markup_is_text(room: Chat, windows: Windows) -> None:
-    name = "<img src=x onerror=document.title='!'>"
-    text = f"<script>document.title = '!'</script>{name}&amp;"
-    # The policy of the page would stop it too, which is not what this is about.
-    page = windows.open(room.server.url, windows.profile(bypass_csp=True))
-    enter(page, name)
-    say(page, text)
-    shows(page, text)
-    assert names(page) == [name]
-    page.reload()
-    shows(page, text)
-    assert page.locator("header a").text_content() == name
-    assert page.locator("#messages :is(img, script), header img").count() == 0
-    page.goto(f"{room.server.url}?rename")
-    expect(page.get_by_label("Your name")).to_have_value(name)
-    assert page.title() == "Chat"
-
-
-def test_lines_and_local_time_are_kept(room: Chat, windows: Windows) -> None:
-    page = enter(windows.open(room.server.url), "Ann")
-    room.speak("  one\n\n  two", time=1_700_000_000)
-    shows(page, "one two")
-    assert texts(page) == ["  one\n\n  two"]
-    lines = page.locator(".text").bounding_box()
-    assert lines and lines["height"] > 60
-    expect(page.locator("time")).to_have_text("23:13")
-    expect(page.locator(".day")).to_have_text("Tuesday 14 November")
-
-
-def test_enter_sends_unless_a_word_is_being_composed(room: Chat, windows: Windows) -> None:
-    page = enter(windows.open(room.server.url), "Ann")
-    field = page.get_by_label("Message", exact=True)
-    field.press_sequentially("one")
-    field.press("Shift+Enter")
-    field.press_sequentially("two")
-    field.press("Enter")
-    expect(field).to_have_value("")
-    ime = page.context.new_cdp_session(page)
-    ime.send(
-        "Input.imeSetComposition",
-        {"text": "にほん", "selectionStart": 3, "selectionEnd": 3},
-    )
-    field.press("Enter")
-    expect(field).to_have_value(re.compile("^にほん"))
-    ime.send("Input.insertText", {"text": "日本"})
-    field.press("Enter")
-    shows(page, "one two", "日本")
-    assert texts(page)[0] == "one\ntwo"
-
-
-def test_what_is_refused_is_shown(room: Chat, windows: Windows) -> None:
-    page = windows.open(room.server.url)
-    page.get_by_role("button", name="Enter").click()
-    expect(page.locator("#error")).to_have_text("Your name needs 1 to 40 characters.")
-    page.get_by_label("Your name").fill("N" * 41)
-    enter(page, "N" * 40)
-    page.get_by_role("button", name="Send").click()
-    refusal = "Your message needs 1 to 2,000 characters."
-    expect(page.locator("#error")).to_have_text(refusal)
-    say(page, "then this")
-    shows(page, "then this")
-    expect(page.locator("#error")).to_have_text("")
-
-
-def test_what_did_not_go_through_is_sent_again_and_heard_once(
-    room: Chat, windows: Windows
-) -> None:
-    def swallow(route: Route) -> None:
-        route.fetch()
-        route.abort()
-
-    page = enter(windows.open(room.server.url), "Ann")
-    connected(page)
-    page.route(HISTORY, swallow, times=1)
-    say(page, "hello")
-    expect(page.get_by_label("Message", exact=True)).to_have_value("")
-    expect(page.locator("#unsent")).to_have_text("hello")
-    shows(page, "hello")
-    expect(page.locator("#unsent")).to_have_text("")
-    say(page, "hello")
-    shows(page, "hello", "hello")
-
-
-def test_the_newest_is_in_view_unless_one_reads_what_was_before(
-    room: Chat, windows: Windows
-) -> None:
-    room.speak(*(f"old {n}" for n in range(50)))
-    page = enter(windows.open(room.server.url), "Ann")
-    newest = page.get_by_role("button", name="New messages")
-    expect(page.get_by_text("old 49", exact=True)).to_be_in_viewport()
-    room.speak("new 1")
-    expect(page.get_by_text("new 1", exact=True)).to_be_in_viewport()
-    expect(newest).to_be_hidden()
-    page.get_by_text("old 3", exact=True).scroll_into_view_if_needed()
-    room.speak("new 2")
-    expect(newest).to_be_visible()
-    expect(page.get_by_text("old 3", exact=True)).to_be_in_viewport()
-    newest.click()
-    expect(page.get_by_text("new 2", exact=True)).to_be_in_viewport()
-    expect(newest).to_be_hidden()
-    page.set_viewport_size({"width": 390, "height": 400})
-    expect(page.get_by_text("new 2", exact=True)).to_be_in_viewport()
-
-
-TALK = [
-    ("Ann", "Good morning! Has anybody seen the blue ladder?"),
-    ("Ben", "Behind the shed. I put it there on Friday."),
-    (
-        "Ben",
-        "It needs a new rung, though:\n\n1. the third from below\n2. maybe the fifth",
-    ),
-    ("Ann", "Thank you! I'll take a look after lunch."),
-    ("Ann", "And the paint?"),
-    (
-        "Chloë",
-        "In the cellar, on the left. There are two tins of white, and half a tin of that"
-        " green which nobody liked, so leave that for the fence, please.",
-    ),
-    ("Ann", "The ladder first, then. My shopping list is at https://example.org/ladder."),
-    ("Ben", "Shall we start at three?"),
-]
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_it_fits_a_phone_and_a_desktop(room: Chat, windows: Windows, size: str) -> None:
-    shots = TESTS / "shots"
-    width, height = SIZES[size]
-    profile = windows.profile(viewport={"width": width, "height": height})
-    page = windows.open(room.server.url, profile)
-    look(page, shots / f"door-{size}")
-    expect(page.get_by_label("Your name")).to_be_in_viewport(ratio=1)
-    enter(page, "Ann")
-    user = {"Ann": page.locator("body").get_attribute("data-user")}
-    minute = itertools.count(1_772_352_720, 60)
-    for name, text in TALK:
-        room.speak(text, name=name, user=user.get(name, name), time=next(minute))
-    expect(page.locator(".text")).to_have_count(len(TALK))
-    connected(page)
-    look(page, shots / f"chat-{size}")
-    expect(page.locator(".message").last).to_be_in_viewport(ratio=1)
-    expect(page.get_by_label("Message", exact=True)).to_be_in_viewport(ratio=1)
-    expect(page.get_by_role("button", name="Send")).to_be_in_viewport(ratio=1)
-    room.speak("W" * 2000, name="W" * 40)
-    expect(page.locator(".text")).to_have_count(len(TALK) + 1)
-    fits(page)
-    page.get_by_label("Message", exact=True).fill("line\n" * 30)
-    expect(page.get_by_role("button", name="Send")).to_be_in_viewport(ratio=1)
-    expect(page.locator(".message").last).to_be_in_viewport()
-
-
-def look(page: Page, path: Path) -> None:
-    for scheme in SCHEMES:
-        page.emulate_media(color_scheme=scheme)
-        page.screenshot(path=f"{path}-{scheme}.png")
-    fits(page)
-
-
-def fits(page: Page) -> None:
-    """Nothing is wider than the window."""
-    for part in page.locator("html, body, main").all():
-        assert part.evaluate("part => part.scrollWidth <= part.clientWidth")
 
 
 @pytest.mark.parametrize("command", [flask_run, gunicorn])

@@ -4,41 +4,25 @@ from __future__ import annotations
 
 import ast
 import collections.abc as cabc
-import gc
-import importlib
 import inspect
 import json
 import math
 import re
 import subprocess
 import sys
-import textwrap
-import threading
 import typing as t
 import zlib
 from pathlib import Path
 
 import pytest
-from flask import Flask
-from playwright.sync_api import expect
-from playwright.sync_api import Page
-from support.browser import chromium
-from support.browser import Windows
+from support.doc_pages import README
 from support.house import MAY_IMPORT
 from support.house import MODULES
 from support.house import WRONG
-from support.pages import blocks
 from support.pages import commands
 from support.pages import DOCS
-from support.pages import hello
 from support.pages import source_of
-from support.servers import flask_run
-from support.servers import program
 from support.servers import ROOT
-from support.servers import serve
-from support.servers import Server
-from support.servers import status
-from support.servers import until
 
 import flask_push
 import flask_push.asgi
@@ -63,12 +47,16 @@ from flask_push._hub import main
 from flask_push._hub import nginx
 from flask_push._hub import streams
 from flask_push.sse import Parser
-from flask_push.testing import read_events
 
-README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+
+
 MAKEFILE = (ROOT / "Makefile").read_text()
+
+
 SOURCE = {name: path.read_text() for name, path in MODULES.items()}
+
+
 PUBLIC = (
     *(flask_push, flask_push.asgi, flask_push.client, flask_push.sse),
     *(flask_push.brokers, flask_push.testing),
@@ -123,6 +111,8 @@ def test_a_key_has_the_bounds_that_the_docs_say(key: str) -> None:
 
 
 COUNTS = "bytes", "each", "runs", "blocks", "sets", "names", "types", "streams"
+
+
 #: Of the section *Bounds*: what can grow, its limit in words, and the source's numbers.
 BOUNDS: list[tuple[str, str, list[int]]] = [
     ("A channel's name", "64 bytes", [_event.MAX_CHANNEL]),
@@ -164,6 +154,8 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
     ("The position that a browser sends", "256 bytes", [last_event_id._LONGEST]),
     ("A hub's `hub.log`", "1 MB", [main._LOG_BYTES]),
 ]
+
+
 UNITS = {"MiB": 2**20, "KiB": 2**10, "MB": 10**6, **dict.fromkeys(COUNTS, 1)}
 
 
@@ -293,6 +285,8 @@ def test_every_parameter_of_a_request_is_on_the_wire() -> None:
 
 
 LEVELS = "debug", "info", "warning", "error", "exception", "critical"
+
+
 LOGGERS = "logger", "quiet", "_quiet"
 
 
@@ -406,145 +400,3 @@ def test_the_two_commands_run_what_is_written_of_them() -> None:
 
 def test_the_readme_is_read_in_a_minute() -> None:
     assert len(README.splitlines()) < 110
-
-
-# The code.
-
-PYTHON = [
-    pytest.param(block, id=f"{name} {n}")
-    for name, text in {"README": README, **DOCS}.items()
-    for n, block in enumerate(blocks(text, "python"), 1)
-]
-APPS = [param for param in PYTHON if "Flask(__name__)" in str(param.values[0])]
-
-
-@pytest.mark.parametrize("code", PYTHON)
-def test_python_is_python(code: str) -> None:
-    # A part of a view may return.
-    compile(f"def part():\n{textwrap.indent(code, '    ')}", "docs", "exec")
-
-
-@pytest.mark.parametrize("code", APPS)
-def test_an_app_that_is_whole_does_what_it_says(
-    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "docs_app.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    app: Flask = importlib.import_module("docs_app").app
-    try:
-        do_what_it_says(app)
-    finally:
-        del app, sys.modules["docs_app"]
-        # Its hub ends with it.
-        gc.collect()
-    assert "flask-push" not in [thread.name for thread in threading.enumerate()]
-
-
-def do_what_it_says(app: Flask) -> None:
-    app.testing = True
-    client = app.test_client()
-    rules = [str(rule) for rule in app.url_map.iter_rules() if not rule.arguments]
-    assert "/stream" in rules
-    with client.get("/stream") as response:
-        if response.status_code == 401:
-            with client.session_transaction() as session:
-                session["user"] = 1
-            response = client.get("/stream")
-        (opened,) = read_events(response, 1, own=True)
-        assert opened.type == "push:open"
-        if "/say" in rules:
-            assert client.post("/say", data={"text": "hi"}).status_code == 204
-            (event,) = read_events(response, 1)
-            assert json.loads(event.data) == {"text": "hi"}
-        response.close()
-    for rule in {"/", "/history"} & {*rules}:
-        assert client.get(rule).status_code == 200
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> cabc.Iterator[Server]:
-    with serve(flask_run, tmp_path, app=str(hello(tmp_path))) as server:
-        yield server
-
-
-def test_the_first_five_minutes_go_as_they_are_told(server: Server) -> None:
-    told = [command for block in commands(DOCS["start"]) for command in block]
-    assert "flask --app hello run" in told
-    say, listen = (
-        command.replace("127.0.0.1:5000", f"127.0.0.1:{server.port}").split()
-        for command in told
-        if command.startswith("curl")
-    )
-    with program(listen) as curl:
-        assert curl.stdout is not None
-        lines = iter(curl.stdout.readline, b"")
-        assert b"event: push:open\n" in lines
-        subprocess.run(say, check=True, capture_output=True)
-        assert b'data: {"text": "hi"}\n' in lines
-
-
-def test_the_first_page_shows_in_two_windows_what_is_said_in_one(
-    server: Server, tmp_path: Path
-) -> None:
-    def listening() -> int:
-        found = status(tmp_path / "instance", "push-hello")
-        return int(found.get("streams", 0) - found.get("behind", 0))
-
-    def say(text: str, page: Page) -> None:
-        page.get_by_label("Text").fill(text)
-        with page.expect_response(f"{server.url}/say") as answer:
-            page.keyboard.press("Enter")
-        # Then it is stored, and a window that does not show it has lost it.
-        assert answer.value.status == 204, server.log
-
-    with chromium() as browser:
-        windows = Windows(browser)
-        pages = [windows.open(server.url) for _ in range(2)]
-        # What is said before they listen, they need not show.
-        until(lambda: listening() == 2)
-        say("hi <b>", pages[0])
-        for page in pages:
-            expect(page.locator("li")).to_have_text("hi <b>")
-        # "Stop the server, start it again, and say something. Both windows show it."
-        server.stop()
-        server.start()
-        say("again", pages[1])
-        for page in pages:
-            expect(page.locator("li")).to_have_text(["hi <b>", "again"])
-        windows.close()
-        assert windows.errors == []
-
-
-def test_the_reader_in_python_reads(server: Server) -> None:
-    (code,) = [code for code in blocks(DOCS["wire"], "python") if "HTTPConnection" in code]
-    command = [sys.executable, "-u", "-c", code.replace("5000", str(server.port))]
-    with program(command, text=True) as reader:
-        assert reader.stdout is not None
-        assert reader.stdout.readline().startswith(" push:open")
-        say = ["curl", "-sd", "text=hi", f"{server.url}/say"]
-        subprocess.run(say, check=True)
-        assert reader.stdout.readline() == 'chat message {"text": "hi"}\n'
-
-
-def test_the_tests_of_the_page_about_tests_pass(tmp_path: Path) -> None:
-    """Each against the app that the docs have for it."""
-    *code, contract = blocks(DOCS["testing"], "python")
-    tests = "\n".join(code)
-    most = tests.count("def test_") - 1
-    for page, chosen, count in (
-        ("start", "not strangers", most),
-        ("authorize", "strangers", 1),
-    ):
-        (directory := tmp_path / page).mkdir()
-        hello(directory, page)
-        assert passed(directory, tests, chosen) == count
-    assert passed(tmp_path, contract, "order_of_the_caller") == 1
-
-
-def passed(directory: Path, tests: str, chosen: str) -> int:
-    """How many tests there were, all of which passed."""
-    (directory / "test_it.py").write_text(tests)
-    command = [sys.executable, "-m", "pytest", "-qW", "error", "-k", chosen, "test_it.py"]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-    return int(re.findall(r"^(\d+) passed", done.stdout, re.MULTILINE)[0])

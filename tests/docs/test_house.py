@@ -11,6 +11,7 @@ import ast
 import re
 import sys
 import typing as t
+from pathlib import Path
 
 import pytest
 from support.house import MAY_IMPORT
@@ -221,3 +222,49 @@ def test_safeguards_that_tests_take_out_are_in_the_source(name: str) -> None:
         path = MODULES.get(module.removeprefix("flask_push."), SOURCE.parent / module)
         text = path.read_text()
         assert text.count(old) == 1, (module, old)
+
+
+TESTS = sorted(
+    path for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts
+)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda p: str(p.relative_to(ROOT / "tests")))
+def test_files_of_tests_are_not_large_and_import_no_test(path: Path) -> None:
+    """What several of them need lies in ``tests/support``."""
+    text = path.read_text()
+    assert len(text.splitlines()) <= 520
+    for node in ast.walk(ast.parse(text)):
+        names = [alias.name for alias in node.names] if is_import(node) else []
+        if isinstance(node, ast.ImportFrom):
+            names.append(node.module or "")
+        parts = {part for name in names for part in name.split(".")}
+        assert not [part for part in parts if part.startswith("test_")], parts
+
+
+def is_import(node: t.Any) -> t.TypeGuard[t.Any]:
+    return isinstance(node, (ast.Import, ast.ImportFrom))
+
+
+def file_of_tests(name: str) -> Path:
+    """The file of the tests of a module: its folder is that of the module, or ``app``, and
+    its name is that of the module inside of the folder."""
+    first, _, rest = name.partition(".")
+    folder = first.lstrip("_")
+    if not (ROOT / "tests" / folder).is_dir():
+        folder, rest = "app", name
+    plain = "_".join(part.lstrip("_") for part in (rest or folder).split("."))
+    return ROOT / "tests" / folder / f"test_{plain}.py"
+
+
+#: Folders in which each module has a file of tests of its own. Small modules are tested
+#: with those that use them.
+COMPLETE = {"delivery", "system"}
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_has_a_file_of_tests(name: str) -> None:
+    path = file_of_tests(name)
+    is_small = len(MODULES[name].read_text().splitlines()) <= 60
+    if path.parent.name in COMPLETE and not is_small:
+        assert path.exists(), f"{path.relative_to(ROOT)} is missing"

@@ -72,7 +72,7 @@ def test_readers_that_are_in_one_frame_share_it() -> None:
         rests = [connection.rest for connection in house.connections]
         assert len({id(t.cast(memoryview, rest).obj) for rest in rests}) == 2
         for browser in slow:
-            await browser.until(lambda b=browser: b.data)  # type: ignore[misc]
+            await browser.receives_data()
             assert browser.data == [text]
 
     run(test)
@@ -97,7 +97,7 @@ def test_slow_readers_get_a_new_epoch_without_a_copy_of_their_frame() -> None:
         tracemalloc.stop()
         assert after - before < 1_000_000
         for browser in slow:
-            await browser.until(lambda b=browser: b.gaps)  # type: ignore[misc]
+            await browser.receives_a_gap()
             assert [event.data for event in browser.events[1:-1]] == [text]
             assert browser.gaps[0]["reason"] == "restarted"
 
@@ -123,7 +123,7 @@ def test_readers_that_are_stuck_in_frames_of_their_own_are_ended_and_resume(
             if browser.ended:
                 assert browser.data == [] and b"retry" not in browser.body[-100:]
                 browser = house.adopt(name, position=browser.parser.last_event_id)
-                await browser.until(lambda b=browser: b.data)  # type: ignore[misc]
+                await browser.receives_data()
             assert browser.data == [text] and browser.gaps == []
         assert caplog.text.count("PUSH_LOG_BYTES") == 1
 
@@ -211,7 +211,7 @@ def test_a_browser_that_sends_without_end_is_ended() -> None:
         await until(lambda: send_without_end(bad.sock))
         await until(lambda: "1 connections" in repr(house.hub))
         house.say("a", "1")
-        await good.until(lambda: good.data == ["1"])
+        await good.receives("1")
 
     run(test)
 
@@ -222,7 +222,7 @@ def test_a_browser_that_left_before_it_was_adopted_affects_no_other() -> None:
             house.adopt("a").sock.close()
         good = await house.open("a")
         house.say("a", "x")
-        await good.until(lambda: good.data == ["x"])
+        await good.receives("x")
         await until(lambda: "1 connections" in repr(house.hub))
 
     run(test)
@@ -294,7 +294,7 @@ def test_a_stream_ends_though_another_process_has_a_copy_of_its_socket() -> None
             house.hub.adopt(Stream(("a",), "x", **how), Client(browser.theirs.detach()))
         *two, last = house.browsers
         for browser in two:
-            await browser.until(lambda b=browser: b.ended)  # type: ignore[misc]
+            await browser.ends()
         house.hub.stop()
         await last.until(lambda: last.ended)
         for copy in copies:
@@ -311,7 +311,7 @@ def test_a_connection_that_fails_ends_alone(caplog: pytest.LogCaptureFixture) ->
         connection.cursor = t.cast(int, "nonsense")
         house.hub._streams.pump(connection)
         house.say("a", "x")
-        await good.until(lambda: good.data == ["x"])
+        await good.receives("x")
         await bad.until(lambda: bad.ended)
         assert "its browser resumes" in caplog.text
 

@@ -30,7 +30,7 @@ def test_each_user_may_have_a_number_of_streams(
         nobody = [await house.open("a") for _ in range(3)]
         for _ in range(3):
             refused = house.adopt("a", user="ann")
-            await refused.until(lambda r=refused: r.ended)  # type: ignore[misc]
+            await refused.ends()
             assert re.fullmatch(rb":\nretry: \d+\n", refused.body)
         assert caplog.text.count("PUSH_MAX_STREAMS_PER_USER") == 1
         ann[0].sock.close()
@@ -38,7 +38,7 @@ def test_each_user_may_have_a_number_of_streams(
         again = await house.open("a", user="ann")
         house.say("a", "x")
         for browser in [ann[1], again, *ben, *nobody]:
-            await browser.until(lambda b=browser: b.data == ["x"])  # type: ignore[misc]
+            await browser.receives("x")
 
     run(test, max_per_user=2)
 
@@ -81,13 +81,13 @@ def test_an_event_that_is_too_large_is_a_gap(
         house.say("a", "small")
         too_large = house.say("a", data, type=type)
         house.say("b", "other")
-        await browser.until(lambda: browser.data == ["small", "other"])
+        await browser.receives("small", "other")
         (gap,) = browser.gaps
         assert gap["channels"] == ["a"]
         assert [e.id.partition(".")[0] for e in browser.events][2] == too_large
         # Replay says the same.
         again = await house.open("a", "b", position=browser.events[0].id)
-        await again.until(lambda: again.data == ["small", "other"])
+        await again.receives("small", "other")
         assert again.gaps[0]["channels"] == ["a"]
 
     run(test, max_event=1000)
@@ -111,11 +111,11 @@ def test_reconnects_of_all_browsers_are_spread() -> None:
             streams.append(await house.open("a"))
             refused = [house.adopt("a") for _ in range(20)]
             for browser in refused:
-                await browser.until(lambda b=browser: b.ended)  # type: ignore[misc]
+                await browser.ends()
             assert 4000 < max(retries(*refused)) <= 24_000
             house.hub.stop()
             for browser in streams:
-                await browser.until(lambda b=browser: b.ended)  # type: ignore[misc]
+                await browser.ends()
             told = sorted(retries(*streams))
             # At two a second, the half of them within about ten seconds.
             assert told[0] < 10_000 < told[-1] <= 24_000
@@ -141,7 +141,7 @@ def test_the_wait_in_a_gap_grows_with_the_number_of_streams() -> None:
         browsers = [await house.open("a", position="nowhere") for _ in range(50)]
         waits = []
         for browser in browsers:
-            await browser.until(lambda b=browser: b.gaps)  # type: ignore[misc]
+            await browser.receives_a_gap()
             waits += [gap["wait"] for gap in browser.gaps]
         assert 0 <= min(waits) and max(waits) <= 0.05
         assert len(set(waits)) > 5

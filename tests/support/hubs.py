@@ -64,6 +64,20 @@ class Browser:
 
         await until(read)
 
+    async def receives(self, *data: str) -> None:
+        """Wait until it has received events with exactly these data."""
+        await self.until(lambda: self.data == [*data])
+
+    async def receives_data(self) -> None:
+        await self.until(lambda: self.data)
+
+    async def receives_a_gap(self) -> None:
+        await self.until(lambda: self.gaps)
+
+    async def ends(self) -> None:
+        """Wait until the hub has closed its stream."""
+        await self.until(lambda: self.ended)
+
 
 class House:
     """A hub and its surroundings."""

@@ -36,7 +36,7 @@ def test_a_visible_stream_has_the_end_of_its_replay_and_its_age() -> None:
         assert said["end"] == newest.partition(".")[0]
         now = time.time_ns() // 1000
         assert 0 <= said["age"] <= (now - Position.parse(newest).number) / 1000
-        await browser.until(lambda: browser.data == ["2", "3"])
+        await browser.receives("2", "3")
 
     run(test)
 
@@ -58,7 +58,7 @@ def test_a_replay_that_the_log_has_ends_there() -> None:
     async def test(house: House) -> None:
         live = await house.open("a")
         begin, newest = house.say("a", "1"), house.say("a", "2")
-        await live.until(lambda: live.data == ["1", "2"])
+        await live.receives("1", "2")
         browser = await house.open("a", visible=True, position=begin)
         assert (await opening(browser))["end"] == newest.partition(".")[0]
 

@@ -1,0 +1,72 @@
+"""Forks of a process that publishes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from flask import Flask
+from support.apps import app as app
+from support.apps import push as push
+
+from flask_push import Push
+
+
+def test_a_fork_during_the_first_publish_harms_neither_process(tmp_path: Path) -> None:
+    """As with ``gunicorn --preload`` and a thread that the app has started."""
+    code = f"""
+import os, signal, sys, threading, time
+from flask import Flask
+from flask_push import Push
+app = Flask("app", instance_path={str(tmp_path)!r})
+push = Push(app)
+threading.Thread(target=lambda: [push.publish("a", "x") for _ in range(200)]).start()
+children = []
+for _ in range(20):
+    if (child := os.fork()) == 0:
+        signal.alarm(10)
+        try:
+            push.publish("a", "child")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    children.append(child)
+    time.sleep(0.003)
+sys.exit(any(os.waitpid(child, 0)[1] for child in children))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_forked_process_creates_its_own_services() -> None:
+    started = threading.Event()
+
+    class SlowApp(Flask):
+        @property
+        def testing(self) -> bool:  # type: ignore[override]
+            started.set()
+            time.sleep(0.2)
+            return True
+
+    app = SlowApp("app", instance_path="/nonexistent")
+    push = Push(app)
+    thread = threading.Thread(target=push.publish, args=("a", "1"))
+    thread.start()
+    started.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        try:
+            push.publish("a", "2")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+    push.publish("a", "3")
