@@ -1,4 +1,4 @@
-"""Files that processes share, known by what they are and not by their names.
+"""Files that processes share, identified by their inodes and not by their names.
 
 A path may lead to something else a moment later: a cleaner removes the file, a deploy
 replaces its directory, another user of the machine lays a link or a FIFO there first. So
@@ -16,7 +16,7 @@ import stat
 import time
 from pathlib import Path
 
-#: What a file is: its device and its inode.
+#: A file's device and inode.
 Identity = tuple[int, int]
 
 # Between two attempts to get a lock.
@@ -24,7 +24,7 @@ _LOCK_RETRY_SECONDS = 0.005
 
 
 def identity(path: str | Path) -> Identity | None:
-    """What the path leads to now. A link is what it is itself. None if nothing is there."""
+    """What is at the path now, without following a link. None if nothing is there."""
     try:
         found = os.lstat(path)
     except OSError:
@@ -33,7 +33,7 @@ def identity(path: str | Path) -> Identity | None:
 
 
 def identity_of(fd: int) -> Identity:
-    """What the descriptor was opened for."""
+    """The file that the descriptor was opened for."""
     found = os.fstat(fd)
     return found.st_dev, found.st_ino
 

@@ -39,8 +39,8 @@ __all__ = [
 _Make = cabc.Callable[[str, Path | None, Retention | None, float], Broker]
 
 
-# Each is imported when first needed, since it may need what is not installed; and by a
-# statement, which programs that freeze an app can see.
+# Each is imported when it is first needed, because it may need a package that is not
+# installed; and by a statement, which programs that freeze an app can see.
 def _memory() -> _Make:
     from .memory import from_url
 
@@ -76,8 +76,8 @@ def open_broker(
     """The broker at a URL. Nothing is opened before it is used.
 
     :param directory: Where a broker without a place of its own keeps its files.
-    :param retention: Changes what the store keeps. Otherwise, it goes on keeping what
-        it kept.
+    :param retention: Changes what the store keeps. Otherwise, its retention stays as it
+        is.
     :param timeout: Seconds that publishing may take.
     :raises ValueError: If no broker knows the URL.
     """

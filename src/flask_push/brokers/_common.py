@@ -24,7 +24,7 @@ class PageRequest(t.NamedTuple):
 
 
 def take(entries: cabc.Iterable[Entry], limit: int, end: int) -> tuple[list[Entry], int]:
-    """As many entries as fit on a page, and how far it reaches."""
+    """The entries that fit on a page, and the number up to which it reaches."""
     page: list[Entry] = []
     for entry in entries:
         if limit <= 0 and page:
@@ -51,7 +51,7 @@ def stored_entry(
 
 
 def now() -> int:
-    """Microseconds since 1970: numbers made of them outlive a lost counter."""
+    """Microseconds since 1970. Numbers made of them grow even if a counter is lost."""
     return time.time_ns() // 1000
 
 

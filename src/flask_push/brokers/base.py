@@ -1,31 +1,29 @@
-"""What a broker is: a store that puts events into one order, and tells hubs of them.
+"""What a broker is: a store that puts events into one order, and delivers them to hubs.
 
-A broker has two faces, because two kinds of process use it. Whoever publishes calls
-:class:`Broker`, which blocks and may be used by any thread and after any fork. The hub
-holds a :class:`Feed`, which lives on an event loop and calls back in the order of the
-log. Third-party brokers implement both, register a scheme as an entry point in the
-group ``flask_push.brokers``, and inherit the tests of
-:class:`flask_push.testing.BrokerContract`.
+A broker has two interfaces, because two kinds of process use it. Publishers call
+:class:`Broker`, which blocks and may be used by any thread and after any fork. The hub has
+a :class:`Feed`, which runs on an event loop and calls back in the order of the log.
+Third-party brokers implement both, register a scheme as an entry point in the group
+``flask_push.brokers``, and inherit the tests of :class:`flask_push.testing.BrokerContract`.
 
 What must hold between the calls:
 
 - Numbers grow over all channels, in the order in which events can be read.
-- ``Entry.prev`` and ``Proof.since`` never claim what the store does not know. A
+- ``Entry.prev`` and ``Proof.since`` never claim more than the store knows. A
   number that stands for forgotten events is never one of an event on another channel
   that is still held.
 - Publishing either stores all of the events given, in their order, or none.
 - ``Event.exclude`` is stored with the event, and returned as ``Entry.exclude``, by pages
   and by feeds. If a store loses it, the excluded connection receives the event.
-- A feed's ``deliver`` with an ``end`` means that everything up to it, on the channels
-  watched, has been delivered. A change of epoch is delivered, with an ``end``, before
-  anything else says the new epoch.
-- A feed that can't say so, since the store has forgotten what it was about to deliver,
-  says ``missed``. The hub then reads what there is, and tells of the rest.
+- A feed's ``deliver`` with an ``end`` means that all events up to it, on the channels
+  watched, have been delivered. A change of epoch is delivered, with an ``end``, before
+  any other call or page has the new epoch.
+- If the store has forgotten events that the feed should deliver, the feed calls
+  ``missed``. The hub then reads the events that are left, and sends gaps for the others.
 - From ``watched`` on, the channels' events after the last ``end`` are delivered.
-- Numbers are microseconds since 1970, as of a clock that is never set. The age of an
-  event, of a key, and of what is not stored is the time that the store has had it. So a
-  wall clock that is wrong, forward or back, for one event or for a day, makes nothing
-  older or younger.
+- Numbers are microseconds since 1970, by a clock that is never set. The age of an event
+  or a key is the time for which the store has had it. So a wall clock that is wrong,
+  forward or back, for one event or for a day, makes nothing older or younger.
 - All that a store keeps is within :class:`Retention`. Keys are forgotten with the events
   of their age. Events that are not stored are forgotten within seconds, and take an
   eighth of the bytes at most.
@@ -43,10 +41,10 @@ from .._event import Event
 from .._event import Page
 from .._event import Position
 
-#: Bytes after which a page of history is full: about what a socket takes at once, since
-#: what it does not take is read again.
+#: Bytes after which a page of history is full. About as many as a socket takes at once,
+#: because the others would be read again.
 PAGE_BYTES = 64 * 1024
-#: What an entry counts on a page beside its data.
+#: Bytes that an entry counts on a page besides its data.
 ENTRY_BYTES = 100
 
 
@@ -55,7 +53,7 @@ class NotPublished(Exception):
 
 
 class NotRead(Exception):
-    """The store can't be reached, or is busy, and nothing is known: read again later."""
+    """The store can't be reached, or is busy. Read again later."""
 
 
 class PublishUncertain(Exception):
@@ -65,9 +63,9 @@ class PublishUncertain(Exception):
 
 @dataclass(frozen=True)
 class Retention:
-    """How long events are kept. Whichever limit is reached first, the oldest go."""
+    """How long events are kept. At the first limit that is reached, the oldest expire."""
 
-    #: Seconds, which is also how long positions can be resumed.
+    #: Seconds. Positions can be resumed for as long.
     age: float = 86400
     #: Events of each channel.
     count: int = 1000
@@ -77,7 +75,7 @@ class Retention:
 
 @t.runtime_checkable
 class Broker(t.Protocol):
-    """The publishing face. Any thread, any process, before or after a fork."""
+    """The publisher's interface. Any thread, any process, before or after a fork."""
 
     @property
     def url(self) -> str:
@@ -104,7 +102,7 @@ class Broker(t.Protocol):
         """One page of history, and the store's position with it.
 
         :param after: The number to begin at. If it is ``None``, the page begins
-            ``last`` events before the end, or as many as can be read without a gap.
+            ``last`` events before the end, or at as many as can be read without a gap.
         :param limit: Bytes after which the page is full, :data:`ENTRY_BYTES` for each
             entry among them. It has at least one entry, if there is one.
         :raises NotRead: If the store can't be read now.
@@ -118,18 +116,18 @@ class Broker(t.Protocol):
         after: Position | None = None,
         channels: cabc.Collection[str] = (),
     ) -> Feed:
-        """Begin to deliver to a hub. Called on the loop, and first delivers there.
+        """Begin to deliver to a hub. Called on the loop, and delivers on the loop.
 
-        :param after: Go on where another feed has ended, not at the end of the store,
-            with the channels that it watched.
+        :param after: Continue where another feed has ended, with the channels that it
+            watched, instead of at the end of the store.
         """
 
     def close(self) -> None:
-        """Let go of what is open. The broker opens it again when it is used."""
+        """Close all connections and files. The broker opens them again when it is used."""
 
 
 class Sink(t.Protocol):
-    """What a feed calls, always on its loop and never while it is being called."""
+    """Called by a feed: on its loop, and never during a call of the feed."""
 
     def deliver(
         self, epoch: str, entries: cabc.Sequence[Entry], end: int | None
@@ -141,17 +139,17 @@ class Sink(t.Protocol):
 
 
 class Feed(t.Protocol):
-    """The hub's face. Everything happens on the loop that it was opened on."""
+    """The hub's interface. Everything happens on the loop on which it was opened."""
 
     @property
     def retention(self) -> int:
-        """How far behind the end, in numbers, a position can surely be resumed."""
+        """How far behind the end, in numbers, a position can certainly be resumed."""
 
     def watch(self, channels: cabc.Collection[str]) -> None:
-        """Deliver these channels too; answered by ``watched``."""
+        """Deliver these channels, too. The feed then calls ``watched``."""
 
     def unwatch(self, channels: cabc.Collection[str]) -> None:
-        """Stop delivering these. One that was not ``watched`` yet never will be."""
+        """Stop delivering these. ``watched`` will not be called for them any more."""
 
     def read(
         self,
@@ -167,7 +165,8 @@ class Feed(t.Protocol):
 
 
 class Bridge(t.NamedTuple):
-    """What others say, and where it is published. See :meth:`.Push.bridge`."""
+    """A source of other programs' messages, and the channel to publish them on. See
+    :meth:`.Push.bridge`."""
 
     source: str
     channel: str
@@ -176,26 +175,26 @@ class Bridge(t.NamedTuple):
 
 @t.runtime_checkable
 class Bridging(t.Protocol):
-    """A broker that can bring what others say without it into its channels, too."""
+    """A broker that can also publish messages of other programs on its channels."""
 
     def bridge(
         self, bridge: Bridge, loop: asyncio.AbstractEventLoop, max_event: int
     ) -> cabc.Callable[[], None]:
-        """Begin to publish what the source says, if nobody else does: of all that were
-        begun, in any process, one publishes. Called on the loop, and stays there.
+        """Publish the source's messages, unless another process does: of all bridges with
+        the same values, in any process, one publishes. Runs on this loop.
 
-        Where it may have missed something, it publishes an event of the type
-        ``push:gap``, which readers are told as a gap; and so it does for what can't be
-        an event, or has more bytes than `max_event`.
+        If it may have missed a message, it publishes an event of the type ``push:gap``,
+        which readers receive as a gap. It does the same for a message that can't be an
+        event, or has more bytes than `max_event`.
 
-        :return: Ends it, and lets another process go on at once.
+        :return: A function that ends it, and lets another process continue at once.
         """
 
 
-# What brokers of ours have in common.
+# Numbers that our brokers share.
 
-#: Bytes that an event or a key counts in a store beside its text, about; and that an event
-#: counts at least beside its data.
+#: The bytes, about, that an event or a key counts in a store besides its text; and those
+#: that an event counts at least besides its data.
 ROW, EVENT = 60, 100
 #: Microseconds for which an event that is not stored waits for the feeds, and the part of
 #: all bytes that such events may take from those that are stored.

@@ -41,12 +41,12 @@ def from_url(
     url: str, directory: Path | None, retention: Retention | None, timeout: float
 ) -> MemoryBroker:
     if url != "memory:":
-        raise ValueError(f"'memory:' has no place, so {url!r} means nothing more.")
+        raise ValueError(f"'memory:' takes no path, but the URL is {url!r}.")
     return MemoryBroker(retention)
 
 
 class MemoryBroker:
-    """Keeps events in lists, and forgets them with the process."""
+    """Keeps events in lists. They are gone when the process ends."""
 
     url = "memory:"
 
@@ -61,8 +61,8 @@ class MemoryBroker:
         self._epoch = new_epoch()
         self._last = self._birth = self._floor = now()
         self._clock = Clock(0, self._birth)
-        # All events that are stored, by number and in order, of which any can go; the
-        # same by channel; and those that are not stored, and wait for the feeds.
+        # All stored events, by number and in order; the same by channel; and events that
+        # are not stored, and wait for the feeds.
         self._log: OrderedDict[int, Entry] = OrderedDict()
         self._channels: dict[str, list[Entry]] = {}
         self._passing: deque[Entry] = deque()
@@ -131,10 +131,10 @@ class MemoryBroker:
     def _notice_fork(self) -> None:
         if self._pid == os.getpid():
             return
-        # The parent's feeds are its own.
+        # The feeds belong to the parent.
         self._pid, self._feeds = os.getpid(), []
         if self._lock.locked():
-            # A thread that is not here was in the middle of something.
+            # Another thread of the parent, which this process lacks, held the lock.
             self._begin()
 
     def _store(self, event: Event, data: bytes) -> int:
@@ -163,7 +163,7 @@ class MemoryBroker:
         return number
 
     def _forget(self) -> None:
-        """Forget what is too old, or too many bytes."""
+        """Remove events and keys that are too old, or too many bytes."""
         recent, passing = self._last - PASSING, self._passing
         most = self._retention.bytes // PASSING_PART
         while passing and (passing[0].number < recent or self._passing_bytes > most):
@@ -192,8 +192,8 @@ class MemoryBroker:
             del self._channels[entry.channel]
 
     def unread(self, after: int) -> tuple[str, list[Entry], int, bool]:
-        """What a feed has not heard of: the epoch, events after a number, the end, and
-        whether some of them are forgotten."""
+        """What a feed has not delivered yet: the epoch, events after a number, the end,
+        and whether some of them are forgotten."""
         with self._lock:
             newest = [
                 [*takewhile(lambda e: e.number > after, reversed(entries))][::-1]
@@ -245,13 +245,13 @@ class MemoryFeed:
         return self._broker.retention
 
     def ring(self) -> None:
-        """Wake the feed up. Any thread."""
+        """Wake up the feed. Any thread."""
         if not self._rung and not self._closed:
             self._rung = True
             try:
                 self._loop.call_soon_threadsafe(self._turn, context=Context())
             except RuntimeError:
-                # The loop has ended, and the feed with it.
+                # The loop has ended.
                 self._closed = True
 
     def watch(self, channels: cabc.Collection[str]) -> None:

@@ -1,8 +1,8 @@
 """``sqlite:``, the default: a file that all processes of a machine share.
 
-Events are rows of a WAL file, numbered in the order in which they are committed, so
-that reading on from a number misses nothing. Whoever has published rings the doorbell
-of each hub. No process serves it, and it survives all of them.
+Events are rows of a WAL file, numbered in the order in which they are committed, so a
+reader that continues after a number misses nothing. A process that has published rings the
+doorbell of each hub. No process serves the file, and it outlives all of them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def from_url(
 
 
 class SqliteBroker:
-    """The store in the file at this path; its bells hang beside it.
+    """The store in the file at this path. The sockets of the doorbells lie beside it.
 
     :param retention: Changes what the store keeps, for everybody, if given.
     :param timeout: Seconds that publishing waits for its turn.
@@ -84,7 +84,7 @@ class SqliteBroker:
     def publish(self, events: cabc.Sequence[Event]) -> list[Position]:
         data = [event.data.encode() for event in events]
         now = time.monotonic()
-        # Who has waited in vain once does not make others wait, for a second.
+        # After one call has waited in vain, no other waits for a second.
         busy = now < self._busy_until
         try:
             positions = self._publish(events, data, 0 if busy else self.timeout)
@@ -144,7 +144,7 @@ class SqliteBroker:
             raise NotRead(f"The store can't be read: {error}") from error
 
     def _claim(self) -> bool:
-        """Make the run directory again. False if it is for others to make."""
+        """Make the run directory again. False if this broker may not make it."""
         if self._claims:
             try:
                 claim(self.path.parent)

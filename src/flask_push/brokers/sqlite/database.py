@@ -31,22 +31,23 @@ from .access import Access
 logger = logging.getLogger("flask_push")
 _quiet = QuietLogger()
 
-# Seconds between two attempts to write, while a program writes that has not our lock.
+# Seconds between two attempts while a program writes that does not know our lock.
 _FOREIGN = 0.005
 # Bytes after which a process that has written them looks how long the log (-wal) is, and
 # those that a transaction writes beside its events, about.
 _LOOK, _BESIDE = 2**20, 2**15
-# Bytes above which the log is cut; some more, if it can't be; and by whatever means.
+# Bytes above which the log is cut; how many more if that fails; and above which it is cut
+# by any means.
 _LONG, _LONGER, _TOO_LONG = 8 * 2**20, 4 * 2**20, 256 * 2**20
 
 
 class Replaced(Exception):
-    """Files of the store were removed or replaced while it was written. What was written
-    may be in those that are there now, or not."""
+    """Files of the store were removed or replaced while it was written. The present files
+    may contain the events, or not."""
 
 
 class Database:
-    """A connection that opens itself, in each process anew. Any thread, one at a time.
+    """A connection that opens itself, once in each process. Any thread, one at a time.
 
     :param retention: Written into the store if given. Otherwise what is there counts.
     """
@@ -54,7 +55,7 @@ class Database:
     def __init__(self, path: Path, retention: Retention | None = None) -> None:
         self.path = path
         self._retention = retention
-        #: What was last read or written.
+        #: The last position that was read or written.
         self.seen = Position("", 0)
         self._start()
         fork.register(self)
@@ -165,7 +166,7 @@ class Database:
                 watch.remove(*reversed(names))
         return True
 
-    # How they begin and end.
+    # How transactions begin and end.
 
     def _begin_writing(self, timeout: float | None) -> sqlite3.Connection:
         deadline = time.monotonic() + (timeout or 0)
@@ -240,7 +241,7 @@ class Database:
     def __del__(self, is_ending: t.Callable[[], bool] = sys.is_finalizing) -> None:
         if is_ending():
             return
-        # Python would close the connection, but without the lock, and never the lock.
+        # Python would close the connection, but without holding the lock.
         if self._pid == os.getpid():
             self._access.give_up()
         else:
@@ -253,7 +254,7 @@ class Database:
         self._thread_lock.release()
 
     def abandon(self, clean: bool) -> None:
-        """In the child of a fork, forget what is the parent's.
+        """In the child of a fork, forget what belongs to the parent.
 
         :param clean: Whether no thread of the parent was using it.
         """
@@ -262,7 +263,7 @@ class Database:
 
 
 class Transaction:
-    """What is done between two calls."""
+    """A context manager made of two functions."""
 
     def __init__(
         self,
@@ -292,7 +293,7 @@ def _begin(connection: sqlite3.Connection, deadline: float) -> None:
             connection.execute("BEGIN IMMEDIATE")
             return
         except sqlite3.OperationalError as error:
-            # Only programs that don't know our lock can be in the way now.
+            # We hold our lock, so this is a program that does not know it.
             if not _is_busy(error) or time.monotonic() >= deadline:
                 raise
             time.sleep(_FOREIGN)

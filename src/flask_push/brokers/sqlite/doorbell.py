@@ -1,8 +1,7 @@
 """One-byte datagrams that tell the hubs of a directory to look.
 
-A bell that does not ring costs latency and no event, since every hub also looks by itself
-now and then. So one that can't be made is no reason for a hub to fail, and one that was
-removed is made again.
+A bell that does not ring delays events and loses none, because each hub also looks without
+it. So a hub works without a bell if it can't make one, and replaces one that was removed.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def bells(path: Path) -> Path:
 
 
 class Doorbell:
-    """A hub's own. Its file descriptor is readable when somebody rang.
+    """The bell of one hub. Its file descriptor is readable after a ring.
 
     :raises OSError: If no socket can be made in the directory.
     """
@@ -46,7 +45,7 @@ class Doorbell:
 
     @property
     def is_there(self) -> bool:
-        """Whether it can be found by its path."""
+        """Whether its socket is still at its path."""
         return self._made is not None and identity(self.path) == self._made
 
     def fileno(self) -> int:
@@ -59,7 +58,7 @@ class Doorbell:
 
     def close(self) -> None:
         self._socket.close()
-        # In the child of a fork, it is the parent's.
+        # In the child of a fork, the socket's file belongs to the parent.
         if self._pid == os.getpid() and self.is_there:
             self.path.unlink(missing_ok=True)
 
@@ -78,7 +77,7 @@ class Ringer:
     def ring(self) -> None:
         """Never waits for a hub, and never fails."""
         if self._pid != os.getpid():
-            # A thread of the parent may have had the lock.
+            # A thread of the parent may have held the lock.
             self._pid, self._lock = os.getpid(), threading.Lock()
         with self._lock:
             self._ring_all()
@@ -94,7 +93,7 @@ class Ringer:
             self._listed = -1
 
     def __del__(self) -> None:
-        # A process may end with it open: nobody says which use is the last.
+        # A process may end without closing it.
         self.close()
 
     def close(self) -> None:
@@ -108,14 +107,14 @@ class Ringer:
             with short_path(bell) as path:
                 self._socket.sendto(b"\1", path)
         except BlockingIOError:
-            pass  # It has not listened to the last ring yet, and will look anyway.
+            pass  # The hub has not read the last ring yet, and will look anyway.
         except (ConnectionRefusedError, FileNotFoundError):
-            # Its hub is gone, and nobody else has a bell of this name.
+            # Its hub is gone, and no other uses the name.
             bell.unlink(missing_ok=True)
 
     def _list(self) -> list[Path]:
         changed = self.directory.stat().st_mtime_ns
-        # A directory's time is coarse: two changes within one tick look like one.
+        # A directory's time is coarse: two changes within one tick have the same time.
         if changed != self._listed or time.time_ns() - changed < 50_000_000:
             self._bells = [path for path in self.directory.iterdir() if _is_socket(path)]
             self._listed = changed
@@ -123,8 +122,8 @@ class Ringer:
 
 
 def _is_socket(path: Path) -> bool:
-    """Whether it is a bell: neither a link, which could lead anywhere, nor a file, which
-    would be removed as one that nobody answers."""
+    """Whether it is a socket, and not a link, which could lead anywhere, nor another file,
+    which would be removed as a bell without a hub."""
     try:
         return stat.S_ISSOCK(path.lstat().st_mode)
     except OSError:

@@ -23,22 +23,22 @@ from .doorbell import Doorbell
 
 logger = logging.getLogger("flask_push")
 
-# Pages read in one look, and seconds, after which the loop has other things to do. A page
-# takes about a millisecond.
+# Pages and seconds after which one look ends, because the loop has other things to do. A
+# page takes about a millisecond.
 _MAX_PAGES, _SLICE_SECONDS = 50, 0.002
-# Seconds between two looks if the bell does not ring, and if there is none.
+# Seconds between two looks if the bell does not ring, and if there is no bell.
 _POLL_SECONDS = 0.5
 _POLL_SECONDS_WITHOUT_BELL = 0.1
-# Seconds until a file that others open now is tried again, and after which that is said.
+# Seconds until a locked file is tried again, and after which the log says so.
 _LOCK_RETRY_SECONDS, _LOCK_LOG_SECONDS = 0.002, 1.0
 
 
 class SqliteFeed:
-    """Looks what is new when the bell rings, and twice a second without.
+    """Reads new events when the bell rings, and else twice a second.
 
-    All of it is done on the loop: what is new takes less time to be read than a thread
-    takes to be woken. So no look lasts long. It reads a few pages, and does not wait for a
-    lock, which is needed to open the file.
+    It reads on the loop, because reading new events takes less time than waking a thread.
+    So each look is short: it reads a few pages, and does not wait for the lock that
+    opening the file needs.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class SqliteFeed:
         self._wanted: set[str] = set()
         self._reads: deque[PageRequest] = deque()
         self._due = self._failing = self._closed = False
-        # Since when it waits for the lock, if it does.
+        # Since when it has been waiting for the lock, or 0.
         self._since = 0.0
         self._bell: Doorbell | None = None
         self._no_bell = ""
@@ -105,14 +105,14 @@ class SqliteFeed:
         self._look_soon()
 
     def _hang(self) -> None:
-        """See that there is a bell, if there can be one."""
+        """Make the bell if it is not there."""
         if self._bell is not None and self._bell.is_there:
             return
         self._take_down()
         try:
             self._bell = bell = Doorbell(bells(self._path))
         except FileNotFoundError:
-            pass  # The directory was removed, which the store says.
+            pass  # The directory was removed. Reading the store will report it.
         except OSError as error:
             if self._no_bell != str(error):
                 self._no_bell = str(error)
@@ -153,7 +153,7 @@ class SqliteFeed:
                     if time.monotonic() > end:
                         break
         except Exception as error:
-            # Whatever it is, such as a file of another version, it may be cured.
+            # Any error may be corrected, even a file of another version. Try again.
             self._reads.extendleft(reversed(reads))
             self._fail(error)
             return
@@ -181,7 +181,7 @@ class SqliteFeed:
         now = self._loop.time()
         self._since = self._since or now
         if isinstance(error, TimeoutError):
-            # Others open the file, or write.
+            # Other processes open the file, or write to it.
             self._loop.call_later(_LOCK_RETRY_SECONDS, self._look)
             if now - self._since < _LOCK_LOG_SECONDS:
                 return

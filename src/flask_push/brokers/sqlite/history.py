@@ -1,4 +1,4 @@
-"""How the store is read: pages of history, and what a feed has not heard of.
+"""Reads the store: pages of history, and events that a feed has not read yet.
 
 Every function works within a transaction of the caller's.
 """
@@ -21,11 +21,11 @@ from ..base import ENTRY_BYTES
 from .retention import broken
 from .retention import OF_CHANNEL
 
-# Rows and bytes that a feed takes at once.
+# Rows and bytes that a feed reads at once.
 _BATCH = 500
 _BATCH_BYTES = 2**20
-# Channels of which a page reads the rows at once; rows that it asks for by their numbers,
-# of more; and channels that one statement asks about.
+# A page of so many channels reads their rows directly. A page of more selects rows by their
+# numbers, so many at once. And so many channels one statement asks about.
 _FEW, _ROWS, _AT_ONCE = 4, 50, 100
 
 _ENDS = """
@@ -47,7 +47,7 @@ def page(
     last: int,
     limit: int,
 ) -> Page:
-    """A piece of history, as :meth:`Broker.read` has it."""
+    """A page of history, as :meth:`Broker.read` returns it."""
     execute = connection.execute
     epoch, _, end, floor, _ = _row(connection)
     proofs, newest = _proofs(connection, list(channels), floor)
@@ -57,7 +57,7 @@ def page(
         earliest = [-number for (number,) in islice(numbers, last)]
         since = [proof.since for proof in proofs.values()]
         after = max(earliest[-1] - 1, *since) if earliest else end
-    # Mostly, most channels have nothing new.
+    # Usually, most channels have no new events.
     held = [name for name, number in newest.items() if number > after]
     read = _read_few if len(held) <= _FEW else _read_many
     entries, reach = read(connection, held, after, limit, end)
@@ -67,7 +67,7 @@ def page(
 def _proofs(
     connection: sqlite3.Connection, channels: list[str], floor: int
 ) -> tuple[dict[str, Proof], dict[str, int]]:
-    """Each channel's proof, and the newest number of those of which any is held."""
+    """Each channel's proof, and the newest number of each channel that holds events."""
     proofs, newest = {}, {}
     for start in range(0, len(channels), _AT_ONCE):
         names = channels[start : start + _AT_ONCE]
@@ -99,8 +99,8 @@ def _read_few(
 def _read_many(
     connection: sqlite3.Connection, channels: list[str], after: int, limit: int, end: int
 ) -> _Some:
-    """The same. To know which is next, a row of each channel would have to be read, with
-    its data. So the numbers are merged first."""
+    """The same for many channels. Merging rows would read one of each channel, with its
+    data, so the numbers are merged first."""
     execute = connection.execute
     where = f"{OF_CHANNEL} AND number > ? ORDER BY number"
     number = f"SELECT number FROM event {where}"
@@ -117,24 +117,24 @@ def _read_many(
 
 
 class Unread(t.NamedTuple):
-    """What a feed has not heard of."""
+    """What a feed has not read yet."""
 
     epoch: str
     entries: list[Entry]
-    #: The number up to which this is all of it.
+    #: The number up to which the entries are complete.
     end: int
-    #: The number at which it will have all.
+    #: The last number of the store.
     last: int
     #: How far behind the end a position can be resumed.
     retention: int
-    #: Whether some of it is forgotten already, so that only a page can tell.
+    #: Whether some of it is forgotten already, so that the hub has to read pages.
     forgotten: bool = False
 
 
 def unread(connection: sqlite3.Connection, epoch: str, after: int) -> Unread:
-    """What is new after a number of the epoch; of another epoch, only where it is.
+    """Events after a number of the epoch. If the epoch has changed, only the end.
 
-    The connection has a function ``heard`` that knows the channels it is about.
+    The connection has a function ``heard``, which selects the feed's channels.
     """
     execute = connection.execute
     now_epoch, birth, last, floor, age = _row(connection)
