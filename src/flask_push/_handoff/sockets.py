@@ -66,7 +66,7 @@ def _recognise(environ: WSGIEnvironment) -> tuple[str, Find]:
     for key, place in _KEYS.items():
         if key in environ:
             return key.partition(".")[0], place
-    # The others are known by the file that a request's body is read from.
+    # Other servers are recognised by the file from which a request's body is read.
     body = environ.get("wsgi.input")
     name = _BODIES.get(type(body).__module__)
     software = environ.get("SERVER_SOFTWARE", "")
@@ -90,7 +90,7 @@ def _behind_body(environ: WSGIEnvironment) -> t.Any:
 
 
 def _ask_uwsgi(environ: WSGIEnvironment) -> int:
-    # A module that is built into the program. In another there is none.
+    # The module is built into uWSGI, and exists nowhere else.
     uwsgi: t.Any = sys.modules["uwsgi"]
     framed = [name for name in uwsgi.opt if name.startswith(_FRAMED)]
     for name in "protocol", "socket-protocol":
@@ -103,7 +103,7 @@ def _ask_uwsgi(environ: WSGIEnvironment) -> int:
 
 _BODIES = {
     **{"cheroot.server": "cheroot", "gevent.pywsgi": "gevent"},
-    # Its files of the standard library may be another server's, too.
+    # Other servers use these files of the standard library, too.
     "tempfile": "asgiref",
 }
 
@@ -119,7 +119,8 @@ _KEYS: dict[str, Find] = {
     "uwsgi.version": _ask_uwsgi,
 }
 
-# What uWSGI's options begin with if it talks in frames, or keeps connections for more.
+# How the names of those options of uWSGI begin with which it speaks another protocol than
+# HTTP, or keeps connections for further requests.
 _FRAMED = (
     *("fastcgi-", "scgi-", "raw-socket", "zeromq", "zmq"),
     *("https-socket", "suwsgi-", "puwsgi-"),

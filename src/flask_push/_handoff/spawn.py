@@ -39,10 +39,10 @@ import logging
 sys.path += [p for p in json.loads(sys.argv.pop()) if p not in sys.path]
 from flask_push._run import main
 main(sys.argv[1:])"""
-# Without ``site`` (-S), and so without ``sitecustomize`` and the code in ``.pth`` files, by
-# which tracers, profilers and coverage enter each Python process. The directories that
-# ``site`` found are in the path of the app, which the hub gets. And without the working
-# directory (-P).
+# ``-S`` leaves out ``site``, and so ``sitecustomize`` and the code in ``.pth`` files, by
+# which tracers, profilers and coverage enter each Python process. The hub gets the path of
+# the app, which has the directories that ``site`` found. ``-P`` leaves out the working
+# directory.
 _FLAGS = "-S", "-P"
 # Variables that systemd sets for the process that it started, and not for the hub.
 _DROPPED = "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"

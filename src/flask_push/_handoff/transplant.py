@@ -14,7 +14,6 @@ from __future__ import annotations
 import _socket
 import contextlib
 import fcntl
-import logging
 import os
 import socket
 
@@ -22,8 +21,6 @@ from .._delivery.stream import Stream
 from .._ipc.client import Client
 from .._system.descriptors import limit
 from .door import Adopt
-
-logger = logging.getLogger("flask_push")
 
 #: The environ's key for a function ``(stream, adopt) -> None`` that makes a stream of the
 #: answer. :class:`.PushASGI` sets it.

@@ -181,7 +181,7 @@ class HubProcess:
         if message.forced or is_newer(message.version, version()):
             self._replace(peer, self.loop.time())
         else:
-            peer.send(Refused(f"The hub is of version {version()} already."))
+            peer.send(Refused(f"The hub has version {version()} already."))
 
     def _agree_with(self, hello: Hello, peer: Peer) -> str:
         """Accept a worker's hello. The reason, if it can't be accepted."""

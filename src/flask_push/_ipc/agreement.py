@@ -40,7 +40,7 @@ class Agreement:
     def of(cls, values: t.Any, before: Agreement | None) -> Agreement:
         """
         :param before: The agreement until now, which has what an older worker lacks.
-        :raises ValueError: If the values make no sense.
+        :raises ValueError: If a value is missing or invalid.
         """
         try:
             # A worker that is too old to know bridges must not end those of others.
