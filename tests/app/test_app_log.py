@@ -1,4 +1,4 @@
-"""Where a worker's lines of the log go."""
+"""Where a worker writes its log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams on ASGI servers: no thread each, and all else as on the others."""
+"""Streams on ASGI servers: they take no thread, and work as on other servers."""
 
 from __future__ import annotations
 

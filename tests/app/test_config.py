@@ -1,4 +1,4 @@
-"""What an app's configuration is read from, and what is not meant for it."""
+"""Reading the keys from an app's configuration, which may have keys of others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever process publishes, and with whatever it is run: the stream hears it."""
+"""Tasks, jobs, greenlets, scripts and commands publish, and a stream receives it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the head of a stream, whatever brings the stream to its client."""
+"""The headers of a stream, in each way in which it gets to its client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor as a command, and its page: every trouble is on it and has a test."""
+"""The doctor as a command, and its page: every problem is on it and has a test."""
 
 from __future__ import annotations
 

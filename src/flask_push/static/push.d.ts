@@ -1,4 +1,4 @@
-/** What came, by which channel. `id` is its position, a dot and the channel. */
+/** An event with its channel. `id` is its position, a dot and the channel. */
 export interface PushEvent<T = unknown> {
   type: string;
   data: T;
@@ -6,7 +6,7 @@ export interface PushEvent<T = unknown> {
   channel: string;
 }
 
-/** Events of these channels up to now are not coming. Wait so many seconds, and fetch. */
+/** Events of these channels may be missing. Wait this many seconds, then fetch the data. */
 export interface Gap {
   channels: string[];
   reason: "trimmed" | "restarted" | "unknown";
@@ -16,36 +16,36 @@ export interface Gap {
 export type State = "connecting" | "open" | "waiting" | "closed";
 
 export interface Reason {
-  /** The HTTP status, if the server refused. */
+  /** The HTTP status, if the server refused the stream. */
   status?: number;
-  /** What else there is to know, such as the page that it was redirected to. */
+  /** More about the reason, such as the address of a redirect. */
   message?: string;
-  /** When the next attempt is, as of `Date.now()`. */
+  /** The time of the next attempt, as `Date.now()` counts. */
   retryAt?: number;
-  /** Whether something on the way holds back a stream, so that it is asked again and again. */
+  /** Whether it polls, because something on the way holds streams back. */
   polling?: boolean;
 }
 
 export interface Options {
   /**
-   * The position of what the page shows: `push.position()` on the server, read first. It is
-   * where subscriptions begin that are made before the connection is open.
+   * The position of the data that the page shows: `push.position()` on the server, called
+   * before the data is read. Subscriptions made before the connection is open begin there.
    */
   since?: string;
-  /** What data is. The default is "json". */
+  /** How data is parsed. The default is "json". */
   parse?: "json" | "text";
-  /** Whether all pages of the browser have one connection; "lock" never takes a SharedWorker. */
+  /** Share one connection among all pages of the browser. "lock" uses no SharedWorker. */
   share?: boolean | "lock";
-  /** Pages with different keys share nothing: the user's id, where users change. */
+  /** Pages with different keys share no connection. Use the user's id if users can change. */
   key?: string;
   /** Send cookies to another origin. */
   withCredentials?: boolean;
-  /** "fetch" for headers and POST; the default is "eventsource". */
+  /** "fetch" can send headers and use POST. The default is "eventsource". */
   transport?: "eventsource" | "fetch";
   headers?: Record<string, string>;
   method?: string;
   body?: string;
-  /** Milliseconds: the first back-off, the longest, and for how long nothing may come at all. */
+  /** Milliseconds: the first back-off, the longest, and how long the server may send nothing. */
   base?: number;
   cap?: number;
   silence?: number;
@@ -53,7 +53,7 @@ export interface Options {
 
 export interface Subscription<T = unknown> extends AsyncIterable<PushEvent<T>> {
   readonly channel: string;
-  /** Call back for each event of the type. Returns what takes it back. */
+  /** Calls back for each event of the type. Returns a function that ends this. */
   on(type: string, callback: (data: T, event: PushEvent<T>) => void): () => void;
   off(type: string, callback: (data: T, event: PushEvent<T>) => void): void;
   unsubscribe(): void;
@@ -62,15 +62,15 @@ export interface Subscription<T = unknown> extends AsyncIterable<PushEvent<T>> {
 export interface Push<Channels extends Record<string, any> = Record<string, any>> {
   readonly state: State;
   readonly reason: Reason;
-  /** The connection, for `publish(exclude=)` on the server. Empty until it is open. */
+  /** The connection's id, for `publish(exclude=)` on the server. Empty until it is open. */
   readonly id: string;
   subscribe<Name extends string & keyof Channels>(
     channel: Name,
     callback?: (data: Channels[Name], event: PushEvent<Channels[Name]>) => void,
     options?: {
-      /** What the subscription's data is, if it is other than the connection's. */
+      /** How data is parsed, if not as for the connection. */
       parse?: "json" | "text";
-      /** The position that it begins after. Without one, it begins now. */
+      /** The position after which it begins. Without one, it begins now. */
       since?: string;
     },
   ): Subscription<Channels[Name]>;
