@@ -169,7 +169,7 @@ def test_a_wrapper_with_one_thread_answers_others_and_refuses_streams(
         assert "PushASGI" in reader.headers["x-push-relay"]
     assert server.get("/ping") == "pong"
     server.publish("a", "1", "2")
-    # What ends at once keeps nobody waiting.
+    # A poll ends at once, so it does not occupy the only thread.
     polled = server.stream("a", poll="1", last="9").read_to_end()
     assert polled.data == ["1", "2"]
     lines = server.log.splitlines()
@@ -180,7 +180,7 @@ def test_a_wrapper_with_one_thread_answers_others_and_refuses_streams(
 def test_a_server_with_a_limit_of_requests_ends_its_streams(start: Start) -> None:
     server = start("uvicorn", "--limit-max-requests", "4")
     readers = [server.stream("a").opened() for _ in range(3)]
-    # It doesn't count each of them: not those who leave as soon as they have their answer.
+    # The server does not count requests whose client disconnects after its answer.
     with contextlib.suppress(httpx.TransportError):
         with httpx.Client(base_url=server.url) as client:
             for _ in range(1000):

@@ -103,7 +103,7 @@ class FakeHub:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Wake it, if it waits for somebody.
+        # Wake its accept(), if it waits.
         with contextlib.suppress(OSError):
             self.door.shutdown(2)
         self.thread.join()
@@ -180,7 +180,7 @@ def test_a_hub_that_does_not_end_is_an_error(
 
 
 def test_a_hub_has_ended_when_the_next_one_is_there(run: Run, tmp_path: Path) -> None:
-    """It has the lock already, so that nobody ever finds it free."""
+    """The next hub holds the lock already, so it is never free."""
     files = HubFiles(tmp_path / "x.sock")
     lock = files.try_lock()
     assert lock is not None

@@ -227,7 +227,7 @@ def test_a_client_retries_until_the_server_is_back(
     assert f"Could not read <Source {url}: away>, and retries: " in caplog.text
 
 
-# When it comes back.
+# Reconnecting.
 
 
 def test_a_client_waits_for_the_retry_of_the_server() -> None:
@@ -270,7 +270,7 @@ def test_a_connection_without_heartbeats_counts_as_lost(
     [(301, False), (302, True), (303, True), (307, True), (308, False)],
 )
 def test_a_redirect_is_followed(code: int, again: bool, hasty: None) -> None:
-    """And asked for anew each time, if it is not for good."""
+    """The first address is requested again each time, unless the redirect is permanent."""
     moved = [status(code, "Location: /there?x=1")]
     stream = body(b"id: 1\ndata: a\n\n")
     with Scripted(moved, stream, *([moved] if again else []), stream) as server:
@@ -350,7 +350,7 @@ def test_a_gap_is_returned_and_other_events_of_flask_push_are_not(hasty: None) -
 def test_no_event_is_lost_or_repeated_while_the_server_is_killed_and_restarted(
     tmp_path: Path,
 ) -> None:
-    """Streams end each half second, the server is killed with its hub, and comes back."""
+    """Streams end each half second, and the server is killed with its hub and restarted."""
     total = 60
     with serve(gunicorn, tmp_path, PUSH_RETRY=0.5) as server:
         url = f"{server.url}/stream?lifetime=0.5"

@@ -37,7 +37,7 @@ __all__ = ["hasty"]
 
 
 class Endless(Scripted):
-    """Sends one thing over and over, after some other, until its client has left."""
+    """Sends a beginning, then the same bytes until its client disconnects."""
 
     def __init__(self, first: bytes, unit: bytes, pause: float = 0) -> None:
         super().__init__()
@@ -292,7 +292,7 @@ STATUS = named(
     *(b"HTTP/1.1 100 x\r\n\r\nHTTP/1.1 200 x", b"HTTP/1.0 200", b"HTTP/1.1 307 x"),
     *(b"HTTP/1.1 404 \x1b[2J", b"HTTP/1.1 999 x", b"HTTP/2 200", b"ICY 200 OK"),
 )
-# No name that could be looked up: tests ask nobody.
+# No name that could be looked up: tests send no DNS queries.
 LOCATION = named(
     *(b"/x", b"", b"//127.0.0.1:1/", b"http://127.0.0.1:99999/", b"http://[::", b"?"),
     *(b"http://a..b/", b"http://" + b"a" * 300, b"ftp://127.0.0.1/", b"http://u:p@h/"),

@@ -42,7 +42,7 @@ def test_the_json_provider_of_the_app_makes_the_json(push: Push, app: Flask) -> 
 
 @pytest.mark.parametrize("url", ["memory:", "sqlite:"])
 def test_a_very_large_last_is_accepted(url: str, push: Push, tmp_path: Path) -> None:
-    """It may come from an address. One reader's must not end what others hear."""
+    """It may come from an address. An invalid one must not affect other readers."""
     app = make_app(push, PUSH_BROKER_URL=url, PUSH_RUN_DIR=str(tmp_path))
     client = app.test_client()
     with client.get("/stream") as good:
@@ -144,7 +144,7 @@ def test_an_event_that_cannot_be_published_raises_an_error_with_the_reason(
 def test_a_history_has_at_most_last_events_and_a_stream_continues_it_exactly(
     tmp_path: Path,
 ) -> None:
-    """While somebody publishes, and the store forgets."""
+    """While a thread publishes, and the store deletes old events."""
     app = Flask("app", instance_path=str(tmp_path))
     app.config.update(PUSH_KEEP=30)
     push = Push(app)
@@ -156,7 +156,7 @@ def test_a_history_has_at_most_last_events_and_a_stream_continues_it_exactly(
             if stop.is_set():
                 break
 
-    # To open the file takes the lock, which somebody who never stops has nearly always.
+    # Opening the file takes the lock, which the thread that publishes holds nearly always.
     push.history("a", last=25)
     thread = threading.Thread(target=speak)
     thread.start()

@@ -133,7 +133,7 @@ def test_an_app_frozen_by_pyinstaller_pushes(
 ) -> None:
     (tmp_path / "main.py").write_text(MAIN)
     (hooks,) = hook_dirs()
-    # An environment that was made before the entry point was has to be told of the hooks.
+    # An environment that is older than the entry point does not find the hooks itself.
     options = ["--noconfirm", "--log-level", "ERROR", "--additional-hooks-dir", hooks]
     subprocess.run(
         [sys.executable, "-m", "PyInstaller", *options, "main.py"],

@@ -56,7 +56,7 @@ def test_exclude_also_holds_after_a_reconnect(push: Push, client: FlaskClient) -
     name = connection.partition(".")[0]
     where = f"/stream?last_event_id={position}"
     with client.get(f"{where}&connection={name}") as response:
-        # Its secret is not told again, for whoever has read the address would hear it.
+        # The secret is not sent again, because others may have read the address.
         assert connection_of(response) == name
         push.publish("b", "4", exclude=connection)
         push.publish("b", "5")

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 from flask import Flask
-from support.certificates import certificate
 from support.doctors import Ask
 from support.doctors import ask as ask
 from support.hub_processes import flask_push
@@ -17,9 +16,6 @@ from support.servers import serve
 from flask_push import Push
 from flask_push._cli import push as commands
 from flask_push._ipc.version import version
-
-__all__ = ["certificate"]
-
 
 # All is well.
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.certificates import certificate as certificate
 from support.doctors import Ask
 from support.doctors import ask as ask
 from support.doctors import canned

@@ -126,7 +126,7 @@ def test_a_hub_of_another_version_is_found(tmp_path: Path, ask: Ask) -> None:
 def test_a_hub_of_another_user_is_found(tmp_path: Path, ask: Ask) -> None:
     files = HubFiles(tmp_path / "x.sock")
     with files.listen() as door:
-        # Whoever listens is whose it is.
+        # The process that listens owns the socket.
         code = f"import socket; s = socket.socket(fileno={door.fileno()}); s.listen()"
         code += "; print(flush=True); input()"
         with subprocess.Popen(
