@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import typing as t
 
 import pytest
 from playwright.sync_api import Browser
@@ -20,7 +21,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run what takes long, too")
 
 
+#: Files that take a minute or more. They start first, so that at the end no process is left
+#: alone with one of them.
+LONG = (
+    *("hub/test_failstop.py", "hub/test_takeover.py", "hub/test_process.py"),
+    *("servers/", "browser/", "faults/", "docs/test_bench.py", "delivery/test_log.py"),
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: t.Any) -> t.Any:
+    """Give each process whole modules, and single tests of one that shares nothing."""
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            is_alone = "hub/test_failstop.py" in nodeid
+            return nodeid if is_alone else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not any(name in item.nodeid for name in LONG))
     if config.getoption("--soak"):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]

@@ -259,7 +259,7 @@ def file_of_tests(name: str) -> Path:
 
 #: Folders in which each module has a file of tests of its own. Small modules are tested
 #: with those that use them.
-COMPLETE = {"delivery", "system"}
+COMPLETE = {"delivery", "handoff", "hub", "ipc", "system"}
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

@@ -1,0 +1,32 @@
+"""The messages of a takeover: they are read as they were written, by older versions too."""
+
+from __future__ import annotations
+
+from flask_push._delivery.options import Options
+from flask_push._delivery.snapshot import LogState
+from flask_push._delivery.snapshot import ReaderState
+from flask_push._delivery.snapshot import stream_from_json
+from flask_push._delivery.snapshot import stream_to_json
+from flask_push._delivery.stream import Stream
+
+# What one version writes, another reads.
+
+
+def test_what_is_sent_comes_back_the_same() -> None:
+    stream = Stream(("a", "é"), "c", b"HEAD\xff", "p", 3, "ann", lifetime=7.5, poll=True)
+    assert stream_from_json(stream_to_json(stream)) == stream
+    place = ReaderState(stream, True, "epoch", 5, b"\x00\xffrest", 4, None, 9, 1, 2)
+    assert ReaderState.from_json(place.to_json()) == place
+    chains = LogState("epoch", 1, 2, {"a": (0, 0), "b": (3, 4)})
+    assert LogState.from_json(list(chains)) == chains
+
+
+def test_added_fields_are_ignored_and_missing_fields_have_defaults() -> None:
+    stream = Stream(("a",), "c")
+    values = {**stream_to_json(stream), "new": 1}
+    del values["user"]
+    assert stream_from_json(values) == stream
+    place = ReaderState(stream, False, "", 0, b"", 0, 1.0, 0)
+    assert ReaderState.from_json([*place.to_json(), "new"]) == place
+    assert ReaderState.from_json(place.to_json()[:8]) == place
+    assert Options.from_json({"retry": 5, "new": 1}) == Options(retry=5)
