@@ -55,8 +55,8 @@ def test_nothing_is_lost_for_long(tmp_path: Path) -> None:
 MUTANTS = {
     "flock": (
         "flask_push.brokers.sqlite.lock",
-        "fcntl.LOCK_EX | fcntl.LOCK_NB",
-        "fcntl.LOCK_UN",
+        "if not try_exclusive(fd):",
+        "if False:",
     ),
     "prev": (
         "flask_push.brokers.sqlite.statements",

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import logging
 import os
@@ -24,8 +23,11 @@ from pathlib import Path
 from .._system.inodes import identity
 from .._system.inodes import identity_of
 from .._system.inodes import is_ours
-from .._system.inodes import lock_shared
 from .._system.inodes import open_own
+from .._system.lock import is_locked
+from .._system.lock import is_shared
+from .._system.lock import lock_shared
+from .._system.lock import try_lock
 from .._system.rundir import claim
 from .._system.rundir import TEMP
 from .._system.unix import listen_at
@@ -120,21 +122,11 @@ class HubFiles(t.NamedTuple):
 
     def try_lock(self) -> int | None:
         """The lock's descriptor, or ``None`` if another process has the lock."""
-        return _try_lock(self.lock)
+        return try_lock(self.lock)
 
     def is_locked(self) -> bool:
         """Whether a hub lives, even if it does not answer. Creates no file."""
-        try:
-            fd = open_own(self.lock, os.O_RDWR)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
-        return False
+        return is_locked(self.lock)
 
     def log_end(self) -> str:
         """The end of the log."""
@@ -204,26 +196,17 @@ class Ties:
             return
         self._fds.append(open_own(self._path, os.O_RDONLY | os.O_CREAT))
         for fd in self._fds[:-1]:
-            if not _is_shared(fd):
+            if not is_shared(fd):
                 self._fds.remove(fd)
                 os.close(fd)
 
     def any(self) -> bool:
-        return any(map(_is_shared, self._fds))
+        return any(map(is_shared, self._fds))
 
     def close(self) -> None:
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()
-
-
-def _is_shared(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    fcntl.flock(fd, fcntl.LOCK_UN)
-    return False
 
 
 def _connect(path: Path) -> socket.socket:
@@ -242,20 +225,3 @@ def _connect(path: Path) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _try_lock(path: Path) -> int | None:
-    while True:
-        fd = open_own(path, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return None
-        except OSError:
-            os.close(fd)
-            raise
-        if identity(path) == identity_of(fd):
-            return fd
-        # The file was replaced, and other processes lock the new one.
-        os.close(fd)

@@ -10,17 +10,12 @@ removes and trusts only what it has made.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
-import time
 from pathlib import Path
 
 #: A file's device and inode.
 Identity = tuple[int, int]
-
-# Between two attempts to get a lock.
-_LOCK_RETRY_SECONDS = 0.005
 
 
 def identity(path: str | Path) -> Identity | None:
@@ -83,19 +78,6 @@ def check_own(path: str | Path) -> None:
             raise PermissionError(errno.EPERM, text, str(path))
     if not stat.S_ISREG(found.st_mode):
         raise PermissionError(errno.EPERM, "it is no ordinary file", str(path))
-
-
-def lock_shared(fd: int, patience: float) -> bool:
-    """Share a lock. False if another process keeps it for itself for so many seconds."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_LOCK_RETRY_SECONDS)
 
 
 def check_socket(path: Path) -> bool:

@@ -19,6 +19,7 @@ from pathlib import Path
 from ..._system.inodes import identity
 from ..._system.inodes import identity_of
 from ..._system.inodes import open_own
+from ..._system.lock import try_exclusive
 from .watch import Stamp
 from .watch import Watch
 
@@ -36,7 +37,6 @@ _STOPPED = 0.1
 # The lock's file: the last number, whether a process waits at the gate, and inodes.
 _NUMBER, _FLAG = 20, 21
 _WAITS, _FREE = b"!", b"."
-_TRY = fcntl.LOCK_NB | fcntl.LOCK_EX
 _FLAGS = os.O_RDWR | os.O_CREAT
 
 
@@ -77,9 +77,7 @@ class FileLock:
         """Take the lock if it is free, and this process may. After one failed attempt
         there have to be more, or :meth:`give_up`."""
         fd = self._open() if self._fd is None else self._fd
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_exclusive(fd):
             self._wait(fd)
             return False
         self._head = os.pread(fd, _FLAG, 0)
@@ -119,12 +117,8 @@ class FileLock:
     def _take_gate(self) -> bool:
         if self._gate is None:
             self._gate = open_own(self.path.with_suffix(".gate"), _FLAGS)
-        try:
-            fcntl.flock(self._gate, _TRY)
-        except BlockingIOError:
-            return False
-        self._is_next = True
-        return True
+        self._is_next = try_exclusive(self._gate)
+        return self._is_next
 
     def _leave_gate(self) -> None:
         if self._is_next and self._gate is not None:
