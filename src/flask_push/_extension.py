@@ -17,11 +17,10 @@ from flask import Response
 
 from . import _request
 from ._app_log import add_default_handler
-from ._delivery import wire
 from ._event import Event
 from ._publisher import check_count
 from ._publisher import History
-from ._response import response_class
+from ._response import respond
 from ._scripts import serve_scripts
 from ._state import AppState
 from ._state import make_bridge
@@ -187,32 +186,28 @@ class Push:
         :raises TypeError: If an argument has the wrong type.
         """
         services = self._services()
-        if lifetime is None:
-            lifetime = services.config.lifetime
+        config = services.config
+        lifetime = config.lifetime if lifetime is None else lifetime
         last = check_count("last", last)
         if not isinstance(replay, bool):
             raise TypeError(f"replay is True or False, not {replay!r:.80}.")
-        _request.check(request, channels, services.config.max_channels, lifetime)
+        _request.check(request, channels, config.max_channels, lifetime)
         asked = _request.stream(request)
         position = asked.position if replay else ""
         if services.testing and not position and not last:
             # So that a test may publish as soon as it has the response.
             position = services.publisher.position()
-        response = response_class(current_app.response_class)(headers=wire.HEADERS)
-        response.services = services
-        response.stream_ = asked._replace(
+        stream = asked._replace(
             channels=tuple(dict.fromkeys(channels)),
             position=position,
             last=last if replay else 0,
             user=_request.user(user),
-            address=request.remote_addr
-            if services.config.max_streams_per_address
-            else None,
+            address=request.remote_addr if config.max_streams_per_address else None,
             lifetime=lifetime,
         )
         # A ticket is for an address. The body of a POST may ask for more.
-        response.may_return = replay and not asked.poll and request.method == "GET"
-        return response
+        may_return = replay and not asked.poll and request.method == "GET"
+        return respond(current_app.response_class, services, stream, may_return)
 
     def _services(self) -> Services:
         if has_app_context():

@@ -125,6 +125,20 @@ class StreamResponse(Response):
         ) or services.retry_later(stream)
 
 
+def respond(
+    base: type[Response], services: Services, stream: Stream, may_return: bool
+) -> StreamResponse:
+    """
+    :param base: The response class of the app.
+    :param may_return: Whether the browser may get a return ticket.
+    """
+    response = response_class(base)(headers=wire.HEADERS)
+    response.services = services
+    response.stream_ = stream
+    response.may_return = may_return
+    return response
+
+
 def response_class(base: type[Response]) -> type[StreamResponse]:
     """The class of streams for an app whose response class is `base`."""
     # Flask converts a response of any other class into the app's class.
