@@ -1,8 +1,8 @@
-"""The clock that stores number and age their events by. It can't be set.
+"""The clock by which stores number their events and measure their age. It can't be set.
 
 The wall clock is wrong before NTP has run, or after a machine was restored, and is then
-set forward or back. Numbers made of it would forget history early, or never. So it is
-read once, where a store begins, and from then on the time since boot is added.
+set forward or back. With numbers made of it, history would expire early, or never. So it is
+read once, when a store begins; from then on, the time since boot is added.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import time
 from email.utils import formatdate
 from functools import lru_cache
 
-# Counts while the machine sleeps, where a system has such a clock.
+# It counts while the machine sleeps, if the system has such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 # Microseconds by which two clocks may differ.
 _MINUTE = 60_000_000
 
 
 class Clock:
-    """Microseconds since 1970, as they are without any jump.
+    """Microseconds since 1970, without jumps.
 
     :param ahead: By how much it is ahead of the time since boot.
-    :param last: A number that was given already. It is not behind that.
+    :param last: A number that was given already. The clock begins at it or later.
     """
 
     def __init__(self, ahead: int, last: int) -> None:
@@ -36,7 +36,7 @@ class Clock:
         """
         time = _since_boot() - self._wrong + self._ahead
         if not -_MINUTE < time - last < _MINUTE:
-            # After a long rest; or this process is given another time now.
+            # The store was idle for long, or this process now gets another time.
             self._wrong = _wrong()
             time = _since_boot() - self._wrong + self._ahead
         return time
@@ -52,8 +52,8 @@ def _since_boot() -> int:
 
 
 def _wrong() -> int:
-    """By how much the time is wrong that this process is given, as by libfaketime. Where
-    the kernel has the right one in a file, too."""
+    """By how much the time that this process gets is wrong, as under libfaketime, if the
+    kernel also has the right time in a file."""
     try:
         # In a container, the file may be of the container's own boot (LXCFS).
         if os.stat("/proc/uptime").st_dev != os.stat("/proc").st_dev:
@@ -66,7 +66,7 @@ def _wrong() -> int:
 
 
 def http_date() -> str:
-    """Now, as a ``Date`` header says it."""
+    """Now, in the form of a ``Date`` header."""
     return _date_of(int(time.time()))
 
 

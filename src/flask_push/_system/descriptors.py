@@ -1,4 +1,4 @@
-"""File descriptors: each stream takes one, and a process may have only so many."""
+"""File descriptors: each stream takes one, and the system limits their number."""
 
 from __future__ import annotations
 

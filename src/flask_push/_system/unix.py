@@ -30,17 +30,17 @@ def short_path(path: Path) -> t.Iterator[str]:
 
 
 def listen_at(path: Path, mode: int, backlog: int) -> socket.socket:
-    """Listen on a socket at this path, in the place of one whose process has ended.
+    """Listen on a socket at this path. It replaces a socket whose process has ended.
 
-    It is bound by the name that it has for good: programs that clean directories see in
-    /proc/net/unix by its name that a socket is in use.
+    It is bound by its final name, because programs that clean directories look for the
+    name in /proc/net/unix to find out whether a socket is in use.
 
     :raises FileExistsError: If something else than a socket is there.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         clear_for_socket(path)
-        # Before it is bound, so that no other user finds it open for an instant.
+        # Before it is bound, so that no other user can connect at any moment.
         with contextlib.suppress(OSError):
             os.fchmod(sock.fileno(), mode)
         with short_path(path) as short:
@@ -67,7 +67,7 @@ def is_listened_on(path: Path) -> bool:
 
 
 def peer_uid(sock: socket.socket) -> int:
-    """The user at the other end, as the kernel knows it."""
+    """The user at the other end, as reported by the kernel."""
     size = struct.calcsize("3i")
     _, uid, _ = struct.unpack(
         "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)

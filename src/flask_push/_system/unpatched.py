@@ -1,8 +1,7 @@
-"""What gevent replaces in the standard library, as it was before.
+"""Functions of the standard library that gevent replaces, as they were before.
 
-A program that gevent has patched is one thread, whose functions let others run wherever
-they would wait. A hub in a thread beside it has to wait for real, or everybody waits
-with it.
+In a program that gevent has patched, functions that would wait let other greenlets run,
+all in one thread. A hub in another thread has to wait really, or the whole program waits.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import typing as t
 
 
 def original(module: str, name: str) -> t.Any:
-    """What a module of the standard library has, or had before gevent replaced it."""
+    """A name of a module of the standard library, as it was before gevent replaced it."""
     monkey: t.Any = sys.modules.get("gevent.monkey")
     if monkey is not None and monkey.is_module_patched(module):
         return monkey.get_original(module, name)
@@ -35,7 +34,7 @@ def is_replaced(module: str, name: str) -> bool:
 
 
 def unfit() -> str:
-    """Why a thread can't work beside the requests of this process. Nothing, if it can."""
+    """Why a thread can't work beside the requests of this process; empty if it can."""
     uwsgi = sys.modules.get("uwsgi")
     if uwsgi is not None and getattr(uwsgi, "has_threads", 1) == 0:
         return "uWSGI runs no threads between requests; start it with --enable-threads"

@@ -57,7 +57,7 @@ class Access:
         """
         stamp = self._stamp()
         while not self.lock.is_current(stamp):
-            # Others hold a lock on the new one.
+            # Other processes lock the new file.
             self.lock.close()
             self.acquire(deadline)
             stamp = self._stamp()
@@ -89,7 +89,7 @@ class Access:
             self.lock.release()
 
     def is_current(self) -> bool:
-        """Whether the files and the lock are those that are there."""
+        """Whether the open files and the lock are still those at the paths."""
         stamp = self._stamp()
         return self.lock.is_current(stamp) and self._holds(stamp)
 
@@ -108,17 +108,17 @@ class Access:
         )
         path, real = self.path, opened.path
         self._watch = Watch(lambda: Files.at(path, real), opened.files)
-        # Where a link leads, names may change unnoticed.
+        # Behind a link, names may change unnoticed.
         self._directory = "" if os.path.islink(path) else os.path.dirname(path)
 
     def _leave(self, opened: Opened) -> None:
-        """Close a connection whose files are gone, all or some of them."""
+        """Close a connection of whose files some or all are gone."""
         if watch.file_at(str(self.path)) == opened.files.database:
             opening.replace_lost(opened.connection, opened.path, self.lock.noted())
         self.drop()
 
     def mend(self, error: BaseException | None, locked: bool) -> None:
-        """Move files away that are broken. One of each is kept, to look at."""
+        """Move broken files away. One of each is kept for inspection."""
         opened = self.opened
         if error is None or opened is None or not is_broken(error):
             return
@@ -162,7 +162,7 @@ class Access:
                 self.lock.note(note.number, found.inodes)
 
     def give_up(self) -> None:
-        """Close what can be closed, the rest later."""
+        """Close all connections that can be closed now, and the others later."""
         self.close()
         if self.opened is not None:
             _late.append(self.opened)
@@ -174,8 +174,8 @@ class Access:
         _all.discard(self)
         if self.opened is not None:
             if clean:
-                # The parent has the files open and locked, so this changes none. SQLite
-                # would otherwise take the parent's locks for this process's own.
+                # The parent has the files open and locked, so this changes none. Without
+                # it, SQLite would believe that this process has the parent's locks.
                 self.opened.connection.close()
             else:
                 _leak(self.opened)
@@ -196,5 +196,5 @@ def _is_used_here(database: tuple[int, int]) -> bool:
 
 
 def _leak(opened: Opened) -> None:
-    """Never close it: nobody knows its state."""
+    """Never close it, because its state is unknown."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(opened.connection))

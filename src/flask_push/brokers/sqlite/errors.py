@@ -1,4 +1,4 @@
-"""What can befall an attempt to publish, and what helps."""
+"""Errors of an attempt to publish, and their remedies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .retention import is_full
 from .retention import may_be_full
 from .statements import Stored
 
-# Errors after which SQLite has certainly undone what was not committed.
+# Errors after which SQLite has certainly undone everything that was not committed.
 _UNDONE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY)
 # On a disk that is full: ways to make space; and attempts after them, with a pause each,
 # until the hubs have closed a file that was deleted, which they do when they look.
@@ -47,7 +47,7 @@ class Trouble:
         self.doubt: Stored | None = None
 
     def meet(self, error: Exception, stored: Stored | None) -> float:
-        """Do what helps.
+        """Apply the remedy.
 
         :param stored: What was stored, but for the end of it.
         :return: Seconds that are left to try again. If that is of no use, it raises.
@@ -73,7 +73,7 @@ class Trouble:
             self._claimed = True
             return self._claim()
         if is_broken(error):
-            # It was moved away: the next attempt is in a new one.
+            # The file was moved away: the next attempt makes a new one.
             before, self._broken = self._broken, True
             return not before
         if not is_full(error):

@@ -41,7 +41,7 @@ _FLAGS = os.O_RDWR | os.O_CREAT
 
 
 class Note(t.NamedTuple):
-    """What the processes that had the lock have left in its file."""
+    """What the last process with the lock has written into its file."""
 
     #: The last number that was committed.
     number: int
@@ -50,8 +50,8 @@ class Note(t.NamedTuple):
 
 
 class FileLock:
-    """``flock`` on a file of its own. The kernel drops it with the process, so a lock
-    is never stale. Not for several threads at once; belongs to one connection."""
+    """``flock`` on a separate file. The kernel releases it when the process ends, so it is
+    never stale. For one connection, and one thread at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,12 +60,12 @@ class FileLock:
         self._watch: Watch | None = None
         self._head = b""
         self._is_next = self._hurries = False
-        # Since when it is waited for, in vain if not 0, and since when as the next.
+        # Since when this process has waited, or 0; and since when it has been the next.
         self._since = self._next_since = 0.0
         self._pause = _SHORTEST
 
     def acquire(self, deadline: float) -> bool:
-        """Wait until ``time.monotonic()`` says the deadline. False if it is past."""
+        """Wait for the lock. False if ``time.monotonic()`` reaches the deadline."""
         while not self.attempt():
             if time.monotonic() >= deadline:
                 self.give_up()
@@ -74,8 +74,8 @@ class FileLock:
         return True
 
     def attempt(self) -> bool:
-        """Take the lock if it is free, and this process may. After one failed attempt
-        there have to be more, or :meth:`give_up`."""
+        """Take the lock if it is free, and no other process is next. After a failed
+        attempt, call this again, or :meth:`give_up`."""
         fd = self._open() if self._fd is None else self._fd
         if not try_exclusive(fd):
             self._wait(fd)
@@ -103,7 +103,7 @@ class FileLock:
             self._since, self._pause = now, _SHORTEST
         elif self._is_next:
             if now - self._next_since > _GRACE:
-                # Again and again: a process that takes it for stopped takes this back.
+                # Each time, because a process that believes this one stopped resets it.
                 self._hurries = True
                 os.pwrite(fd, _WAITS, _NUMBER)
         elif waited < _SHORT:
@@ -126,7 +126,7 @@ class FileLock:
         self._is_next = False
 
     def give_up(self) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         if not self._since and not self._is_next:
             return
         self._since = 0.0
@@ -141,7 +141,7 @@ class FileLock:
         return fd
 
     def is_current(self, stamp: Stamp | None) -> bool:
-        """Whether others lock the same file. As :meth:`Watch.holds`."""
+        """Whether the file at the path is still the locked one. See :meth:`Watch.holds`."""
         return self._watch is not None and self._watch.holds(stamp)
 
     # The note, for the process that has the lock.
@@ -153,7 +153,7 @@ class FileLock:
         return int(number) if number.isdigit() else 0
 
     def noted(self) -> Note | None:
-        """The note, if there is one that says all."""
+        """The note, if it is complete."""
         assert self._fd is not None
         text = os.pread(self._fd, 200, 0)
         number, inodes = text[:_NUMBER], text[_FLAG:].split()

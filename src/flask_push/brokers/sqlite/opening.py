@@ -31,14 +31,14 @@ from .watch import Files
 logger = logging.getLogger("flask_push")
 _quiet = QuietLogger()
 
-# How often a file may be replaced while it is being opened.
+# Attempts to open a file that is replaced meanwhile.
 _ATTEMPTS = 5
 # Seconds that SQLite waits for a program that does not know our lock.
 _BUSY = 0.05
 
 
 class Opened(t.NamedTuple):
-    """A connection, and what it was opened on."""
+    """A connection, and the files that it was opened on."""
 
     connection: sqlite3.Connection
     path: str
@@ -98,7 +98,7 @@ def _clear(
     note: Note | None,
     is_used_here: t.Callable[[tuple[int, int]], bool],
 ) -> tuple[Files, bool, bool]:
-    """Make place for a connection, so that it meets no files of another one's.
+    """Remove or move files that do not belong to the database, before it is opened.
 
     :return: The files; whether nobody has them open; and whether others have, who may
         have other files than those.
@@ -112,13 +112,13 @@ def _clear(
     found = Files.at(path, real)
     database = found.inodes[0]
     if note is not None and note.inodes[0] != database:
-        # They are the companions of the one that was here before.
+        # They belong to a database that was here before.
         watch.remove(wal, shm)
         return found, True, False
     if is_used_here(found.database) or watch.is_used(real):
         return found, False, note is None or note.inodes != found.inodes
     if note is None or note.inodes != found.inodes:
-        # SQLite makes it anew from the log.
+        # SQLite makes it again from the log.
         watch.remove(shm)
         if note is not None and note.inodes[1] != found.inodes[1]:
             watch.remove(wal)
@@ -138,7 +138,7 @@ def _set_up(connection: sqlite3.Connection, path: str) -> None:
 
 
 def replace_lost(connection: sqlite3.Connection, path: str, note: Note | None) -> None:
-    """As :func:`replace`, where some of the files are gone."""
+    """As :func:`replace`, if some of the files are gone."""
     _quiet.warning(
         "Files of the store were removed or replaced while they were in use: %s continues"
         " in new ones, and its readers get a gap. Exclude its directory from programs that"
@@ -149,8 +149,8 @@ def replace_lost(connection: sqlite3.Connection, path: str, note: Note | None) -
 
 
 def replace(connection: sqlite3.Connection, path: str, note: Note | None) -> None:
-    """Put a copy of what the connection sees in the place of all three files. If it can't
-    be had, or others have written more, nothing is put there."""
+    """Replace all three files by a copy of what the connection reads. Nothing is replaced
+    if no copy can be made, or if other processes have written since."""
     new = f"{path}.new"
     database, wal, shm = watch.names(path)
     watch.remove(new, f"{new}-journal")
@@ -178,14 +178,14 @@ def _copy(connection: sqlite3.Connection, new: str, note: Note | None) -> bool:
         return False
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as target:
-        # It is a new epoch in any case, whatever becomes of the machine.
+        # The epoch will be new in any case, even if the machine crashes.
         target.execute("PRAGMA synchronous = OFF")
         connection.backup(target)
     return True
 
 
 def move_away(path: str, error: BaseException) -> None:
-    """Make place for a new file. One that is broken is kept, to look at."""
+    """Move a file away. A broken one is kept for inspection."""
     logger.error("%s is broken (%s); it goes on in a new file.", path, str(error))
     database, wal, shm = watch.names(path)
     for name in wal, shm, database:

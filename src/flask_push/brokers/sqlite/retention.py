@@ -1,4 +1,4 @@
-"""The store's own row, and what the store forgets.
+"""The store's row, and how events and keys expire.
 
 Every function works within a transaction of the caller's.
 """
@@ -28,7 +28,7 @@ FROM store
 
 
 def broken(why: str) -> sqlite3.DatabaseError:
-    """The error for a store that says what no store of ours does."""
+    """The error for a store with contents that we never write."""
     error = sqlite3.DatabaseError(why)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error
@@ -43,7 +43,7 @@ def is_broken(error: BaseException) -> bool:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether there was no space to write it. Or a quota was reached, maybe."""
+    """Whether the disk was full, or maybe a quota was reached."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL or (
         may_be_full(error)
     )
@@ -82,7 +82,7 @@ class State:
         return bool(self.bytes > self.max_bytes)
 
     def due(self) -> bool:
-        """Whether anything has to be forgotten, but for what is too many of a channel."""
+        """Whether anything has to be removed, apart from too many events of a channel."""
         oldest, recent = self.last - self.age, self.last - PASSING
         return (
             self.is_over()
@@ -98,7 +98,7 @@ def key_size(channel: str, key: str) -> int:
 
 
 def forget(connection: sqlite3.Connection, state: State, events: int, size: int) -> None:
-    """Forget what is due, and about as much as was added, since others wait.
+    """Remove events that are due: about as many as were added, because others wait.
 
     :param events: How many were added, and of what size.
     """
@@ -109,7 +109,7 @@ def forget(connection: sqlite3.Connection, state: State, events: int, size: int)
 def forget_of_channel(
     connection: sqlite3.Connection, state: State, channel: str, nth: int, events: int
 ) -> None:
-    """Forget what is too many of a channel: its newest stays, and with it the proof.
+    """Remove a channel's oldest events. The newest stays, and with it the proof.
 
     :param nth: How many were ever held.
     """
@@ -195,7 +195,7 @@ class _Work:
 
 
 def make_space(connection: sqlite3.Connection, size: int) -> None:
-    """Forget the oldest events and keys, of so many bytes at least."""
+    """Remove the oldest events and keys, of at least so many bytes."""
     state = State(connection)
     state.max_bytes = max(0, state.bytes - size)
     _forget_oldest(connection, state, _Work(0, size), state.last - state.age)

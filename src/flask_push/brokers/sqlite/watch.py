@@ -27,7 +27,7 @@ Stamp = tuple[int, int, int]
 
 
 class Files(t.NamedTuple):
-    """Which files there are, by device and inode; zeros where there is none."""
+    """The files, by device and inode; zeros for a missing one."""
 
     database: tuple[int, int]
     wal: tuple[int, int]
@@ -79,7 +79,7 @@ class Watch:
         self._since = 0.0
 
     def holds(self, stamp: Stamp | None) -> bool:
-        """Whether all is as it was.
+        """Whether the names still lead to the same files.
 
         :param stamp: The directory's, taken before.
         """
@@ -134,7 +134,7 @@ def remove(*paths: str) -> None:
 
 
 def bytes_of(path: str) -> int:
-    """What it takes on the disk."""
+    """The bytes that it takes on the disk."""
     try:
         return os.stat(path).st_blocks * 512
     except OSError:
