@@ -89,7 +89,7 @@ def hub(path: Path, replace: bool) -> None:
             raise failure(
                 f"There is a hub at {path} already. Use --replace to take its place."
             )
-        main.go(HubProcess(files, _door(files), lock, stays=True))
+        main.go(HubProcess(files, _listener(files), lock, stays=True))
     except OSError as error:
         raise failure(
             f"The hub can't run at {path}: {why(error)} Choose a socket in a directory"
@@ -97,7 +97,7 @@ def hub(path: Path, replace: bool) -> None:
         ) from error
 
 
-def _door(files: HubFiles) -> socket.socket:
+def _listener(files: HubFiles) -> socket.socket:
     """The socket that systemd passes, or a new one."""
     if os.environ.get("LISTEN_PID") == str(os.getpid()):
         return socket.socket(fileno=3)

@@ -131,7 +131,7 @@ def test_bridges_are_for_all_apps_or_for_one() -> None:
     common = [Bridge("redis:a", "a"), Bridge("redis:b", "b", "said")]
     found = [push._states[app].services().bridges for app in apps]
     assert found == [[*common, Bridge("redis:c", "c")], common]
-    with pytest.raises(RuntimeError, match="where the app is made"):
+    with pytest.raises(RuntimeError, match="where the app is created"):
         push.bridge("redis:d", channel="d")
     with pytest.raises(RuntimeError, match="not registered"):
         push.bridge("redis:d", channel="d", app=make_app())
