@@ -216,7 +216,7 @@ def store(
                 continue
             execute("INSERT INTO key VALUES (?, ?, ?)", (event.channel, event.key, number))
             size += key_size(event.channel, event.key)
-        prev, nth, type = None, 0, stored_type(event)
+        prev, nth, type = None, 0, stored_type(event) if event.exclude else event.type
         beside = ROW + len(event.channel) + len(type)
         cost = len(bytes) + (beside if beside > EVENT else EVENT)
         if event.store:
