@@ -40,11 +40,10 @@ class StreamResponse(Response):
     ) -> cabc.Iterable[bytes]:
         if self.status_code != 200:
             return super().__call__(environ, start_response)
-        # A view that sets Content-Encoding, as "identity", does not want compression.
-        chosen = self.headers.get("Content-Encoding", "").strip().lower() == "identity"
+        gzip = self.services.config.gzip and not self._is_identity()
         for name in [k for k, _ in self.headers if k.lower() in wire.NOT_OF_A_STREAM]:
             self.headers.remove(name)
-        if self.services.config.gzip and not chosen:
+        if gzip:
             self._choose_encoding(environ)
         if environ["REQUEST_METHOD"] == "HEAD":
             return super().__call__(environ, start_response)
@@ -55,6 +54,10 @@ class StreamResponse(Response):
         body = self._hand_over(headers, environ)
         start_response(self.status, headers.to_wsgi_list())
         return ClosingIterator(body, [self.close, getattr(body, "close", _nothing)])
+
+    def _is_identity(self) -> bool:
+        """Whether the view has set ``Content-Encoding: identity``, against compression."""
+        return self.headers.get("Content-Encoding", "").strip().lower() == "identity"
 
     def _choose_encoding(self, environ: WSGIEnvironment) -> None:
         """Have the hub compress the stream, if the browser accepts gzip."""

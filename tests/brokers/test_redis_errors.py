@@ -163,7 +163,7 @@ def test_channels_are_unsubscribed_from_while_a_full_redis_is_asked_again(
         await until_on_loop(lambda: t.cast(RedisFeed, hub.feed)._refused)
         hub.feed.unwatch(names)
         await until_on_loop(lambda: redis.do("PUBSUB", "CHANNELS") == [b"{push}:0:a"])
-        assert not t.cast(RedisFeed, hub.feed)._unwanted
+        assert not t.cast(RedisFeed, hub.feed)._channels._unwanted
         redis.do("CONFIG", "SET", "maxmemory", "0")
         await proved(hub, say(broker, "1"))
 

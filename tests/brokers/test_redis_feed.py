@@ -66,8 +66,8 @@ def test_channels_that_are_left_while_the_server_is_away_are_forgotten(
             hub.feed.watch([f"short:{n}"])
             hub.feed.unwatch([f"short:{n}"])
             await until_on_loop(lambda: not feed._due)
-            assert not feed._unwanted
-        assert not feed._wanted and feed._channels == {"a"}
+            assert not feed._channels._unwanted
+        assert not feed._channels._wanted and feed._channels.watched == {"a"}
         redis.start()
         await proved(hub, say(broker, "1"))
         assert redis.do("PUBSUB", "CHANNELS") == [b"{push}:0:a"]

@@ -71,34 +71,7 @@ class StreamCheckup:
 
     def examine(self) -> Findings:
         try:
-            self.proxy, greeted = greet(self.address, _ANSWER_SECONDS)
-            yield from greeted
-            with BrowserRequest(self.address) as stream:
-                if not stream.read(lambda: stream.status, _ANSWER_SECONDS):
-                    yield from self._explain_no_answer(stream)
-                    return
-                refused = list(judge_head(stream, self.proxy, self.app.gzip))
-                yield from refused
-                if any(finding.level == ERROR for finding in refused):
-                    return
-                self._relayed = is_relayed(stream)
-                if not stream.read(lambda: is_open(stream), _ANSWER_SECONDS):
-                    yield from self._explain_no_opening(stream)
-                    return
-                # A stream that begins without a position has it in its gap.
-                stream.read(lambda: stream.parser.last_event_id, _ANSWER_SECONDS)
-                self._channels = channels_of(stream)
-                if not self._channels:
-                    yield problem("foreign")
-                    return
-                yield self._judge_opening(stream)
-                yield from self._judge_events(stream)
-            if not self._relayed:
-                yield from self._judge_resumed()
-                yield from self._count_stores()
-            elif self.app.broker is not None and _exists(self.app.broker):
-                self._end_relay(self.app.broker)
-                yield from self._judge_resumed()
+            yield from self._examine()
         except ssl.SSLCertVerificationError as error:
             yield problem("certificate", error=error.verify_message)
         except ssl.SSLError as error:
@@ -112,6 +85,36 @@ class StreamCheckup:
             url = self.app.broker.url
             text = str(error).replace(url, hide_password(url))
             yield problem("store", url=hide_password(url), error=text)
+
+    def _examine(self) -> Findings:
+        self.proxy, greeted = greet(self.address, _ANSWER_SECONDS)
+        yield from greeted
+        with BrowserRequest(self.address) as stream:
+            if not stream.read(lambda: stream.status, _ANSWER_SECONDS):
+                yield from self._explain_no_answer(stream)
+                return
+            refused = list(judge_head(stream, self.proxy, self.app.gzip))
+            yield from refused
+            if any(finding.level == ERROR for finding in refused):
+                return
+            self._relayed = is_relayed(stream)
+            if not stream.read(lambda: is_open(stream), _ANSWER_SECONDS):
+                yield from self._explain_no_opening(stream)
+                return
+            # A stream that begins without a position has it in its gap.
+            stream.read(lambda: stream.parser.last_event_id, _ANSWER_SECONDS)
+            self._channels = channels_of(stream)
+            if not self._channels:
+                yield problem("foreign")
+                return
+            yield self._judge_opening(stream)
+            yield from self._judge_events(stream)
+        if not self._relayed:
+            yield from self._judge_resumed()
+            yield from self._count_stores()
+        elif self.app.broker is not None and _exists(self.app.broker):
+            self._end_relay(self.app.broker)
+            yield from self._judge_resumed()
 
     # The first bytes.
 

@@ -31,11 +31,13 @@ from ..base import Sink
 from . import calls
 from . import replies
 from . import scripts
+from .channels import Channels
 from .errors import passes
 from .line import Line
 from .link import Published
 from .link import ReplyError
 from .pool import Place
+from .timer import EarliestTimer
 
 # Seconds to the next tick: while events are not proved complete, and otherwise.
 _UNPROVED_TICK_SECONDS, _TICK_SECONDS = 0.5, 4.0
@@ -70,11 +72,7 @@ class RedisFeed:
         self._proved = self._end
         #: The last number of each channel that had an event since `proved`.
         self._last: dict[str, int] = {}
-        self._channels = set(channels)
-        #: Channels to watch, each with the question after whose answer they are watched.
-        self._wanted: dict[str, int] = {}
-        #: Channels to unsubscribe from on the loop's next pass.
-        self._unwanted: set[str] = set()
+        self._channels = Channels(channels)
         self._question = 0
         #: Whether arriving events continue those that were handed on.
         self._live = False
@@ -85,20 +83,17 @@ class RedisFeed:
         self._refused = self._broken = False
         #: Runs while no page is asked for.
         self._rest: asyncio.TimerHandle | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = EarliestTimer(loop, self._tick)
         self._line = Line(place, loop, self)
 
     # Called by the hub.
 
     def watch(self, channels: cabc.Collection[str]) -> None:
-        self._wanted.update(dict.fromkeys(channels, self._question))
+        self._channels.watch(channels, self._question)
         self._go_on()
 
     def unwatch(self, channels: cabc.Collection[str]) -> None:
-        for name in channels:
-            self._wanted.pop(name, None)
-        self._channels.difference_update(channels)
-        self._unwanted.update(channels)
+        self._channels.unwatch(channels)
         self._go_on()
 
     def read(
@@ -114,15 +109,15 @@ class RedisFeed:
 
     def close(self) -> None:
         self._closed = True
-        for timer in self._timer, self._rest:
-            if timer is not None:
-                timer.cancel()
+        self._timer.cancel()
+        if self._rest is not None:
+            self._rest.cancel()
         self._line.close()
 
     # Called by the line.
 
     def up(self) -> None:
-        self._line.subscribe(map(self._names.channel, {*self._channels, *self._wanted}))
+        self._line.subscribe(map(self._names.channel, self._channels))
         self._join()
 
     def down(self) -> None:
@@ -137,7 +132,7 @@ class RedisFeed:
         fits = True
         for channel, data in published:
             name = channel[self._prefix :].decode()
-            if name not in self._channels:
+            if name not in self._channels.watched:
                 continue
             try:
                 epoch, new = replies.published(name, data)
@@ -155,7 +150,7 @@ class RedisFeed:
         if entries:
             self._sink.deliver(self._epoch, entries, None)
         if fits:
-            self._tick_in(_UNPROVED_TICK_SECONDS)
+            self._timer.set(_UNPROVED_TICK_SECONDS)
         elif not self._closed:
             self._join()
 
@@ -177,14 +172,13 @@ class RedisFeed:
         self._due = False
         if self._closed:
             return
-        unwanted, self._unwanted = self._unwanted, set()
+        unwanted = self._channels.take_unwanted()
         if self._line.ready:
             # A new connection has no subscriptions to end.
-            unwanted -= self._channels | self._wanted.keys()
             self._line.unsubscribe(map(self._names.channel, unwanted))
         if not self._live:
             return  # Joining will do the rest.
-        if self._question in self._wanted.values():
+        if self._channels.wait_for(self._question):
             self._tick()
         while self._live and self._reads and len(self._reading) < _MAX_READS:
             if self._rest is not None:
@@ -204,28 +198,18 @@ class RedisFeed:
     ) -> None:
         """Ask for events. The answer also confirms the channels wanted before."""
         question, self._question = self._question, self._question + 1
-        new = [name for name, n in self._wanted.items() if n == question]
+        new = self._channels.wait_for(question)
         self._line.subscribe(map(self._names.channel, new))
         args = self._store.join(channels, self._epoch, self._end)
         self._line.prove(scripts.READ, args, partial(answered, question), refused)
 
     def _join(self) -> None:
         self._live = self._refused = False
-        channels = [] if self._broken else sorted(self._channels)
+        channels = [] if self._broken else sorted(self._channels.watched)
         self._ask(channels, partial(self._joined, channels), self._not_joined)
 
-    def _tick_in(self, seconds: float) -> None:
-        when = self._loop.time() + seconds
-        if self._timer is not None:
-            if self._timer.when() <= when:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._tick)
-
     def _tick(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         if self._live:
             self._ask([], self._ticked, self._not_ticked)
         elif self._refused:
@@ -243,20 +227,22 @@ class RedisFeed:
         self._broken = False
         if entries is not None:
             # The hub may have unwatched a channel since it was asked.
-            entries = [entry for entry in entries if entry.channel in self._channels]
+            entries = [
+                entry for entry in entries if entry.channel in self._channels.watched
+            ]
         self._answered(question, reply, entries)
 
     def _not_joined(self, error: ReplyError) -> None:
         if passes(error) or self._broken:
             self._refused = True
-            self._tick_in(_REFUSED_RETRY_SECONDS)
+            self._timer.set(_REFUSED_RETRY_SECONDS)
         else:
             # Join without the events of the channels, to receive those to come.
             self._broken = True
             self._join()
 
     def _not_ticked(self, error: ReplyError) -> None:
-        self._tick_in(_REFUSED_RETRY_SECONDS)
+        self._timer.set(_REFUSED_RETRY_SECONDS)
 
     def _ticked(self, question: int, reply: list[t.Any]) -> None:
         if self._store.is_another(reply):
@@ -277,13 +263,9 @@ class RedisFeed:
             self._sink.missed(end)
         else:
             self._sink.deliver(epoch, entries, end)
-        found = sorted(name for name, n in self._wanted.items() if n <= question)
-        for name in found:
-            del self._wanted[name]
-        self._channels.update(found)
-        if found:
+        if found := self._channels.take_answered(question):
             self._sink.watched(found)
-        self._tick_in(_TICK_SECONDS)
+        self._timer.set(_TICK_SECONDS)
         self._go_on()
 
     def _was_read(self, read: PageRequest, reply: list[t.Any]) -> None:
@@ -297,7 +279,7 @@ class RedisFeed:
             self._tick()
             return
         if page.end > self._end:
-            self._tick_in(0)
+            self._timer.set(0)
         self._go_on()
         read.callback(page)
 
