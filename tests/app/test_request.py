@@ -17,7 +17,7 @@ from flask_push import Event
 from flask_push import Push
 from flask_push.testing import read_events
 
-# Everybody but the one who did it.
+# Excluding the sender.
 
 
 def connection_of(response: t.Any) -> str:

@@ -117,8 +117,8 @@ class Channel(t.Generic[G]):
         self.lost = tuple((after, upto) for after, upto in ranges)
 
     def lost_until(self, cursor: int) -> int:
-        """The number of the gap that a reader at the cursor is told of, where the log no
-        longer has it. 0 if there is none.
+        """The number of the gap that a reader at the cursor must receive, although the log
+        no longer has it. 0 if there is none.
 
         The first gap after the cursor, and not the last: events come between the two.
         """

@@ -1,4 +1,4 @@
-"""What each reader gets of the log, in which order, and which gaps it is told of.
+"""Which events and gaps each reader receives, in which order.
 
 A channel is a log, a subscription is a cursor, live is replay that has caught up.
 

@@ -4,8 +4,8 @@ Events arrive as they are published, on one connection, in the order of their nu
 *tick* proves that none is missing: it is a question whose answer arrives after all events
 that were published before it. The same tick detects a silent server, a server that became a
 replica, and another life of the store. After the connection was lost, *joining* asks for
-the events since the last one that was handed on; if they can't be proved complete, the hub
-is told that it has missed some.
+the events since the last one that was handed on. If they can't be proved complete, the
+feed reports to the hub that events are missing.
 
 A connection whose server refuses a question is kept. If the reason may pass, because the
 server is full or busy, the feed asks again. A script that fails would fail each time: then

@@ -58,7 +58,7 @@ def from_url(
 class SqliteBroker:
     """The store in the file at this path. The sockets of the doorbells lie beside it.
 
-    :param retention: Changes what the store keeps, for everybody, if given.
+    :param retention: If given, changes what the store keeps, for all its users.
     :param timeout: Seconds that publishing waits for its turn.
     :param claims: Whether it is in a run directory, which is made again if it was removed.
     """

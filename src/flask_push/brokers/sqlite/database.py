@@ -3,7 +3,7 @@
 All writing happens under a lock of our own. That keeps writers from sleeping in
 SQLite's busy handler, which is slow and unfair, and rules out a bug of SQLite 3.7.0 to
 3.51.2, where a commit and a checkpoint at the same instant can corrupt a WAL file.
-Checkpoints happen within commits, hence under the lock too, and so do closes.
+Checkpoints happen within commits, so they are under the lock too. So are closes.
 """
 
 from __future__ import annotations

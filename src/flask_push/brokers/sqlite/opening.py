@@ -100,13 +100,13 @@ def _clear(
 ) -> tuple[Files, bool, bool]:
     """Remove or move files that do not belong to the database, before it is opened.
 
-    :return: The files; whether nobody has them open; and whether others have, who may
-        have other files than those.
+    :return: The files; whether no process has them open; and whether other processes
+        have files open that may not be these.
     """
     _, wal, shm = watch.names(real)
     with contextlib.suppress(FileExistsError):
-        # For this user alone, and its companions with it. Only a file that nobody
-        # has open yet may be closed again.
+        # For this user alone, and its companions with it. Only a file that no
+        # process has open yet may be closed again.
         os.close(os.open(real, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         watch.remove(wal, shm)
     found = Files.at(path, real)

@@ -1,10 +1,9 @@
 """The files of a store: whether they are still those that were opened.
 
-SQLite keeps a store in three files. Each process has them open, and nobody can open
-another one under their names without harm: two processes with different ``-shm`` files
-don't see each other, and write over each other's events. So they are looked at before
-each use, by their names and never by opening them: to close one again would drop
-SQLite's own locks.
+SQLite keeps a store in three files. Each process has them open. If one is replaced,
+processes can do harm: two that have different ``-shm`` files don't see each other, and
+write over each other's events. So the files are compared before each use, by their names
+and without opening them, because closing one would drop SQLite's own locks.
 """
 
 from __future__ import annotations
