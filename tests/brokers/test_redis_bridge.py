@@ -250,7 +250,7 @@ def test_what_cant_be_an_event_is_told_as_a_gap_in_its_place(
         assert kinds[:2] == ["message", "push:gap"]
         assert kinds.count("push:gap") >= 3
         log = (tmp_path / "one" / "push-basic" / "hub.log").read_text()
-        assert log.count("What was said on chat can't be an event") == 1
+        assert log.count("Could not make an event of what was published on chat") == 1
         assert "invalid start byte" in log
 
 

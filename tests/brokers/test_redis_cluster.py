@@ -337,7 +337,7 @@ def test_a_hub_is_told_that_the_slot_has_moved(
         await until_on_loop(lambda: hub.heard("a") == [b"1", b"2"])
 
     listen(broker, test)
-    assert "moved" in lines(caplog)[0].lower() and "is back" in lines(caplog)[-1]
+    assert "moved" in lines(caplog)[0].lower() and "Reconnected to" in lines(caplog)[-1]
 
 
 def test_a_slot_that_comes_back_unseen_is_listened_to_again(

@@ -70,7 +70,7 @@ def refused_for_a_while(
             page = await hub.read("a", "b", after=0)
             assert [entry.data for entry in page.entries] == [b"1"]
         redis.do("CLIENT", "KILL", "TYPE", "pubsub")
-        await until_on_loop(lambda: any("is back" in line for line in lines(caplog)))
+        await until_on_loop(lambda: any("Reconnected to" in line for line in lines(caplog)))
         await hub.watch("c")
         allow()
         await proved(hub, say(broker, "2"))

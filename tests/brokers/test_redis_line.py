@@ -51,7 +51,7 @@ def test_a_link_that_is_cut_is_replaced_and_nothing_is_missed(
 
     listen(broker, test)
     first, second = lines(caplog)
-    assert "is lost, and streams wait" in first and "is back" in second
+    assert "Lost the connection to" in first and "Reconnected to" in second
 
 
 def test_a_link_that_is_cut_over_and_over_is_logged_once_a_minute_for_each_reason(
@@ -84,13 +84,18 @@ def test_a_link_that_is_cut_over_and_over_is_logged_once_a_minute_for_each_reaso
         await until_on_loop(lambda: len(lines(caplog)) == 5)
         monkeypatch.setattr(logs, "PAUSE", 60.0)
         redis.start("--user", "app", *rights)
-        await until_on_loop(lambda: "is back" in lines(caplog)[-1])
+        await until_on_loop(lambda: "Reconnected to" in lines(caplog)[-1])
 
     listen(broker, test)
     broker.close()
     words = [
-        *("has closed the connection", "is back", "does not accept the user", "is back"),
-        *("(left out ", "is back"),
+        *(
+            "has closed the connection",
+            "Reconnected to",
+            "does not accept the user",
+            "Reconnected to",
+        ),
+        *("(left out ", "Reconnected to"),
     ]
     assert all(map(str.__contains__, lines(caplog), words)), lines(caplog)
     assert len(lines(caplog)) == len(words)
@@ -154,8 +159,8 @@ def test_a_frozen_server_is_noticed_and_when_it_goes_on_nothing_was_missed(
         assert hub.heard("a") == [b"1", b"2"] and hub.missing == 0
 
     listen(broker, test)
-    assert "is lost, and streams wait" in lines(caplog)[0]
-    assert lines(caplog)[1:] == [f"redis://127.0.0.1:{redis.port}/0 (push) is back."]
+    assert "Lost the connection to" in lines(caplog)[0]
+    assert lines(caplog)[1:] == [f"Reconnected to redis://127.0.0.1:{redis.port}/0 (push)."]
 
 
 def test_a_line_that_is_never_there_says_so_once_and_can_be_closed(

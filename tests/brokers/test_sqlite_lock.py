@@ -278,7 +278,7 @@ def test_a_hub_says_once_that_it_waits_for_the_lock(
             fcntl.flock(lock, fcntl.LOCK_EX)
             hub = RecordingSink(broker)
             await until(lambda: "streams wait" in caplog.text)
-        await until(lambda: "can be read again" in caplog.text)
+        await until(lambda: "streams continue" in caplog.text)
         assert caplog.text.count("streams wait") == 1
         hub.feed.close()
 

@@ -229,6 +229,6 @@ class RedisBridge:
         if not self._waiting or self._waiting[-1].type != GAP:
             self._waiting.append(Event(self._channel, "", GAP))
         self._quiet.error(
-            "What was said on %s can't be an event, and readers are told of a gap: %s",
+            "Could not make an event of what was published on %s; readers get a gap: %s",
             *(self._source, reason),
         )

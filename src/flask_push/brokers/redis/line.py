@@ -122,7 +122,7 @@ class Line:
         if self._reasons:
             self._reasons.clear()
             # Once for each line that says it is lost.
-            logger.warning("%s is back.", self.name)
+            logger.warning("Reconnected to %s.", self.name)
 
     def fail(self, error: Exception) -> None:
         """Close both connections, and open them again later."""
@@ -132,7 +132,9 @@ class Line:
         if (reason := code_of(error)) not in self._reasons:
             # A line that is suppressed is logged later, if the server is still away then.
             why = self.name, explain(error)
-            if self._quiet.error("%s is lost, and streams wait: %s", *why, kind=reason):
+            if self._quiet.error(
+                "Lost the connection to %s; streams wait: %s", *why, kind=reason
+            ):
                 self._reasons.add(reason)
         self._hang_up()
         pause = self._pause * random.uniform(0.5, 1)

@@ -189,10 +189,10 @@ class SqliteFeed:
             self._due = False
         if not self._failing:
             self._failing = True
-            logger.error("%s can't be read, and streams wait: %s", self._path, error)
+            logger.error("Could not read %s; streams wait: %s", self._path, error)
 
     def _recover(self) -> None:
         self._since = 0.0
         if self._failing:
             self._failing = False
-            logger.warning("%s can be read again.", self._path)
+            logger.warning("Read %s again; streams continue.", self._path)
