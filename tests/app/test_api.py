@@ -16,6 +16,7 @@ from flask import Blueprint
 from flask import current_app
 from flask import Flask
 from flask import Response
+from support.pushes import push as push
 
 from flask_push import Event
 from flask_push import Publisher
@@ -87,15 +88,6 @@ PUBLISHING: list[Case] = [
     *each("key", ["\ud800"], ValueError, "surrogate"),
     *each("store", [None, 0, 1, "no"], TypeError, "True or False"),
 ]
-
-
-@pytest.fixture
-def push() -> cabc.Iterator[Push]:
-    app = Flask("app", instance_path="/nonexistent")
-    app.testing = True
-    push = Push(app)
-    yield push
-    push._services().close()
 
 
 @pytest.fixture

@@ -5,15 +5,14 @@ They run, too: what is typed is true.
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import json
 import typing as t
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from flask import Flask
 from flask import Response
+from support.pushes import push as push
 
 from flask_push import Event
 from flask_push import History
@@ -26,15 +25,6 @@ class User(t.NamedTuple):
     id: int
     uuid: UUID
     name: str
-
-
-@pytest.fixture
-def push() -> cabc.Iterator[Push]:
-    app = Flask("app", instance_path="/nonexistent")
-    app.testing = True
-    push = Push(app)
-    yield push
-    push._services().close()
 
 
 def test_the_types_of_user_are_accepted(push: Push) -> None:

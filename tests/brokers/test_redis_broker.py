@@ -250,7 +250,7 @@ def test_two_servers_with_a_hub_each_share_a_channel(redis: Redis, tmp_path: Pat
         with two.stream("a", "b", last_id=first) as again:
             again.read_until(lambda r: r.data)
             assert again.data == ["later"] and not again.gaps
-        # The server is cut off and comes back: streams stay open, and go on.
+        # The connections to the server are cut: streams stay open, and continue.
         redis.do("CLIENT", "KILL", "TYPE", "pubsub")
         redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         one.publish("b", "after the cut")

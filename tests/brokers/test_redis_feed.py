@@ -152,7 +152,7 @@ def test_a_flushed_store_is_another_epoch(redis: Redis, broker: RedisBroker) -> 
             assert hub.heard("a") == [b"3"]
             hub.entries.clear()
         redis.do("FLUSHALL")
-        # Also where nobody publishes.
+        # The feed notices it although no event is published.
         await until_on_loop(lambda: hub.epoch != after.epoch)
 
     listen(broker, test)

@@ -121,7 +121,7 @@ def test_readers_of_other_channels_get_no_gap_of_it(redis: Redis, tmp_path: Path
 def test_a_hub_of_five_thousand_channels_goes_on_after_a_cut(
     redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also if what it missed is more than it is told at once."""
+    """It may have missed more events than one page has."""
     broker = RedisBroker(redis.url, timeout=30)
     names = [f"user{n}" for n in range(5_000)]
     # Those to whom something is said.
@@ -269,7 +269,7 @@ def test_a_bridge_into_another_programs_key_is_no_other_bridges_trouble(
             await until_on_loop(lambda: bridges[1]._has)
             redis.do("PUBLISH", "b", "bridged")
             await until_on_loop(lambda: b"bridged" in hub.heard("b"))
-            # What it could not publish is told as a gap.
+            # Readers get a gap for the event that the bridge could not publish.
             types = [entry.type for entry in hub.entries if entry.channel == "b"]
             assert hub.missing or "push:gap" in types
         finally:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import contextlib
-import os
 import resource
 import signal
 import subprocess
 import sys
-import typing as t
 from pathlib import Path
 
 import pytest
 from support.servers import TESTS
-from support.sqlite_sizes import broker as broker
-from support.sqlite_sizes import epoch_of
-from support.sqlite_sizes import held
-from support.sqlite_sizes import path as path
-from support.sqlite_sizes import say
-from support.sqlite_sizes import store
+from support.sqlite_files import in_child
+from support.sqlite_stores import broker as broker
+from support.sqlite_stores import epoch_of
+from support.sqlite_stores import held
+from support.sqlite_stores import path as path
+from support.sqlite_stores import say
+from support.sqlite_stores import store
 
 from flask_push import Event
 from flask_push import NotPublished
@@ -125,18 +124,6 @@ def small_disk(directory: Path, size: int) -> cabc.Iterator[bool]:
     finally:
         if mounted:
             subprocess.run(["umount", "-l", str(directory)], check=True)
-
-
-def in_child(act: cabc.Callable[[], t.Any]) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            act()
-            os._exit(0)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr, flush=True)
-            os._exit(1)
-    return os.waitpid(child, 0)[1]
 
 
 def fill(path: Path, limit: int) -> None:

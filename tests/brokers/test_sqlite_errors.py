@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import contextlib
 import os
 import signal
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 from support.sqlite_files import broker as broker
 from support.sqlite_files import heard
+from support.sqlite_files import in_child
 from support.sqlite_files import path as path
 from support.sqlite_files import say
 from support.sqlite_files import store
@@ -21,18 +20,6 @@ from flask_push import Event
 from flask_push import NotPublished
 from flask_push import PublishUncertain
 from flask_push.brokers.sqlite import SqliteBroker
-
-
-def in_child(act: cabc.Callable[[], t.Any]) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            act()
-            os._exit(0)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr, flush=True)
-            os._exit(1)
-    return os.waitpid(child, 0)[1]
 
 
 def test_a_full_disk_stores_nothing_or_is_uncertain(path: Path) -> None:

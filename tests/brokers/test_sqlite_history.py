@@ -7,9 +7,9 @@ import random
 from pathlib import Path
 
 import pytest
-from support.sqlite_sizes import broker as broker
-from support.sqlite_sizes import path as path
-from support.sqlite_sizes import say
+from support.sqlite_stores import broker as broker
+from support.sqlite_stores import path as path
+from support.sqlite_stores import say
 
 from flask_push import Event
 from flask_push.brokers.sqlite import feed

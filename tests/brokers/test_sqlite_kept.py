@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from support.servers import TESTS
-from support.sqlite_sizes import ask
-from support.sqlite_sizes import broker as broker
-from support.sqlite_sizes import epoch_of
-from support.sqlite_sizes import held
-from support.sqlite_sizes import path as path
-from support.sqlite_sizes import say
-from support.sqlite_sizes import store
+from support.sqlite_stores import ask
+from support.sqlite_stores import broker as broker
+from support.sqlite_stores import epoch_of
+from support.sqlite_stores import held
+from support.sqlite_stores import path as path
+from support.sqlite_stores import say
+from support.sqlite_stores import store
 
 from flask_push.brokers.sqlite import opening
 from flask_push.brokers.sqlite import SqliteBroker
@@ -74,7 +74,7 @@ def test_a_container_that_comes_while_others_are_there_changes_nothing(
     assert len(epochs) == 1
     assert len(ask(path, "SELECT boot FROM store").split()) <= 16
     boot.write_text("rebooted\n")
-    assert epoch_of(broker) not in epochs, "now nobody was there before"
+    assert epoch_of(broker) not in epochs, "no process had it open since before the boot"
     broker.close()
 
 

@@ -15,6 +15,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from support.sqlite_stores import broker as broker
+from support.sqlite_stores import held
+from support.sqlite_stores import path as path
+from support.sqlite_stores import say
 
 from flask_push import Event
 from flask_push import NotPublished
@@ -24,28 +28,6 @@ from flask_push.brokers.sqlite.database import Database
 from flask_push.brokers.sqlite.lock import FileLock
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "push.db"
-
-
-@pytest.fixture
-def broker(path: Path) -> cabc.Iterator[SqliteBroker]:
-    broker = SqliteBroker(path, timeout=10)
-    yield broker
-    broker.close()
-
-
-def say(broker: SqliteBroker, data: str = "x") -> str:
-    (position,) = broker.publish([Event("a", data)])
-    return str(position)
-
-
-def held(broker: SqliteBroker) -> list[str]:
-    page = broker.read(["a"], after=0, limit=2**30)
-    return [entry.data.decode() for entry in page.entries]
 
 
 class Child:

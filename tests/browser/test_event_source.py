@@ -153,7 +153,7 @@ def test_headers_method_and_body_are_sent_only_to_the_origin_of_its_address(
         scripted.answers[path] = redirect_to(url)
     own = {"headers": {"Authorization": "mine"}, "method": "POST", "body": "mine too"}
     page.evaluate("own => begin('PushEventSource', '/s', own)", own)
-    # Each time anew: the other origin is not asked but by way of the first.
+    # Each reconnect begins at the first origin, which redirects to the other one.
     assert heard(page, 6)[:6] == ["open", list(m("a", "1")), "error 0"] * 2
     page.evaluate("source.close()")
     assert asks.count(("POST", "mine", b"mine too")) >= 2

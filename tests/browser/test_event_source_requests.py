@@ -151,7 +151,7 @@ def test_who_was_allowed_once_is_not_ended_by_another_origin(
         return source.readyState;
     }"""
     for kind in KINDS:
-        # As a proxy answers, behind which nobody is.
+        # The second answer is that of a proxy whose app is down.
         realm.answer(allowed(b"retry: 1\ndata: a\n\n"), b"")
         # To a script it is as a cut, which may be over at any time.
         expected = 0 if kind == "PushEventSource" else 2

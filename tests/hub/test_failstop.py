@@ -7,8 +7,6 @@ no gap.
 
 from __future__ import annotations
 
-import base64
-import os
 import typing as t
 
 import pytest
@@ -20,13 +18,9 @@ from support.failing import Tracer
 from support.hub_failures import House
 from support.hub_failures import play
 from support.hub_failures import Scenario
+from support.sockets import noise
 
 from flask_push import Event
-
-
-def noise(size: int) -> str:
-    """Text that compression makes little of."""
-    return base64.b64encode(os.urandom(size * 3 // 4)).decode()
 
 
 async def live(house: House) -> None:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import contextlib
-from pathlib import Path
 
 import pytest
 
 from flask_push.brokers.redis import feed
 from flask_push.brokers.redis import RedisBroker
 from support.redis_log import lines
+from support.redis_log import redis as redis
 from support.redises import Redis
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> cabc.Iterator[Redis]:
-    with Redis.started(tmp_path, "--appendonly", "no") as redis:
-        yield redis
 
 
 @pytest.fixture

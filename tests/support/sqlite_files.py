@@ -6,20 +6,18 @@ import asyncio
 import collections.abc as cabc
 import contextlib
 import fcntl
-import sqlite3
+import os
+import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from flask_push import Event
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing._sink import RecordingSink
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "push.db"
+from support.sqlite_stores import path as path
+from support.sqlite_stores import say as say
+from support.sqlite_stores import store as store
 
 
 @pytest.fixture
@@ -27,11 +25,6 @@ def broker(path: Path) -> cabc.Iterator[SqliteBroker]:
     broker = SqliteBroker(path, timeout=0.1)
     yield broker
     broker.close()
-
-
-def say(broker: SqliteBroker, data: str = "x") -> str:
-    (position,) = broker.publish([Event("a", data)])
-    return str(position)
 
 
 def heard(broker: SqliteBroker) -> list[bytes]:
@@ -43,12 +36,6 @@ def locked(path: Path) -> cabc.Iterator[None]:
     with open(f"{path}.lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-@contextlib.contextmanager
-def store(path: Path) -> cabc.Iterator[sqlite3.Connection]:
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        yield connection
 
 
 def remove(path: Path) -> None:
@@ -68,3 +55,16 @@ def run(broker: SqliteBroker, test: t.Callable[[RecordingSink], t.Awaitable[None
             hub.feed.close()
 
     asyncio.run(main())
+
+
+def in_child(act: cabc.Callable[[], t.Any]) -> int:
+    """Do it in a fork of this process, and return the status."""
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+    return os.waitpid(child, 0)[1]

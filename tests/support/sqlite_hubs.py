@@ -13,20 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from flask_push import Event
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing._sink import RecordingSink
 from support.servers import TESTS
+from support.sqlite_stores import epoch_of as epoch_of
+from support.sqlite_stores import held as held
+from support.sqlite_stores import path as path
+from support.sqlite_stores import say as say
 
 SUFFIXES = ["", "-wal", "-shm", ".lock"]
 
 
 SOME = [some for n in range(1, 5) for some in itertools.combinations(SUFFIXES, n)]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "push.db"
 
 
 @pytest.fixture
@@ -63,20 +61,6 @@ def other(path: Path) -> cabc.Iterator[Other]:
     other = Other(path)
     yield other
     other.kill()
-
-
-def say(broker: SqliteBroker, data: str) -> str:
-    (position,) = broker.publish([Event("a", data)])
-    return str(position)
-
-
-def held(broker: SqliteBroker) -> list[str]:
-    page = broker.read(["a"], after=0, limit=2**30)
-    return [entry.data.decode() for entry in page.entries]
-
-
-def epoch_of(broker: SqliteBroker) -> str:
-    return broker.read([], after=0).epoch
 
 
 def files(path: Path, some: cabc.Iterable[str]) -> list[Path]:

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from support.sqlite_sizes import ask
-from support.sqlite_sizes import broker as broker
-from support.sqlite_sizes import held
-from support.sqlite_sizes import path as path
-from support.sqlite_sizes import say
-from support.sqlite_sizes import store
+from support.sqlite_stores import ask
+from support.sqlite_stores import broker as broker
+from support.sqlite_stores import held
+from support.sqlite_stores import path as path
+from support.sqlite_stores import say
+from support.sqlite_stores import store
 
 from flask_push import Event
 from flask_push.brokers.base import Retention

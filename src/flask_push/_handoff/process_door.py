@@ -94,10 +94,6 @@ class ProcessDoor(PerProcess):
         self._started, self._no_nginx = False, ""
         self._refused, self._refused_until, self._busy_until = "", 0.0, 0.0
 
-    @property
-    def all_files(self) -> list[HubFiles]:
-        return [self.files]
-
     def adopt(self, stream: Stream, client: Client) -> None:
         """As :meth:`.Door.adopt`."""
         thread = self._send_or_stand_in(Adopt(stream), client.fds)

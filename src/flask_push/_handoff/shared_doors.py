@@ -7,7 +7,6 @@ from zlib import crc32
 
 from .._delivery.stream import Stream
 from .._ipc.client import Client
-from .._ipc.files import HubFiles
 from .process_door import ProcessDoor
 
 
@@ -20,10 +19,6 @@ class SharedDoors:
 
     def __repr__(self) -> str:
         return f"<SharedDoors {list(self._hubs)}>"
-
-    @property
-    def all_files(self) -> list[HubFiles]:
-        return [files for hub in self._hubs for files in hub.all_files]
 
     def adopt(self, stream: Stream, client: Client) -> None:
         """As :meth:`.Door.adopt`. All streams of a user go to one hub, because a hub counts

@@ -151,17 +151,16 @@ class Hub:
     def freeze(self) -> HubState:
         """Give away all streams. This hub no longer writes to any of them (law 10)."""
         streams, now = self._streams, self._loop.time()
-        places = []
+        readers = []
         for fd, connection in streams.connections.items():
-            place = connection.freeze(now, self._log.end)
-            places.append((place, fd))
-        chains = LogState.of(self._log)
+            readers.append((connection.freeze(now, self._log.end), fd))
+        log = LogState.of(self._log)
         try:
             self._close()
             for fd in streams.connections:
                 # A closed descriptor is still polled while another process has it open.
                 streams.poller.remove(fd)
-            frozen = HubState(chains, places, streams.poller.release())
+            frozen = HubState(log, readers, streams.poller.release())
             streams.poller.close()
         except BaseException as error:
             streams.failstop.fail(error)

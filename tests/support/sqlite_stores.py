@@ -1,4 +1,4 @@
-"""The sizes of a store and its files."""
+"""A SQLite store in a file of its own: as fixtures, and what it holds."""
 
 from __future__ import annotations
 
