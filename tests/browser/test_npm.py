@@ -1,4 +1,4 @@
-"""The browser's half as a package of npm, its types, and what is in the wheel."""
+"""The browser's half as a package of npm, and its types."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ import os
 import re
 import subprocess
 import sys
-import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
 from support.servers import ROOT
 from support.servers import TESTS
 
-import flask_push
-
 STATIC = ROOT / "src" / "flask_push" / "static"
-LUA = ROOT / "src" / "flask_push" / "brokers" / "redis" / "lua"
 PACKAGE = json.loads((STATIC / "package.json").read_text())
 # `make test` installs node, and what it runs.
 BIN = Path(sys.executable).parent
@@ -97,18 +93,3 @@ def members(text: str, kind: str, name: str) -> set[str]:
     )
     found = re.findall(r"^  (?:readonly |get |async )?([a-z]\w*)[(<:=; ]", body, re.M)
     return set(found) - {"async"}
-
-
-def test_the_wheel_has_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path)]
-    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    done = subprocess.run(
-        [*command, str(ROOT)], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
-    for path in STATIC.rglob("*.*"):
-        assert f"{flask_push.__name__}/static/{path.relative_to(STATIC)}" in names
-    for path in LUA.iterdir():
-        assert f"{flask_push.__name__}/brokers/redis/lua/{path.name}" in names
