@@ -16,6 +16,8 @@ from flask import request
 from flask import Response
 
 from . import _request
+from ._app_bridges import AppBridges
+from ._app_bridges import make_bridge
 from ._app_log import add_default_handler
 from ._event import Event
 from ._publisher import check_count
@@ -23,7 +25,6 @@ from ._publisher import History
 from ._response import respond
 from ._scripts import serve_scripts
 from ._state import AppState
-from ._state import make_bridge
 from ._state import Services
 from .brokers import Bridge
 
@@ -53,7 +54,7 @@ class Push:
         :raises TypeError: If `app` is not a Flask app.
         """
         app = _app(app)
-        state = AppState(app, self._bridges)
+        state = AppState(app, AppBridges(self._bridges))
         if state.url_prefix:
             serve_scripts(app, state.url_prefix)
         app.extensions["push"] = self
@@ -86,10 +87,10 @@ class Push:
         bridge = make_bridge(source, channel, type)
         if app is None:
             for state in self._states.values():
-                state.bridge(bridge)
+                state.bridges.add(bridge)
             self._bridges.append(bridge)
         elif (app := _app(app)) in self._states:
-            self._states[app].bridge(bridge)
+            self._states[app].bridges.add(bridge)
         else:
             raise RuntimeError(_unknown(app))
 

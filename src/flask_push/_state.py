@@ -19,12 +19,11 @@ from pathlib import Path
 from flask import Flask
 from flask import json
 
+from ._app_bridges import AppBridges
 from ._app_directory import has_hub
 from ._app_directory import Place
 from ._config import Config
-from ._delivery import wire
 from ._delivery.stream import Stream
-from ._event import escape
 from ._handoff.door import Door
 from ._handoff.process_door import ProcessDoor
 from ._handoff.relay import Relays
@@ -32,16 +31,12 @@ from ._handoff.shared_doors import SharedDoors
 from ._hub.thread import ThreadDoor
 from ._ipc.files import HubFiles
 from ._ipc.files import Tie
-from ._ipc.protocol import bridges_to_json
 from ._publisher import Publisher
 from ._system.fork import PerProcess
 from ._system.logs import QuietLogger
 from ._system.rundir import claim
 from ._ticket_cookie import TicketCookie
-from .brokers import Bridge
-from .brokers import Bridging
 from .brokers import open_broker
-from .brokers._urls import hide_password
 
 
 class AppState(PerProcess):
@@ -53,7 +48,7 @@ class AppState(PerProcess):
     :raises ValueError: If the configuration is invalid.
     """
 
-    def __init__(self, app: Flask, bridges: cabc.Iterable[Bridge]) -> None:
+    def __init__(self, app: Flask, bridges: AppBridges) -> None:
         config = Config.read(app.config)
         # This imports the broker. If the process forked in the middle of a later import,
         # the child would have a lock that is never released.
@@ -61,7 +56,7 @@ class AppState(PerProcess):
         self._app = weakref.ref(app)
         self._services: Services | None = None
         self._making = threading.RLock()
-        self._bridges = list(bridges)
+        self.bridges = bridges
         #: Where the app serves the scripts; ``None`` if it serves none.
         self.url_prefix = config.url_prefix
         self.place = Place.of(app)
@@ -94,7 +89,7 @@ class AppState(PerProcess):
                 # The process has changed its user since they were created.
                 self._services, self._user = None, os.geteuid()
             if self._services is None:
-                self._services = Services(app, self._bridges, self.place)
+                self._services = Services(app, self.bridges, self.place)
                 weakref.finalize(app, self._services.close).atexit = False
                 self._place_ties(self._services.tied_to)
             elif self._services.directory is not None:
@@ -125,15 +120,6 @@ class AppState(PerProcess):
             raise RuntimeError("The app of this Push no longer exists.")
         return app
 
-    def bridge(self, bridge: Bridge) -> None:
-        if self._services is not None:
-            raise RuntimeError(
-                "The app is in use, and its hub already has its bridges. Call 'push.bridge'"
-                " where the app is created."
-            )
-        if bridge not in self._bridges:
-            self._bridges.append(bridge)
-
     def hold_ties(self, make: bool) -> None:
         for tie in self.ties:
             tie.renew(make)
@@ -160,7 +146,7 @@ class Services:
     :raises RuntimeError: If the run directory can't be used.
     """
 
-    def __init__(self, app: Flask, bridges: list[Bridge], place: Place) -> None:
+    def __init__(self, app: Flask, bridges: AppBridges, place: Place) -> None:
         self.config = config = Config.read(app.config)
         self.testing = app.testing
         self.quiet = QuietLogger()
@@ -176,13 +162,8 @@ class Services:
         self.broker = open_broker(
             url, directory, config.given_retention, config.publish_timeout
         )
-        self.bridges = bridges if isinstance(self.broker, Bridging) else []
-        if bridges and not self.bridges and not (app.testing and not config.broker_url):
-            raise RuntimeError(
-                f"{hide_password(url)!r} has no bridges: {bridges[0].source!r} needs a"
-                " Redis that is no Cluster. Set PUSH_BROKER_URL to that Redis, or don't"
-                " call 'push.bridge'."
-            )
+        is_fake = app.testing and not config.broker_url
+        self.bridges = bridges.take(self.broker, url, optional=is_fake)
         self.publisher = Publisher(
             self.broker, max_event_bytes=config.max_event_bytes, dumps=_dumps(app)
         )
@@ -213,7 +194,7 @@ class Services:
             "options": asdict(config.options),
             "linger": config.hub_linger,
             "accel": None if accel is None else str(accel),
-            "bridges": bridges_to_json(self.bridges),
+            "bridges": [bridge._asdict() for bridge in self.bridges],
             "return_keys": [key.hex() for key in keys],
         }
         if kind != "process":
@@ -274,18 +255,3 @@ def _dumps(app: Flask) -> t.Callable[[t.Any], str]:
         return json.dumps(data) if app is None else app.json.dumps(data)
 
     return dumps
-
-
-def make_bridge(source: str, channel: str, type: str) -> Bridge:
-    """
-    :raises ValueError: If the source, the channel or the type is invalid.
-    """
-    kind, _, name = source.partition(":") if isinstance(source, str) else ("", "", "")
-    if kind != "redis" or not name:
-        raise ValueError(
-            "The source of a bridge is a channel in the Redis of PUSH_BROKER_URL, such as"
-            f" 'redis:chat', not {source!r}."
-        )
-    escape(channel)
-    wire.check_type(type)
-    return Bridge(source, channel, type)

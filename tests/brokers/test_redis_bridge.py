@@ -30,6 +30,7 @@ from flask_push import Publisher
 from flask_push.brokers import Bridge
 from flask_push.brokers.redis import bridge as _redis_bridge
 from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis import waiting
 from flask_push.brokers.redis.bridge import RedisBridge
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until as until_on_loop
@@ -299,12 +300,12 @@ def test_every_kind_of_server_is_bridged(
 
         async def test(broker: RedisBroker, hub: RecordingSink) -> None:
             bridge = begin(broker)
-            await until_on_loop(lambda: bridge._has)
+            await until_on_loop(lambda: bridge.has_lease)
             say(redis, *words("a"))
             await until_on_loop(lambda: heard(hub) == words("a"))
             redis.do("CLIENT", "KILL", "TYPE", "pubsub")
-            await until_on_loop(lambda: not bridge._has)
-            await until_on_loop(lambda: bridge._has)
+            await until_on_loop(lambda: not bridge.has_lease)
+            await until_on_loop(lambda: bridge.has_lease)
             say(redis, *words("b"))
             await until_on_loop(lambda: heard(hub) == [*words("a"), "gap", *words("b")])
             bridge.close()
@@ -320,9 +321,9 @@ def test_a_hub_that_leaves_lets_the_next_take_the_lease_at_once(
     async def test(broker: RedisBroker, hub: RecordingSink) -> None:
         bridges = [begin(broker) for _ in range(4)]
         while bridges:
-            await until_on_loop(lambda: [b for b in bridges if b._has])
+            await until_on_loop(lambda: [b for b in bridges if b.has_lease])
             await until_on_loop(lambda: all(b._ran for b in bridges))
-            (has,) = [bridge for bridge in bridges if bridge._has]
+            (has,) = [bridge for bridge in bridges if bridge.has_lease]
             has.close()
             bridges.remove(has)
 
@@ -338,9 +339,9 @@ def test_what_one_hub_has_published_the_next_one_does_not_publish_again(
         bridges = [begin(broker) for _ in range(4)]
         expected: list[str] = []
         while bridges:
-            await until_on_loop(lambda: any(b._has for b in bridges))
+            await until_on_loop(lambda: any(b.has_lease for b in bridges))
             await until_on_loop(lambda: all(b._ran for b in bridges))
-            (has,) = [bridge for bridge in bridges if bridge._has]
+            (has,) = [bridge for bridge in bridges if bridge.has_lease]
             # All listen; one publishes.
             expected += words(f"of {len(bridges)}")
             say(redis, *words(f"of {len(bridges)}"))
@@ -357,13 +358,13 @@ def test_what_one_hub_has_published_the_next_one_does_not_publish_again(
 def test_more_than_can_be_stored_is_told_as_a_gap(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_redis_bridge, "_MAX_WAITING", 5)
-    monkeypatch.setattr(_redis_bridge, "_BATCH", 2)
+    monkeypatch.setattr(waiting, "_MAX_WAITING", 5)
+    monkeypatch.setattr(waiting, "_BATCH", 2)
 
     async def test(broker: RedisBroker, hub: RecordingSink) -> None:
         bridge = begin(broker)
         # Two links say so, in either order.
-        await until_on_loop(lambda: bridge._has and bridge._after)
+        await until_on_loop(lambda: bridge.has_lease and bridge.receives)
         bridge.pushed([(b"chat", b"%d" % n) for n in range(10)])
         await until_on_loop(lambda: heard(hub) == ["0", "1", "2", "3", "4", "gap"])
         bridge.close()
@@ -383,7 +384,7 @@ def test_events_never_cease_while_the_lease_changes_hands(redis: Redis) -> None:
 
     async def test(broker: RedisBroker, hub: RecordingSink) -> None:
         bridges = [begin(broker) for _ in range(3)]
-        await until_on_loop(lambda: any(bridge._has for bridge in bridges))
+        await until_on_loop(lambda: any(bridge.has_lease for bridge in bridges))
         thread = threading.Thread(target=publish)
         thread.start()
         try:

@@ -16,8 +16,8 @@ from flask_push import Event
 from flask_push import NotPublished
 from flask_push import NotRead
 from flask_push import Position
+from flask_push.brokers import Bridge
 from flask_push.brokers import Retention
-from flask_push.brokers.base import Bridge
 from flask_push.brokers.redis import calls
 from flask_push.brokers.redis import feed
 from flask_push.brokers.redis import RedisBroker
@@ -316,13 +316,13 @@ def test_a_lease_that_was_taken_with_a_wrong_clock_can_be_taken(
         place = Place(clock.url)
         clock.advance(YEAR)
         gone = RedisBridge(place, None, Bridge("redis:x", "a"), loop, 1000)
-        await until_on_loop(lambda: gone._has)
-        gone._has = False  # As if it were killed: it says nothing.
+        await until_on_loop(lambda: gone.has_lease)
+        gone.has_lease = False  # As if it were killed: it says nothing.
         gone.close()
         clock.advance(-YEAR)
         bridge = RedisBridge(place, None, Bridge("redis:x", "a"), loop, 1000)
         try:
-            await until_on_loop(lambda: bridge._has)
+            await until_on_loop(lambda: bridge.has_lease)
             clock.do("PUBLISH", "x", "bridged")
             await until_on_loop(lambda: b"bridged" in hub.heard("a"))
         finally:

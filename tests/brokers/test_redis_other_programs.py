@@ -25,8 +25,8 @@ from support.servers import serve
 from flask_push import Event
 from flask_push import NotPublished
 from flask_push import NotRead
+from flask_push.brokers import Bridge
 from flask_push.brokers import Retention
-from flask_push.brokers.base import Bridge
 from flask_push.brokers.redis import RedisBroker
 from flask_push.brokers.redis.bridge import RedisBridge
 from flask_push.brokers.redis.pool import Place
@@ -260,13 +260,13 @@ def test_a_bridge_into_another_programs_key_is_no_other_bridges_trouble(
             for name in "ab"
         ]
         try:
-            await until_on_loop(lambda: all(bridge._has for bridge in bridges))
+            await until_on_loop(lambda: all(bridge.has_lease for bridge in bridges))
             redis.do("PUBLISH", "b", "lost")
             await until_on_loop(lambda: refusals(caplog))
             redis.do("PUBLISH", "a", "bridged")
             await until_on_loop(lambda: b"bridged" in hub.heard("a"))
             redis.do("DEL", key)
-            await until_on_loop(lambda: bridges[1]._has)
+            await until_on_loop(lambda: bridges[1].has_lease)
             redis.do("PUBLISH", "b", "bridged")
             await until_on_loop(lambda: b"bridged" in hub.heard("b"))
             # Readers get a gap for the event that the bridge could not publish.

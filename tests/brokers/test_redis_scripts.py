@@ -22,9 +22,9 @@ from support.redises import Redis
 from flask_push import Event
 from flask_push import NotPublished
 from flask_push import Position
+from flask_push.brokers import Bridge
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
-from flask_push.brokers.base import Bridge
 from flask_push.brokers.redis import RedisBroker
 from flask_push.brokers.redis.bridge import RedisBridge
 from flask_push.brokers.redis.pool import Place
@@ -257,7 +257,7 @@ def test_scripts_touch_no_key_that_was_not_named(redis: Redis, broker: RedisBrok
         await proved(hub, say(broker, "a link is cut"))
         loop = asyncio.get_running_loop()
         bridge = RedisBridge(Place(redis.url), None, Bridge("redis:x", "a"), loop, 10)
-        await until_on_loop(lambda: bridge._has)
+        await until_on_loop(lambda: bridge.has_lease)
         redis.do("PUBLISH", "x", "bridged")
         await until_on_loop(lambda: b"bridged" in hub.heard("a"))
         bridge.close()

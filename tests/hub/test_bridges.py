@@ -20,10 +20,9 @@ from support.servers import until
 from flask_push import Push
 from flask_push._handoff.process_door import ProcessDoor
 from flask_push._handoff.spawn import start_process
+from flask_push._ipc.agreement import Agreement
 from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
-from flask_push._ipc.protocol import bridges_from_json
-from flask_push._ipc.protocol import bridges_to_json
 from flask_push.brokers import Bridge
 from flask_push.brokers import Bridging
 from flask_push.brokers import open_broker
@@ -155,8 +154,10 @@ def test_a_bridge_that_leads_nowhere_is_refused(
 
 def test_a_hello_of_another_version_is_understood() -> None:
     bridges = [Bridge("redis:a", "a"), Bridge("redis:b", "b", "said")]
-    values = [{**value, "newer": 1} for value in bridges_to_json(bridges)]
-    assert bridges_from_json(values) == bridges
+    hello: dict[str, t.Any] = {"url": "x:", "retention": None, "options": {}}
+    hello |= {"timeout": 1, "linger": 1}
+    hello["bridges"] = [{**bridge._asdict(), "newer": 1} for bridge in bridges]
+    assert Agreement.of(hello, None).bridges == tuple(bridges)
 
 
 def test_who_can_bridge_is_asked(tmp_path: Path) -> None:

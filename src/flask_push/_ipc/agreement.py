@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
+from .._delivery.known import known
 from .._delivery.options import Options
 from ..brokers import Bridge
 from ..brokers import Broker
 from ..brokers import open_broker
 from ..brokers import Retention
-from .protocol import bridges_from_json
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Agreement:
                 options=Options.from_json(values["options"]),
                 linger=_number(values["linger"]),
                 accel=Path(accel) if accel else None,
-                bridges=tuple(bridges_from_json(values["bridges"])),
+                bridges=tuple(Bridge(**known(Bridge, each)) for each in values["bridges"]),
                 return_keys=tuple(map(bytes.fromhex, values.get("return_keys", []))),
                 began=_number(values.get("began", time.monotonic())),
             )

@@ -16,7 +16,6 @@ code that it started with, and a hub outlives its workers.
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import secrets
 import typing as t
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ from .._delivery.snapshot import stream_from_json
 from .._delivery.snapshot import stream_to_json
 from .._delivery.stream import check_stream
 from .._delivery.stream import Stream
-from ..brokers import Bridge
 from .kind import Message
 from .takeover_protocol import Begin
 from .takeover_protocol import Commit
@@ -217,14 +215,6 @@ class Reader:
                 return kind.from_json(message)
         self.unknown += 1
         return None
-
-
-def bridges_to_json(bridges: cabc.Iterable[Bridge]) -> list[dict[str, str]]:
-    return [bridge._asdict() for bridge in bridges]
-
-
-def bridges_from_json(values: cabc.Iterable[dict[str, t.Any]]) -> list[Bridge]:
-    return [Bridge(**known(Bridge, value)) for value in values]
 
 
 def new_ticket() -> str:

@@ -10,8 +10,6 @@ from .._event import Entry
 from .._event import Page
 from .._event import Proof
 from ._urls import hide_password
-from .base import Bridge
-from .base import Bridging
 from .base import Broker
 from .base import Feed
 from .base import NotPublished
@@ -19,6 +17,8 @@ from .base import NotRead
 from .base import PublishUncertain
 from .base import Retention
 from .base import Sink
+from .bridging import Bridge
+from .bridging import Bridging
 
 __all__ = [
     "Bridge",

@@ -11,8 +11,8 @@ import asyncio
 import collections.abc as cabc
 from pathlib import Path
 
-from ..base import Bridge
 from ..base import Retention
+from ..bridging import Bridge
 
 try:
     from .bridge import RedisBridge

@@ -9,6 +9,10 @@ Each publish names its holder, and does nothing if the lease was taken since. Ta
 lease makes a new holder, even in the same hub: commands that are still under way on a lost
 connection come too late. So nothing is published twice, and nothing is tried twice: after
 any failure, the hub takes the lease again, and publishes a gap.
+
+Beside the keys of ``scripts.py``, ``{push}:bridge:<bridge>`` is the holder of a bridge's
+lease, until the lease runs out. The store's field ``bridge:<bridge>`` keeps the last
+holder.
 """
 
 from __future__ import annotations
@@ -16,15 +20,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import typing as t
-from collections import deque
 
-from ... import sse
 from ..._event import escape
 from ..._event import Event
 from ..._event import GAP
-from ..._system.logs import QuietLogger
-from ..base import Bridge
 from ..base import Retention
+from ..bridging import Bridge
 from . import calls
 from . import replies
 from . import scripts
@@ -32,15 +33,17 @@ from .line import Line
 from .link import Published
 from .link import ReplyError
 from .pool import Place
+from .scripts import Arg
+from .waiting import source_of
+from .waiting import WaitingEvents
+
+_BRIDGE = scripts.Script.read("bridge.lua")
 
 # Seconds for which a lease lasts, after which it is renewed, and between two attempts to
 # take it. Another hub replaces one that is gone after the first and the last at most.
 _LEASE_SECONDS, _RENEW_SECONDS, _TAKE_SECONDS = 3.0, 1.0, 0.5
 # Seconds after which a refused command is tried again.
 _REFUSED_RETRY_SECONDS = 1.0
-# Events and bytes of one publish, and of all that wait.
-_BATCH, _BATCH_BYTES = 200, 256 * 1024
-_MAX_WAITING, _MAX_WAITING_BYTES = 20_000, 32 * 2**20
 
 
 class RedisBridge:
@@ -53,30 +56,28 @@ class RedisBridge:
         max_event: int,
     ) -> None:
         self._store = calls.Store(place.names, retention)
-        self._channel, self._type = bridge.channel, bridge.type
-        self._source = bridge.source.partition(":")[2]
-        self._name = (
-            f"{escape(bridge.channel)}:{len(bridge.type)}:{bridge.type}:{self._source}"
-        )
+        self._channel = bridge.channel
+        source = source_of(bridge)
+        self._source = source.encode()
+        #: The lease, as all hubs name it.
+        self._lease = f"{escape(bridge.channel)}:{len(bridge.type)}:{bridge.type}:{source}"
         self._loop = loop
-        self._max_event = max_event
         self._me = secrets.token_urlsafe(12)
-        self._told = place.names.bridge(self._me)
+        #: The channel on which the script publishes that we have taken the lease.
+        self._notices = place.names.key("bridge", self._me).encode()
         self._taken = 0
         #: Whether the bridge is known to have run.
         self._ran = False
-        #: Whether we have the lease; and whether messages arrive that were sent since.
-        self._has = self._after = False
+        #: Whether we have the lease; and whether what arrives was published since.
+        self.has_lease = self.receives = False
         self._asking = False
-        self._waiting: deque[Event] = deque()
-        self._size = 0
-        self._quiet = QuietLogger()
+        self._waiting = WaitingEvents(bridge, max_event)
         self._timer: asyncio.TimerHandle | None = None
         self._line = Line(place, loop, self)
-        self._line.name = f"The bridge from {self._source} at {place.name}"
+        self._line.name = f"The bridge from {source} at {place.name}"
 
     def close(self) -> None:
-        if self._has:
+        if self.has_lease:
             # Another hub may take it at once.
             self._ask([], lambda _: None, going=0.001)
         self._forget()
@@ -85,7 +86,7 @@ class RedisBridge:
     # Called by the line.
 
     def up(self) -> None:
-        self._line.subscribe([self._source.encode(), self._told])
+        self._line.subscribe([self._source, self._notices])
         self._line.settle(self._take)
 
     def down(self) -> None:
@@ -93,11 +94,11 @@ class RedisBridge:
 
     def pushed(self, published: Published) -> None:
         for channel, data in published:
-            if channel == self._told:
+            if channel == self._notices:
                 if data == self._holder.encode():
-                    self._after = True
-            elif self._after:
-                self._hear(data)
+                    self.receives = True
+            elif self.receives:
+                self._waiting.add(data)
         self._publish()
 
     # Calls of the store.
@@ -115,23 +116,17 @@ class RedisBridge:
     def _was_taken(self, reply: list[t.Any]) -> None:
         self._line.well()
         self._ran = True
-        self._has = replies.THEIRS not in reply
-        if not self._has:
+        self.has_lease = replies.THEIRS not in reply
+        if not self.has_lease:
             self._lose()
             return
         self._renew_later()
         self._publish()
 
     def _publish(self) -> None:
-        if not self._has or self._asking or not self._waiting:
-            return
-        events, size = list[Event](), 0
-        while self._waiting and len(events) < _BATCH and size < _BATCH_BYTES:
-            events.append(self._waiting.popleft())
-            size += len(events[-1].data.encode())
-        self._size -= size
-        self._asking = True
-        self._ask(events, self._published)
+        if self.has_lease and self._waiting and not self._asking:
+            self._asking = True
+            self._ask(self._waiting.take(), self._published)
 
     def _renew(self) -> None:
         self._timer = None
@@ -157,9 +152,8 @@ class RedisBridge:
         self._timer = self._loop.call_later(_TAKE_SECONDS, self._take)
 
     def _forget(self) -> None:
-        self._has = self._after = self._asking = False
+        self.has_lease = self.receives = self._asking = False
         self._waiting.clear()
-        self._size = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -172,7 +166,9 @@ class RedisBridge:
         going: float = _LEASE_SECONDS,
     ) -> None:
         runs = calls.Runs(events)
-        term = self._holder, round(going * 1000), int(taking), int(self._ran)
+        keys = [self._store.names.key("bridge", self._lease).encode(), self._notices]
+        args: list[Arg] = ["", self._lease, self._holder]
+        args += [round(going * 1000), int(taking), int(self._ran)]
 
         def replied(reply: list[t.Any]) -> None:
             if self._store.is_another(reply):
@@ -184,10 +180,7 @@ class RedisBridge:
 
         def ask() -> None:
             self._line.ask(
-                scripts.BRIDGE,
-                self._store.bridge(runs, self._name, self._told, *term),
-                replied,
-                self._refused,
+                _BRIDGE, self._store.store(runs, keys, args), replied, self._refused
             )
 
         ask()
@@ -208,27 +201,3 @@ class RedisBridge:
         if self._line.ready:
             args = self._store.prune(channels)
             self._line.ask(scripts.PRUNE, args, pruned, lambda _: None)
-
-    # Messages of other programs.
-
-    def _hear(self, data: bytes) -> None:
-        if (size := sse.sent_size(data)) > self._max_event:
-            self._miss(f"It has {size:,} bytes (PUSH_MAX_EVENT_BYTES).")
-        elif len(self._waiting) >= _MAX_WAITING or self._size > _MAX_WAITING_BYTES:
-            self._miss("It is said faster than it can be stored.")
-        else:
-            try:
-                text = data.decode()
-            except UnicodeDecodeError as error:
-                self._miss(str(error))
-                return
-            self._waiting.append(Event(self._channel, text, self._type))
-            self._size += len(data)
-
-    def _miss(self, reason: str) -> None:
-        if not self._waiting or self._waiting[-1].type != GAP:
-            self._waiting.append(Event(self._channel, "", GAP))
-        self._quiet.error(
-            "Could not make an event of what was published on %s; readers get a gap: %s",
-            *(self._source, reason),
-        )

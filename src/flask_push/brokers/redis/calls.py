@@ -46,9 +46,6 @@ class Names(t.NamedTuple):
     def key(self, *parts: str) -> str:
         return f"{{{self.prefix}}}:{':'.join(parts)}"
 
-    def bridge(self, name: str) -> bytes:
-        return self.key("bridge", name).encode()
-
     def channel(self, name: str) -> bytes:
         return self.key(str(self.database), name).encode()
 
@@ -133,15 +130,18 @@ class Store:
         return True
 
     def publish(self, runs: Runs, caller: Caller) -> list[Arg]:
-        life = self._life
-        keys = [self.names.key(life, "call", caller.name), *runs.keys(self.names, life)]
-        return self._args(life, keys, [caller.count, *runs.args])
+        key = self.names.key(self._life, "call", caller.name)
+        return self.store(runs, [key], [caller.count])
 
-    def bridge(self, runs: Runs, lease: str, told: bytes, *args: Arg) -> list[Arg]:
-        life = self._life
-        own = [self.names.bridge(lease), told]
-        keys = [*own, *runs.keys(self.names, life)]
-        return self._args(life, keys, ["", lease, *args, *runs.args])
+    def store(
+        self, runs: Runs, keys: cabc.Sequence[Arg], args: cabc.Sequence[Arg]
+    ) -> list[Arg]:
+        """
+        :param keys: Keys that the script uses besides those of the runs.
+        :param args: Arguments that the script has before the runs.
+        """
+        keys = [*keys, *runs.keys(self.names, self._life)]
+        return self._args(self._life, keys, [*args, *runs.args])
 
     def prune(self, channels: cabc.Iterable[str]) -> list[Arg]:
         keys = [self.names.key(self._life, "keys"), *self._logs(channels)]

@@ -22,9 +22,6 @@ script that is called with another life does nothing, and returns the right one.
 ``{push}:<life>:call:<caller>``
     The caller's last call, and its result, so that the call can be repeated. Calls of one
     caller come one after the other, for half a minute; the key lives for a minute.
-``{push}:bridge:<bridge>``
-    The holder of a bridge's lease, until the lease runs out. The store's field
-    ``bridge:<bridge>`` keeps the last holder.
 
 Events are published on ``{push}:<database>:<channel>``, neighbours together, as ``epoch:``
 and their records, where only the first has its number; prev is empty for events that are
@@ -73,6 +70,11 @@ class Script(t.NamedTuple):
     def of(cls, text: str) -> Script:
         return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
+    @classmethod
+    def read(cls, name: str) -> Script:
+        """The script of a file in ``lua``."""
+        return cls.of("\n".join(_lines(name)))
+
     def by_sha(self, args: cabc.Sequence[Arg]) -> list[Arg]:
         return ["EVALSHA", self.sha, *args]
 
@@ -91,14 +93,9 @@ def _lines(name: str) -> cabc.Iterator[str]:
             yield line
 
 
-def _read(name: str) -> str:
-    return "\n".join(_lines(name))
-
-
-PUBLISH = Script.of(_read("publish.lua"))
+PUBLISH = Script.read("publish.lua")
 #: In a Cluster. A message that is published to its slot stays with the node that owns the
 #: slot, so those who subscribe there receive all in order. Other messages go to all nodes.
 SPUBLISH = Script.of(PUBLISH.text.replace("'PUBLISH'", "'SPUBLISH'"))
-BRIDGE = Script.of(_read("bridge.lua"))
-READ = Script.of(_read("read.lua"))
-PRUNE = Script.of(_read("prune.lua"))
+READ = Script.read("read.lua")
+PRUNE = Script.read("prune.lua")
