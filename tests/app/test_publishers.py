@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.reader import HttpReader
 from support.redises import Redis
 from support.servers import gunicorn
-from support.servers import Reader
 from support.servers import serve
 from support.servers import Server
 from support.servers import TESTS
@@ -47,7 +47,7 @@ def run(redis: Redis, *command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def numbers(reader: Reader, count: int) -> list[int]:
+def numbers(reader: HttpReader, count: int) -> list[int]:
     return sorted(json.loads(data)["number"] for data in reader.read_data(count))
 
 
@@ -71,7 +71,7 @@ def test_tasks_of_celery_publish(redis: Redis, server: Server, tmp_path: Path) -
         log.close()
 
 
-def json_numbers(reader: Reader, count: int) -> bool:
+def json_numbers(reader: HttpReader, count: int) -> bool:
     """Whether all of the numbers have come, once each."""
     reader.read()
     found = [json.loads(data) for data in reader.data if data != "imported"]

@@ -14,8 +14,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from support.reader import HttpReader
 from support.servers import gunicorn
-from support.servers import Reader
 from support.servers import serve
 from support.servers import TESTS
 from support.servers import until
@@ -230,11 +230,11 @@ def has(count: int) -> cabc.Callable[[Client], bool]:
     return lambda client: len(client.events) >= count
 
 
-def hear(reader: Reader, count: int) -> None:
+def hear(reader: HttpReader, count: int) -> None:
     """Read until so many heartbeats more have come."""
 
     def heard() -> int:
-        return reader.body.split(b"\n").count(b":")
+        return bytes(reader.body).split(b"\n").count(b":")
 
     end = heard() + count
     reader.read_until(lambda _: heard() >= end)

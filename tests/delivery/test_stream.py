@@ -22,10 +22,11 @@ from support.encodings import GZIP
 from support.hub_processes import replace
 from support.nginx import granian
 from support.nginx import nginx
+from support.reader import events_in
+from support.reader import HttpReader
 from support.servers import gunicorn
 from support.servers import hubs
 from support.servers import program
-from support.servers import Reader
 from support.servers import serve
 from support.servers import Server
 from support.servers import status
@@ -35,21 +36,20 @@ from support.servers import until
 import flask_push
 from flask_push import Event
 from flask_push import Publisher
-from flask_push import sse
 
 # On servers.
 
 
-def readers_of_both(server: Server, *channels: str, **more: t.Any) -> list[Reader]:
+def readers_of_both(server: Server, *channels: str, **more: t.Any) -> list[HttpReader]:
     readers = [
         server.stream(*channels, headers=headers, **more).opened()
         for headers in (GZIP, {}, {"Accept-Encoding": "gzip;q=0.5, br"})
     ]
-    assert [reader.gzips for reader in readers] == [True, False, True]
+    assert [reader.gzip for reader in readers] == [True, False, True]
     return readers
 
 
-def hear_the_same(server: Server, readers: list[Reader]) -> None:
+def hear_the_same(server: Server, readers: list[HttpReader]) -> None:
     for n in range(20):
         server.publish("ab"[n % 2], f"{n} " + "<p>text</p>" * n)
         for reader in readers:
@@ -92,21 +92,19 @@ def test_a_client_of_gzip_that_the_hub_refuses_can_read_retry(
     url = f"sqlite://{tmp_path}/other.db"
     with serve(gunicorn, tmp_path, PUSH_GZIP=True, PUSH_BROKER_URL=url) as other:
         refused = other.stream("a", headers=GZIP).read_to_end()
-        assert refused.gzips
+        assert refused.gzip
         assert re.fullmatch(rb":\nretry: \d+\n", refused.body)
         other.kill()
 
 
 def hears(say: cabc.Callable[[str, str], str], chunks: cabc.Iterable[bytes]) -> None:
     """Each event comes before the next is published."""
-    parser, heard = sse.Parser(), list[Event]()
-    for chunk in chunks:
-        events = parser.feed(chunk)
-        heard += events
+    heard: list[Event] = []
+    for event in events_in(chunks):
+        heard.append(event)
         if len(heard) == 10:
             break
-        if events:
-            say("a", str(len(heard)))
+        say("a", str(len(heard)))
     assert [event.type for event in heard] == ["push:open", *["message"] * 9]
     assert [event.data for event in heard[1:]] == [str(n) for n in range(1, 10)]
 

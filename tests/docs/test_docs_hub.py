@@ -26,9 +26,9 @@ from support.pages import blocks
 from support.pages import commands
 from support.pages import DOCS
 from support.pages import hello
+from support.reader import HttpReader
 from support.servers import end_hubs
 from support.servers import hubs
-from support.servers import Reader
 from support.servers import serve
 from support.servers import Server
 from support.servers import until
@@ -96,7 +96,7 @@ def say(server: Server, text: str) -> None:
     assert status == 204
 
 
-def heard(reader: Reader, count: int) -> list[str]:
+def heard(reader: HttpReader, count: int) -> list[str]:
     return [json.loads(data)["text"] for data in reader.read_data(count)]
 
 

@@ -20,8 +20,8 @@ from playwright.sync_api import Page
 from playwright.sync_api import Route
 from support.browser import chromium
 from support.browser import Windows
+from support.reader import HttpReader
 from support.servers import free_port
-from support.servers import Reader
 from support.servers import ROOT
 from support.servers import Server
 from support.servers import TESTS
@@ -214,7 +214,7 @@ def test_a_line_of_the_text_is_no_argument_of_datastars(run: Run) -> None:
     server = run(FRONTENDS[0])
     form: dict[str, t.Any] = {"Content-Type": "application/x-www-form-urlencoded"}
     server.request("POST", "/say", b"text=a%0D%0Aselector+body%0Db", **form)
-    with Reader(server.port, path="/stream/datastar") as reader:
+    with HttpReader(server.port, path="/stream/datastar") as reader:
         (data,) = reader.read_data(1)
     names = [line.partition(" ")[0] for line in data.splitlines()]
     assert names == ["selector", "mergeMode", "fragments", "fragments", "fragments"]

@@ -18,10 +18,10 @@ from support.measures import descriptors
 from support.measures import memory
 from support.measures import threads
 from support.measures import workers
+from support.reader import HttpReader
 from support.servers import flask_run
 from support.servers import gunicorn
 from support.servers import hubs
-from support.servers import Reader
 from support.servers import serve
 from support.servers import Server
 from support.servers import status
@@ -40,13 +40,13 @@ class Visitors:
     def __init__(self, server: Server, rng: random.Random) -> None:
         self.server = server
         self.rng = rng
-        self.open: list[Reader] = []
+        self.open: list[HttpReader] = []
         self.half_open: list[socket.socket] = []
 
     def connect(self) -> None:
         for _ in range(10):
             channels = self.rng.sample("bcdefgh", 2)
-            self.open.append(Reader(self.server.port, *channels))
+            self.open.append(HttpReader(self.server.port, *channels))
 
     def leave(self) -> None:
         self.rng.shuffle(self.open)
@@ -73,26 +73,26 @@ class Visitors:
         self.half_open.clear()
 
     def talk_garbage(self) -> None:
-        reader = Reader(self.server.port, "b")
+        reader = HttpReader(self.server.port, "b")
         with contextlib.suppress(OSError):
             reader.sock.sendall(os.urandom(1000))
         self.open.append(reader)
 
     def pipeline(self) -> None:
-        reader = Reader(self.server.port, "b")
+        reader = HttpReader(self.server.port, "b")
         with contextlib.suppress(OSError):
             reader.sock.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
         self.open.append(reader)
 
     def read_slowly(self) -> None:
-        reader = Reader(self.server.port, "b", receive_buffer=4096)
+        reader = HttpReader(self.server.port, "b", receive_buffer=4096)
         self.open.append(reader)
         self.server.publish("b", *["x" * 10_000] * 50)
 
     def ask_for_nonsense(self) -> None:
         for path in "/stream", "/stream?channel=" + "x" * 100, "/nowhere":
             self.server.request("GET", path)
-        reader = Reader(self.server.port, "b", last_id="\u00ff garbage")
+        reader = HttpReader(self.server.port, "b", last_id="\u00ff garbage")
         self.open.append(reader)
 
     def close(self) -> None:

@@ -10,9 +10,9 @@ import typing as t
 
 import pytest
 from support.failing import Tracer
-from support.hub_failures import House
+from support.hub_failures import FailureScene
 from support.hub_failures import play
-from support.hub_failures import ReturningClient
+from support.hub_failures import ReturningReader
 from support.hub_failures import Scenario
 
 from flask_push import Position
@@ -43,22 +43,24 @@ class Nonsense(MemoryBroker):
         return epoch, entries, end, forgotten
 
 
-async def open_streams(house: House, count: int = 1, **how: t.Any) -> list[ReturningClient]:
-    clients = [house.add("a", **how) for _ in range(count)]
-    await house.until(lambda: all(client.events for client in clients))
-    return clients
+async def open_streams(
+    scene: FailureScene, count: int = 1, **how: t.Any
+) -> list[ReturningReader]:
+    readers = [scene.add("a", **how) for _ in range(count)]
+    await scene.until(lambda: all(reader.events for reader in readers))
+    return readers
 
 
 def test_a_hub_that_failed_begins_again_and_logs_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def story(house: House) -> None:
-        await open_streams(house, 3)
-        house.say("a", "1", "2")
-        await house.until(lambda: all(client.ends for client in house.clients))
-        await house.come_to_the_end()
-        assert repr(house.hub) == "<Hub [1 channels, 3 connections, 0 behind, 1 failures]>"
-        assert house.hub.status()["failures"] == 1
+    async def story(scene: FailureScene) -> None:
+        await open_streams(scene, 3)
+        scene.say("a", "1", "2")
+        await scene.until(lambda: all(reader.endings for reader in scene.returning))
+        await scene.come_to_the_end()
+        assert repr(scene.hub) == "<Hub [1 channels, 3 connections, 0 behind, 1 failures]>"
+        assert scene.hub.status()["failures"] == 1
 
     assert play(story, Tracer(), Nonsense()).judge() == []
     (line,) = caplog.records
@@ -84,32 +86,32 @@ class Stubborn(Nonsense):
 def test_calls_of_a_feed_that_the_hub_has_given_up_are_ignored() -> None:
     store = Stubborn()
 
-    async def story(house: House) -> None:
-        (client,) = await open_streams(house)
-        house.say("a", "1")
-        await house.until(lambda: client.ends)
+    async def story(scene: FailureScene) -> None:
+        (reader,) = await open_streams(scene)
+        scene.say("a", "1")
+        await scene.until(lambda: reader.endings)
         for _ in range(3):
             # Its channels may be awaited again, and its numbers be those of another life.
             store.sinks[0].watched(["a"])
             store.sinks[0].deliver("other", [], 5)
             store.sinks[0].deliver("other", [], None)
             store.sinks[0].missed(2**62)
-            await house.turn()
-        await house.come_to_the_end()
+            await scene.turn()
+        await scene.come_to_the_end()
         assert len(store.sinks) == 2
 
-    house = play(story, Tracer(), store)
-    assert house.judge() == [] and house.failures == 1
+    scene = play(story, Tracer(), store)
+    assert scene.judge() == [] and scene.failures == 1
 
 
 def test_streams_that_end_together_get_a_spread_retry() -> None:
-    async def story(house: House) -> None:
-        clients = await open_streams(house, 40)
-        for client in clients:
-            client.comes_back = False
-        house.say("a", "1")
-        await house.until(lambda: all(client.ends for client in clients))
-        told = [client.parser.retry or 0 for client in clients]
+    async def story(scene: FailureScene) -> None:
+        readers = await open_streams(scene, 40)
+        for reader in readers:
+            reader.comes_back = False
+        scene.say("a", "1")
+        await scene.until(lambda: all(reader.endings for reader in readers))
+        told = [reader.parser.retry or 0 for reader in readers]
         # At two a second.
         assert 10_000 < max(told) < 22_000
 
@@ -117,13 +119,13 @@ def test_streams_that_end_together_get_a_spread_retry() -> None:
 
 
 def test_nothing_is_written_after_half_a_frame() -> None:
-    async def story(house: House) -> None:
-        (client,) = await open_streams(house)
-        client.comes_back = False
-        told = client.parser.retry
-        end = Position.parse(*house.say("a", "1"))
-        await house.until(lambda: client.ends or client.is_at(end))
-        assert client.parser.retry == told
+    async def story(scene: FailureScene) -> None:
+        (reader,) = await open_streams(scene)
+        reader.comes_back = False
+        told = reader.parser.retry
+        end = Position.parse(*scene.say("a", "1"))
+        await scene.until(lambda: reader.endings or reader.is_at(end))
+        assert reader.parser.retry == told
 
     _, first = inspect.getsourcelines(fanout._write_all)
     body = {("_hub.fanout", first + n) for n in range(12)}
@@ -134,18 +136,18 @@ def test_nothing_is_written_after_half_a_frame() -> None:
 
 
 def test_a_hub_that_fails_again_and_again_waits_longer_each_time() -> None:
-    async def story(house: House) -> None:
-        await open_streams(house)
+    async def story(scene: FailureScene) -> None:
+        await open_streams(scene)
         for n in range(1, 5):
-            house.say("a", "1")
-            await house.until(lambda n=n: house.failures == n)  # type: ignore[misc]
-            await house.until(lambda: "1 connections, 0 behind" in repr(house.hub))
-        assert house.hub._streams.failstop._delay == 0.4
-        house.hub._streams.failstop._failed_at -= 100
-        house.say("a", "1")
-        await house.until(lambda: house.failures == 5)
-        assert house.hub._streams.failstop._delay == 0
-        await house.come_to_the_end()
+            scene.say("a", "1")
+            await scene.until(lambda n=n: scene.failures == n)  # type: ignore[misc]
+            await scene.until(lambda: "1 connections, 0 behind" in repr(scene.hub))
+        assert scene.hub._streams.failstop._delay == 0.4
+        scene.hub._streams.failstop._failed_at -= 100
+        scene.say("a", "1")
+        await scene.until(lambda: scene.failures == 5)
+        assert scene.hub._streams.failstop._delay == 0
+        await scene.come_to_the_end()
 
     store = Nonsense()
     store.times = 5
@@ -154,12 +156,12 @@ def test_a_hub_that_fails_again_and_again_waits_longer_each_time() -> None:
 
 def end_badly(story: Scenario, tracer: Tracer, store: MemoryBroker) -> None:
     """Play a story that may end the loop. No stream is open after it."""
-    houses: list[House] = []
+    scenes: list[FailureScene] = []
 
     async def main() -> None:
-        houses.append(House(store))
+        scenes.append(FailureScene(store))
         with tracer:
-            await asyncio.wait_for(story(houses[0]), 20)
+            await asyncio.wait_for(story(scenes[0]), 20)
 
     loop = asyncio.new_event_loop()
     task = loop.create_task(main())
@@ -167,28 +169,28 @@ def end_badly(story: Scenario, tracer: Tracer, store: MemoryBroker) -> None:
         # The hub ends the loop in the middle.
         with contextlib.suppress(RuntimeError, MemoryError):
             loop.run_until_complete(task)
-        (house,) = houses
-        house.hub.stop()
-        for client in house.clients:
-            if not client.ends:
-                client.sock.settimeout(20)
-                while data := client.sock.recv(2**20):
-                    client.take(data)
-        assert house.judge() == []
+        (scene,) = scenes
+        scene.hub.stop()
+        for reader in scene.returning:
+            if not reader.endings:
+                reader.sock.settimeout(20)
+                while data := reader.sock.recv(2**20):
+                    reader.feed(data)
+        assert scene.judge() == []
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError, MemoryError):
             loop.run_until_complete(task)
-        for client in houses[0].clients:
-            client.sock.close()
+        for reader in scenes[0].returning:
+            reader.close()
         loop.close()
 
 
-async def fail(house: House) -> None:
-    for client in await open_streams(house, 3):
-        client.comes_back = False
-    house.say("a", "1")
-    await house.until(lambda: all(client.ends for client in house.clients))
+async def fail(scene: FailureScene) -> None:
+    for reader in await open_streams(scene, 3):
+        reader.comes_back = False
+    scene.say("a", "1")
+    await scene.until(lambda: all(reader.endings for reader in scene.returning))
 
 
 def test_a_hub_that_cannot_even_end_its_streams_ends_itself() -> None:
@@ -200,14 +202,14 @@ def test_a_hub_that_cannot_even_end_its_streams_ends_itself() -> None:
         assert tracer.raised, line
 
 
-async def freeze(house: House) -> None:
-    await open_streams(house, 3)
+async def freeze(scene: FailureScene) -> None:
+    await open_streams(scene, 3)
     try:
-        frozen = house.hub.freeze()
+        frozen = scene.hub.freeze()
     except MemoryError:
         # It goes on, or has ended everything.
-        house.say("a", "1")
-        await house.come_to_the_end()
+        scene.say("a", "1")
+        await scene.come_to_the_end()
     else:
         for _, fd in frozen.readers:
             os.close(fd)
@@ -240,14 +242,14 @@ def test_nothing_is_left_of_a_hub_whose_store_cannot_be_opened() -> None:
     asyncio.run(main())
 
 
-async def refuse(house: House) -> None:
+async def refuse(scene: FailureScene) -> None:
     """The first stream fails when it begins."""
-    bad = house.add("a", lifetime=t.cast(float, "nonsense"))
-    good = house.add("a")
+    bad = scene.add("a", lifetime=t.cast(float, "nonsense"))
+    good = scene.add("a")
     bad.comes_back = False
-    await house.until(lambda: bad.ends)
-    house.clients = [good]
-    await house.come_to_the_end()
+    await scene.until(lambda: bad.ends)
+    scene.returning = [good]
+    await scene.come_to_the_end()
 
 
 def test_a_stream_that_cannot_even_be_refused_is_closed() -> None:
@@ -266,15 +268,15 @@ def test_a_stream_that_cannot_even_be_refused_is_closed() -> None:
 def test_streams_that_fail_one_by_one_are_logged_once_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def story(house: House) -> None:
+    async def story(scene: FailureScene) -> None:
         for _ in range(5):
-            house.add("a", lifetime=t.cast(float, "nonsense")).comes_back = False
-        good = house.add("a")
-        house.say("a", "1")
-        await house.until(lambda: good.events)
-        await house.until(lambda: house.failures == 5)
-        house.clients = [good]
-        await house.come_to_the_end()
+            scene.add("a", lifetime=t.cast(float, "nonsense")).comes_back = False
+        good = scene.add("a")
+        scene.say("a", "1")
+        await scene.until(lambda: good.events)
+        await scene.until(lambda: scene.failures == 5)
+        scene.returning = [good]
+        await scene.come_to_the_end()
 
     assert play(story, Tracer()).judge() == []
     assert caplog.text.count("A stream failed") == 1

@@ -7,7 +7,7 @@ import re
 import zlib
 
 from support.hubs import first as first
-from support.hubs import House
+from support.hubs import HubScene
 from support.hubs import run
 
 from flask_push import Position
@@ -17,20 +17,20 @@ from flask_push.testing._sink import until
 
 
 def test_the_head_and_the_first_bytes_are_written_at_once() -> None:
-    async def test(house: House) -> None:
-        browser = house.adopt("a", head=b"HEAD\r\n\r\n", gzip=False)
+    async def test(scene: HubScene) -> None:
+        browser = scene.adopt("a", head=b"HEAD\r\n\r\n", gzip=False)
         browser.read()
         assert re.fullmatch(rb"HEAD\r\n\r\n:\nretry: \d+\n", browser.body)
-        assert repr(house.hub) == "<Hub [1 channels, 1 connections, 1 behind]>"
+        assert repr(scene.hub) == "<Hub [1 channels, 1 connections, 1 behind]>"
         await browser.until(lambda: browser.events)
-        assert repr(house.hub) == "<Hub [1 channels, 1 connections, 0 behind]>"
+        assert repr(scene.hub) == "<Hub [1 channels, 1 connections, 0 behind]>"
 
     run(test)
 
 
 def test_a_head_is_not_compressed_and_what_follows_is() -> None:
-    async def test(house: House) -> None:
-        browser = house.adopt("a", head=b"HEAD\r\n\r\n", gzip=True)
+    async def test(scene: HubScene) -> None:
+        browser = scene.adopt("a", head=b"HEAD\r\n\r\n", gzip=True)
         browser.gzip = False
         browser.read()
         head, _, body = browser.body.partition(b"\r\n\r\n")
@@ -42,17 +42,17 @@ def test_a_head_is_not_compressed_and_what_follows_is() -> None:
 
 
 def test_the_first_event_of_a_reader_may_be_one_that_is_not_stored() -> None:
-    async def test(house: House) -> None:
-        browser = await house.open("a")
-        house.say("a", "typing", store=False)
+    async def test(scene: HubScene) -> None:
+        browser = await scene.open("a")
+        scene.say("a", "typing", store=False)
         await browser.receives("typing")
 
     run(test)
 
 
 def test_a_visible_stream_sends_heartbeats_and_retry_as_events() -> None:
-    async def test(house: House) -> None:
-        first = await house.open("a", visible=True, lifetime=1.5)
+    async def test(scene: HubScene) -> None:
+        first = await scene.open("a", visible=True, lifetime=1.5)
         await first.until(lambda: len(first.events) >= 4)
         said = [event.type for event in first.events[:4]]
         assert said == ["push:retry", "push:open", "push:heartbeat", "push:heartbeat"]
@@ -82,17 +82,17 @@ class Quick(MemoryBroker):
 def test_a_hub_that_takes_over_knows_which_ids_its_readers_have() -> None:
     broker = Quick()
 
-    async def test(house: House) -> None:
-        idle, other = await house.open("idle"), await house.open("other")
+    async def test(scene: HubScene) -> None:
+        idle, other = await scene.open("idle"), await scene.open("other")
 
         async def pass_by(seconds: int) -> None:
             broker.pass_by(seconds)
-            house.say("other", "x")
-            frozen, hub = house.hub.freeze(), house.hub
-            house.hub = Hub(broker, hub.options, hub._loop, frozen)
+            scene.say("other", "x")
+            frozen, hub = scene.hub.freeze(), scene.hub
+            scene.hub = Hub(broker, hub.options, hub._loop, frozen)
             end = str(Position(broker._epoch, broker._last))
-            await until(lambda: house.hub.status()["position"] == end)
-            house.hub._timer.tick()
+            await until(lambda: scene.hub.status()["position"] == end)
+            scene.hub._timer.tick()
             idle.read()
 
         # Its id is new enough, so it is not repeated.

@@ -8,10 +8,10 @@ import re
 import socket
 
 import pytest
-from support.hubs import Browser
 from support.hubs import first as first
-from support.hubs import House
+from support.hubs import HubScene
 from support.hubs import run
+from support.reader import SocketReader
 
 from flask_push._config import Config
 from flask_push._delivery.options import Options
@@ -24,19 +24,19 @@ from flask_push.testing._sink import until
 def test_each_user_may_have_a_number_of_streams(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def test(house: House) -> None:
-        ann = [await house.open("a", user="ann") for _ in range(2)]
-        ben = [await house.open("a", user="ben") for _ in range(2)]
-        nobody = [await house.open("a") for _ in range(3)]
+    async def test(scene: HubScene) -> None:
+        ann = [await scene.open("a", user="ann") for _ in range(2)]
+        ben = [await scene.open("a", user="ben") for _ in range(2)]
+        nobody = [await scene.open("a") for _ in range(3)]
         for _ in range(3):
-            refused = house.adopt("a", user="ann")
+            refused = scene.adopt("a", user="ann")
             await refused.ends()
             assert re.fullmatch(rb":\nretry: \d+\n", refused.body)
         assert caplog.text.count("PUSH_MAX_STREAMS_PER_USER") == 1
         ann[0].sock.close()
-        await until(lambda: "6 connections" in repr(house.hub))
-        again = await house.open("a", user="ann")
-        house.say("a", "x")
+        await until(lambda: "6 connections" in repr(scene.hub))
+        again = await scene.open("a", user="ann")
+        scene.say("a", "x")
         for browser in [ann[1], again, *ben, *nobody]:
             await browser.receives("x")
 
@@ -44,21 +44,21 @@ def test_each_user_may_have_a_number_of_streams(
 
 
 def test_each_address_may_have_a_number_of_streams() -> None:
-    async def test(house: House) -> None:
-        await house.open("a", address="::1")
-        refused = house.adopt("a", address="::1", user="ann")
+    async def test(scene: HubScene) -> None:
+        await scene.open("a", address="::1")
+        refused = scene.adopt("a", address="::1", user="ann")
         await refused.until(lambda: refused.ended)
-        await house.open("a", address="::2", user="ann")
+        await scene.open("a", address="::2", user="ann")
 
     run(test, max_per_address=1)
 
 
 def test_sockets_are_bounded() -> None:
-    async def test(house: House) -> None:
+    async def test(scene: HubScene) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             client = socket.create_connection(listener.getsockname())
             served, _ = listener.accept()
-        house.hub.adopt(Stream(("a",), "x"), Client(os.dup(served.fileno())))
+        scene.hub.adopt(Stream(("a",), "x"), Client(os.dup(served.fileno())))
         buffer = served.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
         assert buffer <= 2 * 128 * 1024
         assert served.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
@@ -76,17 +76,17 @@ def test_sockets_are_bounded() -> None:
 def test_an_event_that_is_too_large_is_a_gap(
     data: str, type: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(house: House) -> None:
-        browser = await house.open("a", "b")
-        house.say("a", "small")
-        too_large = house.say("a", data, type=type)
-        house.say("b", "other")
+    async def test(scene: HubScene) -> None:
+        browser = await scene.open("a", "b")
+        scene.say("a", "small")
+        (too_large,) = scene.say("a", data, type=type)
+        scene.say("b", "other")
         await browser.receives("small", "other")
         (gap,) = browser.gaps
         assert gap["channels"] == ["a"]
         assert [e.id.partition(".")[0] for e in browser.events][2] == too_large
         # Replay says the same.
-        again = await house.open("a", "b", position=browser.events[0].id)
+        again = await scene.open("a", "b", position=browser.events[0].id)
         await again.receives("small", "other")
         assert again.gaps[0]["channels"] == ["a"]
 
@@ -94,26 +94,26 @@ def test_an_event_that_is_too_large_is_a_gap(
     assert "PUSH_MAX_EVENT_BYTES" in caplog.text or "256 at most" in caplog.text
 
 
-def retries(*browsers: Browser) -> list[int]:
+def retries(*browsers: SocketReader) -> list[int]:
     """The last that each was told."""
     return [int(re.findall(rb"retry: (\d+)\n", browser.body)[-1]) for browser in browsers]
 
 
 def test_reconnects_of_all_browsers_are_spread() -> None:
     async def main() -> None:
-        house = House(MemoryBroker(), Options(return_rate=2, max_streams=40))
+        scene = HubScene(MemoryBroker(), Options(return_rate=2, max_streams=40))
         try:
-            streams = [await house.open("a") for _ in range(39)]
+            streams = [await scene.open("a") for _ in range(39)]
             # Who ends alone comes back alone.
-            alone = house.adopt("a", poll=True)
+            alone = scene.adopt("a", poll=True)
             await alone.until(lambda: alone.ended)
             assert max(retries(alone, *streams)) <= 4000
-            streams.append(await house.open("a"))
-            refused = [house.adopt("a") for _ in range(20)]
+            streams.append(await scene.open("a"))
+            refused = [scene.adopt("a") for _ in range(20)]
             for browser in refused:
                 await browser.ends()
             assert 4000 < max(retries(*refused)) <= 24_000
-            house.hub.stop()
+            scene.hub.stop()
             for browser in streams:
                 await browser.ends()
             told = sorted(retries(*streams))
@@ -121,8 +121,8 @@ def test_reconnects_of_all_browsers_are_spread() -> None:
             assert told[0] < 10_000 < told[-1] <= 24_000
             assert 6 < sum(milliseconds < 13_000 for milliseconds in told) < 34
         finally:
-            for browser in house.browsers:
-                browser.sock.close()
+            for browser in scene.readers:
+                browser.close()
 
     asyncio.run(main())
 
@@ -137,8 +137,8 @@ def test_no_browser_has_to_wait_longer_than_minutes() -> None:
 
 
 def test_the_wait_in_a_gap_grows_with_the_number_of_streams() -> None:
-    async def test(house: House) -> None:
-        browsers = [await house.open("a", position="nowhere") for _ in range(50)]
+    async def test(scene: HubScene) -> None:
+        browsers = [await scene.open("a", position="nowhere") for _ in range(50)]
         waits = []
         for browser in browsers:
             await browser.receives_a_gap()

@@ -16,6 +16,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from support.nginx import nginx
+from support.reader import events_in
 from support.return_tickets import CONFIG
 from support.servers import gunicorn
 from support.servers import serve
@@ -26,7 +27,6 @@ from werkzeug.wrappers import Response
 
 from flask_push import Event
 from flask_push import Push
-from flask_push import sse
 from flask_push.testing import read_events
 
 FORM = "application/x-www-form-urlencoded"
@@ -133,11 +133,9 @@ def post(
 
 def read(response: http.client.HTTPResponse) -> cabc.Iterator[Event]:
     """What was published, after ``push:open``."""
-    parser = sse.Parser()
-    while data := response.read1():
-        for event in parser.feed(data):
-            if event.type == "push:open" or not event.type.startswith("push:"):
-                yield event
+    for event in events_in(iter(response.read1, b"")):
+        if event.type == "push:open" or not event.type.startswith("push:"):
+            yield event
 
 
 @pytest.fixture

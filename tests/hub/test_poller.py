@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 
-from support.hubs import Browser
 from support.hubs import first as first
-from support.hubs import House
+from support.hubs import HubScene
 from support.hubs import run
+from support.reader import SocketReader
 from support.sockets import is_open
 
 from flask_push._delivery.stream import Stream
@@ -16,23 +16,23 @@ from flask_push.testing._sink import until
 
 
 def test_the_hub_notices_a_browser_that_leaves_without_sending_anything() -> None:
-    async def test(house: House) -> None:
-        one, two = await house.open("a"), await house.open("a", "b")
+    async def test(scene: HubScene) -> None:
+        one, two = await scene.open("a"), await scene.open("a", "b")
         one.sock.close()
-        await until(lambda: "1 connections" in repr(house.hub))
+        await until(lambda: "1 connections" in repr(scene.hub))
         two.sock.shutdown(socket.SHUT_WR)
-        await until(lambda: repr(house.hub).startswith("<Hub [0 channels, 0"))
+        await until(lambda: repr(scene.hub).startswith("<Hub [0 channels, 0"))
 
     run(test)
 
 
 def test_a_drain_is_emptied_until_its_server_closes_it() -> None:
-    async def test(house: House) -> None:
+    async def test(scene: HubScene) -> None:
         server, drain = socket.socketpair()
-        browser = Browser()
-        house.browsers.append(browser)
+        browser = SocketReader()
+        scene.readers.append(browser)
         number = drain.detach()
-        house.hub.adopt(Stream(("a",), "x"), Client(browser.theirs.detach(), number))
+        scene.hub.adopt(Stream(("a",), "x"), Client(browser.theirs.detach(), number))
         server.setblocking(False)
         sent = 0
 
@@ -52,15 +52,15 @@ def test_a_drain_is_emptied_until_its_server_closes_it() -> None:
 
 
 def test_drains_that_servers_have_closed_are_closed_together() -> None:
-    async def test(house: House) -> None:
-        browsers = [Browser() for _ in range(70)]
-        house.browsers += browsers
+    async def test(scene: HubScene) -> None:
+        browsers = [SocketReader() for _ in range(70)]
+        scene.readers += browsers
         pairs = [socket.socketpair() for _ in browsers]
         numbers = [drain.detach() for _, drain in pairs]
         for browser, (server, _), number in zip(browsers, pairs, numbers, strict=True):
             server.send(b"HTTP/1.1 200 OK\r\n\r\n" * 2000)
             server.close()
-            house.hub.adopt(Stream(("a",), "x"), Client(browser.theirs.detach(), number))
+            scene.hub.adopt(Stream(("a",), "x"), Client(browser.theirs.detach(), number))
         # Of so many, some did not wait for the others.
         assert 0 < sum(map(is_open, numbers)) < 10
         await until(lambda: not any(map(is_open, numbers)))

@@ -16,10 +16,10 @@ from support.hub_processes import flask_push
 from support.hub_processes import opened
 from support.hub_stores import many as many
 from support.hub_stores import store
+from support.reader import HttpReader
 from support.servers import end_hubs
 from support.servers import gunicorn
 from support.servers import hubs
-from support.servers import Reader
 from support.servers import serve
 from support.servers import status
 from support.servers import the_hub
@@ -151,7 +151,7 @@ def test_newer_tunables_count(tmp_path: Path) -> None:
 # Return tickets, of which the hub is told the keys.
 
 
-def return_by_the_hub(directory: Path, reader: Reader) -> int:
+def return_by_the_hub(directory: Path, reader: HttpReader) -> int:
     """The status of the answer to a browser that nginx brings back."""
     cookies = re.findall(r"^set-cookie: ([^;\r]*)", reader.head.decode(), re.M | re.I)
     lines = [

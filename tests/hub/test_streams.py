@@ -10,9 +10,9 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from support.reader import HttpReader
 from support.servers import gunicorn
 from support.servers import hubs
-from support.servers import Reader
 from support.servers import serve
 from support.servers import Server
 from support.servers import until
@@ -36,7 +36,7 @@ def channel(request: pytest.FixtureRequest) -> str:
     return re.sub(r"\W", "_", request.node.name)[-60:]
 
 
-def numbers(reader: Reader) -> list[int]:
+def numbers(reader: HttpReader) -> list[int]:
     return [Position.parse(event.id).number for event in reader.events]
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from support.packages import environment
 from support.packages import install
+from support.reader import HttpReader
 from support.servers import free_port
-from support.servers import Reader
 from support.servers import ROOT
 from support.servers import serve
 from support.servers import Server
@@ -140,7 +140,7 @@ class Running(t.NamedTuple):
     row: Row
     server: Server
     port: int
-    first: Reader
+    first: HttpReader
 
 
 @pytest.fixture(scope="module", params=ROWS, ids=str)

@@ -18,17 +18,16 @@ from urllib.parse import urlencode
 import pytest
 from support.browser import chromium
 from support.browser import Windows
+from support.reader import HttpReader
+from support.reader import StreamReader
 from support.servers import end_hubs
 from support.servers import free_port
 from support.servers import gunicorn
-from support.servers import Reader
 from support.servers import ROOT
 from support.servers import serve
 from support.servers import Server
 from support.servers import status
 from support.servers import until
-
-from flask_push import sse
 
 PAGE = (ROOT / "docs" / "proxies.md").read_text()
 SECTIONS = dict(re.findall(r"^## ([^\n]*)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
@@ -76,14 +75,14 @@ class Proxy(Server):
         self.stop()
 
 
-class Curl(Reader):
+class Curl(HttpReader):
     """One that knows chunks, gzip and HTTP/2, and complains if a response is cut off.
 
     After the stream it asks for ``/ping``, and then says of both whether there was a new
     connection, and what the status was.
     """
 
-    gzips = False
+    decodes_gzip = False
 
     def __init__(
         self,
@@ -93,10 +92,8 @@ class Curl(Reader):
         more: cabc.Sequence[str] = (),
         **query: t.Any,
     ) -> None:
-        self.head = self.body = b""
-        self.events = []
-        self.parser = sse.Parser()
-        self.ended = False
+        StreamReader.__init__(self, last_id=last_id)
+        self.head = b""
         self.sock, theirs = socket.socketpair()
         self.sock.settimeout(20)
         url = proxy.url.replace("http:", "https:") if proxy.tls else proxy.url

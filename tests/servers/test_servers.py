@@ -20,10 +20,10 @@ from support.measures import threads
 from support.measures import workers
 from support.packages import environment
 from support.packages import install
+from support.reader import HttpReader
 from support.servers import flask_run
 from support.servers import gunicorn
 from support.servers import hubs
-from support.servers import Reader
 from support.servers import serve
 from support.servers import Server
 from support.servers import status
@@ -264,7 +264,7 @@ def test_one_sync_worker_holds_a_thousand_streams(hub: str, start: Start) -> Non
     server.stream("a").opened().close()
     server.get("/ping")
     before = descriptors(worker), threads(worker)
-    readers: list[Reader] = []
+    readers: list[HttpReader] = []
     for _ in range(1000):
         readers.append(server.stream("a"))
     for reader in readers:

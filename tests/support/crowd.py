@@ -12,7 +12,7 @@ from itertools import zip_longest
 
 from flask_push import NotPublished
 from flask_push import Publisher
-from support.servers import Reader
+from support.reader import HttpReader
 from support.servers import Server
 from support.servers import until
 
@@ -28,7 +28,7 @@ class Crowd:
         self.channel = channel
         self.returns = returns
         self.ended = 0
-        self.readers: dict[int, Reader] = {}
+        self.readers: dict[int, HttpReader] = {}
         self.data: list[list[str]] = [[] for _ in range(count)]
         self.gaps: list[t.Any] = []
         self._stop = threading.Event()
@@ -41,17 +41,14 @@ class Crowd:
         until(lambda: self.opened == count, 120, "all streams are open")
 
     def _connect(self, n: int, last_id: str = "") -> None:
-        reader = Reader(self.server.port, self.channel, last_id=last_id)
-        # For its next id, until it is given one.
-        reader.parser.last_event_id = last_id
-        reader.parser.reset()
+        reader = HttpReader(self.server.port, self.channel, last_id=last_id)
         self.readers[n] = reader
         self._who[reader.fileno()] = n
         self._poll.register(reader, select.EPOLLIN)
 
     @property
     def opened(self) -> int:
-        return sum(bool(reader.parser.last_event_id) for reader in self.readers.values())
+        return sum(bool(reader.last_id) for reader in self.readers.values())
 
     @property
     def here(self) -> int:

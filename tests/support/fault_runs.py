@@ -29,9 +29,9 @@ from support.checker import Cause
 from support.checker import judge
 from support.checker import Trace
 from support.checker import Truth
+from support.reader import HttpReader
 from support.servers import gunicorn
 from support.servers import hubs
-from support.servers import Reader
 from support.servers import serve
 from support.servers import Server
 from support.servers import TESTS
@@ -51,18 +51,18 @@ class Client:
         self.events: list[Event] = []
         #: When each of them came.
         self.times: list[int] = []
-        self.reader: Reader | None = None
+        self.reader: HttpReader | None = None
         self.patient = False
         self.impatience = 5000
         self.away_until = 0.0
         self.cuts = 0
 
-    def connect(self) -> Reader | None:
+    def connect(self) -> HttpReader | None:
         if self.reader is None and time.monotonic() >= self.away_until:
             with contextlib.suppress(OSError):
-                self.reader = Reader(self.server.port, *self.channels, last_id=self.last_id)
-                self.reader.parser.last_event_id = self.last_id
-                self.reader.parser.reset()
+                self.reader = HttpReader(
+                    self.server.port, *self.channels, last_id=self.last_id
+                )
                 self.left = self.rng.choice([0, 50, 500, self.impatience])
                 self.left += self.rng.randint(0, 300)
         return self.reader

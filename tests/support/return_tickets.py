@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from support.nginx import nginx
+from support.reader import HttpReader
 from support.servers import gunicorn
-from support.servers import Reader
 from support.servers import ROOT
 from support.servers import serve
 from support.servers import Server
@@ -36,7 +36,7 @@ def front(server: Server, tmp_path: Path) -> cabc.Iterator[Server]:
 
 def come(
     front: Server, cookies: dict[str, str], last_id: str = "", origin: str = ""
-) -> Reader:
+) -> HttpReader:
     """As a browser does, with its cookies, which the response changes."""
     said = "; ".join(f"{name}={value}" for name, value in cookies.items())
     headers = {"Cookie": said, **({"Origin": origin} if origin else {})}

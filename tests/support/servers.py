@@ -1,4 +1,4 @@
-"""Real servers, started and ended, and raw readers of their streams."""
+"""Real servers, started and ended."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ import subprocess
 import sys
 import time
 import typing as t
-import zlib
 from pathlib import Path
 
-from flask_push import Event
-from flask_push import sse
 from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
+from support.reader import HttpReader
 
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
@@ -94,7 +92,7 @@ class Server:
         self.log_path = log
         self.env = env
         self.cwd = cwd
-        self.readers: list[Reader] = []
+        self.readers: list[HttpReader] = []
         self.start()
 
     def start(self) -> None:
@@ -169,137 +167,9 @@ class Server:
         assert status == 200, (status, body, self.log)
         return body.decode()
 
-    def stream(self, *channels: str, **options: t.Any) -> Reader:
-        self.readers.append(Reader(self.port, *channels, **options))
+    def stream(self, *channels: str, **options: t.Any) -> HttpReader:
+        self.readers.append(HttpReader(self.port, *channels, **options))
         return self.readers[-1]
-
-
-class Reader:
-    """A client that reads one stream, no faster than it is told to."""
-
-    def __init__(
-        self,
-        port: int,
-        *channels: str,
-        last_id: str = "",
-        path: str = "/stream",
-        receive_buffer: int = 0,
-        headers: cabc.Mapping[str, str] | None = None,
-        version: str = "1.1",
-        **query: t.Any,
-    ) -> None:
-        self.head = b""
-        self.body = b""
-        self.events: list[Event] = []
-        self.parser = sse.Parser()
-        self.ended = False
-        self.inflate = zlib.decompressobj(wbits=31)
-        self.sock = socket.socket()
-        if receive_buffer:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.sock.settimeout(20)
-        self.sock.connect(("127.0.0.1", port))
-        from urllib.parse import urlencode
-
-        pairs = [("channel", name) for name in channels] + list(query.items())
-        lines = [f"GET {path}?{urlencode(pairs)} HTTP/{version}", "Host: localhost"]
-        lines += ["Accept: text/event-stream"]
-        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        if last_id:
-            lines.append(f"Last-Event-ID: {last_id}")
-        self.sock.sendall("\r\n".join([*lines, "", ""]).encode())
-
-    def fileno(self) -> int:
-        return self.sock.fileno()
-
-    @property
-    def gzips(self) -> bool:
-        return self.headers.get("content-encoding") == "gzip"
-
-    @property
-    def status(self) -> int:
-        return int(self.head.split()[1])
-
-    @property
-    def headers(self) -> dict[str, str]:
-        lines = self.head.decode("latin-1").split("\r\n")[1:]
-        pairs = (line.split(": ", 1) for line in lines if line)
-        return {name.lower(): value for name, value in pairs}
-
-    @property
-    def last_id(self) -> str:
-        return self.parser.last_event_id
-
-    @property
-    def data(self) -> list[str]:
-        """What was published, without what the stream says itself."""
-        return [e.data for e in self.events if not e.type.startswith("push:")]
-
-    @property
-    def gaps(self) -> list[dict[str, t.Any]]:
-        return [json.loads(e.data) for e in self.events if e.type == "push:gap"]
-
-    def read(self, most: int | None = None) -> list[Event]:
-        """The events of what has come, waiting for it if there is nothing.
-
-        :param most: Bytes of the body after which the rest is never seen.
-        """
-        try:
-            data = self.sock.recv(65536)
-        except ConnectionError:
-            data = b""
-        if not data:
-            self.ended = True
-            return []
-        if not self.body and b"\r\n\r\n" not in self.head:
-            self.head += data
-            if b"\r\n\r\n" not in self.head:
-                return []
-            self.head, _, data = self.head.partition(b"\r\n\r\n")
-            self.head += b"\r\n\r\n"
-        data = data[:most]
-        if self.gzips:
-            data = self.inflate.decompress(data)
-        self.body += data
-        events = self.parser.feed(data)
-        self.events += events
-        return events
-
-    def read_until(
-        self, condition: cabc.Callable[[Reader], t.Any], seconds: float = 20
-    ) -> Reader:
-        deadline = time.monotonic() + seconds
-        while not condition(self):
-            left = deadline - time.monotonic()
-            assert left > 0 and not self.ended, (self.ended, self.head, self.events[-3:])
-            self.sock.settimeout(max(left, 0.001))
-            self.read()
-        self.sock.settimeout(20)
-        return self
-
-    def opened(self) -> Reader:
-        """Read until it is open."""
-        return self.read_until(lambda r: any(e.type == "push:open" for e in r.events))
-
-    def read_data(self, count: int) -> list[str]:
-        """Read until so much of what was published has come."""
-        return self.read_until(lambda r: len(r.data) >= count).data
-
-    def read_to_end(self, seconds: float = 20) -> Reader:
-        deadline = time.monotonic() + seconds
-        while not self.ended:
-            self.sock.settimeout(max(0.01, deadline - time.monotonic()))
-            self.read()
-        return self
-
-    def close(self) -> None:
-        self.sock.close()
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def hubs(directory: Path) -> list[int]:
