@@ -14,8 +14,8 @@ import sys
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._hub.hub import Hub
-from flask_push._hub.thread import raise_descriptor_limit
 from flask_push._ipc.client import Client
+from flask_push._system.descriptors import raise_limit
 from flask_push.brokers import Broker
 from flask_push.brokers import Entry
 from flask_push.brokers import Page
@@ -108,7 +108,7 @@ def listen(
 
 
 def main() -> None:
-    raise_descriptor_limit()
+    raise_limit()
     loop = asyncio.new_event_loop()
     broker: Broker = SocketBroker()
     hub = Hub(broker, Options(max_streams=200_000), loop)

@@ -23,7 +23,8 @@ from ._ipc.files import HubFiles
 from ._system.inodes import open_own
 from ._system.rundir import locate
 from ._system.rundir import others
-from ._system.rundir import user_name
+from ._system.users import current_user
+from ._system.users import user_name
 
 logger = logging.getLogger("flask_push")
 
@@ -67,7 +68,7 @@ class Place(t.NamedTuple):
         users, and those of this user in which a hub runs."""
         if config.run_dir is not None:
             return {}
-        chosen, user = self.directory(config), os.geteuid()
+        chosen, user = self.directory(config), current_user()
         found = others(self.instance, self.root, self.name)
         return {
             path: owner
@@ -115,15 +116,6 @@ class Place(t.NamedTuple):
         if config.run_dir is not None:
             with contextlib.suppress(OSError):
                 _write_name(Path(config.run_dir) / _NAME, self.name)
-
-
-def has_hub(directory: Path) -> bool:
-    """Whether a hub listens in a run directory, even if this user may not read it."""
-    try:
-        lines = Path("/proc/net/unix").read_text(errors="replace").splitlines()
-    except OSError:
-        return False
-    return any(f" {directory}/hub" in line for line in lines)
 
 
 def _read_name(path: Path) -> str:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import os
 import sys
 import threading
 import time
@@ -20,7 +19,6 @@ from flask import Flask
 from flask import json
 
 from ._app_bridges import AppBridges
-from ._app_directory import has_hub
 from ._app_directory import Place
 from ._config import Config
 from ._delivery.stream import Stream
@@ -35,6 +33,8 @@ from ._publisher import Publisher
 from ._system.fork import PerProcess
 from ._system.logs import QuietLogger
 from ._system.rundir import claim
+from ._system.unix import hub_listens_in
+from ._system.users import current_user
 from ._ticket_cookie import TicketCookie
 from .brokers import open_broker
 
@@ -60,7 +60,7 @@ class AppState(PerProcess):
         #: Where the app serves the scripts; ``None`` if it serves none.
         self.url_prefix = config.url_prefix
         self.place = Place.of(app)
-        self._user = os.geteuid()
+        self._user = current_user()
         self._look_at = 0.0
         self.ties: list[Tie] = []
         self._hubs = config.hub_processes
@@ -85,9 +85,9 @@ class AppState(PerProcess):
         """Create the services at first use, and check the run directory once a second."""
         with self._making:
             app = self._found()
-            if self._user != os.geteuid():
+            if self._user != current_user():
                 # The process has changed its user since they were created.
-                self._services, self._user = None, os.geteuid()
+                self._services, self._user = None, current_user()
             if self._services is None:
                 self._services = Services(app, self.bridges, self.place)
                 weakref.finalize(app, self._services.close).atexit = False
@@ -110,7 +110,7 @@ class AppState(PerProcess):
         if self.place.directory(config).exists():
             # In /tmp, every user could make one.
             instance, found = Path(self.place.instance), self.place.others(config)
-            if not any(has_hub(path) for path in found if path.parent == instance):
+            if not any(hub_listens_in(path) for path in found if path.parent == instance):
                 return ""
         return " ".join(self.place.apart(config))
 

@@ -22,7 +22,6 @@ from support.servers import until
 from flask_push import Event
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
-from flask_push._hub.thread import raise_descriptor_limit
 from flask_push._hub.thread import ThreadDoor
 from flask_push._ipc.client import Client
 from flask_push.brokers.memory import MemoryBroker
@@ -226,16 +225,3 @@ sys.stdin.read()
     assert b"retry: " in read_until(browser, b"\n")
     assert process.wait(10) == 0
     browser.close()
-
-
-def test_the_soft_limit_of_descriptors_is_raised() -> None:
-    import resource
-
-    child = os.fork()
-    if child == 0:
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-        raise_descriptor_limit()
-        raised = resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
-        os._exit(0 if raised else 1)
-    assert os.waitpid(child, 0)[1] == 0

@@ -82,7 +82,7 @@ class Tracer:
             self._depth += 1
             return self._leave
         # What borrows a descriptor has lines that only give it back, and can't fail.
-        traced = code.co_filename in self._files and code.co_name != "_borrowed"
+        traced = code.co_filename in self._files and code.co_name != "borrowed"
         return self._local if self._depth and traced else None
 
     def _leave(self, frame: types.FrameType, event: str, arg: object) -> t.Any:

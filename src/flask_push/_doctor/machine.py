@@ -9,8 +9,6 @@ from __future__ import annotations
 import collections.abc as cabc
 import contextlib
 import os
-import re
-import resource
 import stat
 import sys
 import typing as t
@@ -22,10 +20,14 @@ from .._event import Position
 from .._ipc.files import HubFiles
 from .._ipc.status import status_of
 from .._ipc.version import version
+from .._system.descriptors import limit_of
 from .._system.descriptors import reserve
-from .._system.rundir import group_name
 from .._system.rundir import is_local
-from .._system.rundir import user_name
+from .._system.users import current_user
+from .._system.users import group_may_write
+from .._system.users import group_name
+from .._system.users import others_may_write
+from .._system.users import user_name
 from ..brokers import Broker
 from ..brokers import open_broker
 from ..brokers._urls import hide_password
@@ -133,9 +135,9 @@ class AppCheckup:
         if not is_local(path):
             yield problem("remote", path=path)
         mode = f"{stat.S_IMODE(found.st_mode):o}"
-        if found.st_mode & stat.S_IWOTH:
+        if others_may_write(found):
             yield problem("open", path=path, mode=mode)
-        elif found.st_mode & stat.S_IWGRP:
+        elif group_may_write(found):
             yield problem("group", path=path, mode=mode, group=group_name(found.st_gid))
 
     # The store.
@@ -211,7 +213,7 @@ class AppCheckup:
         yield from self._check_limit("the hub", pid)
 
     def _check_limit(self, whose: str, pid: int) -> Findings:
-        limit, streams = _limit(pid), self.config.options.max_streams
+        limit, streams = limit_of(pid), self.config.options.max_streams
         possible = limit - reserve(limit)
         if streams > possible:
             yield problem(
@@ -255,9 +257,9 @@ def _versions() -> Finding:
 def _owners(path: Path) -> Findings:
     """A problem if the path belongs to another user: even root would leave files of its own
     there. A volume that root owns is fine if this user may write to it."""
-    found = path.stat().st_uid if path.exists() else os.geteuid()
-    if found != os.geteuid() and (found or not os.access(path, os.W_OK)):
-        owner, user = user_name(found), user_name(os.geteuid())
+    found = path.stat().st_uid if path.exists() else current_user()
+    if found != current_user() and (found or not os.access(path, os.W_OK)):
+        owner, user = user_name(found), user_name(current_user())
         name = owner.partition(" ")[0]
         yield problem("owner", path=path, owner=owner, user=user, name=name)
 
@@ -267,14 +269,3 @@ def _owner_of(files: HubFiles) -> str:
         return user_name(files.sock.stat().st_uid).partition(" ")[0]
     except OSError:
         return "…"
-
-
-def _limit(pid: int) -> int:
-    """How many descriptors a process may open. A hub raises its soft limit to the hard
-    limit."""
-    try:
-        text = Path(f"/proc/{pid}/limits").read_text()
-        found = re.search(r"^Max open files +\w+ +(\d+)", text, re.M)
-    except OSError:
-        found = None
-    return int(found[1]) if found else resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections.abc as cabc
 import logging
 import random
-import select
 import socket
 import threading
 import time
@@ -40,6 +39,7 @@ from .._ipc.version import is_newer
 from .._ipc.version import version
 from .._system.fork import PerProcess
 from .._system.logs import QuietLogger
+from .._system.polling import waits_for
 from .door import Door
 from .spawn import connect_to_hub
 from .spawn import is_passing
@@ -293,10 +293,9 @@ _HANDLERS: dict[type, cabc.Callable[[ProcessDoor, t.Any, Messages], None]] = {
 
 def _read(worker: weakref.ref[ProcessDoor], connection: Messages) -> None:
     # Waits without end, although the socket has a timeout, which is for sending.
-    readable = select.poll()
-    readable.register(connection, select.POLLIN)
+    wait = waits_for(connection.sock)
     try:
-        while readable.poll():
+        while wait():
             for message, fds in connection.receive():
                 # The hub sends none.
                 close_all(fds)

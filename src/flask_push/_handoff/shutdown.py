@@ -14,6 +14,8 @@ import socket
 import stat
 import typing as t
 
+from .._system.unix import is_unix
+
 #: Seconds between two looks, while a stream waits.
 PAUSE = 0.2
 
@@ -100,7 +102,7 @@ def _listens(fd: int, port: str | None) -> bool:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             address: t.Any = sock.getsockname()
             return str(address[1]) == port
-        return sock.family == socket.AF_UNIX and port is None
+        return is_unix(sock) and port is None
     except OSError:
         return False
     finally:

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import _socket
 import contextlib
-import fcntl
 import os
 import socket
 
 from .._delivery.stream import Stream
 from .._ipc.client import Client
+from .._system.descriptors import duplicate
 from .._system.descriptors import limit
 from .door import Adopt
 
@@ -64,5 +64,5 @@ def _duplicate(fd: int) -> int:
     # Where the limit is low, low numbers are needed as well.
     for lowest in (_HIGH, 3) if limit() > 4 * _HIGH else (3,):
         with contextlib.suppress(OSError):
-            return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+            return duplicate(fd, lowest)
     return os.dup(fd)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import _socket
-import collections.abc as cabc
 import contextlib
-import os
-import select
 import socket
 import time
 from functools import lru_cache
@@ -19,6 +15,10 @@ from .._delivery.stream import Stream
 from .._delivery.subscription import Subscription
 from .._event import Page
 from .._event import Position
+from .._system import sockets
+from .._system.polling import READABLE
+from .._system.polling import WRITABLE
+from .._system.sockets import borrowed
 from .._system.unpatched import close
 
 # Bytes that the kernel may hold for a browser that does not read. Linux doubles it.
@@ -39,14 +39,6 @@ _MAX_SHARED_CHANNELS = 16
 
 #: Stands for a rest that is not known, so that nothing is written after it.
 UNKNOWN = b"?"
-
-#: Masks for polling, and for what the poller finds.
-READABLE = select.EPOLLIN | select.EPOLLRDHUP
-WRITABLE = select.EPOLLOUT
-#: The other end sends nothing more: a browser has left.
-LEFT = select.EPOLLRDHUP
-#: The connection is broken.
-GONE = select.EPOLLHUP | select.EPOLLERR
 
 
 class Connection(Subscription):
@@ -165,8 +157,8 @@ class Connection(Subscription):
 
         :raises OSError: If the connection is broken already.
         """
-        os.set_blocking(self.fd, False)
-        with _borrowed(self.fd) as sock:
+        sockets.set_blocking(self.fd, False)
+        with borrowed(self.fd) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             # A Unix socket has none of these.
             with contextlib.suppress(OSError):
@@ -179,7 +171,7 @@ class Connection(Subscription):
         :raises OSError: If the connection is broken.
         """
         try:
-            return os.write(self.fd, data)
+            return sockets.write(self.fd, data)
         except BlockingIOError:
             return 0
 
@@ -189,7 +181,7 @@ class Connection(Subscription):
         :return: False if the stream has to end.
         """
         try:
-            data = os.read(self.fd, 65536)
+            data = sockets.read(self.fd, 65536)
         except BlockingIOError:
             return True
         except OSError:
@@ -206,7 +198,7 @@ class Connection(Subscription):
         if self.fd < 0:
             return
         try:
-            with contextlib.suppress(OSError), _borrowed(self.fd) as sock:
+            with contextlib.suppress(OSError), borrowed(self.fd) as sock:
                 sock.shutdown(socket.SHUT_RDWR)
         finally:
             with contextlib.suppress(OSError):
@@ -218,17 +210,3 @@ class Connection(Subscription):
 def _alike(stream: Stream) -> Stream:
     """One object for all streams that are equal. It saves a fifth of a stream's memory."""
     return stream
-
-
-@contextlib.contextmanager
-def _borrowed(fd: int) -> cabc.Iterator[_socket.socket]:
-    """A socket object for a moment. One for each connection would take too much memory."""
-    # The family need not be right; without one, Python would ask the kernel. The class of
-    # gevent does not work here.
-    sock: _socket.socket | None = None
-    try:
-        sock = _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
-        yield sock
-    finally:
-        if sock is not None:
-            sock.detach()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
-import os
 import typing as t
 
 from .._delivery.channel import Chunk
 from .._delivery.channel import Frame
 from .._delivery.channel import join
 from .._delivery.subscription import ReaderGroup
+from .._system import sockets
 from .connection import Connection
 from .streams import Streams
 
@@ -112,7 +112,7 @@ class FanOut:
 
 def _write_all(turns: list[Turn]) -> list[tuple[Turn, Connection, int]]:
     """The hot path. Returns connections that took less than all bytes; -1 if it failed."""
-    write = os.write
+    write = sockets.write
     less = []
     for turn in turns:
         group, _, _, chunk, _ = turn

@@ -9,7 +9,6 @@ hub, and this one changes none of them.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import socket
@@ -17,8 +16,10 @@ from pathlib import Path
 
 from .._ipc.files import HubFiles
 from .._ipc.files import Ties
+from .._system.descriptors import open_directory
 from .._system.inodes import identity
 from .._system.inodes import identity_of
+from .._system.lock import lock_shared
 from .._system.rundir import claim
 
 logger = logging.getLogger("flask_push")
@@ -123,12 +124,10 @@ class HeldFiles:
         if not self._keeps or (fd is not None and identity(directory) == identity_of(fd)):
             return
         with contextlib.suppress(OSError):
-            self._directory = os.open(
-                directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-            )
+            self._directory = open_directory(directory)
             if fd is not None:
                 os.close(fd)
-            fcntl.flock(self._directory, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            lock_shared(self._directory, seconds=0)
 
 
 def _log_removed(path: Path) -> None:

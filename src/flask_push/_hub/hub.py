@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
-import os
 import typing as t
 from math import inf
 
@@ -26,6 +25,7 @@ from .._event import Entry
 from .._event import Page
 from .._event import Position
 from .._ipc.client import Client
+from .._system import sockets
 from .._system.logs import QuietLogger
 from ..brokers import Broker
 from .connection import Connection
@@ -178,7 +178,7 @@ class Hub:
         except BaseException:
             for _, fd in frozen.readers:
                 if fd not in self._streams.connections:
-                    os.close(fd)
+                    sockets.close(fd)
             raise
         for place, fd in frozen.readers:
             connection = streams.connections[fd]
@@ -206,8 +206,7 @@ class Hub:
         self._closed = True
         self._timer.cancel()
         self._feed.close()
-        if not self._streams.poller.closed:
-            self._loop.remove_reader(self._streams.poller)
+        self._streams.poller.stop(self._loop)
 
     def descriptors(self) -> list[int]:
         """The descriptors that a forked child has to close."""

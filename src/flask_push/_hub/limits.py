@@ -34,7 +34,7 @@ class Limits:
         :param fd: The stream's descriptor.
         """
         options, user, address = self.options, stream.user, stream.address
-        if is_scarce(fd):
+        if is_scarce(fd, streams=streams):
             self._quiet.warning(
                 "Refused a stream beside %d, because this process may have only %d file"
                 " descriptors (ulimit -n); its browser will reconnect later.",

@@ -9,7 +9,6 @@ import io
 import logging
 import logging.handlers
 import os
-import signal
 import socket
 import sys
 import typing as t
@@ -18,12 +17,15 @@ from pathlib import Path
 from .._ipc.files import HubFiles
 from .._ipc.messages import Messages
 from .._ipc.protocol import LogLine
+from .._system.descriptors import raise_limit
 from .._system.inodes import identity
 from .._system.inodes import identity_of
 from .._system.inodes import open_own
+from .._system.process import set_name
+from .._system.process import set_title
+from .._system.process import unblock_signals
 from .process import HubProcess
 from .takeover import take
-from .thread import raise_descriptor_limit
 
 logger = logging.getLogger("flask_push")
 
@@ -88,9 +90,9 @@ def go(process: HubProcess) -> None:
 
 def set_up(files: HubFiles, log: logging.Handler | None = None) -> None:
     """Set this process up as a hub. It logs to a file, unless it is given a handler."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    unblock_signals()
     os.umask(0o077)
-    raise_descriptor_limit()
+    raise_limit()
     logging.raiseExceptions = False
     logger.setLevel(logging.INFO)
     with contextlib.suppress(OSError):
@@ -98,27 +100,8 @@ def set_up(files: HubFiles, log: logging.Handler | None = None) -> None:
         log.setFormatter(logging.Formatter(FORMAT))
         # All libraries of this process log there too.
         logging.getLogger().addHandler(log)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text("flask-push hub")
+    set_name("flask-push hub")
     sys.excepthook = _last_words
-
-
-def set_title(title: str) -> None:
-    """Show the title in place of the command, in ``ps`` and the like."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        # Where the kernel keeps the arguments: fields 48 and 49 of proc_pid_stat(5). The
-        # first two fields end at the last bracket. This process may write to that memory.
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        start, end = int(fields[45]), int(fields[46])
-        size = end - start
-        if start <= 0 or size <= 0:
-            return
-        text = os.fsencode(title)[: size - 1].ljust(size, b"\0")
-        memory = os.open("/proc/self/mem", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.pwrite(memory, text, start)
-        finally:
-            os.close(memory)
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):

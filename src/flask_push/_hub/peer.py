@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
-import os
 import socket
 import typing as t
 
@@ -21,6 +20,7 @@ from .._system.descriptors import is_scarce
 from .._system.descriptors import limit
 from .._system.logs import QuietLogger
 from .._system.unix import peer_uid
+from .._system.users import current_user
 
 #: By kind of message, the function that handles it. It is called with the message, the
 #: peer that has sent it, and the descriptors. It removes from the list those that it
@@ -123,9 +123,9 @@ class Peers(set[Peer]):
             self._loop.call_later(_ACCEPT_AGAIN_SECONDS, self._listen_again, listener)
             return False
         uid = peer_uid(sock)
-        if uid not in (os.geteuid(), 0):
+        if uid not in (current_user(), 0):
             self._quiet.error(
-                "User %d tried to connect to the hub of user %d.", uid, os.geteuid()
+                "User %d tried to connect to the hub of user %d.", uid, current_user()
             )
             sock.close()
         elif is_scarce(sock.fileno(), 0.25):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections.abc as cabc
-import os
-import select
+import typing as t
 
+from .._system import polling
+from .._system import sockets
+from .._system.polling import READABLE
 from .._system.unpatched import close
-from .._system.unpatched import original
-from .connection import READABLE
 
 # Drains that wait to be looked after all at once.
 _MAX_NEW_DRAINS = 64
@@ -19,21 +20,30 @@ _READS_PER_POLL = 64
 
 
 class Poller:
-    """Polls many descriptors through one: ``epoll``."""
+    """Polls many descriptors through one: ``epoll``, or what stands for it."""
 
     def __init__(self) -> None:
-        self._epoll: select.epoll = original("select", "epoll")()
+        self._epoll = polling.new_selector()
         # Descriptors to which servers still write for clients that the hub has taken over.
         self._drains: set[int] = set()
         # Drains that are not polled yet.
         self._fresh: list[int] = []
 
-    def fileno(self) -> int:
-        return self._epoll.fileno()
-
     @property
     def closed(self) -> bool:
         return self._epoll.closed
+
+    def start(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ready: cabc.Callable[..., object],
+        *args: t.Any,
+    ) -> None:
+        """Have the loop call `ready` while :meth:`poll` finds something."""
+        polling.start(self._epoll, loop, ready, *args)
+
+    def stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        polling.stop(self._epoll, loop)
 
     def add(self, fd: int) -> None:
         self._epoll.register(fd, READABLE)
@@ -53,19 +63,16 @@ class Poller:
         Most servers have closed their end by now. Those drains are emptied and closed here,
         and never polled.
         """
-        asked: select.poll = original("select", "poll")()
-        for fd in self._fresh:
-            asked.register(fd, 0)
-        ended = {fd for fd, _ in asked.poll(0)}
+        ended = polling.ended(self._fresh)
         while self._fresh:
             fd = self._fresh.pop()
             try:
                 if fd in ended:
                     # Closed with bytes unread, it would be an error for the server.
-                    while len(os.read(fd, _READ_BYTES)) == _READ_BYTES:
+                    while len(sockets.read(fd, _READ_BYTES)) == _READ_BYTES:
                         pass
                 else:
-                    os.set_blocking(fd, False)
+                    sockets.set_blocking(fd, False)
                     self.add(fd)
                     continue
             except OSError:
@@ -89,7 +96,7 @@ class Poller:
                 yield fd, mask
 
     def descriptors(self) -> list[int]:
-        return [self._epoll.fileno(), *self._drains]
+        return [*polling.descriptors(self._epoll), *self._drains]
 
     def release(self) -> list[int]:
         """Give the drains away, and stop polling them."""
@@ -109,7 +116,7 @@ class Poller:
         try:
             # More than this is not the end of a response.
             for _ in range(_READS_PER_POLL):
-                if not os.read(fd, _READ_BYTES):
+                if not sockets.read(fd, _READ_BYTES):
                     break
         except BlockingIOError:
             return

@@ -11,8 +11,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import resource
-import signal
 import socket
 import time
 import typing as t
@@ -33,10 +31,13 @@ from .._ipc.protocol import Stop
 from .._ipc.protocol import Welcome
 from .._ipc.version import is_newer
 from .._ipc.version import version
+from .._system import sockets
 from .._system.descriptors import is_scarce
 from .._system.descriptors import limit
 from .._system.logs import log_failures
 from .._system.logs import QuietLogger
+from .._system.process import call_on_signals
+from .._system.process import cpu_seconds
 from ..brokers import Broker
 from .holding import HeldFiles
 from .loop import HubLoop
@@ -94,8 +95,7 @@ class HubProcess:
 
     def run(self) -> None:
         """Run until no process needs it, or until it is stopped."""
-        for number in signal.SIGTERM, signal.SIGINT:
-            self.loop.add_signal_handler(number, self.end, "it was stopped")
+        call_on_signals(self.loop, self.end, "it was stopped")
         self.peers.listen(self._held.listener)
         self.loop.call_later(_LOOK_SECONDS, self._look_around)
         try:
@@ -158,8 +158,8 @@ class HubProcess:
             return
         # The worker sent it before it knew that the hub refuses it.
         with contextlib.suppress(OSError):
-            os.set_blocking(fds[0], False)
-            os.write(fds[0], message.stream.first_bytes(Options().jittered_retry()))
+            sockets.set_blocking(fds[0], False)
+            sockets.write(fds[0], message.stream.first_bytes(Options().jittered_retry()))
 
     def _expect(self, message: Expect, peer: Peer, _: list[int]) -> None:
         if self.hub is None or self.hub.nginx is None or not peer.welcome:
@@ -228,14 +228,13 @@ class HubProcess:
 
     def status(self) -> dict[str, t.Any]:
         """What ``flask push status`` shows."""
-        used = resource.getrusage(resource.RUSAGE_SELF)
         return {
             "pid": os.getpid(),
             "version": version(),
             "seconds": round(time.time() - self._since),
             "socket": str(self.files.sock),
             "processes": len(self.peers.agreements),
-            "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
+            "cpu_seconds": round(cpu_seconds(), 2),
             **(self.hub.hub.status() if self.hub is not None else {}),
         }
 

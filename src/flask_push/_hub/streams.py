@@ -23,11 +23,11 @@ from .._delivery.readers import Readers
 from .._delivery.subscription import ReaderGroup
 from .._event import Page
 from .._system.logs import QuietLogger
+from .._system.polling import GONE
+from .._system.polling import LEFT
+from .._system.polling import READABLE
+from .._system.polling import WRITABLE
 from .connection import Connection
-from .connection import GONE
-from .connection import LEFT
-from .connection import READABLE
-from .connection import WRITABLE
 from .failstop import FailStop
 from .feeding import Feeding
 from .limits import Limits
@@ -62,7 +62,7 @@ class Streams:
         self._loop = loop
         self._alone = self.failstop.alone
         self._quiet = QuietLogger()
-        loop.add_reader(self.poller, self.failstop.guard, self._ready)
+        self.poller.start(loop, self.failstop.guard, self._ready)
 
     def begin(self, readers: Readers, feed: Feeding) -> None:
         """Use this log and this feed. There is no connection yet."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import collections.abc as cabc
-import os
-import resource
 import threading
 import typing as t
 import weakref
@@ -18,10 +15,13 @@ from pathlib import Path
 from .._delivery.options import Options
 from .._delivery.stream import Stream
 from .._ipc.client import Client
+from .._system import sockets
 from .._system import unpatched
+from .._system.descriptors import raise_limit
 from .._system.fork import PerProcess
 from .._system.logs import log_failures
 from .._system.logs import QuietLogger
+from .._system.polling import new_loop
 from ..brokers import Bridge
 from ..brokers import Broker
 from .loop import HubLoop
@@ -122,7 +122,7 @@ class ThreadDoor(PerProcess):
             raise RuntimeError("This process is ending, and takes no new streams.")
         if reason := unpatched.unfit():
             raise RuntimeError(f"A hub in a thread can't work here: {reason}.")
-        raise_descriptor_limit()
+        raise_limit()
         started = unpatched.lock()
         results: list[HubLoop | BaseException] = []
         # In a context of its own: the caller's is that of a request, and would live on.
@@ -158,7 +158,7 @@ class ThreadDoor(PerProcess):
                 self._hub = None
 
     def _open(self) -> HubLoop:
-        loop = _new_loop()
+        loop = new_loop()
         log_failures(loop, self._quiet)
         try:
             return HubLoop(loop, self._broker(), self._options, self._bridges)
@@ -171,27 +171,10 @@ class ThreadDoor(PerProcess):
         them."""
         if self._hub is not None:
             for fd in self._hub.descriptors():
-                os.close(fd)
+                sockets.close(fd)
             _parents.append(self._hub)
         self._stopped = False
         self._reset()
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    if unpatched.is_replaced("selectors", "EpollSelector"):
-        selector = unpatched.original("selectors", "EpollSelector")()
-        return asyncio.SelectorEventLoop(selector)
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    return loop
-
-
-def raise_descriptor_limit() -> None:
-    """Raise the soft limit of file descriptors to the hard limit. A stream is a
-    descriptor, and the soft limit is often 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 _threads: weakref.WeakSet[ThreadDoor] = weakref.WeakSet()

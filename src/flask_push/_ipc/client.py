@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
+
+from .._system import sockets
 
 
 class Client(t.NamedTuple):
@@ -20,4 +21,4 @@ class Client(t.NamedTuple):
 
     def close(self) -> None:
         for fd in self.fds:
-            os.close(fd)
+            sockets.close(fd)

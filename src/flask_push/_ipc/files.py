@@ -33,6 +33,8 @@ from .._system.rundir import TEMP
 from .._system.unix import listen_at
 from .._system.unix import peer_uid
 from .._system.unix import short_path
+from .._system.unix import unix_socket
+from .._system.users import current_user
 
 logger = logging.getLogger("flask_push")
 
@@ -70,7 +72,7 @@ class HubFiles(t.NamedTuple):
         """The path of the socket if none can be made beside the other files. File systems
         that a desktop or a NAS shares often don't allow sockets."""
         digest = hashlib.sha256(os.fsencode(self.sock)).hexdigest()[:16]
-        return TEMP / f"push-{os.geteuid()}-door-{digest}" / "hub.sock"
+        return TEMP / f"push-{current_user()}-door-{digest}" / "hub.sock"
 
     def path_of(self, listener: socket.socket) -> Path:
         """The path of a socket that :meth:`listen` returned."""
@@ -210,16 +212,16 @@ class Ties:
 
 
 def _connect(path: Path) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = unix_socket()
     try:
         sock.settimeout(SEND_SECONDS)
         with short_path(path) as short:
             sock.connect(short)
         uid = peer_uid(sock)
-        if uid not in (os.geteuid(), 0):
+        if uid not in (current_user(), 0):
             raise PermissionError(
                 f"The hub at {path} runs as user {uid}, and this process as"
-                f" {os.geteuid()}. Run both as one user."
+                f" {current_user()}. Run both as one user."
             )
     except BaseException:
         sock.close()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import array
 import collections.abc as cabc
 import contextlib
 import errno
 import json
-import os
 import socket
 import struct
 import time
 import typing as t
+
+from .._system import sockets
+from .._system.unix import MOST_FDS as MOST_FDS
+from .._system.unix import receive_descriptors
+from .._system.unix import send_descriptors
 
 #: A message as it was received: a JSON object, and descriptors.
 Received = tuple[dict[str, t.Any], list[int]]
@@ -19,23 +22,15 @@ Received = tuple[dict[str, t.Any], list[int]]
 # The length of the JSON, and the number of its descriptors.
 _HEADER = struct.Struct("!IB")
 
-#: The most bytes of one message between two hubs, and between a worker and a hub; and the
-#: most descriptors of one. The kernel would pass 253.
+#: The most bytes of one message between two hubs, and between a worker and a hub.
 MOST_BYTES = 64 * 2**20
 MOST_SAID = 4 * 2**20
-
-MOST_FDS = 200
 
 #: The key of a message that stands for one that can't be read. Its value says why.
 UNREADABLE = "unreadable"
 
 # Seconds between two attempts to send descriptors.
 _SOON = 0.01
-
-# The flags of :mod:`socket` are enums, and to look at one takes longer than to read a
-# message.
-_SPACE = socket.CMSG_SPACE(MOST_FDS * array.array("i").itemsize)
-_CLOEXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
 
 
 class Messages:
@@ -92,12 +87,11 @@ class Messages:
 
     def _send_some(self, data: bytes, fds: cabc.Sequence[int]) -> int:
         """Send the descriptors, and as many bytes as the socket takes with them."""
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
         timeout = self.sock.gettimeout()
         until = time.monotonic() + (timeout or 0)
         while True:
             try:
-                return self.sock.sendmsg([data], rights if fds else [])
+                return send_descriptors(self.sock, data, fds)
             except OSError as error:
                 # The kernel limits the descriptors that all processes of a user have sent
                 # and not received yet. So this is as if the socket were full.
@@ -117,18 +111,14 @@ class Messages:
         :raises EOFError: If the other end is closed.
         :raises OSError: If no data has arrived.
         """
-        data, rights, _, _ = self.sock.recvmsg(65536, _SPACE, _CLOEXEC)
-        fds = array.array("i")
-        for level, kind, value in rights:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                fds.frombytes(value[: len(value) - len(value) % fds.itemsize])
+        data, fds = receive_descriptors(self.sock, 65536)
         if not data:
             close_all(fds)
             raise EOFError
         skipped = min(self._skip, len(data))
         self._skip -= skipped
         self._data += data[skipped:]
-        return list(self._complete(list(fds)))
+        return list(self._complete(fds))
 
     def ask(self, message: dict[str, t.Any]) -> dict[str, t.Any]:
         """Send a message, and wait for one answer.
@@ -204,7 +194,7 @@ class Messages:
 
 def close_all(fds: cabc.Iterable[int]) -> None:
     for fd in fds:
-        os.close(fd)
+        sockets.close(fd)
 
 
 def _read(body: bytearray) -> dict[str, t.Any]:

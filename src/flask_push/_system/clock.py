@@ -11,9 +11,11 @@ import os
 import time
 from email.utils import formatdate
 from functools import lru_cache
+from pathlib import Path
 
 # It counts while the machine sleeps, if the system has such a clock.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Microseconds by which two clocks may differ.
 _MINUTE = 60_000_000
 
@@ -27,28 +29,40 @@ class Clock:
 
     def __init__(self, ahead: int, last: int) -> None:
         self._wrong = _wrong()
-        self._ahead = max(ahead, last - _since_boot() + self._wrong)
+        self._ahead = max(ahead, last - since_boot() + self._wrong)
 
     def now(self, last: int) -> int:
         """The time.
 
         :param last: The last number that was given.
         """
-        time = _since_boot() - self._wrong + self._ahead
+        time = since_boot() - self._wrong + self._ahead
         if not -_MINUTE < time - last < _MINUTE:
             # The store was idle for long, or this process now gets another time.
             self._wrong = _wrong()
-            time = _since_boot() - self._wrong + self._ahead
+            time = since_boot() - self._wrong + self._ahead
         return time
 
 
 def uptime() -> int:
     """Microseconds since boot."""
-    return _since_boot() - _wrong()
+    return since_boot() - _wrong()
 
 
-def _since_boot() -> int:
+def since_boot() -> int:
+    """Microseconds since boot, as this process sees them."""
+    if _CLOCK is None:
+        return time.monotonic_ns() // 1000
     return time.clock_gettime_ns(_CLOCK) // 1000
+
+
+def boot_id() -> str:
+    """Names the time since the machine was started, in one word. Empty if the system has no
+    name for it."""
+    try:
+        return "-".join(_BOOT_ID.read_text().split())
+    except OSError:
+        return ""
 
 
 def _wrong() -> int:
@@ -59,7 +73,7 @@ def _wrong() -> int:
         if os.stat("/proc/uptime").st_dev != os.stat("/proc").st_dev:
             return 0
         with open("/proc/uptime") as file:
-            wrong = _since_boot() - int(float(file.read().split()[0]) * 1_000_000)
+            wrong = since_boot() - int(float(file.read().split()[0]) * 1_000_000)
     except (OSError, ValueError, IndexError):
         return 0
     return wrong if abs(wrong) > _MINUTE else 0

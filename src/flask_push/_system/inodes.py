@@ -14,6 +14,18 @@ import os
 import stat
 from pathlib import Path
 
+from .users import current_user
+from .users import is_root
+
+# Flags of each file: what the system has of them. The last two are those of Windows.
+_FLAGS = (
+    *("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC"),
+    *("O_BINARY", "O_NOINHERIT"),
+)
+_NEVER = 0
+for _name in _FLAGS:
+    _NEVER |= getattr(os, _name, 0)
+
 #: A file's device and inode.
 Identity = tuple[int, int]
 
@@ -36,7 +48,7 @@ def identity_of(fd: int) -> Identity:
 def is_ours(found: os.stat_result) -> bool:
     """Whether the file belongs to this user or to root, so that no other user could have
     chosen what it is. Root itself may use the files of every user."""
-    return os.geteuid() == 0 or found.st_uid in (os.geteuid(), 0)
+    return is_root() or found.st_uid in (current_user(), 0)
 
 
 def open_own(path: str | Path, flags: int, mode: int = 0o600) -> int:
@@ -44,9 +56,10 @@ def open_own(path: str | Path, flags: int, mode: int = 0o600) -> int:
 
     :raises OSError: If it is no ordinary file, or another user's.
     """
-    never = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
-        fd = os.open(path, flags | never, mode)
+        if not hasattr(os, "O_NOFOLLOW") and os.path.islink(path):
+            raise OSError(errno.ELOOP, "")
+        fd = os.open(path, flags | _NEVER, mode)
     except OSError as error:
         if error.errno == errno.ELOOP:
             text = "it is a symbolic link, which is not followed"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import time
 from pathlib import Path
 
+from .abilities import fcntl
 from .inodes import identity
 from .inodes import identity_of
 from .inodes import open_own
@@ -17,6 +18,8 @@ _RETRY_SECONDS = 0.005
 
 def try_exclusive(fd: int) -> bool:
     """Take the lock, if no other descriptor has it."""
+    if fcntl is None:
+        raise OSError(errno.ENOTSUP, "this system has no flock")
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -73,5 +76,22 @@ def is_shared(fd: int) -> bool:
     """Whether another descriptor has the lock."""
     if not try_exclusive(fd):
         return True
+    unlock(fd)
+    return False
+
+
+def unlock(fd: int) -> None:
     fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def is_range_locked(fd: int, start: int, size: int) -> bool:
+    """Whether another process has locked some of these bytes, as SQLite does."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, size, start)
+    except (BlockingIOError, PermissionError):
+        return True
+    except OSError:
+        return False
     return False

@@ -12,12 +12,19 @@ import hashlib
 import os
 import re
 import stat
+import tempfile
 from pathlib import Path
+
+from .users import current_user
+from .users import HAVE_NUMBERS
+from .users import others_may_write
+from .users import user_name
 
 # Where a lock, or memory shared between processes, may not be what it seems.
 _REMOTE = re.compile(r"nfs|cifs|smb|9p|afs|ceph|gluster|lustre|fuse\.(?!overlay)")
-#: Where directories are whose names have to be the same for every process.
-TEMP = Path("/tmp")
+#: Where directories are whose names have to be the same for every process. Without users
+#: by number, each user has a temporary directory.
+TEMP = Path("/tmp") if HAVE_NUMBERS else Path(tempfile.gettempdir())
 
 
 def locate(configured: str | None, instance: str, root: str, name: str) -> Path:
@@ -32,9 +39,9 @@ def locate(configured: str | None, instance: str, root: str, name: str) -> Path:
         return Path(configured)
     folder = Path(instance)
     path = folder / f"push-{_label(name)}"
-    if is_local(folder) and (_can_write(folder) or _owner(path) == os.geteuid()):
+    if is_local(folder) and (_can_write(folder) or _owner(path) == current_user()):
         return path
-    return TEMP / f"push-{os.geteuid()}-{_mark(root, name)}"
+    return TEMP / f"push-{current_user()}-{_mark(root, name)}"
 
 
 def others(instance: str, root: str, name: str) -> dict[Path, int]:
@@ -74,7 +81,7 @@ def unfit(path: Path, found: os.stat_result) -> str:
     One that belongs to root will do where this user may write to it, as a volume that is
     mounted for a group: root could change everything anyway.
     """
-    user, writable = os.geteuid(), os.access(path, os.W_OK | os.X_OK)
+    user, writable = current_user(), os.access(path, os.W_OK | os.X_OK)
     if stat.S_ISLNK(found.st_mode):
         return (
             f"The run directory {path} is a symbolic link. Set PUSH_RUN_DIR to the"
@@ -90,7 +97,7 @@ def unfit(path: Path, found: os.stat_result) -> str:
             f" give it to this one ('chown -R {name} {path}'), or set PUSH_RUN_DIR to"
             " another directory."
         )
-    if found.st_mode & stat.S_IWOTH:
+    if others_may_write(found):
         cure = f"Run 'chmod o-w {path}'."
         if found.st_uid != user:
             cure = f"Set PUSH_RUN_DIR to {path / 'push'}, which the app makes for itself."
@@ -148,21 +155,3 @@ def is_local(path: Path) -> bool:
         if path.is_relative_to(point) and len(point) >= best:
             best, kind = len(point), fields[fields.index("-") + 1]
     return _REMOTE.match(kind) is None
-
-
-def user_name(uid: int) -> str:
-    import pwd
-
-    try:
-        return f"{pwd.getpwuid(uid).pw_name} ({uid})"
-    except KeyError:
-        return str(uid)
-
-
-def group_name(gid: int) -> str:
-    import grp
-
-    try:
-        return f"{grp.getgrgid(gid).gr_name} ({gid})"
-    except KeyError:
-        return str(gid)

@@ -3,17 +3,45 @@ travel in messages."""
 
 from __future__ import annotations
 
+import array
+import collections.abc as cabc
 import contextlib
+import errno
 import os
 import socket
 import struct
 import typing as t
 from pathlib import Path
 
+from .abilities import why_no_unix_sockets
+from .descriptors import open_directory
 from .inodes import clear_for_socket
 
 #: Bytes of a socket's path that every system takes.
 MOST_OF_A_PATH = 100
+#: The most descriptors of one message. The kernel would pass 253.
+MOST_FDS = 200
+
+_HAVE_PATHS = os.path.isdir("/proc/self/fd")
+# The flags of :mod:`socket` are enums, and to look at one takes longer than to read a
+# message.
+_CLOEXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+_SPACE = 0
+if hasattr(socket, "CMSG_SPACE"):
+    _SPACE = socket.CMSG_SPACE(MOST_FDS * array.array("i").itemsize)
+
+
+def unix_socket(kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """
+    :raises OSError: If the system has no such sockets.
+    """
+    if reason := why_no_unix_sockets():
+        raise OSError(errno.EAFNOSUPPORT, reason)
+    return socket.socket(socket.AF_UNIX, kind)
+
+
+def is_unix(sock: socket.socket) -> bool:
+    return not why_no_unix_sockets() and sock.family == socket.AF_UNIX
 
 
 @contextlib.contextmanager
@@ -22,7 +50,10 @@ def short_path(path: Path) -> t.Iterator[str]:
     if len(os.fsencode(path)) <= MOST_OF_A_PATH:
         yield str(path)
         return
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if not _HAVE_PATHS:
+        text = f"it is too long for a socket, which takes {MOST_OF_A_PATH} bytes"
+        raise OSError(errno.ENAMETOOLONG, text, str(path))
+    directory = open_directory(path.parent)
     try:
         yield f"/proc/self/fd/{directory}/{path.name}"
     finally:
@@ -37,7 +68,7 @@ def listen_at(path: Path, mode: int, backlog: int) -> socket.socket:
 
     :raises FileExistsError: If something else than a socket is there.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = unix_socket()
     try:
         clear_for_socket(path)
         # Before it is bound, so that no other user can connect at any moment.
@@ -55,7 +86,7 @@ def listen_at(path: Path, mode: int, backlog: int) -> socket.socket:
 
 def is_listened_on(path: Path) -> bool:
     """Whether a process listens on a socket at this path. Waits for nothing."""
-    with socket.socket(socket.AF_UNIX) as sock:
+    with unix_socket() as sock:
         sock.setblocking(False)
         try:
             sock.connect(str(path))
@@ -73,3 +104,30 @@ def peer_uid(sock: socket.socket) -> int:
         "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     )
     return int(uid)
+
+
+def hub_listens_in(directory: Path) -> bool:
+    """Whether a hub listens in a directory, even if this user may not read it."""
+    try:
+        lines = Path("/proc/net/unix").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return any(f" {directory}/hub" in line for line in lines)
+
+
+def send_descriptors(sock: socket.socket, data: bytes, fds: cabc.Sequence[int]) -> int:
+    """Send the descriptors, and as many bytes as the socket takes with them."""
+    if not fds:
+        return sock.sendmsg([data], [])
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+    return sock.sendmsg([data], rights)
+
+
+def receive_descriptors(sock: socket.socket, most: int) -> tuple[bytes, list[int]]:
+    """Receive bytes, and the descriptors that were sent with them."""
+    data, rights, _, _ = sock.recvmsg(most, _SPACE, _CLOEXEC)
+    fds = array.array("i")
+    for level, kind, value in rights:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(value[: len(value) - len(value) % fds.itemsize])
+    return data, list(fds)

@@ -13,6 +13,11 @@ import sys
 import threading
 import typing as t
 
+from .abilities import SOCKETS_ARE_FILES
+
+# The module that closes a socket by its number.
+_CLOSES = "os" if SOCKETS_ARE_FILES else "_socket"
+
 
 def original(module: str, name: str) -> t.Any:
     """A name of a module of the standard library, as it was before gevent replaced it."""
@@ -23,8 +28,9 @@ def original(module: str, name: str) -> t.Any:
 
 
 def close(fd: int) -> None:
-    """Close it now. gevent's waits for its own loop, which a thread of ours doesn't run."""
-    original("os", "close")(fd)
+    """Close a socket now. gevent's waits for its own loop, which a thread of ours doesn't
+    run."""
+    original(_CLOSES, "close")(fd)
 
 
 def is_replaced(module: str, name: str) -> bool:

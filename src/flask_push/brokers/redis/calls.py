@@ -11,6 +11,7 @@ from collections import deque
 
 from ..._event import Event
 from ..._event import Position
+from ..._system.clock import since_boot
 from .._common import new_epoch
 from .._common import stored_type
 from ..base import Retention
@@ -33,8 +34,6 @@ _RUN_BYTES, _RUN_EVENTS = 64 * 1024, 1000
 _MINUTE = 60_000_000
 # Lengths of the replies that end with the store's time.
 _TIMED = {4, 10}
-# It counts while the machine sleeps, if the system has such a clock.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Names(t.NamedTuple):
@@ -124,7 +123,7 @@ class Store:
         called with. The life is now known: call again."""
         if reply[0]:
             if len(reply) in _TIMED:
-                self._time.learn(reply[-1], _since_boot())
+                self._time.learn(reply[-1], since_boot())
             return False
         self._life = reply[2].decode()
         return True
@@ -171,14 +170,10 @@ class Store:
         seen: str = "- 0 0",
     ) -> list[Arg]:
         kept = _kept(self._retention) if self._retention else "- - -"
-        time = self._time.at(_since_boot())
+        time = self._time.at(since_boot())
         words = f"{new_epoch()} {seen} {kept} {_kept(Retention())} {time}"
         own = self.names.key("store"), self.names.key(life, "heads")
         return [2 + len(keys), *own, *keys, words, life, *args]
-
-
-def _since_boot() -> int:
-    return time.clock_gettime_ns(_CLOCK) // 1000
 
 
 def _kept(retention: Retention) -> str:

@@ -9,7 +9,6 @@ waits. The longer a process has waited, the more often it tries the gate.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import time
@@ -20,6 +19,7 @@ from ..._system.inodes import identity
 from ..._system.inodes import identity_of
 from ..._system.inodes import open_own
 from ..._system.lock import try_exclusive
+from ..._system.lock import unlock
 from .watch import Stamp
 from .watch import Watch
 
@@ -84,7 +84,7 @@ class FileLock:
         if self._is_next or self._head[_NUMBER:] != _WAITS or self._goes_first(fd):
             self.give_up()
             return True
-        fcntl.flock(fd, fcntl.LOCK_UN)
+        unlock(fd)
         self._wait(fd)
         return False
 
@@ -122,7 +122,7 @@ class FileLock:
 
     def _leave_gate(self) -> None:
         if self._is_next and self._gate is not None:
-            fcntl.flock(self._gate, fcntl.LOCK_UN)
+            unlock(self._gate)
         self._is_next = False
 
     def give_up(self) -> None:
@@ -172,7 +172,7 @@ class FileLock:
 
     def release(self) -> None:
         if self._fd is not None:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            unlock(self._fd)
 
     def close(self) -> None:
         self.give_up()

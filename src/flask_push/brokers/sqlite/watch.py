@@ -9,11 +9,12 @@ and without opening them, because closing one would drop SQLite's own locks.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 import typing as t
 from pathlib import Path
+
+from ..._system.lock import is_range_locked
 
 # Seconds for which a directory has to be unchanged before its time is trusted: two changes
 # at one tick of the kernel's clock look like one. On some file systems, a tick is a second.
@@ -100,18 +101,13 @@ def is_used(path: str) -> bool:
     """Whether another process has the database open. Not for a process that has it open
     itself, which would lose its locks."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return False
     try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_BYTES, _SHARED)
-    except (BlockingIOError, PermissionError):
-        return True
-    except OSError:
-        return False
+        return is_range_locked(fd, _SHARED, _SHARED_BYTES)
     finally:
         os.close(fd)
-    return False
 
 
 def changed_since_log(path: str) -> bool:

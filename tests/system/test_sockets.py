@@ -1,0 +1,72 @@
+"""Sockets by their numbers, where these are descriptors and where they are not."""
+
+from __future__ import annotations
+
+import os
+import socket
+from types import SimpleNamespace
+
+import pytest
+from support.sockets import is_open
+
+from flask_push._system import sockets
+
+#: The functions for a system where the number of a socket is no descriptor.
+BORROWING = SimpleNamespace(
+    read=sockets._read,
+    write=sockets._write,
+    close=sockets._close,
+    set_blocking=sockets._set_blocking,
+)
+each = pytest.mark.parametrize("by", [sockets, BORROWING], ids=["files", "borrowing"])
+
+
+def test_here_the_functions_are_those_of_the_system() -> None:
+    assert (sockets.read, sockets.write) == (os.read, os.write)
+    assert (sockets.close, sockets.set_blocking) == (os.close, os.set_blocking)
+
+
+@each
+def test_a_socket_is_written_and_read_by_its_number(by: SimpleNamespace) -> None:
+    ours, theirs = socket.socketpair()
+    assert by.write(ours.fileno(), memoryview(b"said")) == 4
+    assert by.read(theirs.fileno(), 100) == b"said"
+    ours.close()
+    assert by.read(theirs.fileno(), 100) == b""
+    with pytest.raises(OSError):
+        by.write(theirs.fileno(), b"to nobody")
+    theirs.close()
+
+
+@each
+def test_a_socket_that_is_full_or_empty_blocks_no_one(by: SimpleNamespace) -> None:
+    ours, theirs = socket.socketpair()
+    by.set_blocking(ours.fileno(), False)
+    with pytest.raises(BlockingIOError):
+        by.read(ours.fileno(), 1)
+    with pytest.raises(BlockingIOError):
+        while True:
+            by.write(ours.fileno(), b"x" * 65536)
+    by.set_blocking(ours.fileno(), True)
+    assert os.get_blocking(ours.fileno())
+    ours.close()
+    theirs.close()
+
+
+@each
+def test_a_socket_is_closed_by_its_number(by: SimpleNamespace) -> None:
+    ours, theirs = socket.socketpair()
+    fd = ours.detach()
+    by.close(fd)
+    assert not is_open(fd)
+    assert theirs.recv(1) == b""
+    theirs.close()
+
+
+def test_a_borrowed_socket_stays_open() -> None:
+    ours, theirs = socket.socketpair()
+    with sockets.borrowed(ours.fileno()) as sock:
+        assert sock.fileno() == ours.fileno()
+    assert is_open(ours.fileno())
+    ours.close()
+    theirs.close()
