@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import gc
-import os
 import signal
 import threading
 import time
@@ -12,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser
 from support.browser import chromium
 from support.browser import Windows
+from support.without_linux.real import descriptors
 
 # A shell lets what it runs in the background ignore it, and so would all servers.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -89,4 +89,4 @@ def nothing_is_left_behind() -> cabc.Iterator[None]:
 def left() -> tuple[int, int]:
     # But for those of a loop of the browser's driver, which lasts longer.
     threads = [t for t in threading.enumerate() if not t.name.startswith("asyncio")]
-    return len(threads), len(os.listdir("/proc/self/fd"))
+    return len(threads), descriptors()

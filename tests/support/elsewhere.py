@@ -1,0 +1,59 @@
+"""Programs that lack what another system lacks."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from support.servers import TESTS
+
+SYSTEMS = ("windows", "macos")
+
+
+def lacking(system: str) -> dict[str, str]:
+    """The environment of such a program."""
+    path = str(TESTS / "support" / "without_linux")
+    return {"PRETEND": system, "PYTHONPATH": path}
+
+
+@pytest.fixture(params=SYSTEMS)
+def elsewhere(request: pytest.FixtureRequest) -> str:
+    """The system whose lacks a test has."""
+    return str(request.param)
+
+
+def run(
+    system: str, *words: str, seconds: float = 100, **options: t.Any
+) -> subprocess.CompletedProcess[str]:
+    """Run Python there, with all checks and with warnings as errors."""
+    env = {**os.environ, **lacking(system), **options.pop("env", {})}
+    command = [sys.executable, "-X", "dev", "-W", "error", *words]
+    return subprocess.run(
+        command, env=env, text=True, capture_output=True, timeout=seconds, **options
+    )
+
+
+def run_tests(system: str, *words: str, seconds: float = 100, **env: str) -> int:
+    """Run tests there: files, and other words for pytest.
+
+    :return: How many have passed. None has failed or was skipped.
+    """
+    plugins = ["-p", "support.without_linux.runner", "-p", "no:cacheprovider"]
+    command = ["-m", "pytest", "-q", "-rs", *plugins, *words]
+    done = run(system, *command, seconds=seconds, env=env, cwd=TESTS.parent)
+    assert done.returncode == 0, f"{done.stdout[-8000:]}\n{done.stderr[-4000:]}"
+    last = done.stdout.strip().splitlines()[-1]
+    found = re.search(r"(\d+) passed", last)
+    assert found and "skipped" not in last, done.stdout[-8000:]
+    return int(found[1])
+
+
+def inside(name: str) -> str:
+    """A file of tests that run only there."""
+    return str(Path("tests", "elsewhere", "inside", f"{name}.py"))
