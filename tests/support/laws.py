@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from flask_push._event import Position
 from support.world import CHANNELS
-from support.world import Client
-from support.world import Reader
+from support.world import CheckedReader
+from support.world import Connection
 from support.world import Store
 from support.world import World
 
@@ -50,7 +50,7 @@ class Laws(RuleBasedStateMachine):
     def start(self, max_bytes: int) -> None:
         self.store = Store()
         self.hubs = [World(self.store, self.log, max_bytes) for _ in range(2)]
-        self.clients: list[Client] = []
+        self.clients: list[CheckedReader] = []
         for hub in self.hubs:
             hub.feed(0)
 
@@ -118,7 +118,7 @@ class Laws(RuleBasedStateMachine):
         gzip: bool,
     ) -> None:
         store = self.store
-        client = Client(store, frozenset(names), name, gzip)
+        client = CheckedReader(store, frozenset(names), name, gzip)
         position = None
         if came_by == "page":
             position = Position(store.epoch, store.number)
@@ -134,12 +134,12 @@ class Laws(RuleBasedStateMachine):
             client.last_id = str(position)
             client.reset(position)
         self.clients.append(client)
-        self.hubs[hub].connect(Reader(client, position), room)
+        self.hubs[hub].connect(Connection(client, position), room)
 
-    def readers(self) -> list[tuple[World, Reader]]:
+    def readers(self) -> list[tuple[World, Connection]]:
         return [(hub, reader) for hub in self.hubs for reader in hub.readers]
 
-    def away(self) -> list[Client]:
+    def away(self) -> list[CheckedReader]:
         connected = [id(reader.client) for _, reader in self.readers()]
         return [client for client in self.clients if id(client) not in connected]
 
@@ -149,7 +149,7 @@ class Laws(RuleBasedStateMachine):
         away = self.away()
         client = away[index % len(away)]
         position = Position.parse(client.last_id) if client.last_id else None
-        self.hubs[hub].connect(Reader(client, position), room)
+        self.hubs[hub].connect(Connection(client, position), room)
 
     @precondition(lambda self: self.readers())
     @rule(index=indices, room=rooms)

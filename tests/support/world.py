@@ -2,9 +2,9 @@
 
 :class:`Store` is the specification of a broker's log, kept as simply as possible.
 :class:`World` is the smallest hub there can be: it drives a :class:`Log` the way the
-real one does, with sockets that take as many bytes as they are told to. :class:`Client`
-is a browser that knows, from the store, everything it should have been given, and
-raises :exc:`AssertionError` at the first byte that breaks the promise.
+real one does, with sockets that take as many bytes as they are told to.
+:class:`CheckedReader` is a browser that knows, from the store, everything it should have
+been given, and raises :exc:`AssertionError` at the first byte that breaks the promise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import zlib
 from dataclasses import dataclass
 from dataclasses import field
 
-from flask_push import sse
 from flask_push._delivery import gzip as _gzip
 from flask_push._delivery.channel import Frame
 from flask_push._delivery.log import Log
@@ -28,13 +27,14 @@ from flask_push._event import Entry
 from flask_push._event import Event
 from flask_push._event import Page
 from flask_push._event import Position
+from support.reader import StreamReader
 from support.world_store import CHANNELS as CHANNELS
 from support.world_store import RETENTION as RETENTION
 from support.world_store import Store as Store
 
 
 @dataclass
-class Client:
+class CheckedReader:
     """A browser, and the promise it was given."""
 
     store: Store
@@ -54,26 +54,26 @@ class Client:
     transients: set[str] = field(default_factory=set)
     opened: bool = False
     hub: World | None = None
-    parser: sse.Parser = field(default_factory=sse.Parser)
-    inflate: zlib._Decompress = field(default_factory=zlib.decompressobj)
+
+    def __post_init__(self) -> None:
+        self.received = StreamReader(gzip=self.gzip)
 
     def connect(self, hub: World) -> None:
         self.hub = hub
         self.opened = False
-        self.parser.reset()
-        self.inflate = zlib.decompressobj(wbits=31)
-        self.inflate.decompress(_gzip.HEADER)
+        self.received.begin()
+        if self.gzip:
+            self.received.feed(_gzip.HEADER)
 
     def receive(self, data: bytes) -> None:
-        if self.gzip:
-            try:
-                data = self.inflate.decompress(data)
-            except zlib.error as error:
-                raise AssertionError(f"it can't be read: {error}") from error
-        for event in self.parser.feed(data):
+        try:
+            events = self.received.feed(data)
+        except zlib.error as error:
+            raise AssertionError(f"it can't be read: {error}") from error
+        for event in events:
             self.take(event)
-            # Without one it comes back with what its page put into the address.
-            self.last_id = self.parser.last_event_id or self.last_id
+            # Without one it reconnects with the id that its page put into the address.
+            self.last_id = self.received.last_id or self.last_id
 
     def take(self, event: Event) -> None:
         position = Position.parse(event.id)
@@ -162,10 +162,10 @@ class Client:
         ]
 
 
-class Reader(Subscription):
-    """A connection of a client."""
+class Connection(Subscription):
+    """A connection of a reader."""
 
-    def __init__(self, client: Client, position: Position | None) -> None:
+    def __init__(self, client: CheckedReader, position: Position | None) -> None:
         self.client = client
         self.position = position
         self.room = 0
@@ -203,9 +203,9 @@ class World:
         )
         self.make_reading: type[Readers] = Readers if module is None else module.Readers
         self.begin_log()
-        self.readers: list[Reader] = []
+        self.readers: list[Connection] = []
         self.unwatched: list[str] = []
-        self.waiting: list[Reader] = []
+        self.waiting: list[Connection] = []
         #: Channels of which the feed has lost something, and nothing came since.
         self.unnoticed: set[str] = set()
         #: What its feed has handed over. A successor's has not what was forgotten before.
@@ -219,7 +219,7 @@ class World:
 
     # What happens in the hub.
 
-    def connect(self, reader: Reader, room: int) -> None:
+    def connect(self, reader: Connection, room: int) -> None:
         reader.room = room
         # Who is past what a feed lost can't be told by another hub, nor by one that has
         # forgotten the channel since.
@@ -233,23 +233,23 @@ class World:
         if not reader.group.missing:
             self.start(reader)
 
-    def join(self, reader: Reader) -> list[str]:
+    def join(self, reader: Connection) -> list[str]:
         return self.reading.join(reader, reader.client.channels, reader.client.gzip)
 
-    def start(self, reader: Reader) -> None:
+    def start(self, reader: Connection) -> None:
         if reader.position is None or not reader.position.epoch:
             self.begin(reader)
         else:
             reader.wants_page = True
 
-    def begin(self, reader: Reader, page: Page | None = None) -> None:
+    def begin(self, reader: Connection, page: Page | None = None) -> None:
         if self.reading.begin(reader, "connection", reader.position, page):
             reader.begun = True
             self.pump(reader, page)
         else:
             reader.wants_page = True
 
-    def pump(self, reader: Reader, page: Page | None = None) -> None:
+    def pump(self, reader: Connection, page: Page | None = None) -> None:
         while True:
             frames = self.reading.read(reader, 200, page)
             if frames is None:
@@ -268,14 +268,14 @@ class World:
                 return
             self.advance_all(reader, frames)
 
-    def write(self, reader: Reader, frames: t.Sequence[Frame]) -> int:
+    def write(self, reader: Connection, frames: t.Sequence[Frame]) -> int:
         data = b"".join(frame for _, frame in frames)
         written = min(reader.room, len(data))
         reader.room -= written
         reader.client.receive(data[:written])
         return written
 
-    def answer(self, reader: Reader, limit: int) -> None:
+    def answer(self, reader: Connection, limit: int) -> None:
         """The page that a reader waits for."""
         reader.wants_page = False
         if reader.begun:
@@ -386,12 +386,12 @@ class World:
 
     def tick(self) -> None:
         """The hub's timer."""
-        for reader in t.cast("list[Reader]", self.reading.aged(RETENTION // 4)):
+        for reader in t.cast("list[Connection]", self.reading.aged(RETENTION // 4)):
             del reader.group.live[id(reader)]
             self.reading.reopen(reader, "connection")
             self.pump(reader)
 
-    def grant(self, reader: Reader, room: int) -> None:
+    def grant(self, reader: Connection, room: int) -> None:
         reader.room += room
         idle = reader.begun and not reader.wants_page and reader not in self.waiting
         if idle and id(reader) not in reader.group.live:
@@ -412,7 +412,7 @@ class World:
         self.take_note(page.entries)
         self.flush(self.log.fill(page), start)
 
-    def cut(self, reader: Reader) -> None:
+    def cut(self, reader: Connection) -> None:
         self.tick()
         if reader.group.live.pop(id(reader), None):
             id_number = Position.parse(reader.client.last_id).number
