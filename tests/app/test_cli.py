@@ -2,81 +2,31 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import contextlib
 import errno
 import json
 import os
 import re
-import signal
 import subprocess
-import sys
 import threading
 import typing as t
 from pathlib import Path
 
-import click.testing
 import pytest
-from flask import Flask
-from support.scripted import Scripted
-from support.scripted import status
-from support.scripted import STREAM
-from support.servers import free_port
+from support.commands import failed
+from support.commands import flask
+from support.commands import Run
+from support.commands import run as run
+from support.commands import started
 from support.servers import gunicorn
-from support.servers import program
 from support.servers import serve
 from support.servers import TESTS
-from support.servers import until
 
 from flask_push import _cli
 from flask_push import NotPublished
-from flask_push import Push
-from flask_push._cli import push as commands
 from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 from flask_push.brokers.sqlite import SqliteBroker
-
-Run = cabc.Callable[..., click.testing.Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Run a command in an app with this configuration."""
-
-    def run(
-        *words: object, input: bytes | None = None, **config: t.Any
-    ) -> click.testing.Result:
-        app = Flask("basic", instance_path=str(tmp_path))
-        app.config.update(config)
-        Push(app)
-        done = app.test_cli_runner().invoke(commands, [*map(str, words)], input=input)
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.output
-        return done
-
-    return run
-
-
-def flask(*words: str) -> list[str]:
-    return [sys.executable, "-m", "flask", *words]
-
-
-@contextlib.contextmanager
-def started(
-    directory: Path, *words: str, env: dict[str, str] | None = None, **options: t.Any
-) -> cabc.Iterator[subprocess.Popen[t.Any]]:
-    """The same as a program of its own, in the app of the servers."""
-    env = {**os.environ, "INSTANCE": str(directory), **(env or {})}
-    command = flask("--app", "apps.basic", "push", *words)
-    with program(command, stderr=subprocess.PIPE, cwd=TESTS, env=env, **options) as process:
-        yield process
-
-
-def failed(done: click.testing.Result) -> str:
-    """The one line of a command that fails."""
-    assert done.exit_code == 1, done.output
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("Error: ")
-    return line
 
 
 class FakeHub:
@@ -283,146 +233,6 @@ def test_the_command_publish_refuses_a_store_in_memory(run: Run) -> None:
     for config in {"PUSH_BROKER_URL": "memory:"}, {"TESTING": True}:
         said = failed(run("publish", "chat", "hi", **config))
         assert "memory" in said and "PUSH_BROKER_URL" in said
-
-
-# The app.
-
-
-def test_an_app_without_push_is_named() -> None:
-    app = Flask("x\x1b")
-    done = app.test_cli_runner().invoke(commands, ["status"])
-    assert failed(done).endswith(r" has no Push. Call 'push.init_app(app)'.")
-    assert "\x1b" not in done.output
-
-
-@pytest.mark.parametrize("words", [["status"], ["stop"], ["publish", "a", "b"]])
-def test_an_invalid_configuration_is_one_line(words: list[str], tmp_path: Path) -> None:
-    env = {"FLASK_PUSH_BROKER_URL": "redis://:s3cret@h/0?nonsense=1"}
-    with started(tmp_path, *words, text=True, env=env) as process:
-        _, said = process.communicate(timeout=20)
-    assert process.returncode == 1
-    assert said.startswith("Error: PUSH_BROKER_URL = 'redis://***@h/0?nonsense=1': ")
-    assert said.count("\n") == 1 and "s3cret" not in said
-
-
-def test_an_error_of_the_app_itself_has_its_traceback(tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text("raise ValueError('mine')")
-    done = subprocess.run(
-        flask("--app", "broken", "push", "status"),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr and "ValueError: mine" in done.stderr
-
-
-def test_invalid_arguments_have_the_status_2(run: Run) -> None:
-    for words in ["nonsense"], ["status", "--nonsense"], ["publish", "a"], ["hub"]:
-        assert run(*words).exit_code == 2
-
-
-# The terminal.
-
-
-@contextlib.contextmanager
-def events(*data: bytes) -> cabc.Iterator[str]:
-    """The URL of a stream with these events, which does not end."""
-    stream = b"".join(b"data: %b\n\n" % line for line in data)
-    with Scripted([STREAM + b"\r\n", stream, 60.0]) as server:
-        yield server.url
-
-
-def test_the_data_of_an_event_is_escaped(tmp_path: Path) -> None:
-    """No event can write to the terminal's title, clear it, or look like two events."""
-    hostile = "\x1b]0;x\x07\x1b[2J\rchat message forged\x9b\u202e ü"
-    stream = "".join(f"{name}: {hostile}\n" for name in ("data", "event", "data"))
-    answer = [STREAM + b"\r\n", stream.encode().replace(b"\r", b"") + b"\n"]
-    with Scripted(answer, [status(204)]) as server:
-        with started(tmp_path, "tail", server.url, text=True) as process:
-            said, problem = process.communicate(timeout=20)
-    line = r"\x1b]0;x\x07\x1b[2Jchat message forged\x9b\u202e ü"
-    assert said == f"{line} {line}\\n{line}\n"
-    assert process.returncode == 0, problem
-
-
-@pytest.mark.parametrize(
-    ("encoding", "line"),
-    [
-        # Click takes ASCII for a terminal that was not asked, and writes UTF-8.
-        ("ascii", "message ü…\n".encode()),
-        ("latin-1", b"message \xfc\\u2026\n"),
-        ("utf-8", "message ü…\n".encode()),
-    ],
-)
-def test_characters_that_the_terminal_lacks_are_escaped(
-    encoding: str, line: bytes, tmp_path: Path
-) -> None:
-    env = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    with events("ü…".encode()) as url:
-        with started(tmp_path, "tail", url, env=env) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == line
-            process.send_signal(signal.SIGINT)
-            assert process.communicate(timeout=20) == (b"", b"")
-
-
-@pytest.mark.parametrize("command", ["tail", "doctor", "publish"])
-def test_a_closed_pipe_ends_a_command_silently(command: str, tmp_path: Path) -> None:
-    """As with ``| head -1``."""
-    read, write = os.pipe()
-    os.close(read)
-    with events(b"a", b"b") as url:
-        words = {"tail": [url], "doctor": [], "publish": ["a", "b"]}[command]
-        env = {**os.environ, "INSTANCE": str(tmp_path)}
-        done = subprocess.run(
-            flask("--app", "apps.basic", "push", command, *words),
-            stdout=write,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=TESTS,
-            env=env,
-            timeout=30,
-        )
-    os.close(write)
-    assert (done.returncode, done.stderr) == (1, "")
-
-
-def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
-    with Path("/dev/full").open("w") as full:
-        env = {**os.environ, "INSTANCE": str(tmp_path)}
-        done = subprocess.run(
-            flask("--app", "apps.basic", "push", "doctor"),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=TESTS,
-            env=env,
-            timeout=30,
-        )
-    assert done.returncode == 1
-    assert done.stderr == "Error: No space left on device.\n"
-
-
-def test_ctrl_c_ends_the_doctor(tmp_path: Path) -> None:
-    with Scripted([60.0]) as server:
-        with started(tmp_path, "doctor", server.url, text=True) as process:
-            until(lambda: server.requests)
-            process.send_signal(signal.SIGINT)
-            said, problem = process.communicate(timeout=20)
-    assert (process.returncode, problem.strip()) == (1, "Aborted!")
-
-
-def test_tail_retries_while_there_is_no_server(tmp_path: Path) -> None:
-    url = f"http://127.0.0.1:{free_port()}/"
-    with started(tmp_path, "tail", url, text=True) as process:
-        assert process.stderr is not None
-        said = process.stderr.readline()
-        assert said.startswith(f"Could not read <Source {url}: away>, and retries: ")
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=20) == ("", "")
-        assert process.returncode == 0
 
 
 def test_status_and_stop_work_for_a_hub_that_runs(tmp_path: Path) -> None:

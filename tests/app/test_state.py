@@ -144,3 +144,10 @@ def test_a_publisher_can_open_the_default_store(tmp_path: Path) -> None:
     assert publisher.position() == push.position()
     publisher.close()
     push._services().close()
+
+
+def test_testing_may_be_set_until_the_first_use(push: Push) -> None:
+    app = make_app(push)
+    app.testing = False
+    app.testing = True
+    assert push.broker_url == "memory:"

@@ -27,22 +27,6 @@ from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing import BrokerContract
 
 
-class TestMemory(BrokerContract):
-    shared = False
-
-    def open(self, retention: Retention | None = None) -> Broker:
-        return open_broker("memory:", retention=retention)
-
-
-class TestSqlite(BrokerContract):
-    @pytest.fixture(autouse=True)
-    def directory(self, tmp_path: Path) -> None:
-        self.path = tmp_path
-
-    def open(self, retention: Retention | None = None) -> Broker:
-        return open_broker("sqlite:", self.path, retention=retention)
-
-
 class OnRedis(BrokerContract):
     """A store of its own for each test, under a prefix of its own on one server."""
 

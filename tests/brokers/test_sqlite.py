@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+import pytest
 from support.sqlite_files import broker as broker
 from support.sqlite_files import heard
 from support.sqlite_files import path as path
@@ -14,8 +15,11 @@ from support.sqlite_files import store
 
 from flask_push import Event
 from flask_push import Publisher
+from flask_push.brokers import Broker
+from flask_push.brokers import open_broker
 from flask_push.brokers.base import Retention
 from flask_push.brokers.sqlite import SqliteBroker
+from flask_push.testing import BrokerContract
 
 
 def test_publishers_that_are_not_closed_leave_nothing_open(path: Path) -> None:
@@ -65,3 +69,12 @@ def test_what_is_not_stored_does_not_pile_up(path: Path, broker: SqliteBroker) -
         assert connection.execute(count).fetchone() == (0,)
         (size,) = connection.execute("SELECT bytes FROM store").fetchone()
         assert size == 10 * 101
+
+
+class TestSqlite(BrokerContract):
+    @pytest.fixture(autouse=True)
+    def directory(self, tmp_path: Path) -> None:
+        self.path = tmp_path
+
+    def open(self, retention: Retention | None = None) -> Broker:
+        return open_broker("sqlite:", self.path, retention=retention)

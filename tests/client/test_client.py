@@ -4,19 +4,14 @@ against ours."""
 from __future__ import annotations
 
 import collections.abc as cabc
-import json
 import logging
-import signal
 import ssl
 import subprocess
-import sys
 import threading
 import typing as t
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.scripted import Answer
 from support.scripted import body
 from support.scripted import hasty as hasty
@@ -26,7 +21,6 @@ from support.scripted import status
 from support.scripted import STREAM
 from support.servers import free_port
 from support.servers import gunicorn
-from support.servers import program
 from support.servers import serve
 from support.servers import until
 from support.sse_vectors import chunkings
@@ -35,7 +29,6 @@ from support.sse_vectors import VECTORS
 import flask_push
 from flask_push import client
 from flask_push import sse
-from flask_push.client import outcome
 from flask_push.client import Refused
 from flask_push.client import Source
 
@@ -159,58 +152,6 @@ def test_half_an_event_is_dropped_when_the_connection_is_lost(hasty: None) -> No
         ]
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        [],
-        [b"nonsense\r\n\r\n"],
-        [b"HTTP/1.1 200 OK\r\nContent-Ty"],
-        [STREAM + b"Content-Length: 0\r\n\r\n"],
-        [STREAM + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n"],
-        [STREAM + b"Content-Encoding: gzip\r\n\r\nnonsense"],
-        [b"HTTP/1.0 200 OK\r\ncontent-type: Text/Event-Stream;x=y;\r\n\r\n"],
-        [STREAM + b"Content-Type: text/event-stream\r\n\r\n"],
-        *([status(code)] for code in (408, 425, 429, 500, 502, 503, 504, 599)),
-    ],
-)
-def test_a_temporary_status_is_retried(answer: Answer, hasty: None) -> None:
-    with Scripted(answer, answer, body(b"data: a\n\n")) as server:
-        assert listen(server.url) == [("message", "a", "")]
-        assert len(server.times) == 4
-
-
-@pytest.mark.parametrize("code", [201, 205, 304, 400, 401, 403, 404, 410, 422])
-def test_a_final_status_raises_refused(code: int) -> None:
-    with Scripted([status(code)]) as server:
-        source = flask_push.connect(server.url)
-        with pytest.raises(Refused, match=f"answers {code} Whatever") as caught:
-            next(source)
-        assert caught.value.status == code
-        assert list(source) == []
-        assert len(server.times) == 1
-
-
-@pytest.mark.parametrize(
-    ("header", "why"),
-    [
-        ("Content-Type: text/html", "is text/html, not a stream"),
-        ("Content-Type: text/event-streams", "not a stream"),
-        ("X-Type: none", "not a stream"),
-        ("Content-Type: text/event-stream\r\nContent-Encoding: br", "compressed"),
-    ],
-)
-def test_another_content_type_is_refused(header: str, why: str) -> None:
-    with Scripted([status(200, header, body=b"data: a\n\n")]) as server:
-        with pytest.raises(Refused, match=why):
-            listen(server.url)
-
-
-def test_the_status_204_ends_the_iteration() -> None:
-    with Scripted([status(204, "Content-Type: text/event-stream")]) as server:
-        assert listen(server.url) == []
-        assert len(server.times) == 1
-
-
 def test_a_client_retries_until_the_server_is_back(
     hasty: None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -238,16 +179,6 @@ def test_a_client_waits_for_the_retry_of_the_server() -> None:
     # A little less, for the clocks of the two ends are read at other moments.
     assert [pause > least for pause, least in zip(pauses, (0.65, 0.95, 0.65), strict=True)]
     assert all(pause > 0.65 for pause in pauses) and pauses[1] > 0.95
-
-
-@given(st.floats(0, 1e12), st.integers(1, 10**6))
-def test_pauses_grow_and_are_random(floor: float, attempt: int) -> None:
-    bounded = min(max(floor, 0.5), 3600)
-    longest = max(bounded, min(60, bounded * 2 ** min(attempt - 1, 20)))
-    pauses = [outcome.pause_before(attempt, floor) for _ in range(20)]
-    assert all(bounded <= pause <= longest for pause in pauses)
-    if longest > bounded * 1.01:
-        assert len(set(pauses)) > 1
 
 
 def test_a_connection_without_heartbeats_counts_as_lost(
@@ -397,53 +328,6 @@ def test_a_client_stays_excluded_after_a_reconnect(tmp_path: Path) -> None:
             server.publish("a", "4")
             assert next(source).data == "4"
             assert [next(other).data for _ in range(4)] == ["0", "1", "2", "4"]
-
-
-def tail(*words: str) -> t.ContextManager[subprocess.Popen[str]]:
-    flask = [sys.executable, "-m", "flask", "push", "tail"]
-    return program([*flask, *words], stderr=subprocess.PIPE, text=True)
-
-
-def test_tail_prints_events_until_it_is_interrupted(tmp_path: Path) -> None:
-    with serve(gunicorn, tmp_path) as server:
-        url = f"{server.url}/stream"
-        first = server.publish("ü", "old")
-        server.publish("ü", '{"n": 1}', type="said")
-        words = [url, "--channel", "ü", "--channel", "b", "--last-id", first]
-        with tail(*words) as plain, tail(*words, "--json") as exact:
-            assert plain.stdout is not None and exact.stdout is not None
-            assert plain.stdout.readline() == 'ü said {"n": 1}\n'
-            assert json.loads(exact.stdout.readline())["type"] == "said"
-            id = server.publish("b", "two\nlines")
-            # In one line, or it would look like two events.
-            assert plain.stdout.readline() == "b message two\\nlines\n"
-            assert json.loads(exact.stdout.readline()) == {
-                **{"id": id, "channel": "b"},
-                **{"type": "message", "data": "two\nlines"},
-            }
-            for process in plain, exact:
-                process.send_signal(signal.SIGINT)
-                assert process.communicate(timeout=20) == ("", "")
-                assert process.returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("words", "status", "problem"),
-    [
-        (["{url}?status=403"], 1, "Error: {url}?status=403 answers 403 FORBIDDEN.\n"),
-        (["{url}", "--header", "nonsense"], 2, "'nonsense' is not a header"),
-        (["stream"], 2, "begins with http://"),
-    ],
-)
-def test_tail_prints_the_reason_of_a_refusal(
-    words: list[str], status: int, problem: str, tmp_path: Path
-) -> None:
-    with serve(gunicorn, tmp_path) as server:
-        url = f"{server.url}/stream"
-        with tail(*(word.format(url=url) for word in words)) as process:
-            _, said = process.communicate(timeout=20)
-        assert process.returncode == status
-        assert problem.format(url=url) in said
 
 
 def test_a_client_verifies_the_certificate(tmp_path: Path) -> None:

@@ -19,8 +19,6 @@ from flask_push import Push
 from flask_push.testing import _reader
 from flask_push.testing import read_events
 
-# Streams in the test client.
-
 
 def test_a_test_reads_what_its_app_pushes(push: Push, client: FlaskClient) -> None:
     push.publish("a", "before")
@@ -87,10 +85,3 @@ def test_closing_a_response_ends_its_stream(push: Push, client: FlaskClient) -> 
     for response in responses:
         response.close()
     until(lambda: "[0 channels, 0 connections" in repr(hub))
-
-
-def test_testing_may_be_set_until_the_first_use(push: Push) -> None:
-    app = make_app(push)
-    app.testing = False
-    app.testing = True
-    assert push.broker_url == "memory:"
