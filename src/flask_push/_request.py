@@ -9,7 +9,6 @@ from uuid import UUID
 from flask import Request
 from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import Forbidden
-from werkzeug.http import parse_accept_header
 
 from ._config import KEYS
 from ._delivery.connection_id import new_connection_id
@@ -37,11 +36,6 @@ def stream(request: Request) -> Stream:
         poll=words.get("poll") == "1",
         visible=words.get("visible") == "1",
     )
-
-
-def takes_gzip(accept_encoding: str) -> bool:
-    """Whether the header allows gzip."""
-    return parse_accept_header(accept_encoding)["gzip"] > 0
 
 
 def channels(request: Request, most: int) -> tuple[str, ...]:

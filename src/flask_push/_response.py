@@ -9,7 +9,7 @@ from flask import Response
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
-from . import _request
+from . import _compression
 from ._delivery import wire
 from ._delivery.stream import Stream
 from ._handoff.sockets import find_socket
@@ -40,11 +40,12 @@ class StreamResponse(Response):
     ) -> cabc.Iterable[bytes]:
         if self.status_code != 200:
             return super().__call__(environ, start_response)
-        gzip = self.services.config.gzip and not self._is_identity()
+        compresses = self.services.config.gzip and _compression.view_allows(self.headers)
         for name in [k for k, _ in self.headers if k.lower() in wire.NOT_OF_A_STREAM]:
             self.headers.remove(name)
-        if gzip:
-            self._choose_encoding(environ)
+        if compresses:
+            accepted = environ.get("HTTP_ACCEPT_ENCODING", "")
+            self.stream_ = _compression.choose(self, self.stream_, accepted)
         if environ["REQUEST_METHOD"] == "HEAD":
             return super().__call__(environ, start_response)
         # Flask's response is final now, and the stream gets its headers.
@@ -54,19 +55,6 @@ class StreamResponse(Response):
         body = self._hand_over(headers, environ)
         start_response(self.status, headers.to_wsgi_list())
         return ClosingIterator(body, [self.close, getattr(body, "close", _nothing)])
-
-    def _is_identity(self) -> bool:
-        """Whether the view has set ``Content-Encoding: identity``, against compression."""
-        return self.headers.get("Content-Encoding", "").strip().lower() == "identity"
-
-    def _choose_encoding(self, environ: WSGIEnvironment) -> None:
-        """Have the hub compress the stream, if the browser accepts gzip."""
-        if self.stream_.poll:
-            return
-        self.vary.add("Accept-Encoding")
-        if _request.takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
-            self.headers["Content-Encoding"] = "gzip"
-            self.stream_ = self.stream_._replace(gzip=True)
 
     def _hand_over(
         self, headers: Headers, environ: WSGIEnvironment

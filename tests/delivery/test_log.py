@@ -277,8 +277,8 @@ MUTANTS = [
     Mutant(
         "what one is told alone is compressed",
         "start 0; connect 0 a nothing 1 100000 A gzip",
-        "return gzip.block(data)",
-        "return data",
+        "        return block(data)",
+        "        return data",
     ),
     Mutant(
         "a rest is not compressed again",
@@ -314,7 +314,7 @@ def mutated(mutant: Mutant) -> types.ModuleType:
     """The log with one law taken out, as a module of its own."""
     modules = {}
     found = 0
-    for part in "channel", "subscription", "replay", "log", "readers", "snapshot":
+    for part in "channel", "subscription", "gzip", "replay", "log", "readers", "snapshot":
         name = f"flask_push._delivery.{part}"
         source = inspect.getsource(importlib.import_module(name))
         found += source.count(mutant.old)

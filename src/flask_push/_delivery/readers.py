@@ -20,6 +20,7 @@ from . import wire
 from .channel import Channel
 from .channel import Frame
 from .channel import Gap
+from .gzip import GzipGroup
 from .log import Log
 from .replay import absorb
 from .replay import gap_frame
@@ -27,7 +28,6 @@ from .replay import gaps
 from .replay import prove
 from .replay import replay
 from .replay import RunCache
-from .subscription import GzipGroup
 from .subscription import ReaderGroup
 from .subscription import Subscription
 

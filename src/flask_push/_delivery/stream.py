@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing as t
 
 from . import wire
+from .gzip import first_block
 
 
 class Stream(t.NamedTuple):
@@ -35,7 +36,8 @@ class Stream(t.NamedTuple):
 
     def first_bytes(self, retry: int) -> bytes:
         """The first bytes of the response: the head, and the browser's ``retry``."""
-        return self.head + wire.first_bytes(retry, self.visible, self.gzip)
+        first = wire.first_bytes(retry, self.visible)
+        return self.head + (first_block(first) if self.gzip else first)
 
 
 # The type of each field of a stream that comes from another process.

@@ -6,16 +6,12 @@ import collections.abc as cabc
 import typing as t
 
 from .._event import Page
-from . import gzip
 from .channel import Channel
 from .channel import Chunk
 from .channel import ExcludingFrame
 from .channel import Frame
 from .channel import Gap
 from .channel import Piece
-
-# Bytes after which a block is full. A slow reader keeps the rest of one block.
-_BLOCK_BYTES = 64 * 1024
 
 
 class ReaderGroup:
@@ -77,38 +73,6 @@ class ReaderGroup:
         """Make a reader live that has reached the end."""
         self.live[key] = sub
         self.last_id_number = min(self.last_id_number, sub.last_id_number)
-
-
-class GzipGroup(ReaderGroup):
-    """The compressed streams of the same channels. A block is compressed once for all."""
-
-    __slots__ = ()
-
-    @staticmethod
-    def key(names: cabc.Iterable[str]) -> cabc.Hashable:
-        return "gzip", frozenset(names)
-
-    def code(self, data: bytes) -> bytes:
-        return gzip.block(data)
-
-    def pack(self, frames: list[Frame]) -> list[Frame]:
-        """Blocks. Each has the number of its last frame: half a block is half a frame."""
-        packed: list[Frame] = []
-        data: list[Chunk] = []
-        size = last = 0
-        for number, frame in frames:
-            if frame:
-                data.append(frame)
-                size, last = size + len(frame), number
-            if size >= _BLOCK_BYTES:
-                packed.append((last, gzip.shared_block(tuple(data))))
-                data, size = [], 0
-        if data:
-            packed.append((last, gzip.shared_block(tuple(data))))
-        if frames and not frames[-1][1]:
-            # This number has no bytes, and never becomes an id.
-            packed.append(frames[-1])
-        return packed
 
 
 class Subscription:

@@ -18,7 +18,6 @@ from .._event import Event
 from .._event import GAP
 from .._event import MAX_NUMBER
 from .._event import Position
-from . import gzip as _gzip
 from .channel import ExcludingFrame
 
 #: Types with this prefix belong to Flask-Push. ``publish`` refuses them.
@@ -70,10 +69,9 @@ def head(status: str, headers: cabc.Iterable[tuple[str, str]], date: str) -> byt
     return "\r\n".join(lines).encode("latin-1")
 
 
-def first_bytes(retry: int, visible: bool = False, gzip: bool = False) -> bytes:
+def first_bytes(retry: int, visible: bool = False) -> bytes:
     """The first bytes of a stream. Firefox fires ``open`` at a stream's first byte."""
-    first = sse.HEARTBEAT + last_word(retry, visible)
-    return _gzip.HEADER + _gzip.block(first) if gzip else first
+    return sse.HEARTBEAT + last_word(retry, visible)
 
 
 def last_word(retry: int, visible: bool = False) -> bytes:
