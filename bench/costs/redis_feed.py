@@ -29,8 +29,8 @@ from costs.redis_scripts import redis_server
 from flask_push import Event
 from flask_push._event import Entry
 from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis.connection import encode
 from flask_push.brokers.redis.feed import RedisFeed
-from flask_push.brokers.redis.link import encode
 from flask_push.brokers.redis.pool import Place
 
 # Receivers. Each runs in a process of its own. It sends "ready", and when it has received

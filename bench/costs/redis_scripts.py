@@ -28,7 +28,7 @@ from flask_push import Event
 from flask_push.brokers import Retention
 from flask_push.brokers.redis import calls
 from flask_push.brokers.redis import scripts
-from flask_push.brokers.redis.link import encode
+from flask_push.brokers.redis.connection import encode
 from flask_push.brokers.redis.pool import Place
 from flask_push.brokers.redis.scripts import Arg
 

@@ -283,7 +283,7 @@ def begin(broker: RedisBroker) -> RedisBridge:
 
 
 def heard(hub: RecordingSink) -> list[str]:
-    return [data.decode() or "gap" for data in hub.heard("chat")]
+    return [data.decode() or "gap" for data in hub.received("chat")]
 
 
 @pytest.mark.parametrize(
@@ -389,8 +389,8 @@ def test_events_never_cease_while_the_lease_changes_hands(redis: Redis) -> None:
         thread.start()
         try:
             for round in range(12):
-                count = len(hub.heard("chat"))
-                while len(hub.heard("chat")) < count + 20:
+                count = len(hub.received("chat"))
+                while len(hub.received("chat")) < count + 20:
                     await asyncio.sleep(0.002)
                 if round % 3:
                     redis.do("CLIENT", "KILL", "TYPE", "pubsub")

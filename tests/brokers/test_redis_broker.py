@@ -92,7 +92,7 @@ def test_a_hub_hears_very_many_events_of_one_call(broker: RedisBroker) -> None:
     async def test(hub: RecordingSink) -> None:
         broker.publish([Event("a", str(n % 10), "t") for n in range(9_000)])
         await until_on_loop(lambda: len(hub.entries) == 9_000)
-        assert hub.heard("a") == [b"%d" % (n % 10) for n in range(9_000)]
+        assert hub.received("a") == [b"%d" % (n % 10) for n in range(9_000)]
         assert hub.missing == 0
 
     listen(broker, test)

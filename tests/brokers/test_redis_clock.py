@@ -275,7 +275,7 @@ def test_a_hub_hears_everything_in_spite_of_the_clock(
             await proved(hub, position)
             if n == 3:
                 clock.do("CLIENT", "KILL", "TYPE", "pubsub")
-        assert hub.heard("a") == said
+        assert hub.received("a") == said
         assert hub.missing == 0 and hub.epoch == epoch
 
     listen(broker, test)
@@ -324,7 +324,7 @@ def test_a_lease_that_was_taken_with_a_wrong_clock_can_be_taken(
         try:
             await until_on_loop(lambda: bridge.has_lease)
             clock.do("PUBLISH", "x", "bridged")
-            await until_on_loop(lambda: b"bridged" in hub.heard("a"))
+            await until_on_loop(lambda: b"bridged" in hub.received("a"))
         finally:
             bridge.close()
 

@@ -40,7 +40,7 @@ from flask_push.brokers import Retention
 from flask_push.brokers.redis import ClusterBroker
 from flask_push.brokers.redis.cluster import addresses
 from flask_push.brokers.redis.cluster import Nodes
-from flask_push.brokers.redis.link import ReplyError
+from flask_push.brokers.redis.connection import ReplyError
 from flask_push.brokers.redis.pool import Place
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until as until_on_loop
@@ -103,7 +103,7 @@ def test_any_node_knows_who_has_the_slot(cluster: Cluster, which: int) -> None:
 
     async def test(hub: RecordingSink) -> None:
         say(one, "1")
-        await until_on_loop(lambda: hub.heard("a") == [b"1"])
+        await until_on_loop(lambda: hub.received("a") == [b"1"])
         assert channels(cluster.master) == [b"{push}:0:a"]
         for other in cluster.others:
             assert channels(other) == [] and other.do("DBSIZE") == 0
@@ -221,7 +221,7 @@ class Handler(socketserver.BaseRequestHandler):
 def test_who_has_not_got_the_slot_any_more_says_who_has(cluster: Cluster) -> None:
     async def test(hub: RecordingSink) -> None:
         say(one, "1")
-        await until_on_loop(lambda: hub.heard("a") == [b"1"])
+        await until_on_loop(lambda: hub.received("a") == [b"1"])
 
     with contextlib.closing(Stale(cluster.others[0].port)) as stale:
         one = ClusterBroker(stale.url, timeout=10)
@@ -329,12 +329,12 @@ def test_a_hub_is_told_that_the_slot_has_moved(
 ) -> None:
     async def test(hub: RecordingSink) -> None:
         before = say(broker, "1")
-        await until_on_loop(lambda: hub.heard("a") == [b"1"])
+        await until_on_loop(lambda: hub.received("a") == [b"1"])
         cluster.migrate()
         # Nobody publishes, and no tick is due.
         await until_on_loop(lambda: hub.epoch != before.epoch)
         say(broker, "2")
-        await until_on_loop(lambda: hub.heard("a") == [b"1", b"2"])
+        await until_on_loop(lambda: hub.received("a") == [b"1", b"2"])
 
     listen(broker, test)
     assert "moved" in lines(caplog)[0].lower() and "Reconnected to" in lines(caplog)[-1]
@@ -356,9 +356,9 @@ def test_a_slot_that_comes_back_unseen_is_listened_to_again(
             last = say(broker, f"{n} again")
             await proved(hub, last)
             said.extend([str(n), f"{n} again"])
-            await until_on_loop(lambda: len(hub.heard("a")) == len(said))
+            await until_on_loop(lambda: len(hub.received("a")) == len(said))
         assert hub.missing == 0
-        assert hub.heard("a") == [text.encode() for text in said]
+        assert hub.received("a") == [text.encode() for text in said]
 
     listen(broker, test)
 
@@ -419,7 +419,7 @@ def test_nothing_is_lost_doubled_or_reordered_while_the_slot_moves_about(
         expected = [
             data for position, data in said if position.number > starts[position.epoch]
         ]
-        assert hub.heard("a") == expected
+        assert hub.received("a") == expected
 
     listen(broker, test)
     # What was said while a hub was on its way, or before a gap, is there, and once.
@@ -460,7 +460,7 @@ def test_a_master_that_is_killed_is_followed_by_its_replica_and_readers_are_told
         assert after.epoch != before.epoch and after.number > before.number
         await proved(hub, after)
         await proved(hub, say(broker, "3"))
-        assert hub.heard("a")[-1] == b"3" and heard(broker) == [b"1", b"2", b"3"]
+        assert hub.received("a")[-1] == b"3" and heard(broker) == [b"1", b"2", b"3"]
 
     listen(broker, test)
     broker.close()

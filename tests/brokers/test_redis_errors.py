@@ -34,13 +34,13 @@ from flask_push import Event
 from flask_push import NotPublished
 from flask_push import NotRead
 from flask_push import PublishUncertain
-from flask_push.brokers.redis import line as _redis_line
+from flask_push.brokers.redis import connection_pair
 from flask_push.brokers.redis import RedisBroker
 from flask_push.brokers.redis import scripts
+from flask_push.brokers.redis.connection import ReplyError
 from flask_push.brokers.redis.errors import code_of
 from flask_push.brokers.redis.errors import explain
 from flask_push.brokers.redis.feed import RedisFeed
-from flask_push.brokers.redis.link import ReplyError
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until as until_on_loop
 
@@ -59,7 +59,7 @@ def refused_for_a_while(
 
     async def test(hub: RecordingSink) -> None:
         say(broker, "1")
-        await until_on_loop(lambda: hub.heard("a") == [b"1"])
+        await until_on_loop(lambda: hub.received("a") == [b"1"])
         with links_stay(redis, caplog):
             refuse()
             for store in True, False:
@@ -74,7 +74,7 @@ def refused_for_a_while(
         await hub.watch("c")
         allow()
         await proved(hub, say(broker, "2"))
-        assert hub.heard("a") == [b"1", b"2"] and hub.missing == 0
+        assert hub.received("a") == [b"1", b"2"] and hub.missing == 0
 
     listen(broker, test)
     assert not refusals(caplog)
@@ -143,7 +143,7 @@ def test_a_full_redis_that_should_begin_an_epoch_is_asked_again(
             redis.do("CONFIG", "SET", "maxmemory", "0")
             await until_on_loop(lambda: hub.epoch != before.epoch)
             await proved(hub, say(broker, "2"))
-            assert hub.heard("a") == [b"1", b"2"]
+            assert hub.received("a") == [b"1", b"2"]
 
     listen(broker, test)
     (line,) = refusals(caplog)
@@ -195,7 +195,7 @@ def test_a_busy_redis_is_asked_again(
                 redis.do("SCRIPT", "KILL")
                 thread.join()
             await proved(hub, say(broker, "2"))
-            assert hub.heard("a") == [b"1", b"2"] and hub.missing == 0
+            assert hub.received("a") == [b"1", b"2"] and hub.missing == 0
             assert (await page).entries[0].data == b"1"
 
     listen(broker, test)
@@ -223,7 +223,7 @@ def test_a_user_who_may_no_longer_ask_goes_on_when_it_may(
             allow()
             await proved(hub, say(broker, "2"))
             assert [entry.data for entry in (await pages).entries] == [b"1", b"2"]
-            assert hub.heard("a") == [b"1", b"2"] and hub.missing == 0
+            assert hub.received("a") == [b"1", b"2"] and hub.missing == 0
 
     listen(broker, test)
     broker.close()
@@ -245,7 +245,7 @@ def test_a_user_who_may_not_listen_is_named_and_goes_on_when_it_may(
             redis.do(*user, "&*")
             await until_on_loop(lambda: "a" in hub.watching)
             await proved(hub, say(broker, "1"))
-            assert hub.heard("a") == [b"1"]
+            assert hub.received("a") == [b"1"]
         finally:
             hub.feed.close()
 
@@ -284,7 +284,7 @@ def test_a_redis_that_is_loading_is_named_and_waited_for(
             hub.feed.watch(["a"])
             await until_on_loop(lambda: "a" in hub.watching)
             await proved(hub, say(broker, "2"))
-            assert hub.heard("a") == [b"2"]
+            assert hub.received("a") == [b"2"]
             hub.feed.close()
 
         until(is_loading)
@@ -325,7 +325,7 @@ def test_a_script_that_fails_is_a_gap_and_not_a_lost_link(
         async def test(hub: RecordingSink) -> None:
             await hub.watch("b")
             await proved(hub, say(broker, "1"))
-            assert hub.heard("a") == [b"1"]
+            assert hub.received("a") == [b"1"]
             end = hub.end
             page = await hub.read("a", "b", after=0)
             assert not page.entries and page.reach == page.end >= end
@@ -336,7 +336,7 @@ def test_a_script_that_fails_is_a_gap_and_not_a_lost_link(
             await until_on_loop(lambda: hub.missing >= lost.number)
             with links_stay_after(redis, caplog):
                 await proved(hub, say(broker, "3"))
-                assert hub.heard("a") == [b"1", b"3"]
+                assert hub.received("a") == [b"1", b"3"]
 
         listen(broker, test)
         broker.close()
@@ -412,7 +412,7 @@ def test_a_hub_whose_scripts_are_killed_asks_again(
         await asyncio.wait(pages)
         assert {len(page.result().entries) for page in pages} == {len(names)}
         await proved(hub, say(broker, "then", channel=names[7]))
-        assert hub.heard(names[7]) == [b"then"]
+        assert hub.received(names[7]) == [b"then"]
 
     with links_stay(redis, caplog):
         listen(broker, test)
@@ -426,7 +426,7 @@ def test_a_hub_whose_scripts_are_killed_asks_again(
 def test_a_connection_that_nobody_uses_is_used_before_it_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_redis_line, "_KEEPALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(connection_pair, "_KEEPALIVE_SECONDS", 0.2)
     with Redis.started(tmp_path, "--timeout", "2") as redis:
         broker = RedisBroker(redis.url, timeout=10)
 

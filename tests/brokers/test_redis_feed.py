@@ -7,7 +7,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from support.redis_links import line_of
+from support.redis_links import pair_of
 from support.redis_links import proxy as proxy
 from support.redis_log import broker as broker
 from support.redis_log import lines
@@ -32,7 +32,7 @@ def test_a_channel_asked_for_just_before_a_tick_is_heard(broker: RedisBroker) ->
         t.cast(RedisFeed, hub.feed)._tick()
         await hub.watch("b")
         say(broker, "1", channel="b")
-        await until_on_loop(lambda: hub.heard("b") == [b"1"])
+        await until_on_loop(lambda: hub.received("b") == [b"1"])
 
     listen(broker, test)
 
@@ -47,7 +47,7 @@ def test_a_channel_that_is_wanted_again_is_not_unsubscribed(broker: RedisBroker)
         await until_on_loop(lambda: "a" in hub.watching)
         await hub.watch("b")
         say(broker, "1")
-        await until_on_loop(lambda: hub.heard("a") == [b"1"])
+        await until_on_loop(lambda: hub.received("a") == [b"1"])
 
     listen(broker, test)
 
@@ -60,7 +60,7 @@ def test_channels_that_are_left_while_the_server_is_away_are_forgotten(
         names = [f"left:{n}" for n in range(1000)]
         await hub.watch(*names)
         redis.kill()
-        await until_on_loop(lambda: not line_of(hub).ready)
+        await until_on_loop(lambda: not pair_of(hub).ready)
         for n in range(0, 1000, 100):
             hub.feed.unwatch(names[n : 100 + n])
             hub.feed.watch([f"short:{n}"])
@@ -108,8 +108,8 @@ def test_what_others_publish_on_its_channels_is_not_heard(
         say(other, "other database")
         other.close()
         say(broker, "ours")
-        await until_on_loop(lambda: hub.heard("a"))
-        assert hub.heard("a") == [b"ours"]
+        await until_on_loop(lambda: hub.received("a"))
+        assert hub.received("a") == [b"ours"]
 
     listen(broker, test)
     assert not lines(caplog)
@@ -123,7 +123,7 @@ def test_a_restart_is_another_epoch_and_a_feed_says_so(
 ) -> None:
     async def test(hub: RecordingSink) -> None:
         say(broker, "1")
-        await until_on_loop(lambda: hub.heard("a"))
+        await until_on_loop(lambda: hub.received("a"))
         before = hub.epoch
         redis.kill()
         redis.start()
@@ -131,7 +131,7 @@ def test_a_restart_is_another_epoch_and_a_feed_says_so(
         await until_on_loop(lambda: hub.epoch != before)
         assert hub.epoch == last.epoch and hub.end >= last.number
         say(broker, "3")
-        await until_on_loop(lambda: hub.heard("a") == [b"1", b"3"])
+        await until_on_loop(lambda: hub.received("a") == [b"1", b"3"])
 
     listen(broker, test)
     assert len(lines(caplog)) == 2
@@ -141,7 +141,7 @@ def test_a_flushed_store_is_another_epoch(redis: Redis, broker: RedisBroker) -> 
     async def test(hub: RecordingSink) -> None:
         for _ in range(3):
             before = say(broker, "1")
-            await until_on_loop(lambda: hub.heard("a"))
+            await until_on_loop(lambda: hub.received("a"))
             assert hub.epoch == before.epoch
             redis.do("FLUSHALL")
             after = say(broker, "2")
@@ -149,7 +149,7 @@ def test_a_flushed_store_is_another_epoch(redis: Redis, broker: RedisBroker) -> 
             await proved(hub, after)
             hub.entries.clear()
             await proved(hub, say(broker, "3"))
-            assert hub.heard("a") == [b"3"]
+            assert hub.received("a") == [b"3"]
             hub.entries.clear()
         redis.do("FLUSHALL")
         # The feed notices it although no event is published.
@@ -224,13 +224,13 @@ def test_a_hub_goes_on_when_thousands_of_logs_are_evicted(
             if n % 100 == 0:
                 await asyncio.sleep(0)
         last = say(broker, "last", channel=names[7])
-        await until_on_loop(lambda: b"last" in hub.heard(names[7]) or hub.missing, 60)
+        await until_on_loop(lambda: b"last" in hub.received(names[7]) or hub.missing, 60)
         await proved(hub, last)
         assert hub.missing or hub.epoch != before
         page = await hub.read(*names, after=last.number - 1)
         assert len(page.entries) == 1
         say(broker, "live", channel=names[8])
-        await until_on_loop(lambda: b"live" in hub.heard(names[8]))
+        await until_on_loop(lambda: b"live" in hub.received(names[8]))
 
     def evict(redis: Redis, count: int) -> None:
         """By the server's own choice, when it is full."""

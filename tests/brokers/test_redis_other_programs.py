@@ -85,12 +85,12 @@ def test_a_key_of_another_program_is_the_trouble_of_one_channel(
         assert page.proofs["b"].since > lost.number
         assert page.proofs["c"].since < kept.number
         await proved(hub, say(broker, "live", channel="c"))
-        assert hub.heard("c") == [b"kept", b"live"]
+        assert hub.received("c") == [b"kept", b"live"]
         is_pruned(redis)
         # And with this one, when it is gone.
         redis.do("DEL", key)
         await proved(hub, say(broker, "again", channel="b"))
-        assert hub.heard("b") == [b"lost", b"again"]
+        assert hub.received("b") == [b"lost", b"again"]
 
     listen(broker, test)
     assert not refusals(caplog)
@@ -264,11 +264,11 @@ def test_a_bridge_into_another_programs_key_is_no_other_bridges_trouble(
             redis.do("PUBLISH", "b", "lost")
             await until_on_loop(lambda: refusals(caplog))
             redis.do("PUBLISH", "a", "bridged")
-            await until_on_loop(lambda: b"bridged" in hub.heard("a"))
+            await until_on_loop(lambda: b"bridged" in hub.received("a"))
             redis.do("DEL", key)
             await until_on_loop(lambda: bridges[1].has_lease)
             redis.do("PUBLISH", "b", "bridged")
-            await until_on_loop(lambda: b"bridged" in hub.heard("b"))
+            await until_on_loop(lambda: b"bridged" in hub.received("b"))
             # Readers get a gap for the event that the bridge could not publish.
             types = [entry.type for entry in hub.entries if entry.channel == "b"]
             assert hub.missing or "push:gap" in types

@@ -195,7 +195,7 @@ def test_a_failover_of_sentinels_is_followed_and_told(
         assert after[0].epoch != before.epoch
         await proved(hub, after[0])
         await proved(hub, say(shop, "3"))
-        assert hub.heard("a")[-1] == b"3" and heard(shop)[:1] == [b"1"]
+        assert hub.received("a")[-1] == b"3" and heard(shop)[:1] == [b"1"]
 
     with (
         Redis.started(tmp_path / "replica", "--replicaof", master) as copy,

@@ -77,7 +77,7 @@ def test_a_full_store_takes_nothing_and_is_read_on(
         assert len((await hub.read("a", after=0)).entries) == 1
         redis.do("CONFIG", "SET", "maxmemory", "0")
         say(broker, "2")
-        await until_on_loop(lambda: hub.heard("a") == [b"1", b"2"])
+        await until_on_loop(lambda: hub.received("a") == [b"1", b"2"])
 
     listen(broker, test)
 
@@ -259,7 +259,7 @@ def test_scripts_touch_no_key_that_was_not_named(redis: Redis, broker: RedisBrok
         bridge = RedisBridge(Place(redis.url), None, Bridge("redis:x", "a"), loop, 10)
         await until_on_loop(lambda: bridge.has_lease)
         redis.do("PUBLISH", "x", "bridged")
-        await until_on_loop(lambda: b"bridged" in hub.heard("a"))
+        await until_on_loop(lambda: b"bridged" in hub.received("a"))
         bridge.close()
 
     other = RedisBroker(redis.url, Retention(count=4, bytes=2000), timeout=5)

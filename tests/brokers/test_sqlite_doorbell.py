@@ -13,7 +13,7 @@ from support.sqlite_files import say
 
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.brokers.sqlite.doorbell import Doorbell
-from flask_push.brokers.sqlite.doorbell import Ringer
+from flask_push.brokers.sqlite.doorbell import Doorbells
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until
 
@@ -24,7 +24,7 @@ def test_a_bell_that_is_not_heard_costs_no_event(path: Path, broker: SqliteBroke
         for bell in Path(f"{path}.bells").iterdir():
             bell.unlink()
         say(broker, "unheard")
-        await until(lambda: hub.heard("a"))
+        await until(lambda: hub.received("a"))
 
     run(broker, test)
 
@@ -36,36 +36,36 @@ def test_bells_work_in_a_directory_with_a_long_name(tmp_path: Path) -> None:
     directory = tmp_path / ("x" * 120) / "bells"
     directory.parent.mkdir()
     bell = Doorbell(directory)
-    ringer = Ringer(directory)
-    ringer.ring()
-    ringer.ring()
+    doorbells = Doorbells(directory)
+    doorbells.ring()
+    doorbells.ring()
     bell.silence()
     bell.close()
-    ringer.ring()
-    ringer.close()
+    doorbells.ring()
+    doorbells.close()
     assert list(directory.iterdir()) == []
 
 
 def test_the_bells_of_dead_hubs_are_taken_down(tmp_path: Path) -> None:
     bell = Doorbell(tmp_path)
     bell._socket.close()
-    nowhere = Ringer(tmp_path / "nowhere")
+    nowhere = Doorbells(tmp_path / "nowhere")
     nowhere.ring()
     nowhere.close()
-    ringer = Ringer(tmp_path)
-    ringer.ring()
-    ringer.close()
+    doorbells = Doorbells(tmp_path)
+    doorbells.ring()
+    doorbells.close()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bell_that_is_full_is_no_trouble(tmp_path: Path) -> None:
     bell = Doorbell(tmp_path)
-    ringer = Ringer(tmp_path)
+    doorbells = Doorbells(tmp_path)
     for _ in range(5000):
-        ringer.ring()
+        doorbells.ring()
     bell.silence()
     bell.close()
-    ringer.close()
+    doorbells.close()
 
 
 def test_a_ring_removes_nothing_but_bells_and_follows_no_link(tmp_path: Path) -> None:
@@ -75,9 +75,9 @@ def test_a_ring_removes_nothing_but_bells_and_follows_no_link(tmp_path: Path) ->
         other.bind(str(tmp_path / "other"))
         other.setblocking(False)
         (directory / "link").symlink_to(tmp_path / "other")
-        ringer = Ringer(directory)
-        ringer.ring()
-        ringer.close()
+        doorbells = Doorbells(directory)
+        doorbells.ring()
+        doorbells.close()
         with pytest.raises(BlockingIOError):
             other.recv(1)
     assert (directory / "file").read_text() == "precious"
@@ -106,7 +106,7 @@ def test_a_feed_without_a_bell_looks_often_and_says_why(
         await hub.watch("a")
         for n in range(3):
             say(broker, f"{n}")
-            await until(lambda n=n: hub.heard("a")[-1:] == [f"{n}".encode()])  # type: ignore[misc]
+            await until(lambda n=n: hub.received("a")[-1:] == [f"{n}".encode()])  # type: ignore[misc]
         assert [r.levelname for r in caplog.records] == ["WARNING"]
         assert f"No socket could be made in {path}.bells" in caplog.text
         # Where one can be made later, it is.

@@ -27,7 +27,7 @@ def test_a_hub_of_a_file_that_is_replaced_is_told(path: Path, broker: SqliteBrok
         remove(path)
         await until(lambda: hub.epoch != before)
         say(broker, "new")
-        await until(lambda: hub.heard("a") == [b"new"])
+        await until(lambda: hub.received("a") == [b"new"])
 
     run(broker, test)
 
@@ -43,7 +43,7 @@ def test_a_hub_of_a_file_that_breaks_goes_on(
         path.write_bytes(b"x" * 8192)
         await until(lambda: hub.epoch != before)
         say(broker, "new")
-        await until(lambda: hub.heard("a") == [b"new"])
+        await until(lambda: hub.received("a") == [b"new"])
 
     run(broker, test)
     assert caplog.text.count("streams wait") == 1
@@ -56,7 +56,7 @@ def test_a_hub_goes_on_when_a_file_of_another_version_is_gone(
     async def test(hub: RecordingSink) -> None:
         await hub.watch("a")
         say(broker, "1")
-        await until(lambda: hub.heard("a") == [b"1"])
+        await until(lambda: hub.received("a") == [b"1"])
         remove(path)
         with store(path) as connection:
             connection.execute("PRAGMA user_version = 99")
@@ -65,7 +65,7 @@ def test_a_hub_goes_on_when_a_file_of_another_version_is_gone(
         before = hub.epoch
         await until(lambda: hub.epoch != before)
         say(broker, "2")
-        await until(lambda: hub.heard("a") == [b"1", b"2"])
+        await until(lambda: hub.received("a") == [b"1", b"2"])
 
     run(broker, test)
     assert caplog.text.count("streams wait") == 1
@@ -93,6 +93,6 @@ def test_many_events_at_once_come_in_several_turns(broker: SqliteBroker) -> None
         await hub.watch("a")
         broker.publish([Event("ab"[n % 2], str(n)) for n in range(1900)])
         await until(lambda: len(hub.entries) == 950)
-        assert hub.heard("a") == [b"%d" % n for n in range(0, 1900, 2)]
+        assert hub.received("a") == [b"%d" % n for n in range(0, 1900, 2)]
 
     run(broker, test)

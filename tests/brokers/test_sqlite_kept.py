@@ -123,7 +123,7 @@ def test_a_hub_of_a_store_without_a_row_goes_on(path: Path, broker: SqliteBroker
             connection.execute("DELETE FROM store")
         await until(lambda: hub.epoch != before)
         say(broker, "new")
-        await until(lambda: hub.heard("a") == [b"new"])
+        await until(lambda: hub.received("a") == [b"new"])
         hub.feed.close()
 
     say(broker, "old")

@@ -338,7 +338,7 @@ def test_a_child_that_python_was_not_told_of_is_not_kept_by_a_thread_of_its_pare
     say(broker, "before")
     memory = MemoryBroker()
     memory.publish([Event("a", "x")])
-    with broker._writing._thread_lock, broker._ringer._lock, memory._lock:
+    with broker._writing._thread_lock, broker._doorbells._lock, memory._lock:
         pid = fork_without_hooks()
         if pid == 0:
             signal.alarm(20)
@@ -363,8 +363,8 @@ def test_a_child_rings_no_feed_of_its_parent(capfd: pytest.CaptureFixture[str]) 
             os._exit(0 if not memory._feeds else 1)
         assert os.waitpid(pid, 0)[1] == 0
         memory.publish([Event("a", "parent")])
-        await until(lambda: hub.heard("a"))
-        assert hub.heard("a") == [b"parent"]
+        await until(lambda: hub.received("a"))
+        assert hub.received("a") == [b"parent"]
         hub.feed.close()
 
     asyncio.run(main())

@@ -27,7 +27,7 @@ ALONE = {"_event", "sse", "_config", "asgi"}
 OPTIONAL = {
     "asgi": {"a2wsgi"},
     "brokers.redis.pool": {"redis"},
-    "brokers.redis.link": {"hiredis"},
+    "brokers.redis.connection": {"hiredis"},
     "_pyinstaller.hook-flask_push": {"PyInstaller"},
 }
 

@@ -97,7 +97,7 @@ MUTANTS = {
         "if new then",
     ),
     "patience": (
-        "flask_push.brokers.redis.link",
+        "flask_push.brokers.redis.connection",
         'self._fail(TimeoutError(f"It has been silent for {SILENCE_SECONDS:.0f} s."))',
         "pass",
     ),

@@ -7,7 +7,7 @@ import typing as t
 
 import pytest
 
-from flask_push.brokers.redis import line as _redis_line
+from flask_push.brokers.redis import connection_pair
 from flask_push.brokers.redis import RedisBroker
 from flask_push.brokers.redis.feed import RedisFeed
 from flask_push.testing._sink import RecordingSink
@@ -16,8 +16,8 @@ from support.redis_log import redis as redis
 from support.redises import Redis
 
 
-def line_of(hub: RecordingSink) -> _redis_line.Line:
-    return t.cast(RedisFeed, hub.feed)._line
+def pair_of(hub: RecordingSink) -> connection_pair.ConnectionPair:
+    return t.cast(RedisFeed, hub.feed)._redis
 
 
 # Publishing within limits.

@@ -58,11 +58,11 @@ class ReaderState(t.NamedTuple):
     epoch: str
     cursor: int
     rest: Chunk
-    told: int
+    last_id_number: int
     #: Seconds until it ends; ``None`` if it does not.
     left: float | None
     #: Bytes that its browser has sent.
-    heard: int
+    received: int
     #: Older versions count what the browser was sent. Nothing uses it any more, but other
     #: fields must not take these places.
     events: int = 0

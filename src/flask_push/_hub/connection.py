@@ -101,9 +101,9 @@ class Connection(Subscription):
             self.begin()
         if place.left is not None:
             self.ends = now + place.left
-        self.received = place.heard
+        self.received = place.received
         self.epoch, self.cursor = place.epoch, place.cursor
-        self.rest, self.last_id_number = place.rest, place.told
+        self.rest, self.last_id_number = place.rest, place.last_id_number
 
     def freeze(self, now: float, end: int) -> ReaderState:
         """Its state, for another hub. Changes nothing.
@@ -118,9 +118,9 @@ class Connection(Subscription):
             epoch=self.epoch,
             cursor=end if live else self.cursor,
             rest=self.rest,
-            told=max(number, self.group.last_id_number) if live else number,
+            last_id_number=max(number, self.group.last_id_number) if live else number,
             left=left,
-            heard=self.received,
+            received=self.received,
         )
 
     def begin(self) -> None:

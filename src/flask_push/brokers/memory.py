@@ -285,7 +285,7 @@ class MemoryFeed:
         if self._closed:
             return
         epoch, entries, end, forgotten = self._broker.unread(self._end)
-        heard = [entry for entry in entries if entry.channel in self._channels]
+        found = [entry for entry in entries if entry.channel in self._channels]
         self._end = end
         if epoch != self._epoch:
             self._epoch = epoch
@@ -293,7 +293,7 @@ class MemoryFeed:
         elif forgotten:
             self._sink.missed(end)
         else:
-            self._sink.deliver(epoch, heard, end)
+            self._sink.deliver(epoch, found, end)
         if self._wanted:
             wanted, self._wanted = self._wanted, set()
             self._channels |= wanted

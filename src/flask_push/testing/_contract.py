@@ -75,8 +75,8 @@ class BrokerContract(RetentionContract):
             await hub.watch("b")
             await hub.watch("a")
             broker.publish([Event("a", "yes")])
-            await until(lambda: hub.heard("a"))
-            assert hub.heard("a") == [b"yes"]
+            await until(lambda: hub.received("a"))
+            assert hub.received("a") == [b"yes"]
 
         self.run(test)
 
@@ -86,7 +86,7 @@ class BrokerContract(RetentionContract):
             broker.publish([Event("a", "1"), Event("a", "typing", store=False)])
             broker.publish([Event("a", "2")])
             await until(lambda: len(hub.entries) == 3)
-            assert hub.heard("a") == [b"1", b"typing", b"2"]
+            assert hub.received("a") == [b"1", b"typing", b"2"]
             assert hub.entries[1].prev is None
             assert hub.entries[2].prev == hub.entries[0].number
             page = broker.read(["a"], after=0)
@@ -152,12 +152,12 @@ class BrokerContract(RetentionContract):
             await hub.watch("a", "b")
             (first,) = broker.publish([Event("a", "1")])
             # A hub is given up only where its feed has vouched for the end.
-            await until(lambda: hub.heard("a") and hub.end >= first.number)
+            await until(lambda: hub.received("a") and hub.end >= first.number)
             hub.feed.close()
             broker.publish([Event("a", "2"), Event("c", "no"), Event("b", "3")])
             second = RecordingSink(broker, hub)
             try:
-                await until(lambda: second.heard("b"))
+                await until(lambda: second.received("b"))
                 broker.publish([Event("a", "4")])
                 await until(lambda: len(second.entries) == 3)
                 assert [entry.data for entry in second.entries] == [b"2", b"3", b"4"]
@@ -180,8 +180,8 @@ class BrokerContract(RetentionContract):
                 await until(lambda: second.end >= last.number)
                 assert second.missing >= last.number
                 (position,) = broker.publish([Event("a", "then")])
-                await until(lambda: second.heard("a"))
-                assert second.heard("a") == [b"then"]
+                await until(lambda: second.received("a"))
+                assert second.received("a") == [b"then"]
                 await until(lambda: second.end >= position.number)
             finally:
                 second.feed.close()

@@ -64,7 +64,7 @@ class RecordingSink:
         self.feed.read(channels, page.set_result, **where)
         return await asyncio.wait_for(page, 10)
 
-    def heard(self, channel: str) -> list[bytes]:
+    def received(self, channel: str) -> list[bytes]:
         return [entry.data for entry in self.entries if entry.channel == channel]
 
 

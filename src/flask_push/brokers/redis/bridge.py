@@ -29,9 +29,9 @@ from ..bridging import Bridge
 from . import calls
 from . import replies
 from . import scripts
-from .line import Line
-from .link import Published
-from .link import ReplyError
+from .connection import Published
+from .connection import ReplyError
+from .connection_pair import ConnectionPair
 from .pool import Place
 from .scripts import Arg
 from .waiting import source_of
@@ -73,21 +73,21 @@ class RedisBridge:
         self._asking = False
         self._waiting = WaitingEvents(bridge, max_event)
         self._timer: asyncio.TimerHandle | None = None
-        self._line = Line(place, loop, self)
-        self._line.name = f"The bridge from {source} at {place.name}"
+        self._redis = ConnectionPair(place, loop, self)
+        self._redis.name = f"The bridge from {source} at {place.name}"
 
     def close(self) -> None:
         if self.has_lease:
             # Another hub may take it at once.
             self._ask([], lambda _: None, going=0.001)
         self._forget()
-        self._line.close()
+        self._redis.close()
 
-    # Called by the line.
+    # Called by the pair of connections.
 
     def up(self) -> None:
-        self._line.subscribe([self._source, self._notices])
-        self._line.settle(self._take)
+        self._redis.subscribe([self._source, self._notices])
+        self._redis.settle(self._take)
 
     def down(self) -> None:
         self._forget()
@@ -114,7 +114,7 @@ class RedisBridge:
         self._ask([gap], self._was_taken, taking=True)
 
     def _was_taken(self, reply: list[t.Any]) -> None:
-        self._line.well()
+        self._redis.well()
         self._ran = True
         self.has_lease = replies.THEIRS not in reply
         if not self.has_lease:
@@ -179,7 +179,7 @@ class RedisBridge:
                 self._prune([])
 
         def ask() -> None:
-            self._line.ask(
+            self._redis.ask(
                 _BRIDGE, self._store.store(runs, keys, args), replied, self._refused
             )
 
@@ -198,6 +198,6 @@ class RedisBridge:
                 if more := replies.channels_to_prune(reply):
                     self._prune(more)
 
-        if self._line.ready:
+        if self._redis.ready:
             args = self._store.prune(channels)
-            self._line.ask(scripts.PRUNE, args, pruned, lambda _: None)
+            self._redis.ask(scripts.PRUNE, args, pruned, lambda _: None)

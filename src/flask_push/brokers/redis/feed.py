@@ -32,10 +32,10 @@ from . import calls
 from . import replies
 from . import scripts
 from .channels import Channels
+from .connection import Published
+from .connection import ReplyError
+from .connection_pair import ConnectionPair
 from .errors import passes
-from .line import Line
-from .link import Published
-from .link import ReplyError
 from .pool import Place
 from .timer import EarliestTimer
 
@@ -84,7 +84,7 @@ class RedisFeed:
         #: Runs while no page is asked for.
         self._rest: asyncio.TimerHandle | None = None
         self._timer = EarliestTimer(loop, self._tick)
-        self._line = Line(place, loop, self)
+        self._redis = ConnectionPair(place, loop, self)
 
     # Called by the hub.
 
@@ -112,12 +112,12 @@ class RedisFeed:
         self._timer.cancel()
         if self._rest is not None:
             self._rest.cancel()
-        self._line.close()
+        self._redis.close()
 
-    # Called by the line.
+    # Called by the pair of connections.
 
     def up(self) -> None:
-        self._line.subscribe(map(self._names.channel, self._channels))
+        self._redis.subscribe(map(self._names.channel, self._channels))
         self._join()
 
     def down(self) -> None:
@@ -173,9 +173,9 @@ class RedisFeed:
         if self._closed:
             return
         unwanted = self._channels.take_unwanted()
-        if self._line.ready:
+        if self._redis.ready:
             # A new connection has no subscriptions to end.
-            self._line.unsubscribe(map(self._names.channel, unwanted))
+            self._redis.unsubscribe(map(self._names.channel, unwanted))
         if not self._live:
             return  # Joining will do the rest.
         if self._channels.wait_for(self._question):
@@ -188,7 +188,7 @@ class RedisFeed:
             limit = max(PAGE_BYTES, _CHANNEL_BYTES * len(read.channels))
             args = self._store.read(read.channels, read.after, read.last, limit)
             was_read = partial(self._was_read, read)
-            self._line.ask(scripts.READ, args, was_read, partial(self._not_read, read))
+            self._redis.ask(scripts.READ, args, was_read, partial(self._not_read, read))
 
     def _ask(
         self,
@@ -199,9 +199,9 @@ class RedisFeed:
         """Ask for events. The answer also confirms the channels wanted before."""
         question, self._question = self._question, self._question + 1
         new = self._channels.wait_for(question)
-        self._line.subscribe(map(self._names.channel, new))
+        self._redis.subscribe(map(self._names.channel, new))
         args = self._store.join(channels, self._epoch, self._end)
-        self._line.prove(scripts.READ, args, partial(answered, question), refused)
+        self._redis.prove(scripts.READ, args, partial(answered, question), refused)
 
     def _join(self) -> None:
         self._live = self._refused = False
@@ -218,7 +218,7 @@ class RedisFeed:
     # Answers.
 
     def _joined(self, channels: list[str], question: int, reply: list[t.Any]) -> None:
-        self._line.well()
+        self._redis.well()
         if self._store.is_another(reply):
             self._join()
             return

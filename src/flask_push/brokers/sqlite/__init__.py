@@ -30,7 +30,7 @@ from . import statements
 from .database import Database
 from .database import Replaced
 from .doorbell import bells
-from .doorbell import Ringer
+from .doorbell import Doorbells
 from .errors import Trouble
 from .feed import SqliteFeed
 
@@ -78,7 +78,7 @@ class SqliteBroker:
         self._claims = claims
         self._writing = Database(path, retention)
         self._reading = Database(path, retention)
-        self._ringer = Ringer(bells(path))
+        self._doorbells = Doorbells(bells(path))
         self._busy_until = 0.0
 
     def publish(self, events: cabc.Sequence[Event]) -> list[Position]:
@@ -94,7 +94,7 @@ class SqliteBroker:
             raise NotPublished(f"The store is busy: {error}") from error
         except (sqlite3.Error, OSError) as error:
             raise NotPublished(f"The store can't be written: {error}") from error
-        self._ringer.ring()
+        self._doorbells.ring()
         return positions
 
     def _publish(
@@ -165,4 +165,4 @@ class SqliteBroker:
     def close(self) -> None:
         self._writing.close()
         self._reading.close()
-        self._ringer.close()
+        self._doorbells.close()

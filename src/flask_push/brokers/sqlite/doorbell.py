@@ -63,7 +63,7 @@ class Doorbell:
             self.path.unlink(missing_ok=True)
 
 
-class Ringer:
+class Doorbells:
     """Rings every bell of a directory. Any thread."""
 
     def __init__(self, directory: Path) -> None:

@@ -144,7 +144,7 @@ class SqliteFeed:
             with self._database.read(None) as connection:
                 if connection is not self._connection:
                     self._connection = connection
-                    connection.create_function("heard", 1, self._channels.__contains__)
+                    connection.create_function("watched", 1, self._channels.__contains__)
                 unread = history.unread(connection, self._epoch, self._end)
                 end = time.monotonic() + _SLICE_SECONDS
                 while self._reads and len(reads) < _MAX_PAGES:

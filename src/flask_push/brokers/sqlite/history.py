@@ -134,7 +134,7 @@ class Unread(t.NamedTuple):
 def unread(connection: sqlite3.Connection, epoch: str, after: int) -> Unread:
     """Events after a number of the epoch. If the epoch has changed, only the end.
 
-    The connection has a function ``heard``, which selects the feed's channels.
+    The connection has a function ``watched``, which selects the feed's channels.
     """
     execute = connection.execute
     now_epoch, birth, last, floor, age = _row(connection)
@@ -149,7 +149,7 @@ def unread(connection: sqlite3.Connection, epoch: str, after: int) -> Unread:
     new = "SELECT number FROM event WHERE number > ? ORDER BY number LIMIT 1 OFFSET ?"
     (upto,) = execute(new, (after, _BATCH)).fetchone() or (last,)
     rows = execute(
-        f"{_EVENT} WHERE number > ? AND number <= ? AND heard(channel) ORDER BY number",
+        f"{_EVENT} WHERE number > ? AND number <= ? AND watched(channel) ORDER BY number",
         (after, upto),
     )
     entries, end = take(starmap(stored_entry, rows), _BATCH_BYTES, upto)

@@ -10,4 +10,4 @@ local clock = now
 local greatest_number = 9e15
 -- The bytes that a channel counts besides its events, and a key besides its name.
 local channel_bytes, key_bytes = 300, 120
-local s, changed, set, save, lost, old, leap, slack, sure, told
+local s, changed, set, save, lost, old, leap, slack, sure, store_time

@@ -40,7 +40,7 @@ leap = function()
 end
 -- The store's time, from which the caller will count. A question mark says that it is in
 -- doubt, because the clock has jumped.
-told = function()
+store_time = function()
   local known = s.doubt == 0 and (sure or now - s.last <= slack)
   return (known and '' or '?') .. format('%.0f', now)
 end

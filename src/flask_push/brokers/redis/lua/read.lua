@@ -119,7 +119,7 @@ for i, log in ipairs(logs) do
 end
 build()
 local reply = {s.epoch, whole(s.last), whole(s.floor), whole(s.birth), whole(s.age),
-  whole(after), whole(s.last), {}, {}, told()}
+  whole(after), whole(s.last), {}, {}, store_time()}
 local proofs, records, reached = reply[8], reply[9], nil
 while #heap > 0 do
   local item = heap[1]

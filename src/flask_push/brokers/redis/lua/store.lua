@@ -96,10 +96,10 @@ while a <= size do
       end
     end
     local body = n == 1 and ARGV[b] or table.concat(ARGV, '', b, b + n - 1)
-    local told = try('PUBLISH', channel,
+    local sent = try('PUBLISH', channel,
       epoch .. ':' .. number .. ':' .. prev .. ':' .. body)
-    if type(told) == 'table' then
-      refused = told
+    if type(sent) == 'table' then
+      refused = sent
       break
     end
   end

@@ -1,4 +1,4 @@
-"""A hub's line to a Redis: a connection that subscribes and one that does not.
+"""A pair of connections to a Redis: one that subscribes, and one that does not.
 
 If either is lost, both are closed and opened again, until it succeeds. They are opened in a
 thread, because name servers, TLS and passwords may take long. The log has one line for each
@@ -19,14 +19,14 @@ from functools import partial
 
 from ..._system import unpatched
 from ..._system.logs import QuietLogger
+from .connection import Published
+from .connection import RedisConnection
+from .connection import ReplyError
+from .connection import SILENCE_SECONDS
 from .errors import code_of
 from .errors import ends_link
 from .errors import explain
 from .errors import passes
-from .link import Link
-from .link import Published
-from .link import ReplyError
-from .link import SILENCE_SECONDS
 from .pool import Place
 from .scripts import Arg
 from .scripts import Script
@@ -55,7 +55,7 @@ class Listener(t.Protocol):
     def pushed(self, published: Published) -> None: ...
 
 
-class Line:
+class ConnectionPair:
     def __init__(
         self, place: Place, loop: asyncio.AbstractEventLoop, listener: Listener
     ) -> None:
@@ -72,8 +72,8 @@ class Line:
         self._keeper: asyncio.TimerHandle | None = None
         self._pause = _SHORTEST_RETRY
         self._timer: asyncio.TimerHandle | None = None
-        self._links: list[Link] = []
-        # Guards the sockets that are not links yet.
+        self._connections: list[RedisConnection] = []
+        # Guards the sockets that have no RedisConnection yet.
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self._dial()
@@ -88,7 +88,7 @@ class Line:
 
     def settle(self, then: cabc.Callable[[], None]) -> None:
         """Call back when all subscriptions so far are confirmed."""
-        self._links[0].call(["PING"], lambda _: then())
+        self._connections[0].call(["PING"], lambda _: then())
 
     def prove(
         self, script: Script, args: list[Arg], answer: Answer, refused: Refused
@@ -100,7 +100,7 @@ class Line:
             and the connection can still be used.
         """
         answered = partial(self._answered, answer, refused)
-        self._links[0].call(script.by_text(args), answered)
+        self._connections[0].call(script.by_text(args), answered)
 
     def ask(
         self, script: Script, args: list[Arg], answer: Answer, refused: Refused
@@ -113,7 +113,7 @@ class Line:
             else:
                 answered(reply)
 
-        plain, answered = self._links[1], partial(self._answered, answer, refused)
+        plain, answered = self._connections[1], partial(self._answered, answer, refused)
         plain.call(script.by_sha(args), replied)
 
     def well(self) -> None:
@@ -175,15 +175,15 @@ class Line:
         if self._place.nodes is not None:
             command = f"S{command}"
         for start in range(0, len(names), _MAX_CHANNELS):
-            self._links[0].change(command, names[start : start + _MAX_CHANNELS])
+            self._connections[0].change(command, names[start : start + _MAX_CHANNELS])
 
     def _hang_up(self) -> None:
-        links, self._links = self._links, []
+        connections, self._connections = self._connections, []
         if self._keeper is not None:
             self._keeper.cancel()
-        for link in links:
-            link.close()
-        if links:
+        for connection in connections:
+            connection.close()
+        if connections:
             self.ready = False
             if not self._closed:
                 self._listener.down()
@@ -228,8 +228,10 @@ class Line:
                 sock.close()
             self.fail(failed)
             return
-        self._links = [Link(self._loop, s, self._listener.pushed, self.fail) for s in socks]
-        self._links[0].call(["HELLO", "3"], self._greeted)
+        self._connections = [
+            RedisConnection(self._loop, s, self._listener.pushed, self.fail) for s in socks
+        ]
+        self._connections[0].call(["HELLO", "3"], self._greeted)
 
     def _greeted(self, reply: t.Any) -> None:
         if isinstance(reply, ReplyError):
@@ -242,6 +244,6 @@ class Line:
     def _keep(self) -> None:
         """Use both connections, to notice a dead one."""
         self._keeper = self._loop.call_later(_KEEPALIVE_SECONDS, self._keep)
-        for link in self._links:
-            if link.used <= self._loop.time() - _KEEPALIVE_SECONDS:
-                link.call(["PING"], lambda _: None)
+        for connection in self._connections:
+            if connection.used <= self._loop.time() - _KEEPALIVE_SECONDS:
+                connection.call(["PING"], lambda _: None)

@@ -54,7 +54,7 @@ class _Call:
         self.answer = answer
 
 
-class Link:
+class RedisConnection:
     """
     :param pushed: Called with published data, all that arrived at once together.
     :param lost: Called once, with the reason.
@@ -74,7 +74,7 @@ class Link:
         self._reader = Reader(replyError=ReplyError)
         self._out = bytearray()
         self._calls: deque[_Call] = deque()
-        self._heard = 0.0
+        self._received_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._closed = self._writing = False
         #: When the last command was sent.
@@ -122,7 +122,7 @@ class Link:
     def _check(self) -> None:
         self._timer = None
         if self._calls:
-            since = max(self._heard, self._calls[0].sent)
+            since = max(self._received_at, self._calls[0].sent)
             left = since + SILENCE_SECONDS - self._loop.time()
             if left <= 0:
                 self._fail(TimeoutError(f"It has been silent for {SILENCE_SECONDS:.0f} s."))
@@ -163,7 +163,7 @@ class Link:
         if not data:
             self._fail(ConnectionError("It has closed the connection."))
             return
-        self._heard = self._loop.time()
+        self._received_at = self._loop.time()
         try:
             self._reader.feed(data)
             self._hand_on()

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from support.redis_links import line_of
+from support.redis_links import pair_of
 from support.redis_log import broker as broker
 from support.redis_log import lines
 from support.redis_log import listen
@@ -18,8 +18,8 @@ from support.servers import free_port
 from support.servers import until
 
 from flask_push._system import logs
-from flask_push.brokers.redis import line as _redis_line
-from flask_push.brokers.redis import link
+from flask_push.brokers.redis import connection
+from flask_push.brokers.redis import connection_pair
 from flask_push.brokers.redis import RedisBroker
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until as until_on_loop
@@ -27,8 +27,8 @@ from flask_push.testing._sink import until as until_on_loop
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "SILENCE_SECONDS", 0.5)
-    monkeypatch.setattr(_redis_line, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(connection_pair, "SILENCE_SECONDS", 0.5)
 
 
 # The way to it.
@@ -45,7 +45,7 @@ def test_a_link_that_is_cut_is_replaced_and_nothing_is_missed(
                 say(broker, said[-1].decode())
                 if n == 20:
                     redis.do("CLIENT", "KILL", "TYPE", "pubsub")
-            await until_on_loop(lambda: hub.heard("a") == said)
+            await until_on_loop(lambda: hub.received("a") == said)
             await proved(hub, say(broker, "x", channel="b"))
         assert hub.missing == 0
 
@@ -78,7 +78,7 @@ def test_a_link_that_is_cut_over_and_over_is_logged_once_a_minute_for_each_reaso
             await cut(hub)
         # No line says that it is lost, and then it is for long.
         redis.kill()
-        await until_on_loop(lambda: not line_of(hub).ready)
+        await until_on_loop(lambda: not pair_of(hub).ready)
         assert len(lines(caplog)) == 4
         monkeypatch.setattr(logs, "PAUSE", 0.0)
         await until_on_loop(lambda: len(lines(caplog)) == 5)
@@ -118,7 +118,7 @@ def test_more_than_a_link_bears_is_said_to_be_missed_and_read_in_pages(
             start = page.reach
         assert found == [b"%d" % n for n in range(9)] * 3
         say(broker, "then")
-        await until_on_loop(lambda: hub.heard("a") == [b"then"])
+        await until_on_loop(lambda: hub.received("a") == [b"then"])
 
     listen(broker, test)
 
@@ -134,11 +134,11 @@ def test_a_hub_that_does_not_read_is_cut_off_and_goes_on(
         for n in range(40):
             last = say(broker, f"{n}:" + "x" * 500_000)
         await until_on_loop(lambda: hub.end >= last.number)
-        numbers = [int(data.partition(b":")[0]) for data in hub.heard("a")]
+        numbers = [int(data.partition(b":")[0]) for data in hub.received("a")]
         assert numbers == list(range(len(numbers)))
         assert hub.missing >= last.number
         say(broker, "then")
-        await until_on_loop(lambda: hub.heard("a")[-1] == b"then")
+        await until_on_loop(lambda: hub.received("a")[-1] == b"then")
 
     listen(broker, test)
     assert len(lines(caplog)) == 2
@@ -149,14 +149,14 @@ def test_a_frozen_server_is_noticed_and_when_it_goes_on_nothing_was_missed(
 ) -> None:
     async def test(hub: RecordingSink) -> None:
         say(broker, "1")
-        await until_on_loop(lambda: hub.heard("a") == [b"1"])
+        await until_on_loop(lambda: hub.received("a") == [b"1"])
         redis.stop()
         await until_on_loop(lambda: lines(caplog))
         redis.go_on()
         until(redis.answers)
         last = say(broker, "2")
         await until_on_loop(lambda: hub.end >= last.number)
-        assert hub.heard("a") == [b"1", b"2"] and hub.missing == 0
+        assert hub.received("a") == [b"1", b"2"] and hub.missing == 0
 
     listen(broker, test)
     assert "Lost the connection to" in lines(caplog)[0]
@@ -191,7 +191,7 @@ def test_a_hub_that_comes_before_its_server_begins_with_it(tmp_path: Path) -> No
         with Redis.started(tmp_path, "--port", str(port)):
             await until_on_loop(lambda: "a" in hub.watching)
             say(broker, "1")
-            await until_on_loop(lambda: hub.heard("a") == [b"1"])
+            await until_on_loop(lambda: hub.received("a") == [b"1"])
             hub.feed.close()
             broker.close()
 
