@@ -46,6 +46,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **{"last": (int,), "user": (str, type(None)), "address": (str, type(None))},
     **{"lifetime": (int, float), "poll": (bool,), "visible": (bool,), "gzip": (bool,)},
 }
+_KINDS_IN_ORDER = tuple(_KINDS[name] for name in Stream._fields)
 
 
 def check_stream(stream: Stream) -> Stream:
@@ -53,9 +54,10 @@ def check_stream(stream: Stream) -> Stream:
 
     :raises ValueError: If one is not. Later, in the hub, it could harm other streams.
     """
-    for name, value in zip(stream._fields, stream, strict=True):
-        if not isinstance(value, _KINDS[name]):
-            raise ValueError(f"{name!r} of a stream is {value!r}")
+    if not all(map(isinstance, stream, _KINDS_IN_ORDER)):
+        values = stream._asdict().items()
+        wrong = next(pair for pair in values if not isinstance(pair[1], _KINDS[pair[0]]))
+        raise ValueError("{!r} of a stream is {!r}".format(*wrong))
     if not stream.channels or not all(isinstance(name, str) for name in stream.channels):
         raise ValueError(f"'channels' of a stream is {stream.channels!r}")
     return stream

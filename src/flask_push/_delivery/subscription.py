@@ -127,8 +127,10 @@ class Subscription:
         """Note that all of these frames were written."""
         self.rest = b""
         self.cursor = frames[-1][0]
-        ids = (number for number, frame in reversed(frames) if frame)
-        self.last_id_number = next(ids, self.last_id_number)
+        for number, frame in reversed(frames):
+            if frame:
+                self.last_id_number = number
+                return
 
     def advance(self, frames: cabc.Iterable[Frame], written: int) -> None:
         """Note that the first `written` bytes of these frames were written."""

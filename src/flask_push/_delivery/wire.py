@@ -133,9 +133,13 @@ def event(entry: Entry, epoch: str, number: int, max_bytes: int = MAX_NUMBER) ->
     return ExcludingFrame.of(frame, entry.exclude) if entry.exclude else frame
 
 
+# The functions of :mod:`json` would make an encoder for each call.
+_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
 def _own(event_type: str, data: dict[str, t.Any], position: Position | None) -> bytes:
     return sse.encode(
-        json.dumps(data, separators=(",", ":"), ensure_ascii=False),
+        _to_json(data),
         type=event_type,
         id=None if position is None else str(position),
     )

@@ -69,7 +69,7 @@ class Messages:
         :raises OSError: If the other end is closed, or read only a part. With
             ``EMSGSIZE``, the message is too large, and the connection can be used further.
         """
-        body = json.dumps(message).encode()
+        body = _to_json(message).encode()
         if len(body) > self.most:
             raise OSError(errno.EMSGSIZE, f"a message of {len(body):,} bytes is too large")
         data = _HEADER.pack(len(body), len(fds)) + body
@@ -135,13 +135,14 @@ class Messages:
                     raise OSError(answer[UNREADABLE])
                 return answer
 
-    def _complete(self, new: list[int]) -> cabc.Iterator[Received]:
+    def _complete(self, new: list[int]) -> list[Received]:
         """
         :param new: Descriptors that have just arrived. They belong to the message that
             begins last, because the kernel returns no bytes behind those that they were
             sent with.
         """
-        while (found := self._next()) is not None:
+        complete: list[Received] = []
+        while self._data and (found := self._next()) is not None:
             message, count = found
             fds, self._fds = self._fds, []
             if not self._data:
@@ -152,11 +153,12 @@ class Messages:
                 }
             needed = 0 if UNREADABLE in message else count
             close_all(fds[needed:])
-            yield message, fds[:needed]
+            complete.append((message, fds[:needed]))
         if self._data and len(self._fds) + len(new) <= MOST_FDS:
             self._fds += new
         else:
             close_all(new)
+        return complete
 
     def _next(self) -> tuple[dict[str, t.Any], int] | None:
         """The next message and the number of its descriptors, if all of it is there."""
@@ -197,9 +199,13 @@ def close_all(fds: cabc.Iterable[int]) -> None:
         sockets.close(fd)
 
 
+# What the functions of :mod:`json` call, after they have looked at their options.
+_to_json, _from_json = json.JSONEncoder().encode, json.JSONDecoder().decode
+
+
 def _read(body: bytearray) -> dict[str, t.Any]:
     try:
-        message = json.loads(body.decode())
+        message = _from_json(body.decode())
     except (ValueError, RecursionError) as error:
         return {UNREADABLE: f"it is not JSON: {error}"}
     if not isinstance(message, dict):
