@@ -2,102 +2,43 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
-import configparser
-import contextlib
-import grp
 import json
-import os
-import pwd
 import re
-import shlex
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import typing as t
 from pathlib import Path
 
 import click
 import pytest
 import yaml  # type: ignore[import-untyped]
+from support.doc_hubs import app_with
+from support.doc_hubs import DIRECTORY
+from support.doc_hubs import heard
+from support.doc_hubs import here
+from support.doc_hubs import run
+from support.doc_hubs import said
+from support.doc_hubs import say
+from support.doc_hubs import serve_hello
+from support.doc_hubs import sh
 from support.pages import blocks
 from support.pages import commands
 from support.pages import DOCS
 from support.pages import hello
-from support.reader import HttpReader
-from support.servers import end_hubs
 from support.servers import hubs
-from support.servers import serve
-from support.servers import Server
 from support.servers import until
 
 from flask_push._cli import push
-from flask_push._config import Config
 from flask_push._hub import main
 
 PAGE = DOCS["hub"]
 
 # All that the pages say to type. Each is run below, or named where it can't be.
 HUB_PAGE = [command for block in commands(PAGE) for command in block]
-SEE, STOP, INSTALL, RELOAD, RUN, MAKE, ENABLE, REPLACE = HUB_PAGE
+SEE, STOP, INSTALL, RELOAD, RUN, MAKE, REPLACE = HUB_PAGE
 CLI_PAGE = [command for block in commands(DOCS["cli"]) for command in block]
 STATUS, _, STOP_IT, PUBLISH, TAIL, _, RUN_IT = CLI_PAGE
 
 (CONFIG,) = blocks(PAGE, "python")
-SOCKET_UNIT, SERVICE_UNIT = blocks(PAGE, "ini")
-(COMPOSE,) = blocks(PAGE, "yaml")
+(COMPOSE,) = [text for text in blocks(DOCS["docker"], "yaml") if "  hub:\n" in text]
 SHOWN, PROCFILE = blocks(PAGE, "text")
-
-#: Where the page has the hub, and where a test has it.
-DIRECTORY = "/var/lib/shop/push"
-ENV = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-
-def here(text: str, directory: Path) -> str:
-    return text.replace(DIRECTORY, str(directory / "push"))
-
-
-def sh(command: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        here(command, directory),
-        shell=True,
-        cwd=directory,
-        env={**os.environ, **ENV},
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-
-
-def said(command: str, directory: Path) -> str:
-    done = sh(command, directory)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def serve_hello(
-    directory: Path, command: str = "gunicorn -w 2 hello:app", **env: str
-) -> contextlib.AbstractContextManager[Server]:
-    """The app of the page *Start*, as a line of a page starts it."""
-
-    def words(_: str, port: int) -> list[str]:
-        words = shlex.split(command.replace("0.0.0.0:8000", f"127.0.0.1:{port}"))
-        bound = [] if "-b" in words else ["-b", f"127.0.0.1:{port}"]
-        return [*words, *bound, "--no-control-socket"]
-
-    return serve(words, directory, env={**ENV, **env}, cwd=directory)
-
-
-def say(server: Server, text: str) -> None:
-    form: t.Any = {"Content-Type": "application/x-www-form-urlencoded"}
-    status, *_ = server.request("POST", "/say", f"text={text}".encode(), **form)
-    assert status == 204
-
-
-def heard(reader: HttpReader, count: int) -> list[str]:
-    return [json.loads(data)["text"] for data in reader.read_data(count)]
 
 
 def lines(text: str) -> list[str]:
@@ -180,32 +121,6 @@ def test_no_stream_ends_when_a_new_version_is_installed(tmp_path: Path) -> None:
 # The hub that is run by hand.
 
 
-@contextlib.contextmanager
-def run(command: str, directory: Path) -> cabc.Iterator[subprocess.Popen[bytes]]:
-    with (directory / "hub.err").open("a") as log:
-        process = subprocess.Popen(
-            shlex.split(here(command, directory)),
-            cwd="/",
-            env={**os.environ, **ENV},
-            stderr=log,
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        end_hubs(directory)
-
-
-def app_with(config: str, directory: Path) -> None:
-    """The app of the page *Start*, with more configuration."""
-    path = hello(directory)
-    code = path.read_text()
-    assert code.count("push = Push(app)\n") == 1
-    config = here(config, directory)
-    path.write_text(code.replace("push = Push(app)\n", f"{config}push = Push(app)\n"))
-
-
 def ways() -> dict[str, tuple[str, str, str, dict[str, str]]]:
     """How the hub and the app are started, by what the page shows for it; and the app's
     configuration and environment."""
@@ -245,108 +160,6 @@ def test_a_hub_that_is_run_by_hand_outlives_the_server(way: str, tmp_path: Path)
                 say(server, "and here")
                 assert heard(reader, 2) == ["still here", "and here"]
                 assert hubs(tmp_path) == [second.pid]
-
-
-def test_the_directory_is_made_as_the_page_says(tmp_path: Path) -> None:
-    assert MAKE.count(" shop ") == 2
-    user = pwd.getpwuid(os.geteuid()).pw_name
-    group = grp.getgrgid(os.getegid()).gr_name
-    said(MAKE.replace("-o shop -g shop", f"-o {user} -g {group}"), tmp_path)
-    assert (tmp_path / "push").stat().st_mode & 0o777 == 0o700
-
-
-# systemd.
-
-
-def unit(text: str) -> configparser.ConfigParser:
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.optionxform = str  # type: ignore[assignment, method-assign]
-    parser.read_string(text)
-    return parser
-
-
-START = unit(SERVICE_UNIT)["Service"]["ExecStart"]
-# As systemd does it: the socket is descriptor 3, and the environment names the process.
-LAUNCHER = """\
-import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-
-
-@contextlib.contextmanager
-def launched(door: socket.socket, directory: Path) -> cabc.Iterator[t.Any]:
-    flask, *words = shlex.split(here(START, directory))
-    program = [str(Path(sys.executable).with_name(Path(flask).name)), *words]
-    process = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, str(door.fileno()), *program],
-        cwd="/",
-        pass_fds=[door.fileno()],
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGKILL])
-def test_the_socket_that_systemd_opens_is_the_door(
-    with_signal: signal.Signals, tmp_path: Path
-) -> None:
-    app_with(CONFIG, tmp_path)
-    (tmp_path / "push").mkdir(0o700)
-    path = here(unit(SOCKET_UNIT)["Socket"]["ListenStream"], tmp_path)
-    with socket.socket(socket.AF_UNIX) as door, serve_hello(tmp_path) as server:
-        door.bind(path)
-        door.listen()
-        reader = server.stream()
-        with launched(door, tmp_path) as process:
-            # It has waited at the door.
-            reader.opened()
-            assert hubs(tmp_path) == [process.pid]
-            say(server, "a")
-            assert heard(reader, 1) == ["a"]
-            process.send_signal(with_signal)
-            process.wait(20)
-        reader.read_to_end()
-        say(server, "b")
-        again = server.stream(last_id=reader.last_id)
-        with launched(door, tmp_path):
-            assert heard(again, 1) == ["b"]
-
-
-def test_the_units_are_of_one_hub() -> None:
-    door, service = unit(SOCKET_UNIT), unit(SERVICE_UNIT)
-    path = door["Socket"]["ListenStream"]
-    assert START.partition(" ")[2] == RUN.partition(" ")[2]
-    assert path == f"{DIRECTORY}/hub.sock" and RUN.endswith(path)
-    assert f'"{path}"' in CONFIG and path in COMPOSE
-    assert service["Service"]["User"] == door["Socket"]["SocketUser"]
-    assert f"/{ENABLE.split()[-1]}`" in PAGE
-    assert int(service["Service"]["LimitNOFILE"]) > Config().max_streams
-
-
-def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
-    # Where there is no systemd, the test above is all.
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        return
-    user = pwd.getpwuid(os.geteuid()).pw_name
-    flask = Path(sys.executable).with_name("flask")
-    paths = []
-    for name, text in ("socket", SOCKET_UNIT), ("service", SERVICE_UNIT):
-        text = text.replace("=shop\n", f"={user}\n")
-        text = text.replace(START.partition(" ")[0], str(flask))
-        paths.append(tmp_path / f"shop-hub.{name}")
-        paths[-1].write_text(text)
-    done = subprocess.run(
-        [analyze, "verify", "--man=no", *map(str, paths)], capture_output=True, text=True
-    )
-    problems = [line for line in done.stderr.splitlines() if "shop-hub" in line]
-    assert problems == []
 
 
 # The commands.
