@@ -92,11 +92,11 @@ class StreamResponse(Response):
         if services.config.accel:
             head = accel_head(self.status, headers, http_date())
             try:
-                ticket = services.hub.ticket(stream._replace(head=head))
+                token = services.hub.token(stream._replace(head=head))
             except RuntimeError as error:
                 reason = str(error)
             else:
-                headers["X-Accel-Redirect"] = services.config.accel + ticket
+                headers["X-Accel-Redirect"] = services.config.accel + token
                 # Nginx does not pass this body on. Without nginx, the browser gets it, and
                 # reconnects.
                 return services.retry_later(stream)

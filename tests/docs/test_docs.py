@@ -46,6 +46,7 @@ from flask_push._hub import fanout
 from flask_push._hub import main
 from flask_push._hub import nginx
 from flask_push._hub import streams
+from flask_push._hub import tokens
 from flask_push.sse import Parser
 
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
@@ -143,7 +144,8 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
     ),
     ("What the kernel buffers", "256 KiB", [2 * connection._SEND_BUFFER]),
     ("What a browser sends on an open stream", "1 MiB", [connection._MAX_RECEIVED_BYTES]),
-    ("Tickets for nginx", "1,000 each", [nginx.MOST]),
+    ("Tokens for nginx", "1,000 each", [tokens.MOST]),
+    ("Tokens for nginx", "1,000 each", [nginx.MOST_CONNECTIONS]),
     ("A request from nginx", "64 KiB", [nginx._REQUEST_BYTES]),
     ("A return ticket", "2,048 bytes", [tickets._MOST]),
     (

@@ -1,13 +1,11 @@
-"""By way of nginx: streams of a server that gives no sockets away, and tickets."""
+"""Streams by way of nginx, of a server that gives no sockets away."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import re
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -26,8 +24,9 @@ from support.workers import read_until
 
 from flask_push._delivery.stream import Stream
 from flask_push._hub import nginx
-from flask_push._hub.nginx_request import ticket_of
-from flask_push._ipc.protocol import new_ticket
+from flask_push._hub import tokens
+from flask_push._hub.nginx_request import RequestHead
+from flask_push._ipc.protocol import new_token
 from flask_push._response import accel_head
 from flask_push._system.inodes import identity
 from flask_push._system.unix import is_listened_on
@@ -111,17 +110,17 @@ def test_where_a_second_process_listens_streams_are_relayed(tmp_path: Path) -> N
 STREAM = Stream(("a",), "x", head=accel_head("200 OK", [("X", "y")], "today"))
 
 
-def get(ticket: str, method: str = "GET") -> bytes:
-    return f"{method} /_push/{ticket} HTTP/1.0\r\nHost: x\r\n\r\n".encode()
+def get(token: str, method: str = "GET") -> bytes:
+    return f"{method} /_push/{token} HTTP/1.0\r\nHost: x\r\n\r\n".encode()
 
 
-def test_a_ticket_is_good_once(tmp_path: Path) -> None:
+def test_a_token_is_valid_once(tmp_path: Path) -> None:
     async def scene(room: Room) -> None:
-        ticket = room.listener.ticket(STREAM)
-        assert repr(room.listener).endswith("accel.sock [1 tickets]>")
-        assert b"X: y\r\n" in await room.ask(get(ticket))
+        token = room.listener.token(STREAM)
+        assert repr(room.listener).endswith("accel.sock [1 tokens]>")
+        assert b"X: y\r\n" in await room.ask(get(token))
         assert [stream for stream, _ in room.adopted] == [STREAM]
-        again = await room.ask(get(ticket))
+        again = await room.ask(get(token))
         assert again.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream")
         assert re.search(rb"\r\n\r\n:\nretry: \d+\n\Z", again)
         assert len(room.adopted) == 1
@@ -129,12 +128,12 @@ def test_a_ticket_is_good_once(tmp_path: Path) -> None:
     run(scene, tmp_path)
 
 
-def test_a_ticket_may_come_after_its_connection(tmp_path: Path) -> None:
+def test_a_token_may_arrive_after_its_connection(tmp_path: Path) -> None:
     async def scene(room: Room) -> None:
-        ticket = new_ticket()
-        asked = asyncio.create_task(room.ask(get(ticket)))
+        token = new_token()
+        asked = asyncio.create_task(room.ask(get(token)))
         await asyncio.sleep(0.2)
-        await asyncio.to_thread(room.listener.expect, ticket, STREAM)
+        await asyncio.to_thread(room.listener.tokens.expect, token, STREAM)
         assert b"X: y" in await asked
 
     run(scene, tmp_path)
@@ -166,8 +165,8 @@ def test_a_request_without_end_is_cut_long_before_its_time_is_over(
 
 
 def test_only_the_last_part_of_the_path_counts() -> None:
-    assert ticket_of(b"GET /_push/a_b-c?x=/y HTTP/1.0\r\n\r\n") == "a_b-c"
-    assert ticket_of(b"GET /_push/ HTTP/1.0\r\n\r\n") == ""
+    assert RequestHead(b"GET /_push/a_b-c?x=/y HTTP/1.0\r\n\r\n").token == "a_b-c"
+    assert RequestHead(b"GET /_push/ HTTP/1.0\r\n\r\n").token == ""
 
 
 def test_a_socket_that_is_removed_is_made_again(
@@ -179,7 +178,7 @@ def test_a_socket_that_is_removed_is_made_again(
             async with asyncio.timeout(20):
                 while not is_listened_on(room.path):
                     await asyncio.sleep(0.05)
-            assert b"X: y\r\n" in await room.ask(get(room.listener.ticket(STREAM)))
+            assert b"X: y\r\n" in await room.ask(get(room.listener.token(STREAM)))
         assert room.path.stat().st_mode & 0o777 == 0o660
         assert "was removed; the hub made it again" in caplog.text
 
@@ -236,56 +235,15 @@ def test_an_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_old_tickets_are_forgotten_and_many_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(nginx, "MOST", 3)
-    now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-
-    async def scene(room: Room) -> None:
-        nonlocal now
-        old = [room.listener.ticket(STREAM) for _ in range(3)]
-        with pytest.raises(RuntimeError, match="nginx has not connected for 3 streams"):
-            room.listener.ticket(STREAM)
-        now += nginx.TICKET_SECONDS + 1
-        assert room.listener.redeem(old[0]) is None
-        room.listener.ticket(STREAM)
-        assert "[1 tickets]" in repr(room.listener)
-        (record,) = caplog.records
-        assert record.levelno == logging.WARNING
-        assert "did not connect for 2 streams" in record.getMessage()
-        caplog.clear()
-
-    run(scene, tmp_path)
-
-
-def test_old_tickets_give_way_where_there_are_too_many(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(nginx, "MOST", 3)
-    now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-
-    async def scene(room: Room) -> None:
-        nonlocal now
-        left = [room.listener.ticket(STREAM) for _ in range(3)]
-        now += 1.5
-        assert room.listener.redeem(room.listener.ticket(STREAM)) == STREAM
-        assert room.listener.redeem(left[0]) is None
-
-    run(scene, tmp_path)
-
-
-def test_a_flood_of_tickets_is_one_line_of_the_log(tmp_path: Path) -> None:
+def test_a_flood_of_tokens_is_one_line_of_the_log(tmp_path: Path) -> None:
     path = tmp_path / "accel.sock"
     worker = make(tmp_path, accel=str(path))
     log = tmp_path / "hub.log"
 
     def is_too_fast() -> bool:
-        for _ in range(nginx.MOST + 200):
-            worker.ticket(STREAM)
-        return "Dropped a ticket" in log.read_text()
+        for _ in range(tokens.MOST + 200):
+            worker.token(STREAM)
+        return "Dropped a token" in log.read_text()
 
     try:
         until(is_too_fast)
@@ -293,8 +251,8 @@ def test_a_flood_of_tickets_is_one_line_of_the_log(tmp_path: Path) -> None:
         with adopt(worker) as sock:
             read_until(sock, b"push:open")
         text = log.read_text()
-        assert text.count("Dropped a ticket") == 1 and "Traceback" not in text
-        assert f"nginx has not connected for {nginx.MOST} streams" in text
+        assert text.count("Dropped a token") == 1 and "Traceback" not in text
+        assert f"nginx has not connected for {tokens.MOST} streams" in text
     finally:
         worker.stop()
         end_hubs(tmp_path)
@@ -303,15 +261,15 @@ def test_a_flood_of_tickets_is_one_line_of_the_log(tmp_path: Path) -> None:
 def test_connections_that_say_nothing_are_bounded_and_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nginx, "MOST", 3)
+    monkeypatch.setattr(nginx, "MOST_CONNECTIONS", 3)
     monkeypatch.setattr(nginx, "_REQUEST_SECONDS", 0.3)
 
     async def scene(room: Room) -> None:
         silent = [await asyncio.open_unix_connection(room.path) for _ in range(4)]
         await asyncio.sleep(0.1)
         assert len(room.listener.requests) == 3
-        ticket = room.listener.ticket(STREAM)
-        assert b"X: y" in await room.ask(get(ticket))
+        token = room.listener.token(STREAM)
+        assert b"X: y" in await room.ask(get(token))
         for reader, writer in silent:
             assert await asyncio.wait_for(reader.read(), 2) == b""
             writer.close()
@@ -328,7 +286,7 @@ def test_a_socket_that_was_left_behind_is_taken_and_another_process_is_not(
     async def scene(room: Room) -> None:
         with pytest.raises(RuntimeError, match="Another process listens"):
             Room(room.path)
-        assert b"X: y" in await room.ask(get(room.listener.ticket(STREAM)))
+        assert b"X: y" in await room.ask(get(room.listener.token(STREAM)))
         assert len(room.listener.descriptors()) == 1
 
     run(scene, tmp_path)

@@ -22,8 +22,8 @@ class Door(t.Protocol):
         :raises RuntimeError: If no hub takes it now.
         """
 
-    def ticket(self, stream: Stream) -> str:
-        """Return a ticket, with which nginx brings the stream's client to the hub.
+    def token(self, stream: Stream) -> str:
+        """Return a token, with which nginx brings the stream's client to the hub.
 
         :raises RuntimeError: If no hub takes it now.
         """

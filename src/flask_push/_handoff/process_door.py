@@ -31,7 +31,7 @@ from .._ipc.protocol import Bye
 from .._ipc.protocol import Expect
 from .._ipc.protocol import Hello
 from .._ipc.protocol import LogLine
-from .._ipc.protocol import new_ticket
+from .._ipc.protocol import new_token
 from .._ipc.protocol import Reader
 from .._ipc.protocol import Refused
 from .._ipc.protocol import Welcome
@@ -102,18 +102,18 @@ class ProcessDoor(PerProcess):
             return
         client.close()
 
-    def ticket(self, stream: Stream) -> str:
-        """As :meth:`.Door.ticket`."""
-        ticket = new_ticket()
-        thread = self._send_or_stand_in(Expect(stream, ticket), [])
+    def token(self, stream: Stream) -> str:
+        """As :meth:`.Door.token`."""
+        token = new_token()
+        thread = self._send_or_stand_in(Expect(stream, token), [])
         if thread is not None:
-            return thread.ticket(stream)
+            return thread.token(stream)
         # Nginx reports a failure of the server if the hub does not listen yet.
         if not self._welcomed.wait(SEND_SECONDS):
             raise RuntimeError("the hub has not answered yet.")
         if self._no_nginx:
             raise RuntimeError(self._no_nginx)
-        return ticket
+        return token
 
     def _send_or_stand_in(self, message: Message, fds: list[int]) -> Door | None:
         """Send a message to the hub. If no hub process can be had, return the thread that

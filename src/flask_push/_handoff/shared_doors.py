@@ -32,9 +32,9 @@ class SharedDoors:
                 raise
             self._hubs[0].adopt(stream, client)
 
-    def ticket(self, stream: Stream) -> str:
-        """As :meth:`.Door.ticket`."""
-        return self._hubs[0].ticket(stream)
+    def token(self, stream: Stream) -> str:
+        """As :meth:`.Door.token`."""
+        return self._hubs[0].token(stream)
 
     def here(self) -> None:
         """As :meth:`.Door.here`."""

@@ -1,13 +1,12 @@
 """How a client's socket reaches the hub through nginx, where the server gives none.
 
 The view's response is a redirect that only nginx sees, ``X-Accel-Redirect``, and the worker
-is free. The redirect holds a *ticket*. With it, nginx connects to a Unix socket of the hub.
+is free. The redirect holds a *token*. With it, nginx connects to a Unix socket of the hub.
 From then on that connection is the client: the hub writes to it as to any other, and it
 closes when the browser leaves.
 
-A ticket is random, and is valid for one connection and a few seconds, so a process that can
-open the socket can't guess one. If a ticket is not valid, the answer asks the browser to
-reconnect, with the status 200: an EventSource gives up at any other.
+If a token is not valid, the answer asks the browser to reconnect, with the status 200: an
+EventSource gives up at any other.
 
 A browser that has a *return ticket* needs no view. Nginx connects to the same socket, and
 passes the browser's request, marked with a header. If the return ticket is not valid, the
@@ -21,7 +20,6 @@ import collections.abc as cabc
 import contextlib
 import os
 import socket
-import threading
 import time
 from pathlib import Path
 
@@ -32,7 +30,7 @@ from .._delivery.stream import Stream
 from .._delivery.tickets import ReturnTickets
 from .._delivery.tickets import TicketRequest
 from .._ipc.client import Client
-from .._ipc.protocol import new_ticket
+from .._ipc.protocol import new_token
 from .._system.clock import http_date
 from .._system.descriptors import limit
 from .._system.inodes import identity
@@ -40,20 +38,15 @@ from .._system.logs import QuietLogger
 from .._system.unix import is_listened_on
 from .._system.unix import listen_at
 from .._system.unix import MOST_OF_A_PATH
-from .nginx_request import returns
-from .nginx_request import ticket_of
+from .nginx_request import RequestHead
+from .tokens import Tokens
 
-#: Seconds for which a ticket is valid. Nginx connects at once.
-TICKET_SECONDS = 10.0
-#: Tickets at once, and connections at once that have not shown theirs.
-MOST = 1000
-# Seconds after which a ticket is dropped when there are too many. Nginx does not connect
-# for a browser that has left, and any number of browsers may leave.
-_CROWDED_SECONDS = 1.0
+#: Connections at once that have not shown a token or a return ticket.
+MOST_CONNECTIONS = 1000
 # Seconds in which a request has to arrive.
 _REQUEST_SECONDS = 5.0
-# Seconds to wait for a ticket that another process sends, and between two looks.
-_TICKET_LATE_SECONDS = 1.0
+# Seconds to wait for a token that another process sends, and between two looks.
+_TOKEN_LATE_SECONDS = 1.0
 _RETRY_SECONDS = 0.05
 # Seconds between two looks whether the socket is still in its directory.
 _LOOK_SECONDS = 1.0
@@ -88,10 +81,7 @@ class NginxListener:
         self.adopt = adopt
         self._options = options
         self._quiet = QuietLogger()
-        # Each with the time when it was made, the oldest first.
-        self._tickets: dict[str, tuple[float, Stream]] = {}
-        self._lock = threading.Lock()
-        self._redeemed = False
+        self.tokens = Tokens(path)
         self.requests: set[NginxRequest] = set()
         self._socket = sock or _listen(path)
         self._made = identity(path)
@@ -99,33 +89,19 @@ class NginxListener:
         self._timer = loop.call_later(_LOOK_SECONDS, self._look)
 
     def __repr__(self) -> str:
-        return f"<NginxListener {self._path} [{len(self._tickets)} tickets]>"
+        return f"<NginxListener {self._path} [{len(self.tokens)} tokens]>"
 
-    def ticket(self, stream: Stream) -> str:
-        """Make a ticket for a stream. From any thread.
-
-        :raises RuntimeError: If there are too many.
-        """
-        ticket = new_ticket()
-        self.expect(ticket, stream)
-        return ticket
-
-    def expect(self, ticket: str, stream: Stream) -> None:
-        """Accept a ticket that :func:`new_ticket` made. From any thread.
+    def token(self, stream: Stream) -> str:
+        """Make a token for a stream. From any thread.
 
         :raises RuntimeError: If there are too many.
         """
-        now = time.monotonic()
-        with self._lock:
-            self._drop_older(now - TICKET_SECONDS)
-            if len(self._tickets) >= MOST:
-                self._drop_older(now - _CROWDED_SECONDS)
-            if len(self._tickets) >= MOST:
-                raise RuntimeError(f"nginx has not connected for {MOST} streams.")
-            self._tickets[ticket] = (now, stream)
+        token = new_token()
+        self.tokens.expect(token, stream)
+        return token
 
     def release(self) -> socket.socket:
-        """Give away the socket. Tickets are no longer valid: browsers that have one
+        """Give away the socket. Tokens are no longer valid: browsers that have one
         reconnect."""
         self._pause()
         self._timer.cancel()
@@ -142,21 +118,6 @@ class NginxListener:
     def descriptors(self) -> list[int]:
         """All that a forked child has to close, because it would keep them open."""
         return [self._socket.fileno(), *(request.fileno() for request in self.requests)]
-
-    def _drop_older(self, before: float) -> None:
-        count = 0
-        for ticket, (given, _) in list(self._tickets.items()):
-            if given >= before:
-                break
-            del self._tickets[ticket]
-            count += 1
-        if count and not self._redeemed:
-            self._quiet.warning(
-                "nginx did not connect for %d streams. Check that it has the internal"
-                " location of PUSH_ACCEL, and that it may connect to %s.",
-                count,
-                self._path,
-            )
 
     def _look(self) -> None:
         """Listen again, if the socket was removed."""
@@ -201,21 +162,12 @@ class NginxListener:
         if len(self.requests) == _most() - 1:
             self._resume()
 
-    def redeem(self, ticket: str) -> Stream | None:
-        """The ticket's stream. A second time, there is none."""
-        with self._lock:
-            given, stream = self._tickets.pop(ticket, (0.0, None))
-            if stream is None or given < time.monotonic() - TICKET_SECONDS:
-                return None
-            self._redeemed = True
-            return stream
-
     def stream_of(self, asked: TicketRequest) -> Stream | None:
         """The stream of a request's return ticket, if that is valid."""
         return self.returns.look(asked, new_connection_id, time.time(), http_date())
 
     def reconnect_later(self) -> bytes:
-        """The answer to a request without a valid ticket."""
+        """The answer to a request without a valid token."""
         headers = wire.HEADERS.items()
         retry = self._options.jittered_retry()
         return wire.head("200 OK", headers, http_date()) + wire.first_bytes(retry)
@@ -223,11 +175,11 @@ class NginxListener:
 
 def _most() -> int:
     """How many requests may be open, of the descriptors that the process has."""
-    return max(1, min(MOST, limit() // 16))
+    return max(1, min(MOST_CONNECTIONS, limit() // 16))
 
 
 class NginxRequest:
-    """A connection of nginx that has not shown a ticket yet."""
+    """A connection of nginx that has not shown a token or a return ticket yet."""
 
     def __init__(
         self, listener: NginxListener, sock: socket.socket, loop: asyncio.AbstractEventLoop
@@ -264,11 +216,12 @@ class NginxRequest:
         if not data or len(self._request) > _REQUEST_BYTES:
             self.close()
         elif b"\r\n\r\n" in self._request:
-            if asked := returns(self._request):
+            head = RequestHead(self._request)
+            if asked := head.ticket_request:
                 self._return(asked)
-            elif ticket := ticket_of(self._request):
+            elif head.token:
                 self._loop.remove_reader(self._socket)
-                self._redeem(ticket, self._loop.time() + _TICKET_LATE_SECONDS)
+                self._redeem(head.token, self._loop.time() + _TOKEN_LATE_SECONDS)
             else:
                 self.close()
 
@@ -286,14 +239,14 @@ class NginxRequest:
         self._listener.adopt(stream, Client(self._socket.fileno()))
         self._socket.detach()
 
-    def _redeem(self, ticket: str, until: float) -> None:
+    def _redeem(self, token: str, until: float) -> None:
         self._timer.cancel()
-        stream = self._listener.redeem(ticket)
+        stream = self._listener.tokens.redeem(token)
         if stream is not None:
             self._hand_over(stream)
         elif self._loop.time() < until:
             # Another process sends it, so the hub may read it after the request.
-            self._timer = self._loop.call_later(_RETRY_SECONDS, self._redeem, ticket, until)
+            self._timer = self._loop.call_later(_RETRY_SECONDS, self._redeem, token, until)
         else:
             with contextlib.suppress(OSError):
                 self._socket.send(self._listener.reconnect_later())
@@ -307,7 +260,7 @@ def _listen(path: Path) -> socket.socket:
         if len(os.fsencode(path)) > MOST_OF_A_PATH:
             raise OSError("the path is too long for nginx")
         # Also for the group of nginx, if the directory has it and passes it on.
-        sock = listen_at(path, 0o660, MOST)
+        sock = listen_at(path, 0o660, MOST_CONNECTIONS)
     except OSError as error:
         raise RuntimeError(
             f"nginx can't be listened for on {path}: {error}. Set PUSH_RUN_DIR to a"

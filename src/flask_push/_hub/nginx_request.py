@@ -10,27 +10,30 @@ from .._delivery.tickets import TicketRequest
 _RETURNS = "x-push-return"
 
 
-def ticket_of(request: bytes) -> str:
-    """The last part of the path; empty if the request is not a GET of a path."""
-    words = request.partition(b"\r\n")[0].split()
-    if len(words) != 3 or words[0] != b"GET":
-        return ""
-    path = words[1].decode("latin-1").partition("?")[0]
-    return path.rpartition("/")[2]
+class RequestHead:
+    """The head of a request, as nginx has sent it."""
 
+    def __init__(self, request: bytes) -> None:
+        head = request.partition(b"\r\n\r\n")[0].decode("latin-1")
+        first, *lines = head.split("\r\n")
+        pairs = (line.partition(":") for line in lines)
+        self._headers = {name.lower(): value.strip() for name, _, value in pairs}
+        method, _, target = first.rpartition(" ")[0].partition(" ")
+        self._is_get = method == "GET"
+        self._path, _, self._query = target.partition("?")
 
-def returns(request: bytes) -> TicketRequest | None:
-    """The browser's request, which may have a return ticket; ``None`` if nginx does not
-    say that it is one."""
-    lines = request.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
-    pairs = (line.partition(":") for line in lines[1:])
-    headers = {name.lower(): value.strip() for name, _, value in pairs}
-    if _RETURNS not in headers:
-        return None
-    method, _, target = lines[0].rpartition(" ")[0].partition(" ")
-    if method != "GET":
-        return TicketRequest(b"", "")
-    path, _, query = target.partition("?")
-    return TicketRequest.of(
-        unquote_to_bytes(path), query, lambda name: headers.get(name, "")
-    )
+    @property
+    def token(self) -> str:
+        """The last part of the path; empty if the request is not a GET of a path."""
+        return self._path.rpartition("/")[2] if self._is_get else ""
+
+    @property
+    def ticket_request(self) -> TicketRequest | None:
+        """The browser's request, which may have a return ticket; ``None`` if nginx does
+        not say that it is one."""
+        if _RETURNS not in self._headers:
+            return None
+        if not self._is_get:
+            return TicketRequest(b"", "")
+        path = unquote_to_bytes(self._path)
+        return TicketRequest.of(path, self._query, lambda name: self._headers.get(name, ""))

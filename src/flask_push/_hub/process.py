@@ -165,10 +165,10 @@ class HubProcess:
         if self.hub is None or self.hub.nginx is None or not peer.welcome:
             return
         try:
-            self.hub.nginx.expect(message.ticket, message.stream)
+            self.hub.nginx.tokens.expect(message.token, message.stream)
         except RuntimeError as error:
             self._quiet.warning(
-                "Dropped a ticket for nginx; its browser will reconnect: %s", error
+                "Dropped a token for nginx; its browser will reconnect: %s", error
             )
 
     def _send_status(self, _: StatusRequest, peer: Peer, __: list[int]) -> None:

@@ -75,8 +75,8 @@ class ThreadDoor(PerProcess):
             adopt = hub.hub.adopt
             hub.loop.call_soon_threadsafe(adopt, stream, client, context=Context())
 
-    def ticket(self, stream: Stream) -> str:
-        """As :meth:`.Door.ticket`.
+    def token(self, stream: Stream) -> str:
+        """As :meth:`.Door.token`.
 
         :raises RuntimeError: If there are too many, or the hub can't listen for nginx.
         """
@@ -85,7 +85,7 @@ class ThreadDoor(PerProcess):
             hub = self._started()
             listening: Future[NginxListener] = Future()
             hub.loop.call_soon_threadsafe(self._listen, hub, listening, context=Context())
-        return listening.result(STOP_SECONDS).ticket(stream)
+        return listening.result(STOP_SECONDS).token(stream)
 
     def stop(self) -> None:
         """End all streams, and wait until that is done. This process can't start the hub

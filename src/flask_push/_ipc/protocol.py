@@ -69,14 +69,14 @@ class Adopt(Message):
 
 @dataclass(frozen=True)
 class Expect(Message):
-    """A stream whose socket nginx brings, with this ticket."""
+    """A stream whose socket nginx brings, with this token."""
 
     key = "expect"
     stream: Stream
-    ticket: str
+    token: str
 
     def to_json(self) -> dict[str, t.Any]:
-        return {self.key: stream_to_json(self.stream), "ticket": self.ticket}
+        return {self.key: stream_to_json(self.stream), "ticket": self.token}
 
     @classmethod
     def from_json(cls, message: dict[str, t.Any]) -> Expect:
@@ -217,6 +217,6 @@ class Reader:
         return None
 
 
-def new_ticket() -> str:
-    """A random ticket, with which nginx brings the socket of one stream."""
+def new_token() -> str:
+    """A random token, with which nginx brings the socket of one stream."""
     return secrets.token_urlsafe(24)
