@@ -20,7 +20,6 @@ from ._app_bridges import AppBridges
 from ._app_bridges import make_bridge
 from ._app_log import add_default_handler
 from ._event import Event
-from ._publisher import check_count
 from ._publisher import History
 from ._response import respond
 from ._scripts import serve_scripts
@@ -187,27 +186,13 @@ class Push:
         :raises TypeError: If an argument has the wrong type.
         """
         services = self._services()
-        config = services.config
-        lifetime = config.lifetime if lifetime is None else lifetime
-        last = check_count("last", last)
-        if not isinstance(replay, bool):
-            raise TypeError(f"replay is True or False, not {replay!r:.80}.")
-        _request.check(request, channels, config.max_channels, lifetime)
-        asked = _request.stream(request)
-        position = asked.position if replay else ""
-        if services.testing and not position and not last:
+        grant = _request.Grant(channels, last, user, lifetime, replay)
+        stream = grant.stream(request, services.config)
+        if services.testing and not stream.position and not last:
             # So that a test may publish as soon as it has the response.
-            position = services.publisher.position()
-        stream = asked._replace(
-            channels=tuple(dict.fromkeys(channels)),
-            position=position,
-            last=last if replay else 0,
-            user=_request.user(user),
-            address=request.remote_addr if config.max_streams_per_address else None,
-            lifetime=lifetime,
-        )
+            stream = stream._replace(position=services.publisher.position())
         # A ticket is for an address. The body of a POST may ask for more.
-        may_return = replay and not asked.poll and request.method == "GET"
+        may_return = replay and not stream.poll and request.method == "GET"
         return respond(current_app.response_class, services, stream, may_return)
 
     def _services(self) -> Services:

@@ -10,11 +10,13 @@ from flask import Request
 from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import Forbidden
 
+from ._config import Config
 from ._config import KEYS
 from ._delivery.connection_id import new_connection_id
 from ._delivery.last_event_id import position_of
 from ._delivery.stream import Stream
 from ._event import escape
+from ._publisher import check_count
 
 
 class BadChannels(BadRequest, ValueError):
@@ -23,7 +25,38 @@ class BadChannels(BadRequest, ValueError):
     has made a mistake."""
 
 
-def stream(request: Request) -> Stream:
+class Grant(t.NamedTuple):
+    """What a view grants: the arguments of :meth:`.Push.stream`."""
+
+    channels: tuple[str, ...]
+    last: int
+    user: str | int | UUID | None
+    lifetime: float | None
+    replay: bool
+
+    def stream(self, request: Request, config: Config) -> Stream:
+        """The stream that the request asks for, as far as it is granted.
+
+        :raises ValueError: If there can't be such a stream.
+        :raises TypeError: If an argument has the wrong type.
+        """
+        lifetime = config.lifetime if self.lifetime is None else self.lifetime
+        last = check_count("last", self.last)
+        if not isinstance(self.replay, bool):
+            raise TypeError(f"replay is True or False, not {self.replay!r:.80}.")
+        _check(request, self.channels, config.max_channels, lifetime)
+        asked = _asked(request)
+        return asked._replace(
+            channels=tuple(dict.fromkeys(self.channels)),
+            position=asked.position if self.replay else "",
+            last=last if self.replay else 0,
+            user=_user(self.user),
+            address=request.remote_addr if config.max_streams_per_address else None,
+            lifetime=lifetime,
+        )
+
+
+def _asked(request: Request) -> Stream:
     """The stream that the request asks for, without channels."""
     # Most of these parameters are missing, and a missing one costs Werkzeug's get() an
     # exception.
@@ -69,7 +102,7 @@ def _channels(request: Request) -> list[str]:
     return asked + more
 
 
-def check(
+def _check(
     request: Request, granted: cabc.Collection[str], most: int, lifetime: float
 ) -> None:
     """Check what the view grants.
@@ -102,7 +135,7 @@ def check(
         raise ValueError(f"lifetime = {lifetime!r}: {problem} 0 means never.")
 
 
-def user(value: str | int | UUID | None) -> str | None:
+def _user(value: str | int | UUID | None) -> str | None:
     """The user as text.
 
     :raises TypeError: If the value has another type.
