@@ -14,8 +14,10 @@ from support.scripted import status
 from support.scripted import STREAM
 
 import flask_push
+from flask_push import Event
 from flask_push.client import outcome
 from flask_push.client import Refused
+from flask_push.client.answer import Head
 
 
 @pytest.mark.parametrize(
@@ -78,3 +80,59 @@ def test_pauses_grow_and_are_random(floor: float, attempt: int) -> None:
     assert all(bounded <= pause <= longest for pause in pauses)
     if longest > bounded * 1.01:
         assert len(set(pauses)) > 1
+
+
+def head(status: int, **headers: str) -> Head:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Head("1.1", status, "Reason\x1b", named)
+
+
+def test_a_stream_may_have_parameters_and_be_compressed() -> None:
+    for kind in "text/event-stream", "Text/Event-Stream ; charset=utf-8":
+        for coding in "", "identity", "gzip", "x-gzip":
+            answer = head(200, content_type=kind, content_encoding=coding)
+            outcome.judge(answer, "http://h/")
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("7", 7), ("0", 0), ("", 0), ("-1", 0), ("x", 0), ("9" * 10, 0), ("1.5", 0)],
+)
+def test_a_server_says_after_how_many_seconds_to_retry(value: str, seconds: int) -> None:
+    with pytest.raises(outcome.Lost, match="the status is 503") as caught:
+        outcome.judge(head(503, retry_after=value), "http://h/")
+    assert caught.value.wait == seconds
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        head(404),
+        head(200, content_type="text/\x1bhtml"),
+        head(200, content_type="text/event-stream", content_encoding="br\x1b"),
+    ],
+)
+def test_a_refusal_says_in_one_short_line_what_the_server_answered(answer: Head) -> None:
+    with pytest.raises(Refused) as caught:
+        outcome.judge(answer, f"http://h/{'x' * 500}\x1b")
+    text = str(caught.value)
+    assert caught.value.status == answer.status
+    assert text.isprintable() and len(text) < 400 and "\\x1b" in text
+
+
+@pytest.mark.parametrize(
+    ("data", "connection"),
+    [
+        ('{"connection": "a_1.b-2"}', "a_1.b-2"),
+        # Without a secret, it is the one that the request had.
+        ('{"connection": "a"}', ""),
+        ('{"connection": "a.b\\r\\nX: y"}', ""),
+        ('{"connection": "%s.b"}' % ("a" * 65), ""),
+        *(
+            (text, "")
+            for text in ('{"connection": 5}', "{}", "[]", "null", "", "{", "[" * 10**5)
+        ),
+    ],
+)
+def test_only_a_valid_id_of_a_connection_is_used(data: str, connection: str) -> None:
+    assert outcome.connection_of(Event("", data, "push:open")) == connection
