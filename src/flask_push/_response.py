@@ -123,7 +123,7 @@ def respond(
     :param base: The response class of the app.
     :param may_return: Whether the browser may get a return ticket.
     """
-    response = response_class(base)(headers=wire.HEADERS)
+    response = response_class(base)(headers=_HEADERS)
     response.services = services
     response.stream_ = stream
     response.may_return = may_return
@@ -139,6 +139,9 @@ def response_class(base: type[Response]) -> type[StreamResponse]:
         _response_classes[base] = type("StreamResponse", (StreamResponse, base), {})
     return _response_classes[base]
 
+
+# Werkzeug reads a list with fewer steps than a dict.
+_HEADERS = list(wire.HEADERS.items())
 
 _response_classes: dict[type[Response], type[StreamResponse]] = {}
 # A test suite may make a response class for each of its apps.

@@ -139,7 +139,7 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
         "4,096 names, 1,024 types and 1,024 streams",
         [
             cached.cache_parameters()["maxsize"]
-            for cached in (_event._escape, sse.type_line, connection._alike)
+            for cached in (_event._escape, sse.type_line, connection._shared_rest_of)
         ],
     ),
     ("What the kernel buffers", "256 KiB", [2 * connection._SEND_BUFFER]),

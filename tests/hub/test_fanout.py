@@ -90,14 +90,14 @@ def test_streams_that_are_alike_share_one_object() -> None:
 
 def test_long_streams_are_not_cached_after_they_end() -> None:
     async def test(scene: HubScene) -> None:
-        kept = _connection._alike.cache_info().currsize
+        kept = _connection._shared_rest_of.cache_info().currsize
         names = [f"{n}-{'c' * 50}" for n in range(20)]
         many, long = await scene.open(*names), await scene.open("a", user="u" * 300)
         streams = [connection.stream for connection in scene.connections]
         assert [len(stream.channels) for stream in streams] == [20, 1]
         for connection in scene.connections:
             assert connection.stream.channels is connection.group.names
-        assert _connection._alike.cache_info().currsize == kept
+        assert _connection._shared_rest_of.cache_info().currsize == kept
         for browser, name in (many, names[7]), (long, "a"):
             scene.say(name, "x")
             await browser.receives("x")

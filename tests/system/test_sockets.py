@@ -68,5 +68,8 @@ def test_a_borrowed_socket_stays_open() -> None:
     with sockets.borrowed(ours.fileno()) as sock:
         assert sock.fileno() == ours.fileno()
     assert is_open(ours.fileno())
+    with pytest.raises(MemoryError), sockets.borrowed(ours.fileno()):
+        raise MemoryError
+    assert is_open(ours.fileno())
     ours.close()
     theirs.close()

@@ -19,7 +19,7 @@ def new_connection_id(asked: str = "") -> str:
     """A new id, or the public part that the browser sends, if it has the right form."""
     if _NAME.fullmatch(asked):
         return asked
-    secret = secrets.token_urlsafe(12)
+    secret = _text(secrets.token_bytes(12))
     return f"{_public_id(secret)}.{secret}"
 
 
@@ -31,4 +31,8 @@ def public_id_of(connection: str | None) -> str:
 
 def _public_id(secret: str) -> str:
     digest = hashlib.sha256(secret.encode(errors="replace")).digest()
-    return base64.urlsafe_b64encode(digest[:12]).decode()
+    return _text(digest[:12])
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode()

@@ -111,7 +111,9 @@ class HubState(t.NamedTuple):
 
 
 def stream_to_json(stream: Stream) -> dict[str, t.Any]:
-    return {**stream._asdict(), "head": stream.head.decode("latin-1")}
+    values = stream._asdict()
+    values["head"] = stream.head.decode("latin-1")
+    return values
 
 
 def stream_from_json(values: dict[str, t.Any]) -> Stream:

@@ -61,11 +61,16 @@ def check_type(event_type: str) -> None:
 def head(status: str, headers: cabc.Iterable[tuple[str, str]], date: str) -> bytes:
     """The head of a response whose body ends with the connection, so that it means
     the same to HTTP/1.0 and HTTP/1.1 clients."""
-    kept = [(k, v) for k, v in headers if k.lower() not in HOP_BY_HOP]
-    if not any(k.lower() == "date" for k, _ in kept):
-        kept.append(("Date", date))
-    kept.append(("Connection", "close"))
-    lines = [f"HTTP/1.1 {status}", *(f"{k}: {v}" for k, v in kept), "", ""]
+    lines = [f"HTTP/1.1 {status}"]
+    dated = False
+    for name, value in headers:
+        lower = name.lower()
+        if lower not in HOP_BY_HOP:
+            lines.append(f"{name}: {value}")
+            dated = dated or lower == "date"
+    if not dated:
+        lines.append(f"Date: {date}")
+    lines += ["Connection: close", "", ""]
     return "\r\n".join(lines).encode("latin-1")
 
 

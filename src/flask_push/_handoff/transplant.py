@@ -12,7 +12,6 @@ Where a server does not give the socket away, there is a :mod:`relay <.relay>`.
 from __future__ import annotations
 
 import _socket
-import contextlib
 import os
 import socket
 
@@ -63,6 +62,8 @@ def transplant(fd: int, stream: Stream, adopt: Adopt) -> None:
 def _duplicate(fd: int) -> int:
     # Where the limit is low, low numbers are needed as well.
     for lowest in (_HIGH, 3) if limit() > 4 * _HIGH else (3,):
-        with contextlib.suppress(OSError):
+        try:
             return duplicate(fd, lowest)
+        except OSError:
+            pass
     return os.dup(fd)

@@ -118,7 +118,7 @@ class Messages:
         skipped = min(self._skip, len(data))
         self._skip -= skipped
         self._data += data[skipped:]
-        return list(self._complete(fds))
+        return self._complete(fds)
 
     def ask(self, message: dict[str, t.Any]) -> dict[str, t.Any]:
         """Send a message, and wait for one answer.

@@ -7,26 +7,28 @@ On Windows it is none: there a socket object borrows the number for each call.
 from __future__ import annotations
 
 import _socket
-import collections.abc as cabc
-import contextlib
 import os
 import socket
 
 from .abilities import SOCKETS_ARE_FILES
 
 
-@contextlib.contextmanager
-def borrowed(fd: int) -> cabc.Iterator[_socket.socket]:
+class borrowed:
     """A socket object for a moment. One for each connection would take too much memory."""
-    # The family need not be right; without one, Python would ask the kernel. The class of
-    # gevent does not work here.
-    sock: _socket.socket | None = None
-    try:
-        sock = _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
-        yield sock
-    finally:
-        if sock is not None:
-            sock.detach()
+
+    # Not a generator, because that would take longer than the call to the kernel.
+    __slots__ = ("_sock",)
+
+    def __init__(self, fd: int) -> None:
+        # The family need not be right; without one, Python would ask the kernel. The class
+        # of gevent does not work here.
+        self._sock = _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+
+    def __enter__(self) -> _socket.socket:
+        return self._sock
+
+    def __exit__(self, *_: object) -> None:
+        self._sock.detach()
 
 
 def _read(fd: int, size: int, /) -> bytes:

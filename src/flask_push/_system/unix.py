@@ -26,9 +26,10 @@ _HAVE_PATHS = os.path.isdir("/proc/self/fd")
 # The flags of :mod:`socket` are enums, and to look at one takes longer than to read a
 # message.
 _CLOEXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+_FD_BYTES = array.array("i").itemsize
 _SPACE = 0
 if hasattr(socket, "CMSG_SPACE"):
-    _SPACE = socket.CMSG_SPACE(MOST_FDS * array.array("i").itemsize)
+    _SPACE = socket.CMSG_SPACE(MOST_FDS * _FD_BYTES)
 
 
 def unix_socket(kind: int = socket.SOCK_STREAM) -> socket.socket:
@@ -126,8 +127,8 @@ def send_descriptors(sock: socket.socket, data: bytes, fds: cabc.Sequence[int]) 
 def receive_descriptors(sock: socket.socket, most: int) -> tuple[bytes, list[int]]:
     """Receive bytes, and the descriptors that were sent with them."""
     data, rights, _, _ = sock.recvmsg(most, _SPACE, _CLOEXEC)
-    fds = array.array("i")
+    fds: list[int] = []
     for level, kind, value in rights:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            fds.frombytes(value[: len(value) - len(value) % fds.itemsize])
-    return data, list(fds)
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds += array.array("i", value[: len(value) - len(value) % _FD_BYTES])
+    return data, fds

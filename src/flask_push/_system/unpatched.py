@@ -13,6 +13,7 @@ import sys
 import threading
 import typing as t
 
+from . import sockets
 from .abilities import SOCKETS_ARE_FILES
 
 # The module that closes a socket by its number.
@@ -30,7 +31,10 @@ def original(module: str, name: str) -> t.Any:
 def close(fd: int) -> None:
     """Close a socket now. gevent's waits for its own loop, which a thread of ours doesn't
     run."""
-    original(_CLOSES, "close")(fd)
+    if "gevent.monkey" in sys.modules:
+        original(_CLOSES, "close")(fd)
+    else:
+        sockets.close(fd)
 
 
 def is_replaced(module: str, name: str) -> bool:
