@@ -14,6 +14,9 @@ from pathlib import Path
 
 import click
 
+from ._app_hub import choose
+from ._app_hub import files_of
+from ._app_hub import is_for_development
 from ._cli_url import doctor
 from ._cli_url import tail
 from ._command import Commands
@@ -27,8 +30,7 @@ from ._ipc.files import HubFiles
 from ._ipc.messages import Messages
 from ._ipc.protocol import Stop
 from ._ipc.status import status_of
-from ._state import choose
-from ._state import files_of
+from ._system.abilities import why_no_hub_process
 from ._system.inodes import check_socket
 from ._system.terminal import shown
 
@@ -71,6 +73,11 @@ def hub(path: Path, replace: bool) -> None:
     So does 'flask push stop'. It loads no app: the first worker that connects names the
     store. With systemd's socket activation, the hub uses the socket that systemd passes.
     """
+    if reason := why_no_hub_process():
+        raise failure(
+            f"The hub can't be a process of its own here, because {reason}. It runs in the"
+            " app's process, without this command."
+        )
     files = HubFiles(path)
     main.set_up(files, logging.StreamHandler())
     if replace and files.is_open():
@@ -222,7 +229,14 @@ def _find(context: click.Context, path: Path | None) -> list[HubFiles]:
     if path is not None:
         return [HubFiles(path)]
     app, _ = load(context)
-    all_files = files_of(app, Config.read(app.config))
+    config = Config.read(app.config)
+    all_files = files_of(app, config)
+    if not all_files and choose(app, config)[0] != "memory:" and is_for_development(config):
+        raise failure(
+            "This app's hub is a thread of each of its processes, for development, because"
+            f" {why_no_hub_process()}. 'flask push doctor' examines it with the URL of a"
+            " stream."
+        )
     if not all_files:
         raise failure(
             "This app's hub is a thread of each of its processes: PUSH_HUB is 'thread',"

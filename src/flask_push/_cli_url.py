@@ -10,6 +10,9 @@ import click
 from flask import Flask
 
 from ._app_directory import Place
+from ._app_hub import check
+from ._app_hub import choose
+from ._app_hub import files_of
 from ._command import failure
 from ._command import load
 from ._config import Config
@@ -17,8 +20,6 @@ from ._doctor.finding import Finding
 from ._doctor.finding import problem
 from ._doctor.machine import AppCheckup
 from ._doctor.stream import StreamCheckup
-from ._state import choose
-from ._state import files_of
 from ._system.terminal import shown
 from .client import connect
 from .client import Refused
@@ -80,6 +81,7 @@ def _examine(
 
 def _checkup_of(app: Flask) -> AppCheckup:
     config = Config.read(app.config)
+    check(config)
     url, kind = choose(app, config)
     place = Place.of(app)
     return AppCheckup(

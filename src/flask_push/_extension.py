@@ -51,6 +51,7 @@ class Push:
 
         :raises ValueError: If the configuration is invalid.
         :raises TypeError: If `app` is not a Flask app.
+        :raises RuntimeError: If the configuration needs something that only Linux has.
         """
         app = _app(app)
         state = AppState(app, AppBridges(self._bridges))

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import sys
 import threading
 import time
 import typing as t
@@ -20,6 +19,12 @@ from flask import json
 
 from ._app_bridges import AppBridges
 from ._app_directory import Place
+from ._app_hub import check
+from ._app_hub import choose
+from ._app_hub import files_in
+from ._app_hub import files_of
+from ._app_hub import introduce
+from ._app_hub import is_for_development
 from ._config import Config
 from ._delivery.stream import Stream
 from ._handoff.door import Door
@@ -36,6 +41,7 @@ from ._system.rundir import claim
 from ._system.unix import hub_listens_in
 from ._system.users import current_user
 from ._ticket_cookie import TicketCookie
+from .brokers import Broker
 from .brokers import open_broker
 
 
@@ -46,6 +52,7 @@ class AppState(PerProcess):
     as long as a process holds a tie.
 
     :raises ValueError: If the configuration is invalid.
+    :raises RuntimeError: If it needs something that this system lacks.
     """
 
     def __init__(self, app: Flask, bridges: AppBridges) -> None:
@@ -53,6 +60,7 @@ class AppState(PerProcess):
         # This imports the broker. If the process forked in the middle of a later import,
         # the child would have a lock that is never released.
         open_broker(config.broker_url or "sqlite:", Path("/"))
+        check(config)
         self._app = weakref.ref(app)
         self._services: Services | None = None
         self._making = threading.RLock()
@@ -64,7 +72,7 @@ class AppState(PerProcess):
         self._look_at = 0.0
         self.ties: list[Tie] = []
         self._hubs = config.hub_processes
-        if config.hub in (None, "process") and not app.testing:
+        if not app.testing and choose(app, config)[1] == "process":
             directories = [self.place.directory(config)]
             if self._user == 0:
                 # A server that root starts may run its workers as another user.
@@ -150,6 +158,7 @@ class Services:
         self.config = config = Config.read(app.config)
         self.testing = app.testing
         self.quiet = QuietLogger()
+        check(config)
         url, kind = choose(app, config)
         directory = None
         if url == "sqlite:" or kind == "process" or config.accel or config.return_ticket:
@@ -182,8 +191,13 @@ class Services:
         if directory is not None and (config.accel or keys):
             accel = directory / "accel.sock"
 
+        def opened() -> Broker:
+            if kind == "thread" and not self.testing and is_for_development(config):
+                introduce(config)
+            return broker
+
         def thread() -> ThreadDoor:
-            return ThreadDoor(lambda: broker, config.options, accel, self.bridges)
+            return ThreadDoor(opened, config.options, accel, self.bridges)
 
         if kind == "thread":
             return thread()
@@ -220,31 +234,6 @@ class Services:
 def _release(ties: cabc.Iterable[Tie]) -> None:
     for tie in ties:
         tie.release()
-
-
-def choose(app: Flask, config: Config) -> tuple[str, str]:
-    """The store's URL, and what the hub is: ``process``, ``thread``, or the path of its
-    socket."""
-    url = config.broker_url or ("memory:" if app.testing else "sqlite:")
-    if url == "memory:":
-        # Another process can't read this process's memory.
-        return url, "thread"
-    # A frozen app has no interpreter that could run the hub process.
-    alone = app.testing or getattr(sys, "frozen", False)
-    return url, config.hub or ("thread" if alone else "process")
-
-
-def files_of(app: Flask, config: Config) -> list[HubFiles]:
-    """The sites of the app's hubs; none, if they are threads. Creates nothing."""
-    _, kind = choose(app, config)
-    if kind == "process":
-        return files_in(Place.of(app).directory(config), config)
-    return [] if kind == "thread" else [HubFiles(Path(kind))]
-
-
-def files_in(directory: Path, config: Config) -> list[HubFiles]:
-    """The files of all hubs of a run directory."""
-    return [HubFiles.of(directory, number) for number in range(config.hub_processes)]
 
 
 def _dumps(app: Flask) -> t.Callable[[t.Any], str]:

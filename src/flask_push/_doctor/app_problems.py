@@ -39,6 +39,12 @@ APP_PROBLEMS: dict[str, Problem] = {
         " that computes slows them down.",
         ((ANY, 'PUSH_HUB = "process"'),),
     ),
+    "development": Problem(
+        WARN,
+        "The hub is a thread of each process, for development, because {reason}. Its"
+        " streams end with the process.",
+        ((ANY, "Nothing, where you develop. Run the app in production on Linux."),),
+    ),
     "owner": Problem(
         ERROR,
         "{path} belongs to {owner}, and this command runs as {user}. The doctor does not"

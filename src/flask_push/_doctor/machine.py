@@ -20,6 +20,7 @@ from .._event import Position
 from .._ipc.files import HubFiles
 from .._ipc.status import status_of
 from .._ipc.version import version
+from .._system.abilities import why_no_hub_process
 from .._system.descriptors import limit_of
 from .._system.descriptors import reserve
 from .._system.rundir import is_local
@@ -175,6 +176,10 @@ class AppCheckup:
     # The hub.
 
     def _check_hub(self) -> Findings:
+        reason = why_no_hub_process()
+        if self.kind == "thread" and self.config.hub is None and reason:
+            yield problem("development", reason=reason)
+            return
         if self.kind == "thread":
             yield problem("thread")
             yield from self._check_limit("a worker", os.getpid())
