@@ -57,12 +57,15 @@ def check(config: Config) -> None:
             )
 
 
-def is_for_development(config: Config) -> bool:
-    """Whether the hub is a thread only because this system can't run its process."""
-    return config.hub is None and bool(why_no_hub_process())
+def why_development(app: Flask, config: Config) -> str:
+    """Why the hub is a thread, if only because this system can't run its process. Empty if
+    it is a process, or would be a thread on Linux, too."""
+    if app.testing or config.hub is not None or config.broker_url == "memory:":
+        return ""
+    return why_no_hub_process()
 
 
-def introduce(config: Config) -> None:
+def introduce(config: Config, reason: str) -> None:
     """Log what the development mode is, and what differs from Linux. Called when the hub
     starts, after it has raised the limit of descriptors."""
     most = min(config.max_streams, limit() - reserve(limit()))
@@ -70,7 +73,7 @@ def introduce(config: Config) -> None:
         "The hub is a thread of this process, for development, because %s. Its streams end"
         " with the process, and their browsers reconnect; at most %d streams are open at"
         " once. On Linux, the hub is a process of its own.",
-        *(why_no_hub_process(), most),
+        *(reason, most),
     )
 
 

@@ -16,7 +16,7 @@ import click
 
 from ._app_hub import choose
 from ._app_hub import files_of
-from ._app_hub import is_for_development
+from ._app_hub import why_development
 from ._cli_url import doctor
 from ._cli_url import tail
 from ._command import Commands
@@ -231,10 +231,10 @@ def _find(context: click.Context, path: Path | None) -> list[HubFiles]:
     app, _ = load(context)
     config = Config.read(app.config)
     all_files = files_of(app, config)
-    if not all_files and choose(app, config)[0] != "memory:" and is_for_development(config):
+    if reason := why_development(app, config):
         raise failure(
             "This app's hub is a thread of each of its processes, for development, because"
-            f" {why_no_hub_process()}. 'flask push doctor' examines it with the URL of a"
+            f" {reason}. 'flask push doctor' examines it with the URL of a"
             " stream."
         )
     if not all_files:

@@ -13,6 +13,7 @@ from ._app_directory import Place
 from ._app_hub import check
 from ._app_hub import choose
 from ._app_hub import files_of
+from ._app_hub import why_development
 from ._command import failure
 from ._command import load
 from ._config import Config
@@ -89,6 +90,7 @@ def _checkup_of(app: Flask) -> AppCheckup:
         testing=app.testing,
         url=url,
         kind=kind,
+        development=why_development(app, config),
         directory=place.directory(config),
         doubts=place.doubts(config) if url == "sqlite:" else (),
         all_files=files_of(app, config),

@@ -69,11 +69,11 @@ class StreamResponse(Response):
                 environ[HAND_OVER](self.stream_, hub.adopt)
                 return ()
             try:
-                fd = find_socket(environ)
+                found = find_socket(environ)
             except NoSocket as reason:
                 return self._without_socket(headers, reason)
             head = wire.head(self.status, headers, http_date())
-            transplant(fd, self.stream_._replace(head=head), hub.adopt)
+            transplant(found, self.stream_._replace(head=head), hub.adopt)
         except (OSError, RuntimeError) as error:
             self.services.quiet.error(
                 "Could not hand a stream over to the hub; the browser will reconnect: %s",

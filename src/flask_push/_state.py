@@ -24,7 +24,7 @@ from ._app_hub import choose
 from ._app_hub import files_in
 from ._app_hub import files_of
 from ._app_hub import introduce
-from ._app_hub import is_for_development
+from ._app_hub import why_development
 from ._config import Config
 from ._delivery.stream import Stream
 from ._handoff.door import Door
@@ -180,11 +180,11 @@ class Services:
         # With hubs in threads, nginx could reach only the hub of one process.
         if config.return_ticket and kind != "thread":
             self.ticket_cookie = TicketCookie(app, self.broker.url, config.return_ticket)
-        self.hub = self._choose_hub(kind, directory)
+        self.hub = self._choose_hub(kind, directory, why_development(app, config))
         most = 1000 if app.testing else config.relay_max
         self.relays = Relays(most, config.relay_lifetime)
 
-    def _choose_hub(self, kind: str, directory: Path | None) -> Door:
+    def _choose_hub(self, kind: str, directory: Path | None, development: str) -> Door:
         config, broker = self.config, self.broker
         accel = None
         keys = [] if self.ticket_cookie is None else self.ticket_cookie.keys
@@ -192,8 +192,8 @@ class Services:
             accel = directory / "accel.sock"
 
         def opened() -> Broker:
-            if kind == "thread" and not self.testing and is_for_development(config):
-                introduce(config)
+            if development:
+                introduce(config, development)
             return broker
 
         def thread() -> ThreadDoor:

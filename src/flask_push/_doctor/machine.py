@@ -20,7 +20,6 @@ from .._event import Position
 from .._ipc.files import HubFiles
 from .._ipc.status import status_of
 from .._ipc.version import version
-from .._system.abilities import why_no_hub_process
 from .._system.descriptors import limit_of
 from .._system.descriptors import reserve
 from .._system.rundir import is_local
@@ -61,6 +60,7 @@ class AppCheckup:
     """
     :param url: The URL of the store.
     :param kind: What the hub is: ``process``, ``thread``, or the path of its socket.
+    :param development: Why the hub is a thread, if only because the system lacks something.
     :param directory: The run directory. It may not exist yet.
     :param doubts: Reasons why events may not reach all processes of the app.
     """
@@ -72,6 +72,7 @@ class AppCheckup:
         testing: bool,
         url: str,
         kind: str,
+        development: str,
         directory: Path,
         doubts: cabc.Sequence[str],
         all_files: cabc.Sequence[HubFiles],
@@ -79,6 +80,7 @@ class AppCheckup:
         self.config, self.testing = config, testing
         self.url, self.kind = url, kind
         self.directory, self.all_files = directory, all_files
+        self._development = development
         self._doubts = doubts
         self._usable = True
         self._broker: Broker | None = None
@@ -176,9 +178,8 @@ class AppCheckup:
     # The hub.
 
     def _check_hub(self) -> Findings:
-        reason = why_no_hub_process()
-        if self.kind == "thread" and self.config.hub is None and reason:
-            yield problem("development", reason=reason)
+        if self._development:
+            yield problem("development", reason=self._development)
             return
         if self.kind == "thread":
             yield problem("thread")

@@ -13,9 +13,12 @@ from __future__ import annotations
 import collections.abc as cabc
 import io
 import os
+import socket
 import stat
 import sys
 import typing as t
+
+from .._system.abilities import SOCKETS_ARE_FILES
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -29,8 +32,9 @@ class OneThread(NoSocket):
     """The same, and a relay would keep the app from answering any other request."""
 
 
-def find_socket(environ: WSGIEnvironment) -> int:
-    """The number under which the server holds the client's socket.
+def find_socket(environ: WSGIEnvironment) -> int | socket.socket:
+    """The number under which the server holds the client's socket. Its socket object, where
+    the number is no descriptor.
 
     :raises NoSocket: If the server does not give it away, or it can't be used.
     """
@@ -50,6 +54,10 @@ def find_socket(environ: WSGIEnvironment) -> int:
         ) from None
     if hasattr(found, "getpeercert") or hasattr(found, "get_peer_certificate"):
         raise NoSocket("TLS ends in this server; let a proxy in front end it")
+    if not SOCKETS_ARE_FILES:
+        if server in _OBJECTS and isinstance(found, socket.socket) and fd >= 0:
+            return found
+        raise NoSocket(f"this system can't move the sockets of {server} to the hub")
     try:
         if stat.S_ISSOCK(os.fstat(fd).st_mode):
             return fd
@@ -118,6 +126,10 @@ _KEYS: dict[str, Find] = {
     "eventlet.input": lambda environ: environ["eventlet.input"].get_socket(),
     "uwsgi.version": _ask_uwsgi,
 }
+
+# Servers that have a thread for each request, and use the client's socket only as an object
+# of Python, whose number may change.
+_OBJECTS = {"werkzeug", "wsgiref"}
 
 # How the names of those options of uWSGI begin with which it speaks another protocol than
 # HTTP, or keeps connections for further requests.

@@ -6,6 +6,9 @@ own descriptor number. The hub drains the other end, so the server ends the requ
 ends any other: it writes its head, shuts down, closes, logs, and counts. The client's
 socket was duplicated before, and now only the hub has it.
 
+On Windows, no socket can be put under the number of another. There the end of the pair is
+put into the server's own socket object, and the hub gets the number that this had.
+
 Where a server does not give the socket away, there is a :mod:`relay <.relay>`.
 """
 
@@ -19,6 +22,7 @@ from .._delivery.stream import Stream
 from .._ipc.client import Client
 from .._system.descriptors import duplicate
 from .._system.descriptors import limit
+from .._system.sockets import exchange
 from .door import Adopt
 
 #: The environ's key for a function ``(stream, adopt) -> None`` that makes a stream of the
@@ -30,11 +34,19 @@ HAND_OVER = "flask_push.hand_over"
 _HIGH = 1024
 
 
-def transplant(fd: int, stream: Stream, adopt: Adopt) -> None:
-    """Move the client from the server's descriptor to the hub.
+def transplant(found: int | socket.socket, stream: Stream, adopt: Adopt) -> None:
+    """Move the client from the server to the hub.
 
+    :param found: The server's descriptor, or its socket object.
     :raises Exception: Whatever `adopt` raises, and then nothing has happened.
     """
+    if isinstance(found, int):
+        _replace_descriptor(found, stream, adopt)
+    else:
+        _replace_in_object(found, stream, adopt)
+
+
+def _replace_descriptor(fd: int, stream: Stream, adopt: Adopt) -> None:
     client = _duplicate(fd)
     try:
         # The sockets of :mod:`socket` would be most of what this costs.
@@ -57,6 +69,20 @@ def transplant(fd: int, stream: Stream, adopt: Adopt) -> None:
         os.dup2(ours.fileno(), fd, inheritable=os.get_inheritable(fd))
     finally:
         ours.close()
+
+
+def _replace_in_object(sock: socket.socket, stream: Stream, adopt: Adopt) -> None:
+    ours, drain = socket.socketpair()
+    try:
+        # The server may wait for another request, and reads the end of the input at once.
+        drain.shutdown(socket.SHUT_WR)
+        adopt(stream, Client(sock.fileno(), drain.fileno()))
+    except BaseException:
+        ours.close()
+        drain.close()
+        raise
+    drain.detach()
+    exchange(sock, ours.detach())
 
 
 def _duplicate(fd: int) -> int:

@@ -24,11 +24,6 @@ def why_no_unix_sockets() -> str:
     return "" if hasattr(socket, "AF_UNIX") else "this system has no Unix sockets"
 
 
-def why_no_transplant() -> str:
-    """Why a client's socket can't move to the hub; empty if it can."""
-    return "" if SOCKETS_ARE_FILES else "this system can't move a socket to the hub"
-
-
 def why_no_hub_process() -> str:
     """Why the hub can't be a process of its own; empty if it can."""
     needed = {

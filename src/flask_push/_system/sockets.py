@@ -31,6 +31,16 @@ class borrowed:
         self._sock.detach()
 
 
+def exchange(sock: socket.socket, fd: int) -> None:
+    """Put another socket into a socket object. All that have the object use that one from
+    now on, and the socket that it had stays open."""
+    timeout = sock.gettimeout()
+    # The method of Python's class would mark the object as closed.
+    _socket.socket.detach(sock)
+    _socket.socket.__init__(sock, fileno=fd)
+    sock.settimeout(timeout)
+
+
 def _read(fd: int, size: int, /) -> bytes:
     with borrowed(fd) as sock:
         return sock.recv(size)
