@@ -12,6 +12,7 @@ import typing as t
 
 import pytest
 
+from flask_push._handoff import sockets
 from flask_push._handoff.sockets import find_socket
 from flask_push._handoff.sockets import NoSocket
 
@@ -186,6 +187,25 @@ def test_what_is_closed_or_no_socket_is_left_alone() -> None:
         find_socket(environ(closed))
     with open(os.devnull) as file, pytest.raises(NoSocket, match="not a socket"):
         find_socket(environ(file))
+
+
+def test_a_socket_object_is_found_where_its_number_is_no_descriptor(
+    server: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "SOCKETS_ARE_FILES", False)
+    assert find_socket(environ(server, "werkzeug.socket")) is server
+    with server.makefile("rb") as body:
+        found = environ(body, "wsgi.input", SERVER_SOFTWARE="WSGIServer/0.2 CPython/3.11.7")
+        assert find_socket(found) is server
+    # Other servers keep the number.
+    for found in environs(server):
+        if "werkzeug.socket" not in found:
+            with pytest.raises(NoSocket, match="this system can't move the sockets of"):
+                find_socket(found)
+    closed = socket.socket()
+    closed.close()
+    with pytest.raises(NoSocket, match="closed or not a socket"):
+        find_socket(environ(closed, "werkzeug.socket"))
 
 
 def test_no_reason_is_the_clients_to_choose(server: socket.socket) -> None:

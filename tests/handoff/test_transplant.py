@@ -97,3 +97,34 @@ def test_a_hub_that_refuses_leaves_everything_as_it_was(pair: Pair) -> None:
     assert descriptors() == before
     server.sendall(b"an ordinary answer")
     assert client.recv(100) == b"an ordinary answer"
+
+
+def test_a_socket_object_gets_another_socket_and_its_server_does_not_notice(
+    pair: Pair, adopt: Adopted
+) -> None:
+    """As on Windows, where the number of a socket is no descriptor."""
+    client, server = pair
+    server.settimeout(7)
+    body = server.makefile("rb")
+    transplant(server, STREAM, adopt)
+    moved, drain = adopt.fds
+    assert server.fileno() not in adopt.fds and server.gettimeout() == 7
+    server.sendall(b"a head, and a body\r\n")
+    assert os.read(drain, 100) == b"a head, and a body\r\n"
+    assert body.read(100) == b"", "and there is no other request"
+    body.close()
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    assert os.read(drain, 100) == b""
+    os.write(moved, b"from the hub")
+    assert client.recv(100) == b"from the hub"
+
+
+def test_a_socket_object_that_the_hub_refuses_stays_as_it_was(pair: Pair) -> None:
+    client, server = pair
+    before = descriptors()
+    with pytest.raises(RuntimeError, match="no"):
+        transplant(server, STREAM, Adopted(RuntimeError("no")))
+    assert descriptors() == before
+    server.sendall(b"an ordinary answer")
+    assert client.recv(100) == b"an ordinary answer"

@@ -73,3 +73,20 @@ def test_a_borrowed_socket_stays_open() -> None:
     assert is_open(ours.fileno())
     ours.close()
     theirs.close()
+
+
+def test_a_socket_object_gets_another_socket() -> None:
+    one, two = socket.socketpair()
+    three, four = socket.socketpair()
+    one.settimeout(3)
+    before = one.fileno()
+    sockets.exchange(one, three.detach())
+    assert one.gettimeout() == 3 and one.fileno() != before
+    one.sendall(b"x")
+    assert four.recv(1) == b"x"
+    assert is_open(before)
+    os.close(before)
+    assert two.recv(1) == b""
+    for sock in one, two, four:
+        sock.close()
+    assert one.fileno() == -1

@@ -43,7 +43,7 @@ APP_PROBLEMS: dict[str, Problem] = {
         WARN,
         "The hub is a thread of each process, for development, because {reason}. Its"
         " streams end with the process.",
-        ((ANY, "Nothing, where you develop. Run the app in production on Linux."),),
+        ((ANY, "# nothing to do to develop; for production, run the app on Linux"),),
     ),
     "owner": Problem(
         ERROR,

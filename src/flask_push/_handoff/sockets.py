@@ -54,8 +54,8 @@ def find_socket(environ: WSGIEnvironment) -> int | socket.socket:
         ) from None
     if hasattr(found, "getpeercert") or hasattr(found, "get_peer_certificate"):
         raise NoSocket("TLS ends in this server; let a proxy in front end it")
-    if not SOCKETS_ARE_FILES:
-        if server in _OBJECTS and isinstance(found, socket.socket) and fd >= 0:
+    if not SOCKETS_ARE_FILES and fd >= 0:
+        if server in _OBJECTS and isinstance(found, socket.socket):
             return found
         raise NoSocket(f"this system can't move the sockets of {server} to the hub")
     try:
