@@ -89,7 +89,7 @@ def test_thirty_streams_get_every_event_and_take_none_of_four_threads(
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_the_response_is_finished_as_any_other(name: str, start: Start) -> None:
+def test_the_response_is_finished_like_any_other(name: str, start: Start) -> None:
     server = start(name)
     before = int(server.get("/torn-down"))
     reader = server.stream("a").opened()

@@ -13,9 +13,7 @@ from flask_push._scripts import script_url
 from flask_push._scripts import SCRIPTS
 
 
-def test_scripts_may_be_kept_for_ever_by_their_address_and_are_checked_by_their_name() -> (
-    None
-):
+def test_scripts_are_cached_forever_by_version_and_revalidated_by_name() -> None:
     app = Flask(__name__)
     app.testing = True
     Push(app)
@@ -35,7 +33,7 @@ def test_scripts_may_be_kept_for_ever_by_their_address_and_are_checked_by_their_
     assert client.get("/push/other.js").status_code == 404
 
 
-def test_the_scripts_can_be_elsewhere_or_nowhere() -> None:
+def test_the_scripts_can_have_another_prefix_or_none() -> None:
     for prefix, path in ("/live/x", "/live/x/push.js"), (None, "/push/push.js"):
         app = Flask(__name__)
         app.config["PUSH_URL_PREFIX"] = prefix
@@ -44,7 +42,7 @@ def test_the_scripts_can_be_elsewhere_or_nowhere() -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_all_other_addresses_below_the_prefix_are_the_apps(first: bool) -> None:
+def test_the_app_serves_all_other_addresses_below_the_prefix(first: bool) -> None:
     app = Flask(__name__)
     push = Push(app) if first else Push()
 
@@ -73,7 +71,7 @@ def page_of(app: Flask, host: str) -> str:
     return page.text
 
 
-def test_scripts_are_of_the_pages_host_where_routes_have_one() -> None:
+def test_scripts_have_the_host_of_the_page_where_routes_match_hosts() -> None:
     app = Flask(__name__, static_folder=None, host_matching=True)
     Push(app)
     for host in "a.test", "b.test:8000":
@@ -88,7 +86,7 @@ def test_scripts_are_of_the_pages_host_where_routes_have_one() -> None:
         assert script_url().startswith("http://c.test/push/push.js?v=")
 
 
-def test_scripts_are_of_the_pages_subdomain() -> None:
+def test_scripts_have_the_subdomain_of_the_page() -> None:
     app = Flask(__name__, subdomain_matching=True)
     app.config["SERVER_NAME"] = "a.test"
     Push(app)
@@ -101,7 +99,7 @@ def test_scripts_are_of_the_pages_subdomain() -> None:
         assert "immutable" in response.headers["Cache-Control"]
 
 
-def test_a_script_that_is_not_there_has_no_address() -> None:
+def test_an_unknown_script_has_no_address() -> None:
     app = Flask(__name__)
     Push(app)
     with app.test_request_context(), pytest.raises(ValueError, match="extras.classic.js"):

@@ -52,7 +52,7 @@ def was_not_reloaded(page: Page) -> bool:
 
 @contextlib.contextmanager
 def speaking(chat: Chat) -> cabc.Iterator[None]:
-    """While this lasts, another process publishes: less than the store keeps."""
+    """Have another process publish meanwhile: fewer events than the store keeps."""
     stop = threading.Event()
 
     def speak() -> None:
@@ -70,7 +70,9 @@ def speaking(chat: Chat) -> cabc.Iterator[None]:
         thread.join()
 
 
-def test_two_people_hear_each_other_in_one_order(chat: Chat, windows: Windows) -> None:
+def test_two_people_receive_each_other_s_lines_in_one_order(
+    chat: Chat, windows: Windows
+) -> None:
     ann = enter(windows.open(chat.server.url), "Ann")
     ben = enter(windows.open(chat.server.url), "Ben")
     say(ann, "Is anybody here?")
@@ -90,7 +92,9 @@ def test_two_people_hear_each_other_in_one_order(chat: Chat, windows: Windows) -
     assert own(ben)[1:] == ["Ben 0", "Ben 1", "Ben 2"]
 
 
-def test_two_windows_of_one_person_are_one_person(room: Chat, windows: Windows) -> None:
+def test_two_windows_of_one_person_count_as_one_person(
+    room: Chat, windows: Windows
+) -> None:
     first = enter(windows.open(room.server.url), "Ann")
     second = windows.open(room.server.url, first.context)
     say(first, "from the first")
@@ -101,7 +105,7 @@ def test_two_windows_of_one_person_are_one_person(room: Chat, windows: Windows) 
         assert own(page) == texts(page)
 
 
-def test_what_is_said_between_history_and_stream_is_shown_once(
+def test_a_line_sent_between_history_and_stream_is_shown_once(
     chat: Chat, windows: Windows
 ) -> None:
     def hold(route: Route) -> None:
@@ -125,7 +129,7 @@ def test_a_page_begins_with_the_last_fifty(room: Chat, windows: Windows) -> None
     shows(page, *map(str, range(10, 61)))
 
 
-def test_a_server_killed_and_started_again_costs_no_message(
+def test_no_line_is_lost_when_the_server_is_killed_and_restarted(
     chat: Chat, windows: Windows
 ) -> None:
     asked: list[tuple[str, str]] = []
@@ -150,12 +154,12 @@ def test_a_server_killed_and_started_again_costs_no_message(
     for page in pages:
         shows(page, *chat.spoken)
         assert was_not_reloaded(page)
-    # Nothing but the browsers' own coming back made it whole.
+    # Only the reconnects of the browsers have brought the missed lines.
     assert ("GET", f"{chat.server.url}/messages") not in asked
     assert ("POST", f"{chat.server.url}/messages") in asked
 
 
-def test_a_server_stopped_and_started_again_is_not_noticed(
+def test_the_page_does_not_notice_a_restart_of_the_server(
     chat: Chat, windows: Windows
 ) -> None:
     page = enter(windows.open(chat.server.url), "Ann")
@@ -178,7 +182,9 @@ def test_a_server_stopped_and_started_again_is_not_noticed(
     assert not page.evaluate("window.noticed")
 
 
-def test_two_servers_share_one_chat_by_a_redis(windows: Windows, tmp_path: Path) -> None:
+def test_two_servers_share_one_chat_through_a_redis(
+    windows: Windows, tmp_path: Path
+) -> None:
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(Redis.started(tmp_path))
         chats = []
@@ -200,7 +206,7 @@ def test_two_servers_share_one_chat_by_a_redis(windows: Windows, tmp_path: Path)
 
 @contextlib.contextmanager
 def nginx_before(server: Server, directory: Path) -> cabc.Iterator[Server]:
-    """With nothing set but what it needs: it says 502 while there is no server."""
+    """A minimal configuration: the proxy answers 502 while there is no server."""
     port = free_port()
     user = "user root;" if os.getuid() == 0 else ""
     conf = directory / "nginx.conf"
@@ -229,7 +235,7 @@ http {{
         front.kill()
 
 
-def test_a_proxy_that_refuses_while_there_is_no_server_costs_no_message(
+def test_no_line_is_lost_while_a_proxy_has_no_server(
     room: Chat, windows: Windows, tmp_path: Path
 ) -> None:
     with nginx_before(room.server, tmp_path) as front:
@@ -239,7 +245,7 @@ def test_a_proxy_that_refuses_while_there_is_no_server_costs_no_message(
         shows(page, "before")
         mark(page)
         room.kill()
-        # It ends an EventSource for good.
+        # This status closes an EventSource for good.
         until(lambda: " 502 " in (tmp_path / "access.log").read_text())
         expect(page.get_by_role("status")).to_have_text("reconnecting…")
         room.speak("meanwhile")
@@ -252,7 +258,7 @@ def test_a_proxy_that_refuses_while_there_is_no_server_costs_no_message(
         assert was_not_reloaded(page)
 
 
-def test_a_history_that_is_not_to_be_had_is_asked_for_again(
+def test_a_history_that_fails_to_load_is_fetched_again(
     room: Chat, windows: Windows
 ) -> None:
     room.speak("before")
@@ -266,7 +272,7 @@ def test_a_history_that_is_not_to_be_had_is_asked_for_again(
     connected(page)
 
 
-def test_a_lost_store_is_told_and_the_page_begins_anew(
+def test_after_the_store_is_lost_the_page_gets_a_gap_and_starts_over(
     chat: Chat, windows: Windows
 ) -> None:
     page = enter(windows.open(chat.server.url), "Ann")
@@ -284,7 +290,7 @@ def test_a_lost_store_is_told_and_the_page_begins_anew(
     assert was_not_reloaded(page)
 
 
-def test_what_is_said_offline_is_kept_and_said_once_when_online(
+def test_lines_written_offline_are_kept_and_sent_once_when_online(
     room: Chat, windows: Windows
 ) -> None:
     page = enter(windows.open(room.server.url), "Ann")
@@ -302,7 +308,7 @@ def test_what_is_said_offline_is_kept_and_said_once_when_online(
     expect(page.locator("#unsent li")).to_have_count(0)
 
 
-def test_what_was_not_said_yet_outlives_the_page(room: Chat, windows: Windows) -> None:
+def test_unsent_lines_outlive_the_page(room: Chat, windows: Windows) -> None:
     page = enter(windows.open(room.server.url), "Ann")
     connected(page)
 
@@ -330,7 +336,7 @@ def test_windows_of_one_browser_share_one_stream(
         connected(page)
     streams = status(room.store.parent.parent, "push-app")["streams"]
     assert streams == 1
-    # HTTP/1.1 has six connections, and a stream each would leave none for this.
+    # HTTP/1.1 allows six connections. If each window had a stream, none would be left.
     say(pages[-1], "heard by all")
     for page in pages:
         shows(page, "heard by all")

@@ -1,4 +1,4 @@
-"""The page of the chat: how it looks, and what it does with what is written."""
+"""The page of the chat: its layout, and what it does with the lines that users write."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from support.servers import TESTS
 SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
 
 
-def test_markup_is_text(room: Chat, windows: Windows) -> None:
+def test_markup_is_shown_as_text(room: Chat, windows: Windows) -> None:
     name = "<img src=x onerror=document.title='!'>"
     text = f"<script>document.title = '!'</script>{name}&amp;"
-    # The policy of the page would stop it too, which is not what this is about.
+    # The page's policy would stop the script too, but this test is about the markup.
     page = windows.open(room.server.url, windows.profile(bypass_csp=True))
     enter(page, name)
     say(page, text)
@@ -43,7 +43,7 @@ def test_markup_is_text(room: Chat, windows: Windows) -> None:
     assert page.title() == "Chat"
 
 
-def test_lines_and_local_time_are_kept(room: Chat, windows: Windows) -> None:
+def test_line_breaks_and_local_times_are_shown(room: Chat, windows: Windows) -> None:
     page = enter(windows.open(room.server.url), "Ann")
     room.speak("  one\n\n  two", time=1_700_000_000)
     shows(page, "one two")
@@ -75,7 +75,7 @@ def test_enter_sends_unless_a_word_is_being_composed(room: Chat, windows: Window
     assert texts(page)[0] == "one\ntwo"
 
 
-def test_what_is_refused_is_shown(room: Chat, windows: Windows) -> None:
+def test_a_refused_line_is_shown_as_refused(room: Chat, windows: Windows) -> None:
     page = windows.open(room.server.url)
     page.get_by_role("button", name="Enter").click()
     expect(page.locator("#error")).to_have_text("Your name needs 1 to 40 characters.")
@@ -89,7 +89,7 @@ def test_what_is_refused_is_shown(room: Chat, windows: Windows) -> None:
     expect(page.locator("#error")).to_have_text("")
 
 
-def test_what_did_not_go_through_is_sent_again_and_heard_once(
+def test_a_line_that_failed_is_sent_again_and_received_once(
     room: Chat, windows: Windows
 ) -> None:
     def swallow(route: Route) -> None:
@@ -108,7 +108,7 @@ def test_what_did_not_go_through_is_sent_again_and_heard_once(
     shows(page, "hello", "hello")
 
 
-def test_the_newest_is_in_view_unless_one_reads_what_was_before(
+def test_the_newest_line_is_in_view_unless_the_user_reads_older_ones(
     room: Chat, windows: Windows
 ) -> None:
     room.speak(*(f"old {n}" for n in range(50)))
@@ -149,7 +149,9 @@ TALK = [
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_it_fits_a_phone_and_a_desktop(room: Chat, windows: Windows, size: str) -> None:
+def test_the_page_fits_a_phone_and_a_desktop(
+    room: Chat, windows: Windows, size: str
+) -> None:
     shots = TESTS / "shots"
     width, height = SIZES[size]
     profile = windows.profile(viewport={"width": width, "height": height})

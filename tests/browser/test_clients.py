@@ -1,5 +1,5 @@
-"""Client libraries that people use read our streams: no event is lost, none is made up,
-and all of them resume."""
+"""Client libraries that people use read our streams: they lose no event, deliver no other,
+and resume."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from support.servers import until
 from flask_push import Event
 from flask_push import Publisher
 
-# What runs in node, at the versions of clients/package.json. Some others can't be run:
-# htmx, Turbo and Datastar are parts of a page, and OkHttp of a Java program.
+# The libraries that run in Node, in the versions of clients/package.json. Some others can't
+# run there: htmx, Turbo and Datastar are parts of a page, and OkHttp of a Java program.
 NPM = [
     "eventsource",
     "event-source-polyfill",
@@ -33,9 +33,9 @@ NPM = [
     "@microsoft/fetch-event-source",
     "sse.js",
 ]
-# The interpreter of the test's own environment; what it runs, `make test` installs.
+# The interpreter of the tests' environment. `make test` installs what it runs.
 NODE = str(Path(sys.executable).with_name("node"))
-# To Python, it has the same name as sseclient-py, and so is kept apart.
+# Its module has the same name as that of sseclient-py, so it is installed separately.
 SSECLIENT = "sseclient==0.0.27"
 PYTHON = [
     "curl",
@@ -48,28 +48,28 @@ PYTHON = [
 ]
 CLIENTS = NPM + PYTHON
 
-# What is theirs, and not ours, to change.
+# Peculiarities of the libraries.
 
-#: Their word for an event without a type.
+#: The type that a library gives to an event without a type.
 DEFAULT_TYPE: dict[str, str | None] = {
     "@microsoft/fetch-event-source": "",
     "eventsource-client": None,
     "aiohttp-sse-client": None,
 }
-#: Data that they give otherwise.
+#: Data that a library delivers in another form.
 DIFFERS = {
     "@microsoft/fetch-event-source": {"\nx": "x"},
     "sseclient": {"\nx": "x", "a\u2028b\u0085c \U0001f600": "a"},
     "requests-sse": {" x\n": "x"},
     "aiohttp-sse-client": {" x\n": "x"},
 }
-#: Where a body ends with its connection, Requests waits for pieces of it to be full: of
-#: 128 bytes here, 512 there. So an event may come no sooner than the next ones do.
+#: Where a body ends with its connection, Requests waits until a piece of 128 or 512 bytes
+#: is full. So an event may arrive only with the next ones.
 LATE = {"sseclient-py", "requests-sse"}
-#: They leave it to their user to come back: always, or after a connection is refused.
+#: They leave reconnecting to their user: always, or after a connection is refused.
 END = {"curl", "httpx-sse", "httpx2", "sseclient-py"}
 GIVE_UP = {"sseclient", "aiohttp-sse-client"}
-#: It says that it takes gzip, as Requests does, and reads what is below that.
+#: It accepts gzip, as Requests does, but reads the compressed bytes.
 NO_GZIP = {"sseclient"}
 
 EVENTS = [
@@ -82,7 +82,7 @@ EVENTS = [
     ("message", "a\u2028b\u0085c \U0001f600"),
 ]
 
-# Fills the pieces that some wait for.
+# Fills the pieces for which some libraries wait.
 PADDING = "x" * 1024
 
 # A type, data and an id.
@@ -90,7 +90,7 @@ Given = tuple[str | None, str, str]
 
 
 class Client:
-    """A program that prints what its library gives it."""
+    """A program that prints what its library delivers."""
 
     def __init__(self, name: str, url: str, directory: Path, sseclient: Path) -> None:
         self.name = name
@@ -140,13 +140,13 @@ class Client:
 
     @property
     def events(self) -> list[Given]:
-        """What it was given that somebody published, or nobody."""
+        """The events that it delivered, published or not."""
         self._read()
         return self._events
 
     @property
     def own(self) -> list[str]:
-        """The types of what the stream said itself."""
+        """The types of the stream's own events."""
         self._read()
         return self._own
 
@@ -167,7 +167,7 @@ class Client:
                 self._events.append((type, data, self._last_id))
 
     def gives(self, event: Given) -> Given:
-        """What it makes of an event that was published."""
+        """The form in which it delivers a published event."""
         type, data, id = event
         if type == "message":
             type = DEFAULT_TYPE.get(self.name, type)
@@ -175,11 +175,11 @@ class Client:
 
 
 class Story(t.NamedTuple):
-    """What was published, and what has become of it."""
+    """What was published, and which clients have delivered it."""
 
     published: list[Given]
     clients: dict[str, Client]
-    #: Who got an event only with later ones.
+    #: The clients that delivered an event only with later ones.
     late: frozenset[str] = frozenset()
 
 
@@ -202,8 +202,8 @@ def wait_for(
     condition: cabc.Callable[[Client], t.Any],
     meanwhile: cabc.Callable[[], t.Any] = lambda: None,
 ) -> list[Client]:
-    """Wait until it is true of all clients, and return those of whom it is. The others'
-    own tests will fail."""
+    """Wait until it is true of all clients, and return those of which it is true. The tests
+    of the others will fail."""
     clients = list(clients)
 
     def is_true() -> bool:
@@ -217,7 +217,7 @@ def wait_for(
 
 @pytest.fixture(scope="module")
 def sseclient(request: pytest.FixtureRequest) -> Path:
-    """Where it is installed, apart."""
+    """The directory in which it is installed separately."""
     assert request.config.cache is not None
     path = request.config.cache.mkdir("clients") / SSECLIENT
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
@@ -231,7 +231,7 @@ def has(count: int) -> cabc.Callable[[Client], bool]:
 
 
 def hear(reader: HttpReader, count: int) -> None:
-    """Read until so many heartbeats more have come."""
+    """Read until this many more heartbeats have arrived."""
 
     def heard() -> int:
         return bytes(reader.body).split(b"\n").count(b":")
@@ -241,7 +241,7 @@ def hear(reader: HttpReader, count: int) -> None:
 
 
 def read(directory: Path, sseclient: Path, but: cabc.Container[str], gzip: bool) -> Story:
-    """Each event alone, with heartbeats behind it. Then all of them at once."""
+    """Publish each event alone, with heartbeats after it; then all of them at once."""
     with contextlib.ExitStack() as stack:
         serving = serve(gunicorn, directory, PUSH_HEARTBEAT=0.2, PUSH_GZIP=gzip)
         server = stack.enter_context(serving)
@@ -249,7 +249,7 @@ def read(directory: Path, sseclient: Path, but: cabc.Container[str], gzip: bool)
         clients = stack.enter_context(all_clients(url, directory, sseclient, but))
         prompt = [client for client in clients.values() if client.name not in LATE]
         prompt = wait_for(prompt, lambda client: client.opened)
-        # Its third heartbeat comes after everybody's second.
+        # Its third heartbeat arrives after the second one of all others.
         witness = stack.enter_context(server.stream("news").opened())
         late: set[str] = set()
         for count, (type, data) in enumerate(EVENTS, 1):
@@ -280,8 +280,8 @@ def unzipping(tmp_path_factory: pytest.TempPathFactory, sseclient: Path) -> Stor
 
 @pytest.fixture(scope="module")
 def resuming(tmp_path_factory: pytest.TempPathFactory, sseclient: Path) -> Story:
-    """Streams end, the server goes away and comes back, streams end again. In all that
-    time, somebody publishes."""
+    """Streams end, the server stops and starts again, and streams end again. Meanwhile,
+    another process publishes."""
     directory = tmp_path_factory.mktemp("resuming")
     published: list[Given] = []
 
@@ -341,16 +341,18 @@ def gives_every_event(name: str, story: Story) -> None:
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_a_client_gives_every_event_and_nothing_else(name: str, reading: Story) -> None:
+def test_a_client_delivers_every_event_and_nothing_else(name: str, reading: Story) -> None:
     gives_every_event(name, reading)
 
 
 @pytest.mark.parametrize("name", [name for name in CLIENTS if name not in NO_GZIP])
-def test_so_it_does_where_streams_are_compressed(name: str, unzipping: Story) -> None:
+def test_a_client_delivers_every_event_of_a_compressed_stream(
+    name: str, unzipping: Story
+) -> None:
     gives_every_event(name, unzipping)
 
 
-def test_an_event_comes_at_once_but_to_those_who_wait_for_more(
+def test_an_event_arrives_at_once_unless_the_client_waits_for_more(
     reading: Story, unzipping: Story
 ) -> None:
     assert reading.late == LATE
@@ -358,7 +360,7 @@ def test_an_event_comes_at_once_but_to_those_who_wait_for_more(
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_a_client_resumes_where_it_was(name: str, resuming: Story) -> None:
+def test_a_client_resumes_where_it_stopped(name: str, resuming: Story) -> None:
     client = resuming.clients[name]
     expected = [client.gives(event) for event in resuming.published]
     assert client.events == expected, client.log

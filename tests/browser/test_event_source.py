@@ -1,5 +1,6 @@
-"""A script that is an EventSource reads and reconnects as HTML, 9.2, says. The browser's
-own is asked the same, where it does so too."""
+"""Our EventSource, a script, reads and reconnects as HTML, 9.2, says. Where the browser's
+own
+does so too, the same tests run with that."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from support.event_source_vectors import scripted as scripted
 from support.event_source_vectors import VECTORS
 from support.servers import until
 
-# How it reads.
+# Reading.
 
 KINDS = ["PushEventSource", "EventSource"]
 
@@ -39,7 +40,7 @@ def test_streams_are_read_as_the_standard_says(
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_it_is_all_the_same_how_the_bytes_arrive(size: int, page: Page) -> None:
+def test_the_chunks_in_which_bytes_arrive_change_nothing(size: int, page: Page) -> None:
     page.evaluate(
         """size => {
         window.fetch = async url => {
@@ -69,7 +70,7 @@ def test_it_is_all_the_same_how_the_bytes_arrive(size: int, page: Page) -> None:
             assert found[1:-1] == [*map(list, expected)], name
 
 
-def test_an_event_is_heard_when_its_last_cr_is_there(
+def test_an_event_is_dispatched_when_its_last_cr_arrives(
     page: Page, scripted: Scripted
 ) -> None:
     enough = threading.Event()
@@ -86,7 +87,9 @@ def test_an_event_is_heard_when_its_last_cr_is_there(
         enough.set()
 
 
-def test_an_event_that_does_not_end_ends_it(page: Page, scripted: Scripted) -> None:
+def test_an_event_that_never_ends_closes_the_event_source(
+    page: Page, scripted: Scripted
+) -> None:
     lines = [b"data: " + b"x" * 2**20 + b"\n"] * 24
     scripted.answers["/s"] = lambda asked: asked.send(b"data: a\n\n" + b"".join(lines))
     begin(page)
@@ -101,11 +104,13 @@ def test_an_event_that_does_not_end_ends_it(page: Page, scripted: Scripted) -> N
     assert page.evaluate("push.reason.message") == "an event is too long"
 
 
-# How it connects.
+# Connecting.
 
 
 @pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
-def test_its_request_is_the_browsers_own(kind: str, page: Page, scripted: Scripted) -> None:
+def test_the_request_is_the_one_that_the_browser_would_send(
+    kind: str, page: Page, scripted: Scripted
+) -> None:
     scripted.answers["/s"] = lambda asked: asked.send(b"")
     begin(page, kind)
     heard(page, 2)
@@ -116,7 +121,9 @@ def test_its_request_is_the_browsers_own(kind: str, page: Page, scripted: Script
     assert asked.headers["Last-Event-ID"] is None
 
 
-def test_it_may_ask_in_other_ways(page: Page, scripted: Scripted) -> None:
+def test_the_request_can_have_other_headers_another_method_and_a_body(
+    page: Page, scripted: Scripted
+) -> None:
     bodies = []
 
     def answer(asked: Script) -> None:
@@ -163,14 +170,14 @@ def test_headers_method_and_body_are_sent_only_to_the_origin_of_its_address(
     for one in others:
         assert one.headers["Authorization"] is None
         assert one.headers["Content-Length"] is None
-        # What a browser asks for first, it would send.
+        # A preflight names the headers that would be sent.
         asks_for = one.headers.get("Access-Control-Request-Headers", "")
         assert "authorization" not in asks_for
 
 
 @pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
 @pytest.mark.parametrize("code", [204, 205, 210, 299, 404, 410, 429, 503])
-def test_another_status_ends_it(
+def test_another_status_closes_the_event_source(
     kind: str, code: int, page: Page, scripted: Scripted
 ) -> None:
     scripted.answers["/s"] = lambda asked: asked.head(code)
@@ -191,7 +198,9 @@ TYPES = {
 
 
 @pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
-def test_another_type_ends_it(kind: str, page: Page, scripted: Scripted) -> None:
+def test_another_content_type_closes_the_event_source(
+    kind: str, page: Page, scripted: Scripted
+) -> None:
     for type, opens in TYPES.items():
         page.evaluate("window.source?.close(); heard.length = 0")
         scripted.answers["/s"] = lambda asked, type=type: asked.send(b"", type)  # type: ignore[misc]
@@ -200,7 +209,7 @@ def test_another_type_ends_it(kind: str, page: Page, scripted: Scripted) -> None
 
 
 @pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
-def test_it_comes_back_with_its_id_as_often_as_it_is_cut(
+def test_the_event_source_reconnects_with_its_id_after_each_cut(
     kind: str, page: Page, scripted: Scripted
 ) -> None:
     bodies = [
@@ -235,8 +244,10 @@ RETRIES = {"1": True, "01": True, "1x": False, "-1": False, "1e0": False, "": Fa
 
 
 @pytest.mark.parametrize("text", RETRIES)
-def test_only_digits_are_a_time_to_wait(text: str, page: Page, scripted: Scripted) -> None:
-    # It needs no blank line, and a later one that is none changes nothing.
+def test_retry_counts_only_if_it_is_digits(
+    text: str, page: Page, scripted: Scripted
+) -> None:
+    # `retry` needs no blank line, and a later invalid one changes nothing.
     scripted.answers["/s"] = lambda asked: asked.send(f"retry: 7\nretry: {text}\n".encode())
     page.evaluate("""() => {
         const wait = setTimeout;
@@ -248,8 +259,9 @@ def test_only_digits_are_a_time_to_wait(text: str, page: Page, scripted: Scripte
     assert page.evaluate("waits[0]") == (int(text) if RETRIES[text] else 7)
 
 
-def does_not_come_back(page: Page, scripted: Scripted) -> None:
-    """While another one, which waits for as long as it was to wait, does so twice."""
+def does_not_reconnect(page: Page, scripted: Scripted) -> None:
+    """Check that it sends no second request, while another event source with the same wait
+    sends two."""
     scripted.answers["/other"] = lambda asked: asked.send(b"retry: 50\n")
     page.evaluate("""() => {
         const other = new kinds.PushEventSource("/other");
@@ -260,15 +272,19 @@ def does_not_come_back(page: Page, scripted: Scripted) -> None:
     assert [one.path for one in scripted.asked].count("/s") == 1
 
 
-def test_a_time_longer_than_timers_is_no_storm(page: Page, scripted: Scripted) -> None:
-    # Of the number, a timer takes the lowest 32 bits.
+def test_a_retry_longer_than_timers_allow_causes_no_storm(
+    page: Page, scripted: Scripted
+) -> None:
+    # A timer uses only the lowest 32 bits of the number.
     scripted.answers["/s"] = lambda asked: asked.send(b"retry: %d\n" % (2**32 + 1))
     begin(page)
     heard(page, 2)
-    does_not_come_back(page, scripted)
+    does_not_reconnect(page, scripted)
 
 
-def test_where_there_is_no_server_yet_it_asks_again(page: Page, scripted: Scripted) -> None:
+def test_the_event_source_retries_until_a_server_is_there(
+    page: Page, scripted: Scripted
+) -> None:
     def answer(asked: Script) -> None:
         if len(scripted.asked) > 2:
             asked.send(b"data: a\n\n")
@@ -283,7 +299,7 @@ def test_where_there_is_no_server_yet_it_asks_again(page: Page, scripted: Script
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-def test_redirects_are_followed_and_stay_so(
+def test_redirects_are_followed_and_reconnects_go_to_their_target(
     code: int, page: Page, scripted: Scripted
 ) -> None:
     scripted.answers["/s"] = lambda asked: asked.head(code, Location="/moved")
@@ -295,7 +311,9 @@ def test_redirects_are_followed_and_stay_so(
     assert page.evaluate("source.url") == f"{scripted.url}/s"
 
 
-def test_cookies_go_to_another_origin_only_if_asked(page: Page, scripted: Scripted) -> None:
+def test_cookies_are_sent_to_another_origin_only_with_credentials(
+    page: Page, scripted: Scripted
+) -> None:
     other = scripted.url.replace("127.0.0.1", "localhost")
     page.context.add_cookies([{"name": "who", "value": "me", "url": other}])
     headers = {
@@ -308,16 +326,16 @@ def test_cookies_go_to_another_origin_only_if_asked(page: Page, scripted: Script
         begin(page, url=f"{other}/s", withCredentials=given)
         heard(page, 2)
         assert page.evaluate("source.withCredentials") is given
-    # That they are of another site, Chromium minds as such; the request says what it was.
+    # Chromium blocks cookies of another site anyway; the request's mode shows the option.
     modes = [one.headers["Sec-Fetch-Mode"] for one in scripted.asked]
     assert set(modes) == {"cors"}
 
 
-# What it is to a page.
+# The interface for a page.
 
 
 @pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
-def test_it_has_the_face_of_an_event_source(
+def test_the_class_has_the_interface_of_an_event_source(
     kind: str, page: Page, scripted: Scripted
 ) -> None:
     scripted.answers["/s"] = lambda asked: asked.send(b"data: a\n\n")
@@ -357,7 +375,7 @@ def test_it_has_the_face_of_an_event_source(
 
 
 @pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
-def test_events_say_where_they_are_from(kind: str, page: Page, scripted: Scripted) -> None:
+def test_events_have_their_origin(kind: str, page: Page, scripted: Scripted) -> None:
     scripted.answers["/s"] = lambda asked: asked.send(b"data: a\n\n")
     begin(page, kind)
     assert page.evaluate("""() => new Promise(done => source.onmessage = function (event) {
@@ -368,7 +386,7 @@ def test_events_say_where_they_are_from(kind: str, page: Page, scripted: Scripte
 
 
 @pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
-def test_closed_in_the_middle_it_says_nothing_more(
+def test_an_event_source_closed_by_a_listener_dispatches_nothing_more(
     kind: str, page: Page, scripted: Scripted
 ) -> None:
     left = threading.Event()
@@ -391,7 +409,7 @@ def test_closed_in_the_middle_it_says_nothing_more(
 
 
 @pytest.mark.parametrize("how", ["at once", "later"])
-def test_closed_while_it_waits_it_does_not_come_back(
+def test_an_event_source_closed_while_it_waits_does_not_reconnect(
     how: str, page: Page, scripted: Scripted
 ) -> None:
     scripted.answers["/s"] = lambda asked: asked.send(b"retry: 50\n")
@@ -407,10 +425,10 @@ def test_closed_while_it_waits_it_does_not_come_back(
         how,
     )
     assert heard(page, 2) == ["open", "error 0"]
-    does_not_come_back(page, scripted)
+    does_not_reconnect(page, scripted)
 
 
-def test_a_worker_may_have_one_too(page: Page, scripted: Scripted) -> None:
+def test_a_worker_can_have_an_event_source(page: Page, scripted: Scripted) -> None:
     scripted.answers["/s"] = lambda asked: asked.send(b"data: a\n\n")
     assert (
         page.evaluate("""() => new Promise(done => {

@@ -38,11 +38,11 @@ def allowed(body: bytes, **headers: str) -> Answer:
     return answer
 
 
-# What it asks with.
+# The request.
 
 
 @everywhere
-def test_it_asks_for_a_stream_that_no_cache_has(kind: str, realm: Realm) -> None:
+def test_the_request_bypasses_all_caches(kind: str, realm: Realm) -> None:
     realm.run(kind, "async () => { await next(new EventSource('/s'), 'error') }")
     (asked,) = realm.asked()
     assert asked.command == "GET"
@@ -51,7 +51,9 @@ def test_it_asks_for_a_stream_that_no_cache_has(kind: str, realm: Realm) -> None
 
 
 @everywhere
-def test_another_origin_is_heard_if_it_allows_it(kind: str, realm: Realm) -> None:
+def test_a_stream_of_another_origin_is_read_if_that_allows_it(
+    kind: str, realm: Realm
+) -> None:
     answer = allowed(b"data: a\n\n", Access_Control_Allow_Credentials="true")
     realm.answer(answer)
     realm.here.answers["/s"] = lambda asked: asked.head(302, Location=f"{there}/s")
@@ -71,7 +73,7 @@ def test_another_origin_is_heard_if_it_allows_it(kind: str, realm: Realm) -> Non
 
 @everywhere
 @pytest.mark.parametrize("allows", [None, "", "http://example.invalid"])
-def test_another_origin_that_does_not_allow_it_ends_it(
+def test_another_origin_that_forbids_it_closes_the_event_source(
     allows: str | None, kind: str, realm: Realm
 ) -> None:
     headers = {} if allows is None else {"Access_Control_Allow_Origin": allows}
@@ -89,7 +91,7 @@ def test_another_origin_that_does_not_allow_it_ends_it(
 @pytest.mark.parametrize(
     ("options", "sent"), [({"withCredentials": True}, "who=me"), ({}, None)]
 )
-def test_cookies_go_to_another_origin_if_it_is_told_so(
+def test_cookies_are_sent_to_another_origin_with_credentials(
     options: dict[str, bool], sent: str | None, kind: str, realm: Realm
 ) -> None:
     url = realm.there.url
@@ -101,11 +103,13 @@ def test_cookies_go_to_another_origin_if_it_is_told_so(
     assert [one.headers["Cookie"] for one in realm.asked(realm.there)] == [sent]
 
 
-# Where the two differ.
+# Where the two kinds differ.
 
 
 @pytest.mark.parametrize("where", WHERE)
-def test_a_stream_is_utf_8_whatever_its_type_says(where: str, realm: Realm) -> None:
+def test_a_stream_is_utf_8_whatever_charset_its_type_names(
+    where: str, realm: Realm
+) -> None:
     body = "data: ok\u2026\n\n".encode()
     realm.answer(typed("text/event-stream;charset=windows-1252", body))
     code = """async () => {
@@ -114,12 +118,12 @@ def test_a_stream_is_utf_8_whatever_its_type_says(where: str, realm: Realm) -> N
             .then(({data}) => [data, source.readyState]);
     }"""
     assert realm.run("PushEventSource", code) == ["ok\u2026", 1]
-    # Chromium's own gives up.
+    # Chromium's own EventSource gives up.
     assert realm.run("EventSource", code) == [None, 2]
 
 
 @pytest.mark.parametrize("where", WHERE)
-def test_to_another_origin_a_script_asks_first_whether_its_id_may_go(
+def test_a_script_sends_its_id_to_another_origin_after_a_preflight(
     where: str, realm: Realm
 ) -> None:
     first = allowed(b"retry: 1\nid: 1\ndata: a\n\n")
@@ -141,7 +145,7 @@ def test_to_another_origin_a_script_asks_first_whether_its_id_may_go(
 
 
 @pytest.mark.parametrize("where", WHERE)
-def test_who_was_allowed_once_is_not_ended_by_another_origin(
+def test_a_forbidding_answer_after_an_allowing_one_is_a_cut_to_a_script(
     where: str, realm: Realm
 ) -> None:
     code = """async url => {
@@ -153,19 +157,19 @@ def test_who_was_allowed_once_is_not_ended_by_another_origin(
     for kind in KINDS:
         # The second answer is that of a proxy whose app is down.
         realm.answer(allowed(b"retry: 1\ndata: a\n\n"), b"")
-        # To a script it is as a cut, which may be over at any time.
+        # A script can't tell it from a lost connection, so it tries again.
         expected = 0 if kind == "PushEventSource" else 2
         assert realm.run(kind, code, f"{realm.there.url}/s") == expected
 
 
 @pytest.mark.parametrize("where", WHERE)
-def test_only_the_browsers_own_events_are_trusted(where: str, realm: Realm) -> None:
+def test_only_events_of_the_browser_are_trusted(where: str, realm: Realm) -> None:
     code = "async () => (await next(new EventSource('/s'), 'message')).isTrusted"
     assert [realm.run(kind, code) for kind in KINDS] == [False, True]
 
 
 @pytest.mark.parametrize("where", ["page"])
-def test_a_page_that_is_stopped_is_a_cut_to_a_script(where: str, realm: Realm) -> None:
+def test_stopping_a_page_is_a_cut_to_a_script(where: str, realm: Realm) -> None:
     enough = threading.Event()
 
     def hold(asked: Script) -> None:
@@ -212,7 +216,7 @@ def test_a_page_in_the_back_forward_cache_has_no_stream(where: str, realm: Realm
         return [heard, source.readyState];
     }"""
     realm.here.answers["/left"] = after(left.is_set)
-    # No error, and no time to wait: it has missed nothing.
+    # There was no error and no wait: the page has missed nothing.
     assert realm.run("PushEventSource", code) == [["open", "a", "open", "b"], 2]
     streams = [one for one in realm.asked() if one.path == "/s"]
     assert [one.headers["Last-Event-ID"] for one in streams] == [None, "1"]

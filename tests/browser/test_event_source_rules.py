@@ -1,5 +1,6 @@
-"""The rules that others test an EventSource by, web-platform-tests first, in words of our
-own. The script and the browser's own are asked the same: in a page and in workers."""
+"""The rules by which others, mainly web-platform-tests, test an EventSource, as tests of
+our
+own. They run with our script and with the browser's own, in a page and in workers."""
 
 from __future__ import annotations
 
@@ -22,11 +23,11 @@ def in_pages(test: t.Any) -> t.Any:
     return pytest.mark.parametrize("where", ["page"])(test)
 
 
-# What it is made of.
+# The interface.
 
 
 @everywhere
-def test_it_has_the_names_of_the_interface_and_they_are_enumerable(
+def test_the_class_has_all_names_of_the_interface_and_they_are_enumerable(
     kind: str, realm: Realm
 ) -> None:
     constants = {"CONNECTING", "OPEN", "CLOSED"}
@@ -44,7 +45,7 @@ def test_it_has_the_names_of_the_interface_and_they_are_enumerable(
 
 
 @everywhere
-def test_nothing_of_it_can_be_set_but_its_handlers(kind: str, realm: Realm) -> None:
+def test_only_the_handlers_can_be_set(kind: str, realm: Realm) -> None:
     code = """() => {
         const source = new EventSource("/s"), {url} = source;
         const refused = ["url", "withCredentials", "readyState", "OPEN"].map(name => {
@@ -60,7 +61,7 @@ def test_nothing_of_it_can_be_set_but_its_handlers(kind: str, realm: Realm) -> N
 
 
 @everywhere
-def test_a_handler_is_an_object_or_none(kind: str, realm: Realm) -> None:
+def test_a_handler_is_an_object_or_null(kind: str, realm: Realm) -> None:
     code = """async () => {
         const source = new EventSource("/s"), handler = () => {}, object = {};
         const found = [handler, object, 5, "x", undefined].map(given => {
@@ -75,9 +76,7 @@ def test_a_handler_is_an_object_or_none(kind: str, realm: Realm) -> None:
 
 
 @everywhere
-def test_it_is_an_event_target_of_listeners_that_come_and_go(
-    kind: str, realm: Realm
-) -> None:
+def test_listeners_can_be_added_and_removed(kind: str, realm: Realm) -> None:
     code = """async () => {
         const source = new EventSource("/s"), heard = [];
         const gone = () => heard.push("gone");
@@ -93,7 +92,7 @@ def test_it_is_an_event_target_of_listeners_that_come_and_go(
 
 
 @everywhere
-def test_what_is_on_its_prototype_all_have(kind: str, realm: Realm) -> None:
+def test_all_instances_have_what_is_added_to_the_prototype(kind: str, realm: Realm) -> None:
     code = """() => {
         EventSource.prototype.five = () => 5;
         const source = new EventSource("/s");
@@ -105,7 +104,7 @@ def test_what_is_on_its_prototype_all_have(kind: str, realm: Realm) -> None:
 
 
 @everywhere
-def test_it_is_made_by_new_only_and_of_a_url(kind: str, realm: Realm) -> None:
+def test_the_constructor_needs_new_and_a_url(kind: str, realm: Realm) -> None:
     code = """() => [() => EventSource("/s"), () => new EventSource(),
         () => new EventSource("http://[")].map(make => {
             try {
@@ -119,19 +118,17 @@ def test_it_is_made_by_new_only_and_of_a_url(kind: str, realm: Realm) -> None:
 
 
 @everywhere
-def test_its_options_may_be_left_out_be_nothing_or_be_empty(
-    kind: str, realm: Realm
-) -> None:
+def test_the_options_may_be_missing_null_or_empty(kind: str, realm: Realm) -> None:
     code = """() => [[], [null], [undefined], [{}], [{withCredentials: 1}]].map(given =>
         new EventSource("/s", ...given).withCredentials)"""
     assert realm.run(kind, code) == [False, False, False, False, True]
 
 
-# Where it asks.
+# The address.
 
 
 @everywhere
-def test_its_url_is_relative_to_where_it_is(kind: str, realm: Realm) -> None:
+def test_the_url_is_relative_to_the_document(kind: str, realm: Realm) -> None:
     code = """async () => {
         const source = new EventSource("s?x#y");
         const {data} = await next(source, "message");
@@ -141,12 +138,12 @@ def test_its_url_is_relative_to_where_it_is(kind: str, realm: Realm) -> None:
 
 
 @everywhere
-def test_an_empty_url_is_where_it_is_itself(kind: str, realm: Realm) -> None:
+def test_an_empty_url_is_the_url_of_the_document(kind: str, realm: Realm) -> None:
     assert realm.run(kind, "() => new EventSource('').url == location.href")
 
 
 @everywhere
-def test_whatever_it_is_given_is_taken_as_a_string(kind: str, realm: Realm) -> None:
+def test_any_argument_is_converted_to_a_string(kind: str, realm: Realm) -> None:
     code = """async () => {
         const source = new EventSource({toString: () => "/s"});
         const {data} = await next(source, "message");
@@ -162,7 +159,9 @@ def test_whatever_it_is_given_is_taken_as_a_string(kind: str, realm: Realm) -> N
     "url",
     ["ftp://example.invalid/", "about:blank", "mailto:who@example.invalid", "javascript:1"],
 )
-def test_what_no_request_can_be_for_ends_it(url: str, kind: str, realm: Realm) -> None:
+def test_a_url_that_cannot_be_requested_closes_the_event_source(
+    url: str, kind: str, realm: Realm
+) -> None:
     code = """async url => {
         const source = new EventSource(url), event = await next(source, "error");
         return [source.readyState, "data" in event];
@@ -171,7 +170,9 @@ def test_what_no_request_can_be_for_ends_it(url: str, kind: str, realm: Realm) -
 
 
 @in_pages
-def test_another_domain_of_the_document_changes_nothing(kind: str, realm: Realm) -> None:
+def test_setting_the_domain_of_the_document_changes_nothing(
+    kind: str, realm: Realm
+) -> None:
     code = """async () => {
         document.domain = document.domain;
         return (await next(new EventSource("s"), "message")).data;
@@ -180,7 +181,9 @@ def test_another_domain_of_the_document_changes_nothing(kind: str, realm: Realm)
 
 
 @in_pages
-def test_that_of_another_window_belongs_there(kind: str, realm: Realm) -> None:
+def test_an_event_source_of_another_window_belongs_to_that_window(
+    kind: str, realm: Realm
+) -> None:
     realm.here.answers["/deep/frame"] = typed("text/html", b"<!doctype html>")
     realm.answer(b"data: deep\n\n", path="/deep/s")
     code = """async kind => {
@@ -202,11 +205,11 @@ def test_that_of_another_window_belongs_there(kind: str, realm: Realm) -> None:
     assert realm.run(kind, code, kind) == ["deep", False, True]
 
 
-# How it opens, and ends.
+# Opening and closing.
 
 
 @everywhere
-def test_it_is_connecting_then_open_then_closed(kind: str, realm: Realm) -> None:
+def test_the_state_is_connecting_then_open_then_closed(kind: str, realm: Realm) -> None:
     code = """async () => {
         const source = new EventSource("/s"), states = [source.readyState];
         await next(source, "open");
@@ -220,7 +223,7 @@ def test_it_is_connecting_then_open_then_closed(kind: str, realm: Realm) -> None
 
 
 @everywhere
-def test_closed_at_once_it_is_never_open(kind: str, realm: Realm) -> None:
+def test_an_event_source_closed_at_once_never_opens(kind: str, realm: Realm) -> None:
     code = """async () => {
         const source = new EventSource("/s"), heard = [];
         for (const type of ["open", "message", "error"])
@@ -233,7 +236,9 @@ def test_closed_at_once_it_is_never_open(kind: str, realm: Realm) -> None:
 
 
 @everywhere
-def test_closed_as_it_opens_it_says_nothing_more(kind: str, realm: Realm) -> None:
+def test_an_event_source_closed_when_it_opens_dispatches_nothing_more(
+    kind: str, realm: Realm
+) -> None:
     realm.answer(b"retry: 1\ndata: a\n\n")
     code = """async () => {
         const source = new EventSource("/s"), heard = [];
@@ -248,9 +253,7 @@ def test_closed_as_it_opens_it_says_nothing_more(kind: str, realm: Realm) -> Non
 
 @everywhere
 @pytest.mark.parametrize("type", ["open", "error"])
-def test_that_it_opens_or_ends_is_an_event_without_data(
-    type: str, kind: str, realm: Realm
-) -> None:
+def test_open_and_error_are_events_without_data(type: str, kind: str, realm: Realm) -> None:
     code = """async type => {
         const source = new EventSource("/s");
         return new Promise(done => source["on" + type] = function (event) {
@@ -280,7 +283,9 @@ def test_a_message_is_an_event_with_data_an_id_and_an_origin(
 
 @everywhere
 @pytest.mark.parametrize("code", [204, 205, 210, 299, 404, 410, 503])
-def test_any_status_but_200_ends_it(code: int, kind: str, realm: Realm) -> None:
+def test_any_status_but_200_closes_the_event_source(
+    code: int, kind: str, realm: Realm
+) -> None:
     realm.answer(refuse(code))
     script = """async () => {
         const source = new EventSource("/s");
@@ -303,7 +308,7 @@ def test_any_status_but_200_ends_it(code: int, kind: str, realm: Realm) -> None:
         ("text/event-stream-x", False),
     ],
 )
-def test_the_type_says_whether_it_opens_and_its_parameters_do_not(
+def test_the_content_type_decides_and_its_parameters_do_not(
     type: str, opens: bool, kind: str, realm: Realm
 ) -> None:
     realm.answer(typed(type))
@@ -315,9 +320,9 @@ def test_the_type_says_whether_it_opens_and_its_parameters_do_not(
     assert realm.run(kind, code) == (["open", 1] if opens else ["error", 2])
 
 
-# How it comes back.
+# Reconnecting.
 
-#: What is heard until it is refused.
+#: Returns the events and errors until the server refuses.
 UNTIL_CLOSED = """() => new Promise(done => {
     const source = new EventSource("/s"), heard = [];
     source.onmessage = ({data, lastEventId}) => heard.push([data, lastEventId]);
@@ -329,27 +334,29 @@ UNTIL_CLOSED = """() => new Promise(done => {
 
 
 @everywhere
-def test_it_comes_back_until_it_is_refused(kind: str, realm: Realm) -> None:
+def test_the_event_source_reconnects_until_it_is_refused(kind: str, realm: Realm) -> None:
     realm.answer(b"retry: 1\ndata: a\n\n", b"data: b\n\n", refuse(204))
     assert realm.run(kind, UNTIL_CLOSED) == [["a", ""], 0, ["b", ""], 0, 2]
     assert len(realm.asked()) == 3
 
 
 @everywhere
-def test_it_comes_back_to_what_had_no_event(kind: str, realm: Realm) -> None:
+def test_the_event_source_reconnects_after_a_stream_without_events(
+    kind: str, realm: Realm
+) -> None:
     realm.answer(b"retry: 1\n", b"", b"data: a\n\n", refuse(204))
     assert realm.run(kind, UNTIL_CLOSED) == [0, 0, ["a", ""], 0, 2]
 
 
 @everywhere
 @pytest.mark.parametrize("line", [b"retry", b"retry:", b"retry: 9000000x", b"retry: -9"])
-def test_what_is_no_time_changes_none(line: bytes, kind: str, realm: Realm) -> None:
+def test_an_invalid_retry_changes_nothing(line: bytes, kind: str, realm: Realm) -> None:
     realm.answer(b"retry: 1\n" + line + b"\ndata: a\n\n", refuse(204))
     assert realm.run(kind, UNTIL_CLOSED) == [["a", ""], 0, 2]
 
 
 @everywhere
-def test_an_id_lasts_until_there_is_another(kind: str, realm: Realm) -> None:
+def test_an_id_is_kept_until_the_next_id(kind: str, realm: Realm) -> None:
     first = b"retry: 1\nid: 1\ndata: a\n\ndata: b\n\n"
     realm.answer(first, b"data: c\n\nid: 2\ndata: d\n\ndata: e\n\n", refuse(204))
     heard = [["a", "1"], ["b", "1"], 0, ["c", "1"], ["d", "2"], ["e", "2"], 0, 2]
@@ -359,9 +366,7 @@ def test_an_id_lasts_until_there_is_another(kind: str, realm: Realm) -> None:
 
 @everywhere
 @pytest.mark.parametrize("line", [b"id", b"id:", b"id: "])
-def test_an_id_without_a_value_is_none_from_then_on(
-    line: bytes, kind: str, realm: Realm
-) -> None:
+def test_an_empty_id_resets_the_last_id(line: bytes, kind: str, realm: Realm) -> None:
     body = b"retry: 1\nid: 1\ndata: a\n\n" + line + b"\ndata: b\n\ndata: c\n\n"
     realm.answer(body, refuse(204))
     assert realm.run(kind, UNTIL_CLOSED) == [["a", "1"], ["b", ""], ["c", ""], 0, 2]
@@ -369,7 +374,7 @@ def test_an_id_without_a_value_is_none_from_then_on(
 
 
 @everywhere
-def test_an_id_with_nul_is_none_at_all(kind: str, realm: Realm) -> None:
+def test_an_id_with_nul_is_ignored(kind: str, realm: Realm) -> None:
     body = b"retry: 1\nid: 1\ndata: a\n\nid: 2\0\ndata: b\n\n"
     realm.answer(body, refuse(204))
     assert realm.run(kind, UNTIL_CLOSED) == [["a", "1"], ["b", "1"], 0, 2]
@@ -378,7 +383,7 @@ def test_an_id_with_nul_is_none_at_all(kind: str, realm: Realm) -> None:
 
 @everywhere
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-def test_it_is_redirected_and_goes_on(code: int, kind: str, realm: Realm) -> None:
+def test_redirects_are_followed(code: int, kind: str, realm: Realm) -> None:
     realm.answer(lambda asked: asked.head(code, Location="/moved"))
     realm.answer(b"retry: 1\ndata: a\n\n", b"data: b\n\n", path="/moved")
     script = """async () => {
@@ -390,7 +395,7 @@ def test_it_is_redirected_and_goes_on(code: int, kind: str, realm: Realm) -> Non
     assert realm.run(kind, script) == [f"{realm.here.url}/s", ["a", "b"]]
 
 
-# How it reads.
+# Reading.
 
 
 @everywhere

@@ -33,7 +33,7 @@ def server(tmp_path: Path) -> cabc.Iterator[Server]:
 
 
 def publisher(directory: Path) -> contextlib.closing[Publisher]:
-    """As any process has it that is not the app."""
+    """A publisher as in any process that is not the app."""
     (path,) = directory.glob("push-basic/push.db")
     return contextlib.closing(Publisher(f"sqlite://{path}"))
 
@@ -66,7 +66,9 @@ def element(page: Page, **attributes: str) -> Page:
     return page
 
 
-def test_the_element_dispatches_what_it_hears(server: Server, windows: Windows) -> None:
+def test_the_element_dispatches_the_events_that_it_receives(
+    server: Server, windows: Windows
+) -> None:
     page = windows.open(f"{server.url}/ping")
     element(page, channels=" chat\n news ", types="message said")
     assert page.evaluate("states") == ["connecting", "open"]
@@ -80,7 +82,7 @@ def test_the_element_dispatches_what_it_hears(server: Server, windows: Windows) 
     assert heard[2].startswith("SyntaxError: not JSON on chat")
 
 
-def test_its_channels_may_change_and_nothing_is_missed(
+def test_no_event_is_missed_when_the_channels_of_the_element_change(
     server: Server, windows: Windows, tmp_path: Path
 ) -> None:
     page = element(windows.open(f"{server.url}/ping"), channels="a b", parse="text")
@@ -89,7 +91,7 @@ def test_its_channels_may_change_and_nothing_is_missed(
     for name in "abc":
         server.publish(name, name)
     hears(page, ["message", "b", "b"], ["message", "c", "c"])
-    # One that is moved is no other.
+    # An element that is moved in the page stays the same element.
     page.evaluate("document.body.prepend(element)")
     server.publish("b", "moved")
     hears(page, ["message", "b", "b"], ["message", "c", "c"], ["message", "b", "moved"])
@@ -102,7 +104,9 @@ def test_its_channels_may_change_and_nothing_is_missed(
     ]
 
 
-def test_the_element_begins_where_it_is_told(server: Server, windows: Windows) -> None:
+def test_the_element_begins_at_the_position_that_it_is_given(
+    server: Server, windows: Windows
+) -> None:
     since = server.get("/position")
     say(server, "a", 1)
     page = element(windows.open(f"{server.url}/ping"), channels="a", since=since)
@@ -112,7 +116,7 @@ def test_the_element_begins_where_it_is_told(server: Server, windows: Windows) -
 LIBRARIES = ROOT / "tests" / "clients" / "node_modules"
 
 
-def test_the_element_is_enough_for_alpine(server: Server, windows: Windows) -> None:
+def test_alpine_needs_only_the_element(server: Server, windows: Windows) -> None:
     page = windows.open(f"{server.url}/ping")
     page.evaluate("""document.body.innerHTML = `
         <div x-data="{said: []}">
@@ -127,7 +131,7 @@ def test_the_element_is_enough_for_alpine(server: Server, windows: Windows) -> N
     page.wait_for_function("document.querySelector('b').textContent == 'x y'")
 
 
-def test_the_element_is_enough_for_htmx(server: Server, windows: Windows) -> None:
+def test_htmx_needs_only_the_element(server: Server, windows: Windows) -> None:
     page = windows.open(f"{server.url}/ping")
     page.evaluate("""document.body.innerHTML = `
         <push-source src="/stream" channels="a"></push-source>
@@ -166,7 +170,9 @@ def subscribed(page: Page, *channels: str) -> Page:
     return page
 
 
-def test_host_and_port_say_where_the_stream_is(server: Server, windows: Windows) -> None:
+def test_host_and_port_name_the_server_of_the_stream(
+    server: Server, windows: Windows
+) -> None:
     page = juggernaut(server, windows, host="127.0.0.1", port=server.port, secure=False)
     subscribed(page, "a")
     say(server, "a", 1)
@@ -211,18 +217,18 @@ def test_events_can_be_bound_and_unbound(server: Server, windows: Windows) -> No
     hears(page, *first, ["data", "a", 2])
 
 
-def test_meta_and_what_is_written_go_to_a_view(server: Server, windows: Windows) -> None:
+def test_meta_and_written_data_are_sent_to_a_view(server: Server, windows: Windows) -> None:
     page = subscribed(juggernaut(server, windows, meta={"user_id": 1}), "written")
     other = subscribed(juggernaut(server, windows), "written")
     page.evaluate("jug.write({type: 'event', data: 'x'})")
     hears(other, ["written", {"meta": {"user_id": 1}, "type": "event", "data": "x"}])
-    # All but the one who did it: they know it by its sessionID.
+    # All but the sender receive it. The view knows the sender by its sessionID.
     other.evaluate("jug.write(new Juggernaut.Message({type: 'event', data: 'y'}))")
     hears(page, ["written", {"type": "event", "data": "y"}])
     assert len(other.evaluate("heard")) == 1
 
 
-def test_a_message_goes_to_json_and_back(server: Server, windows: Windows) -> None:
+def test_a_message_is_converted_to_json_and_back(server: Server, windows: Windows) -> None:
     page = juggernaut(server, windows)
     assert page.evaluate("""() => {
         const message = Juggernaut.Message.fromJSON('{"channel": "a", "data": [1]}');
@@ -230,11 +236,11 @@ def test_a_message_goes_to_json_and_back(server: Server, windows: Windows) -> No
     }""") == [True, "a", '{"channel":"a","data":[1]}']
 
 
-def test_it_reconnects_and_has_missed_nothing(
+def test_nothing_is_missed_after_a_reconnect(
     server: Server, windows: Windows, tmp_path: Path
 ) -> None:
     page = subscribed(juggernaut(server, windows), "a")
-    # Also what is subscribed to while it is connected.
+    # This includes channels that were subscribed to while it was connected.
     page.evaluate("jug.subscribe('later', note('later'))")
     say(server, "later", 0)
     page.wait_for_function("heard.length == 1")
@@ -253,7 +259,9 @@ def test_it_reconnects_and_has_missed_nothing(
     assert page.evaluate("jug.sessionID").split(".")[0] == called.split(".")[0]
 
 
-def test_there_is_a_classic_script_of_it(server: Server, windows: Windows) -> None:
+def test_the_script_also_exists_as_a_classic_script(
+    server: Server, windows: Windows
+) -> None:
     page = windows.open(f"{server.url}/ping")
     for name in "push", "extras", "juggernaut":
         page.add_script_tag(url=f"/push/{name}.classic.js")
@@ -269,7 +277,7 @@ def test_there_is_a_classic_script_of_it(server: Server, windows: Windows) -> No
     assert page.evaluate("[Source.CLOSED, typeof FlaskPush.connect]") == [2, "function"]
 
 
-def test_any_process_publishes_to_many_channels(
+def test_any_process_can_publish_to_many_channels(
     server: Server, windows: Windows, tmp_path: Path
 ) -> None:
     page = subscribed(juggernaut(server, windows), "a", "b")
@@ -280,7 +288,7 @@ def test_any_process_publishes_to_many_channels(
     hears(page, first, ["a", {"n": 1}], second, ["b", {"n": 1}])
 
 
-def test_the_sender_is_excluded_and_no_browser_learns_of_it(
+def test_the_sender_is_excluded_and_browsers_do_not_see_it(
     server: Server, windows: Windows, tmp_path: Path
 ) -> None:
     pages = [subscribed(juggernaut(server, windows), "a") for _ in range(2)]
@@ -293,10 +301,10 @@ def test_the_sender_is_excluded_and_no_browser_learns_of_it(
     hears(pages[1], keys, ["a", 1], keys, ["a", 2])
 
 
-# How it is served.
+# Serving the scripts.
 
 
-def test_what_is_kept_for_ever_asks_for_what_is() -> None:
+def test_a_script_that_is_cached_forever_imports_scripts_that_are() -> None:
     for name in "extras.js", "juggernaut.js":
         assert f'from"./push.js?v={version()}"' in script(name).text
     for name in "push.js", "push.classic.js":
@@ -305,7 +313,7 @@ def test_what_is_kept_for_ever_asks_for_what_is() -> None:
         assert 'from "./push.js"' in script(name).text
 
 
-def test_each_row_of_what_juggernaut_had_names_its_test() -> None:
+def test_each_row_about_juggernaut_names_its_test() -> None:
     rows = re.findall(r"^\| J.*", (ROOT / "docs" / "juggernaut.md").read_text(), re.M)
     named = {name for row in rows for name in re.findall(r"`(test_\w+)`", row)}
     assert named and named <= {name for name in globals() if name.startswith("test_")}

@@ -1,4 +1,4 @@
-"""The browser's half as a package of npm, and its types."""
+"""The browser's scripts as a package of npm, and their types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.servers import TESTS
 
 STATIC = ROOT / "src" / "flask_push" / "static"
 PACKAGE = json.loads((STATIC / "package.json").read_text())
-# `make test` installs node, and what it runs.
+# `make test` installs Node, and what it runs.
 BIN = Path(sys.executable).parent
 ENV = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
 
@@ -34,7 +34,7 @@ def test_the_package_has_all_scripts_and_nothing_else(tmp_path: Path) -> None:
     assert found == {path.name for path in STATIC.iterdir() if path.is_file()}
 
 
-def test_what_it_exports_is_there_with_its_types(tmp_path: Path) -> None:
+def test_everything_that_the_package_exports_exists_and_has_types(tmp_path: Path) -> None:
     for exported in PACKAGE["exports"].values():
         assert all((STATIC / path).is_file() for path in exported.values())
     modules = tmp_path / "node_modules"
@@ -57,8 +57,8 @@ def test_what_it_exports_is_there_with_its_types(tmp_path: Path) -> None:
         assert set(names) <= set(found)
 
 
-def test_what_is_served_is_made_of_what_is_read(tmp_path: Path) -> None:
-    """`make scripts` makes it anew."""
+def test_the_minified_scripts_are_made_from_their_sources(tmp_path: Path) -> None:
+    """`make scripts` makes them again."""
     run(str(BIN / "node"), str(TESTS / "clients" / "minify.mjs"), str(tmp_path), cwd=ROOT)
     made, served = (
         {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -67,8 +67,8 @@ def test_what_is_served_is_made_of_what_is_read(tmp_path: Path) -> None:
     assert made == served
 
 
-def test_its_version_is_that_of_the_distribution() -> None:
-    # What is no release is written otherwise there.
+def test_the_package_has_the_version_of_the_distribution() -> None:
+    # npm writes versions that are not releases in another form.
     ours = re.sub(r"\.(dev)(\d+)$", r"-\1.\2", version("Flask-Push"))
     assert PACKAGE["version"] == ours
 
@@ -78,7 +78,7 @@ def test_the_types_allow_what_they_should_and_nothing_else() -> None:
     run(str(BIN / "node"), str(tsc), "-p", ".", cwd=TESTS / "js")
 
 
-def test_the_types_name_what_there_is() -> None:
+def test_the_types_name_all_exports() -> None:
     script, types = ((STATIC / name).read_text() for name in ("push.js", "push.d.ts"))
     base = members(script, "class", "Listeners")
     for name in "Push", "Subscription":

@@ -34,7 +34,7 @@ source.addEventListener("push:open", () => opened++)
 
 @pytest.mark.parametrize("name", POLYFILLS)
 def test_a_polyfill_reads_and_resumes(name: str, tmp_path: Path) -> None:
-    """Its stream ends each half second; and once, the server is away."""
+    """Its stream ends every half second, and once the server is down."""
     published: list[list[str]] = []
     with serve(gunicorn, tmp_path, PUSH_RETRY=0.5) as server, chromium() as browser:
 

@@ -1,4 +1,4 @@
-"""push.js in Firefox and WebKit: what is not asked of Chromium alone, and what differs."""
+"""push.js in Firefox and WebKit: what tests in Chromium can't show, and what differs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def windows(browser: Browser) -> cabc.Iterator[Tabs]:
 
 
 @pytest.mark.parametrize("share", push_js.WAYS)
-def test_a_page_that_is_left_ends_its_stream_and_misses_nothing_if_it_is_kept(
+def test_leaving_a_page_ends_its_stream_and_a_cached_page_misses_nothing(
     share: bool | str, server: Server, browser: Browser, windows: Tabs, tmp_path: Path
 ) -> None:
     page = windows.open(f"{server.url}/ping")
@@ -45,16 +45,16 @@ def test_a_page_that_is_left_ends_its_stream_and_misses_nothing_if_it_is_kept(
     push_js.say(server, "a", 1)
     push_js.hears(page, 1)
     page.goto(f"{server.url}/pid")
-    # WebKit's worker falls asleep with its last page, before it hears that it is gone.
+    # WebKit suspends the worker with its last page, before it can notice the page's end.
     if not (isinstance(browser, WebKit) and share is True):
         until(lambda: status(tmp_path)["streams"] == 0)
     push_js.say(server, "a", 2, 3)
     page.go_back()
     if isinstance(browser, Firefox):
-        # It keeps no page that had a stream or a lock when it was left.
+        # This browser caches no page that had a stream or a lock when the user left it.
         assert page.evaluate("typeof heard") == "undefined"
     else:
-        # The same page, out of the back-forward cache: it knows what it has heard.
+        # The same page, from the back-forward cache: it still has its events.
         push_js.hears(page, 1, 2, 3)
 
 
@@ -72,11 +72,11 @@ def test_a_refusal_ends_an_eventsource_and_not_push_js(
     ("chance", "waits"),
     [(0.5, [1000, 2000, 4000, 8000, 15000, 15000]), (0, [500] * 6)],
 )
-def test_it_waits_longer_each_time_by_chance_and_never_below_retry(
+def test_push_js_waits_longer_each_time_with_jitter_and_never_below_retry(
     chance: float, waits: list[int], server: Server, windows: Tabs
 ) -> None:
     page = windows.open(f"{server.url}/ping")
-    # The clock stands still, and timers fly.
+    # The clock stands still, and timers fire at once.
     page.evaluate(
         """chance => {
             Math.random = () => chance;

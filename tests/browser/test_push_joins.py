@@ -1,6 +1,6 @@
-"""Each subscription of push.js gets what comes after its beginning, whatever pages, server
-and browser do meanwhile. Here these are fakes, at the wire and at the clock, so
-that a million events take a minute; `test_push_js` shows the same in real ones."""
+"""Each subscription of push.js gets all events after its start, whatever pages, server and
+browser do meanwhile. Here, these are fakes at the wire and at the clock, so that a million
+events take a minute; `test_push_js` tests the same in real browsers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOURCE = ROOT / "src" / "flask_push" / "static" / "push.js"
 
 
 def run(script: str, *args: object, push_js: Path | None = None) -> tuple[int, str]:
-    """A script beside the fakes, with what is served or another push.js."""
+    """Run a script with the fakes, and with the push.js that is served or another one."""
     env = dict(os.environ) if push_js is None else {**os.environ, "PUSH_JS": str(push_js)}
     command = [str(NODE), str(TESTS / "clients" / script), *map(str, args)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
@@ -43,13 +43,13 @@ def test_every_subscription_gets_its_events_once_and_in_order_or_a_gap() -> None
 
 
 @pytest.mark.slow
-def test_every_subscription_does_so_in_many_runs() -> None:
+def test_every_subscription_gets_its_events_in_many_runs() -> None:
     status, said = run("joins.mjs", 1000, 20_000)
     assert status == 0, said
 
 
 class Mutant(t.NamedTuple):
-    """What notices that a safeguard is not there."""
+    """A safeguard that is removed, and the case that then fails."""
 
     safeguard: str
     old: str
@@ -289,7 +289,7 @@ MUTANTS = [
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.safeguard for mutant in MUTANTS])
-def test_it_is_noticed_when_there_is_no_more_that(mutant: Mutant, tmp_path: Path) -> None:
+def test_a_case_fails_when_a_safeguard_is_removed(mutant: Mutant, tmp_path: Path) -> None:
     source = SOURCE.read_text()
     assert source.count(mutant.old) == 1
     path = tmp_path / "push.js"

@@ -1,4 +1,4 @@
-"""push.js in a real browser, on real servers that are killed, cut off and held back."""
+"""push.js in a real browser, on real servers that are killed, disconnected and paused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.servers import until
 
 
 def crash(page: Page) -> None:
-    """As if its process had died. Nobody is left to answer the command."""
+    """Crash the page's process. The command then gets no answer."""
     cdp: t.Any = page.context.new_cdp_session(page)
     other = next(other for other in page.context.pages if other is not page)
     crashed: list[Page] = []
@@ -35,7 +35,7 @@ def crash(page: Page) -> None:
     task.cancel()
 
 
-# What is said to whom.
+# Which callbacks receive which events.
 
 
 def test_a_page_may_have_many_callbacks_types_and_channels(
@@ -67,14 +67,14 @@ def test_a_page_may_have_many_callbacks_types_and_channels(
     assert len(heard) == 6
 
 
-# It stays connected.
+# Staying connected.
 
 
-# What a browser does to its pages.
+# Pages that the browser freezes, or that crash.
 
 
 @pytest.mark.parametrize("share", WAYS)
-def test_a_page_that_was_frozen_has_missed_nothing(
+def test_a_page_that_was_frozen_misses_nothing(
     share: bool | str, server: Server, windows: Windows
 ) -> None:
     profile = windows.profile()
@@ -93,7 +93,7 @@ def test_a_page_that_was_frozen_has_missed_nothing(
 
 
 @pytest.mark.parametrize("share", WAYS)
-def test_a_page_that_crashes_takes_nothing_from_the_others(
+def test_a_page_that_crashes_costs_the_others_nothing(
     share: bool | str, server: Server, windows: Windows, tmp_path: Path
 ) -> None:
     pages = open_pages(windows, server.url, 3)
@@ -110,14 +110,14 @@ def test_a_page_that_crashes_takes_nothing_from_the_others(
     until(lambda: status(tmp_path)["streams"] == (1 if share else 2))
 
 
-def test_what_a_crashed_page_wanted_is_not_asked_for_again(
+def test_channels_of_a_crashed_page_are_no_longer_requested(
     server: Server, windows: Windows, tmp_path: Path
 ) -> None:
     pages = open_pages(windows, server.url, 2)
     for n, page in enumerate(pages):
         is_open(listen(page, "a", f"of {n}"))
     until(lambda: status(tmp_path)["channels"] == 3)
-    # Not the one whose process the worker is in.
+    # Not the page in whose process the worker runs.
     crash(pages[1])
     for pid in hubs(tmp_path):
         os.kill(pid, signal.SIGKILL)
@@ -125,11 +125,11 @@ def test_what_a_crashed_page_wanted_is_not_asked_for_again(
 
 
 @pytest.mark.parametrize("share", WAYS)
-def test_a_connection_that_is_asked_whether_it_is_there_stays(
+def test_a_connection_that_is_probed_stays_open(
     share: bool | str, server: Server, windows: Windows
 ) -> None:
     page = windows.open(f"{server.url}/ping")
-    # A fiftieth of the time between two questions.
+    # A fiftieth of the time between two probes.
     page.evaluate("""() => {
         const wait = setInterval;
         window.asked = 0;
@@ -141,7 +141,7 @@ def test_a_connection_that_is_asked_whether_it_is_there_stays(
     assert page.evaluate("states.length") == states
 
 
-def test_offline_it_waits_and_online_it_is_there_at_once(
+def test_push_js_waits_while_offline_and_reconnects_at_once_when_online(
     server: Server, windows: Windows
 ) -> None:
     profile = windows.profile()

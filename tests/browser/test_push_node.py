@@ -28,7 +28,7 @@ KINDS = ["as it is", "as it was", "with an EventSource", "with nothing else"]
 
 
 class Listener:
-    """What a script writes, a line at a time, and at last nothing."""
+    """Reads the lines that a script writes, and an empty one at its end."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -57,13 +57,13 @@ def listen(kind: str, url: str, *channels: str) -> cabc.Iterator[Listener]:
         try:
             yield listener
         finally:
-            # What is called Node may be a script that starts it.
+            # The program called Node may be a script that starts Node.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             listener.thread.join()
 
 
-def test_it_runs_in_node_resumes_and_ends(server: Server, tmp_path: Path) -> None:
+def test_push_js_runs_in_node_resumes_and_ends(server: Server, tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         url = f"{server.url}/stream"
         listeners = [stack.enter_context(listen(kind, url, "a", "b")) for kind in KINDS]
@@ -80,7 +80,7 @@ def test_it_runs_in_node_resumes_and_ends(server: Server, tmp_path: Path) -> Non
         server.publish("a", '"end"')
         for listener in listeners:
             listener.until("data", "a", "end")
-            # Nothing is left that keeps the process.
+            # No timer or connection keeps the process alive.
             assert listener.process.wait(30) == 0
 
 
@@ -89,14 +89,14 @@ def test_a_refusal_in_node_is_final_and_named(running: Server) -> None:
         listener.until("state", "closed", 403)
 
 
-def test_many_channels_are_asked_for_by_post_in_node(running: Server) -> None:
+def test_many_channels_are_requested_by_post_in_node(running: Server) -> None:
     with listen("as it is", f"{running.url}/choose", *pages.NAMES) as listener:
         listener.until("state", "open", None)
         running.publish(pages.NAMES[-1], "1")
         listener.until("data", pages.NAMES[-1], 1)
 
 
-def test_the_docs_name_the_node_in_which_it_is_tested() -> None:
+def test_the_docs_name_the_version_of_node_that_is_tested() -> None:
     said = subprocess.check_output([NODE, "--version"], text=True)
     page = (TESTS.parent / "docs" / "browser.md").read_text()
     assert re.findall(r"tested with Node (\d+)", page) == re.findall(r"^v(\d+)\.", said)

@@ -1,5 +1,5 @@
-"""push.js in a real browser: where subscriptions begin, and what a page is told when it is
-refused; in frames and workers, and behind a service worker."""
+"""push.js in a real browser: where subscriptions begin, and how a refused page is notified;
+in frames and workers, and behind a service worker."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def open_each_way(server: Server, windows: Windows, *channels: str) -> list[Page
 
 
 def grow_old(server: Server, windows: Windows) -> None:
-    """Wait much longer than an answer takes to a page, however busy the machine is."""
+    """Wait much longer than a page waits for an answer, however busy the machine is."""
     for page in [windows.open(f"{server.url}/ping") for _ in range(3)]:
         is_open(listen(page, "elsewhere", share=False))
 
@@ -45,7 +45,7 @@ def grow_old(server: Server, windows: Windows) -> None:
 # Where a subscription begins.
 
 
-def test_a_later_subscription_is_given_what_comes_after_it(
+def test_a_later_subscription_gets_only_later_events(
     running: Server, windows: Windows
 ) -> None:
     pages = open_each_way(running, windows, "a")
@@ -53,7 +53,7 @@ def test_a_later_subscription_is_given_what_comes_after_it(
     grow_old(running, windows)
     for page in pages:
         page.evaluate(LATER, "b")
-    # The line need not have the channel for what is published from now on.
+    # The connection need not have the channel for events that are published from now on.
     say(running, "b", "new")
     for page in pages:
         hears(page, "new")
@@ -63,7 +63,7 @@ def test_a_later_subscription_is_given_what_comes_after_it(
         hears(page, "new", "of two", "of two")
 
 
-def test_events_that_are_not_kept_come_to_a_later_subscription(
+def test_events_that_are_not_stored_reach_a_later_subscription(
     running: Server, windows: Windows
 ) -> None:
     pages = open_each_way(running, windows, "a")
@@ -78,7 +78,7 @@ def test_events_that_are_not_kept_come_to_a_later_subscription(
         hears(page, "not kept", "not kept", "kept")
 
 
-def test_a_page_that_takes_over_the_connection_is_given_nothing_old(
+def test_a_page_that_takes_over_the_connection_gets_no_old_events(
     running: Server, windows: Windows
 ) -> None:
     first, second = open_pages(windows, running.url, 2)
@@ -87,13 +87,13 @@ def test_a_page_that_takes_over_the_connection_is_given_nothing_old(
     hears(first, *range(20))
     is_open(listen(second, "a", share="lock"))
     first.close()
-    # Once by the first page, and once by itself.
+    # It opens once through the first page, and once by itself.
     second.wait_for_function(f"{OPENED} >= 2 && push.state == 'open'")
     say(running, "a", "new")
     hears(second, "new")
 
 
-def test_each_subscription_may_have_a_since_of_its_own(
+def test_each_subscription_can_have_its_own_since(
     running: Server, windows: Windows
 ) -> None:
     pages = open_each_way(running, windows, "a")
@@ -111,10 +111,10 @@ def test_each_subscription_may_have_a_since_of_its_own(
         assert [-n for n in heard if n < 0] == [1, 2, 3]
 
 
-# What a page is told.
+# Refusals.
 
 
-def test_a_redirect_to_a_stream_is_none(running: Server, windows: Windows) -> None:
+def test_a_redirect_to_a_stream_is_followed(running: Server, windows: Windows) -> None:
     url = f"/stream?redirect={quote('/stream?only=a')}"
     for transport in TRANSPORTS:
         page = windows.open(f"{running.url}/ping")
@@ -124,7 +124,7 @@ def test_a_redirect_to_a_stream_is_none(running: Server, windows: Windows) -> No
 
 
 @pytest.mark.parametrize("share", [True, "lock"])
-def test_a_page_that_was_refused_hears_of_it_and_a_new_one_asks_again(
+def test_a_refused_page_is_notified_and_a_new_page_tries_again(
     share: bool | str, running: Server, windows: Windows
 ) -> None:
     for page in open_pages(windows, running.url, 2):
@@ -132,7 +132,7 @@ def test_a_page_that_was_refused_hears_of_it_and_a_new_one_asks_again(
         page.wait_for_function("push.state == 'closed' && push.reason.status == 401")
 
 
-def test_many_channels_are_asked_for_by_post(
+def test_many_channels_are_requested_by_post(
     server: Server, windows: Windows, tmp_path: Path
 ) -> None:
     pages = [windows.open(f"{server.url}/ping") for _ in WAYS]
@@ -143,7 +143,7 @@ def test_many_channels_are_asked_for_by_post(
     say(server, NAMES[-1], 2)
     for page in pages:
         hears(page, 1, 2)
-    # And again, from where it was.
+    # It reconnects by POST too, and resumes.
     stop(server, tmp_path)
     for page in pages:
         page.wait_for_function("push.state != 'open'")
@@ -153,7 +153,7 @@ def test_many_channels_are_asked_for_by_post(
         hears(page, 1, 2, 3)
 
 
-def test_a_view_that_takes_no_post_is_named_with_the_remedy(
+def test_the_error_for_a_view_without_post_names_the_remedy(
     running: Server, windows: Windows
 ) -> None:
     page = windows.open(f"{running.url}/ping")
@@ -164,10 +164,10 @@ def test_a_view_that_takes_no_post_is_named_with_the_remedy(
     )
 
 
-# Where it runs.
+# Frames, workers and service workers.
 
 
-def test_it_runs_in_a_service_worker(running: Server, windows: Windows) -> None:
+def test_push_js_runs_in_a_service_worker(running: Server, windows: Windows) -> None:
     kind = "ServiceWorker"
     page = works(kind, running, windows, "extras.js", f"{running.url}/stream")
     hears(page, "open")

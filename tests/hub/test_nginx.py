@@ -70,7 +70,7 @@ def test_a_response_that_is_not_a_stream_is_sent_as_usual(front: Server) -> None
     assert front.request("GET", "/_push/x")[0] == 404
 
 
-def test_a_stream_resumes_where_it_was(front: Server) -> None:
+def test_a_stream_resumes_where_it_stopped(front: Server) -> None:
     reader = front.stream("a").opened()
     front.publish("a", "1")
     reader.read_data(1)

@@ -22,7 +22,7 @@ from support.servers import until
 from flask_push import Event
 from flask_push.brokers import open_broker
 
-# Has a stream for each line that it reads, and says what came.
+# Opens a stream for each line that it reads, and prints the events that it receives.
 WORKER = """
 import sys
 from pathlib import Path
@@ -71,7 +71,9 @@ def ask(worker: subprocess.Popen[t.Any]) -> str:
     return str(worker.stdout.readline()).strip()
 
 
-def test_containers_with_one_volume_have_one_hub_and_then_the_next(run_dir: Path) -> None:
+def test_containers_with_one_volume_share_one_hub_and_then_its_successor(
+    run_dir: Path,
+) -> None:
     with container(run_dir) as second:
         with container(run_dir) as first:
             assert (ask(first), ask(second)) == ("open", "open")
@@ -83,7 +85,7 @@ def test_containers_with_one_volume_have_one_hub_and_then_the_next(run_dir: Path
             first.kill()
         if not namespaces():
             os.kill(pid, 9)
-        # The container has ended, and the hub in it.
+        # The container has ended, and with it the hub inside.
         until(lambda: hubs(run_dir) not in ([], [pid]))
         assert ask(second) == "open"
         assert len(hubs(run_dir)) == 1

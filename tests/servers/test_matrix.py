@@ -36,7 +36,7 @@ VERSIONS = dict(
     )
 )
 
-# What each section needs, and what it does not say because it goes without saying.
+# The packages that each section needs but does not name.
 NEEDS = {
     "flask run": ["Flask", "Werkzeug"],
     "gunicorn": ["gunicorn", "gevent"],
@@ -94,13 +94,14 @@ def rows() -> cabc.Iterator[Row]:
         for start in MORE.get(section, []):
             yield Row(section, start, newest)
         if "gevent" in needs:
-            # Beside greenlets, a thread is something else than elsewhere.
+            # With greenlets, a thread is not a thread of the system.
             (start, *_) = [start for start in starts(text) if "gevent" in start]
             yield Row(section, start, newest, hub="thread")
     yield Row("eventlet", EVENTLET, ("eventlet==0.41.3",), hub="thread")
 
 
-# Not on the page: its authors advise against it. Nor patched, for want of threads.
+# Not on the page: its authors advise against it. It is not patched, because it has no
+# threads.
 EVENTLET = """\
 import warnings
 
@@ -118,7 +119,7 @@ from hello import app
 WSGIServer(("127.0.0.1", 8000), app).serve_forever()
 """
 
-# Ways that the page mentions and does not write out. In the newest version.
+# Commands that the page mentions but does not write out. In the newest version.
 MORE = {
     "flask run": [
         "flask --app hello run --port 8000 --without-threads",
@@ -161,17 +162,17 @@ def running(
         if inner:
             stack.enter_context(nginx(directory, row.nginx, port, inner))
         words = shlex.split(start)
-        # Where gunicorn listens goes without saying.
+        # This is where gunicorn listens by default.
         return [*words, "-b", f"127.0.0.1:{port}"] if words[0] == "gunicorn" else words
 
     with contextlib.ExitStack() as stack:
-        # gunicorn has a file in the user's directory, one for all that run.
+        # gunicorn has one file in the user's directory for all processes.
         env = {**environment(*packages, TESTS), "HOME": str(directory)}
         config: dict[str, t.Any] = {"PUSH_RELAY_MAX": 0, "PUSH_HUB": row.hub}
         server = stack.enter_context(
             serve(command, directory, env=env, cwd=directory, **config)
         )
-        # nginx answers before the server does.
+        # nginx may answer before the server does.
         until(lambda: server.request("GET", "/ping")[0] == 200)
         # Between uWSGI's router and its workers.
         own = re.search(r"socket 0 bound to TCP address 127\.0\.0\.1:(\d+)", server.log)
@@ -180,7 +181,7 @@ def running(
 
 
 def descriptors(server: Server) -> int:
-    """What the server's processes have open."""
+    """The sockets that the server's processes have open."""
     return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in processes(server))
 
 
@@ -199,7 +200,7 @@ error_log error.log;
 events {{}}
 http {{
     access_log off;
-    # Readers of streams that the tests have know no chunks.
+    # The tests' readers can't read chunks.
     chunked_transfer_encoding off;
     client_body_temp_path body;
     proxy_temp_path proxy;
@@ -228,20 +229,22 @@ def nginx(directory: Path, locations: str, port: int, inner: int) -> cabc.Iterat
             yield
         finally:
             process.terminate()
-    # It may have been there before the server.
+    # nginx may run before the server does.
     lines = (directory / "error.log").read_text().splitlines()
     assert not [line for line in lines if "Connection refused" not in line], lines
 
 
 def connections(port: int) -> int:
-    """How many clients of a port have a socket at the other end that is open still."""
+    """How many clients of a port still have an open socket at the server."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     found = [line.split() for line in lines]
-    # Established, and closed by the client alone.
+    # ESTABLISHED, and CLOSE_WAIT: only the client has closed it.
     return sum(f[1].endswith(f":{port:04X}") and f[3] in ("01", "08") for f in found)
 
 
-def test_more_streams_than_workers_get_every_event_and_leave(running: Running) -> None:
+def test_more_streams_than_workers_receive_every_event_and_disconnect(
+    running: Running,
+) -> None:
     _, server, port, _ = running
     readers = [server.stream("a", "b").opened() for _ in range(12)]
     assert server.get("/ping") == "pong", "a worker is free"
@@ -252,7 +255,7 @@ def test_more_streams_than_workers_get_every_event_and_leave(running: Running) -
         assert reader.read_data(20) == [str(n) for n in range(20)]
         assert b"HTTP/1" not in reader.body, "nothing that the server has said"
         reader.close()
-    # Long before a heartbeat, which comes after fifteen seconds.
+    # Long before a heartbeat, which is sent after fifteen seconds.
     until(lambda: connections(port) <= 1, seconds=5)
     assert server.get("/ping") == "pong"
 
@@ -263,7 +266,7 @@ def test_streams_leave_nothing_behind(running: Running) -> None:
     readers = [server.stream("c").opened() for _ in range(100)]
     for reader in readers:
         reader.close()
-    # Less than one for each, which are those of workers that had no stream before.
+    # Fewer than one for each stream: those of workers that had no stream before.
     until(lambda: descriptors(server) < held + 50, seconds=5)
 
 
@@ -275,7 +278,7 @@ def test_the_response_is_flasks(running: Running) -> None:
     assert headers["x-after-request"] == "yes"
 
 
-def test_what_is_no_stream_is_ordinary(running: Running) -> None:
+def test_other_responses_are_sent_as_usual(running: Running) -> None:
     server = running.server
     status, headers, body = server.request("HEAD", "/stream?channel=a")
     assert (status, body) == (200, b"")
@@ -283,7 +286,7 @@ def test_what_is_no_stream_is_ordinary(running: Running) -> None:
     assert server.request("GET", "/stream?channel=a&status=401")[0] == 401
 
 
-def test_the_server_has_nothing_to_complain_of_and_ends_soon(running: Running) -> None:
+def test_the_server_logs_no_problem_and_exits_soon(running: Running) -> None:
     row, server, _, first = running
     server.publish("first", "last")
     assert first.read_until(lambda r: "last" in r.data).data[-1] == "last"

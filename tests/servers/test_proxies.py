@@ -52,7 +52,7 @@ def program(name: str, package: str) -> str:
 
 
 class Proxy(Server):
-    """A proxy, and the browsers that come to it."""
+    """A proxy, and the browsers that connect to it."""
 
     tls = False
 
@@ -69,17 +69,17 @@ class Proxy(Server):
         return curl
 
     def close(self) -> None:
-        """End it, and let it end its own processes."""
+        """Stop the proxy, which stops its own processes."""
         for reader in self.readers:
             reader.close()
         self.stop()
 
 
 class Curl(HttpReader):
-    """One that knows chunks, gzip and HTTP/2, and complains if a response is cut off.
+    """A client that reads chunks, gzip and HTTP/2, and reports a response that is cut off.
 
-    After the stream it asks for ``/ping``, and then says of both whether there was a new
-    connection, and what the status was.
+    After the stream it requests ``/ping``. For both, it prints whether it made a new
+    connection, and the status.
     """
 
     decodes_gzip = False
@@ -108,7 +108,7 @@ class Curl(HttpReader):
             )
 
     def said(self) -> list[str]:
-        """What it has to say of the two requests, in the end."""
+        """What it prints about the two requests, when it ends."""
         self.read_to_end()
         assert self.process.stderr is not None
         lines = self.process.stderr.read().splitlines()
@@ -125,15 +125,15 @@ class Curl(HttpReader):
 
 @dataclass(frozen=True)
 class Way:
-    """One proxy, in one of the ways that the page has."""
+    """One proxy, configured in one of the ways on the page."""
 
     section: str
     variant: str = ""
-    # Whether it compresses streams, if it is told to compress what it can.
+    # Whether it compresses streams, if it is configured to compress all that it can.
     compresses: bool = False
-    # Not before it can't write to a browser that has left.
+    # Whether it notices that a browser has disconnected only when it writes to it.
     notices_late: bool = False
-    # Whether the browser's connection can be used on when a stream has ended.
+    # Whether the browser can use its connection again when a stream has ended.
     keeps: bool = True
 
     @property
@@ -160,8 +160,8 @@ PLAIN = [way for way in WAYS if not way.variant]
 TLS = [way for way in WAYS if way.tls]
 
 
-# Of each, its configuration and its command. What the page has stays as it is, but for
-# where things are; around it is what a program needs that runs in a directory of its own.
+# For each proxy, its configuration and its command. The page's configuration is unchanged
+# except for paths and addresses; the rest lets the program run in its own directory.
 
 
 def nginx(way: Way, directory: Path, listen: str) -> tuple[str, list[str]]:
@@ -177,7 +177,7 @@ def nginx(way: Way, directory: Path, listen: str) -> tuple[str, list[str]]:
     config = re.sub(r"listen (80|443)\b", f"listen {listen}", config)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "".join(f"{kind}_temp_path {directory}/{kind};\n" for kind in kinds)
-    # Its workers are the user's who runs the tests, as the app's socket is.
+    # Its workers run as the user of the tests, who owns the app's socket.
     user = "user root;" if os.geteuid() == 0 else ""
     config = f"""\
 daemon off; pid {directory}/nginx.pid; {user} error_log stderr warn;
@@ -260,13 +260,13 @@ class Stage(t.NamedTuple):
 def set_up(
     way: Way, directory: Path, certificate: Path, seconds: int = 60, **config: t.Any
 ) -> cabc.Iterator[Stage]:
-    """Start both. The page's timeouts of a minute are so many seconds."""
+    """Start both. The page's timeouts of a minute are replaced by this many seconds."""
     sock = directory / "hello.sock"
     with contextlib.ExitStack() as stack:
-        # Threads, so that connections are kept where a proxy wants it.
+        # Threads, so that connections are kept open where a proxy wants that.
         more = ["-w", "2", "--threads", "4", "-b", f"unix:{sock}"]
         app = stack.enter_context(serve(gunicorn, directory, *more, **config))
-        # Apache's workers are another user's.
+        # Apache's workers run as another user.
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="proxy-")))
         place.chmod(0o755)
         port = free_port()
@@ -293,7 +293,7 @@ def set_up(
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with one and its key, each in a file, and both in one."""
+    """A directory with a certificate and its key, each in a file, and both in a third."""
     directory = tmp_path_factory.mktemp("tls")
     command = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost"
     command += " -addext subjectAltName=IP:127.0.0.1 -keyout hello.key -out hello.crt"
@@ -315,11 +315,11 @@ def stage(
 
 
 def have_left(stage: Stage, channel: str, left: int = 0) -> None:
-    """See that the hub has so many streams left, long before a heartbeat."""
+    """Wait until the hub has this many streams left, long before a heartbeat."""
 
     def noticed() -> bool:
         if stage.way.notices_late:
-            # It would come to be with the heartbeats.
+            # With heartbeats, it would become true later.
             stage.app.publish(channel, "is anybody there?")
         return stage.streams == left
 
@@ -327,11 +327,9 @@ def have_left(stage: Stage, channel: str, left: int = 0) -> None:
 
 
 @pytest.mark.parametrize("coded", [False, True], ids=["plain", "gzip"])
-def test_each_event_is_there_before_the_next_is_published(
-    stage: Stage, coded: bool
-) -> None:
+def test_each_event_arrives_before_the_next_is_published(stage: Stage, coded: bool) -> None:
     more = ["--compressed"] if coded else []
-    # Open before there is any event.
+    # The stream opens before there is any event.
     readers = [stage.proxy.stream("a", "b", more=more).opened() for _ in range(3)]
     for n in range(20):
         stage.app.publish("ab"[n % 2], f"{n}")
@@ -361,7 +359,7 @@ def test_the_response_is_the_views(stage: Stage) -> None:
     have_left(stage, "a")
 
 
-def test_the_hub_learns_that_browsers_have_left(stage: Stage) -> None:
+def test_the_hub_notices_that_browsers_have_disconnected(stage: Stage) -> None:
     readers = [stage.proxy.stream("a").opened() for _ in range(5)]
     assert stage.streams == 5
     for reader in readers[:3]:
@@ -372,9 +370,9 @@ def test_the_hub_learns_that_browsers_have_left(stage: Stage) -> None:
     have_left(stage, "a")
 
 
-def test_a_stream_that_the_hub_ends_has_an_end(stage: Stage) -> None:
+def test_a_stream_that_the_hub_ends_is_complete_for_the_browser(stage: Stage) -> None:
     reader = stage.proxy.stream("a", lifetime=0.3)
-    # Curl is content with it, and takes the next response for another one.
+    # Curl accepts that, and reads the next response separately.
     assert reader.said() == ["1 200", f"{0 if stage.way.keeps else 1} 200"]
     body, _, pong = reader.body.partition(b"HTTP/")
     assert re.search(rb"\n\nretry: \d+\n\Z", body)
@@ -382,7 +380,7 @@ def test_a_stream_that_the_hub_ends_has_an_end(stage: Stage) -> None:
     reader.close()
 
 
-def test_a_stream_resumes_where_it_was(stage: Stage) -> None:
+def test_a_stream_resumes_where_it_stopped(stage: Stage) -> None:
     reader = stage.proxy.stream("a").opened()
     stage.app.publish("a", "1")
     assert reader.read_data(1) == ["1"]
@@ -394,7 +392,7 @@ def test_a_stream_resumes_where_it_was(stage: Stage) -> None:
     have_left(stage, "a")
 
 
-def test_while_the_app_is_away_streams_go_on_and_browsers_are_told_to_come_back(
+def test_while_the_app_is_down_streams_continue_and_new_browsers_retry(
     stage: Stage,
 ) -> None:
     reader = stage.proxy.stream("a").opened()
@@ -417,10 +415,10 @@ def test_while_the_app_is_away_streams_go_on_and_browsers_are_told_to_come_back(
 
 
 @pytest.mark.parametrize("way", PLAIN, ids=str)
-def test_heartbeats_keep_a_stream_beyond_the_timeouts_of_a_proxy(
+def test_heartbeats_keep_a_stream_open_beyond_the_timeouts_of_a_proxy(
     way: Way, tmp_path: Path, certificate: Path
 ) -> None:
-    # Time enough for a hub to begin, be the machine ever so busy.
+    # Enough time for a hub to start, even on a busy machine.
     with set_up(way, tmp_path, certificate, 4, PUSH_HEARTBEAT=0.4) as stage:
         reader = stage.proxy.stream("a").opened()
         reader.read_until(lambda r: r.body.endswith(b"\n\n" + b":\n" * 15))
@@ -437,14 +435,14 @@ def test_a_timeout_before_the_heartbeat_cuts_a_stream(
 ) -> None:
     with set_up(way, tmp_path, certificate, 4) as stage:
         reader = stage.proxy.stream("a").opened()
-        # By HTTP/1.1 and HAProxy, a cut is an end.
+        # With HTTP/1.1 and HAProxy, a cut looks like an end.
         reader.read_to_end(15)
         stage.app.publish("a", "1")
         again = stage.proxy.stream("a", last_id=reader.last_id)
         assert again.read_data(1) == ["1"]
 
 
-def test_a_proxy_that_is_stopped_lets_go_of_streams(stage: Stage) -> None:
+def test_a_proxy_that_is_stopped_closes_its_streams(stage: Stage) -> None:
     reader = stage.proxy.stream("a").opened()
     stage.proxy.stop()
     until(lambda: stage.streams == 0, 5)
@@ -453,7 +451,7 @@ def test_a_proxy_that_is_stopped_lets_go_of_streams(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("way", TLS, ids=str)
-def test_an_event_source_lives_through_a_deploy_and_leaves_when_it_is_closed(
+def test_an_event_source_survives_a_deploy_and_disconnects_when_it_is_closed(
     way: Way, tmp_path: Path, certificate: Path
 ) -> None:
     with set_up(way, tmp_path, certificate) as stage, chromium() as browser:
@@ -473,11 +471,11 @@ def test_an_event_source_lives_through_a_deploy_and_leaves_when_it_is_closed(
         page.wait_for_function("window.opened")
         stage.app.publish("a", "1")
         page.wait_for_function("got.length == 1")
-        # Everything goes, the hub too.
+        # Everything stops, the hub too.
         stage.app.stop()
         end_hubs(tmp_path)
         page.wait_for_function("source.readyState == EventSource.CONNECTING")
-        # What was answered is noted while the page is spoken to.
+        # Responses are recorded while Playwright talks to the page.
         until(lambda: page.evaluate("source.readyState") < 2 and len(answers) >= 2)
         assert page.evaluate("source.readyState != EventSource.CLOSED")
         stage.app.start()
@@ -486,7 +484,7 @@ def test_an_event_source_lives_through_a_deploy_and_leaves_when_it_is_closed(
         assert page.evaluate("got") == ["1", "2"]
         assert {*answers} == {200}
         assert stage.streams == 1
-        # The window stays, and with it the connection to the proxy.
+        # The window stays open, and so does the connection to the proxy.
         page.evaluate("source.close()")
         have_left(stage, "a")
         assert page.evaluate("fetch('/ping').then((r) => r.text())") == "pong"
@@ -495,7 +493,7 @@ def test_an_event_source_lives_through_a_deploy_and_leaves_when_it_is_closed(
 
 
 @pytest.mark.parametrize("way", PLAIN, ids=str)
-def test_what_the_app_compresses_is_handed_on_as_it_is(
+def test_a_proxy_does_not_change_a_compressed_stream(
     way: Way, tmp_path: Path, certificate: Path
 ) -> None:
     with set_up(way, tmp_path, certificate, PUSH_GZIP=True) as stage:

@@ -61,14 +61,14 @@ Start = cabc.Callable[..., Server]
 
 
 def quiet(pid: int) -> bool:
-    """Whether no connection comes or goes for a moment."""
+    """Whether no connection is opened or closed for a moment."""
     before = os.listdir(f"/proc/{pid}/fd")
     time.sleep(0.1)
     return before == os.listdir(f"/proc/{pid}/fd")
 
 
 def assert_clean(server: Server) -> None:
-    """The server has nothing to complain of."""
+    """The server has logged no problem."""
     assert not re.search("error|traceback|exception|warn(?!ing: this)", server.log, re.I), (
         server.log
     )
@@ -91,7 +91,7 @@ def test_every_stream_gets_every_event_and_the_worker_is_free(
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_the_response_is_finished_as_any_other(name: str, start: Start) -> None:
+def test_the_response_is_finished_like_any_other(name: str, start: Start) -> None:
     server = start(name)
     reader = server.stream("a").opened()
     assert reader.status == 200
@@ -112,7 +112,7 @@ def test_a_request_is_torn_down_while_its_stream_is_open(name: str, start: Start
     server = start(name)
     before = int(server.get("/torn-down"))
     readers = [server.stream("a").opened() for _ in range(3)]
-    # With each time that it is asked, one more is.
+    # Each request for the count makes one more.
     asked = itertools.count(1)
     until(lambda: int(server.get("/torn-down")) == before + len(readers) + next(asked))
     for reader in readers:
@@ -144,7 +144,7 @@ def test_a_browser_that_disconnects_is_noticed_at_once(name: str, start: Start) 
     assert descriptors(worker) > before + 10
     for reader in readers:
         reader.close()
-    # Long before a heartbeat, which comes after fifteen seconds.
+    # Long before a heartbeat, which is sent after fifteen seconds.
     until(lambda: descriptors(worker) <= before, seconds=5)
 
 
@@ -160,15 +160,15 @@ def test_streams_of_a_thread_end_with_their_server(
     until(lambda: quiet(worker))
     before = descriptors(worker)
     readers = [server.stream("a").opened() for _ in range(5)]
-    # A signal that comes while gunicorn starts a thread for a request can hang it.
-    # Of the first stream, something may have been open still, for a second.
+    # A signal that arrives while gunicorn starts a thread for a request can hang it.
+    # Something of the first stream may still have been open for a second.
     until(lambda: descriptors(worker) - before in (4, 5))
     took = server.stop(with_signal)
     assert took < 3, "as long as the server needs, and a second"
     for reader in readers:
         reader.read_to_end()
         if name != "flask run" or with_signal == signal.SIGINT:
-            # Flask's development server does not handle SIGTERM, and so just ends.
+            # Flask's development server does not handle SIGTERM, so it is killed.
             assert re.search(rb"\n\nretry: \d+\n\Z", reader.body), reader.body
     assert len({reader.parser.retry for reader in readers}) > 1, "jittered"
     assert_clean(server)
@@ -229,7 +229,7 @@ def test_workers_that_are_forked_without_pythons_hooks_share_nothing(
 
 
 @pytest.mark.parametrize("name", ONE_WORKER)
-def test_clients_that_misbehave_disturb_nobody(name: str, start: Start) -> None:
+def test_clients_that_misbehave_do_not_disturb_others(name: str, start: Start) -> None:
     server = start(name)
     good = server.stream("a").opened()
     pipelined = server.stream("a")

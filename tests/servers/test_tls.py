@@ -37,7 +37,7 @@ SERVERS: dict[str, list[str]] = {
 
 
 class TLSServer(Server):
-    """A server that is spoken to in TLS."""
+    """A server to which clients connect with TLS."""
 
     def request(
         self, method: str, path: str, body: bytes | None = None, **headers: str

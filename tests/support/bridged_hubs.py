@@ -25,7 +25,7 @@ def redis(tmp_path: Path) -> cabc.Iterator[Redis]:
 
 
 def holder(redis: Redis, lease: str = CHAT) -> str:
-    """Who has the lease, without how many times it was taken."""
+    """The holder of the lease, without the number of times that it was taken."""
     found = redis.do("GET", lease)
     return found.decode().partition(".")[0] if found else ""
 

@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 from playwright.sync_api import Page
 from playwright.sync_api import sync_playwright
 
-# It does not call home, and does without whatever a server may lack.
+# It contacts no other server, and needs nothing that a server may lack.
 _ARGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -41,14 +41,14 @@ def chromium() -> cabc.Iterator[Browser]:
 
 
 class Windows:
-    """Opens windows, and notes what goes wrong in them."""
+    """Opens windows, and collects the errors in them."""
 
     def __init__(self, browser: Browser) -> None:
         self.browser = browser
         self.errors: list[str] = []
 
     def profile(self, **options: t.Any) -> BrowserContext:
-        """A browser of its own: other cookies, another size."""
+        """A separate browser: other cookies, another size."""
         options = {"locale": "en-GB", "timezone_id": "Europe/Vienna", **options}
         context = self.browser.new_context(**options)
         context.set_default_timeout(_PATIENCE)
@@ -62,7 +62,7 @@ class Windows:
         return page
 
     def _listen(self, said: ConsoleMessage) -> None:
-        # That a server could not be reached is no error of the page.
+        # A server that could not be reached is not an error of the page.
         if said.type == "error" and "Failed to load resource" not in said.text:
             self.errors.append(said.text)
 

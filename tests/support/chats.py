@@ -1,4 +1,4 @@
-"""The chat of the examples, and what a page of it shows."""
+"""The example chat, and what its page shows."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Chat:
             os.kill(pid, signal.SIGKILL)
 
     def speak(self, *texts: str, name: str = "Eve", **more: t.Any) -> None:
-        """As another process of the app would."""
+        """Publish a line as another process of the app would."""
         said = {"user": name, "name": name, "time": time.time(), **more}
         for text in texts:
             self.publisher.publish("chat", {**said, "text": text})
@@ -72,14 +72,14 @@ def chat_on(name: str, directory: Path, **config: t.Any) -> cabc.Iterator[Chat]:
 
 @pytest.fixture(params=["flask run", "gunicorn"])
 def chat(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[Chat]:
-    """For what depends on the server."""
+    """For tests of what depends on the server."""
     with chat_on(request.param, tmp_path) as chat:
         yield chat
 
 
 @pytest.fixture
 def room(tmp_path: Path) -> cabc.Iterator[Chat]:
-    """For what the page does, whatever the server."""
+    """For tests of what the page does with any server."""
     with chat_on("flask run", tmp_path) as chat:
         yield chat
 
@@ -101,7 +101,7 @@ def say(page: Page, text: str) -> None:
 
 
 def shows(page: Page, *texts: str) -> None:
-    """These messages, in this order, and no other."""
+    """Expect these lines, in this order, and no others."""
     expect(page.locator(".text")).to_have_text(list(texts), use_inner_text=True)
 
 
@@ -121,6 +121,6 @@ def look(page: Page, path: Path) -> None:
 
 
 def fits(page: Page) -> None:
-    """Nothing is wider than the window."""
+    """Check that nothing is wider than the window."""
     for part in page.locator("html, body, main").all():
         assert part.evaluate("part => part.scrollWidth <= part.clientWidth")

@@ -1,8 +1,8 @@
-"""Judges, after a run, what its readers were given.
+"""Judges, after a run, what its readers received.
 
-It is told every event that was acknowledged, for each reader everything it received, in
-order, over all of its connections; and what befell the store, and when. What a reader
-was not given has to have been told, and what it was told has to have a cause.
+It knows every event that was acknowledged; everything that each reader received, in order,
+over all of its connections; and what happened to the store, and when. For each event that a
+reader did not receive, it must have received a gap, and each gap must have a cause.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ class Truth:
             numbers.sort()
 
     def doubled(self, causes: cabc.Collection[Cause] = ()) -> list[str]:
-        """Data that was stored twice in one epoch, though published with a key that the
-        store had no cause to lose."""
+        """Data that was stored twice in one epoch, although it was published with a key
+        that
+        the store had no reason to lose."""
         found = []
         for data, ids in self.ids.items():
             places = sorted(map(Position.parse, ids)) if len(ids) > 1 else []
@@ -58,11 +59,11 @@ class Truth:
 
 
 class Cause(t.NamedTuple):
-    """What befell the store, from one time to another, in microseconds: so are the
-    numbers of events."""
+    """What happened to the store, from one time to another, in microseconds, as the numbers
+    of events are."""
 
-    #: ``loss``: it may have lost what was acknowledged. ``retention``: it let go of what
-    #: was old. ``eviction``: of whatever it was, and ``keys`` if of events' keys.
+    #: ``loss``: it may have lost acknowledged events. ``retention``: it removed old ones.
+    #: ``eviction``: it removed any of them, and ``keys`` if it removed events' keys.
     kind: str
     start: int
     end: int
@@ -71,7 +72,7 @@ class Cause(t.NamedTuple):
         return self.start <= end and self.end >= start
 
 
-#: What each gap can come from.
+#: The possible causes of each gap, by its reason.
 REASONS = {
     "restarted": {"loss"},
     "trimmed": {"eviction", "retention"},
@@ -89,12 +90,12 @@ class Trace(t.NamedTuple):
 
 
 def judge(trace: Trace, truth: Truth, causes: cabc.Collection[Cause]) -> list[str]:
-    """Everything that is wrong with it."""
+    """Everything that is wrong with what it received."""
     wrong: list[str] = []
     epoch = ""
     seen = 0
     through = dict.fromkeys(trace.channels, 0)
-    # By channel, what the reader is past without having had it, or been told.
+    # By channel, the events that the reader is past without having received them or a gap.
     owed: dict[str, list[int]] = defaultdict(list)
 
     def reach(number: int, but: int = 0) -> None:
@@ -108,7 +109,7 @@ def judge(trace: Trace, truth: Truth, causes: cabc.Collection[Cause]) -> list[st
         before, seen = seen, position.number if event.id else seen
         if event.type == "push:gap":
             gap = json.loads(event.data)
-            # It befell the store after what the reader had last was published.
+            # It happened to the store after the reader's last event was published.
             recent = {cause.kind for cause in causes if cause.is_between(before, time)}
             if not recent & REASONS[gap["reason"]]:
                 wrong.append(f"a gap without a cause: {event.id} {event.data}")

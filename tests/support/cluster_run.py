@@ -1,4 +1,4 @@
-"""As ``redis_run.py``, with a Cluster whose slot is ours now here, now there."""
+"""As ``redis_run.py``, with a Cluster whose nodes take turns to have our slot."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ClusterRun(RedisRun):
             self.take_back(master)
 
     def fail_over_and_back(self) -> None:
-        """The master seems dead, and then goes on as before, until it hears better."""
+        """The master seems dead, and then continues until it learns of its successor."""
         with self.noting("loss"):
             master, replica = self.go_on_alone()
             master.stop()
@@ -57,8 +57,9 @@ class ClusterRun(RedisRun):
         self.redis = self.cluster.master
 
     def migrate(self) -> None:
-        """To another and back, for only one has a replica. Nothing is lost, but the
-        store can't know."""
+        """Move the slot to another node and back, because only one has a replica. Nothing
+        is
+        lost, but the store can't know that."""
         home = self.cluster.master
         self.migrate_to(None)
         self.serve_clients(0.3)

@@ -18,7 +18,7 @@ from support.servers import serve
 from support.servers import Server
 from support.webdriver import Tabs
 
-#: What a module of tests imports.
+#: The tests and fixtures that a module of tests imports.
 __all__ = ["server", "test_a_browser_reads_it_at_once_and_comes_back"]
 
 
@@ -61,7 +61,7 @@ def test_a_browser_reads_it_at_once_and_comes_back(
     for n in range(10):
         push_js.say(server, "a", n)
         page.wait_for_function("n => heard.length > n && plain.length > n", arg=n)
-    # Its stream ends, in the middle of what is compressed.
+    # Its stream ends in the middle of the compressed data.
     page.wait_for_function("opened == 2")
     (pid,) = hubs(tmp_path)
     os.kill(pid, signal.SIGKILL)

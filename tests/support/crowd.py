@@ -1,4 +1,4 @@
-"""Many readers of one stream, and somebody who publishes to it all the time."""
+"""Many readers of one stream, and a publisher that never pauses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.servers import until
 class Crowd:
     """Readers of a channel, read by a thread as fast as it can.
 
-    :param returns: Whether one whose stream ends comes back, with its last id.
+    :param returns: Whether a reader whose stream ends reconnects, with its last id.
     """
 
     def __init__(self, server: Server, channel: str, count: int, returns: bool = False):
@@ -52,7 +52,7 @@ class Crowd:
 
     @property
     def here(self) -> int:
-        """How many have a stream, and not only asked for one."""
+        """How many readers have a stream, and have not only requested one."""
         readers = list(self.readers.values())
         return sum(b"push:open" in r.body[:2000] and not r.ended for r in readers)
 
@@ -79,7 +79,7 @@ class Crowd:
                     del away[n]
 
     def all_have(self, data: str) -> None:
-        """Wait until this has come to everybody, as the last."""
+        """Wait until this is the last event of all readers."""
         until(
             lambda: all(heard and heard[-1] == data for heard in self.data),
             120,
@@ -95,7 +95,7 @@ class Crowd:
 
 
 class Speaker:
-    """Publishes numbers, one after another, until it is told to stop."""
+    """Publishes numbers, one after another, until it is stopped."""
 
     def __init__(self, url: str, channel: str, pause: float) -> None:
         self.said: list[str] = []
@@ -121,7 +121,7 @@ class Speaker:
 
 
 def difference(heard: list[str], said: list[str]) -> str:
-    """Where the two begin to differ."""
+    """The first place at which the two differ."""
     place = next(n for n, pair in enumerate(zip_longest(heard, said)) if len(set(pair)) > 1)
     return f"heard {heard[place - 2 : place + 5]}, said {said[place - 2 : place + 5]}"
 
@@ -130,10 +130,10 @@ def difference(heard: list[str], said: list[str]) -> str:
 def talk(
     server: Server, url: str, count: int, returns: bool = False
 ) -> cabc.Iterator[Crowd]:
-    """While this lasts, somebody speaks. In the end, everybody has heard all of it."""
+    """Publish all the time. In the end, all readers must have received all of it."""
     crowd = Crowd(server, "a", count, returns)
     try:
-        # No faster than all of them can be read here.
+        # No faster than this process can read all of them.
         speaker = Speaker(url, "a", max(0.005, count / 40_000))
         try:
             until(lambda: len(speaker.said) > 5)

@@ -58,15 +58,15 @@ Ask = cabc.Callable[..., Said]
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is held back shows in a second as well as in five."""
+    """One second is enough to see what a proxy holds back."""
     monkeypatch.setattr(_doctor, "_ANSWER_SECONDS", 1.0)
 
 
-# What real programs do too seldom.
+# Behavior that real programs show too seldom.
 
 
 class Canned:
-    """Answers what it is told to, to each request."""
+    """Answers each request with the same bytes."""
 
     def __init__(self, answer: cabc.Callable[[bytes], bytes]) -> None:
         self.sock = socket.create_server(("127.0.0.1", 0), backlog=50)
@@ -93,7 +93,7 @@ class Canned:
 
 @contextlib.contextmanager
 def canned(answer: cabc.Callable[[bytes], bytes]) -> cabc.Iterator[Canned]:
-    """What ends with a heartbeat stays open."""
+    """An answer that ends with a heartbeat stays open."""
     it = Canned(answer)
     try:
         yield it
@@ -110,7 +110,7 @@ def head(*lines: str) -> bytes:
 
 
 def ill(said: Said) -> list[str]:
-    """What is wrong beside a store that is not of the server's."""
+    """The findings besides the store, which is not that of the server."""
     return [name for name in said.wrong if name not in ("memory", "thread")]
 
 
@@ -122,6 +122,6 @@ def words(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """The text with dots for what is only known when it is found."""
+    """The text, with dots for values that are known only when the problem is found."""
     parts = Formatter().parse(text)
     return words("".join(said + ("" if name is None else "…") for said, name, *_ in parts))

@@ -24,7 +24,7 @@ def lacking(system: str) -> dict[str, str]:
 
 @pytest.fixture(params=SYSTEMS)
 def elsewhere(request: pytest.FixtureRequest) -> str:
-    """The system whose lacks a test has."""
+    """The system whose missing abilities a test simulates."""
     return str(request.param)
 
 

@@ -20,7 +20,7 @@ WHERE = ["page", "worker", "shared worker"]
 KINDS = ["PushEventSource", "EventSource"]
 
 
-#: What there is, wherever code runs: `EventSource` is the one or the other.
+#: What code can use in each realm: `EventSource` is our class or the browser's.
 REALM = """
 import {PushEventSource} from "/extras.js";
 const kinds = {PushEventSource, EventSource}, made = [];
@@ -63,7 +63,7 @@ OPEN = """async where => {
 
 
 class Realm:
-    """Somewhere to run code in, and the servers it may ask."""
+    """A place where code runs, and the servers that it may request."""
 
     def __init__(self, where: str, page: Page, here: Scripted, there: Scripted) -> None:
         self.where = where
@@ -73,7 +73,8 @@ class Realm:
         self.there = there
 
     def answer(self, *answers: bytes | Answer, path: str = "/s") -> None:
-        """One for each request, and the last for all later ones. No answer is a 204."""
+        """Set an answer for each request; the last one is for all later ones, and none is a
+        204."""
         rest = list(answers)
 
         def answer(asked: Script) -> None:

@@ -1,4 +1,4 @@
-"""What an EventSource does with an answer, in vectors."""
+"""Answers to an EventSource, and the events that it makes of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def m(data: str, id: str = "", type: str = "message") -> Given:
     return type, data, id
 
 
-# What is sent, and what is heard.
+# The bytes that are sent, and the events that are dispatched.
 VECTORS: dict[str, tuple[bytes, list[Given]]] = {
     "a space after the colon is none of the data": (b"data: a\n\n", [m("a")]),
     "there may be no space": (b"data:a\n\n", [m("a")]),
@@ -90,7 +90,7 @@ Answer = cabc.Callable[["Script"], None]
 
 
 class Script(http.server.BaseHTTPRequestHandler):
-    """Answers what the test says, and notes what it is asked."""
+    """Answers as the test wants, and records the requests."""
 
     protocol_version = "HTTP/1.0"
     answers: t.ClassVar[dict[str, Answer]]
@@ -143,7 +143,7 @@ class _Listener(http.server.ThreadingHTTPServer):
         self.connections.clear()
 
     def handle_error(self, request: t.Any, client_address: t.Any) -> None:
-        # That a browser has left is none.
+        # A browser that has disconnected is not an error.
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -166,7 +166,7 @@ class Scripted:
         self._thread.join()
 
     def listen(self, whether: bool) -> None:
-        """If not, hang up, and also on those who ask for nothing yet."""
+        """If not, close all connections, also those without a request."""
         self._server.listens = whether
         if not whether:
             self._server.hang_up()
@@ -204,7 +204,7 @@ def page(browser: Browser, scripted: Scripted) -> cabc.Iterator[Page]:
     yield page
     page.evaluate("window.source?.close?.()")
     windows.close()
-    # The browser's own says in the console why it ended.
+    # The browser's own EventSource logs in the console why it was closed.
     assert [said for said in windows.errors if "MIME type" not in said] == []
 
 
@@ -216,7 +216,7 @@ def begin(
 
 
 def heard(page: Page, count: int) -> list[t.Any]:
-    """So much, and nothing more until then."""
+    """Expect this many, and nothing more meanwhile."""
     page.wait_for_function("most => heard.length >= most", arg=count)
     found: list[t.Any] = page.evaluate("heard")
     return found
@@ -224,7 +224,7 @@ def heard(page: Page, count: int) -> list[t.Any]:
 
 @pytest.fixture
 def elsewhere() -> cabc.Iterator[Scripted]:
-    """Another origin, which allows whatever a page sends."""
+    """Another origin, which allows everything that a page sends."""
     elsewhere = Scripted()
     allowed = {
         "Access_Control_Allow_Origin": "*",
@@ -233,6 +233,6 @@ def elsewhere() -> cabc.Iterator[Scripted]:
     body = b"retry: 1\nid: 1\ndata: a\n\n"
     elsewhere.answers["/s"] = lambda asked: asked.send(body, **allowed)
     yield elsewhere
-    # A browser may keep a connection on which it asks for nothing.
+    # A browser may keep a connection open on which it requests nothing.
     elsewhere.listen(False)
     elsewhere.close()

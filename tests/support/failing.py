@@ -1,4 +1,4 @@
-"""Raises at one line of the source, and stores that forget."""
+"""Code that raises at one line of the source, and stores that lose events."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ FILES = {
 Line = tuple[str, int]
 
 
-#: What has to run for a line to be noted: a function, and its file.
+#: A line is recorded only while this function of this file runs.
 GUARD = "_hub.failstop", "guard"
 
 
 class Tracer:
-    """Notes the lines that run below a function, and raises at one of them, once.
+    """Records the lines that run below a function, and raises at one of them, once.
 
     :param below: The function, and its file.
     """
@@ -81,7 +81,7 @@ class Tracer:
         if (self._files.get(code.co_filename), code.co_name) == self._below:
             self._depth += 1
             return self._leave
-        # What borrows a descriptor has lines that only give it back, and can't fail.
+        # Functions that borrow a descriptor have lines that only return it and can't fail.
         traced = code.co_filename in self._files and code.co_name != "borrowed"
         return self._local if self._depth and traced else None
 
@@ -93,7 +93,7 @@ class Tracer:
         if event == "line":
             file, number = frame.f_code.co_filename, frame.f_lineno
             line = self._files[file], number
-            # That one does nothing.
+            # That call does nothing.
             if linecache.getline(file, number).strip() != "try:":
                 self.lines[line] = None
             if self._target == line:
@@ -104,7 +104,7 @@ class Tracer:
 
 
 class Forgetful:
-    """Between a store and a hub: what is called lost doesn't reach the hub."""
+    """Stands between a store and a hub: events that it loses do not reach the hub."""
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
@@ -126,7 +126,7 @@ class Store(MemoryBroker):
         return super().feed(Forgetful(sink), *args, **more)
 
     def begin_again(self) -> None:
-        """Another life, which has nothing of this one."""
+        """Begin another epoch, which has no events of this one."""
         with self._lock:
             self._epoch = new_epoch()
             self._log.clear()

@@ -41,7 +41,7 @@ CHANNELS = "abc"
 
 
 class Client:
-    """A browser that is cut off all the time, at any byte, and comes back."""
+    """A browser whose connection is cut all the time, at any byte, and that reconnects."""
 
     def __init__(self, server: Server, rng: random.Random) -> None:
         self.server = server
@@ -49,7 +49,7 @@ class Client:
         self.channels = sorted(rng.sample(CHANNELS, rng.randint(2, 3)))
         self.last_id = ""
         self.events: list[Event] = []
-        #: When each of them came.
+        #: When each of them arrived.
         self.times: list[int] = []
         self.reader: HttpReader | None = None
         self.patient = False
@@ -89,7 +89,7 @@ class Client:
 
 
 class Run:
-    """One run: a server, publishers, clients, and what befalls them."""
+    """One run: a server, publishers, readers, and the faults that happen to them."""
 
     def __init__(self, server: Server, directory: Path, mutant: str, url: str = "") -> None:
         seed = random.randrange(10**6)
@@ -131,7 +131,7 @@ class Run:
 
     @contextlib.contextmanager
     def noting(self, *kinds: str) -> cabc.Iterator[None]:
-        """Note that what is done meanwhile is a cause of gaps."""
+        """Record that what happens meanwhile is a cause of gaps."""
         start = time.time_ns() // 1000
         try:
             yield
@@ -151,7 +151,7 @@ class Run:
         each: int,
         seconds: float = 100,
     ) -> None:
-        """Until so much was delivered and cut, and each fault was met so often."""
+        """Run until this much was delivered and cut, and each fault happened this often."""
         met = dict.fromkeys(faults, 0)
         deadline = time.monotonic() + seconds
         next_fault, before = 0.0, -1
@@ -162,7 +162,7 @@ class Run:
         ):
             assert time.monotonic() < deadline, (met, self.server.log[-3000:])
             self.serve_clients(0.02)
-            # On a busy machine, too, each fault is one in what works.
+            # Even on a busy machine, each fault must hit a system that works.
             if faults and time.monotonic() > next_fault and delivered > before:
                 before = delivered
                 next_fault = time.monotonic() + self.rng.uniform(0.1, 0.4)
@@ -188,7 +188,7 @@ class Run:
                 key.data.read()
 
     def come_to_the_end(self, patience: float = 30) -> list[str]:
-        """End the publishing, and let every client hear the last of it."""
+        """End the publishing, and wait until every reader has the last event."""
         while self.publishers:
             self.end(self.publishers.pop())
         for client in self.clients:
@@ -206,7 +206,7 @@ class Run:
         return []
 
     def finish(self, patience: float = 30) -> list[str]:
-        """Come to the end, and judge."""
+        """End the run, and judge it."""
         wrong = self.come_to_the_end(patience)
         for client in self.clients:
             if client.reader is not None:
@@ -258,7 +258,7 @@ class Run:
             and Position.parse(note["id"]).number > self.restored
         ]
 
-    # What befalls them.
+    # The faults.
 
     def workers(self, server: Server) -> list[int]:
         pid = server.process.pid
@@ -279,7 +279,7 @@ class Run:
         n = self.rng.randrange(len(self.publishers))
         notes = self.directory / f"notes{n}"
         size = notes.stat().st_size if notes.exists() else 0
-        # In the middle of its work, and not before it has begun.
+        # In the middle of its work, not before it has begun.
         deadline = time.monotonic() + 20
         while not notes.exists() or notes.stat().st_size < size + 500:
             assert time.monotonic() < deadline
@@ -288,7 +288,7 @@ class Run:
         self.publishers[n] = self.start_publisher(n)
 
     def stop_publisher(self) -> None:
-        """Hold it for a moment, maybe with the lock in its hands."""
+        """Stop it for a moment, perhaps while it holds the lock."""
         publisher = self.rng.choice(self.publishers)
         publisher.send_signal(signal.SIGSTOP)
         self.serve_clients(0.02)
@@ -305,7 +305,7 @@ class Run:
             yield
 
     def move_store(self) -> None:
-        """To another file, with everything in it."""
+        """Replace the file by another one with the same content."""
         copy = self.directory / "copy.db"
         with self.noting("loss"), self.locked():
             self.copy_store(copy)
@@ -317,7 +317,7 @@ class Run:
             self.copy_store(self.backup)
 
     def restore(self) -> None:
-        """An old copy: what was acknowledged since is lost, and has to be told."""
+        """Restore an old copy: later events are lost, and readers must get a gap."""
         if self.backup.exists():
             with self.noting("loss"), self.locked():
                 self.put_in_place(self.backup)
@@ -336,7 +336,7 @@ class Run:
 
 
 def retention(keep: int) -> list[Cause]:
-    """The cause that a store so small is, all the time."""
+    """A store that is this small is a cause of gaps all the time."""
     return [Cause("retention", 0, 2**63)] if keep < 1_000_000 else []
 
 
@@ -345,12 +345,12 @@ def running(directory: Path, mutant: t.Any = None, **config: t.Any) -> cabc.Iter
     text = json.dumps(mutant) if mutant else ""
     if mutant:
         os.environ["MUTANT"] = text
-        # A process would have all its safeguards.
+        # A separate process would have all safeguards.
         config["PUSH_HUB"] = "thread"
     run = None
     try:
         with serve(gunicorn, directory, "-w", "2", app="apps.mutable", **config) as server:
-            # Without a safeguard, the first answers may be errors.
+            # While a safeguard is removed, the first answers may be errors.
             until(lambda: server.request("GET", "/position")[0] == 200 or not mutant)
             server.get("/position")
             run = Run(server, directory, text)

@@ -86,7 +86,7 @@ class FailureScene(HubScene):
         super().__init__(store or Store(Retention(count=30)), Options(**options))
         self.published: list[tuple[str, Event]] = []
         self.returning: list[ReturningReader] = []
-        #: What gaps may come from.
+        #: The possible causes of gaps.
         self.causes: list[Cause] = []
         self.earlier = 0
 
@@ -174,10 +174,10 @@ def play(
         finally:
             scene.close()
 
-    # So that it does all that it did the first time.
+    # So that everything runs again as the first time.
     _event._escape.cache_clear()
     sse.type_line.cache_clear()
-    # Or one that an earlier test has lost would be collected meanwhile.
+    # Otherwise, objects of an earlier test could be collected meanwhile.
     gc.collect()
     descriptors = len(os.listdir("/proc/self/fd"))
     scene = asyncio.run(main())

@@ -15,7 +15,7 @@ from support.servers import TESTS
 
 
 def flask_push(directory: Path, *words: str, env: dict[str, str] | None = None) -> str:
-    """What a command says."""
+    """What a command prints."""
     command = [sys.executable, "-m", "flask", "--app", "apps.basic", "push", *words]
     env = {**os.environ, "INSTANCE": str(directory), **(env or {})}
     done = subprocess.run(
@@ -30,7 +30,7 @@ def replace(directory: Path) -> None:
 
 
 def opened(server: Server) -> t.Any:
-    """A stream, if it is more than a few bytes that say to come back."""
+    """The stream, if it is more than the few bytes that ask the browser to reconnect."""
     reader = server.stream("a")
     while not reader.ended and not reader.events:
         reader.read()

@@ -1,4 +1,4 @@
-"""Stores that remember everything however long a test takes."""
+"""Stores that keep everything, however long a test takes."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ Test = cabc.Callable[["HubScene"], cabc.Coroutine[t.Any, t.Any, None]]
 class HubScene:
     """A hub on this loop, its broker, and the readers of its streams."""
 
-    #: Of all readers, every other one reads gzip. Whether the first does.
+    #: Every other reader reads gzip. This says whether the first one does.
     gzip = False
 
     def __init__(self, broker: MemoryBroker, options: Options) -> None:
@@ -41,7 +41,7 @@ class HubScene:
 
     @property
     def connections(self) -> list[Connection]:
-        """Of the hub, one for each stream."""
+        """The hub's connections, one for each stream."""
         return list(self.hub._streams.connections.values())
 
     def adopt(self, *channels: str, **how: t.Any) -> SocketReader:

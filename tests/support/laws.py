@@ -30,11 +30,11 @@ limits = st.integers(1, 3)
 hubs = st.integers(0, 1)
 
 
-# What clients are called, so that events can exclude them.
+# The names of readers, so that events can exclude them.
 called = st.sampled_from(["A", "B"])
 
 
-# What a socket takes: all, nothing, or it stops within a frame.
+# How much a socket takes: everything, nothing, or a part of a frame.
 ALL = 100_000
 
 
@@ -178,7 +178,7 @@ class Laws(RuleBasedStateMachine):
 
 
 def tell(story: str, log: types.ModuleType | None) -> None:
-    """Play a story: steps of :class:`Laws`, in short. It ends in any case well."""
+    """Play a story: steps of :class:`Laws`, abbreviated. In the end, all recovers."""
     laws = type("Mutated", (Laws,), {"log": log})()
     steps: dict[str, t.Callable[..., object]] = {
         "connect": lambda hub, names, came_by, back=1, room=ALL, name="A", gzip="": (

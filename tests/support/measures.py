@@ -31,6 +31,6 @@ def threads(pid: int) -> int:
 
 
 def memory(pid: int) -> int:
-    """Bytes of the process's own."""
+    """The private memory of a process, in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.findall(r"^RssAnon:\s+(\d+) kB", status, re.M)[0]) * 1024

@@ -39,7 +39,7 @@ def nginx(directory: Path, app: Server, config: str = CONFIG) -> Server:
     port = free_port()
     config = config.replace("127.0.0.1:8000", f"127.0.0.1:{app.port}")
     config = config.replace("/run/shop", str(run_dir))
-    # Its workers are the user's who runs the tests, and so is the run directory.
+    # Its workers run as the user of the tests, who owns the run directory.
     user = "user root;" if os.geteuid() == 0 else ""
     temporary = "".join(
         f"{kind}_temp_path {directory}/{kind};\n"
@@ -72,7 +72,7 @@ def front(tmp_path: Path) -> cabc.Iterator[Server]:
 
 
 class Room:
-    """A listener, and what it gives to the hub."""
+    """A listener, and the streams that it hands over to the hub."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -91,7 +91,7 @@ class Room:
             os.close(fd)
 
     async def ask(self, request: bytes) -> bytes:
-        """What is answered, until it ends or the hub has it."""
+        """Send a request, and return the answer up to its end or to the hand-over."""
         reader, writer = await asyncio.open_unix_connection(self.path)
         for n in range(len(request)):
             writer.write(request[n : n + 1])

@@ -13,7 +13,7 @@ import pytest
 
 
 def install(config: pytest.Config, *requirement: str) -> Path:
-    """Where they are, together with what they need."""
+    """The directory in which they are installed, with all that they need."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     home = config.cache.mkdir("packages") / version if config.cache else None
     assert home is not None, "pytest's cache is where they are kept"
@@ -35,7 +35,7 @@ def install(config: pytest.Config, *requirement: str) -> Path:
 
 
 def environment(*paths: Path) -> dict[str, str]:
-    """What makes a program prefer them."""
+    """The environment with which a program uses them."""
     programs = [*(path / "bin" for path in paths), Path(sys.executable).parent]
     return {
         "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),

@@ -1,4 +1,4 @@
-"""What stands between a broker and its server, and does not always do its work."""
+"""A proxy between a broker and its server that can lose and delay bytes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from support.servers import until
 
 
 class Proxy:
-    """Hands bytes on between a broker and a server, but for some."""
+    """Passes bytes between a broker and a server, except some."""
 
     def __init__(self, port: int) -> None:
         self.server = port
-        #: Replies to come that are thrown away, with their connections.
+        #: How many of the next replies are dropped, with their connections.
         self.cuts = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self.listener.getsockname()[1]}"
@@ -41,7 +41,7 @@ class Proxy:
                 sock.close()
 
     def forget(self) -> None:
-        """Hand nothing on any more, on connections that there are, and say nothing."""
+        """Pass nothing on any more on the connections that exist, without closing them."""
         self.forgetting = True
         until(lambda: not self.forgetting, what="the proxy has forgotten")
 

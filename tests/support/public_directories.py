@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture
 def public() -> cabc.Iterator[Path]:
-    """A directory that every user may enter; pytest's own is for one."""
+    """A directory that every user may enter. Pytest's own is for one user."""
     directory = Path(tempfile.mkdtemp())
     directory.chmod(0o755)
     yield directory

@@ -1,4 +1,4 @@
-"""What push.js does in every browser: tests that the modules of each browser import."""
+"""Tests of push.js for every browser. The modules of each browser import them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.servers import Server
 from support.servers import status
 from support.servers import until
 
-#: What a module of tests imports.
+#: The tests and fixtures that a module of tests imports.
 __all__ = [
     "server",
     "way",
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 
-# Every way to a line: in a worker, in the page that has the lock, in each page.
+# All ways to have a connection: in a worker, in the page that has the lock, in each page.
 WAYS = [True, "lock", False]
 
 
@@ -67,7 +67,7 @@ LISTEN = """async ({channels, url, ...options}) => {
 
 @pytest.fixture
 def server(tmp_path: Path) -> cabc.Iterator[Server]:
-    # A browser opens connections on which it asks for nothing yet.
+    # A browser opens connections on which it requests nothing yet.
     with serve(gunicorn, tmp_path, "-w", "3", PUSH_RETRY=0.5, PUSH_HEARTBEAT=1) as server:
         yield server
 
@@ -83,7 +83,7 @@ def is_open(page: Page) -> Page:
 
 
 def open_pages(windows: Windows, url: str, count: int) -> list[Page]:
-    """Of one browser."""
+    """Several pages of one browser."""
     profile = windows.profile()
     return [windows.open(f"{url}/ping", profile) for _ in range(count)]
 
@@ -94,7 +94,7 @@ def say(server: Server, channel: str, *data: t.Any, **more: t.Any) -> None:
 
 
 def hears(page: Page, *expected: t.Any) -> None:
-    """Exactly this, and then nothing more."""
+    """Expect exactly these, and then nothing more."""
     page.wait_for_function("most => heard.length >= most", arg=len(expected))
     assert page.evaluate("heard") == list(expected)
 
@@ -181,7 +181,7 @@ def test_nothing_is_lost_when_the_server_is_killed(
 def test_a_transport_that_could_not_be_loaded_is_loaded_later(
     share: bool | str, server: Server, windows: Windows
 ) -> None:
-    # The script itself is there, in the worker, too.
+    # The script itself is loaded, in the worker too.
     page = is_open(listen(windows.open(f"{server.url}/ping"), "a", share=share))
     page.evaluate("push.close()")
     server.kill_without_readers()
@@ -221,8 +221,7 @@ def test_what_the_view_refuses_is_final_and_named(
 
 
 class Way:
-    """A proxy of connections, which can be cut, and which can hold back all answers
-    until they end."""
+    """A proxy that can cut its connections, and hold back all answers until they end."""
 
     def __init__(self, port: int) -> None:
         self.target = port
@@ -331,7 +330,7 @@ def test_a_stream_that_falls_silent_is_begun_anew(
     way: Way, server: Server, windows: Windows
 ) -> None:
     page = is_open(listen(windows.open(f"{way.url}/ping"), "a", share=False))
-    # Once it has been told how often something comes, silence means something.
+    # Once push.js knows how often heartbeats arrive, silence means a lost connection.
     page.evaluate("new Promise(done => setTimeout(done, 1500))")
     way.holds = True
     say(server, "a", 1)
@@ -348,7 +347,7 @@ def test_after_sleep_it_goes_on_where_it_was(
     say(server, "a", 1)
     hears(page, 1)
     count = page.evaluate("states.length")
-    # Timers have stood still, the connection looks open, and an hour has gone by.
+    # Timers have been suspended, the connection looks open, and an hour has passed.
     page.evaluate("""() => {
         const now = Date.now;
         Date.now = () => now() + 3600e3;
@@ -374,7 +373,7 @@ def test_a_page_in_the_back_forward_cache_has_no_stream_and_misses_nothing(
     say(server, "a", 2, 3)
     page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
     hears(page, 1, 2, 3)
-    # What became of the old one is nothing to it.
+    # The old connection's end does not concern the new one.
     assert "closed" not in page.evaluate("states.map(([state]) => state)")
 
 
@@ -426,7 +425,7 @@ def test_what_the_store_has_lost_is_told_to_the_page(
         if path.is_file():
             path.unlink()
     say(server, "a", 2)
-    # What was there when the loss was seen, the page fetches.
+    # The page fetches the events that existed when the loss was noticed.
     hears(page, 1, "gap restarted")
     say(server, "a", 3)
     hears(page, 1, "gap restarted", 3)

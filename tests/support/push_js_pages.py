@@ -1,4 +1,4 @@
-"""What push.js does in pages, frames and workers of every browser: tests to import."""
+"""Tests of push.js in pages, frames and workers, for every browser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from support.servers import serve
 from support.servers import Server
 from support.servers import until
 
-#: What a module of tests imports.
+#: The tests and fixtures that a module of tests imports.
 __all__ = [
     "running",
     "test_a_redirect_to_a_page_is_final_and_named",
@@ -56,7 +56,7 @@ def test_a_redirect_to_a_page_is_final_and_named(
         listen(page, "a", url=url, transport=transport, share=False)
         page.wait_for_function("push.state == 'closed' && push.reason.message")
         assert page.evaluate("push.reason.message") == f"redirected {said}".strip()
-    # The browser notes what was in its way, and no more once the page is closed.
+    # The browser logs problems only until the page is closed.
     page.close()
     assert all("CORS" in said or "MIME type" in said for said in windows.errors)
     windows.errors.clear()
@@ -129,7 +129,7 @@ PORTS = {
 }
 
 
-# It is kept: a browser may end a worker that nothing refers to.
+# It is stored: a browser may end a worker to which nothing refers.
 BEGIN = {
     "Worker": """
         window.kept = new Worker(url, {type: "module"});
@@ -178,7 +178,7 @@ def test_it_runs_in_a_worker(server: Server, windows: Windows, tmp_path: Path) -
 def test_behind_a_service_worker_that_hands_all_on_nothing_is_lost(
     running: Server, windows: Windows
 ) -> None:
-    # Pages of this origin have the worker from now on: it is not that of the other tests.
+    # All later pages of this origin have the worker, so other tests use another origin.
     page = windows.open(f"http://localhost:{running.port}/ping")
     text = """
         onactivate = event => event.waitUntil(clients.claim());

@@ -1,4 +1,4 @@
-"""Links and users of a Redis, for its tests."""
+"""Connections and users of a Redis, for its tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pair_of(hub: RecordingSink) -> connection_pair.ConnectionPair:
 
 
 def user(redis: Redis, *rights: str) -> RedisBroker:
-    """What one may do who has these rights."""
+    """A broker that connects as a user with these rights."""
     redis.do("ACL", "SETUSER", "other", "reset", "on", ">x", "~*", "&*", "+@all", *rights)
     return RedisBroker(redis.url.replace("://", "://other:x@"), timeout=5)
 

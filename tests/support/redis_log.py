@@ -1,4 +1,4 @@
-"""What a log in a Redis holds, and what its feed hands over."""
+"""What a store in a Redis holds, and what its feed delivers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def redis(tmp_path: Path) -> cabc.Iterator[Redis]:
 
 @pytest.fixture
 def broker(redis: Redis) -> cabc.Iterator[RedisBroker]:
-    # A busy machine is not what these tests are about.
+    # These tests must not fail because the machine is busy.
     broker = RedisBroker(redis.url, timeout=20)
     yield broker
     broker.close()

@@ -1,4 +1,4 @@
-"""A Redis that refuses, and links that stay in spite of it."""
+"""A Redis that refuses commands, and connections that stay open nevertheless."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def broker(redis: Redis) -> cabc.Iterator[RedisBroker]:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask again soon."""
+    """Have feeds retry soon."""
     monkeypatch.setattr(feed, "_REFUSED_RETRY_SECONDS", 0.1)
     monkeypatch.setattr(feed, "_TICK_SECONDS", 0.2)
 
 
 @contextlib.contextmanager
 def links_stay(redis: Redis, caplog: pytest.LogCaptureFixture) -> cabc.Iterator[None]:
-    """No connection of a hub is replaced, and the log says of none that it is lost."""
+    """Check that no connection of a hub is replaced, and none is logged as lost."""
 
     def ids() -> list[bytes]:
         clients: bytes = redis.do("CLIENT", "LIST", "TYPE", "pubsub")
