@@ -19,6 +19,8 @@ from support.house import MODULES
 from support.house import SOURCE
 from support.house import WRONG
 from support.servers import ROOT
+from support.without_linux.taking import matching
+from support.without_linux.taking import read
 
 # What lies beside ``__init__`` and is not Flask's: files that are rooms of their own.
 ALONE = {"_event", "sse", "_config", "asgi"}
@@ -150,6 +152,59 @@ def test_the_hub_knows_no_broker_by_name() -> None:
             assert {o for o in ours(name) if o.startswith("brokers")} <= {"brokers"}, name
             text = MODULES[name].read_text()
             assert not re.search("sqlite|redis|memory:", text, re.I), name
+
+
+#: What macOS or Windows lacks, by module of the standard library; the names by which a
+#: program asks for the system; and methods that some loops and sockets don't have.
+LACKED = {
+    module: [*read("windows.txt").get(module, []), *read("macos.txt").get(module, [])]
+    for module in ("os", "socket", "select", "signal", "time", "selectors", "modules")
+}
+LACKED["os"].append("name")
+LACKED["sys"] = ["platform", "getwindowsversion"]
+LACKED["platform"] = ["*"]
+METHODS = {"add_signal_handler", "remove_signal_handler", "sendmsg", "recvmsg", "st_blocks"}
+PATHS = re.compile("/(proc|sys|dev)(/|$)")
+
+
+def asked_of_the_system(tree: ast.AST) -> list[str]:
+    """What a file asks of the system that not each system has."""
+    found = []
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if is_import(node) else []
+        if isinstance(node, ast.Import):
+            found += matching(LACKED["modules"], [name.split(".")[0] for name in names])
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found += matching(LACKED["modules"], [node.module or ""])
+            found += matching(LACKED.get(node.module or "", []), names)
+        elif isinstance(node, ast.Attribute):
+            of = node.value.id if isinstance(node.value, ast.Name) else ""
+            found += matching(LACKED.get(of, []), [node.attr])
+            found += {node.attr} & METHODS
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found += [node.value] if PATHS.match(node.value) else []
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_only_one_folder_knows_what_a_system_lacks(name: str) -> None:
+    if room_of(name) != "_system" and not name.startswith("brokers.sqlite"):
+        assert not asked_of_the_system(ast.parse(MODULES[name].read_text()))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("import fcntl", "import fcntl as f", "from fcntl import flock", "import pwd"),
+        *("os.fork()", "os.geteuid()", "from os import pwrite", "socket.AF_UNIX"),
+        *("socket.SOCK_CLOEXEC", "select.EPOLLIN", "signal.SIGHUP", "sys.platform"),
+        *("platform.system()", "os.name", "time.CLOCK_BOOTTIME", "os.WIFEXITED"),
+        *("sock.sendmsg([])", "loop.add_signal_handler(2, f)", "found.st_blocks"),
+        *("open('/proc/self/maps')", "f'/proc/{pid}/limits'", "listdir('/dev/fd')"),
+    ],
+)
+def test_what_a_system_lacks_is_found(text: str) -> None:
+    assert asked_of_the_system(ast.parse(text))
 
 
 def test_flask_is_the_only_package_that_is_needed() -> None:

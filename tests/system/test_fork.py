@@ -10,11 +10,13 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
 from flask import Flask
 from support.apps import app as app
 from support.apps import push as push
 
 from flask_push import Push
+from flask_push._system.fork import run_in_child
 
 
 def test_a_fork_during_the_first_publish_harms_neither_process(tmp_path: Path) -> None:
@@ -70,3 +72,18 @@ def test_a_forked_process_creates_its_own_services() -> None:
     thread.join()
     assert os.waitpid(child, 0)[1] == 0
     push.publish("a", "3")
+
+
+def test_work_in_a_child_has_a_result(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    here = os.getpid()
+
+    def fail() -> bool:
+        raise OSError
+
+    assert run_in_child(lambda: os.getpid() != here) is True
+    assert run_in_child(lambda: False) is False
+    assert run_in_child(fail) is False
+    monkeypatch.delattr(os, "fork")
+    assert run_in_child(fail) is None

@@ -90,3 +90,21 @@ def test_a_socket_object_gets_another_socket() -> None:
     for sock in one, two, four:
         sock.close()
     assert one.fileno() == -1
+
+
+def test_a_socket_blocks_as_another_does() -> None:
+    ours, theirs = socket.socketpair()
+    for blocking in False, True:
+        ours.setblocking(blocking)
+        sockets.copy_blocking(theirs.fileno(), ours.fileno())
+        assert os.get_blocking(theirs.fileno()) is blocking
+    ours.close()
+    theirs.close()
+
+
+def test_a_system_may_have_no_option_that_ends_a_lost_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert sockets.lose_after(5) == [(socket.TCP_USER_TIMEOUT, 5)]
+    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT")
+    assert sockets.lose_after(5) == []

@@ -14,6 +14,7 @@ import socket
 import stat
 import typing as t
 
+from .._system.descriptors import open_descriptors
 from .._system.unix import is_unix
 
 #: Seconds between two looks, while a stream waits.
@@ -69,19 +70,11 @@ class Ending:
 def find_listeners(port: str | None) -> list[Listener]:
     """The descriptors of this process that listen there."""
     found = []
-    for name in _descriptors():
-        fd = int(name)
+    for fd in open_descriptors():
         identity = _identity(fd)
         if identity is not None and _listens(fd, port):
             found.append((fd, identity))
     return found
-
-
-def _descriptors() -> list[str]:
-    try:
-        return os.listdir("/dev/fd")
-    except OSError:
-        return []
 
 
 def _identity(fd: int) -> tuple[int, int] | None:

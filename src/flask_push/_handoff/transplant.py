@@ -22,6 +22,7 @@ from .._delivery.stream import Stream
 from .._ipc.client import Client
 from .._system.descriptors import duplicate
 from .._system.descriptors import limit
+from .._system.sockets import copy_blocking
 from .._system.sockets import exchange
 from .door import Adopt
 
@@ -56,7 +57,7 @@ def _replace_descriptor(fd: int, stream: Stream, adopt: Adopt) -> None:
         raise
     try:
         # Before the hub adopts it, because duplicated descriptors share these flags.
-        os.set_blocking(ours.fileno(), os.get_blocking(fd))
+        copy_blocking(ours.fileno(), fd)
         # The server may wait for another request, and reads the end of the input at once.
         drain.shutdown(socket.SHUT_WR)
         try:

@@ -26,9 +26,7 @@ _SEND_BUFFER = 128 * 1024
 # Milliseconds after which bytes that a browser does not acknowledge end the connection. The
 # browser's machine is asleep or out of reach, or its router has dropped the connection.
 _USER_TIMEOUT = 30_000
-_TCP = [(socket.TCP_NODELAY, 1)]
-if hasattr(socket, "TCP_USER_TIMEOUT"):
-    _TCP.append((socket.TCP_USER_TIMEOUT, _USER_TIMEOUT))
+_TCP = [(socket.TCP_NODELAY, 1), *sockets.lose_after(_USER_TIMEOUT)]
 # Bytes that a browser may send on an open stream. Enough for the rest of a request.
 _MAX_RECEIVED_BYTES = 2**20
 

@@ -7,6 +7,7 @@ without Python's hooks, so everything here also compares the process when it is 
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import os
 import threading
 import typing as t
@@ -98,3 +99,18 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before, after_in_parent=_in_parent, after_in_child=_in_child
     )
+
+
+def run_in_child(work: cabc.Callable[[], bool]) -> bool | None:
+    """Run it in a child of a fork, and return its result. ``None`` if there are no forks,
+    and then nothing has run."""
+    if not hasattr(os, "fork"):
+        return None
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if work() else 3)
+        finally:
+            os._exit(4)
+    _, status = os.waitpid(child, 0)
+    return status == 0

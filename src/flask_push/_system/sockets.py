@@ -13,6 +13,18 @@ import socket
 from .abilities import SOCKETS_ARE_FILES
 
 
+def lose_after(milliseconds: int) -> list[tuple[int, int]]:
+    """The options of TCP that end a connection if the other end does not acknowledge what
+    was sent for so long. None, if the system has no such option."""
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    return [] if option is None else [(option, milliseconds)]
+
+
+def copy_blocking(fd: int, other: int) -> None:
+    """Let a socket block if another does."""
+    os.set_blocking(fd, os.get_blocking(other))
+
+
 class borrowed:
     """A socket object for a moment. One for each connection would take too much memory."""
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import contextlib
-import os
 import random
 import threading
 import time
 import typing as t
+from functools import partial
 
 from .._event import Entry
 from .._event import Event
 from .._event import Position
+from .._system.fork import run_in_child
 from ..brokers import Broker
 from ..brokers import Retention
 from ._sink import RecordingSink
@@ -217,17 +218,19 @@ class StoreContract:
         broker = self.open()
         broker.publish([Event("a", "before")])
         broker.read(["a"], after=0)
+
+        def publish(n: int) -> bool:
+            broker.publish([Event("a", f"child {n}")])
+            count = len(broker.read(["a"], after=0).entries)
+            broker.close()
+            return count == 2 * n + 2
+
         for n in range(3):
-            child = os.fork()
-            if child == 0:
-                try:
-                    broker.publish([Event("a", f"child {n}")])
-                    count = len(broker.read(["a"], after=0).entries)
-                    broker.close()
-                    os._exit(0 if count == 2 * n + 2 else 3)
-                finally:
-                    os._exit(4)
-            assert os.waitpid(child, 0)[1] == 0
+            succeeded = run_in_child(partial(publish, n))
+            if succeeded is None:
+                broker.close()
+                return
+            assert succeeded
             broker.publish([Event("a", f"parent {n}")])
         page = broker.read(["a"], after=0)
         assert len(page.entries) == 7
