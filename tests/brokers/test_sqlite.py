@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from pathlib import PurePath
+from pathlib import PurePosixPath
+from pathlib import PureWindowsPath
+from urllib.parse import urlsplit
 
 import pytest
 from support.sqlite_files import broker as broker
@@ -18,7 +22,9 @@ from flask_push import Publisher
 from flask_push.brokers import Broker
 from flask_push.brokers import open_broker
 from flask_push.brokers.base import Retention
+from flask_push.brokers.sqlite import path_of
 from flask_push.brokers.sqlite import SqliteBroker
+from flask_push.brokers.sqlite import url_of
 from flask_push.testing import BrokerContract
 
 
@@ -78,3 +84,22 @@ class TestSqlite(BrokerContract):
 
     def open(self, retention: Retention | None = None) -> Broker:
         return open_broker("sqlite:", self.path, retention=retention)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "file", "url"),
+    [
+        ("/a/b.db", PurePosixPath, "/a/b.db", "sqlite:///a/b.db"),
+        ("//a/b.db", PurePosixPath, "/a/b.db", "sqlite:///a/b.db"),
+        ("/a%20b/%C3%A4.db", PurePosixPath, "/a b/ä.db", "sqlite:///a%20b/%C3%A4.db"),
+        ("/C:/a/b.db", PurePosixPath, "/C:/a/b.db", "sqlite:///C%3A/a/b.db"),
+        ("/C:/a/b.db", PureWindowsPath, "C:\\a\\b.db", "sqlite:///C%3A/a/b.db"),
+        ("//C%3A/a/b.db", PureWindowsPath, "C:\\a\\b.db", "sqlite:///C%3A/a/b.db"),
+    ],
+)
+def test_a_url_names_one_file_on_each_system(
+    path: str, kind: type[PurePath], file: str, url: str
+) -> None:
+    assert path_of(path, kind) == kind(file)
+    assert url_of(kind(file)) == url
+    assert path_of(urlsplit(url).path, kind) == kind(file)

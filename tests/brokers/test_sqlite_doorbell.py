@@ -39,7 +39,7 @@ def test_bells_work_in_a_directory_with_a_long_name(tmp_path: Path) -> None:
     doorbells = Doorbells(directory)
     doorbells.ring()
     doorbells.ring()
-    bell.silence()
+    bell.empty()
     bell.close()
     doorbells.ring()
     doorbells.close()
@@ -63,7 +63,7 @@ def test_a_bell_that_is_full_is_no_trouble(tmp_path: Path) -> None:
     doorbells = Doorbells(tmp_path)
     for _ in range(5000):
         doorbells.ring()
-    bell.silence()
+    bell.empty()
     bell.close()
     doorbells.close()
 

@@ -17,7 +17,7 @@ from support.sqlite_stores import path as path
 from support.sqlite_stores import say
 from support.sqlite_stores import store
 
-from flask_push.brokers.sqlite import opening
+from flask_push._system import clock
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until
@@ -29,7 +29,7 @@ from flask_push.testing._sink import until
 def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The kernel's file, as a container may have one of its own."""
     boot = tmp_path / "boot_id"
-    monkeypatch.setattr(opening, "_BOOT_ID", boot)
+    monkeypatch.setattr(clock, "_BOOT_ID", boot)
     boot.write_text("first\n")
     return boot
 

@@ -17,6 +17,7 @@ from support.sqlite_stores import say
 from support.sqlite_stores import store
 
 from flask_push import Event
+from flask_push._system import clock
 from flask_push.brokers.base import Retention
 from flask_push.brokers.sqlite import SqliteBroker
 
@@ -112,3 +113,25 @@ def test_a_process_whose_clock_is_changed_ages_nothing(path: Path, tmp_path: Pat
 
 def end_of(broker: SqliteBroker) -> int:
     return broker.read([], after=0).end
+
+
+# The boot.
+
+
+def test_a_boot_without_a_name_is_named_by_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "_BOOT_ID", tmp_path / "none")
+    # In the middle of the time for which the name is the same.
+    started = clock._BOOT_SECONDS * 3_000_000
+    monkeypatch.setattr(time, "time", lambda: started + clock.since_boot() / 1_000_000)
+    name = clock.boot_id()
+    assert name == "started-3000000" and " " not in name
+    # The wall clock is corrected.
+    monkeypatch.setattr(time, "time", lambda: started + clock.since_boot() / 1_000_000 + 60)
+    assert clock.boot_id() == name
+    # The machine was started an hour later.
+    monkeypatch.setattr(
+        time, "time", lambda: started + clock.since_boot() / 1_000_000 + 3600
+    )
+    assert clock.boot_id() != name

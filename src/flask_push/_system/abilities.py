@@ -6,14 +6,20 @@ what this folder has in place of what is missing.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import select
 import socket
+import typing as t
 
 try:
     import fcntl as fcntl
 except ModuleNotFoundError:  # Windows.
     fcntl = None  # type: ignore[assignment]
+msvcrt: t.Any = None
+with contextlib.suppress(ModuleNotFoundError):  # It is there on Windows alone.
+    msvcrt = importlib.import_module("msvcrt")
 
 #: Whether the number of a socket is a file descriptor, which functions for files take.
 SOCKETS_ARE_FILES = fcntl is not None

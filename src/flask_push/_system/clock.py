@@ -16,6 +16,8 @@ from pathlib import Path
 # It counts while the machine sleeps, if the system has such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# Seconds by which two times of one start may differ: the wall clock is corrected.
+_BOOT_SECONDS = 600
 # Microseconds by which two clocks may differ.
 _MINUTE = 60_000_000
 
@@ -57,12 +59,16 @@ def since_boot() -> int:
 
 
 def boot_id() -> str:
-    """Names the time since the machine was started, in one word. Empty if the system has no
-    name for it."""
+    """Names the time since the machine was started, in one word.
+
+    Where the system has no name for it, the name is when that was, by the wall clock. If
+    that is set by minutes, the name is another one, as if the machine had been started.
+    """
     try:
         return "-".join(_BOOT_ID.read_text().split())
     except OSError:
-        return ""
+        started = time.time() - since_boot() / 1_000_000
+        return f"started-{round(started / _BOOT_SECONDS)}"
 
 
 def _wrong() -> int:

@@ -75,6 +75,23 @@ def open_own(path: str | Path, flags: int, mode: int = 0o600) -> int:
     raise PermissionError(errno.EPERM, what, str(path))
 
 
+def read_at(fd: int, size: int, offset: int) -> bytes:
+    """Read from a place in a file. One thread at a time."""
+    os.lseek(fd, offset, os.SEEK_SET)
+    return os.read(fd, size)
+
+
+def write_at(fd: int, data: bytes, offset: int) -> int:
+    """Write to a place in a file. One thread at a time."""
+    os.lseek(fd, offset, os.SEEK_SET)
+    return os.write(fd, data)
+
+
+# One call to the system in place of two, where there is one.
+read_at = getattr(os, "pread", read_at)
+write_at = getattr(os, "pwrite", write_at)
+
+
 def check_own(path: str | Path) -> None:
     """Check a file of ours that is opened by others: SQLite follows links. A link is
     followed if it is ours, too. Nothing need be there.

@@ -1,25 +1,32 @@
-"""Locks between processes (``flock``), which the kernel releases when a process ends."""
+"""Locks between processes, which the kernel releases when a process ends.
+
+They are locks of a whole file (``flock``). Windows has locks of ranges, within which no
+other process can even read. So there a file is locked by one byte that is never written.
+"""
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import time
 from pathlib import Path
 
 from .abilities import fcntl
+from .abilities import msvcrt
 from .inodes import identity
 from .inodes import identity_of
 from .inodes import open_own
 
 # Seconds between two attempts to share a lock.
 _RETRY_SECONDS = 0.005
+# Where that byte is: behind everything that is written into a lock's file.
+_LOCKED_BYTE = 0x3FFF_FFFF
 
 
 def try_exclusive(fd: int) -> bool:
     """Take the lock, if no other descriptor has it."""
     if fcntl is None:
-        raise OSError(errno.ENOTSUP, "this system has no flock")
+        return _try_range(fd, _LOCKED_BYTE, 1)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -81,13 +88,18 @@ def is_shared(fd: int) -> bool:
 
 
 def unlock(fd: int) -> None:
-    fcntl.flock(fd, fcntl.LOCK_UN)
+    if fcntl is None:
+        _unlock_range(fd, _LOCKED_BYTE, 1)
+    else:
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def is_range_locked(fd: int, start: int, size: int) -> bool:
     """Whether another process has locked some of these bytes, as SQLite does."""
     if fcntl is None:
-        return True
+        if free := _try_range(fd, start, size):
+            _unlock_range(fd, start, size)
+        return not free
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, size, start)
     except (BlockingIOError, PermissionError):
@@ -95,3 +107,19 @@ def is_range_locked(fd: int, start: int, size: int) -> bool:
     except OSError:
         return False
     return False
+
+
+def _try_range(fd: int, start: int, size: int) -> bool:
+    os.lseek(fd, start, os.SEEK_SET)
+    try:
+        msvcrt.locking(fd, msvcrt.LK_NBLCK, size)
+    except PermissionError:
+        return False
+    return True
+
+
+def _unlock_range(fd: int, start: int, size: int) -> None:
+    os.lseek(fd, start, os.SEEK_SET)
+    # It fails if the bytes are not locked.
+    with contextlib.suppress(OSError):
+        msvcrt.locking(fd, msvcrt.LK_UNLCK, size)

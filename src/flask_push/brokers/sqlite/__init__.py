@@ -12,6 +12,7 @@ import collections.abc as cabc
 import sqlite3
 import time
 from pathlib import Path
+from pathlib import PurePath
 from urllib.parse import quote
 from urllib.parse import unquote
 from urllib.parse import urlsplit
@@ -39,8 +40,6 @@ def from_url(
     url: str, directory: Path | None, retention: Retention | None, timeout: float
 ) -> SqliteBroker:
     parts = urlsplit(url)
-    # Also with four slashes, as SQLAlchemy has it.
-    path = Path("/" + unquote(parts.path).lstrip("/"))
     if parts.netloc or parts.query or (parts.path and not parts.path.startswith("/")):
         raise ValueError(
             f"{url!r} is not a file. Write 'sqlite:///' and the rest of an absolute path,"
@@ -52,11 +51,23 @@ def from_url(
                 "'sqlite:' needs an app; give the path, 'sqlite:///…/push.db'."
             )
         return SqliteBroker(directory / "push.db", retention, timeout, claims=True)
-    return SqliteBroker(path, retention, timeout)
+    return SqliteBroker(Path(path_of(parts.path)), retention, timeout)
+
+
+def path_of(path: str, kind: type[PurePath] = Path) -> PurePath:
+    """The file that the path of a URL names: with three slashes before it, or with four, as
+    SQLAlchemy has it. On Windows, a drive follows them."""
+    rest = unquote(path).lstrip("/")
+    return kind(rest) if kind(rest).drive else kind(f"/{rest}")
+
+
+def url_of(path: PurePath) -> str:
+    """The URL of a file."""
+    return f"sqlite:///{quote(path.as_posix().lstrip('/'))}"
 
 
 class SqliteBroker:
-    """The store in the file at this path. The sockets of the doorbells lie beside it.
+    """The store in the file at this path. The bells of the hubs lie beside it.
 
     :param retention: If given, changes what the store keeps, for all its users.
     :param timeout: Seconds that publishing waits for its turn.
@@ -71,7 +82,7 @@ class SqliteBroker:
         *,
         claims: bool = False,
     ) -> None:
-        self.url = f"sqlite://{quote(str(path))}"
+        self.url = url_of(path)
         self.path = path
         self.timeout = timeout
         self._retention = retention

@@ -126,7 +126,7 @@ class Access:
             self.acquire(time.monotonic() + 0.2)
         try:
             if watch.file_at(str(self.path)) == opened.files.database:
-                opening.move_away(opened.path, error)
+                opening.move_away(opened.connection, opened.path, error)
             self.drop()
         finally:
             if not locked:

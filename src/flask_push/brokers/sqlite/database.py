@@ -126,12 +126,21 @@ class Database:
         busy, *_ = opened.connection.execute(restart).fetchone()
         self._long = size + _LONGER if busy else _LONG
         if busy and size > _TOO_LONG:
+            try:
+                opening.replace(opened.connection, opened.path, self._access.lock.noted())
+            except PermissionError:
+                _quiet.warning(
+                    "The log of %s grew to %d bytes, because a process was stopped while it"
+                    " was reading. This system replaces no file that is open: end that"
+                    " process.",
+                    *(self.path, size),
+                )
+                return
             logger.warning(
                 "A process was stopped while it was reading %s, whose log grew to %d bytes."
                 " The store continues in new files, and its readers get a gap.",
                 *(self.path, size),
             )
-            opening.replace(opened.connection, opened.path, self._access.lock.noted())
 
     def make_space(self, timeout: float, size: int, step: int, sure: bool) -> bool:
         """Make space for so many bytes on a disk that is full, and by more at each step: at

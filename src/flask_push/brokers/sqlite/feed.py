@@ -95,7 +95,7 @@ class SqliteFeed:
         self._database.close()
 
     def _ring(self, bell: Doorbell) -> None:
-        bell.silence()
+        bell.empty()
         self._look_soon()
 
     def _poll(self) -> None:

@@ -1,7 +1,7 @@
 """A lock between processes that is polled, so that waiting for it has an end.
 
-``flock`` alone is unfair: a process that publishes in a loop takes it again before a
-process that sleeps between two attempts can. So there is a second lock, the *gate*, for
+The kernel's lock alone is unfair: a process that publishes in a loop takes it again before
+a process that sleeps between two attempts can. So there is a second lock, the *gate*, for
 the process that is next. If that one still has to wait, it writes so into the lock's
 file, which every process reads that takes the lock: it releases the lock again, and
 waits. The longer a process has waited, the more often it tries the gate.
@@ -18,6 +18,8 @@ from pathlib import Path
 from ..._system.inodes import identity
 from ..._system.inodes import identity_of
 from ..._system.inodes import open_own
+from ..._system.inodes import read_at
+from ..._system.inodes import write_at
 from ..._system.lock import try_exclusive
 from ..._system.lock import unlock
 from .watch import Stamp
@@ -50,7 +52,7 @@ class Note(t.NamedTuple):
 
 
 class FileLock:
-    """``flock`` on a separate file. The kernel releases it when the process ends, so it is
+    """A lock on a separate file. The kernel releases it when the process ends, so it is
     never stale. For one connection, and one thread at a time."""
 
     def __init__(self, path: Path) -> None:
@@ -80,7 +82,7 @@ class FileLock:
         if not try_exclusive(fd):
             self._wait(fd)
             return False
-        self._head = os.pread(fd, _FLAG, 0)
+        self._head = read_at(fd, _FLAG, 0)
         if self._is_next or self._head[_NUMBER:] != _WAITS or self._goes_first(fd):
             self.give_up()
             return True
@@ -92,7 +94,7 @@ class FileLock:
         """Whether the process that waits at the gate is gone, or stopped."""
         late = self._since and time.monotonic() - self._since > _STOPPED
         if late or self._take_gate():
-            os.pwrite(fd, _FREE, _NUMBER)
+            write_at(fd, _FREE, _NUMBER)
             return True
         return False
 
@@ -105,7 +107,7 @@ class FileLock:
             if now - self._next_since > _GRACE:
                 # Each time, because a process that believes this one stopped resets it.
                 self._hurries = True
-                os.pwrite(fd, _WAITS, _NUMBER)
+                write_at(fd, _WAITS, _NUMBER)
         elif waited < _SHORT:
             self._pause *= 1.5
         elif self._take_gate():
@@ -131,7 +133,7 @@ class FileLock:
             return
         self._since = 0.0
         if self._hurries and self._fd is not None:
-            os.pwrite(self._fd, _FREE, _NUMBER)
+            write_at(self._fd, _FREE, _NUMBER)
         self._hurries = False
         self._leave_gate()
 
@@ -155,7 +157,7 @@ class FileLock:
     def noted(self) -> Note | None:
         """The note, if it is complete."""
         assert self._fd is not None
-        text = os.pread(self._fd, 200, 0)
+        text = read_at(self._fd, 200, 0)
         number, inodes = text[:_NUMBER], text[_FLAG:].split()
         if len(inodes) == 3 and all(inode.isdigit() for inode in [number, *inodes]):
             return Note(int(number), tuple(map(int, inodes)))
@@ -164,11 +166,11 @@ class FileLock:
     def note(self, number: int, inodes: tuple[int, ...] = ()) -> None:
         assert self._fd is not None
         text = b"%020d" % number
-        os.pwrite(self._fd, text, 0)
+        write_at(self._fd, text, 0)
         self._head = text + self._head[_NUMBER:]
         if inodes:
             text = b" ".join(b"%020d" % inode for inode in inodes)
-            os.pwrite(self._fd, text + b"\n", _FLAG)
+            write_at(self._fd, text + b"\n", _FLAG)
 
     def release(self) -> None:
         if self._fd is not None:

@@ -17,6 +17,7 @@ import typing as t
 from pathlib import Path
 
 from ..._event import Position
+from ..._system.clock import boot_id
 from ..._system.clock import Clock
 from ..._system.inodes import check_own
 from ..._system.logs import QuietLogger
@@ -85,7 +86,7 @@ def open_store(
                 return Opened(connection, real, after, Clock(ahead, last))
         except BaseException as error:
             if is_broken(error) and watch.file_at(real) == before.database:
-                move_away(real, error)
+                move_away(connection, real, error)
             connection.close()
             raise
         connection.close()
@@ -184,21 +185,22 @@ def _copy(connection: sqlite3.Connection, new: str, note: Note | None) -> bool:
     return True
 
 
-def move_away(path: str, error: BaseException) -> None:
-    """Move a file away. A broken one is kept for inspection."""
+def move_away(connection: sqlite3.Connection, path: str, error: BaseException) -> None:
+    """Move a file away. A broken one is kept for inspection.
+
+    :raises PermissionError: If the system moves no file that another process has open.
+    """
     logger.error("%s is broken (%s); it goes on in a new file.", path, str(error))
+    try:
+        _move(path)
+    except PermissionError:
+        # Windows moves no file that is open. Elsewhere, to close it first could write.
+        connection.close()
+        _move(path)
+
+
+def _move(path: str) -> None:
     database, wal, shm = watch.names(path)
     for name in wal, shm, database:
         with contextlib.suppress(FileNotFoundError):
             os.replace(name, f"{path}.broken{name.removeprefix(path)}")
-
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-def boot_id() -> str:
-    """Names the time since the machine was started, in one word."""
-    try:
-        return "-".join(_BOOT_ID.read_text().split())
-    except OSError:
-        return ""

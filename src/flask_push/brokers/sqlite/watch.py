@@ -131,6 +131,8 @@ def remove(*paths: str) -> None:
 def bytes_of(path: str) -> int:
     """The bytes that it takes on the disk."""
     try:
-        return os.stat(path).st_blocks * 512
+        found = os.stat(path)
     except OSError:
         return 0
+    # Windows does not count them.
+    return getattr(found, "st_blocks", -(-found.st_size // 512)) * 512

@@ -1,0 +1,151 @@
+"""A store in a file needs nothing of Linux."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from flask_push import Publisher
+from flask_push._event import Event
+from flask_push._system.datagrams import Receiver
+from flask_push._system.lock import is_locked
+from flask_push._system.lock import try_lock
+from flask_push._system.polling import new_loop
+from flask_push.brokers.sqlite import SqliteBroker
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "push.db"
+
+
+def python(code: str, *words: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdin=pipe, stdout=pipe, text=True
+    )
+
+
+LOCK = """
+import sys, pathlib
+from flask_push._system.lock import try_lock
+print(try_lock(pathlib.Path(sys.argv[1])) is not None, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_lock_excludes_others_until_its_process_ends(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert not is_locked(path)
+    with python(LOCK, str(path)) as other:
+        assert other.stdout and other.stdout.readline() == "True\n"
+        assert is_locked(path)
+        assert try_lock(path) is None
+        other.kill()
+    fd = try_lock(path)
+    assert fd is not None and is_locked(path)
+    os.close(fd)
+    assert not is_locked(path)
+
+
+PUBLISH = """
+import sys
+from flask_push import Publisher
+publisher = Publisher(sys.argv[1])
+for n in range(100):
+    publisher.publish("a", f"{sys.argv[2]} {n}")
+publisher.close()
+"""
+
+
+def test_processes_that_publish_at_once_lose_nothing(path: Path) -> None:
+    url = SqliteBroker(path).url
+    others = [python(PUBLISH, url, name) for name in "ABC"]
+    for other in others:
+        with other:
+            pass
+        assert other.returncode == 0
+    publisher = Publisher(url)
+    events = [event.data for event in publisher.history("a", 1000).events]
+    publisher.close()
+    for name in "ABC":
+        assert [e for e in events if e[0] == name] == [f"{name} {n}" for n in range(100)]
+    assert len(events) == 300
+
+
+def on_a_loop(main: t.Coroutine[t.Any, t.Any, None]) -> None:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main)
+
+
+def test_a_process_that_publishes_rings_the_bell_of_a_hub(path: Path) -> None:
+    broker = SqliteBroker(path)
+
+    async def main() -> None:
+        hub = RecordingSink(broker)
+        await hub.watch("a")
+        (bell,) = Path(f"{path}.bells").iterdir()
+        other = python(PUBLISH, broker.url, "A")
+        await until(lambda: len(hub.received("a")) == 100)
+        with other:
+            pass
+        # It was another process that found the bell, and so did not remove it.
+        assert bell.exists()
+        hub.feed.close()
+        assert not bell.exists()
+
+    on_a_loop(main())
+    broker.close()
+
+
+BELL = """
+import sys, pathlib
+from flask_push._system.datagrams import Receiver
+receiver = Receiver(pathlib.Path(sys.argv[1]))
+print("made", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_bell_of_a_process_that_was_killed_is_removed(path: Path) -> None:
+    broker = SqliteBroker(path)
+    (bells := Path(f"{path}.bells")).mkdir()
+    with python(BELL, str(bells / "theirs")) as other:
+        assert other.stdout and other.stdout.readline() == "made\n"
+        ours = Receiver(bells / "ours")
+        broker.publish([Event("a", "x")])
+        assert {bell.name for bell in bells.iterdir()} == {"theirs", "ours"}
+        other.kill()
+    broker.publish([Event("a", "y")])
+    assert {bell.name for bell in bells.iterdir()} == {"ours"}
+    ours.close()
+    broker.close()
+
+
+def test_a_broken_file_is_moved_away(path: Path) -> None:
+    broker = SqliteBroker(path)
+    broker.publish([Event("a", "x")])
+    broker.close()
+    path.write_bytes(b"no database at all" * 1000)
+    broker.publish([Event("a", "y")])
+    assert [entry.data for entry in broker.read(["a"], last=9).entries] == [b"y"]
+    assert Path(f"{path}.broken").read_bytes().startswith(b"no database")
+    broker.close()
+
+
+def test_an_epoch_lasts_while_the_machine_runs(path: Path) -> None:
+    positions = []
+    for _ in range(2):
+        broker = SqliteBroker(path)
+        positions += broker.publish([Event("a", "x")])
+        broker.close()
+    assert positions[0].epoch == positions[1].epoch
+    assert positions[0].number < positions[1].number
