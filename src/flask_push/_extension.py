@@ -12,6 +12,7 @@ from flask import current_app
 from flask import Flask
 from flask import has_app_context
 from flask import render_template
+from flask import Request
 from flask import request
 from flask import Response
 
@@ -186,22 +187,24 @@ class Push:
         :raises ValueError: If there are too many channels, or a name is invalid.
         :raises TypeError: If an argument has the wrong type.
         """
-        services = self._services()
+        # The objects themselves: each use of a proxy would look them up again.
+        asked: Request = request._get_current_object()  # type: ignore[attr-defined]
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        services = self._services_of(app)
         grant = _request.Grant(channels, last, user, lifetime, replay)
-        stream = grant.stream(request, services.config)
+        stream = grant.stream(asked, services.config)
         if services.testing and not stream.position and not last:
             # So that a test may publish as soon as it has the response.
             stream = stream._replace(position=services.publisher.position())
         # A ticket is for an address. The body of a POST may ask for more.
-        may_return = replay and not stream.poll and request.method == "GET"
-        return respond(current_app.response_class, services, stream, may_return)
+        may_return = replay and not stream.poll and asked.method == "GET"
+        return respond(app.response_class, services, stream, may_return)
 
     def _services(self) -> Services:
         if has_app_context():
-            app = current_app._get_current_object()  # type: ignore[attr-defined]
-            if app not in self._states:
-                raise RuntimeError(_unknown(app))
-            return self._states[app].services()
+            return self._services_of(
+                current_app._get_current_object()  # type: ignore[attr-defined]
+            )
         states = list(self._states.values())
         if len(states) > 1:
             # An app refers to itself, so an app of an earlier test may not have been
@@ -216,6 +219,12 @@ class Push:
                 " 'with app.app_context():', or a Publisher."
             )
         return states[0].services()
+
+    def _services_of(self, app: Flask) -> Services:
+        state = self._states.get(app)
+        if state is None:
+            raise RuntimeError(_unknown(app))
+        return state.services()
 
 
 def _app(app: Flask) -> Flask:

@@ -40,35 +40,26 @@ class Grant(t.NamedTuple):
         :raises ValueError: If there can't be such a stream.
         :raises TypeError: If an argument has the wrong type.
         """
-        lifetime = config.lifetime if self.lifetime is None else self.lifetime
         last = check_count("last", self.last)
         if not isinstance(self.replay, bool):
             raise TypeError(f"replay is True or False, not {self.replay!r:.80}.")
-        _check(request, self.channels, config.max_channels, lifetime)
-        asked = _asked(request)
-        return asked._replace(
+        _check(request, self.channels, config.max_channels, self.lifetime)
+        # Most of these parameters are missing, and a missing one costs Werkzeug's get() an
+        # exception.
+        words = request.args.to_dict() if request.query_string else {}
+        last_id = request.environ.get("HTTP_LAST_EVENT_ID", "")
+        return Stream(
             channels=tuple(dict.fromkeys(self.channels)),
-            position=asked.position if self.replay else "",
+            # A browser that reconnects sends the id that it had.
+            connection=new_connection_id(words.get("connection", "")),
+            position=position_of(last_id, words.get) if self.replay else "",
             last=last if self.replay else 0,
             user=_user(self.user),
             address=request.remote_addr if config.max_streams_per_address else None,
-            lifetime=lifetime,
+            lifetime=config.lifetime if self.lifetime is None else self.lifetime,
+            poll=words.get("poll") == "1",
+            visible=words.get("visible") == "1",
         )
-
-
-def _asked(request: Request) -> Stream:
-    """The stream that the request asks for, without channels."""
-    # Most of these parameters are missing, and a missing one costs Werkzeug's get() an
-    # exception.
-    words = request.args.to_dict()
-    return Stream(
-        channels=(),
-        # A browser that reconnects sends the id that it had.
-        connection=new_connection_id(words.get("connection", "")),
-        position=position_of(request.headers.get("Last-Event-ID", ""), words.get),
-        poll=words.get("poll") == "1",
-        visible=words.get("visible") == "1",
-    )
 
 
 def channels(request: Request, most: int) -> tuple[str, ...]:
@@ -103,7 +94,7 @@ def _channels(request: Request) -> list[str]:
 
 
 def _check(
-    request: Request, granted: cabc.Collection[str], most: int, lifetime: float
+    request: Request, granted: cabc.Collection[str], most: int, lifetime: float | None
 ) -> None:
     """Check what the view grants.
 
@@ -130,8 +121,7 @@ def _check(
             # The view may have made the name from the request. Then the request is bad, and
             # not the app.
             raise BadChannels(str(error)) from None
-    problem = KEYS["PUSH_LIFETIME"](lifetime)
-    if problem:
+    if lifetime is not None and (problem := KEYS["PUSH_LIFETIME"](lifetime)):
         raise ValueError(f"lifetime = {lifetime!r}: {problem} 0 means never.")
 
 

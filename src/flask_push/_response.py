@@ -54,7 +54,8 @@ class StreamResponse(Response):
             self.services.ticket_cookie.add(self.stream_, headers, environ)
         body = self._hand_over(headers, environ)
         start_response(self.status, headers.to_wsgi_list())
-        return ClosingIterator(body, [self.close, getattr(body, "close", _nothing)])
+        # It also closes the body.
+        return ClosingIterator(body, self.close)
 
     def _hand_over(
         self, headers: Headers, environ: WSGIEnvironment
@@ -146,9 +147,6 @@ _HEADERS = list(wire.HEADERS.items())
 _response_classes: dict[type[Response], type[StreamResponse]] = {}
 # A test suite may make a response class for each of its apps.
 _MOST_CLASSES = 32
-
-
-def _nothing() -> None: ...
 
 
 # Headers that nginx takes from the view's response. If the hub sent them too, the browser
