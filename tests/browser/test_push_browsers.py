@@ -96,4 +96,6 @@ def test_push_js_waits_longer_each_time_with_jitter_and_never_below_retry(
 
 def test_a_compressed_stream_is_read_at_once(windows: Tabs, tmp_path: Path) -> None:
     with compressed.compressing(tmp_path) as server:
-        compressed.test_a_browser_reads_it_at_once_and_comes_back(server, windows, tmp_path)
+        compressed.test_a_browser_reads_a_compressed_stream_at_once_and_reconnects(
+            server, windows, tmp_path
+        )

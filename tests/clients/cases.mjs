@@ -25,7 +25,7 @@ const begin = (options = {}) => {
 };
 
 const cases = {
-  async a_later_subscription_is_given_what_comes_after_it() {
+  async a_later_subscription_gets_only_later_events() {
     for (const share of WAYS) {
       const { server, open, publish, pass } = begin(), page = open({ share });
       page.subscribe("a");
@@ -43,7 +43,7 @@ const cases = {
     }
   },
 
-  async a_later_subscription_to_a_channel_that_is_there_asks_for_nothing() {
+  async a_later_subscription_to_a_known_channel_makes_no_request() {
     for (const share of WAYS) {
       const { server, open, publish, pass } = begin(), page = open({ share });
       page.subscribe("a");
@@ -58,7 +58,7 @@ const cases = {
     }
   },
 
-  async what_comes_while_a_connection_is_replaced_is_missed_by_none() {
+  async events_during_the_replacement_of_a_connection_reach_every_page() {
     for (const share of WAYS) {
       const { open, publish, pass } = begin(), page = open({ share }), late = [];
       page.subscribe("a");
@@ -73,7 +73,7 @@ const cases = {
     }
   },
 
-  async a_second_page_begins_where_the_line_is() {
+  async a_second_page_begins_where_the_connection_is() {
     for (const share of [true, "lock"]) {
       const { server, open, publish, pass } = begin(), one = open({ share });
       one.subscribe("a");
@@ -95,7 +95,7 @@ const cases = {
     }
   },
 
-  async a_page_whose_worker_died_is_given_nothing_twice() {
+  async a_page_whose_worker_died_gets_no_event_twice() {
     const { browser, open, publish, pass } = begin(), one = open(), two = open();
     one.subscribe("a");
     two.subscribe("a");
@@ -111,7 +111,7 @@ const cases = {
     assert.deepEqual(two.gaps, []);
   },
 
-  async a_since_of_its_own_is_where_a_subscription_begins() {
+  async a_subscription_begins_at_its_own_since() {
     for (const share of WAYS) {
       const { server, open, publish, pass } = begin(), page = open({ share });
       const [since] = [server.position];
@@ -128,7 +128,7 @@ const cases = {
     }
   },
 
-  async a_since_of_the_connection_holds_until_it_is_open() {
+  async the_since_of_a_connection_counts_until_it_is_open() {
     const { server, open, publish, pass } = begin(), since = server.position;
     publish("a", 1);
     const page = open({ since, share: false });
@@ -140,7 +140,7 @@ const cases = {
     assert.deepEqual(page.heard, [1, 2, 2]);
   },
 
-  async a_position_that_the_page_knew_before_the_line_is_not_told_again() {
+  async events_before_the_page_s_position_are_not_repeated() {
     const { server, open, publish, pass } = begin(), page = open({ share: false });
     page.subscribe("a");
     await pass();
@@ -153,7 +153,7 @@ const cases = {
     assert.deepEqual([page.heard, late], [[1, 2], [2]]);
   },
 
-  async a_subscription_in_the_middle_of_a_replay_is_given_none_of_it() {
+  async a_subscription_during_a_replay_gets_none_of_it() {
     const { time, server, open, publish, pass } = begin();
     const page = open({ since: server.position, share: false }), late = [];
     publish("a", ...Array(50).keys());
@@ -171,7 +171,7 @@ const cases = {
     assert.ok(first && push && time);
   },
 
-  async a_hub_whose_clock_is_ahead_holds_back_nothing_new() {
+  async a_hub_whose_clock_is_ahead_holds_back_no_new_event() {
     const { server, open, publish, pass } = begin(), page = open({ share: false });
     server.ahead = 5e3;
     page.subscribe("a");
@@ -185,7 +185,7 @@ const cases = {
     assert.deepEqual(page.heard, ["new"]);
   },
 
-  async a_line_that_was_away_gives_a_new_subscription_nothing_old() {
+  async a_reconnect_gives_a_new_subscription_no_old_events() {
     for (const share of WAYS) {
       const { server, open, publish, pass } = begin(), page = open({ share });
       page.subscribe("a");
@@ -204,7 +204,7 @@ const cases = {
     }
   },
 
-  async events_that_are_not_kept_come_once_each_and_leave_nothing_behind() {
+  async events_that_are_not_stored_arrive_once_and_leave_nothing_behind() {
     for (const share of WAYS) {
       const { server, open, publish, pass } = begin(), page = open({ share });
       page.subscribe("a");
@@ -244,7 +244,7 @@ const cases = {
     }
   },
 
-  async a_page_that_wanted_nothing_for_a_while_has_missed_nothing() {
+  async a_page_without_subscriptions_for_a_while_misses_nothing() {
     for (const share of WAYS) {
       const { server, open, publish, pass } = begin(), page = open({ share });
       const first = page.subscribe("a");
@@ -265,7 +265,7 @@ const cases = {
     }
   },
 
-  async a_newer_store_s_position_does_not_hide_what_others_missed() {
+  async a_newer_store_s_position_does_not_hide_what_other_pages_missed() {
     const { server, open, pass } = begin(), one = open(), two = open();
     one.subscribe("a");
     await pass();
@@ -280,7 +280,7 @@ const cases = {
     assert.deepEqual([one.gaps.length, one.heard], [1, []]);
   },
 
-  async a_gap_that_a_page_has_had_is_not_told_again() {
+  async a_page_gets_a_gap_only_once() {
     for (const share of [true, "lock"]) {
       const { server, open, publish, pass } = begin(), since = server.position;
       const one = open({ since, share });
@@ -298,7 +298,7 @@ const cases = {
     }
   },
 
-  async what_an_older_link_still_says_is_not_listened_to() {
+  async messages_of_an_older_connection_are_ignored() {
     const { browser, open, publish, pass } = begin(), page = open();
     page.subscribe("a");
     await pass();
@@ -330,7 +330,7 @@ const cases = {
     }
   },
 
-  async where_a_way_to_share_is_closed_the_next_one_is_taken() {
+  async where_one_way_to_share_is_closed_the_next_one_is_used() {
     const closed = [
       { worker: "throws" }, { worker: "fails" }, { worker: "is silent" }, { locks: true },
       { locks: true, air: true, worker: "throws" }, { air: true, worker: "throws" },
@@ -351,7 +351,7 @@ const cases = {
     }
   },
 
-  async what_nobody_listens_for_is_in_the_console() {
+  async events_without_a_listener_are_in_the_console() {
     const { browser, server, pass, publish } = begin(), scope = browser.page();
     server.denied.push("b");
     const push = scope.exported.connect("/stream", { sinc: "x", share: false });
@@ -377,7 +377,7 @@ const cases = {
     assert.ok(publish);
   },
 
-  async what_a_callback_hears_is_not_in_the_console() {
+  async events_with_a_callback_are_not_in_the_console() {
     const { browser, server, open, pass } = begin();
     server.denied.push("b");
     const page = open({ sinc: "x", share: false });
@@ -402,7 +402,7 @@ const cases = {
     await pass();
   },
 
-  async a_refusal_is_told_to_each_page_and_each_new_page_asks_again() {
+  async each_page_gets_a_refusal_and_each_new_page_tries_again() {
     for (const share of [true, "lock"]) {
       const { server, open, publish, pass } = begin(), one = open({ share }), two = open({ share });
       server.status = 401;
@@ -426,7 +426,7 @@ const cases = {
     }
   },
 
-  async every_status_that_can_not_change_is_final() {
+  async every_status_that_cannot_change_is_final() {
     for (const status of [204, 400, 401, 403, 404, 405, 413, 414, 431]) {
       const { server, open, pass } = begin(), page = open({ share: false });
       server.status = status;
@@ -447,7 +447,7 @@ const cases = {
     }
   },
 
-  async many_channels_are_asked_for_by_post() {
+  async many_channels_are_requested_by_post() {
     for (const share of WAYS) {
       const { server, open, publish, pass } = begin(), page = open({ share });
       const names = Array.from({ length: 300 }, (_, n) => `channel-${n}`);
@@ -466,7 +466,7 @@ const cases = {
     }
   },
 
-  async a_body_of_the_page_s_own_stays_its_own() {
+  async the_page_s_own_body_is_sent_unchanged() {
     const { server, open, pass } = begin();
     const page = open({ share: false, transport: "fetch", method: "POST", body: "own" });
     for (let n = 0; n < 300; n++) page.subscribe(`channel-${n}`);
@@ -476,7 +476,7 @@ const cases = {
     assert.ok(url.length > 4e3);
   },
 
-  async types_that_are_not_wanted_any_more_are_not_listened_to() {
+  async types_without_a_callback_are_no_longer_listened_to() {
     const { browser, open, pass } = begin(), page = open({ share: false });
     const one = page.subscribe("a");
     await pass();
@@ -492,7 +492,7 @@ const cases = {
     assert.deepEqual([...source.types], [...before, "said"]);
   },
 
-  async ten_thousand_events_may_wait_for_a_loop() {
+  async ten_thousand_events_can_wait_for_a_loop() {
     const { server, open, pass } = begin(), page = open({ share: false });
     const events = page.push.subscribe("a")[Symbol.asyncIterator]();
     const first = events.next();
@@ -520,7 +520,7 @@ const cases = {
     assert.deepEqual(found, [1]);
   },
 
-  async who_unsubscribes_another_in_a_callback_silences_it_at_once() {
+  async a_callback_that_unsubscribes_another_silences_it_at_once() {
     const { server, open, pass } = begin(), page = open({ share: false }), heard = [];
     page.push.subscribe("a", () => {
       heard.push("first");

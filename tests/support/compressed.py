@@ -19,7 +19,7 @@ from support.servers import Server
 from support.webdriver import Tabs
 
 #: The tests and fixtures that a module of tests imports.
-__all__ = ["server", "test_a_browser_reads_it_at_once_and_comes_back"]
+__all__ = ["server", "test_a_browser_reads_a_compressed_stream_at_once_and_reconnects"]
 
 
 def compressing(directory: Path) -> t.ContextManager[Server]:
@@ -50,7 +50,7 @@ ASK = """async () => {
 }"""
 
 
-def test_a_browser_reads_it_at_once_and_comes_back(
+def test_a_browser_reads_a_compressed_stream_at_once_and_reconnects(
     server: Server, windows: Windows | Tabs, tmp_path: Path
 ) -> None:
     page: t.Any = windows.open(f"{server.url}/ping")

@@ -28,24 +28,24 @@ from support.servers import until
 __all__ = [
     "server",
     "way",
-    "test_a_network_that_is_cut_costs_nothing",
+    "test_no_event_is_lost_when_the_network_is_cut",
     "test_a_page_begins_where_its_data_ends",
     "test_a_page_in_the_back_forward_cache_has_no_stream_and_misses_nothing",
-    "test_a_stream_that_falls_silent_is_begun_anew",
-    "test_a_transport_that_could_not_be_loaded_is_loaded_later",
-    "test_a_view_that_grants_less_is_an_error_of_the_page",
-    "test_after_sleep_it_goes_on_where_it_was",
-    "test_closing_it_ends_the_stream",
+    "test_a_stream_that_falls_silent_is_reconnected",
+    "test_a_transport_that_failed_to_load_is_loaded_later",
+    "test_a_page_gets_an_error_if_the_view_grants_fewer_channels",
+    "test_after_sleep_a_page_resumes_where_it_was",
+    "test_close_ends_the_stream",
     "test_events_can_be_iterated",
     "test_nothing_is_lost_when_the_server_is_killed",
     "test_pages_share_a_transport_that_was_loaded",
     "test_ten_tabs_have_one_stream_and_requests_go_on",
-    "test_the_classic_script_does_the_same",
-    "test_what_is_published_is_heard_once_by_each_page",
-    "test_what_the_store_has_lost_is_told_to_the_page",
-    "test_what_the_view_refuses_is_final_and_named",
-    "test_where_a_stream_is_held_back_it_polls",
-    "test_who_comes_back_from_the_cache_gets_what_others_had",
+    "test_the_classic_script_works_like_the_module",
+    "test_each_page_receives_each_event_once",
+    "test_a_page_gets_a_gap_for_events_that_the_store_has_lost",
+    "test_a_refusal_of_the_view_is_final_and_named",
+    "test_push_js_polls_where_a_proxy_holds_streams_back",
+    "test_a_page_restored_from_the_cache_gets_the_events_that_others_had",
 ]
 
 
@@ -100,7 +100,7 @@ def hears(page: Page, *expected: t.Any) -> None:
 
 
 @pytest.mark.parametrize("share", WAYS)
-def test_what_is_published_is_heard_once_by_each_page(
+def test_each_page_receives_each_event_once(
     share: bool | str, server: Server, windows: Windows, tmp_path: Path
 ) -> None:
     pages = open_pages(windows, server.url, 3)
@@ -138,9 +138,7 @@ def test_events_can_be_iterated(server: Server, windows: Windows) -> None:
     assert page.evaluate("done") == [1, 2, 3]
 
 
-def test_closing_it_ends_the_stream(
-    server: Server, windows: Windows, tmp_path: Path
-) -> None:
+def test_close_ends_the_stream(server: Server, windows: Windows, tmp_path: Path) -> None:
     for share in WAYS:
         page = is_open(listen(windows.open(f"{server.url}/ping"), "a", share=share))
         page.evaluate("push.close()")
@@ -149,7 +147,7 @@ def test_closing_it_ends_the_stream(
         page.close()
 
 
-def test_a_view_that_grants_less_is_an_error_of_the_page(
+def test_a_page_gets_an_error_if_the_view_grants_fewer_channels(
     server: Server, windows: Windows
 ) -> None:
     page = windows.open(f"{server.url}/ping")
@@ -178,7 +176,7 @@ def test_nothing_is_lost_when_the_server_is_killed(
 
 
 @pytest.mark.parametrize("share", WAYS)
-def test_a_transport_that_could_not_be_loaded_is_loaded_later(
+def test_a_transport_that_failed_to_load_is_loaded_later(
     share: bool | str, server: Server, windows: Windows
 ) -> None:
     # The script itself is loaded, in the worker too.
@@ -207,7 +205,7 @@ def test_pages_share_a_transport_that_was_loaded(
 
 
 @pytest.mark.parametrize("transport", ["eventsource", "fetch"])
-def test_what_the_view_refuses_is_final_and_named(
+def test_a_refusal_of_the_view_is_final_and_named(
     transport: str, server: Server, windows: Windows
 ) -> None:
     page = windows.open(f"{server.url}/ping")
@@ -285,7 +283,7 @@ def way(server: Server) -> cabc.Iterator[Way]:
 
 
 @pytest.mark.parametrize("share", WAYS)
-def test_a_network_that_is_cut_costs_nothing(
+def test_no_event_is_lost_when_the_network_is_cut(
     share: bool | str, way: Way, server: Server, windows: Windows
 ) -> None:
     pages = open_pages(windows, way.url, 2)
@@ -302,7 +300,7 @@ def test_a_network_that_is_cut_costs_nothing(
 
 
 @pytest.mark.parametrize("transport", ["eventsource", "fetch"])
-def test_where_a_stream_is_held_back_it_polls(
+def test_push_js_polls_where_a_proxy_holds_streams_back(
     transport: str, way: Way, server: Server, windows: Windows
 ) -> None:
     page = windows.open(f"{way.url}/ping")
@@ -326,7 +324,7 @@ def test_where_a_stream_is_held_back_it_polls(
     assert page.evaluate("states.map(([state]) => state)") == states, "it stays open"
 
 
-def test_a_stream_that_falls_silent_is_begun_anew(
+def test_a_stream_that_falls_silent_is_reconnected(
     way: Way, server: Server, windows: Windows
 ) -> None:
     page = is_open(listen(windows.open(f"{way.url}/ping"), "a", share=False))
@@ -340,7 +338,7 @@ def test_a_stream_that_falls_silent_is_begun_anew(
     hears(page, 1)
 
 
-def test_after_sleep_it_goes_on_where_it_was(
+def test_after_sleep_a_page_resumes_where_it_was(
     server: Server, windows: Windows, tmp_path: Path
 ) -> None:
     page = is_open(listen(windows.open(f"{server.url}/ping"), "a", share=False))
@@ -378,7 +376,7 @@ def test_a_page_in_the_back_forward_cache_has_no_stream_and_misses_nothing(
 
 
 @pytest.mark.parametrize("share", [True, "lock"])
-def test_who_comes_back_from_the_cache_gets_what_others_had(
+def test_a_page_restored_from_the_cache_gets_the_events_that_others_had(
     share: bool | str, server: Server, windows: Windows
 ) -> None:
     pages = open_pages(windows, server.url, 3)
@@ -415,7 +413,7 @@ def test_ten_tabs_have_one_stream_and_requests_go_on(
         hears(page, "x", n)
 
 
-def test_what_the_store_has_lost_is_told_to_the_page(
+def test_a_page_gets_a_gap_for_events_that_the_store_has_lost(
     server: Server, windows: Windows, tmp_path: Path
 ) -> None:
     page = is_open(listen(windows.open(f"{server.url}/ping"), "a"))
@@ -445,7 +443,7 @@ def test_a_page_begins_where_its_data_ends(server: Server, windows: Windows) -> 
 
 
 @pytest.mark.parametrize("transport", ["eventsource", "fetch"])
-def test_the_classic_script_does_the_same(
+def test_the_classic_script_works_like_the_module(
     transport: str, server: Server, windows: Windows
 ) -> None:
     pages = open_pages(windows, server.url, 2)

@@ -27,10 +27,10 @@ from support.servers import until
 __all__ = [
     "running",
     "test_a_redirect_to_a_page_is_final_and_named",
-    "test_a_request_that_can_never_be_right_is_not_made_again",
-    "test_behind_a_service_worker_that_hands_all_on_nothing_is_lost",
-    "test_in_a_frame_that_may_share_nothing_it_has_a_connection_of_its_own",
-    "test_it_runs_in_a_worker",
+    "test_a_request_that_can_never_succeed_is_not_repeated",
+    "test_behind_a_service_worker_that_passes_all_on_nothing_is_lost",
+    "test_a_frame_that_may_not_share_has_its_own_connection",
+    "test_push_js_runs_in_a_worker",
 ]
 
 
@@ -62,7 +62,7 @@ def test_a_redirect_to_a_page_is_final_and_named(
     windows.errors.clear()
 
 
-def test_a_request_that_can_never_be_right_is_not_made_again(
+def test_a_request_that_can_never_succeed_is_not_repeated(
     running: Server, windows: Windows
 ) -> None:
     page = windows.open(f"{running.url}/ping")
@@ -83,7 +83,7 @@ def stop(server: Server, directory: Path) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_in_a_frame_that_may_share_nothing_it_has_a_connection_of_its_own(
+def test_a_frame_that_may_not_share_has_its_own_connection(
     running: Server, windows: Windows
 ) -> None:
     page = windows.open(f"{running.url}/ping")
@@ -160,7 +160,7 @@ def works(kind: str, server: Server, windows: Windows, script: str, url: str) ->
     return page
 
 
-def test_it_runs_in_a_worker(server: Server, windows: Windows, tmp_path: Path) -> None:
+def test_push_js_runs_in_a_worker(server: Server, windows: Windows, tmp_path: Path) -> None:
     kinds = ["Worker", "SharedWorker"]
     pages = [works(kind, server, windows, "push.js", "/stream") for kind in kinds]
     for page in pages:
@@ -175,7 +175,7 @@ def test_it_runs_in_a_worker(server: Server, windows: Windows, tmp_path: Path) -
         hears(page, "open", 1, "open", 2)
 
 
-def test_behind_a_service_worker_that_hands_all_on_nothing_is_lost(
+def test_behind_a_service_worker_that_passes_all_on_nothing_is_lost(
     running: Server, windows: Windows
 ) -> None:
     # All later pages of this origin have the worker, so other tests use another origin.

@@ -1,5 +1,5 @@
-"""Two servers with a hub each, their readers and publishers, and a Redis to which
-everything happens, all the time."""
+"""Two servers with a hub each, their readers and publishers, and a Redis with all kinds of
+faults, all the time."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class RedisRun(Run):
     ) -> None:
         super().__init__(servers[0], directory, mutant, url)
         for client in self.clients:
-            # Enough to come past what a hub is overrun with.
+            # Enough for readers to get past the events that overrun a hub.
             client.impatience = 50_000
         self.redis = redis
-        #: What the first server's hub hears through.
+        #: The proxy between the first server's hub and the Redis.
         self.proxy = proxy
         self.servers = servers
         self.broker = open_broker(url, timeout=0.5)
@@ -69,20 +69,20 @@ class RedisRun(Run):
     def serve_clients(self, seconds: float) -> None:
         for n, client in enumerate(self.clients):
             if client.reader is None:
-                # An id is good for each server. Each server always has a reader.
+                # Both servers accept any id. Each server always has a reader.
                 fixed = n < len(self.servers)
                 client.server = self.servers[n] if fixed else self.rng.choice(self.servers)
         super().serve_clients(seconds)
 
     def wait(self, condition: cabc.Callable[[], t.Any], what: str) -> None:
-        """Go on with the readers until it comes true."""
+        """Keep the readers running until the condition is true."""
         deadline = time.monotonic() + 30
         while not condition():
             assert time.monotonic() < deadline, f"it never came true: {what}"
             self.serve_clients(0.02)
 
     def say(self, count: int = 30, size: int = 10) -> bool:
-        """So many events at once, on all channels by turns."""
+        """Publish this many events at once, on all channels in turn."""
         events = []
         for _ in range(count):
             self.said += 1
@@ -102,7 +102,7 @@ class RedisRun(Run):
     def acknowledged_now(self) -> int:
         return sum(path.stat().st_size for path in self.directory.glob("notes?"))
 
-    # What befalls the links.
+    # Faults of the connections.
 
     def cut_links(self) -> None:
         self.redis.do("CLIENT", "KILL", "TYPE", "pubsub")
@@ -112,7 +112,7 @@ class RedisRun(Run):
         self.redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
     def forget_links(self) -> None:
-        """Half of them stand open, and nothing comes through ever again."""
+        """Half of them stay open, but pass nothing on any more."""
         assert self.proxy is not None
         self.proxy.forget()
 
@@ -122,8 +122,8 @@ class RedisRun(Run):
         return hubs(path)
 
     def overrun(self) -> None:
-        """A hub does not read, and more is said than is held for it; more, too, than
-        it is told at once when it comes back."""
+        """A hub does not read, and more is published than Redis buffers for it, and than it
+        gets at once when it reconnects."""
 
         def count() -> int:
             return len(self.redis.do("CLIENT", "LIST", "TYPE", "pubsub").splitlines())
@@ -151,12 +151,12 @@ class RedisRun(Run):
             yield
         finally:
             for pid in pids:
-                # On a very busy machine gunicorn may have ended it.
+                # On a very busy machine, gunicorn may have killed it.
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
     def cut_links_of_stopped_hubs(self) -> None:
-        """Publish while hubs have no links and can't connect: they don't receive it."""
+        """Publish while hubs have no connections and can't connect, so they miss it."""
         with self.stopped_hubs():
             self.cut_links()
             self.wait(lambda: self.say(300), "it is published")
@@ -171,7 +171,7 @@ class RedisRun(Run):
     def limit_output(self, limit: str) -> None:
         self.redis.do("CONFIG", "SET", "client-output-buffer-limit", f"pubsub {limit}")
 
-    # What befalls the server.
+    # Faults of the server.
 
     def pause(self) -> None:
         self.redis.do("CLIENT", "PAUSE", 300, self.rng.choice(["WRITE", "ALL"]))
@@ -182,8 +182,8 @@ class RedisRun(Run):
         self.redis.go_on()
 
     def freeze_for_long(self) -> None:
-        """Until each publisher's patience has ended with a call that was sent. Redis runs
-        these calls afterwards, and the publishers repeat them."""
+        """Freeze it until a call of each publisher has timed out after it was sent.
+        Redis runs these calls afterwards, and the publishers repeat them."""
         numbers = range(len(self.publishers))
         notes = [self.directory / f"notes{n}" for n in numbers]
         self.wait(lambda: all(path.exists() for path in notes), "all have begun")
@@ -210,15 +210,15 @@ class RedisRun(Run):
         self.redis.do("SAVE")
 
     def crash(self) -> None:
-        """It comes back as it was when it was saved: what was acknowledged since is
-        lost, and has to be told."""
+        """Restart it as it was when it was saved: events acknowledged since are lost, and
+        readers must get a gap."""
         with self.noting("loss"):
             self.redis.kill()
             self.serve_clients(0.2)
             self.redis.start()
 
     def crash_beside_stopped_hubs(self) -> None:
-        """Lose what was acknowledged, and what hubs of the second server never had."""
+        """Lose acknowledged events, which hubs of the second server never received."""
         self.save()
         with self.stopped_hubs():
             self.cut_links()
@@ -226,7 +226,7 @@ class RedisRun(Run):
             self.crash()
 
     def crash_with_all_kept(self) -> None:
-        """It has written all of it down, which is more than we can know."""
+        """Restart it with all events on disk. The hubs can't know that all are there."""
         self.redis.do("CONFIG", "SET", "appendfsync", "always", "appendonly", "yes")
         self.wait(self.is_written_down, "the log of the store is there")
         with self.noting("loss"):
@@ -239,14 +239,14 @@ class RedisRun(Run):
         info = self.redis.do("INFO", "persistence")
         return not (info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"])
 
-    # What befalls its memory.
+    # Faults of its memory.
 
     def flush_everything(self) -> None:
         with self.noting("loss"):
             self.redis.do("FLUSHALL")
 
     def lose_a_log(self) -> None:
-        """As if it were evicted, which is rare for one that is in use."""
+        """Delete a key as if it were evicted, which is rare for one that is in use."""
         logs = sorted(self.redis.do("KEYS", "*:log:*"))
         if logs:
             with self.noting("eviction"):
@@ -255,18 +255,18 @@ class RedisRun(Run):
                 self.notice()
 
     def notice(self) -> None:
-        """Only at the next event of its channel is it known that a log was lost."""
+        """Publish on each channel: the loss of a log is noticed only at its next event."""
         self.wait(self.say, "something is said")
 
     def lose_the_book(self) -> None:
-        """That of the store, or of its channels."""
+        """The keys of the store, or those of its channels."""
         books = sorted(self.redis.do("KEYS", "*:store") + self.redis.do("KEYS", "*:heads"))
         if books:
             with self.noting("loss"):
                 self.redis.do("DEL", self.rng.choice(books))
 
     def fill_up(self) -> None:
-        """It is full, with each policy by turns."""
+        """Fill it, with each policy in turn."""
         self.policies.append(policy := self.policies.pop(0))
         kinds = {"noeviction": (), "allkeys": ("loss", "eviction", "keys")}
         with self.noting(*kinds.get(policy.partition("-")[0], ("keys",))):
@@ -282,7 +282,7 @@ class RedisRun(Run):
             self.notice()
 
     def limit_memory(self) -> None:
-        """For a while nothing can be stored, and everything can be read."""
+        """For a while, nothing can be stored, but everything can be read."""
         before = self.full()
         self.redis.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
         self.redis.do(
@@ -294,7 +294,7 @@ class RedisRun(Run):
         self.redis.do("CONFIG", "SET", "maxmemory", 0)
 
     def full(self) -> int:
-        """How often it has refused something, or thrown something away."""
+        """How often it has refused a command or evicted a key."""
         errors = self.redis.do("INFO", "errorstats").get("errorstat_OOM", {"count": 0})
         evicted: int = self.redis.info("stats", "evicted_keys")
         return evicted + int(errors["count"])
@@ -306,7 +306,7 @@ class RedisRun(Run):
         return [self.cut_links, self.cut_all]
 
     def troubles(self) -> list[cabc.Callable[[], t.Any]]:
-        """Nothing is lost by them, and nobody is told of a gap."""
+        """Check that these faults lose nothing, and that no reader gets a gap."""
         return [
             *(*self.links(), self.forget_links, self.overrun, self.say),
             *(self.pause, self.freeze, self.flush_scripts, *self.killing()),
@@ -323,7 +323,7 @@ class RedisRun(Run):
         return [*self.troubles(), *self.losses(), self.fill_up]
 
     def crowd(self, count: int) -> None:
-        """So many more readers, who stay for longer."""
+        """Add this many readers, which stay connected for longer."""
         rngs = [random.Random(self.rng.random()) for _ in range(count)]
         self.clients += [Client(self.server, rng) for rng in rngs]
         for client in self.clients:
@@ -336,18 +336,18 @@ class RedisRun(Run):
         return f"{self.heard()} heard, {cuts} cuts, gaps {gaps}, causes {causes}"
 
     def heard(self) -> int:
-        """Deliveries of what was published, without what streams say themselves."""
+        """How many published events were received, without the streams' own."""
         events = [event for client in self.clients for event in client.events]
         return sum(not event.type.startswith("push:") for event in events)
 
 
 class ClockRun(RedisRun):
-    """Its clock jumps, and nothing is lost, so that nobody is told of a gap."""
+    """Check that a clock that jumps loses nothing, and that no reader gets a gap."""
 
     redis_kind = Clock
 
     def jump(self) -> None:
-        """To a wrong time and back, while everything goes on."""
+        """Set it to a wrong time and back, while everything continues."""
         assert isinstance(self.redis, Clock)
         for _ in range(self.rng.randint(1, 3)):
             days = self.rng.choice([-4000, -365, -1, -0.01, 0.01, 1, 365, 4000])
@@ -388,10 +388,10 @@ def running(
 def serving(
     directory: Path, urls: list[str], mutant: t.Any, config: dict[str, t.Any]
 ) -> cabc.Iterator[list[Server]]:
-    """A server for each of these URLs of one store."""
+    """Start a server for each of these URLs of one store."""
     if mutant:
         os.environ["MUTANT"] = json.dumps(mutant)
-        # A process would have all its safeguards.
+        # A separate process would have all safeguards.
         config["PUSH_HUB"] = "thread"
     try:
         with contextlib.ExitStack() as stack:
@@ -399,7 +399,7 @@ def serving(
             for name, url in zip(("one", "two"), urls, strict=True):
                 (path := directory / name).mkdir()
                 options = {**config, "PUSH_BROKER_URL": url}
-                # Workers that are stopped for a while are not replaced.
+                # Gunicorn must not replace workers that are stopped for a while.
                 args = "-w", "2", "--timeout", "300"
                 server = serve(gunicorn, path, *args, app="apps.mutable", **options)
                 servers.append(stack.enter_context(server))

@@ -1,4 +1,4 @@
-"""Real Redis servers and their kin, started and ended."""
+"""Real Redis servers and similar ones, started and stopped."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Redis:
             server.kill()
 
     def program(self) -> str:
-        # The server itself by another name, from a package that starts no service.
+        # The same program under another name, from a package that starts no service.
         program = shutil.which("redis-check-rdb")
         assert program, "Redis is missing: tests/install redis-tools"
         return program
@@ -79,7 +79,7 @@ class Redis:
         return True
 
     def do(self, *args: str | bytes | int) -> t.Any:
-        """One command, and what it comes to."""
+        """Run a command, and return its reply."""
         path = str(self.socket)
         with redis.Redis(unix_socket_path=path, socket_timeout=10, protocol=2) as client:
             return client.execute_command(*args)
@@ -97,7 +97,7 @@ class Redis:
         self.process.wait(20)
 
     def stop(self) -> None:
-        """Freeze it, until it goes on or is killed."""
+        """Freeze the server until it is resumed or killed."""
         self.process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
@@ -105,7 +105,7 @@ class Redis:
 
 
 class Sentinel(Redis):
-    """Watches over a master and its replicas, and makes a replica the master."""
+    """Monitors a master and its replicas, and promotes a replica."""
 
     def __init__(self, directory: Path, master: int, patience: int = 300) -> None:
         config = directory / "sentinel.conf"
@@ -124,11 +124,11 @@ class Sentinel(Redis):
 
 
 class Node(Redis):
-    """One of a :class:`Cluster`."""
+    """One node of a :class:`Cluster`."""
 
     def __init__(self, directory: Path, *options: str) -> None:
         self.bus = free_port()
-        #: Where the others talk to it.
+        #: The port on which the other nodes connect.
         self.met = 0
         super().__init__(directory, *options)
 
@@ -142,13 +142,13 @@ class Node(Redis):
 
     def arguments(self) -> list[str]:
         given = ["--cluster-enabled", "yes", "--cluster-port", str(self.bus)]
-        # Soon noticed, but not where a machine is merely busy.
+        # Failures are noticed soon, but a busy machine is not a failure.
         given += ["--cluster-node-timeout", "2000", "--repl-diskless-sync-delay", "0"]
         return [*super().arguments(), *given, "--cluster-replica-validity-factor", "0"]
 
 
 class Cluster:
-    """Three masters that share the slots, and replicas of the slot's that is ours."""
+    """Three masters that share the slots, and replicas of the master that has our slot."""
 
     node: t.ClassVar[type[Node]] = Node
 
@@ -161,7 +161,7 @@ class Cluster:
         prefix: str = "push",
     ) -> None:
         self.nodes: list[Node] = []
-        #: That of the keys of an app with this prefix.
+        #: The slot of the keys of an app with this prefix.
         self.slot = key_slot(prefix.encode())
         for n in range(3 + replicas):
             (path := directory / f"node-{n}").mkdir()
@@ -196,7 +196,7 @@ class Cluster:
 
     @property
     def master(self) -> Node:
-        """The node that has our slot, as far as the first that lives knows."""
+        """The node that has our slot, according to the first node that runs."""
         return self.master_by(self.alive[0])
 
     @property
@@ -216,7 +216,7 @@ class Cluster:
         raise AssertionError("nobody has the slot")
 
     def agrees(self) -> bool:
-        """Whether all that live are well, and say the same."""
+        """Whether all running nodes are well and agree."""
         said, well = set(), True
         for node in self.alive:
             info = node.do("CLUSTER", "INFO").decode()
@@ -227,7 +227,7 @@ class Cluster:
         return well and len(said) == 1
 
     def is_copied(self) -> bool:
-        """Whether replicas have all that our master has."""
+        """Whether the replicas have everything that our master has."""
         copies = [node for node in self.alive if self.is_replica_of(node, self.master)]
         return all(node.has_all_of(self.master) for node in copies)
 
@@ -243,7 +243,7 @@ class Cluster:
         return before
 
     def fail_over(self) -> None:
-        """Let a replica take the master's place, as before the master is restarted."""
+        """Promote a replica, as an operator does before the master is restarted."""
         before = self.master
         replica = next(node for node in self.alive if self.is_replica_of(node, before))
 
@@ -254,7 +254,7 @@ class Cluster:
             if all(self.master_by(node) is replica for node in self.alive):
                 return True
             if time.monotonic() > again and self.is_replica_of(replica, before):
-                # Who does not know the other well enough yet does not listen.
+                # A node that hardly knows the other one yet ignores the command.
                 replica.do("CLUSTER", "FAILOVER")
                 again = time.monotonic() + 2
             return False
@@ -313,16 +313,16 @@ class Clock(Valkey):
         }
 
     def set(self, ahead: float) -> None:
-        """Let it be so many seconds ahead of what it is."""
+        """Set the clock this many seconds ahead of the real time."""
         self.ahead = ahead
-        # It may be read at any time.
+        # The server may read the file at any time.
         new = self.directory / "clock.new"
         new.write_text(f"{ahead:+f}")
         new.rename(self.directory / "clock")
 
     def advance(self, seconds: float) -> None:
         self.set(self.ahead + seconds)
-        # Now and then it is not read at once.
+        # Sometimes the server does not read it at once.
         until(self.is_set, what="the clock is set")
 
     def is_set(self) -> bool:
@@ -351,7 +351,7 @@ class TlsNode(Node):
 
 
 class TlsCluster(Cluster):
-    """The certificate of all nodes lies in its directory."""
+    """A directory with the certificate of all nodes."""
 
     node = TlsNode
 

@@ -37,7 +37,7 @@ def front(server: Server, tmp_path: Path) -> cabc.Iterator[Server]:
 def come(
     front: Server, cookies: dict[str, str], last_id: str = "", origin: str = ""
 ) -> HttpReader:
-    """As a browser does, with its cookies, which the response changes."""
+    """Request a stream as a browser does, with its cookies, which the response changes."""
     said = "; ".join(f"{name}={value}" for name, value in cookies.items())
     headers = {"Cookie": said, **({"Origin": origin} if origin else {})}
     reader = front.stream("a", last_id=last_id, headers=headers).opened()
@@ -50,5 +50,5 @@ def come(
 
 
 def views(front: Server) -> int:
-    """How many requests the app has answered, this one not."""
+    """How many requests the app has answered, without this one."""
     return int(front.get("/torn-down"))

@@ -1,4 +1,4 @@
-"""A server that answers as it is scripted to."""
+"""A server that gives scripted answers."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def body(*data: bytes) -> Answer:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes back without a pause."""
+    """A client that reconnects without a pause."""
     monkeypatch.setattr(client, "_RETRY", 0.0)
     monkeypatch.setattr(outcome, "_LEAST", 0.0)
     monkeypatch.setattr(outcome, "_MOST", 0.0)

@@ -16,7 +16,7 @@ from support.servers import until
 
 
 class SentinelRun(RedisRun):
-    """A master with a replica, one of which is the other's after each fault."""
+    """A master with a replica, which change places at each fault."""
 
     replica: Redis
     sentinel: Sentinel
@@ -31,7 +31,7 @@ class SentinelRun(RedisRun):
             self.demote()
 
     def fail_over_and_back(self) -> None:
-        """The master seems dead, and goes on as before: for a while there are two."""
+        """The master seems dead, but continues: for a while, there are two masters."""
         with self.noting("loss"):
             self.go_on_alone()
             self.redis.stop()
@@ -40,7 +40,7 @@ class SentinelRun(RedisRun):
             self.serve_clients(0.5)
             before = self.redis
             self.demote()
-            # Who comes to a hub that is still with it, from one that is not, is told twice.
+            # A reader that reconnects to a hub of the old master gets two gaps.
             self.wait(lambda: not before.do("PUBSUB", "CHANNELS", "{push}:*"), "all left")
 
     def everything(self) -> list[cabc.Callable[[], t.Any]]:
@@ -66,7 +66,7 @@ class SentinelRun(RedisRun):
         self.redis, self.replica = self.replica, self.redis
 
     def is_demoted(self) -> bool:
-        """The Sentinel sees to it as well, but takes its time."""
+        """Make it a replica. The Sentinel does so as well, but later."""
         info = self.redis.do("INFO", "replication")
         if info["role"] == "master":
             self.redis.do("REPLICAOF", "127.0.0.1", self.replica.port)
@@ -83,7 +83,7 @@ def running_with_sentinel(directory: Path, **config: t.Any) -> cabc.Iterator[Sen
         copy = f"127.0.0.1 {master.port}"
         replica = stack.enter_context(Redis.started(paths[1], "--replicaof", copy))
         until(lambda: replica.info("replication", "master_link_status") == "up")
-        # It is not to take a busy machine for a master that is down.
+        # It must not mistake a busy machine for a master that is down.
         sentinel = stack.enter_context(Sentinel.started(paths[2], master.port, 2000))
         until(lambda: sentinel.do("SENTINEL", "REPLICAS", "shop"))
         servers = stack.enter_context(serving(directory, [sentinel.url] * 2, None, config))

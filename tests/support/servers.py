@@ -1,4 +1,4 @@
-"""Real servers, started and ended."""
+"""Real servers, started and stopped."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
 
 
-# Outside of what the kernel gives to connections, and never the same for two test
-# processes: so it is still free when the server comes.
+# Outside of the range that the kernel uses for connections, and never the same for two test
+# processes: so the port is still free when the server starts.
 _ports = random.SystemRandom()
 
 
@@ -41,20 +41,20 @@ def free_port() -> int:
 def until(
     condition: cabc.Callable[[], t.Any], seconds: float = 20, what: str = ""
 ) -> t.Any:
-    """Wait for a condition, and return what it came to."""
+    """Wait until a condition is true, and return its value."""
     began = time.monotonic()
     while not (found := condition()):
         waited = time.monotonic() - began
         assert waited < seconds, f"it never came true: {what or condition}"
-        # To ask is work, for a browser more than what it is asked about.
+        # Each check takes time, in a browser more than what it waits for.
         time.sleep(min(max(waited / 10, 0.01), 0.1))
     return found
 
 
 @contextlib.contextmanager
 def program(command: list[str], **options: t.Any) -> cabc.Iterator[subprocess.Popen[t.Any]]:
-    """A program that says something. When a test fails it ends as well: left to itself,
-    :class:`subprocess.Popen` would wait for it."""
+    """A program with output. It ends when a test fails. :class:`subprocess.Popen` alone
+    would wait for it."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, **options) as process:
         try:
             yield process
@@ -64,7 +64,7 @@ def program(command: list[str], **options: t.Any) -> cabc.Iterator[subprocess.Po
 
 @contextlib.contextmanager
 def descriptors_left(count: int) -> cabc.Iterator[None]:
-    """This process may open so many more."""
+    """Let this process open only this many more descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.closing(socket.socket()) as free:
         lowest = free.fileno()
@@ -124,7 +124,7 @@ class Server:
         return self.log_path.read_text(errors="replace")
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> float:
-        """End it, and say how long that took."""
+        """Stop it, and return how long that took."""
         start = time.monotonic()
         if self.process.poll() is None:
             self.process.send_signal(with_signal)
@@ -132,7 +132,7 @@ class Server:
         return time.monotonic() - start
 
     def kill(self) -> None:
-        """End it, and whatever it has started, and its readers."""
+        """Kill it, all processes that it has started, and its readers."""
         for reader in self.readers:
             reader.close()
         with contextlib.suppress(ProcessLookupError):
@@ -140,7 +140,7 @@ class Server:
         self.process.wait(30)
 
     def kill_without_readers(self) -> None:
-        """As :meth:`kill`, but what was read of it is read on."""
+        """As :meth:`kill`, but its readers can continue to read."""
         readers, self.readers = self.readers, []
         self.kill()
         self.readers = readers
@@ -173,7 +173,7 @@ class Server:
 
 
 def hubs(directory: Path) -> list[int]:
-    """The hub processes of apps whose files are somewhere in the directory."""
+    """The hub processes of apps whose files are in the directory or below."""
     found = []
     for path in Path("/proc").glob("[0-9]*/comm"):
         with contextlib.suppress(OSError):
@@ -184,7 +184,7 @@ def hubs(directory: Path) -> list[int]:
 
 
 def the_hub(directory: Path, but: int = 0) -> int:
-    """The only hub, when it is the only one; and not that one."""
+    """Wait until there is only one hub, other than the given one."""
 
     def only() -> list[int]:
         found = hubs(directory)
@@ -195,7 +195,7 @@ def the_hub(directory: Path, but: int = 0) -> int:
 
 
 def status(directory: Path, name: str = "push-basic") -> dict[str, t.Any]:
-    """What the basic app's hub says of itself; nothing, if there is none."""
+    """The status of the basic app's hub; empty, if there is none."""
     with contextlib.suppress(OSError, EOFError):
         messages = Messages(HubFiles.of(directory / name).connect())
         try:
@@ -209,7 +209,7 @@ def status(directory: Path, name: str = "push-basic") -> dict[str, t.Any]:
 
 
 def end_hubs(directory: Path) -> None:
-    """Stop them, and see that they end."""
+    """Stop them, and wait until they have ended."""
     told: set[int] = set()
     deadline = time.monotonic() + 10
     while pids := hubs(directory):
@@ -226,7 +226,7 @@ def flask_run(app: str, port: int, *more: str) -> list[str]:
 
 
 def gunicorn(app: str, port: int, *more: str) -> list[str]:
-    # Its control socket would be one file for all that run at once.
+    # Its control socket would be one file for all servers that run at once.
     return [
         *(sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}"),
         *("--no-control-socket", *more, f"{app}:app"),

@@ -1,4 +1,4 @@
-"""What a test can tell about a socket."""
+"""The state of a socket, and text to send."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 
 
 def noise(size: int) -> str:
-    """Text that compression makes little of."""
+    """Text that compresses badly."""
     return base64.b64encode(os.urandom(size * 3 // 4)).decode()
 
 

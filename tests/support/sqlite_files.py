@@ -58,7 +58,7 @@ def run(broker: SqliteBroker, test: t.Callable[[RecordingSink], t.Awaitable[None
 
 
 def in_child(act: cabc.Callable[[], t.Any]) -> int:
-    """Do it in a fork of this process, and return the status."""
+    """Run a function in a fork of this process, and return the exit status."""
     child = os.fork()
     if child == 0:
         try:

@@ -35,7 +35,7 @@ def broker(path: Path) -> cabc.Iterator[SqliteBroker]:
 
 
 class Other:
-    """Another process that has the store open. It is killed in the end."""
+    """Another process that has the store open. It is killed at the end of the test."""
 
     def __init__(self, path: Path) -> None:
         self.process = subprocess.Popen(

@@ -1,7 +1,7 @@
 """A store of SQLite under load, while its files are removed, moved and replaced.
 
-Processes publish and are killed, feeds listen, and :mod:`checker` judges what they heard.
-No server takes part, so that much can befall the files in little time.
+Processes publish and are killed, feeds listen, and :mod:`checker` judges the result.
+No server takes part, so that many faults happen in little time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def microseconds() -> int:
 
 
 class Listener:
-    """What a hub would send to one browser with all channels."""
+    """The events that a hub would send to one browser with all channels."""
 
     def __init__(self, path: Path) -> None:
         self.broker = SqliteBroker(path)
@@ -51,7 +51,7 @@ class Listener:
         self.connect()
 
     def connect(self) -> None:
-        """Go on where it has ended, as the successor of a hub does."""
+        """Continue where it has ended, as the successor of a hub does."""
         after = Position(self.epoch, self.end) if self.epoch else None
         loop = asyncio.get_running_loop()
         channels = CHANNELS if after else ""
@@ -98,7 +98,7 @@ class StoreRun:
         self.path.parent.mkdir()
         self.away = directory / "away"
         self.away.mkdir()
-        #: The store's settings have to be in each file that is made.
+        #: Each new file must have the store's settings.
         self.retention = Retention(count=1_000_000)
         self.causes: list[Cause] = []
         self.listeners = [Listener(self.path) for _ in range(2)]
@@ -124,10 +124,10 @@ class StoreRun:
         try:
             yield
         finally:
-            # It is found out by the next one who looks, and that may be much later.
+            # The next process that looks notices it, which may be much later.
             self.causes.append(Cause("loss", start, 2**63))
 
-    # What befalls the processes.
+    # Faults of the processes.
 
     def kill_publisher(self) -> None:
         n = self.rng.randrange(len(self.publishers))
@@ -147,13 +147,13 @@ class StoreRun:
         listener.connect()
 
     def come_and_go(self) -> None:
-        """As a view does, or a cron job."""
+        """Publish as a view does, or a cron job."""
         broker = SqliteBroker(self.path, timeout=0.5)
         with contextlib.suppress(NotRead):
             broker.read(CHANNELS, last=10)
         broker.close()
 
-    # What befalls the files.
+    # Faults of the files.
 
     def files(self) -> list[Path]:
         """Some of them, at random."""
@@ -177,7 +177,7 @@ class StoreRun:
                     (self.away / file.name).rename(file)
 
     def replace(self) -> None:
-        """By a copy of what they are now."""
+        """Replace the files by copies."""
         with self.causing_loss():
             for file in self.files():
                 with contextlib.suppress(FileNotFoundError):
@@ -185,7 +185,7 @@ class StoreRun:
                     (self.away / "copy").rename(file)
 
     def overwrite(self) -> None:
-        """With what was in it some time ago, as ``cp`` does."""
+        """Overwrite the file with an old copy, as ``cp`` does."""
         file = self.rng.choice([self.path, Path(f"{self.path}-wal")])
         old = self.away / f"old{file.name}"
         with self.causing_loss(), contextlib.suppress(FileNotFoundError):
@@ -205,7 +205,7 @@ class StoreRun:
             self.path.parent.mkdir(mode=0o700, exist_ok=True)
 
     def restore_directory(self) -> None:
-        """As it was some time ago."""
+        """Replace the file by an old copy."""
         old = self.away / "old"
         with self.causing_loss():
             if old.exists():
@@ -225,7 +225,7 @@ class StoreRun:
         ]
 
     async def go(self, faults: int, kinds: list[cabc.Callable[[], None]]) -> None:
-        """Until there were so many faults, each in a store that works."""
+        """Run until this many faults have happened, each to a store that works."""
         for _ in range(faults):
             heard = [len(listener.events) for listener in self.listeners]
             await self.until(
@@ -244,7 +244,7 @@ class StoreRun:
             await asyncio.sleep(0.002)
 
     async def finish(self) -> list[str]:
-        """End the publishing, let the listeners come to the end, and judge."""
+        """End the publishing, wait until the listeners have all events, and judge."""
         for publisher in self.publishers:
             publisher.kill()
             publisher.wait()

@@ -15,7 +15,7 @@ STREAM = Stream(("a",), "connection", lifetime=3600)
 
 
 class Adopted:
-    """Stands in for a hub: keeps what it is given."""
+    """Stands in for a hub, and keeps the streams that it gets."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error

@@ -11,14 +11,14 @@ import tempfile
 import traceback
 from pathlib import Path
 
-#: A user, and another, who are not the one that runs the tests.
+#: Two users other than the one that runs the tests.
 SOMEONE, ANOTHER = 65534, 40002
 
 
 def as_user(
     uid: int, function: cabc.Callable[[], object], groups: cabc.Sequence[int] = ()
 ) -> str:
-    """What a function returns, or raises, in a process of this user. Takes root."""
+    """What a function returns or raises in a process of this user. Needs root."""
     with tempfile.TemporaryFile() as found:
         pid = os.fork()
         if pid == 0:
@@ -46,8 +46,8 @@ def is_root() -> bool:
 
 
 def for_every_user() -> list[str]:
-    """Before a command that root runs, and that becomes another user: lets that one read
-    this Python where it lies in root's home. It may read everything then, and no more."""
+    """A prefix for a command that root runs as another user, who can then read the Python
+    in the home of root. The user may read everything, but do no more."""
     with contextlib.suppress(PermissionError):
         if subprocess.run([sys.executable, "-c", ""], user=SOMEONE).returncode == 0:
             return []

@@ -1,8 +1,8 @@
-"""Firefox and WebKitGTK, the system's, driven by what they speak themselves.
+"""The system's Firefox and WebKitGTK, driven by their own protocols.
 
-Both know the commands of WebDriver: Firefox hears them over TCP, as Marionette, and WebKit
-over HTTP, from a driver of its own. Their tabs answer to what tests ask of a page of
-Playwright's, so that the same tests run in all. A browser has one profile for all tabs.
+Both know the commands of WebDriver: Firefox takes them over TCP, as Marionette, and WebKit
+over HTTP, through its own driver. Their tabs have the methods of Playwright's pages that
+tests use, so that the same tests run in all. A browser has one profile for all tabs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from support.servers import free_port
 from support.servers import until
 
-# In the page itself. What a driver runs is beside it in Firefox, and can't import modules.
+# In the page itself. In Firefox, a driver's script runs beside it and can't import modules.
 _EVALUATE = """
 const [script, arg, done] = arguments;
 (async () => {
@@ -31,7 +31,7 @@ const [script, arg, done] = arguments;
     return typeof found == "function" ? found(arg) : found;
 })().then(value => done({value}), error => done({error: String(error)}));
 """
-# What Firefox looks for elsewhere, and shows to nobody, takes a processor for itself.
+# Firefox's background services would use a whole processor.
 _PREFS = [
     '"marionette.port", 0',
     '"services.settings.server", "data:,"',
@@ -51,10 +51,10 @@ _NOTE_ERRORS = """() => {
 
 
 class Browser:
-    """A browser that runs."""
+    """A running browser."""
 
     def __init__(self) -> None:
-        # It stays: others are opened from it, and the last to go takes the browser along.
+        # This tab stays open: others are opened from it, and the last one ends the browser.
         self.first = self.do("GetWindowHandle")
         self._current = self.first
 
@@ -70,7 +70,7 @@ class Browser:
 
 class Firefox(Browser):
     def __init__(self, profile: Path) -> None:
-        # It listens on a port of its own choice, and says which.
+        # It listens on a port that it chooses, and prints it.
         said = profile / "MarionetteActivePort"
         port = until(lambda: said.exists() and said.read_text(), 60, "Firefox has begun")
         self._sock = socket.create_connection(("127.0.0.1", int(port)), timeout=60)
@@ -169,7 +169,7 @@ def _runs(
     stdout: int = subprocess.DEVNULL,
     **env: str,
 ) -> cabc.Iterator[subprocess.Popen[bytes]]:
-    """A program, and whatever it starts, with nothing of this user's."""
+    """Run a program with all that it starts, without this user's files."""
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -193,7 +193,7 @@ def _listens(port: int) -> bool:
 
 
 class Tab:
-    """What the tests ask of Playwright's ``Page``."""
+    """The part of Playwright's ``Page`` that the tests use."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
@@ -212,7 +212,7 @@ class Tab:
         self.evaluate(_NOTE_ERRORS)
 
     def evaluate(self, script: str, arg: t.Any = None) -> t.Any:
-        """As Playwright does: a function is called, a promise awaited."""
+        """As in Playwright: a function is called, and a promise is awaited."""
         found = self._do("ExecuteAsyncScript", script=_EVALUATE, args=[script, arg])
         assert "error" not in found, found
         return found.get("value")
@@ -246,7 +246,7 @@ class Tabs:
         pass
 
     def open(self, url: str, profile: None = None) -> t.Any:
-        """A tab, for tests that take it for a page."""
+        """A tab, typed as a page for the tests."""
         tab = Tab(self.browser)
         self._tabs.append(tab)
         tab.goto(url)

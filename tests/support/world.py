@@ -1,4 +1,4 @@
-"""A small world around the log, for Hypothesis to turn upside down.
+"""A small world around the log, to which Hypothesis does anything.
 
 :class:`Store` is the specification of a broker's log, kept as simply as possible.
 :class:`World` is the smallest hub there can be: it drives a :class:`Log` the way the
@@ -35,21 +35,21 @@ from support.world_store import Store as Store
 
 @dataclass
 class CheckedReader:
-    """A browser, and the promise it was given."""
+    """A browser, and the promise that it got."""
 
     store: Store
     channels: frozenset[str]
     name: str
-    #: Whether what it is sent is compressed.
+    #: Whether its stream is compressed.
     gzip: bool = False
     last_id: str = ""
     epoch: str = ""
-    #: By channel, the number up to which it has everything or knows that it has not.
+    #: By channel, the number up to which it has everything or a gap.
     through: dict[str, int] = field(default_factory=dict)
-    #: It came with a position that no store could honour, and has to be told.
+    #: It sent a position that no store could honour, and must get a gap.
     lost: bool = False
-    #: Channels of which it is past something without having been told, yet. True for
-    #: those of which a hub's feed, and so nobody else, knows.
+    #: Channels of which it is past an event without a gap so far. True for those whose loss
+    #: only a hub's feed knows.
     owed: dict[str, bool] = field(default_factory=dict)
     transients: set[str] = field(default_factory=set)
     opened: bool = False
@@ -81,7 +81,7 @@ class CheckedReader:
         if event.type == "push:open":
             self.opened = True
             if event.id:
-                # By now, the store has come to what was its future.
+                # The store has now reached the position that was in its future.
                 self.lost = False
             if event.id and event.id != self.last_id:
                 if not self.through:
@@ -107,7 +107,7 @@ class CheckedReader:
             self.reach(position, but=position.number)
 
     def reach(self, position: Position, but: int = 0, told: t.Container[str] = ()) -> None:
-        """Come to a position: coming back from here, nothing up to it is sent again."""
+        """Reach a position: after a reconnect, nothing up to it is sent again."""
         assert position.epoch == self.epoch, "another epoch, untold"
         for name in self.channels:
             for number in self.meant(name):
@@ -142,15 +142,15 @@ class CheckedReader:
         self.reach(position, told=told)
 
     def cause(self, name: str) -> int:
-        """A reader from before this number may be told that it missed something."""
+        """A reader from before this number may get a gap."""
         if any(self.store.unheard.values()):
-            # After a loss, a hub can't tell a predecessor that it never heard from
+            # After a loss, a hub can't tell a predecessor that it never received from
             # one that the store has forgotten.
             return self.store.number + 1
         return max(self.store.trimmed[name], self.store.floor, self.store.outrun[name])
 
     def meant(self, name: str) -> list[int]:
-        """What of a channel it is to get."""
+        """The events of a channel that it must get."""
         return [n for n in self.store.ever[name] if self.store.excluded[n] != self.name]
 
     def unseen(self) -> list[tuple[str, int]]:
@@ -183,7 +183,7 @@ def fail(entry: Entry, position: Position, error: Exception) -> None:
 
 
 class World:
-    """A hub with everything left out that is not a decision."""
+    """A hub that only decides, without anything else."""
 
     def __init__(
         self, store: Store, module: types.ModuleType | None, max_bytes: int
@@ -206,11 +206,11 @@ class World:
         self.readers: list[Connection] = []
         self.unwatched: list[str] = []
         self.waiting: list[Connection] = []
-        #: Channels of which the feed has lost something, and nothing came since.
+        #: Channels of which the feed has lost an event, without another one since.
         self.unnoticed: set[str] = set()
-        #: What its feed has handed over. A successor's has not what was forgotten before.
+        #: What its feed has delivered. A successor's feed lacks what was forgotten before.
         self.handed: set[tuple[str, int | None]] = set()
-        #: The last number up to which the feed has handed over everything.
+        #: The number up to which the feed has delivered everything.
         self.vouched = 0
 
     def begin_log(self) -> None:
@@ -221,8 +221,8 @@ class World:
 
     def connect(self, reader: Connection, room: int) -> None:
         reader.room = room
-        # Who is past what a feed lost can't be told by another hub, nor by one that has
-        # forgotten the channel since.
+        # Another hub, or one that has forgotten the channel since, does not know what a
+        # feed lost, so it sends no gap for it.
         for name in CHANNELS:
             elsewhere = reader.client.hub is not self or name not in self.log.holds()
             if elsewhere and reader.client.owed.get(name):
@@ -276,7 +276,7 @@ class World:
         return written
 
     def answer(self, reader: Connection, limit: int) -> None:
-        """The page that a reader waits for."""
+        """Answer with the page for which a reader waits."""
         reader.wants_page = False
         if reader.begun:
             after = reader.cursor
@@ -324,7 +324,7 @@ class World:
             self.pump(reader)
 
     def replace(self) -> None:
-        """Another hub takes over all of it, and gets nothing but what can be sent."""
+        """Have another hub take over everything, with only what can be sent."""
         chains = self.log_state.of(self.log)
         places = []
         for reader in self.readers:
@@ -355,7 +355,7 @@ class World:
     # What happens around it.
 
     def feed(self, count: int, skip: int = 0) -> None:
-        """Hand over the next events, without the first few if it loses some."""
+        """Deliver the next events, without the first few if it loses some."""
         unfed = self.unfed
         if self.store.epoch != self.log.epoch:
             # A feed that meets a new epoch begins with a snapshot.
@@ -376,8 +376,8 @@ class World:
             self.vouched = end
 
     def take_note(self, entries: t.Iterable[Entry]) -> None:
-        """Note events that name a predecessor which this hub never had, since the store
-        forgot it first."""
+        """Record events that name a predecessor that this hub never received, because
+        the store forgot it first."""
         for entry in entries:
             before = entry.channel, entry.prev
             if (entry.prev or 0) > self.vouched and before not in self.handed:
@@ -398,7 +398,7 @@ class World:
             self.pump(reader)
 
     def watch(self, count: int = 3) -> None:
-        """The feed has taken up some of the channels it was asked for."""
+        """The feed watches some of the channels that it was asked for."""
         self.feed(len(self.unfed))
         names, self.unwatched = self.unwatched[:count], self.unwatched[count:]
         for group in self.log.hold(names):
@@ -425,7 +425,7 @@ class World:
                 self.unwatched.remove(name)
 
     def settle(self) -> None:
-        """Let everything happen that is on its way."""
+        """Let everything happen that is under way."""
         for reader in self.readers:
             reader.room = 10**9
         for name in sorted(self.unnoticed):

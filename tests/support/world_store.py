@@ -20,26 +20,26 @@ class Store:
         self.number = 1000
         self.epoch = "epoch"
         self.lives = self.transients = 0
-        #: By number, stored or transient, who is not to get it.
+        #: By number, stored or transient, the reader that must not get it.
         self.excluded: dict[int, str] = {}
-        #: For each hub, what its feed has still to hand over.
+        #: For each hub, what its feed still has to deliver.
         self.feeds: list[list[Entry]] = []
         self.begin()
 
     def begin(self) -> None:
-        """A new life, which remembers nothing."""
+        """Begin a new epoch, without any events."""
         self.lives += 1
         self.epoch = f"e{self.lives:04}"
         self.birth = self.floor = self.number
         self.held: dict[str, list[Entry]] = {name: [] for name in CHANNELS}
-        #: Everything ever acknowledged in this life, for the clients to judge by.
+        #: Everything that was acknowledged in this epoch, by which readers judge.
         self.ever: dict[str, list[int]] = {name: [] for name in CHANNELS}
         self.trimmed: dict[str, int] = dict.fromkeys(CHANNELS, 0)
         for unfed in self.feeds:
             unfed.clear()
-        #: What a feed lost.
+        #: Events that a feed lost.
         self.unheard: dict[str, list[int]] = {name: [] for name in CHANNELS}
-        #: Events whose predecessor was forgotten before the hub came to it.
+        #: Events whose predecessor was forgotten before the hub received it.
         self.outrun: dict[str, int] = dict.fromkeys(CHANNELS, 0)
 
     def publish(
@@ -63,7 +63,7 @@ class Store:
         self.forget()
 
     def elsewhere(self, numbers: int) -> None:
-        """Much happens on channels that nobody here reads."""
+        """Publish on channels that no reader here has."""
         self.number += numbers
         self.forget()
 
