@@ -28,7 +28,9 @@ from flask_push._scripts import version
 
 @pytest.fixture
 def server(tmp_path: Path) -> cabc.Iterator[Server]:
-    with serve(gunicorn, tmp_path, "-w", "2", PUSH_RETRY=0.5) as server:
+    # Streams end soon after their server.
+    config = {"PUSH_RETRY": 0.5, "PUSH_HUB_LINGER": 0.5}
+    with serve(gunicorn, tmp_path, "-w", "2", **config) as server:
         yield server
 
 
@@ -158,7 +160,7 @@ JUGGERNAUT = """async options => {
 
 def juggernaut(server: Server, windows: Windows, **options: t.Any) -> Page:
     page = windows.open(f"{server.url}/ping")
-    page.evaluate(JUGGERNAUT, options)
+    page.evaluate(JUGGERNAUT, {"base": 100, **options})
     return page
 
 

@@ -6,7 +6,6 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from support.browser import chromium
 from support.browser import Windows
 from support.servers import gunicorn
 from support.servers import serve
@@ -33,16 +32,15 @@ source.addEventListener("push:open", () => opened++)
 
 
 @pytest.mark.parametrize("name", POLYFILLS)
-def test_a_polyfill_reads_and_resumes(name: str, tmp_path: Path) -> None:
+def test_a_polyfill_reads_and_resumes(name: str, windows: Windows, tmp_path: Path) -> None:
     """Its stream ends every half second, and once the server is down."""
     published: list[list[str]] = []
-    with serve(gunicorn, tmp_path, PUSH_RETRY=0.5) as server, chromium() as browser:
+    with serve(gunicorn, tmp_path, PUSH_RETRY=0.5) as server:
 
         def publish(type: str, data: str) -> None:
             id = server.publish("a", data, type=type)
             published.append([type, data, id])
 
-        windows = Windows(browser)
         profile = windows.profile()
         profile.add_init_script("delete window.EventSource")
         page = windows.open(f"{server.url}/ping", profile)
@@ -65,4 +63,3 @@ def test_a_polyfill_reads_and_resumes(name: str, tmp_path: Path) -> None:
         reached(5)
         until(lambda: len(page.evaluate("events")) >= len(published))
         assert page.evaluate("events") == published
-        windows.close()

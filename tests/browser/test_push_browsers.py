@@ -86,7 +86,7 @@ def test_push_js_waits_longer_each_time_with_jitter_and_never_below_retry(
         }""",
         chance,
     )
-    push_js.listen(page, "a", url="/stream?status=503", share=False)
+    push_js.listen(page, "a", url="/stream?status=503", share=False, base=None)
     found = (
         "states.filter(([state]) => state == 'waiting').map(([_, {retryAt}]) => retryAt)"
     )

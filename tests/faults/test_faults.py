@@ -95,7 +95,9 @@ def test_without_a_safeguard_something_is_lost(safeguard: str, tmp_path: Path) -
         }
         try:
             run.go(faults[safeguard], deliveries=1_000, cuts=100, each=12)
-            wrong = run.finish() or run.missing()
+            # Some readers may never reach the end. That alone proves nothing.
+            wrong = [line for line in run.finish(patience=3) if "the end" not in line]
+            wrong += run.missing()
         except sqlite3.DatabaseError as error:
             # The lock is what keeps the file whole, and nothing else is.
             if safeguard != "flock" or not is_damage(error):

@@ -32,6 +32,7 @@ from flask_push._delivery.snapshot import LogState
 from flask_push._delivery.snapshot import ReaderState
 from flask_push._delivery.snapshot import stream_to_json
 from flask_push._delivery.stream import Stream
+from flask_push._hub import takeover
 from flask_push._hub.process import HubProcess
 from flask_push._hub.takeover import _frames
 from flask_push._hub.takeover import _parts
@@ -322,8 +323,10 @@ def goes_on_or_ends(files: HubFiles, hello: dict[str, t.Any]) -> bool:
 
 
 def test_whatever_fails_in_a_hub_that_is_replaced_each_stream_goes_on_or_ends(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Either side waits so long for the other.
+    monkeypatch.setattr(takeover, "_STEP_SECONDS", 1)
     (directory := tmp_path / "run").mkdir(0o700)
     files = HubFiles.of(directory)
     hello = {

@@ -68,17 +68,31 @@ LISTEN = """async ({channels, url, ...options}) => {
 @pytest.fixture
 def server(tmp_path: Path) -> cabc.Iterator[Server]:
     # A browser opens connections on which it requests nothing yet.
-    with serve(gunicorn, tmp_path, "-w", "3", PUSH_RETRY=0.5, PUSH_HEARTBEAT=1) as server:
+    config = {"PUSH_RETRY": 0.5, "PUSH_HEARTBEAT": 1, "PUSH_HUB_LINGER": 0.5}
+    with serve(gunicorn, tmp_path, "-w", "3", **config) as server:
         yield server
 
 
 def listen(page: Page, *channels: str, **options: t.Any) -> Page:
-    page.evaluate(LISTEN, {"channels": channels, **options})
+    """Connect and subscribe. It reconnects sooner than it would by default, unless
+    ``base`` is ``None``."""
+    options = {"base": 100, **options}
+    given = {name: value for name, value in options.items() if value is not None}
+    page.evaluate(LISTEN, {"channels": channels, **given})
     return page
 
 
 def is_open(page: Page) -> Page:
     page.wait_for_function("push.state == 'open'")
+    return page
+
+
+def hurry(page: Page) -> Page:
+    """Let a page look ten times as often whether its stream is silent."""
+    page.evaluate("""() => {
+        const set = setInterval;
+        window.setInterval = (then, time) => set(then, time / 10);
+    }""")
     return page
 
 
@@ -183,7 +197,7 @@ def test_a_transport_that_failed_to_load_is_loaded_later(
     page = is_open(listen(windows.open(f"{server.url}/ping"), "a", share=share))
     page.evaluate("push.close()")
     server.kill_without_readers()
-    listen(page, "a", share=share, transport="fetch", base=100)
+    listen(page, "a", share=share, transport="fetch")
     page.wait_for_function("states.filter(([state]) => state == 'waiting').length > 1")
     server.start()
     is_open(page)
@@ -303,14 +317,14 @@ def test_no_event_is_lost_when_the_network_is_cut(
 def test_push_js_polls_where_a_proxy_holds_streams_back(
     transport: str, way: Way, server: Server, windows: Windows
 ) -> None:
-    page = windows.open(f"{way.url}/ping")
+    page = hurry(windows.open(f"{way.url}/ping"))
     page.evaluate("import('/push/push.js')")
     way.holds = True
     listen(
         page,
         "a",
         share=False,
-        silence=500,
+        silence=1000,
         transport=transport,
         since=server.get("/position"),
     )
@@ -327,7 +341,8 @@ def test_push_js_polls_where_a_proxy_holds_streams_back(
 def test_a_stream_that_falls_silent_is_reconnected(
     way: Way, server: Server, windows: Windows
 ) -> None:
-    page = is_open(listen(windows.open(f"{way.url}/ping"), "a", share=False))
+    page = hurry(windows.open(f"{way.url}/ping"))
+    is_open(listen(page, "a", share=False))
     # Once push.js knows how often heartbeats arrive, silence means a lost connection.
     page.evaluate("new Promise(done => setTimeout(done, 1500))")
     way.holds = True

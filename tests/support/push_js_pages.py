@@ -194,7 +194,7 @@ def test_behind_a_service_worker_that_passes_all_on_nothing_is_lost(
         f"/script.js?text={quote(text)}",
     )
     # Each stream ends after a moment.
-    is_open(listen(page, "a", url="/stream?lifetime=0.3", share=False, base=100))
+    is_open(listen(page, "a", url="/stream?lifetime=0.3", share=False))
     count = 0
 
     def go_on() -> bool:
