@@ -161,7 +161,8 @@ def test_streams_end_with_their_server(
 def test_a_wrapper_with_one_thread_answers_others_and_refuses_streams(
     start: Start,
 ) -> None:
-    server = start("uvicorn", app="apps.one_thread")
+    # It closes an idle connection after a second.
+    server = start("uvicorn", "--timeout-keep-alive", "1", app="apps.one_thread")
     for _ in range(3):
         reader = server.stream("a").read_to_end()
         assert reader.status == 200 and not reader.events
