@@ -29,7 +29,7 @@ from flask_push._scripts import version
 @pytest.fixture
 def server(tmp_path: Path) -> cabc.Iterator[Server]:
     # Streams end soon after their server.
-    config = {"PUSH_RETRY": 0.5, "PUSH_HUB_LINGER": 0.5}
+    config: dict[str, t.Any] = {"PUSH_RETRY": 0.5, "PUSH_HUB_LINGER": 0.5}
     with serve(gunicorn, tmp_path, "-w", "2", **config) as server:
         yield server
 

@@ -12,6 +12,7 @@ from playwright.sync_api import Page
 from support.browser import Windows
 from support.push_js import *  # noqa: F403
 from support.push_js import hears
+from support.push_js import hurry
 from support.push_js import is_open
 from support.push_js import listen
 from support.push_js import open_pages
@@ -98,7 +99,7 @@ def test_a_page_that_crashes_costs_the_others_nothing(
 ) -> None:
     pages = open_pages(windows, server.url, 3)
     for n, page in enumerate(pages):
-        is_open(listen(page, "a", f"of {n}", share=share))
+        is_open(listen(hurry(page, 5), "a", f"of {n}", share=share))
     say(server, "a", 1)
     for page in pages:
         hears(page, 1)

@@ -68,7 +68,8 @@ LISTEN = """async ({channels, url, ...options}) => {
 @pytest.fixture
 def server(tmp_path: Path) -> cabc.Iterator[Server]:
     # A browser opens connections on which it requests nothing yet.
-    config = {"PUSH_RETRY": 0.5, "PUSH_HEARTBEAT": 1, "PUSH_HUB_LINGER": 0.5}
+    config: dict[str, t.Any] = {"PUSH_RETRY": 0.5, "PUSH_HUB_LINGER": 0.5}
+    config["PUSH_HEARTBEAT"] = 1
     with serve(gunicorn, tmp_path, "-w", "3", **config) as server:
         yield server
 
@@ -87,12 +88,15 @@ def is_open(page: Page) -> Page:
     return page
 
 
-def hurry(page: Page) -> Page:
-    """Let a page look ten times as often whether its stream is silent."""
-    page.evaluate("""() => {
-        const set = setInterval;
-        window.setInterval = (then, time) => set(then, time / 10);
-    }""")
+def hurry(page: Page, times: int) -> Page:
+    """Let a page look so many times as often whether its stream is silent."""
+    page.evaluate(
+        """times => {
+            const set = setInterval;
+            window.setInterval = (then, time) => set(then, time / times);
+        }""",
+        times,
+    )
     return page
 
 
@@ -317,7 +321,7 @@ def test_no_event_is_lost_when_the_network_is_cut(
 def test_push_js_polls_where_a_proxy_holds_streams_back(
     transport: str, way: Way, server: Server, windows: Windows
 ) -> None:
-    page = hurry(windows.open(f"{way.url}/ping"))
+    page = hurry(windows.open(f"{way.url}/ping"), 10)
     page.evaluate("import('/push/push.js')")
     way.holds = True
     listen(
@@ -341,7 +345,7 @@ def test_push_js_polls_where_a_proxy_holds_streams_back(
 def test_a_stream_that_falls_silent_is_reconnected(
     way: Way, server: Server, windows: Windows
 ) -> None:
-    page = hurry(windows.open(f"{way.url}/ping"))
+    page = hurry(windows.open(f"{way.url}/ping"), 10)
     is_open(listen(page, "a", share=False))
     # Once push.js knows how often heartbeats arrive, silence means a lost connection.
     page.evaluate("new Promise(done => setTimeout(done, 1500))")
