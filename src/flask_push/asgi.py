@@ -75,12 +75,12 @@ class PushASGI:
             return app(environ, start_response)
 
         self._asgi: t.Any = WSGIMiddleware(t.cast(t.Any, wsgi), workers=threads)
-        self._streams = 0
+        self._streams: set[_Answer] = set()
         self._endings: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Ending]
         self._endings = weakref.WeakKeyDictionary()
 
     def __repr__(self) -> str:
-        return f"<PushASGI [{self._streams} streams]>"
+        return f"<PushASGI [{len(self._streams)} streams]>"
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -93,11 +93,11 @@ class PushASGI:
             asgi_scope["query_string"] = _NOT_ASCII.sub(_quote, scope["query_string"])
             await self._asgi(asgi_scope, answer.receive, answer.send)
             if answer.sock is not None:
-                self._streams += 1
+                self._streams.add(answer)
                 try:
                     await answer.forward(answer.sock, self._ending(scope))
                 finally:
-                    self._streams -= 1
+                    self._streams.discard(answer)
         except OSError:
             # Some servers raise this if the browser of a stream disconnects.
             if answer.sock is None:

@@ -12,6 +12,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from redis.connection import Connection
 from support.redis_log import broker as broker
 from support.redis_log import heard
 from support.redis_log import lines
@@ -22,6 +23,7 @@ from support.redis_log import say
 from support.redises import Redis
 from support.redises import Sentinel
 from support.servers import until
+from support.threads import together
 
 from flask_push import Event
 from flask_push import NotPublished
@@ -30,7 +32,19 @@ from flask_push import Position
 from flask_push import PublishUncertain
 from flask_push.brokers import open_broker
 from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis.pool import Place
+from flask_push.brokers.redis.pool import Pool
 from flask_push.testing._sink import RecordingSink
+
+
+def test_several_threads_may_close_the_idle_connections_at_once() -> None:
+    pool = Pool(Place("redis://127.0.0.1:1"), lambda *_: None)
+    connection: t.Any = Connection
+    for _ in range(20):
+        for _ in range(100):
+            pool.give_back(connection())
+        together(4, pool.close)
+        assert not pool._idle
 
 
 def test_a_name_that_nobody_knows_in_time_holds_up_nobody(

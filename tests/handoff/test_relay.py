@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import socket
@@ -10,6 +11,7 @@ import threading
 import typing as t
 
 import pytest
+from support.threads import interrupt
 from support.transplants import adopt as adopt
 from support.transplants import Adopted
 from support.transplants import descriptors
@@ -75,6 +77,21 @@ def test_a_relay_that_is_closed_while_it_is_read_keeps_its_number_until_it_is_no
     reader.join(20)
     assert not reader.is_alive() and sock.fileno() < 0 and found == []
     theirs.close()
+
+
+def test_a_relay_that_two_threads_close_at_once_frees_one_place() -> None:
+    """The second may do so between any two instructions of the first."""
+    closed: list[bool] = []
+    for at in itertools.count(1):
+        ours, theirs = socket.socketpair()
+        relay = Relay(ours, lambda: closed.append(True), 60)
+        did = interrupt(relay.close, at, relay.close)
+        theirs.close()
+        assert closed == [True] and ours.fileno() < 0
+        closed.clear()
+        if not did:
+            break
+    assert at > 20, "it has been tried"
 
 
 # Relays.

@@ -8,14 +8,17 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from support.apps import app as app
 from support.apps import push as push
+from support.threads import together
 
 from flask_push import Push
+from flask_push._system.fork import all_of
 from flask_push._system.fork import run_in_child
 
 
@@ -87,3 +90,22 @@ def test_work_in_a_child_has_a_result(
     assert run_in_child(fail) is False
     monkeypatch.delattr(os, "fork")
     assert run_in_child(fail) is None
+
+
+class Thing:
+    pass
+
+
+def test_what_is_in_a_set_can_be_listed_while_other_threads_add_to_it() -> None:
+    things: weakref.WeakSet[Thing] = weakref.WeakSet()
+    kept: list[list[Thing]] = []
+
+    def add_and_list() -> None:
+        for _ in range(100):
+            kept.append([Thing() for _ in range(10)])
+            for thing in kept[-1]:
+                things.add(thing)
+            assert {*kept[-1]} <= {*all_of(things)}
+
+    together(4, add_and_list)
+    assert len(all_of(things)) == 4 * 100 * 10

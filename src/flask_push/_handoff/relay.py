@@ -98,7 +98,8 @@ class Relay:
     ) -> None:
         self._socket = sock
         self._reading = threading.Lock()
-        self._closed: cabc.Callable[[], None] | None = closed
+        # Empty when it is closed. Of several threads that close it, one takes the function.
+        self._closed = [closed]
         self._ends = time.monotonic() + seconds
 
     def __iter__(self) -> Relay:
@@ -112,9 +113,9 @@ class Relay:
                 data = self._socket.recv(65536) if left > 0 else b""
             except OSError:
                 data = b""
-        if self._closed is None:
+        if not self._closed:
             # Another thread called close() meanwhile, and left the socket to this thread.
-            self._socket.close()
+            self._close_unread()
             data = b""
         if not data:
             self.close()
@@ -128,14 +129,20 @@ class Relay:
         self.close()
 
     def close(self) -> None:
-        closed, self._closed = self._closed, None
-        if closed is not None:
-            with contextlib.suppress(OSError):
-                # Another thread may be waiting for data.
-                self._socket.shutdown(socket.SHUT_RDWR)
-            # Then that thread closes the socket. If it were closed here, and that thread is
-            # only about to wait, it would wait for the next socket with this number.
-            if self._reading.acquire(blocking=False):
-                self._socket.close()
-                self._reading.release()
-            closed()
+        try:
+            closed = self._closed.pop()
+        except IndexError:
+            return
+        with contextlib.suppress(OSError):
+            # Another thread may be waiting for data.
+            self._socket.shutdown(socket.SHUT_RDWR)
+        # Then that thread closes the socket. If it were closed here, and that thread is
+        # only about to wait, it would wait for the next socket with this number.
+        self._close_unread()
+        closed()
+
+    def _close_unread(self) -> None:
+        """Close the socket, unless another thread reads it or closes it."""
+        if self._reading.acquire(blocking=False):
+            self._socket.close()
+            self._reading.release()

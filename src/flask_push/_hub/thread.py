@@ -18,6 +18,7 @@ from .._ipc.client import Client
 from .._system import sockets
 from .._system import unpatched
 from .._system.descriptors import raise_limit
+from .._system.fork import all_of
 from .._system.fork import PerProcess
 from .._system.logs import log_failures
 from .._system.logs import QuietLogger
@@ -184,5 +185,5 @@ _parents: list[t.Any] = []
 
 @atexit.register
 def _at_exit() -> None:
-    for thread in list(_threads):
+    for thread in all_of(_threads):
         thread.stop()

@@ -13,6 +13,8 @@ import threading
 import typing as t
 import weakref
 
+Thing = t.TypeVar("Thing")
+
 
 class PerProcess:
     """Begins again in the child of a fork, where :meth:`abandon` is called.
@@ -64,12 +66,23 @@ _noticing = threading.RLock()
 _held = threading.local()
 
 
+def all_of(things: weakref.WeakSet[Thing]) -> list[Thing]:
+    """What is in a set to which other threads add. It takes no lock, which a fork could
+    leave held."""
+    while True:
+        try:
+            return list(things)
+        except RuntimeError:
+            # Another thread has added to it meanwhile.
+            continue
+
+
 def register(thing: HeldInForks) -> None:
     _held_in_forks.add(thing)
 
 
 def _before() -> None:
-    _held.things = [thing for thing in list(_held_in_forks) if thing.hold(timeout=1)]
+    _held.things = [thing for thing in all_of(_held_in_forks) if thing.hold(timeout=1)]
 
 
 def _take_held() -> list[HeldInForks]:
@@ -88,10 +101,10 @@ def _in_child() -> None:
     global _noticing
     # A thread that is not in this process may have held it.
     _noticing = threading.RLock()
-    for each in list(_per_process):
+    for each in all_of(_per_process):
         each.here()
     unused = _take_held()
-    for thing in list(_held_in_forks):
+    for thing in all_of(_held_in_forks):
         thing.abandon(clean=thing in unused)
 
 

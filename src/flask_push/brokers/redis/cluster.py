@@ -60,7 +60,8 @@ class Nodes:
             if places and int(first) <= self.slot <= int(last):
                 master = places[0]
         if master is not None:
-            self.known = list(dict.fromkeys([*found, *self._given]))
+            with self._lock:
+                self.known = list(dict.fromkeys([*found, *self._given]))
         return master
 
     def moved(self, place: str) -> None:
@@ -71,7 +72,8 @@ class Nodes:
 
     def doubt(self) -> None:
         """The last answer may be wrong: ask another node first."""
-        self.known = [*self.known[1:], *self.known[:1]]
+        with self._lock:
+            self.known = [*self.known[1:], *self.known[:1]]
 
 
 def _text(host: bytes | str | None) -> str:

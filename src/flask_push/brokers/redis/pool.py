@@ -6,6 +6,7 @@ All that a call does, connecting and authentication included, has one deadline.
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
 import os
 import socket
 import threading
@@ -166,9 +167,10 @@ class Pool:
 
     def take(self, deadline: float) -> t.Any:
         if self._pid != os.getpid():
-            # redis-py closes them without telling the server: they are the parent's.
-            self._pid = os.getpid()
+            # redis-py closes them without telling the server: they are the parent's. Then
+            # other threads may take what is there.
             self.close()
+            self._pid = os.getpid()
         while True:
             try:
                 connection = self._idle.pop()
@@ -230,8 +232,10 @@ class Pool:
         return connection.read_response()
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().disconnect()
+        # Other threads take connections meanwhile.
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop().disconnect()
 
 
 def _disconnect(made: Future[t.Any]) -> None:

@@ -17,6 +17,7 @@ import weakref
 from pathlib import Path
 
 from ..._event import Position
+from ..._system.fork import all_of
 from ..base import Retention
 from . import opening
 from . import watch
@@ -191,7 +192,7 @@ _late: list[Opened] = []
 
 
 def _is_used_here(database: tuple[int, int]) -> bool:
-    opened = [access.opened for access in list(_all) if access.opened is not None]
+    opened = [access.opened for access in all_of(_all) if access.opened is not None]
     return any(other.files.database == database for other in [*opened, *_late])
 
 
