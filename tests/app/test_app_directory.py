@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 from flask import Flask
+from support.public_directories import public as public
 from support.servers import gunicorn
 from support.servers import hubs
 from support.servers import serve
@@ -44,15 +43,6 @@ push = Push(app)
 if __name__ == "__main__":
     print(push.broker_url)
 """
-
-
-@pytest.fixture
-def public() -> cabc.Iterator[Path]:
-    """A directory that every user may enter; pytest's own is for one."""
-    directory = Path(tempfile.mkdtemp()).resolve()
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from support.asgi_servers import BIN
 from support.asgi_servers import go_on
 from support.asgi_servers import reached
 from support.asgi_servers import SERVERS
+from support.certificates import make_certificate
 from support.coroutines import run
 from support.servers import free_port
 from support.servers import ROOT
@@ -255,12 +256,7 @@ class SecureServer(Server):
 
 def test_tls_works_without_configuration(tmp_path: Path) -> None:
     key, certificate = str(tmp_path / "key"), str(tmp_path / "certificate")
-    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
-    subprocess.run(
-        [*make.split(), "-keyout", key, "-out", certificate],
-        check=True,
-        capture_output=True,
-    )
+    make_certificate(Path(certificate), Path(key))
     port = free_port()
     more = ["--ssl-keyfile", key, "--ssl-certfile", certificate]
     command = SERVERS["uvicorn"]("apps.asgi", port, *more)

@@ -12,6 +12,8 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.gzips import flushed
+from support.gzips import zipped
 
 from flask_push.client.answer import Answer
 from flask_push.client.answer import BadAnswer
@@ -169,11 +171,6 @@ def test_the_line_before_a_chunk_has_4_kilobytes_at_most() -> None:
 # Compression.
 
 
-def zipped(data: bytes, flush: int = zlib.Z_FINISH) -> bytes:
-    deflate = zlib.compressobj(9, wbits=31)
-    return deflate.compress(data) + deflate.flush(flush)
-
-
 @pytest.mark.parametrize(
     ("name", "coding"),
     [
@@ -196,7 +193,7 @@ def test_content_codings_have_the_names_of_rfc_9110(name: str, coding: str) -> N
 def test_a_compressed_body_is_read_however_it_is_cut(size: int) -> None:
     plain = random.Random(size).randbytes(size // 2) + b"x" * (size - size // 2)
     head = OK + b"Content-Encoding: gzip\r\n"
-    whole, open = zipped(plain), zipped(plain, zlib.Z_SYNC_FLUSH)
+    whole, open = zipped(plain), flushed(plain)
     for packed, done in (whole, True), (open, False):
         answer, body = read([head + b"\r\n", packed])
         assert (body, answer.done) == (plain, done)
@@ -229,7 +226,7 @@ def test_the_end_of_the_compressed_body_is_its_end() -> None:
 
 
 def test_a_small_answer_never_becomes_a_large_one() -> None:
-    bomb = zipped(b"data: x\n\n" * 2**21, zlib.Z_SYNC_FLUSH)
+    bomb = flushed(b"data: x\n\n" * 2**21)
     assert len(bomb) < 2**17
     answer = Answer()
     tracemalloc.start()

@@ -6,12 +6,12 @@ from __future__ import annotations
 import collections.abc as cabc
 import logging
 import ssl
-import subprocess
 import threading
 import typing as t
 from pathlib import Path
 
 import pytest
+from support.certificates import make_certificate
 from support.scripted import Answer
 from support.scripted import body
 from support.scripted import hasty as hasty
@@ -331,9 +331,7 @@ def test_a_client_stays_excluded_after_a_reconnect(tmp_path: Path) -> None:
 
 
 def test_a_client_verifies_the_certificate(tmp_path: Path) -> None:
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost"
-    command += " -addext subjectAltName=DNS:localhost -keyout key -out cert"
-    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    make_certificate(tmp_path / "cert", tmp_path / "key")
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     served.load_cert_chain(tmp_path / "cert", tmp_path / "key")
     stream: Answer = [STREAM + b"\r\n", b"data: a\n\n", 20.0]

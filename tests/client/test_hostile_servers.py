@@ -11,13 +11,13 @@ import threading
 import time
 import tracemalloc
 import typing as t
-import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import HealthCheck
 from hypothesis import settings
 from hypothesis import strategies as st
+from support.gzips import flushed
 from support.scripted import body
 from support.scripted import hasty
 from support.scripted import listen
@@ -64,11 +64,6 @@ class Endless(Scripted):
                 time.sleep(self.pause)
 
 
-def zipped(data: bytes) -> bytes:
-    deflate = zlib.compressobj(9, wbits=31)
-    return deflate.compress(data) + deflate.flush(zlib.Z_SYNC_FLUSH)
-
-
 ZIPPED = STREAM + b"Content-Encoding: gzip\r\n\r\n"
 CHUNKED = STREAM + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -102,7 +97,7 @@ def reading(url: str, **options: t.Any) -> cabc.Iterator[flask_push.Source]:
 
 
 def test_a_small_answer_with_many_events_is_read_piece_by_piece() -> None:
-    bomb = zipped(b"data:ab\n\n" * 2**20)
+    bomb = flushed(b"data:ab\n\n" * 2**20)
     assert len(bomb) < 2**16
     with Scripted([ZIPPED, bomb, 20.0]) as server, little_memory(8 * 2**20):
         with flask_push.connect(server.url) as source:
@@ -111,7 +106,7 @@ def test_a_small_answer_with_many_events_is_read_piece_by_piece() -> None:
 
 
 def test_a_small_answer_without_events_can_be_closed() -> None:
-    bomb = zipped(b"\n" * 2**26)
+    bomb = flushed(b"\n" * 2**26)
     assert len(bomb) < 2**17
     with Scripted([ZIPPED, bomb, 20.0]) as server:
         with reading(server.url) as source:
@@ -119,7 +114,7 @@ def test_a_small_answer_without_events_can_be_closed() -> None:
 
 
 def test_a_small_answer_with_one_large_event_is_an_error() -> None:
-    bomb = zipped(b"data:" + b"x" * 2**26)
+    bomb = flushed(b"data:" + b"x" * 2**26)
     with Scripted([ZIPPED, bomb, 20.0]) as server, little_memory(50 * 2**20):
         with pytest.raises(sse.ParseError, match="larger than 16777216 bytes"):
             listen(server.url)
@@ -137,7 +132,7 @@ def test_the_end_of_the_compressed_body_is_the_end_of_the_stream(hasty: None) ->
 @pytest.mark.parametrize("name", ["gzip", "GZIP", "x-gzip", "X-Gzip, Identity"])
 def test_compression_has_the_names_of_rfc_9110(name: str, hasty: None) -> None:
     head = STREAM + f"Content-Encoding: {name}\r\n\r\n".encode()
-    with Scripted([head, zipped(b"data: a\n\n")]) as server:
+    with Scripted([head, flushed(b"data: a\n\n")]) as server:
         assert listen(server.url) == [("message", "a", "")]
 
 
@@ -311,7 +306,7 @@ HEADER = st.one_of(
 BODY = named(
     *(b"data: a\n\n", b"id: 1\ndata: b\n\n", b"id: a\0b\n\n", b"retry: 999999999999\n"),
     *(b"retry: -1\n", b"5\r\ndata:\r\n", b"0\r\n\r\n", b"ffffffffffffffff\r\n", b"-5\r\n"),
-    *(zipped(b"data: c\n\n" * 9999), b"event: push:open\ndata: " + b"[" * 9999 + b"\n\n"),
+    *(flushed(b"data: c\n\n" * 9999), b"event: push:open\ndata: " + b"[" * 9999 + b"\n\n"),
     *(b"event: push:gap\ndata: {}\n\n", b"\xef\xbb\xbf", b"\r", b"\0"),
 )
 
@@ -354,7 +349,7 @@ def test_the_doctor_reads_whatever_a_server_answers(given: bytes) -> None:
 def test_the_doctor_keeps_only_a_bounded_part_of_a_stream(type: str) -> None:
     """Of events that are not ours, the beginning; of ours, 16 MiB."""
     event = f"event: {type}\ndata: {'x' * 9999}\n\n"
-    bomb = zipped(event.encode() * 5000)
+    bomb = flushed(event.encode() * 5000)
     with Scripted([ZIPPED, bomb, 20.0]) as server, little_memory(24 * 2**20):
         with BrowserRequest(Address(server.url)) as visit:
             until(lambda: visit.read(lambda: len(visit.events) == 5000, 1) or visit.ended)

@@ -11,8 +11,8 @@ import zlib
 import pytest
 from flask import Flask
 from flask import Response
-from support.blocks import inflate
 from support.encodings import GZIP
+from support.gzips import inflate
 
 from flask_push import Push
 from flask_push._delivery import gzip as _gzip

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from support.process_doors import worker as worker
 from support.servers import hubs
+from support.sockets import read_until
 from support.workers import adopt
-from support.workers import read_until
 
 from flask_push._handoff.process_door import ProcessDoor
 

@@ -11,8 +11,8 @@ import pytest
 from support.servers import descriptors_left
 from support.transplants import adopt as adopt
 from support.transplants import Adopted
-from support.transplants import descriptors
 from support.transplants import STREAM
+from support.without_linux.real import descriptors
 
 from flask_push._delivery.stream import Stream
 from flask_push._handoff.relay import Relays

@@ -21,9 +21,9 @@ from support.servers import end_hubs
 from support.servers import hubs
 from support.servers import the_hub
 from support.servers import until
+from support.sockets import read_until
 from support.workers import adopt
 from support.workers import make
-from support.workers import read_until
 
 from flask_push import Event
 from flask_push._handoff.process_door import ProcessDoor

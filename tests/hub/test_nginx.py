@@ -18,9 +18,9 @@ from support.servers import serve
 from support.servers import Server
 from support.servers import status
 from support.servers import until
+from support.sockets import read_until
 from support.workers import adopt
 from support.workers import make
-from support.workers import read_until
 
 from flask_push._delivery.stream import Stream
 from flask_push._hub import nginx

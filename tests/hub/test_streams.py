@@ -10,6 +10,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from support.measures import memory
 from support.reader import HttpReader
 from support.servers import gunicorn
 from support.servers import hubs
@@ -390,8 +391,3 @@ def test_a_reader_that_stops_for_too_long_is_told(tmp_path: Path) -> None:
         assert numbers(slow) == sorted(set(numbers(slow)))
         assert slow.data[-2].startswith("19 99 ")
         assert len(slow.data) < 2000
-
-
-def memory(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.findall(r"^RssAnon:\s+(\d+) kB", status, re.M)[0]) * 1024

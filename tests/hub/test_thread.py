@@ -18,6 +18,7 @@ import pytest
 from support.hub_threads import broker as broker
 from support.hub_threads import hub as hub
 from support.servers import until
+from support.sockets import read_until
 
 from flask_push import Event
 from flask_push._delivery.options import Options
@@ -34,15 +35,6 @@ def connect(hub: ThreadDoor) -> socket.socket:
     hub.adopt(Stream(("a",), "x"), Client(theirs.detach()))
     read_until(browser, b"push:open")
     return browser
-
-
-def read_until(browser: socket.socket, text: bytes) -> bytes:
-    received = b""
-    while text not in received:
-        data = browser.recv(65536)
-        assert data, received
-        received += data
-    return received
 
 
 def threads() -> list[str]:

@@ -12,9 +12,9 @@ from support.process_doors import worker as worker
 from support.servers import end_hubs
 from support.servers import hubs
 from support.servers import until
+from support.sockets import read_until
 from support.workers import adopt
 from support.workers import make
-from support.workers import read_until
 from support.workers import STREAM
 
 from flask_push._delivery.tickets import ReturnTickets

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import gc
-import os
 import typing as t
 
 from flask_push import _event
@@ -26,6 +25,7 @@ from support.failing import Store
 from support.failing import Tracer
 from support.hubs import HubScene
 from support.reader import SocketReader
+from support.without_linux.real import descriptors
 
 
 class ReturningReader(SocketReader):
@@ -179,7 +179,7 @@ def play(
     sse.type_line.cache_clear()
     # Otherwise, objects of an earlier test could be collected meanwhile.
     gc.collect()
-    descriptors = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     scene = asyncio.run(main())
-    assert len(os.listdir("/proc/self/fd")) == descriptors, "a descriptor is left open"
+    assert descriptors() == before, "a descriptor is left open"
     return scene

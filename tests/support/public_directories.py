@@ -13,7 +13,7 @@ import pytest
 @pytest.fixture
 def public() -> cabc.Iterator[Path]:
     """A directory that every user may enter. Pytest's own is for one user."""
-    directory = Path(tempfile.mkdtemp())
+    directory = Path(tempfile.mkdtemp()).resolve()
     directory.chmod(0o755)
     yield directory
     shutil.rmtree(directory)

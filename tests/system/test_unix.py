@@ -13,9 +13,9 @@ import pytest
 from support.servers import end_hubs
 from support.servers import hubs
 from support.servers import until
+from support.sockets import read_until
 from support.workers import adopt
 from support.workers import make
-from support.workers import read_until
 
 from flask_push._ipc.files import HubFiles
 
