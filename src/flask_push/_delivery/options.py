@@ -53,5 +53,7 @@ class Options:
         """
         rate = self.return_rate
         spread = min(others / rate, _MAX_SPREAD_SECONDS) if rate else 0
-        wait = self.retry * random.uniform(0.667, 1.333) + random.uniform(0, spread)
+        wait = self.retry * random.uniform(0.667, 1.333)
+        if spread:
+            wait += random.uniform(0, spread)
         return round(1000 * max(0.5, wait))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing as t
+from itertools import repeat
 
 from . import wire
 from .gzip import first_block
@@ -58,6 +59,6 @@ def check_stream(stream: Stream) -> Stream:
         values = stream._asdict().items()
         wrong = next(pair for pair in values if not isinstance(pair[1], _KINDS[pair[0]]))
         raise ValueError("{!r} of a stream is {!r}".format(*wrong))
-    if not stream.channels or not all(isinstance(name, str) for name in stream.channels):
+    if not stream.channels or not all(map(isinstance, stream.channels, repeat(str))):
         raise ValueError(f"'channels' of a stream is {stream.channels!r}")
     return stream

@@ -125,9 +125,9 @@ class Connection(Subscription):
         """Note that it has a place in the log, and drop what was needed to find it."""
         self.begun, stream = True, self.stream
         names, user, address = self.group.names, stream.user, stream.address
-        size = len(user or "") + len(address or "")
+        text = (user or "") + (address or "")
         # A long one would stay in the cache when no connection has it.
-        short = size <= _MAX_SHARED_TEXT and len(names) <= _MAX_SHARED_CHANNELS
+        short = len(text) <= _MAX_SHARED_TEXT and len(names) <= _MAX_SHARED_CHANNELS
         rest_of = _shared_rest_of if short else _rest_of
         self.stream = rest_of(
             names, user, address, stream.poll, stream.visible, stream.gzip

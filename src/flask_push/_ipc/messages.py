@@ -115,9 +115,11 @@ class Messages:
         if not data:
             close_all(fds)
             raise EOFError
-        skipped = min(self._skip, len(data))
-        self._skip -= skipped
-        self._data += data[skipped:]
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
+        self._data += data
         return self._complete(fds)
 
     def ask(self, message: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -152,8 +154,10 @@ class Messages:
                     UNREADABLE: f"{count - len(fds)} of {count} descriptors are lost"
                 }
             needed = 0 if UNREADABLE in message else count
-            close_all(fds[needed:])
-            complete.append((message, fds[:needed]))
+            if len(fds) > needed:
+                close_all(fds[needed:])
+                del fds[needed:]
+            complete.append((message, fds))
         if self._data and len(self._fds) + len(new) <= MOST_FDS:
             self._fds += new
         else:
