@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
 import socket
 import threading
 import typing as t
@@ -21,6 +20,7 @@ from flask_push._delivery.stream import Stream
 from flask_push._handoff import relay as relay_module
 from flask_push._handoff.relay import Relay
 from flask_push._handoff.relay import Relays
+from flask_push._system import sockets
 
 
 def test_a_relay_ends_if_its_hub_does_not_end_it(
@@ -35,7 +35,7 @@ def test_a_relay_ends_if_its_hub_does_not_end_it(
 
     def write_on(data: bytes = b"") -> None:
         with contextlib.suppress(OSError):
-            os.write(adopt.fds[1], b"x")
+            sockets.write(adopt.fds[1], b"x")
 
     write_on()
     works = (lambda: [*silent], lambda: [*map(write_on, busy)])
@@ -102,10 +102,10 @@ def test_a_relay_forwards_until_the_hub_ends(adopt: Adopted) -> None:
     relay = relays.open(STREAM, adopt, "")
     assert relay is not None
     (fd,) = adopt.fds
-    os.write(fd, b"1")
+    sockets.write(fd, b"1")
     assert next(relay) == b"1"
-    os.write(fd, b"2")
-    os.close(fd)
+    sockets.write(fd, b"2")
+    sockets.close(fd)
     adopt.fds.clear()
     assert list(relay) == [b"2"]
     assert adopt.streams[0].lifetime == 20
@@ -118,7 +118,7 @@ def test_a_relay_that_is_closed_is_gone_for_the_hub(adopt: Adopted) -> None:
     assert relay is not None and relays.open(STREAM, adopt, "") is None
     relay.close()
     relay.close()
-    assert os.read(adopt.fds[0], 100) == b""
+    assert sockets.read(adopt.fds[0], 100) == b""
     assert list(relay) == []
     again = relays.open(STREAM, adopt, "")
     assert again is not None and relays.open(STREAM, adopt, "") is None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import select
 import socket
 import tracemalloc
 import typing as t
 from pathlib import Path
 
 import pytest
+from support import coroutines
 from support.failing import Store
 from support.hubs import first as first
 from support.hubs import HubScene
@@ -24,6 +24,7 @@ from support.sockets import noise
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._ipc.client import Client
+from flask_push._system.polling import WRITABLE
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.testing._sink import until
 
@@ -162,7 +163,7 @@ def test_a_poll_is_answered_though_its_client_sends_nothing_more(size: int) -> N
         if size > 10:
             await until(lambda: "1 behind" in repr(scene.hub))
             (connection,) = scene.connections
-            await until(lambda: connection.mask == select.EPOLLOUT)
+            await until(lambda: connection.mask == WRITABLE)
             assert not scene.hub._streams.poller._epoll.poll(0), (
                 "its end is found again and again"
             )
@@ -338,4 +339,4 @@ def test_no_retry_is_written_into_half_a_frame() -> None:
             for browser in scene.readers:
                 browser.close()
 
-    asyncio.run(main())
+    coroutines.run(main())

@@ -9,11 +9,13 @@ import os
 import typing as t
 
 import pytest
+from support import coroutines
 from support.failing import Tracer
 from support.hub_failures import FailureScene
 from support.hub_failures import play
 from support.hub_failures import ReturningReader
 from support.hub_failures import Scenario
+from support.without_linux.real import descriptors
 
 from flask_push import Position
 from flask_push._delivery.options import Options
@@ -22,6 +24,7 @@ from flask_push._hub import fanout
 from flask_push._hub.failstop import FailStop
 from flask_push._hub.hub import Hub
 from flask_push._hub.streams import Streams
+from flask_push._system.polling import new_loop
 from flask_push.brokers import Broker
 from flask_push.brokers import Sink
 from flask_push.brokers.memory import MemoryBroker
@@ -163,7 +166,7 @@ def end_badly(story: Scenario, tracer: Tracer, store: MemoryBroker) -> None:
         with tracer:
             await asyncio.wait_for(story(scenes[0]), 20)
 
-    loop = asyncio.new_event_loop()
+    loop = new_loop()
     task = loop.create_task(main())
     try:
         # The hub ends the loop in the middle.
@@ -233,13 +236,13 @@ class Closed(MemoryBroker):
 def test_nothing_is_left_of_a_hub_whose_store_cannot_be_opened() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        descriptors = len(os.listdir("/proc/self/fd"))
+        before = descriptors()
         for _ in range(3):
             with pytest.raises(OSError, match="no store"):
                 Hub(t.cast(Broker, Closed()), Options(), loop)
-            assert len(os.listdir("/proc/self/fd")) == descriptors
+            assert descriptors() == before
 
-    asyncio.run(main())
+    coroutines.run(main())
 
 
 async def refuse(scene: FailureScene) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import socket
 
 import pytest
+from support import coroutines
 from support.hubs import first as first
 from support.hubs import HubScene
 from support.hubs import run
@@ -124,7 +124,7 @@ def test_reconnects_of_all_browsers_are_spread() -> None:
             for browser in scene.readers:
                 browser.close()
 
-    asyncio.run(main())
+    coroutines.run(main())
 
 
 def test_no_browser_has_to_wait_longer_than_minutes() -> None:

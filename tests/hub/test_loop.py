@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 
 import pytest
 from support.hub_threads import broker as broker
 from support.hub_threads import hub as hub
+from support.without_linux.real import descriptor_numbers
 
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
@@ -37,12 +37,12 @@ class WithoutBridges(MemoryBroker):
 
 
 def test_a_hub_whose_bridge_fails_at_its_start_is_stopped() -> None:
-    before = os.listdir("/proc/self/fd")
+    before = descriptor_numbers()
     broker = WithoutBridges()
     bridges = [Bridge("redis:chat", "a", "message")]
     hub = ThreadDoor(lambda: broker, Options(), None, bridges)
     with pytest.raises(RuntimeError, match="can't start: the bridge is down"):
         hub.adopt(Stream(("a",), "x"), Client(99))
     assert not broker._feeds, "the hub does not read the store any more"
-    assert os.listdir("/proc/self/fd") == before
+    assert descriptor_numbers() == before
     hub.stop()

@@ -1,4 +1,4 @@
-"""Runs a coroutine on a loop of its own."""
+"""Runs a coroutine on a loop of its own: one on which a hub can run, on every system."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import asyncio
 import collections.abc as cabc
 import typing as t
 
+from flask_push._system.polling import new_loop
 
-def run(scene: cabc.Coroutine[t.Any, t.Any, None]) -> None:
-    asyncio.run(scene)
+T = t.TypeVar("T")
+
+
+def run(scene: cabc.Coroutine[t.Any, t.Any, T]) -> T:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(scene)

@@ -17,6 +17,7 @@ from flask_push._ipc.client import Client
 from flask_push.brokers import Retention
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.testing._sink import until
+from support import coroutines
 from support.checker import Cause
 from support.checker import judge
 from support.checker import Trace
@@ -180,6 +181,6 @@ def play(
     # Otherwise, objects of an earlier test could be collected meanwhile.
     gc.collect()
     before = descriptors()
-    scene = asyncio.run(main())
+    scene = coroutines.run(main())
     assert descriptors() == before, "a descriptor is left open"
     return scene

@@ -18,6 +18,7 @@ from flask_push._ipc.client import Client
 from flask_push.brokers import Broker
 from flask_push.brokers.base import Retention
 from flask_push.brokers.memory import MemoryBroker
+from support import coroutines
 from support.reader import SocketReader
 
 Test = cabc.Callable[["HubScene"], cabc.Coroutine[t.Any, t.Any, None]]
@@ -83,7 +84,7 @@ def run(
         finally:
             scene.close()
 
-    asyncio.run(main())
+    coroutines.run(main())
 
 
 @pytest.fixture(params=["plain", "gzip"], autouse=True)

@@ -15,6 +15,7 @@ import pytest
 
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing._sink import RecordingSink
+from support import coroutines
 from support.sqlite_stores import path as path
 from support.sqlite_stores import say as say
 from support.sqlite_stores import store as store
@@ -54,7 +55,7 @@ def run(broker: SqliteBroker, test: t.Callable[[RecordingSink], t.Awaitable[None
         finally:
             hub.feed.close()
 
-    asyncio.run(main())
+    coroutines.run(main())
 
 
 def in_child(act: cabc.Callable[[], t.Any]) -> int:

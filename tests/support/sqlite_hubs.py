@@ -15,6 +15,7 @@ import pytest
 
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing._sink import RecordingSink
+from support import coroutines
 from support.servers import TESTS
 from support.sqlite_stores import epoch_of as epoch_of
 from support.sqlite_stores import held as held
@@ -78,4 +79,4 @@ def listen(
         finally:
             hub.feed.close()
 
-    asyncio.run(main())
+    coroutines.run(main())

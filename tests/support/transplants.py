@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import contextlib
-import os
 
 import pytest
 
 from flask_push._delivery.stream import Stream
 from flask_push._ipc.client import Client
+from flask_push._system import sockets
 
 STREAM = Stream(("a",), "connection", lifetime=3600)
 
@@ -31,7 +31,7 @@ class Adopted:
     def close(self) -> None:
         for fd in self.fds:
             with contextlib.suppress(OSError):
-                os.close(fd)
+                sockets.close(fd)
 
 
 @pytest.fixture

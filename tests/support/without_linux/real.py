@@ -28,6 +28,12 @@ socket = _copy(_socket)
 open = open
 
 
+def descriptor_numbers() -> list[str]:
+    """The descriptors of this process."""
+    found: list[str] = os.listdir("/proc/self/fd")
+    return found
+
+
 def descriptors() -> int:
     """How many descriptors this process has."""
-    return len(os.listdir("/proc/self/fd"))
+    return len(descriptor_numbers())
