@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import random
-import resource
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 from support.reader import HttpReader
+from support.without_linux.real import resource
 
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent

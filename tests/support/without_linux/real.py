@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl as fcntl
 import os as _os
+import resource as resource
 import select as _select
 import selectors  # noqa: F401
 import signal as _signal
