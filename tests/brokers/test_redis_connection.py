@@ -49,7 +49,11 @@ class Server:
 
 
 def run(test: cabc.Callable[[Server], cabc.Coroutine[t.Any, t.Any, None]]) -> None:
+    failed: list[dict[str, t.Any]] = []
+
     async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: failed.append(context))
         server = Server()
         try:
             await asyncio.wait_for(test(server), 30)
@@ -58,6 +62,7 @@ def run(test: cabc.Callable[[Server], cabc.Coroutine[t.Any, t.Any, None]]) -> No
             server.sock.close()
 
     asyncio.run(main())
+    assert failed == [], "a callback of the loop"
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.binary()))
@@ -197,6 +202,17 @@ def test_a_command_that_can_not_be_sent_loses_the_connection_later() -> None:
         server.call("PING")
         assert server.lost == []
         assert isinstance(await server.fails(), OSError)
+
+    run(test)
+
+
+def test_a_connection_that_is_closed_is_not_lost() -> None:
+    async def test(server: Server) -> None:
+        server.sock.close()
+        server.call("PING")
+        server.connection.close()
+        await asyncio.sleep(0.01)
+        assert server.lost == []
 
     run(test)
 
