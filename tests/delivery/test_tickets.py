@@ -12,7 +12,6 @@ from flask_push._delivery.stream import Stream
 from flask_push._delivery.tickets import derive_key
 from flask_push._delivery.tickets import ReturnTickets
 from flask_push._delivery.tickets import TicketRequest
-from flask_push._hub.nginx_request import RequestHead
 
 STREAM = Stream(("a", "b"), "x", user="ann", address="::1", lifetime=100)
 
@@ -246,25 +245,3 @@ def test_a_request_that_takes_long_to_compare_is_answered_by_the_view(
         asked = replace(asked, last_event_id="e-1.a")
         assert look(asked)
     assert bool(look(asked)) is good
-
-
-def test_nginx_says_that_a_browser_comes_back() -> None:
-    request = b"GET /str%C3%A9am?a=b HTTP/1.0\r\nX-Push-Return: 1\r\n%b\r\n"
-    sent = b"Host: a.test\r\nOrigin: https://a.test\r\nAuthorization: Basic x\r\n"
-    asked = RequestHead(request.replace(b"%b", sent)).ticket_request
-    assert asked is not None and asked.authorization == "Basic x"
-    assert (asked.host, asked.origin) == ("a.test", "https://a.test")
-    asked = RequestHead(
-        request.replace(b"%b", b"Cookie: a=b\r\nLast-Event-ID: x\r\n")
-    ).ticket_request
-    assert asked == TicketRequest("/stréam".encode(), "a=b", "a=b", "", "x")
-    accepted = RequestHead(
-        request.replace(b"%b", b"Accept-Encoding: gzip, br\r\n")
-    ).ticket_request
-    assert accepted is not None and accepted.accept_encoding == "gzip, br"
-    assert (
-        RequestHead(request.replace(b"X-Push-Return: 1\r\n%b", b"")).ticket_request is None
-    )
-    assert RequestHead(
-        b"POST" + request[3:].replace(b"%b", b"")
-    ).ticket_request == TicketRequest(b"", "")

@@ -41,7 +41,6 @@ from flask_push._hub.takeover import Handover
 from flask_push._hub.takeover import take
 from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
-from flask_push._ipc.version import is_newer
 from flask_push._ipc.version import version
 
 STREAMS = 30
@@ -344,22 +343,3 @@ def test_whatever_fails_in_a_hub_that_is_replaced_each_stream_goes_on_or_ends(
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-
-
-@pytest.mark.parametrize(
-    ("newer", "older"),
-    [
-        ("1.0", "0.9.9"),
-        ("1.10", "1.9"),
-        ("1.0", "1.0rc1"),
-        ("1.0rc2", "1.0rc1"),
-        ("1.0", "1.0.dev0"),
-        ("1.0.post1", "1.0"),
-        ("1.0.1", "1.0"),
-    ],
-)
-def test_versions_are_compared_by_their_numbers(newer: str, older: str) -> None:
-    assert is_newer(newer, older)
-    assert not is_newer(older, newer)
-    assert not is_newer(newer, newer)
-    assert not is_newer("1.0", "1.0.0")

@@ -1,0 +1,26 @@
+"""Which of two versions is the newer one."""
+
+from __future__ import annotations
+
+import pytest
+
+from flask_push._ipc.version import is_newer
+
+
+@pytest.mark.parametrize(
+    ("newer", "older"),
+    [
+        ("1.0", "0.9.9"),
+        ("1.10", "1.9"),
+        ("1.0", "1.0rc1"),
+        ("1.0rc2", "1.0rc1"),
+        ("1.0", "1.0.dev0"),
+        ("1.0.post1", "1.0"),
+        ("1.0.1", "1.0"),
+    ],
+)
+def test_versions_are_compared_by_their_numbers(newer: str, older: str) -> None:
+    assert is_newer(newer, older)
+    assert not is_newer(older, newer)
+    assert not is_newer(newer, newer)
+    assert not is_newer("1.0", "1.0.0")
