@@ -319,7 +319,7 @@ def test_a_module_has_a_file_of_tests(name: str) -> None:
     """Small modules, and those that are tables, are tested with those that use them."""
     path = file_of_tests(name)
     text = MODULES[name].read_text()
-    is_small = len(text.splitlines()) <= 60 or not re.search(r"^(def|class) ", text, re.M)
+    is_small = len(text.splitlines()) <= 50 or not re.search(r"^(def|class) ", text, re.M)
     if not is_small:
         assert path.exists(), f"{path.relative_to(ROOT)} is missing"
         assert re.search(r"^def test_", path.read_text(), re.M)
