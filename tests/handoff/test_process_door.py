@@ -21,6 +21,7 @@ from support.servers import end_hubs
 from support.servers import hubs
 from support.servers import until
 from support.sockets import read_until
+from support.threads import inherited as inherited
 from support.workers import adopt
 from support.workers import make
 from support.workers import STREAM
@@ -58,6 +59,14 @@ def test_a_hub_starts_with_the_first_client_and_takes_the_next(
     for sock in socks:
         read_until(sock, b"data: x\n\n")
         sock.close()
+
+
+def test_the_thread_that_reads_from_the_hub_inherits_no_context(
+    worker: ProcessDoor, inherited: list[int]
+) -> None:
+    with adopt(worker) as sock:
+        read_until(sock, b"push:open")
+    assert inherited == [0]
 
 
 def test_a_worker_that_is_forked_connects_for_itself(

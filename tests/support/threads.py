@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import contextlib
+import contextvars
 import sys
 import threading
 import types
 import typing as t
+
+import pytest
 
 
 @contextlib.contextmanager
@@ -73,3 +76,21 @@ def interrupt(
     finally:
         sys.settrace(before)
     return count >= at
+
+
+@pytest.fixture
+def inherited(monkeypatch: pytest.MonkeyPatch) -> cabc.Iterator[list[int]]:
+    """How many variables of the context each thread gets that is started now. Python 3.14
+    without the GIL gives it all of them, for as long as it lives."""
+    found: list[int] = []
+
+    class Inheriting(threading.Thread):
+        def start(self) -> None:
+            found.append(len(contextvars.copy_context()))
+            super().start()
+
+    monkeypatch.setattr(threading, "Thread", Inheriting)
+    request = contextvars.ContextVar[str]("request")
+    token = request.set("1")
+    yield found
+    request.reset(token)

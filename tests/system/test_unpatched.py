@@ -10,6 +10,7 @@ import typing as t
 import pytest
 from support.packages import environment
 from support.packages import install
+from support.threads import inherited as inherited
 
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
@@ -49,6 +50,11 @@ reading, writing = os.pipe()
 unpatched.close(writing)
 assert os.read(reading, 1) == b""
 """
+
+
+def test_a_thread_that_lives_on_inherits_no_context(inherited: list[int]) -> None:
+    unpatched.start_thread(lambda: None).join(10)
+    assert inherited == [0]
 
 
 def test_a_thread_is_one_in_spite_of_gevent(pytestconfig: pytest.Config) -> None:

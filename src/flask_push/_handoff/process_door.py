@@ -40,6 +40,7 @@ from .._ipc.version import version
 from .._system.fork import PerProcess
 from .._system.logs import QuietLogger
 from .._system.polling import waits_for
+from .._system.unpatched import start_apart
 from .door import Door
 from .spawn import connect_to_hub
 from .spawn import is_passing
@@ -176,7 +177,7 @@ class ProcessDoor(PerProcess):
             daemon=True,
         )
         try:
-            reader.start()
+            start_apart(reader)
         except RuntimeError as error:
             # Without the thread, this process would not notice that the hub has died.
             self._connection = None

@@ -12,6 +12,7 @@ import importlib
 import sys
 import threading
 import typing as t
+from contextvars import Context
 
 from . import sockets
 from .abilities import SOCKETS_ARE_FILES
@@ -59,8 +60,15 @@ def start_thread(target: cabc.Callable[[], None]) -> Thread:
     if is_replaced("_thread", "start_new_thread"):
         return _Native(target)
     thread = threading.Thread(target=target, name="flask-push", daemon=True)
-    thread.start()
+    start_apart(thread)
     return thread
+
+
+def start_apart(thread: threading.Thread) -> None:
+    """Start it with an empty context. Without the GIL, Python 3.14 gives a thread a copy
+    of the caller's, which may be that of a request, and would live as long as the thread.
+    """
+    Context().run(thread.start)
 
 
 class Thread(t.Protocol):

@@ -11,6 +11,7 @@ import weakref
 
 from .. import sse
 from .._event import Event
+from .._system.unpatched import start_apart
 
 _STREAM = "text/event-stream"
 
@@ -68,7 +69,7 @@ class _Reader:
     def __init__(self, chunks: cabc.Iterable[bytes]) -> None:
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         args = (chunks, self._events)
-        threading.Thread(target=_pump, args=args, daemon=True).start()
+        start_apart(threading.Thread(target=_pump, args=args, daemon=True))
 
     def read(self, count: int, deadline: float, own: bool) -> list[Event]:
         found: list[Event] = []
