@@ -191,9 +191,11 @@ class Services:
         if directory is not None and (config.accel or keys):
             accel = directory / "accel.sock"
 
+        reasons = [development] if development else []
+
         def opened() -> Broker:
-            if development:
-                introduce(config, development)
+            if reasons:
+                introduce(config, reasons.pop())
             return broker
 
         def thread() -> ThreadDoor:
