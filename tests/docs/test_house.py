@@ -188,7 +188,7 @@ def asked_of_the_system(tree: ast.AST) -> list[str]:
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_only_one_folder_knows_what_a_system_lacks(name: str) -> None:
-    if room_of(name) != "_system" and not name.startswith("brokers.sqlite"):
+    if room_of(name) != "_system":
         assert not asked_of_the_system(ast.parse(MODULES[name].read_text()))
 
 
