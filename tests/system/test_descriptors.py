@@ -55,6 +55,7 @@ def test_a_descriptor_is_scarce_if_its_number_is_in_the_reserve() -> None:
     assert descriptors.is_scarce(first)
     assert not descriptors.is_scarce(first - 1)
     assert not descriptors.is_scarce(first, part=0.5)
+    assert f"only {most} file descriptors" in descriptors.why_scarce()
 
 
 def test_streams_are_counted_where_the_number_says_nothing(
@@ -67,6 +68,7 @@ def test_streams_are_counted_where_the_number_says_nothing(
     assert descriptors.is_scarce(4, streams=first)
     descriptors.raise_limit()
     assert descriptors.limit_of(0) == most
+    assert descriptors.why_scarce() == "this system polls at most 512 sockets at once"
 
 
 def test_the_limit_of_another_process_is_that_of_its_own() -> None:

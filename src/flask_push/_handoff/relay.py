@@ -16,7 +16,7 @@ import time
 from .._delivery.stream import Stream
 from .._ipc.client import Client
 from .._system.descriptors import is_scarce
-from .._system.descriptors import limit
+from .._system.descriptors import why_scarce
 from .door import Adopt
 
 logger = logging.getLogger("flask_push")
@@ -35,9 +35,7 @@ def pair_with(stream: Stream, adopt: Adopt) -> socket.socket:
     ours, theirs = socket.socketpair()
     try:
         if is_scarce(theirs.fileno()):
-            raise RuntimeError(
-                f"this process may have only {limit()} file descriptors (ulimit -n)."
-            )
+            raise RuntimeError(f"{why_scarce()}.")
         # A server writes the head.
         adopt(stream._replace(head=b""), Client(theirs.fileno()))
     except BaseException:

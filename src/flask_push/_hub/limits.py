@@ -8,7 +8,7 @@ from collections import Counter
 from .._delivery.options import Options
 from .._delivery.stream import Stream
 from .._system.descriptors import is_scarce
-from .._system.descriptors import limit
+from .._system.descriptors import why_scarce
 from .._system.logs import QuietLogger
 
 logger = logging.getLogger("flask_push")
@@ -36,9 +36,8 @@ class Limits:
         options, user, address = self.options, stream.user, stream.address
         if is_scarce(fd, streams=streams):
             self._quiet.warning(
-                "Refused a stream beside %d, because this process may have only %d file"
-                " descriptors (ulimit -n); its browser will reconnect later.",
-                *(streams, limit()),
+                "Refused a stream beside %d, because %s; its browser will reconnect later.",
+                *(streams, why_scarce()),
             )
             return False
         if streams >= options.max_streams:

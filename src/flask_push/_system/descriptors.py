@@ -48,6 +48,13 @@ def is_scarce(fd: int, part: float = 1, streams: int = 0) -> bool:
     return (fd if resource is not None else streams) >= most - reserve(most) * part
 
 
+def why_scarce() -> str:
+    """Why there is no more of them."""
+    if resource is None:
+        return f"this system polls at most {_SELECTED} sockets at once"
+    return f"this process may have only {limit()} file descriptors (ulimit -n)"
+
+
 def raise_limit() -> None:
     """Raise the soft limit to the hard limit. A stream is a descriptor, and the soft limit
     is often 1,024, or 256."""
