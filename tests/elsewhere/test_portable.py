@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 
 from support.elsewhere import elsewhere as elsewhere
+from support.elsewhere import inside
 from support.elsewhere import run
+from support.elsewhere import run_tests
 from support.servers import ROOT
 
 LIST = "tests/elsewhere/portable.txt"
+
+
+def test_the_readmes_app_runs_on_the_development_server(elsewhere: str) -> None:
+    assert run_tests(elsewhere, "--noconftest", inside("first_app")) == 1
 
 
 def test_each_file_of_the_list_can_be_imported(elsewhere: str) -> None:
