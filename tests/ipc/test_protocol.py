@@ -14,6 +14,7 @@ from support.servers import ROOT
 from flask_push._delivery.options import Options
 from flask_push._delivery.snapshot import LogState
 from flask_push._delivery.snapshot import ReaderState
+from flask_push._delivery.snapshot import stream_to_json
 from flask_push._delivery.stream import Stream
 from flask_push._ipc import protocol
 from flask_push._ipc import takeover_protocol
@@ -191,3 +192,23 @@ def test_each_kind_of_message_stands_on_its_page() -> None:
     page = (ROOT / "docs" / "protocol.md").read_text()
     described = set(re.findall(r"^\| `(\w+)` \|", page, re.M))
     assert described == {key for kinds in KINDS.values() for key in kinds}
+
+
+@pytest.mark.parametrize("kind", [protocol.Adopt, protocol.Expect])
+@pytest.mark.parametrize("field", Stream._fields)
+def test_a_stream_with_a_field_of_a_wrong_type_is_refused(
+    kind: type[Message], field: str
+) -> None:
+    message = {kind.key: stream_to_json(STREAM), "ticket": "t"}
+    assert Reader("hub").read(message) is not None
+    wrong = "7" if field in ("last", "lifetime", "poll", "visible", "gzip") else 7
+    message[kind.key] = {**stream_to_json(STREAM), field: wrong}
+    with pytest.raises((ValueError, TypeError, AttributeError), match=f"'{field}'|int"):
+        Reader("hub").read(message)
+
+
+@pytest.mark.parametrize("channels", [[], ["chat", 7], [None]])
+def test_a_stream_whose_channels_are_not_names_is_refused(channels: list[t.Any]) -> None:
+    message = {"adopt": {**stream_to_json(STREAM), "channels": channels}}
+    with pytest.raises(ValueError, match="'channels' of a stream is"):
+        Reader("hub").read(message)
