@@ -337,9 +337,9 @@ def test_windows_of_one_browser_share_one_stream(
     streams = status(room.store.parent.parent, "push-app")["streams"]
     assert streams == 1
     # HTTP/1.1 allows six connections. If each window had a stream, none would be left.
-    say(pages[-1], "heard by all")
+    say(pages[-1], "received by all")
     for page in pages:
-        shows(page, "heard by all")
+        shows(page, "received by all")
 
 
 @pytest.mark.parametrize("command", [flask_run, gunicorn])
@@ -350,13 +350,15 @@ def test_any_eventsource_learns_the_channel_from_the_id(
         page = windows.open(f"{server.url}/ping")
         page.evaluate(
             """() => new Promise((opened) => {
-                window.heard = [];
+                window.received = [];
                 const source = new EventSource("/stream?channel=a&channel=b%20c");
                 source.addEventListener("push:open", opened);
-                source.onmessage = (event) => heard.push([event.data, event.lastEventId]);
+                source.onmessage = ({ data, lastEventId }) => {
+                    received.push([data, lastEventId]);
+                };
             })"""
         )
         ids = [server.publish("a", "one"), server.publish("b c", "two")]
-        page.wait_for_function("heard.length == 2")
-        assert page.evaluate("heard") == [["one", ids[0]], ["two", ids[1]]]
+        page.wait_for_function("received.length == 2")
+        assert page.evaluate("received") == [["one", ids[0]], ["two", ids[1]]]
         assert [id.partition(".")[2] for id in ids] == ["a", "b~20c"]

@@ -230,14 +230,14 @@ def has(count: int) -> cabc.Callable[[Client], bool]:
     return lambda client: len(client.events) >= count
 
 
-def hear(reader: HttpReader, count: int) -> None:
+def receive(reader: HttpReader, count: int) -> None:
     """Read until this many more heartbeats have arrived."""
 
-    def heard() -> int:
+    def received() -> int:
         return bytes(reader.body).split(b"\n").count(b":")
 
-    end = heard() + count
-    reader.read_until(lambda _: heard() >= end)
+    end = received() + count
+    reader.read_until(lambda _: received() >= end)
 
 
 def read(directory: Path, sseclient: Path, but: cabc.Container[str], gzip: bool) -> Story:
@@ -255,7 +255,7 @@ def read(directory: Path, sseclient: Path, but: cabc.Container[str], gzip: bool)
         for count, (type, data) in enumerate(EVENTS, 1):
             server.publish("news", data, type=type)
             witness.read_data(count)
-            hear(witness, 3)
+            receive(witness, 3)
             prompt = wait_for(prompt, has(count))
             late.update(name for name in clients if len(clients[name].events) < count)
         publisher = Publisher(f"sqlite://{directory}/push-basic/push.db")

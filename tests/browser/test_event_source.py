@@ -12,9 +12,9 @@ from playwright.sync_api import Page
 from support.event_source_vectors import Answer
 from support.event_source_vectors import begin
 from support.event_source_vectors import elsewhere as elsewhere
-from support.event_source_vectors import heard
 from support.event_source_vectors import m
 from support.event_source_vectors import page as page
+from support.event_source_vectors import received
 from support.event_source_vectors import Script
 from support.event_source_vectors import Scripted
 from support.event_source_vectors import scripted as scripted
@@ -31,10 +31,10 @@ def test_streams_are_read_as_the_standard_says(
     kind: str, page: Page, scripted: Scripted
 ) -> None:
     for name, (sent, expected) in VECTORS.items():
-        page.evaluate("source => { window.source?.close?.(); heard.length = 0 }")
+        page.evaluate("source => { window.source?.close?.(); received.length = 0 }")
         scripted.answers["/s"] = lambda asked, sent=sent: asked.send(sent)  # type: ignore[misc]
         begin(page, kind)
-        found = heard(page, len(expected) + 2)
+        found = received(page, len(expected) + 2)
         assert found[:-1] == ["open", *map(list, expected)], name
         assert found[-1] == "error 0"
 
@@ -64,9 +64,9 @@ def test_the_chunks_in_which_bytes_arrive_change_nothing(size: int, page: Page) 
     )
     for name, (sent, expected) in VECTORS.items():
         if len(sent) < 10_000:
-            page.evaluate("source => { window.source?.close?.(); heard.length = 0 }")
+            page.evaluate("source => { window.source?.close?.(); received.length = 0 }")
             begin(page, url="/s#" + base64.b64encode(sent).decode())
-            found = heard(page, len(expected) + 2)
+            found = received(page, len(expected) + 2)
             assert found[1:-1] == [*map(list, expected)], name
 
 
@@ -82,7 +82,7 @@ def test_an_event_is_dispatched_when_its_last_cr_arrives(
     scripted.answers["/s"] = answer
     try:
         begin(page)
-        assert heard(page, 2) == ["open", list(m("a"))]
+        assert received(page, 2) == ["open", list(m("a"))]
     finally:
         enough.set()
 
@@ -93,7 +93,7 @@ def test_an_event_that_never_ends_closes_the_event_source(
     lines = [b"data: " + b"x" * 2**20 + b"\n"] * 24
     scripted.answers["/s"] = lambda asked: asked.send(b"data: a\n\n" + b"".join(lines))
     begin(page)
-    assert heard(page, 3) == ["open", list(m("a")), "error 2"]
+    assert received(page, 3) == ["open", list(m("a")), "error 2"]
     assert page.evaluate("source.message") == "an event is too long"
     page.evaluate("""async () => {
         const {connect} = await import("/push.js");
@@ -113,7 +113,7 @@ def test_the_request_is_the_one_that_the_browser_would_send(
 ) -> None:
     scripted.answers["/s"] = lambda asked: asked.send(b"")
     begin(page, kind)
-    heard(page, 2)
+    received(page, 2)
     asked = scripted.asked[0]
     assert asked.command == "GET"
     assert asked.headers["Accept"] == "text/event-stream"
@@ -132,7 +132,7 @@ def test_the_request_can_have_other_headers_another_method_and_a_body(
 
     scripted.answers["/s"] = answer
     begin(page, headers={"X-Who": "me"}, method="POST", body="what")
-    heard(page, 6)
+    received(page, 6)
     first, again = scripted.asked[:2]
     assert [first.command, again.command, *bodies[:2]] == ["POST", "POST", b"what", b"what"]
     assert first.headers["X-Who"] == again.headers["X-Who"] == "me"
@@ -161,7 +161,7 @@ def test_headers_method_and_body_are_sent_only_to_the_origin_of_its_address(
     own = {"headers": {"Authorization": "mine"}, "method": "POST", "body": "mine too"}
     page.evaluate("own => begin('PushEventSource', '/s', own)", own)
     # Each reconnect begins at the first origin, which redirects to the other one.
-    assert heard(page, 6)[:6] == ["open", list(m("a", "1")), "error 0"] * 2
+    assert received(page, 6)[:6] == ["open", list(m("a", "1")), "error 0"] * 2
     page.evaluate("source.close()")
     assert asks.count(("POST", "mine", b"mine too")) >= 2
     assert set(asks) == {("POST", "mine", b"mine too"), ("GET", None, b"")}
@@ -182,7 +182,7 @@ def test_another_status_closes_the_event_source(
 ) -> None:
     scripted.answers["/s"] = lambda asked: asked.head(code)
     begin(page, kind)
-    assert heard(page, 1) == ["error 2"]
+    assert received(page, 1) == ["error 2"]
 
 
 TYPES = {
@@ -202,10 +202,10 @@ def test_another_content_type_closes_the_event_source(
     kind: str, page: Page, scripted: Scripted
 ) -> None:
     for type, opens in TYPES.items():
-        page.evaluate("window.source?.close(); heard.length = 0")
+        page.evaluate("window.source?.close(); received.length = 0")
         scripted.answers["/s"] = lambda asked, type=type: asked.send(b"", type)  # type: ignore[misc]
         begin(page, kind)
-        assert heard(page, 1)[0] == ("open" if opens else "error 2"), type
+        assert received(page, 1)[0] == ("open" if opens else "error 2"), type
 
 
 @pytest.mark.parametrize("kind", ["PushEventSource", "EventSource"])
@@ -228,15 +228,15 @@ def test_the_event_source_reconnects_with_its_id_after_each_cut(
 
     scripted.answers["/s"] = answer
     begin(page, kind)
-    page.wait_for_function("heard.at(-1) == 'error 2'")
-    events = [one for one in page.evaluate("heard") if isinstance(one, list)]
+    page.wait_for_function("received.at(-1) == 'error 2'")
+    events = [one for one in page.evaluate("received") if isinstance(one, list)]
     assert [data for _, data, _ in events] == ["a", "c", "d", "e", "f"]
     assert [id for _, _, id in events] == ["€1", "€1", "2", "", ""]
     first, second, *rest = scripted.ids()
     assert first is None and second
     assert second.encode("latin-1").decode() == "€1"
     assert rest == [second, "2", None, None]
-    order = [one for one in page.evaluate("heard") if isinstance(one, str)]
+    order = [one for one in page.evaluate("received") if isinstance(one, str)]
     assert order == ["open", "error 0"] * 5 + ["error 2"]
 
 
@@ -266,9 +266,9 @@ def does_not_reconnect(page: Page, scripted: Scripted) -> None:
     page.evaluate("""() => {
         const other = new kinds.PushEventSource("/other");
         let times = 0;
-        other.onerror = () => ++times == 3 && heard.push("other", other.close());
+        other.onerror = () => ++times == 3 && received.push("other", other.close());
     }""")
-    page.wait_for_function("heard.includes('other')")
+    page.wait_for_function("received.includes('other')")
     assert [one.path for one in scripted.asked].count("/s") == 1
 
 
@@ -278,7 +278,7 @@ def test_a_retry_longer_than_timers_allow_causes_no_storm(
     # A timer uses only the lowest 32 bits of the number.
     scripted.answers["/s"] = lambda asked: asked.send(b"retry: %d\n" % (2**32 + 1))
     begin(page)
-    heard(page, 2)
+    received(page, 2)
     does_not_reconnect(page, scripted)
 
 
@@ -295,7 +295,7 @@ def test_the_event_source_retries_until_a_server_is_there(
         window.setTimeout = (callback, time) => wait(callback, time == 3000 ? 1 : time);
     }""")
     begin(page)
-    assert heard(page, 4)[:4] == ["error 0", "error 0", "open", list(m("a"))]
+    assert received(page, 4)[:4] == ["error 0", "error 0", "open", list(m("a"))]
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
@@ -305,7 +305,7 @@ def test_redirects_are_followed_and_reconnects_go_to_their_target(
     scripted.answers["/s"] = lambda asked: asked.head(code, Location="/moved")
     scripted.answers["/moved"] = lambda asked: asked.send(b"retry: 1\ndata: a\n\n")
     begin(page)
-    heard(page, 5)
+    received(page, 5)
     paths = [one.path for one in scripted.asked]
     assert paths[:3] == ["/s", "/moved", "/moved"]
     assert page.evaluate("source.url") == f"{scripted.url}/s"
@@ -322,9 +322,9 @@ def test_cookies_are_sent_to_another_origin_only_with_credentials(
     }
     scripted.answers["/s"] = lambda asked: asked.send(b"data: a\n\n", **headers)
     for given in False, True:
-        page.evaluate("window.source?.close(); heard.length = 0")
+        page.evaluate("window.source?.close(); received.length = 0")
         begin(page, url=f"{other}/s", withCredentials=given)
-        heard(page, 2)
+        received(page, 2)
         assert page.evaluate("source.withCredentials") is given
     # Chromium blocks cookies of another site anyway; the request's mode shows the option.
     modes = [one.headers["Sec-Fetch-Mode"] for one in scripted.asked]
@@ -403,7 +403,7 @@ def test_an_event_source_closed_by_a_listener_dispatches_nothing_more(
     }"""
     page.evaluate(begins, kind)
     until(left.is_set)
-    assert heard(page, 2) == ["open", list(m("a"))]
+    assert received(page, 2) == ["open", list(m("a"))]
     assert page.evaluate("source.readyState") == 2
     page.evaluate("source.close()")
 
@@ -424,7 +424,7 @@ def test_an_event_source_closed_while_it_waits_does_not_reconnect(
         }""",
         how,
     )
-    assert heard(page, 2) == ["open", "error 0"]
+    assert received(page, 2) == ["open", "error 0"]
     does_not_reconnect(page, scripted)
 
 

@@ -129,9 +129,9 @@ def test_a_script_sends_its_id_to_another_origin_after_a_preflight(
     first = allowed(b"retry: 1\nid: 1\ndata: a\n\n")
     may = allowed(b"", Access_Control_Allow_Headers="Last-Event-ID")
     code = """async url => {
-        const source = new EventSource(url), heard = [];
-        for (const _ of "ab") heard.push((await next(source, "message")).data);
-        return heard;
+        const source = new EventSource(url), received = [];
+        for (const _ of "ab") received.push((await next(source, "message")).data);
+        return received;
     }"""
     for kind in KINDS:
         script = kind == "PushEventSource"
@@ -203,9 +203,9 @@ def test_a_page_in_the_back_forward_cache_has_no_stream(where: str, realm: Realm
 
     realm.answer(answer, b"data: b\n\n")
     code = """async () => {
-        const source = new EventSource("/s"), heard = [], persisted = true;
+        const source = new EventSource("/s"), received = [], persisted = true;
         for (const type of ["open", "message", "error"])
-            source.addEventListener(type, ({type, data}) => heard.push(data || type));
+            source.addEventListener(type, ({type, data}) => received.push(data || type));
         await next(source, "message");
         dispatchEvent(new PageTransitionEvent("pagehide", {persisted}));
         await fetch("/left");
@@ -213,7 +213,7 @@ def test_a_page_in_the_back_forward_cache_has_no_stream(where: str, realm: Realm
         await next(source, "message");
         source.close();
         dispatchEvent(new PageTransitionEvent("pageshow", {persisted}));
-        return [heard, source.readyState];
+        return [received, source.readyState];
     }"""
     realm.here.answers["/left"] = after(left.is_set)
     # There was no error and no wait: the page has missed nothing.

@@ -78,15 +78,15 @@ def test_a_handler_is_an_object_or_null(kind: str, realm: Realm) -> None:
 @everywhere
 def test_listeners_can_be_added_and_removed(kind: str, realm: Realm) -> None:
     code = """async () => {
-        const source = new EventSource("/s"), heard = [];
-        const gone = () => heard.push("gone");
+        const source = new EventSource("/s"), received = [];
+        const gone = () => received.push("gone");
         source.addEventListener("message", gone);
-        source.addEventListener("message", {handleEvent: () => heard.push("object")});
-        source.onmessage = () => heard.push("handler");
-        source.addEventListener("message", () => heard.push("last"));
+        source.addEventListener("message", {handleEvent: () => received.push("object")});
+        source.onmessage = () => received.push("handler");
+        source.addEventListener("message", () => received.push("last"));
         source.removeEventListener("message", gone);
         const event = await next(source, "message");
-        return [heard, event.target == source, source instanceof EventTarget];
+        return [received, event.target == source, source instanceof EventTarget];
     }"""
     assert realm.run(kind, code) == [["object", "handler", "last"], True, True]
 
@@ -225,12 +225,12 @@ def test_the_state_is_connecting_then_open_then_closed(kind: str, realm: Realm) 
 @everywhere
 def test_an_event_source_closed_at_once_never_opens(kind: str, realm: Realm) -> None:
     code = """async () => {
-        const source = new EventSource("/s"), heard = [];
+        const source = new EventSource("/s"), received = [];
         for (const type of ["open", "message", "error"])
-            source.addEventListener(type, () => heard.push(type));
+            source.addEventListener(type, () => received.push(type));
         source.close();
         await next(new EventSource("/s"), "message");
-        return [source.readyState, heard];
+        return [source.readyState, received];
     }"""
     assert realm.run(kind, code) == [2, []]
 
@@ -241,12 +241,12 @@ def test_an_event_source_closed_when_it_opens_dispatches_nothing_more(
 ) -> None:
     realm.answer(b"retry: 1\ndata: a\n\n")
     code = """async () => {
-        const source = new EventSource("/s"), heard = [];
+        const source = new EventSource("/s"), received = [];
         source.onopen = function () { this.close() };
-        source.onmessage = source.onerror = event => heard.push(event.type);
+        source.onmessage = source.onerror = event => received.push(event.type);
         await next(source, "open");
         await next(new EventSource("/s"), "error");
-        return [source.readyState, heard];
+        return [source.readyState, received];
     }"""
     assert realm.run(kind, code) == [2, []]
 
@@ -324,11 +324,11 @@ def test_the_content_type_decides_and_its_parameters_do_not(
 
 #: Returns the events and errors until the server refuses.
 UNTIL_CLOSED = """() => new Promise(done => {
-    const source = new EventSource("/s"), heard = [];
-    source.onmessage = ({data, lastEventId}) => heard.push([data, lastEventId]);
+    const source = new EventSource("/s"), received = [];
+    source.onmessage = ({data, lastEventId}) => received.push([data, lastEventId]);
     source.onerror = () => {
-        heard.push(source.readyState);
-        if (source.readyState == 2) done(heard);
+        received.push(source.readyState);
+        if (source.readyState == 2) done(received);
     };
 })"""
 
@@ -359,8 +359,8 @@ def test_an_invalid_retry_changes_nothing(line: bytes, kind: str, realm: Realm) 
 def test_an_id_is_kept_until_the_next_id(kind: str, realm: Realm) -> None:
     first = b"retry: 1\nid: 1\ndata: a\n\ndata: b\n\n"
     realm.answer(first, b"data: c\n\nid: 2\ndata: d\n\ndata: e\n\n", refuse(204))
-    heard = [["a", "1"], ["b", "1"], 0, ["c", "1"], ["d", "2"], ["e", "2"], 0, 2]
-    assert realm.run(kind, UNTIL_CLOSED) == heard
+    received = [["a", "1"], ["b", "1"], 0, ["c", "1"], ["d", "2"], ["e", "2"], 0, 2]
+    assert realm.run(kind, UNTIL_CLOSED) == received
     assert [one.headers["Last-Event-ID"] for one in realm.asked()] == [None, "1", "2"]
 
 
@@ -387,10 +387,10 @@ def test_redirects_are_followed(code: int, kind: str, realm: Realm) -> None:
     realm.answer(lambda asked: asked.head(code, Location="/moved"))
     realm.answer(b"retry: 1\ndata: a\n\n", b"data: b\n\n", path="/moved")
     script = """async () => {
-        const source = new EventSource("/s"), heard = [];
+        const source = new EventSource("/s"), received = [];
         await next(source, "open");
-        for (const _ of "ab") heard.push((await next(source, "message")).data);
-        return [source.url, heard];
+        for (const _ of "ab") received.push((await next(source, "message")).data);
+        return [source.url, received];
     }"""
     assert realm.run(kind, script) == [f"{realm.here.url}/s", ["a", "b"]]
 
@@ -401,12 +401,12 @@ def test_redirects_are_followed(code: int, kind: str, realm: Realm) -> None:
 @everywhere
 def test_streams_are_read_the_same_everywhere(kind: str, realm: Realm) -> None:
     code = """() => new Promise(done => {
-        const source = new EventSource("/s"), heard = [];
-        const hear = ({type, data, lastEventId}) =>
-            data == null || heard.push([type, data, lastEventId]);
+        const source = new EventSource("/s"), received = [];
+        const receive = ({type, data, lastEventId}) =>
+            data == null || received.push([type, data, lastEventId]);
         for (const type of ["message", "x", "open", "error"])
-            source.addEventListener(type, hear);
-        source.addEventListener("error", ({data}) => data == null && done(heard));
+            source.addEventListener(type, receive);
+        source.addEventListener("error", ({data}) => data == null && done(received));
     })"""
     for name, (sent, expected) in VECTORS.items():
         realm.answer(sent)

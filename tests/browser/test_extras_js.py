@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 from support.browser import Windows
-from support.push_js import hears
+from support.push_js import receives
 from support.push_js import say
 from support.servers import gunicorn
 from support.servers import ROOT
@@ -44,10 +44,10 @@ def publisher(directory: Path) -> contextlib.closing[Publisher]:
 
 ELEMENT = """async attributes => {
     await import("/push/extras.js");
-    window.heard = [];
+    window.received = [];
     for (const type of ["message", "said", "push:gap", "push:error"])
         document.body.addEventListener(type, ({detail: {error, channel, data}}) => {
-            heard.push(error ? String(error) : [type, channel, data]);
+            received.push(error ? String(error) : [type, channel, data]);
         });
     window.states = [];
     document.addEventListener("push:state", event => states.push(event.detail.state));
@@ -78,10 +78,10 @@ def test_the_element_dispatches_the_events_that_it_receives(
     say(server, "news", 2, type="said")
     say(server, "other", 3)
     server.publish("chat", "{not JSON")
-    page.wait_for_function("heard.length == 3")
-    heard = page.evaluate("heard")
-    assert heard[:2] == [["message", "chat", {"text": "hi"}], ["said", "news", 2]]
-    assert heard[2].startswith("SyntaxError: not JSON on chat")
+    page.wait_for_function("received.length == 3")
+    received = page.evaluate("received")
+    assert received[:2] == [["message", "chat", {"text": "hi"}], ["said", "news", 2]]
+    assert received[2].startswith("SyntaxError: not JSON on chat")
 
 
 def test_no_event_is_missed_when_the_channels_of_the_element_change(
@@ -92,11 +92,11 @@ def test_no_event_is_missed_when_the_channels_of_the_element_change(
     page.wait_for_function("states.length >= 4 && states.at(-1) == 'open'")
     for name in "abc":
         server.publish(name, name)
-    hears(page, ["message", "b", "b"], ["message", "c", "c"])
+    receives(page, ["message", "b", "b"], ["message", "c", "c"])
     # An element that is moved in the page stays the same element.
     page.evaluate("document.body.prepend(element)")
     server.publish("b", "moved")
-    hears(page, ["message", "b", "b"], ["message", "c", "c"], ["message", "b", "moved"])
+    receives(page, ["message", "b", "b"], ["message", "c", "c"], ["message", "b", "moved"])
     assert page.evaluate("element.push == before")
     page.evaluate("element.remove()")
     until(lambda: status(tmp_path)["streams"] == 0)
@@ -112,7 +112,7 @@ def test_the_element_begins_at_the_position_that_it_is_given(
     since = server.get("/position")
     say(server, "a", 1)
     page = element(windows.open(f"{server.url}/ping"), channels="a", since=since)
-    hears(page, ["message", "a", 1])
+    receives(page, ["message", "a", 1])
 
 
 LIBRARIES = ROOT / "tests" / "clients" / "node_modules"
@@ -151,8 +151,8 @@ def test_htmx_needs_only_the_element(server: Server, windows: Windows) -> None:
 JUGGERNAUT = """async options => {
     const {Juggernaut} = await import("/push/juggernaut.js");
     window.Juggernaut = Juggernaut;
-    window.heard = [];
-    window.note = name => (...args) => heard.push([name, ...args]);
+    window.received = [];
+    window.note = name => (...args) => received.push([name, ...args]);
     window.jug = new Juggernaut(options);
     for (const name of ["connect", "disconnect", "reconnect"]) jug.on(name, note(name));
 }"""
@@ -167,8 +167,8 @@ def juggernaut(server: Server, windows: Windows, **options: t.Any) -> Page:
 def subscribed(page: Page, *channels: str) -> Page:
     for name in channels:
         page.evaluate("name => jug.subscribe(name, note(name))", name)
-    page.wait_for_function("jug.sessionID && heard.some(([name]) => name == 'connect')")
-    page.evaluate("heard.length = 0")
+    page.wait_for_function("jug.sessionID && received.some(([name]) => name == 'connect')")
+    page.evaluate("received.length = 0")
     return page
 
 
@@ -178,14 +178,14 @@ def test_host_and_port_name_the_server_of_the_stream(
     page = juggernaut(server, windows, host="127.0.0.1", port=server.port, secure=False)
     subscribed(page, "a")
     say(server, "a", 1)
-    hears(page, ["a", 1])
+    receives(page, ["a", 1])
 
 
 def test_a_channel_has_several_callbacks(server: Server, windows: Windows) -> None:
     page = subscribed(juggernaut(server, windows), "a")
     page.evaluate("jug.subscribe('a', note('again'))")
     say(server, "a", {"x": [1, None]})
-    hears(page, ["a", {"x": [1, None]}], ["again", {"x": [1, None]}])
+    receives(page, ["a", {"x": [1, None]}], ["again", {"x": [1, None]}])
     said = "(() => { try { jug.subscribe() } catch (error) { return error.message } })()"
     assert page.evaluate(said) == "Must provide a channel"
 
@@ -196,38 +196,38 @@ def test_unsubscribe_drops_all_callbacks_for_good(
     page = subscribed(juggernaut(server, windows), "a", "b")
     page.evaluate("jug.subscribe('a', note('again')); jug.unsubscribe('a')")
     server.kill_without_readers()
-    page.wait_for_function("heard.length == 1")
+    page.wait_for_function("received.length == 1")
     server.start()
-    page.wait_for_function("heard.length == 3")
+    page.wait_for_function("received.length == 3")
     say(server, "a", 1)
     say(server, "b", 2)
-    hears(page, ["disconnect"], ["connect"], ["reconnect"], ["b", 2])
+    receives(page, ["disconnect"], ["connect"], ["reconnect"], ["b", 2])
 
 
 def test_events_can_be_bound_and_unbound(server: Server, windows: Windows) -> None:
     page = subscribed(juggernaut(server, windows), "a")
     page.evaluate("""() => {
         jug.on("data", note("data"));
-        jug.bind("message", ({channel, data}) => heard.push(["message", channel, data]));
+        jug.bind("message", ({channel, data}) => received.push(["message", channel, data]));
         jug.bind("a:data", note("a:data"));
     }""")
     say(server, "a", 1)
     first = ["message", "a", 1], ["data", "a", 1], ["a", 1], ["a:data", 1]
-    hears(page, *first)
+    receives(page, *first)
     page.evaluate("jug.unbind('message'); jug.unbind('a:data')")
     say(server, "a", 2)
-    hears(page, *first, ["data", "a", 2])
+    receives(page, *first, ["data", "a", 2])
 
 
 def test_meta_and_written_data_are_sent_to_a_view(server: Server, windows: Windows) -> None:
     page = subscribed(juggernaut(server, windows, meta={"user_id": 1}), "written")
     other = subscribed(juggernaut(server, windows), "written")
     page.evaluate("jug.write({type: 'event', data: 'x'})")
-    hears(other, ["written", {"meta": {"user_id": 1}, "type": "event", "data": "x"}])
+    receives(other, ["written", {"meta": {"user_id": 1}, "type": "event", "data": "x"}])
     # All but the sender receive it. The view knows the sender by its sessionID.
     other.evaluate("jug.write(new Juggernaut.Message({type: 'event', data: 'y'}))")
-    hears(page, ["written", {"type": "event", "data": "y"}])
-    assert len(other.evaluate("heard")) == 1
+    receives(page, ["written", {"type": "event", "data": "y"}])
+    assert len(other.evaluate("received")) == 1
 
 
 def test_a_message_is_converted_to_json_and_back(server: Server, windows: Windows) -> None:
@@ -245,19 +245,22 @@ def test_nothing_is_missed_after_a_reconnect(
     # This includes channels that were subscribed to while it was connected.
     page.evaluate("jug.subscribe('later', note('later'))")
     say(server, "later", 0)
-    page.wait_for_function("heard.length == 1")
+    page.wait_for_function("received.length == 1")
     called = page.evaluate("jug.sessionID")
     server.kill_without_readers()
-    page.wait_for_function("heard.length == 2")
+    page.wait_for_function("received.length == 2")
     with publisher(tmp_path) as other:
         other.publish("a", 1)
         other.publish("later", 2)
     server.start()
     back = ["disconnect"], ["connect"], ["reconnect"]
-    page.wait_for_function("heard.length == 6")
-    heard = page.evaluate("heard")
-    assert heard[:1] + [one for one in heard[1:] if len(one) == 1] == [["later", 0], *back]
-    assert [one for one in heard[1:] if len(one) == 2] == [["a", 1], ["later", 2]]
+    page.wait_for_function("received.length == 6")
+    received = page.evaluate("received")
+    assert received[:1] + [one for one in received[1:] if len(one) == 1] == [
+        ["later", 0],
+        *back,
+    ]
+    assert [one for one in received[1:] if len(one) == 2] == [["a", 1], ["later", 2]]
     assert page.evaluate("jug.sessionID").split(".")[0] == called.split(".")[0]
 
 
@@ -268,14 +271,14 @@ def test_the_script_also_exists_as_a_classic_script(
     for name in "push", "extras", "juggernaut":
         page.add_script_tag(url=f"/push/{name}.classic.js")
     page.evaluate("""() => {
-        window.heard = [];
+        window.received = [];
         window.jug = new FlaskPush.Juggernaut();
         window.Source = FlaskPush.PushEventSource;
-        jug.subscribe("a", data => heard.push(data));
+        jug.subscribe("a", data => received.push(data));
     }""")
     page.wait_for_function("jug.sessionID")
     say(server, "a", 1)
-    hears(page, 1)
+    receives(page, 1)
     assert page.evaluate("[Source.CLOSED, typeof FlaskPush.connect]") == [2, "function"]
 
 
@@ -283,24 +286,26 @@ def test_any_process_can_publish_to_many_channels(
     server: Server, windows: Windows, tmp_path: Path
 ) -> None:
     page = subscribed(juggernaut(server, windows), "a", "b")
-    page.evaluate("void jug.on('message', message => heard.push({...message, id: ''}))")
+    page.evaluate("void jug.on('message', message => received.push({...message, id: ''}))")
     with publisher(tmp_path) as other:
         other.publish_many([Event(name, '{"n":1}') for name in ("a", "b", "c")])
     first, second = ({"channel": name, "data": {"n": 1}, "id": ""} for name in "ab")
-    hears(page, first, ["a", {"n": 1}], second, ["b", {"n": 1}])
+    receives(page, first, ["a", {"n": 1}], second, ["b", {"n": 1}])
 
 
 def test_the_sender_is_excluded_and_browsers_do_not_see_it(
     server: Server, windows: Windows, tmp_path: Path
 ) -> None:
     pages = [subscribed(juggernaut(server, windows), "a") for _ in range(2)]
-    pages[1].evaluate("void jug.on('message', message => heard.push(Object.keys(message)))")
+    pages[1].evaluate(
+        "void jug.on('message', message => received.push(Object.keys(message)))"
+    )
     with publisher(tmp_path) as other:
         other.publish("a", 1, exclude=pages[0].evaluate("jug.sessionID"))
         other.publish("a", 2)
-    hears(pages[0], ["a", 2])
+    receives(pages[0], ["a", 2])
     keys = ["channel", "data", "id"]
-    hears(pages[1], keys, ["a", 1], keys, ["a", 2])
+    receives(pages[1], keys, ["a", 1], keys, ["a", 2])
 
 
 # Serving the scripts.

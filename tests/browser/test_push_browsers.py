@@ -43,7 +43,7 @@ def test_leaving_a_page_ends_its_stream_and_a_cached_page_misses_nothing(
     push_js.listen(page, "a", share=share)
     push_js.is_open(page)
     push_js.say(server, "a", 1)
-    push_js.hears(page, 1)
+    push_js.receives(page, 1)
     page.goto(f"{server.url}/pid")
     # WebKit suspends the worker with its last page, before it can notice the page's end.
     if not (isinstance(browser, WebKit) and share is True):
@@ -52,10 +52,10 @@ def test_leaving_a_page_ends_its_stream_and_a_cached_page_misses_nothing(
     page.go_back()
     if isinstance(browser, Firefox):
         # This browser caches no page that had a stream or a lock when the user left it.
-        assert page.evaluate("typeof heard") == "undefined"
+        assert page.evaluate("typeof received") == "undefined"
     else:
         # The same page, from the back-forward cache: it still has its events.
-        push_js.hears(page, 1, 2, 3)
+        push_js.receives(page, 1, 2, 3)
 
 
 def test_a_refusal_ends_an_eventsource_and_not_push_js(

@@ -11,11 +11,11 @@ import pytest
 from playwright.sync_api import Page
 from support.browser import Windows
 from support.push_js import *  # noqa: F403
-from support.push_js import hears
 from support.push_js import hurry
 from support.push_js import is_open
 from support.push_js import listen
 from support.push_js import open_pages
+from support.push_js import receives
 from support.push_js import say
 from support.push_js import WAYS
 from support.servers import hubs
@@ -45,27 +45,27 @@ def test_a_page_may_have_many_callbacks_types_and_channels(
     page = is_open(listen(windows.open(f"{server.url}/ping"), "a"))
     page.evaluate("""() => {
         const sub = push.subscribe("b.c d", null, {parse: "text"});
-        sub.on("edit", (data, event) => heard.push([data, event.type, event.channel]));
+        sub.on("edit", (data, event) => received.push([data, event.type, event.channel]));
         window.off = push.subscribe("a", () => { throw new Error("mine") });
-        window.again = push.subscribe("a", data => heard.push("again " + data));
+        window.again = push.subscribe("a", data => received.push("again " + data));
         addEventListener("error", event => {
-            heard.push(event.message);
+            received.push(event.message);
             event.preventDefault();
         });
     }""")
     page.wait_for_function("states.length >= 4 && push.state == 'open'")
     server.publish("b.c d", "{not JSON", type="edit")
-    hears(page, ["{not JSON", "edit", "b.c d"])
+    receives(page, ["{not JSON", "edit", "b.c d"])
     say(server, "a", 1)
     first = [["{not JSON", "edit", "b.c d"], 1, "Uncaught Error: mine", "again 1"]
-    hears(page, *first)
+    receives(page, *first)
     page.evaluate("off.unsubscribe(); again.unsubscribe()")
     server.publish("a", "{not JSON")
     say(server, "a", 2)
-    page.wait_for_function("heard.at(-1) == 2")
-    heard = page.evaluate("heard")
-    assert heard[:4] == first and heard[4].startswith("SyntaxError: not JSON on a: ")
-    assert len(heard) == 6
+    page.wait_for_function("received.at(-1) == 2")
+    received = page.evaluate("received")
+    assert received[:4] == first and received[4].startswith("SyntaxError: not JSON on a: ")
+    assert len(received) == 6
 
 
 # Staying connected.
@@ -87,10 +87,10 @@ def test_a_page_that_was_frozen_misses_nothing(
     cdp.send("Page.setWebLifecycleState", {"state": "frozen"})
     say(server, "a", *range(20))
     if share != "lock":
-        hears(other, *range(20))
+        receives(other, *range(20))
     cdp.send("Page.setWebLifecycleState", {"state": "active"})
     for page in pages:
-        hears(page, *range(20))
+        receives(page, *range(20))
 
 
 @pytest.mark.parametrize("share", WAYS)
@@ -102,12 +102,12 @@ def test_a_page_that_crashes_costs_the_others_nothing(
         is_open(listen(hurry(page, 5), "a", f"of {n}", share=share))
     say(server, "a", 1)
     for page in pages:
-        hears(page, 1)
+        receives(page, 1)
     crash(pages[0])
     for n in range(2, 12):
         say(server, "a", n)
     for page in pages[1:]:
-        hears(page, *range(1, 12))
+        receives(page, *range(1, 12))
     until(lambda: status(tmp_path)["streams"] == (1 if share else 2))
 
 
@@ -151,11 +151,11 @@ def test_push_js_waits_while_offline_and_reconnects_at_once_when_online(
     )
     is_open(page)
     say(server, "a", 1)
-    hears(page, 1)
+    receives(page, 1)
     profile.set_offline(True)
     server.kill_without_readers()
     page.wait_for_function("push.state == 'waiting'")
     server.start()
     say(server, "a", 2)
     profile.set_offline(False)
-    hears(page, 1, 2)
+    receives(page, 1, 2)

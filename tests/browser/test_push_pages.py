@@ -9,10 +9,10 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page
 from support.browser import Windows
-from support.push_js import hears
 from support.push_js import is_open
 from support.push_js import listen
 from support.push_js import open_pages
+from support.push_js import receives
 from support.push_js import say
 from support.push_js import server as server
 from support.push_js import way as way
@@ -25,7 +25,7 @@ from support.push_js_pages import works
 from support.servers import Server
 from support.servers import status
 
-LATER = "name => void push.subscribe(name, data => heard.push(data))"
+LATER = "name => void push.subscribe(name, data => received.push(data))"
 OPENED = "states.filter(([state]) => state == 'open').length"
 
 
@@ -56,11 +56,11 @@ def test_a_later_subscription_gets_only_later_events(
     # The connection need not have the channel for events that are published from now on.
     say(running, "b", "new")
     for page in pages:
-        hears(page, "new")
+        receives(page, "new")
         page.evaluate(LATER, "a")
     say(running, "a", "of two")
     for page in pages:
-        hears(page, "new", "of two", "of two")
+        receives(page, "new", "of two", "of two")
 
 
 def test_events_that_are_not_stored_reach_a_later_subscription(
@@ -75,7 +75,7 @@ def test_events_that_are_not_stored_reach_a_later_subscription(
     say(running, "b", "not kept", "not kept", store=False)
     say(running, "b", "kept")
     for page in pages:
-        hears(page, "not kept", "not kept", "kept")
+        receives(page, "not kept", "not kept", "kept")
 
 
 def test_a_page_that_takes_over_the_connection_gets_no_old_events(
@@ -84,13 +84,13 @@ def test_a_page_that_takes_over_the_connection_gets_no_old_events(
     first, second = open_pages(windows, running.url, 2)
     is_open(listen(first, "a", share="lock"))
     say(running, "a", *range(20))
-    hears(first, *range(20))
+    receives(first, *range(20))
     is_open(listen(second, "a", share="lock"))
     first.close()
     # It opens once through the first page, and once by itself.
     second.wait_for_function(f"{OPENED} >= 2 && push.state == 'open'")
     say(running, "a", "new")
-    hears(second, "new")
+    receives(second, "new")
 
 
 def test_each_subscription_can_have_its_own_since(
@@ -100,15 +100,15 @@ def test_each_subscription_can_have_its_own_since(
     since = running.get("/position")
     say(running, "a", 1, 2)
     for page in pages:
-        hears(page, 1, 2)
-        script = "since => void push.subscribe('a', n => heard.push(-n), {since})"
+        receives(page, 1, 2)
+        script = "since => void push.subscribe('a', n => received.push(-n), {since})"
         page.evaluate(script, since)
     say(running, "a", 3)
     for page in pages:
-        page.wait_for_function("heard.length >= 6")
-        heard = page.evaluate("heard")
-        assert [n for n in heard if n > 0] == [1, 2, 3]
-        assert [-n for n in heard if n < 0] == [1, 2, 3]
+        page.wait_for_function("received.length >= 6")
+        received = page.evaluate("received")
+        assert [n for n in received if n > 0] == [1, 2, 3]
+        assert [-n for n in received if n < 0] == [1, 2, 3]
 
 
 # Refusals.
@@ -120,7 +120,7 @@ def test_a_redirect_to_a_stream_is_followed(running: Server, windows: Windows) -
         page = windows.open(f"{running.url}/ping")
         is_open(listen(page, "a", url=url, transport=transport, share=False))
         say(running, "a", 1)
-        hears(page, 1)
+        receives(page, 1)
 
 
 @pytest.mark.parametrize("share", [True, "lock"])
@@ -142,7 +142,7 @@ def test_many_channels_are_requested_by_post(
     say(server, NAMES[0], 1)
     say(server, NAMES[-1], 2)
     for page in pages:
-        hears(page, 1, 2)
+        receives(page, 1, 2)
     # It reconnects by POST too, and resumes.
     stop(server, tmp_path)
     for page in pages:
@@ -150,7 +150,7 @@ def test_many_channels_are_requested_by_post(
     server.start()
     say(server, NAMES[1], 3)
     for page in pages:
-        hears(page, 1, 2, 3)
+        receives(page, 1, 2, 3)
 
 
 def test_the_error_for_a_view_without_post_names_the_remedy(
@@ -170,6 +170,6 @@ def test_the_error_for_a_view_without_post_names_the_remedy(
 def test_push_js_runs_in_a_service_worker(running: Server, windows: Windows) -> None:
     kind = "ServiceWorker"
     page = works(kind, running, windows, "extras.js", f"{running.url}/stream")
-    hears(page, "open")
+    receives(page, "open")
     say(running, "a", 1)
-    hears(page, "open", 1)
+    receives(page, "open", 1)

@@ -60,13 +60,13 @@ def test_a_browser_reads_a_compressed_stream_at_once_and_reconnects(
     page.wait_for_function("opened == 1")
     for n in range(10):
         push_js.say(server, "a", n)
-        page.wait_for_function("n => heard.length > n && plain.length > n", arg=n)
+        page.wait_for_function("n => received.length > n && plain.length > n", arg=n)
     # Its stream ends in the middle of the compressed data.
     page.wait_for_function("opened == 2")
     (pid,) = hubs(tmp_path)
     os.kill(pid, signal.SIGKILL)
     push_js.say(server, "a", "missed")
-    page.wait_for_function("heard.length > 10 && plain.length > 10")
+    page.wait_for_function("received.length > 10 && plain.length > 10")
     expected = [*range(10), "missed"]
-    assert page.evaluate("heard") == page.evaluate("plain") == expected
+    assert page.evaluate("received") == page.evaluate("plain") == expected
     page.evaluate("source.close()")

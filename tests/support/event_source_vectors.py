@@ -71,7 +71,7 @@ VECTORS: dict[str, tuple[bytes, list[Given]]] = {
     ),
     "what is no UTF-8 is replaced": (b"data: \xff\n\n", [m("\ufffd")]),
     "characters are as long as they are": ("data: ä€😀\n\n".encode(), [m("ä€😀")]),
-    "what has no end is not heard": (b"data: a\n\ndata: b\n", [m("a")]),
+    "what has no end is not received": (b"data: a\n\ndata: b\n", [m("a")]),
     "nor what has half of one": (b"data: a\n\nid: 9\ndata: b", [m("a")]),
     "empty lines are nothing": (b"\n\n\n\ndata: a\n\n", [m("a")]),
     "many events keep their order": (
@@ -189,15 +189,15 @@ def page(browser: Browser, scripted: Scripted) -> cabc.Iterator[Page]:
     page.evaluate("""async () => {
         const {PushEventSource} = await import("/extras.js");
         window.kinds = {PushEventSource, EventSource};
-        window.heard = [];
+        window.received = [];
         window.begin = (kind, url, options) => {
             window.source = new kinds[kind](url, options);
             const own = ({type, data, target: {readyState}}) =>
-                data ?? heard.push(type == "open" ? type : `error ${readyState}`);
+                data ?? received.push(type == "open" ? type : `error ${readyState}`);
             source.onopen = source.onerror = own;
             for (const type of ["message", "x", "open", "error"])
                 source.addEventListener(type, ({type, data, lastEventId}) => {
-                    if (data != null) heard.push([type, data, lastEventId]);
+                    if (data != null) received.push([type, data, lastEventId]);
                 });
         };
     }""")
@@ -215,10 +215,10 @@ def begin(
     page.evaluate("([kind, url, options]) => { begin(kind, url, options) }", args)
 
 
-def heard(page: Page, count: int) -> list[t.Any]:
+def received(page: Page, count: int) -> list[t.Any]:
     """Expect this many, and nothing more meanwhile."""
-    page.wait_for_function("most => heard.length >= most", arg=count)
-    found: list[t.Any] = page.evaluate("heard")
+    page.wait_for_function("most => received.length >= most", arg=count)
+    found: list[t.Any] = page.evaluate("received")
     return found
 
 

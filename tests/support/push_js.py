@@ -55,13 +55,13 @@ WAYS = [True, "lock", False]
 
 LISTEN = """async ({channels, url, ...options}) => {
     const {connect} = await import("/push/push.js");
-    window.heard = [];
+    window.received = [];
     window.states = [];
     window.push = connect(url || "/stream", options);
     push.on("state", (state, reason) => states.push([state, reason]));
-    push.on("gap", gap => heard.push("gap " + gap.reason));
-    push.on("error", error => heard.push(String(error)));
-    for (const channel of channels) push.subscribe(channel, data => heard.push(data));
+    push.on("gap", gap => received.push("gap " + gap.reason));
+    push.on("error", error => received.push(String(error)));
+    for (const channel of channels) push.subscribe(channel, data => received.push(data));
 }"""
 
 
@@ -111,10 +111,10 @@ def say(server: Server, channel: str, *data: t.Any, **more: t.Any) -> None:
         server.publish(channel, json.dumps(each), **more)
 
 
-def hears(page: Page, *expected: t.Any) -> None:
+def receives(page: Page, *expected: t.Any) -> None:
     """Expect exactly these, and then nothing more."""
-    page.wait_for_function("most => heard.length >= most", arg=len(expected))
-    assert page.evaluate("heard") == list(expected)
+    page.wait_for_function("most => received.length >= most", arg=len(expected))
+    assert page.evaluate("received") == list(expected)
 
 
 @pytest.mark.parametrize("share", WAYS)
@@ -128,12 +128,12 @@ def test_each_page_receives_each_event_once(
     until(lambda: status(tmp_path)["streams"] == streams)
     say(server, "all", "for all", {"number": 1})
     say(server, "user:1", [None, "ü"])
-    hears(pages[0], "for all", {"number": 1})
-    hears(pages[1], "for all", {"number": 1}, [None, "ü"])
+    receives(pages[0], "for all", {"number": 1})
+    receives(pages[1], "for all", {"number": 1}, [None, "ü"])
     pages[0].close()
     say(server, "all", "later")
-    hears(pages[1], "for all", {"number": 1}, [None, "ü"], "later")
-    hears(pages[2], "for all", {"number": 1}, "later")
+    receives(pages[1], "for all", {"number": 1}, [None, "ü"], "later")
+    receives(pages[2], "for all", {"number": 1}, "later")
     pages[1].close()
     pages[2].close()
     until(lambda: status(tmp_path)["streams"] == 0)
@@ -170,7 +170,7 @@ def test_a_page_gets_an_error_if_the_view_grants_fewer_channels(
 ) -> None:
     page = windows.open(f"{server.url}/ping")
     is_open(listen(page, "a", "secret", url="/stream?only=a"))
-    hears(page, "Error: the view does not grant secret")
+    receives(page, "Error: the view does not grant secret")
 
 
 @pytest.mark.parametrize("share", WAYS)
@@ -181,7 +181,7 @@ def test_nothing_is_lost_when_the_server_is_killed(
     page = listen(windows.open(f"{server.url}/ping"), "a", share=share, transport=transport)
     is_open(page)
     say(server, "a", 1, 2)
-    hears(page, 1, 2)
+    receives(page, 1, 2)
     server.kill_without_readers()
     for pid in hubs(tmp_path):
         os.kill(pid, signal.SIGKILL)
@@ -190,7 +190,7 @@ def test_nothing_is_lost_when_the_server_is_killed(
     say(server, "a", 3)
     is_open(page)
     say(server, "a", 4)
-    hears(page, 1, 2, 3, 4)
+    receives(page, 1, 2, 3, 4)
 
 
 @pytest.mark.parametrize("share", WAYS)
@@ -206,7 +206,7 @@ def test_a_transport_that_failed_to_load_is_loaded_later(
     server.start()
     is_open(page)
     say(server, "a", 1)
-    hears(page, 1)
+    receives(page, 1)
 
 
 @pytest.mark.parametrize("share", [True, "lock"])
@@ -218,7 +218,7 @@ def test_pages_share_a_transport_that_was_loaded(
         is_open(listen(page, "a", share=share, transport="fetch"))
     say(server, "a", 1)
     for page in pages:
-        hears(page, 1)
+        receives(page, 1)
     assert status(tmp_path)["streams"] == 1
 
 
@@ -310,11 +310,11 @@ def test_no_event_is_lost_when_the_network_is_cut(
     for n in range(5):
         say(server, "a", n)
         for page in pages:
-            page.wait_for_function("n => heard.length > n", arg=n)
+            page.wait_for_function("n => received.length > n", arg=n)
         way.cut()
     say(server, "a", 5)
     for page in pages:
-        hears(page, *range(6))
+        receives(page, *range(6))
 
 
 @pytest.mark.parametrize("transport", ["eventsource", "fetch"])
@@ -335,10 +335,10 @@ def test_push_js_polls_where_a_proxy_holds_streams_back(
     say(server, "a", 1)
     page.wait_for_function("push.state == 'open' && push.reason.polling")
     say(server, "a", 2)
-    hears(page, 1, 2)
+    receives(page, 1, 2)
     states = page.evaluate("states.map(([state]) => state)")
     say(server, "a", 3)
-    hears(page, 1, 2, 3)
+    receives(page, 1, 2, 3)
     assert page.evaluate("states.map(([state]) => state)") == states, "it stays open"
 
 
@@ -354,7 +354,7 @@ def test_a_stream_that_falls_silent_is_reconnected(
     page.wait_for_function("states.length > 2")
     way.holds = False
     way.cut()
-    hears(page, 1)
+    receives(page, 1)
 
 
 def test_after_sleep_a_page_resumes_where_it_was(
@@ -362,7 +362,7 @@ def test_after_sleep_a_page_resumes_where_it_was(
 ) -> None:
     page = is_open(listen(windows.open(f"{server.url}/ping"), "a", share=False))
     say(server, "a", 1)
-    hears(page, 1)
+    receives(page, 1)
     count = page.evaluate("states.length")
     # Timers have been suspended, the connection looks open, and an hour has passed.
     page.evaluate("""() => {
@@ -373,7 +373,7 @@ def test_after_sleep_a_page_resumes_where_it_was(
     page.wait_for_function("count => states.length >= count + 2", arg=count)
     is_open(page)
     say(server, "a", 2)
-    hears(page, 1, 2)
+    receives(page, 1, 2)
     assert status(tmp_path)["streams"] == 1
 
 
@@ -384,12 +384,12 @@ def test_a_page_in_the_back_forward_cache_has_no_stream_and_misses_nothing(
     profile = windows.profile()
     page = is_open(listen(windows.open(f"{server.url}/ping", profile), "a", share=share))
     say(server, "a", 1)
-    hears(page, 1)
+    receives(page, 1)
     page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
     until(lambda: status(tmp_path)["streams"] == 0)
     say(server, "a", 2, 3)
     page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
-    hears(page, 1, 2, 3)
+    receives(page, 1, 2, 3)
     # The old connection's end does not concern the new one.
     assert "closed" not in page.evaluate("states.map(([state]) => state)")
 
@@ -406,14 +406,14 @@ def test_a_page_restored_from_the_cache_gets_the_events_that_others_had(
     )
     is_open(pages[1])
     say(server, "a", 1, 2)
-    hears(pages[1], 1, 2)
+    receives(pages[1], 1, 2)
     pages[0].evaluate(
         "dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))"
     )
-    hears(pages[0], 1, 2)
+    receives(pages[0], 1, 2)
     say(server, "a", 3)
     for page in pages:
-        hears(page, 1, 2, 3)
+        receives(page, 1, 2, 3)
 
 
 @pytest.mark.parametrize("share", [True, "lock"])
@@ -429,7 +429,7 @@ def test_ten_tabs_have_one_stream_and_requests_go_on(
     say(server, "a", "x")
     for n, page in enumerate(pages):
         say(server, f"of {n}", n)
-        hears(page, "x", n)
+        receives(page, "x", n)
 
 
 def test_a_page_gets_a_gap_for_events_that_the_store_has_lost(
@@ -437,15 +437,15 @@ def test_a_page_gets_a_gap_for_events_that_the_store_has_lost(
 ) -> None:
     page = is_open(listen(windows.open(f"{server.url}/ping"), "a"))
     say(server, "a", 1)
-    hears(page, 1)
+    receives(page, 1)
     for path in (tmp_path / "push-basic").glob("push.db*"):
         if path.is_file():
             path.unlink()
     say(server, "a", 2)
     # The page fetches the events that existed when the loss was noticed.
-    hears(page, 1, "gap restarted")
+    receives(page, 1, "gap restarted")
     say(server, "a", 3)
-    hears(page, 1, "gap restarted", 3)
+    receives(page, 1, "gap restarted", 3)
 
 
 def test_a_page_begins_where_its_data_ends(server: Server, windows: Windows) -> None:
@@ -453,12 +453,12 @@ def test_a_page_begins_where_its_data_ends(server: Server, windows: Windows) -> 
     other = is_open(listen(windows.open(f"{server.url}/ping", profile), "a"))
     since = server.get("/position")
     say(server, "a", 1, 2)
-    hears(other, 1, 2)
+    receives(other, 1, 2)
     page = listen(windows.open(f"{server.url}/ping", profile), "a", since=since)
-    hears(page, 1, 2)
+    receives(page, 1, 2)
     say(server, "a", 3)
-    hears(page, 1, 2, 3)
-    hears(other, 1, 2, 3)
+    receives(page, 1, 2, 3)
+    receives(other, 1, 2, 3)
 
 
 @pytest.mark.parametrize("transport", ["eventsource", "fetch"])
@@ -470,13 +470,13 @@ def test_the_classic_script_works_like_the_module(
         page.add_script_tag(url="/push/push.classic.js")
         page.evaluate(
             """transport => {
-                window.heard = [];
+                window.received = [];
                 window.push = FlaskPush.connect("/stream", {transport});
-                push.subscribe("a", data => heard.push(data));
+                push.subscribe("a", data => received.push(data));
             }""",
             transport,
         )
         is_open(page)
     say(server, "a", 1)
     for page in pages:
-        hears(page, 1)
+        receives(page, 1)

@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import Page
 
 from support.browser import Windows
-from support.push_js import hears
 from support.push_js import is_open
 from support.push_js import listen
+from support.push_js import receives
 from support.push_js import say
 from support.push_js import server as server
 from support.servers import gunicorn
@@ -89,8 +89,8 @@ def test_a_frame_that_may_not_share_has_its_own_connection(
     page = windows.open(f"{running.url}/ping")
     page.evaluate(
         """url => {
-            window.heard = [];
-            addEventListener("message", ({data}) => heard.push(data));
+            window.received = [];
+            addEventListener("message", ({data}) => received.push(data));
             const frame = document.createElement("iframe");
             frame.sandbox = "allow-scripts";
             frame.srcdoc = `<script src="${url}/push/push.classic.js"><\\/script><script>
@@ -103,9 +103,9 @@ def test_a_frame_that_may_not_share_has_its_own_connection(
         }""",
         running.url,
     )
-    hears(page, "open")
+    receives(page, "open")
     say(running, "a", 1)
-    hears(page, "open", 1)
+    receives(page, "open", 1)
 
 
 # It may be open before there is a port.
@@ -133,15 +133,15 @@ PORTS = {
 BEGIN = {
     "Worker": """
         window.kept = new Worker(url, {type: "module"});
-        kept.onmessage = hear""",
+        kept.onmessage = receive""",
     "SharedWorker": """
         window.kept = new SharedWorker(url, {type: "module"});
-        kept.port.onmessage = hear""",
+        kept.port.onmessage = receive""",
     "ServiceWorker": """
         await navigator.serviceWorker.register(url, {type: "module"});
         const {active} = await navigator.serviceWorker.ready;
         const {port1, port2} = window.kept = new MessageChannel();
-        port1.onmessage = hear;
+        port1.onmessage = receive;
         active.postMessage("", [port2])""",
 }
 
@@ -151,8 +151,8 @@ def works(kind: str, server: Server, windows: Windows, script: str, url: str) ->
     text = PORTS[kind] + IN_WORKER.format(script=script, url=url)
     page.evaluate(
         f"""async url => {{
-            window.heard = [];
-            const hear = ({{data}}) => heard.push(data);
+            window.received = [];
+            const receive = ({{data}}) => received.push(data);
             {BEGIN[kind]};
         }}""",
         f"/script.js?text={quote(text)}",
@@ -164,15 +164,15 @@ def test_push_js_runs_in_a_worker(server: Server, windows: Windows, tmp_path: Pa
     kinds = ["Worker", "SharedWorker"]
     pages = [works(kind, server, windows, "push.js", "/stream") for kind in kinds]
     for page in pages:
-        hears(page, "open")
+        receives(page, "open")
     say(server, "a", 1)
     for page in pages:
-        hears(page, "open", 1)
+        receives(page, "open", 1)
     stop(server, tmp_path)
     server.start()
     say(server, "a", 2)
     for page in pages:
-        hears(page, "open", 1, "open", 2)
+        receives(page, "open", 1, "open", 2)
 
 
 def test_behind_a_service_worker_that_passes_all_on_nothing_is_lost(
@@ -205,4 +205,4 @@ def test_behind_a_service_worker_that_passes_all_on_nothing_is_lost(
         return ends >= 2
 
     until(go_on, 60)
-    hears(page, *range(count))
+    receives(page, *range(count))
