@@ -5,8 +5,10 @@ Nothing here has run them. The tests see that what they name is there.
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
+import sys
 import tomllib
 import typing as t
 from pathlib import Path
@@ -78,6 +80,35 @@ def names_what_is_there(words: list[str]) -> None:
     assert paths == sorted(set(paths)) and len(paths) > 10
     for path in paths:
         assert (ROOT / path).is_file(), path
+
+
+def imported(path: Path) -> set[str]:
+    """The names of the modules that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return found
+
+
+def test_the_workflow_installs_what_the_listed_files_import() -> None:
+    listed = (ROOT / "tests" / "elsewhere" / "portable.txt").read_text().split()
+    queue = {ROOT / word for word in listed if not word.startswith("-")}
+    done: set[Path] = set()
+    packages = set()
+    while new := queue - done:
+        done |= new
+        for name in set().union(*map(imported, new)):
+            path = (ROOT / "tests" / name.replace(".", "/")).with_suffix(".py")
+            if path.exists():
+                queue.add(path)
+            elif (first := name.partition(".")[0]) not in sys.stdlib_module_names:
+                packages.add(first)
+    (command,) = [words for words in COMMANDS if "-c requirements.txt" in words]
+    there = {"flask", "jinja2", "werkzeug", "flask_push", *command.split()}
+    assert packages - {"apps", "support"} <= there
 
 
 def test_read_the_docs_builds_as_the_tests_do() -> None:
