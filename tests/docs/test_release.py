@@ -7,6 +7,7 @@ import email.parser
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -125,14 +126,32 @@ def test_the_metadata_is_complete(built: Built) -> None:
 # That the wheel works where nothing else is.
 
 
+INSTALL = next(block for block in commands(DOCS["start"]) if "pip install" in block[-1])
+
+#: What the commands of the page *Start* are on Windows, where they differ.
+ON_WINDOWS = {
+    "python3 -m venv .venv": "py -m venv .venv",
+    ". .venv/bin/activate": r".venv\Scripts\Activate.ps1",
+}
+
+
 @pytest.fixture(scope="module")
 def empty(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of a virtual environment that has the wheel, and what it needs."""
-    path = tmp_path_factory.mktemp("empty")
-    run(sys.executable, "-m", "venv", "--without-pip", path)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    run(*pip, "--python", path / "bin" / "python", "install", "-q", built.wheel)
-    return path / "bin"
+    """The programs of a virtual environment that was made as the page *Start* says, with
+    the wheel in place of a package of the index."""
+    folder = tmp_path_factory.mktemp("empty")
+    script = "\n".join(["set -e", *INSTALL])
+    assert script.count("pip install Flask-Push") == 1
+    pip = "pip --disable-pip-version-check install -q"
+    script = script.replace("pip install Flask-Push", f"{pip} '{built.wheel}'")
+    python = shlex.quote(str(Path(sys.executable).parent))
+    run("sh", "-c", f"PATH={python}:$PATH\n{script}", cwd=folder)
+    return folder / "hello" / ".venv" / "bin"
+
+
+def test_the_page_has_the_same_commands_for_windows() -> None:
+    shown = [re.findall(r"^> (.*)$", text, re.M) for text in blocks(DOCS["start"], "text")]
+    assert shown == [[ON_WINDOWS.get(command, command) for command in INSTALL]]
 
 
 def test_the_readmes_app_runs_where_only_the_wheel_is_installed(
