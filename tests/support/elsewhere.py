@@ -17,9 +17,11 @@ SYSTEMS = ("windows", "macos")
 
 
 def lacking(system: str) -> dict[str, str]:
-    """The environment of such a program."""
+    """The environment of such a program, which checks itself, and whose warnings are
+    errors."""
     path = str(TESTS / "support" / "without_linux")
-    return {"PRETEND": system, "PYTHONPATH": path}
+    checks = {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"}
+    return {"PRETEND": system, "PYTHONPATH": path, **checks}
 
 
 @pytest.fixture(params=SYSTEMS)
@@ -31,9 +33,9 @@ def elsewhere(request: pytest.FixtureRequest) -> str:
 def run(
     system: str, *words: str, seconds: float = 100, **options: t.Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python there, with all checks and with warnings as errors."""
+    """Run Python there."""
     env = {**os.environ, **lacking(system), **options.pop("env", {})}
-    command = [sys.executable, "-X", "dev", "-W", "error", *words]
+    command = [sys.executable, *words]
     return subprocess.run(
         command, env=env, text=True, capture_output=True, timeout=seconds, **options
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing.heap
 import os
 import selectors
 import socket
@@ -62,6 +63,8 @@ keep_alive = socket.TCP_KEEPIDLE
 take_names("macos.txt")
 # The same option, by the name that it has there.
 socket.TCP_KEEPALIVE = keep_alive  # type: ignore[attr-defined]
+# Where memory that processes share is a file, on Linux.
+t.cast(t.Any, multiprocessing.heap.Arena)._dir_candidates = []
 # It has a better one, which this machine lacks.
 t.cast(t.Any, selectors).DefaultSelector = selectors.PollSelector
 for _name in "bind", "connect", "connect_ex", "sendto":

@@ -7,6 +7,8 @@ remain those of this machine, because the standard library itself asks for them.
 from __future__ import annotations
 
 import asyncio
+import mmap
+import multiprocessing.heap
 import shutil
 import signal
 import subprocess
@@ -60,6 +62,12 @@ class Popen(subprocess.Popen[t.Any]):
     kill = terminate
 
 
+def _share_memory(self: t.Any, size: int) -> None:
+    """Without a file."""
+    self.size = size
+    self.buffer = mmap.mmap(-1, size)
+
+
 def _take_away() -> None:
     # Its own module goes on with Unix.
     subprocess.os, subprocess.signal = real.os, real.signal  # type: ignore[attr-defined]
@@ -67,6 +75,8 @@ def _take_away() -> None:
     files._use_fd_functions = files._USE_CP_SENDFILE = False
     files._copyxattr = lambda *paths, **options: None
     tempfile.TemporaryFile = tempfile.NamedTemporaryFile  # type: ignore
+    arena: t.Any = multiprocessing.heap.Arena
+    arena.__init__ = _share_memory
     take_names("windows.txt")
     subprocess.Popen = Popen  # type: ignore[misc]
     signal.signal = _handle  # type: ignore[assignment]
