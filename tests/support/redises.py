@@ -53,6 +53,8 @@ class Redis:
     def arguments(self) -> list[str]:
         given = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         given += ["--unixsocket", str(self.socket), "--dir", str(self.directory)]
+        # By default a master waits five seconds for more replicas before it copies.
+        given += ["--repl-diskless-sync-delay", "0"]
         return [*given, *self.options]
 
     def start(self, *more: str) -> None:
@@ -144,7 +146,7 @@ class Node(Redis):
     def arguments(self) -> list[str]:
         given = ["--cluster-enabled", "yes", "--cluster-port", str(self.bus)]
         # Failures are noticed soon, but a busy machine is not a failure.
-        given += ["--cluster-node-timeout", "2000", "--repl-diskless-sync-delay", "0"]
+        given += ["--cluster-node-timeout", "2000"]
         return [*super().arguments(), *given, "--cluster-replica-validity-factor", "0"]
 
 
