@@ -7,6 +7,7 @@ import multiprocessing.heap
 import os
 import selectors
 import socket
+import tempfile
 import typing as t
 
 from . import real
@@ -63,8 +64,9 @@ keep_alive = socket.TCP_KEEPIDLE
 take_names("macos.txt")
 # The same option, by the name that it has there.
 socket.TCP_KEEPALIVE = keep_alive  # type: ignore[attr-defined]
-# Where memory that processes share is a file, on Linux.
+# These were imported on Linux.
 t.cast(t.Any, multiprocessing.heap.Arena)._dir_candidates = []
+t.cast(t.Any, tempfile)._O_TMPFILE_WORKS = False
 # It has a better one, which this machine lacks.
 t.cast(t.Any, selectors).DefaultSelector = selectors.PollSelector
 for _name in "bind", "connect", "connect_ex", "sendto":
