@@ -70,8 +70,8 @@ def test_elsewhere_the_hub_is_a_thread(tmp_path: Path) -> None:
     app = make(tmp_path)
     assert kind(app) == "thread"
     assert files_of(app, Config.read(app.config)) == []
-    Push(app)
-    assert not list(tmp_path.iterdir()), "and nothing ties the process to a hub"
+    push = Push(app)
+    assert push._states[app].ties == [] and not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("lacking")

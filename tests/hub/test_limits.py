@@ -17,6 +17,7 @@ from flask_push._config import Config
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._ipc.client import Client
+from flask_push._system import descriptors
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.testing._sink import until
 
@@ -67,6 +68,29 @@ def test_sockets_are_bounded() -> None:
         served.close()
 
     run(test)
+
+
+def test_a_hub_holds_no_more_sockets_than_select_takes(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where the number of a socket does not say how many there are."""
+    monkeypatch.setattr(descriptors, "resource", None)
+    monkeypatch.setattr(descriptors, "_SELECTED", 8)
+
+    async def test(scene: HubScene) -> None:
+        held = [await scene.open("a") for _ in range(6)]
+        refused = scene.adopt("a")
+        await refused.ends()
+        assert b"retry: " in refused.body
+        held.pop().sock.close()
+        await until(lambda: "5 connections" in repr(scene.hub))
+        held.append(await scene.open("a"))
+        scene.say("a", "x")
+        for browser in held:
+            await browser.receives("x")
+
+    run(test)
+    assert "beside 6, because this system polls at most 8 sockets at once" in caplog.text
 
 
 @pytest.mark.parametrize(

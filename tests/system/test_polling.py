@@ -107,6 +107,20 @@ def test_the_end_of_a_socket_is_found(kind: str) -> None:
 
 
 @each
+def test_nothing_is_found_after_the_stop(kind: str) -> None:
+    async def test() -> None:
+        found: list[tuple[int, int]] = []
+        async with started(kind, found) as (selector, ours, theirs):
+            selector.register(ours.fileno(), READABLE)
+            polling.stop(selector, asyncio.get_running_loop())
+            theirs.send(b"x")
+            await asyncio.sleep(0.01)
+            assert not found
+
+    asyncio.run(test())
+
+
+@each
 def test_a_socket_is_registered_once_and_known_before_it_is_changed(kind: str) -> None:
     async def test() -> None:
         async with started(kind, []) as (selector, ours, _):

@@ -14,6 +14,7 @@ from support.users import give
 from support.users import is_root
 from support.users import SOMEONE
 
+from flask_push._system import users
 from flask_push._system.rundir import claim
 from flask_push._system.rundir import unfit
 
@@ -68,6 +69,15 @@ def test_one_that_every_user_may_write_to_is_refused(tmp_path: Path) -> None:
         claim(path)
     path.chmod(0o770)
     claim(path)
+
+
+def test_a_mode_says_nothing_where_users_have_no_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where each directory has this mode."""
+    monkeypatch.setattr(users, "HAVE_NUMBERS", False)
+    tmp_path.chmod(0o777)
+    assert claim(tmp_path) == tmp_path
 
 
 def test_in_roots_temporary_directory_one_of_its_own_is_proposed(public: Path) -> None:

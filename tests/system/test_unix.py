@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from support.workers import adopt
 from support.workers import make
 
 from flask_push._ipc.files import HubFiles
+from flask_push._system import unix
 
 # Another user than that of the tests, which takes root to become.
 SUDO = [] if os.geteuid() == 0 else ["sudo", "-n"]
@@ -86,3 +88,53 @@ def test_a_worker_gives_nothing_to_another_users_hub(public: Path) -> None:
             worker.stop()
             stranger.communicate()
     assert hubs(public) == []
+
+
+def test_a_system_without_unix_sockets_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with unix.unix_socket() as sock, socket.socket() as other:
+        assert unix.is_unix(sock) and not unix.is_unix(other)
+        monkeypatch.delattr(socket, "AF_UNIX")
+        assert not unix.is_unix(sock)
+    with pytest.raises(OSError, match="this system has no Unix sockets"):
+        unix.unix_socket()
+    with pytest.raises(OSError, match="this system has no Unix sockets"):
+        HubFiles(Path("/nowhere/hub.sock")).connect()
+
+
+def test_a_path_that_is_too_long_is_an_error_where_nothing_shortens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ("x" * unix.MOST_OF_A_PATH) / "sock"
+    path.parent.mkdir()
+    with unix.short_path(path) as short:
+        assert len(short) < unix.MOST_OF_A_PATH
+    monkeypatch.setattr(unix, "_HAVE_PATHS", False)
+    with unix.short_path(Path("/short")) as short:
+        assert short == "/short"
+    with pytest.raises(OSError, match="too long for a socket") as raised:
+        unix.short_path(path).__enter__()
+    assert raised.value.filename == str(path)
+
+
+def test_a_system_may_not_say_who_is_at_the_other_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert unix.peer_uid(ours) == os.geteuid()
+        monkeypatch.delattr(socket, "SO_PEERCRED")
+        with pytest.raises(OSError, match="does not say who is at the other end"):
+            unix.peer_uid(ours)
+
+
+def test_descriptors_travel_with_bytes() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert unix.send_descriptors(ours, b"two", [0, 1]) == 3
+        assert unix.send_descriptors(ours, b"none", []) == 4
+        data, fds = unix.receive_descriptors(theirs, 100)
+        assert data == b"two" and len(fds) == 2
+        for fd in fds:
+            assert not os.get_inheritable(fd)
+            os.close(fd)
+        assert unix.receive_descriptors(theirs, 100) == (b"none", [])

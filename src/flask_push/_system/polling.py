@@ -94,7 +94,6 @@ class LoopSelector:
     def unregister(self, fd: int, /) -> None:
         if self._masks.pop(fd, None) is None:
             raise FileNotFoundError(errno.ENOENT, f"{fd} is not polled")
-        self._found.pop(fd, None)
         self._watch(fd, 0)
 
     def poll(

@@ -99,7 +99,12 @@ def is_listened_on(path: Path) -> bool:
 
 
 def peer_uid(sock: socket.socket) -> int:
-    """The user at the other end, as reported by the kernel."""
+    """The user at the other end, as reported by the kernel.
+
+    :raises OSError: If the system does not say that.
+    """
+    if not hasattr(socket, "SO_PEERCRED"):
+        raise OSError(errno.ENOTSUP, "this system does not say who is at the other end")
     size = struct.calcsize("3i")
     _, uid, _ = struct.unpack(
         "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
