@@ -21,11 +21,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run what takes long, too")
 
 
-#: Files that take a minute or more. They start first, so that at the end no process is left
-#: alone with one of them.
+#: Files that take half a minute or more. They start first, in this order, so that at the
+#: end no process is left alone with one of them.
 LONG = (
-    *("hub/test_failstop.py", "hub/test_takeover.py", "hub/test_process.py"),
-    *("servers/", "browser/", "faults/", "docs/test_bench.py", "delivery/test_log.py"),
+    *("browser/test_push_browsers.py", "servers/", "faults/", "browser/"),
+    *("hub/test_process.py", "docs/test_bench.py", "hub/test_failstop.py"),
+    *("hub/test_takeover.py", "delivery/test_log.py", "brokers/test_brokers.py"),
+    *("brokers/test_redis_bridge.py", "app/test_asgi.py", "system/test_unpatched.py"),
 )
 
 
@@ -44,8 +46,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: t.Any) -> t.Any:
     return Scheduling(config, log)
 
 
+def order(nodeid: str) -> int:
+    """The place of its file in :data:`LONG`, or after the last."""
+    file = nodeid.partition("::")[0]
+    return next((n for n, name in enumerate(LONG) if name in file), len(LONG))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not any(name in item.nodeid for name in LONG))
+    items.sort(key=lambda item: order(item.nodeid))
     if config.getoption("--soak"):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]

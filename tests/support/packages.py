@@ -3,6 +3,7 @@ directory of its own, once."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -19,19 +20,26 @@ def install(config: pytest.Config, *requirement: str) -> Path:
     assert home is not None, "pytest's cache is where they are kept"
     home.mkdir(exist_ok=True)
     path = home / "+".join(requirement)
-    if not path.exists():
-        with tempfile.TemporaryDirectory(dir=home) as new:
-            options = ["-q", "--disable-pip-version-check", "--only-binary", ":all:"]
-            command = [sys.executable, "-m", "pip", "install", *options]
-            target = Path(new, "new")
-            done = subprocess.run(
-                [*command, "--target", str(target), *requirement],
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0, done.stderr
-            target.rename(path)
+    # Another process of the tests may need the same ones.
+    with open(f"{path}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            _install(path, *requirement)
     return path
+
+
+def _install(path: Path, *requirement: str) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as new:
+        options = ["-q", "--disable-pip-version-check", "--only-binary", ":all:"]
+        command = [sys.executable, "-m", "pip", "install", *options]
+        target = Path(new, "new")
+        done = subprocess.run(
+            [*command, "--target", str(target), *requirement],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        target.rename(path)
 
 
 def environment(*paths: Path) -> dict[str, str]:
