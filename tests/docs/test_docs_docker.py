@@ -57,9 +57,12 @@ def test_the_image_starts_the_app_as_its_own_user(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: " ".join(file["services"]))
 def test_a_file_of_compose_names_what_there_is(file: dict[str, t.Any]) -> None:
     services = file["services"]
+    built = [s.get("image") for s in services.values() if "build" in s]
     declared = set(file["volumes"])
     for service in services.values():
-        assert ("image" in service) != ("build" in service)
+        assert service.get("build", ".") == "."
+        # What has no file to be built from is another's, or is built by a service here.
+        assert "build" in service or service["image"] in {*built, "nginx", "redis"}
         assert set(service.get("depends_on", [])) <= services.keys()
         mounts = [mount.split(":") for mount in service.get("volumes", [])]
         assert {source for source, *_ in mounts if source[0] not in "./"} <= declared
@@ -75,6 +78,8 @@ def test_the_app_is_where_the_files_say() -> None:
     assert "http://127.0.0.1:8000" in nginx and "`http://127.0.0.1:8000`" in PAGE
     broker = FILES[2]["services"]["web"]["environment"]["FLASK_PUSH_BROKER_URL"]
     assert re.fullmatch(r"redis://(\w+)/0", broker)[1] in FILES[2]["services"]  # type: ignore[index]
+    built = {c.split()[-1] for b in commands(PAGE) for c in b if "compose build" in c}
+    assert all("build" in FILES[1]["services"][name] for name in built) and built
     names = {
         c.split()[-1].partition("=")[0] for b in commands(PAGE) for c in b if "up -d" in c
     }
