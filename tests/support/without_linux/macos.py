@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing.heap
+import importlib
 import os
 import selectors
 import socket
-import tempfile
 import typing as t
 
 from . import real
@@ -64,9 +63,10 @@ keep_alive = socket.TCP_KEEPIDLE
 take_names("macos.txt")
 # The same option, by the name that it has there.
 socket.TCP_KEEPALIVE = keep_alive  # type: ignore[attr-defined]
-# These were imported on Linux.
-t.cast(t.Any, multiprocessing.heap.Arena)._dir_candidates = []
-t.cast(t.Any, tempfile)._O_TMPFILE_WORKS = False
+# Memory that processes share has its files there on Linux alone. Imported only now, because
+# it imports much else.
+heap: t.Any = importlib.import_module("multiprocessing.heap")
+heap.Arena._dir_candidates = []
 # It has a better one, which this machine lacks.
 t.cast(t.Any, selectors).DefaultSelector = selectors.PollSelector
 for _name in "bind", "connect", "connect_ex", "sendto":
