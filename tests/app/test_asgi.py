@@ -458,7 +458,8 @@ def test_each_command_of_the_page_serves_the_app_of_the_page(
         for _ in range(10):
             server.request("POST", "/say", b"text=" + b"x" * 400_000, **form)
         if name == "hypercorn" and sys.version_info >= (3, 12):
-            # It waits for the browser that does not read, as the page says.
+            # It waits for browsers that do not read, as the page says.
+            reader.close()
             stalled.close()
         assert server.stop() < 10, stalled
     finally:

@@ -5,6 +5,7 @@ It is imported before anything is taken away, and in a process that lacks nothin
 
 from __future__ import annotations
 
+import contextlib
 import fcntl as fcntl
 import os as _os
 import resource as resource
@@ -31,7 +32,12 @@ open = open
 
 def descriptor_numbers() -> list[str]:
     """The descriptors of this process."""
-    found: list[str] = os.listdir("/proc/self/fd")
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        # One of them was that of the list itself.
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(f"/proc/self/fd/{name}")
+            found.append(name)
     return found
 
 
