@@ -148,3 +148,20 @@ def test_two_changes_at_one_tick_of_the_clock_are_two(tmp_path: Path) -> None:
     (tmp_path / "new").touch()
     os.replace(tmp_path / "new", name)
     assert not watch.holds(stamp)
+
+
+def test_a_file_without_a_number_is_known_by_its_birth(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, while SQLite has mapped it."""
+    path.write_text("")
+    real = os.stat
+
+    def stat(name: str) -> os.stat_result:
+        found = [*real(name)]
+        found[1] = 0
+        return os.stat_result(found, {"st_ctime_ns": 5})
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert file_at(str(path))[1] == 5
+    assert file_at(f"{path}-gone") == (0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import os
 import typing as t
 
 import pytest
@@ -16,7 +17,7 @@ from flask_push import Push
 
 
 def make_app(push: Push, name: str = "app", **config: t.Any) -> Flask:
-    app = Flask(name, instance_path="/nonexistent")
+    app = Flask(name, instance_path=os.path.abspath("/nonexistent"))
     app.testing = True
     app.secret_key = "tests"
     app.config.update(config)

@@ -53,7 +53,8 @@ def file_at(path: str) -> tuple[int, int]:
         there = os.stat(path)
     except OSError:
         return 0, 0
-    return there.st_dev, there.st_ino & (2**63 - 1)
+    # If Windows does not let Python open a file, it reports only when the file was made.
+    return there.st_dev, (there.st_ino or there.st_ctime_ns) & (2**63 - 1)
 
 
 def stamp_of(directory: str) -> Stamp | None:
