@@ -114,8 +114,7 @@ def test_a_tracer_that_enters_each_python_process_stays_out_of_the_hub(
     (bin / "python").symlink_to(sys.executable)
     home = Path(sys.base_exec_prefix, "bin")
     (environment / "pyvenv.cfg").write_text(f"home = {home}\n")
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    agent = environment / "lib" / version / "site-packages"
+    agent = environment / "lib" / Path(os.__file__).parent.name / "site-packages"
     env = {}
     if where == "PYTHONPATH":
         agent = tmp_path / "agent"
