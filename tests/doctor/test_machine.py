@@ -21,6 +21,7 @@ from support.servers import ROOT
 from support.servers import serve
 from support.servers import until
 
+from flask_push import _app_hub
 from flask_push import NotPublished
 from flask_push import Push
 from flask_push._cli import push as commands
@@ -30,6 +31,18 @@ from flask_push._system import rundir
 from flask_push.brokers.redis import RedisBroker
 
 # The hub and the store.
+
+
+def test_a_hub_that_is_a_thread_for_development_is_found(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "this system has no epoll"
+    monkeypatch.setattr(_app_hub, "why_no_hub_process", lambda: reason)
+    said = ask()
+    assert said.wrong == ["development"] and said.code == 0
+    assert f"for development, because {reason}." in said["development"].what
+    # It would be a thread on Linux, too.
+    assert ask(PUSH_HUB="thread").wrong == ["thread"]
 
 
 def test_a_hub_in_a_thread_is_found(tmp_path: Path, ask: Ask) -> None:
