@@ -41,17 +41,21 @@ class Script(t.NamedTuple):
 def version() -> str:
     """One version for all scripts, because they import each other. It changes with each
     change of a script."""
-    texts = "\0".join((_STATIC / path).read_text() for path in SCRIPTS.values())
+    texts = "\0".join(_read(path) for path in SCRIPTS.values())
     return hashlib.sha256(texts.encode()).hexdigest()[:8]
 
 
 @cache
 def script(name: str) -> Script:
-    text = (_STATIC / SCRIPTS[name]).read_text()
+    text = _read(SCRIPTS[name])
     if name.endswith(".js"):
         # A script that browsers cache for ever has to import the same version.
         text = re.sub(r'"(\./\w+\.js)"', rf'"\1?v={version()}"', text)
     return Script(text, _TYPES[Path(name).suffix])
+
+
+def _read(path: str) -> str:
+    return (_STATIC / path).read_text(encoding="utf-8")
 
 
 def script_url(name: str = "push.js") -> str:

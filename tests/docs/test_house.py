@@ -207,6 +207,16 @@ def test_what_a_system_lacks_is_found(text: str) -> None:
     assert asked_of_the_system(ast.parse(text))
 
 
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_text_files_are_in_a_named_encoding(name: str) -> None:
+    """Each system has another default. Only ``_system`` reads files of the kernel."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if room_of(name) != "_system" and isinstance(node, ast.Call):
+            method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            if method in ("read_text", "write_text"):
+                assert "encoding" in {keyword.arg for keyword in node.keywords}
+
+
 def test_flask_is_the_only_package_that_is_needed() -> None:
     allowed = {"flask", "werkzeug", "click", "_typeshed"}
     for name in MODULES:

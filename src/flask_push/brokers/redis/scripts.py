@@ -85,7 +85,7 @@ class Script(t.NamedTuple):
 def _lines(name: str) -> cabc.Iterator[str]:
     """The file's lines with those that it includes, without comments and indentation,
     which Redis would keep."""
-    for line in (_LUA / name).read_text().splitlines():
+    for line in (_LUA / name).read_text(encoding="utf-8").splitlines():
         line = line.strip()
         if found := _INCLUDE.fullmatch(line):
             yield from _lines(found[1])
