@@ -14,14 +14,17 @@ from flask_push import PublishUncertain
 from flask_push.brokers import Bridging
 from flask_push.brokers import Broker
 from flask_push.brokers import Feed
+from flask_push.brokers import KeepsOwnLogs
+from flask_push.brokers import OwnSink
 from flask_push.brokers import Retention
 from flask_push.brokers import Sink
 from flask_push.brokers.memory import MemoryBroker
-from flask_push.brokers.memory import MemoryFeed
+from flask_push.brokers.memory.feed import MemoryFeed
 from flask_push.brokers.redis import RedisBroker
 from flask_push.brokers.redis.feed import RedisFeed
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.brokers.sqlite.feed import SqliteFeed
+from flask_push.testing._own_sink import OwnRecordingSink
 from flask_push.testing._sink import RecordingSink
 
 
@@ -44,7 +47,9 @@ def methods(protocol: type) -> list[str]:
         *((Broker, broker) for broker in (MemoryBroker, SqliteBroker, RedisBroker)),
         *((Feed, feed) for feed in (MemoryFeed, SqliteFeed, RedisFeed)),
         (Bridging, RedisBroker),
+        (KeepsOwnLogs, MemoryBroker),
         (Sink, RecordingSink),
+        *((each, OwnRecordingSink) for each in (Sink, OwnSink)),
     ],
 )
 def test_each_method_has_the_parameters_of_the_interface(

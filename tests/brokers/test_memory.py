@@ -14,11 +14,12 @@ from flask_push.brokers import Page
 from flask_push.brokers import Retention
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.testing import BrokerContract
+from flask_push.testing import OwnLogContract
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until
 
 
-class TestMemory(BrokerContract):
+class TestMemory(OwnLogContract, BrokerContract):
     shared = False
 
     def open(self, retention: Retention | None = None) -> Broker:

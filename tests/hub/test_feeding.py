@@ -28,7 +28,7 @@ from flask_push._system.polling import new_loop
 from flask_push.brokers import Broker
 from flask_push.brokers import Sink
 from flask_push.brokers.memory import MemoryBroker
-from flask_push.brokers.memory import MemoryFeed
+from flask_push.brokers.memory.feed import MemoryFeed
 
 # What else can fail.
 

@@ -15,7 +15,7 @@ from flask_push import Event
 from flask_push._event import Page
 from flask_push.brokers.base import Sink
 from flask_push.brokers.memory import MemoryBroker
-from flask_push.brokers.memory import MemoryFeed
+from flask_push.brokers.memory.feed import MemoryFeed
 from flask_push.testing._sink import until
 
 

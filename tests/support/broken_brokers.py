@@ -19,7 +19,7 @@ from flask_push.brokers import Proof
 from flask_push.brokers import Retention
 from flask_push.brokers import Sink
 from flask_push.brokers.memory import MemoryBroker
-from flask_push.brokers.memory import MemoryFeed
+from flask_push.brokers.memory.feed import MemoryFeed
 from flask_push.testing import BrokerContract
 from flask_push.testing._sink import until
 
@@ -29,16 +29,22 @@ def names_of(contract: type) -> set[str]:
     return {name for name in vars(contract) if name.startswith("test_")}
 
 
+class OpenMemory:
+    """Opens one broker of a kind, as a contract asks for it."""
+
+    kind = MemoryBroker
+    shared = False
+    _opened: MemoryBroker | None = None
+
+    def open(self, retention: Retention | None = None) -> MemoryBroker:
+        self._opened = self._opened or self.kind(retention)
+        return self._opened
+
+
 def check(test: str, broker: type[MemoryBroker], *, shared: bool = False) -> None:
     """Run one test of the contract with this kind of broker."""
-    opened: list[MemoryBroker] = []
-
-    def open(self: object, retention: Retention | None = None) -> MemoryBroker:
-        if not opened:
-            opened.append(broker(retention))
-        return opened[0]
-
-    contract = type("Contract", (BrokerContract,), {"open": open, "shared": shared})()
+    contract = type("Contract", (OpenMemory, BrokerContract), {"shared": shared})()
+    contract.kind = broker
     getattr(contract, test)()
 
 

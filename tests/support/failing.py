@@ -14,7 +14,7 @@ from flask_push.brokers import Sink
 from flask_push.brokers._common import new_epoch
 from flask_push.brokers._common import now
 from flask_push.brokers.memory import MemoryBroker
-from flask_push.brokers.memory import MemoryFeed
+from flask_push.brokers.memory.feed import MemoryFeed
 
 MODULES = [
     *(

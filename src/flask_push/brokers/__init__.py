@@ -19,6 +19,11 @@ from .base import Retention
 from .base import Sink
 from .bridging import Bridge
 from .bridging import Bridging
+from .own import KeepsOwnLogs
+from .own import OWN_LOGS
+from .own import OwnEntry
+from .own import OwnPage
+from .own import OwnSink
 
 __all__ = [
     "Bridge",
@@ -26,9 +31,14 @@ __all__ = [
     "Broker",
     "Entry",
     "Feed",
+    "KeepsOwnLogs",
     "NotPublished",
     "NotRead",
     "open_broker",
+    "OWN_LOGS",
+    "OwnEntry",
+    "OwnPage",
+    "OwnSink",
     "Page",
     "Proof",
     "PublishUncertain",

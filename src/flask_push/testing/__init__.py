@@ -1,6 +1,7 @@
 """For tests: of apps that push, and of brokers."""
 
 from ._contract import BrokerContract
+from ._own_contract import OwnLogContract
 from ._reader import read_events
 
-__all__ = ["BrokerContract", "read_events"]
+__all__ = ["BrokerContract", "OwnLogContract", "read_events"]

@@ -2,65 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import collections.abc as cabc
-import contextlib
 import random
 import threading
 import time
-import typing as t
 from functools import partial
 
 from .._event import Entry
 from .._event import Event
 from .._event import Position
 from .._system.fork import run_in_child
-from .._system.polling import new_loop
-from ..brokers import Broker
 from ..brokers import Retention
-from ._sink import RecordingSink
-
-T = t.TypeVar("T")
+from ._open import Contract
 
 
-class StoreContract:
+class StoreContract(Contract):
     """Reading and publishing."""
-
-    #: Whether processes share the store, as they do not in ``memory:``.
-    shared = True
-
-    def open(self, retention: Retention | None = None) -> Broker:
-        """A broker on the store of this test. Called again, another one on it."""
-        raise NotImplementedError
-
-    @contextlib.contextmanager
-    def clock_wrong_by(self, seconds: float) -> cabc.Iterator[None]:
-        """Set the wall clock that the store sees. It is this process's, if the store has
-        no other one."""
-        ns = round(seconds * 1_000_000_000)
-        now, now_ns = time.time, time.time_ns
-        time.time, time.time_ns = lambda: now() + seconds, lambda: now_ns() + ns
-        try:
-            yield
-        finally:
-            time.time, time.time_ns = now, now_ns
-
-    def run(
-        self,
-        test: cabc.Callable[[Broker, RecordingSink], cabc.Coroutine[t.Any, t.Any, T]],
-        retention: Retention | None = None,
-    ) -> T:
-        async def main() -> T:
-            broker = self.open(retention)
-            hub = RecordingSink(broker)
-            try:
-                return await asyncio.wait_for(test(broker, hub), 60)
-            finally:
-                hub.feed.close()
-                broker.close()
-
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            return runner.run(main())
 
     def test_numbers_grow_over_all_channels_in_the_order_of_the_caller(self) -> None:
         broker = self.open()

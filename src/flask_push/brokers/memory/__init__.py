@@ -9,30 +9,33 @@ import threading
 from bisect import bisect_right
 from collections import deque
 from collections import OrderedDict
-from contextvars import Context
 from heapq import merge
 from itertools import islice
 from itertools import takewhile
 from operator import attrgetter
 from pathlib import Path
 
-from .._event import Entry
-from .._event import Event
-from .._event import MAX_NUMBER
-from .._event import Page
-from .._event import Position
-from .._event import Proof
-from .._system.clock import Clock
-from ._common import new_epoch
-from ._common import now
-from ._common import take
-from .base import EVENT
-from .base import PAGE_BYTES
-from .base import PASSING
-from .base import PASSING_PART
-from .base import Retention
-from .base import ROW
-from .base import Sink
+from ..._event import Entry
+from ..._event import Event
+from ..._event import MAX_NUMBER
+from ..._event import Page
+from ..._event import Position
+from ..._event import Proof
+from ..._system.clock import Clock
+from .._common import new_epoch
+from .._common import now
+from .._common import take
+from ..base import EVENT
+from ..base import PAGE_BYTES
+from ..base import PASSING
+from ..base import PASSING_PART
+from ..base import Retention
+from ..base import ROW
+from ..base import Sink
+from ..own import check_own
+from ..own import OwnPage
+from .feed import MemoryFeed
+from .own import OwnLog
 
 _number = attrgetter("number")
 
@@ -68,6 +71,7 @@ class MemoryBroker:
         self._passing: deque[Entry] = deque()
         # By channel and key, in the order of numbers.
         self._keys: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._own: dict[str, OwnLog] = {}
         self._bytes = self._passing_bytes = 0
 
     def publish(self, events: cabc.Sequence[Event]) -> list[Position]:
@@ -81,6 +85,29 @@ class MemoryBroker:
         for feed in feeds:
             feed.ring()
         return positions
+
+    def append(self, log: str, data: bytes, keep: float) -> Position:
+        check_own(log, data, keep)
+        self._notice_fork()
+        with self._lock:
+            number = self._last = max(self._clock.now(self._last), self._last + 1)
+            self._own_log(log).append(number, data, keep)
+            position = Position(self._epoch, number)
+            feeds = list(self._feeds)
+        for feed in feeds:
+            feed.ring()
+        return position
+
+    def read_own(self, log: str, after: int = 0) -> OwnPage:
+        check_own(log)
+        self._notice_fork()
+        with self._lock:
+            found = self._own_log(log)
+            since = max(after, found.horizon)
+            return OwnPage(self._epoch, since, self._last, found.after(after))
+
+    def _own_log(self, log: str) -> OwnLog:
+        return self._own.setdefault(log, OwnLog(self._birth))
 
     def read(
         self,
@@ -220,81 +247,3 @@ def _size(entry: Entry) -> int:
 
 def _key_size(key: tuple[str, str]) -> int:
     return ROW + len(key[0]) + len(key[1])
-
-
-class MemoryFeed:
-    def __init__(
-        self,
-        broker: MemoryBroker,
-        sink: Sink,
-        loop: asyncio.AbstractEventLoop,
-        after: Position | None,
-        channels: cabc.Collection[str],
-    ) -> None:
-        self._broker = broker
-        self._sink = sink
-        self._loop = loop
-        self._channels = set(channels)
-        self._wanted: set[str] = set()
-        self._epoch, self._end = after or ("", 0)
-        self._closed = self._rung = False
-        self.ring()
-
-    @property
-    def retention(self) -> int:
-        return self._broker.retention
-
-    def ring(self) -> None:
-        """Wake up the feed. Any thread."""
-        if not self._rung and not self._closed:
-            self._rung = True
-            try:
-                self._loop.call_soon_threadsafe(self._turn, context=Context())
-            except RuntimeError:
-                # The loop has ended.
-                self._closed = True
-
-    def watch(self, channels: cabc.Collection[str]) -> None:
-        self._wanted.update(channels)
-        self.ring()
-
-    def unwatch(self, channels: cabc.Collection[str]) -> None:
-        self._wanted.difference_update(channels)
-        self._channels.difference_update(channels)
-
-    def read(
-        self,
-        channels: cabc.Collection[str],
-        callback: cabc.Callable[[Page], None],
-        *,
-        after: int | None = None,
-        last: int = 0,
-    ) -> None:
-        def answer() -> None:
-            if not self._closed:
-                callback(self._broker.read(channels, after=after, last=last))
-
-        self._loop.call_soon(answer)
-
-    def close(self) -> None:
-        self._closed = True
-        self._broker.leave(self)
-
-    def _turn(self) -> None:
-        self._rung = False
-        if self._closed:
-            return
-        epoch, entries, end, forgotten = self._broker.unread(self._end)
-        found = [entry for entry in entries if entry.channel in self._channels]
-        self._end = end
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._sink.deliver(epoch, [], end)
-        elif forgotten:
-            self._sink.missed(end)
-        else:
-            self._sink.deliver(epoch, found, end)
-        if self._wanted:
-            wanted, self._wanted = self._wanted, set()
-            self._channels |= wanted
-            self._sink.watched(sorted(wanted))

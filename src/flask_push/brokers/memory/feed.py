@@ -1,0 +1,125 @@
+"""How a hub receives what is new in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc as cabc
+import typing as t
+from contextvars import Context
+
+from ..._event import Entry
+from ..._event import Page
+from ..._event import Position
+from ..base import Sink
+from ..own import OWN_LOGS
+from ..own import OwnPage
+from ..own import OwnPages
+
+
+class _Store(t.Protocol):
+    """What a feed needs of its broker."""
+
+    @property
+    def retention(self) -> int: ...
+
+    def unread(self, after: int) -> tuple[str, list[Entry], int, bool]: ...
+
+    def read(
+        self,
+        channels: cabc.Collection[str],
+        *,
+        after: int | None = None,
+        last: int = 0,
+    ) -> Page: ...
+
+    def read_own(self, log: str, after: int = 0) -> OwnPage: ...
+
+    def leave(self, feed: MemoryFeed) -> None: ...
+
+
+class MemoryFeed:
+    def __init__(
+        self,
+        broker: _Store,
+        sink: Sink,
+        loop: asyncio.AbstractEventLoop,
+        after: Position | None,
+        channels: cabc.Collection[str],
+    ) -> None:
+        self._broker = broker
+        self._sink = sink
+        self._loop = loop
+        self._channels = set(channels)
+        self._wanted: set[str] = set()
+        self._epoch, self._end = after or ("", 0)
+        self._own = OwnPages(sink)
+        self._closed = self._rung = False
+        self.ring()
+
+    @property
+    def retention(self) -> int:
+        return self._broker.retention
+
+    def ring(self) -> None:
+        """Wake up the feed. Any thread."""
+        if not self._rung and not self._closed:
+            self._rung = True
+            try:
+                self._loop.call_soon_threadsafe(self._turn, context=Context())
+            except RuntimeError:
+                # The loop has ended.
+                self._closed = True
+
+    def watch(self, channels: cabc.Collection[str]) -> None:
+        self._wanted.update(channels)
+        self.ring()
+
+    def unwatch(self, channels: cabc.Collection[str]) -> None:
+        self._wanted.difference_update(channels)
+        self._channels.difference_update(channels)
+
+    def read(
+        self,
+        channels: cabc.Collection[str],
+        callback: cabc.Callable[[Page], None],
+        *,
+        after: int | None = None,
+        last: int = 0,
+    ) -> None:
+        def answer() -> None:
+            if not self._closed:
+                page = self._broker.read(channels, after=after, last=last)
+                self._give_own(page.epoch)
+                callback(page)
+
+        self._loop.call_soon(answer)
+
+    def close(self) -> None:
+        self._closed = True
+        self._broker.leave(self)
+
+    def _turn(self) -> None:
+        self._rung = False
+        if self._closed:
+            return
+        epoch, entries, end, forgotten = self._broker.unread(self._end)
+        found = [entry for entry in entries if entry.channel in self._channels]
+        self._end = end
+        self._give_own(epoch)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._sink.deliver(epoch, [], end)
+        elif forgotten:
+            self._sink.missed(end)
+        else:
+            self._sink.deliver(epoch, found, end)
+        if self._wanted:
+            wanted, self._wanted = self._wanted, set()
+            self._channels |= wanted
+            self._sink.watched(sorted(wanted))
+
+    def _give_own(self, epoch: str) -> None:
+        """Give the own logs as they are now: later than the events that follow."""
+        for log in OWN_LOGS if self._own else ():
+            after = self._own.after(log, epoch)
+            self._own.give(log, self._broker.read_own(log, after))

@@ -1,0 +1,99 @@
+"""The feed of a store in memory: an epoch that begins, and a log that is read late."""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc as cabc
+import typing as t
+
+from support.failing import Store
+
+from flask_push import Event
+from flask_push.brokers import OWN_LOGS
+from flask_push.brokers.memory import MemoryBroker
+from flask_push.brokers.memory.feed import MemoryFeed
+from flask_push.testing._own_sink import OwnRecordingSink
+from flask_push.testing._sink import RecordingSink
+from flask_push.testing._sink import until
+
+(LOG,) = OWN_LOGS
+
+
+class Again(Store):
+    """Its feeds reach the hub."""
+
+    def feed(self, *args: t.Any, **more: t.Any) -> MemoryFeed:
+        return MemoryBroker.feed(self, *args, **more)
+
+
+def run(test: cabc.Callable[[Again, OwnRecordingSink], cabc.Awaitable[None]]) -> None:
+    async def main() -> None:
+        broker = Again()
+        hub = OwnRecordingSink(broker)
+        await hub.watch("a")
+        try:
+            await test(broker, hub)
+        finally:
+            hub.feed.close()
+
+    asyncio.run(main())
+
+
+def test_a_new_epoch_begins_with_all_of_the_own_log() -> None:
+    async def test(broker: Again, hub: OwnRecordingSink) -> None:
+        before = hub.epoch
+        number = broker.append(LOG, b"kept", 60).number
+        await until(lambda: hub.end >= number)
+        broker.begin_again()
+        # The sink fails if the epoch is delivered first.
+        await until(lambda: hub.epoch != before)
+        assert [entry.data for entry in hub.entries_of(LOG)] == [b"kept"]
+        last = broker.append(LOG, b"new", 60).number
+        await until(lambda: hub.end >= last)
+        assert [entry.data for entry in hub.entries_of(LOG)] == [b"kept", b"new"]
+
+    run(test)
+
+
+def test_a_page_that_a_feed_hands_over_comes_after_the_entries_that_it_reaches() -> None:
+    async def test(broker: Again, hub: OwnRecordingSink) -> None:
+        found: list[bytes] = []
+
+        def read(page: object) -> None:
+            found.extend(entry.data for entry in hub.entries_of(LOG))
+
+        hub.feed.read(["a"], read, after=0)
+        # Before the feed has its turn.
+        broker.append(LOG, b"x", 60)
+        broker.publish([Event("a", "1")])
+        await until(lambda: found)
+        assert found == [b"x"]
+
+    run(test)
+
+
+def test_pages_without_anything_new_are_not_given() -> None:
+    async def test(broker: Again, hub: OwnRecordingSink) -> None:
+        for n in range(5):
+            broker.publish([Event("a", str(n))])
+            await until(lambda: len(hub.entries) > n)  # noqa: B023
+        assert len(hub.pages[hub.epoch, LOG]) == 1
+
+    run(test)
+
+
+def test_a_feed_does_not_read_the_own_logs_for_a_sink_that_takes_none() -> None:
+    class Unread(Again):
+        def read_own(self, log: str, after: int = 0) -> t.NoReturn:
+            raise AssertionError
+
+    async def main() -> None:
+        broker = Unread()
+        hub = RecordingSink(broker)
+        await hub.watch("a")
+        last = broker.append(LOG, b"x", 60)
+        await until(lambda: hub.end >= last.number)
+        await hub.read("a")
+        hub.feed.close()
+
+    asyncio.run(main())

@@ -1,0 +1,260 @@
+"""Brokers whose own logs break one promise each, for the tests of the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc as cabc
+import threading
+import typing as t
+
+import pytest
+
+from flask_push import Event
+from flask_push import Position
+from flask_push._event import Entry
+from flask_push.brokers import OwnEntry
+from flask_push.brokers import OwnPage
+from flask_push.brokers import OwnSink
+from flask_push.brokers import Sink
+from flask_push.brokers.memory import MemoryBroker
+from flask_push.brokers.memory.feed import MemoryFeed
+from flask_push.brokers.memory.own import OwnLog
+from flask_push.testing import BrokerContract
+from flask_push.testing import OwnLogContract
+from flask_push.testing._sink import until
+from support.broken_brokers import OpenMemory
+
+
+class Contract(OpenMemory, OwnLogContract, BrokerContract):
+    """In the order in which a broker's author inherits them."""
+
+
+def check(test: str, broker: type[MemoryBroker]) -> None:
+    """Run one test of the contract with this kind of broker."""
+    contract = Contract()
+    contract.kind = broker
+    getattr(contract, test)()
+
+
+def find(test: str, broker: type[MemoryBroker], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test fails with this kind of broker."""
+    # It waits for what the broker will never do.
+    monkeypatch.setattr(until, "__defaults__", (0.5,))
+    with pytest.raises(AssertionError):
+        check(test, broker)
+
+
+# What is stored.
+
+
+class Normalizing(MemoryBroker):
+    def append(self, log: str, data: bytes, keep: float) -> Position:
+        return super().append(log, data.replace(b"\r\n", b"\n"), keep)
+
+
+class ReadingAll(MemoryBroker):
+    def read_own(self, log: str, after: int = 0) -> OwnPage:
+        return super().read_own(log)
+
+
+class AsEvents(MemoryBroker):
+    """Stores entries as events of a channel with the log's name."""
+
+    def append(self, log: str, data: bytes, keep: float) -> Position:
+        super().append(log, data, keep)
+        return self.publish([Event(log, data.decode())])[0]
+
+
+class OneLog(MemoryBroker):
+    def _own_log(self, log: str) -> OwnLog:
+        return super()._own_log("all")
+
+
+class Unchecked(MemoryBroker):
+    def append(self, log: str, data: bytes, keep: float) -> Position:
+        try:
+            return super().append(log, data, keep)
+        except ValueError:
+            return super().append("other", b"", 60)
+
+
+class OneThread(MemoryBroker):
+    """Entries of other threads are lost."""
+
+    def append(self, log: str, data: bytes, keep: float) -> Position:
+        if threading.current_thread() is threading.main_thread():
+            return super().append(log, data, keep)
+        return Position("abcde", self._last)
+
+
+class Forgetting(MemoryBroker):
+    """It loses the own logs when it is closed."""
+
+    def close(self) -> None:
+        self._own.clear()
+
+
+# How long it is kept.
+
+
+class _Endless(OwnLog):
+    def append(self, number: int, data: bytes, keep: float) -> None:
+        self._entries.append((number, OwnEntry(number, data)))
+
+
+class Endless(MemoryBroker):
+    def _own_log(self, log: str) -> OwnLog:
+        return self._own.setdefault(log, _Endless(self._birth))
+
+
+class Overproving(MemoryBroker):
+    """Says that no entry has expired."""
+
+    def read_own(self, log: str, after: int = 0) -> OwnPage:
+        return super().read_own(log, after)._replace(since=after)
+
+
+class _OutOfOrder(OwnLog):
+    def append(self, number: int, data: bytes, keep: float) -> None:
+        super().append(number, data, keep)
+        alive = [pair for pair in self._entries if pair[0] >= number]
+        self._entries.clear()
+        self._entries.extend(alive)
+
+
+class OutOfOrder(MemoryBroker):
+    """Each entry expires after its own time."""
+
+    def _own_log(self, log: str) -> OwnLog:
+        return self._own.setdefault(log, _OutOfOrder(self._birth))
+
+
+class WithTheEvents(MemoryBroker):
+    """Own logs expire with events."""
+
+    def _drop(self) -> None:
+        super()._drop()
+        self._own.clear()
+
+
+# What feeds give.
+
+
+class Between:
+    """Stands between a feed and a sink, and changes the pages that the sink receives."""
+
+    def __init__(self, sink: t.Any, after: Position | None) -> None:
+        self.sink = sink
+        self.begins_after = after
+
+    def deliver(self, epoch: str, entries: cabc.Sequence[Entry], end: int | None) -> None:
+        self.sink.deliver(epoch, entries, end)
+
+    def missed(self, end: int) -> None:
+        self.sink.missed(end)
+
+    def watched(self, channels: cabc.Sequence[str]) -> None:
+        self.sink.watched(channels)
+
+    def own(self, log: str, page: OwnPage) -> None:
+        self.sink.own(log, page)
+
+
+class Giving(MemoryBroker):
+    between: type[Between] = Between
+
+    def feed(
+        self,
+        sink: Sink,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        after: Position | None = None,
+        channels: cabc.Collection[str] = (),
+    ) -> MemoryFeed:
+        if isinstance(sink, OwnSink):
+            sink = self.between(sink, after)
+        return super().feed(sink, loop, after=after, channels=channels)
+
+
+class _Empty(Between):
+    is_first = True
+
+    def own(self, log: str, page: OwnPage) -> None:
+        self.sink.own(log, page._replace(entries=[]) if self.is_first else page)
+        self.is_first = False
+
+
+class BeginningEmpty(Giving):
+    """The first page has no entries."""
+
+    between = _Empty
+
+
+class _Continuing(_Empty):
+    def own(self, log: str, page: OwnPage) -> None:
+        if self.begins_after is None:
+            self.sink.own(log, page)
+        else:
+            super().own(log, page)
+
+
+class Continuing(Giving):
+    """A feed that continues gives what is new."""
+
+    between = _Continuing
+
+
+class Silent(MemoryBroker):
+    """Appending wakes no feed."""
+
+    def append(self, log: str, data: bytes, keep: float) -> Position:
+        feeds, self._feeds = self._feeds, []
+        position = super().append(log, data, keep)
+        self._feeds = feeds
+        return position
+
+
+class _Late(Between):
+    late: list[tuple[str, OwnPage]] | None = None
+
+    def own(self, log: str, page: OwnPage) -> None:
+        if self.late is None:
+            self.late = []
+            self.sink.own(log, page)
+        else:
+            self.late.append((log, page))
+
+    def deliver(self, epoch: str, entries: cabc.Sequence[Entry], end: int | None) -> None:
+        super().deliver(epoch, entries, end)
+        while self.late:
+            self.sink.own(*self.late.pop(0))
+
+
+class Late(Giving):
+    """Gives entries after the events that follow them."""
+
+    between = _Late
+
+
+class _Unsaying(Between):
+    end = 0
+
+    def own(self, log: str, page: OwnPage) -> None:
+        self.sink.own(log, page._replace(since=self.end or page.since))
+        self.end = page.end
+
+
+class Unsaying(Giving):
+    """Each page says that it begins where the one before it ended."""
+
+    between = _Unsaying
+
+
+class Closing(MemoryBroker):
+    """Appending ends the feeds of other sinks."""
+
+    def append(self, log: str, data: bytes, keep: float) -> Position:
+        for feed in list(self._feeds):
+            if not feed._own:
+                feed.close()
+        return super().append(log, data, keep)
