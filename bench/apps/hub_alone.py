@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import re
+import resource
 import socket
 import sys
 
@@ -15,7 +16,6 @@ from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._hub.hub import Hub
 from flask_push._ipc.client import Client
-from flask_push._system.descriptors import raise_limit
 from flask_push.brokers import Broker
 from flask_push.brokers import Entry
 from flask_push.brokers import Page
@@ -108,7 +108,9 @@ def listen(
 
 
 def main() -> None:
-    raise_limit()
+    # Not by a function of Flask-Push: an older version may have it elsewhere.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     loop = asyncio.new_event_loop()
     broker: Broker = SocketBroker()
     hub = Hub(broker, Options(max_streams=200_000), loop)
