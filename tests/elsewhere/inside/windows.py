@@ -114,6 +114,20 @@ def test_socket_pairs_are_tcp() -> None:
         socket.socket(int(real.socket.AF_UNIX))
 
 
+def test_a_datagram_to_a_closed_port_is_an_error_of_the_next_call() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind(("127.0.0.1", 0))
+            closed = other.getsockname()
+        for call in lambda: sock.recv(9), lambda: sock.sendto(b"y", sock.getsockname()):
+            sock.sendto(b"x", closed)
+            with pytest.raises(ConnectionResetError):
+                call()
+        sock.sendto(b"z", sock.getsockname())
+        assert sock.recv(9) == b"z"
+
+
 def test_a_socket_sends_no_descriptors(sock: socket.socket) -> None:
     assert not hasattr(sock, "sendmsg")
     assert not hasattr(sock, "recvmsg")

@@ -87,9 +87,28 @@ def _initialize(
     if family == _AF_UNIX:
         raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
     _init(self, family, type, proto, fileno)
+    if fileno is None and self.type == socket.SOCK_DGRAM:
+        self.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
 
 
 _init = socket.socket.__init__
+_IP_RECVERR = 11
+
+
+def _noticing_closed_ports(name: str) -> t.Any:
+    """An earlier datagram to a port that is closed is an error of a later call."""
+    method = getattr(socket.socket, name)
+
+    def notice(self: socket.socket, *args: t.Any) -> t.Any:
+        try:
+            return method(self, *args)
+        except ConnectionRefusedError:
+            if self.type != socket.SOCK_DGRAM:
+                raise
+            text = os.strerror(errno.ECONNRESET)
+            raise ConnectionResetError(errno.ECONNRESET, text) from None
+
+    return notice
 
 
 def limited_select(
@@ -120,6 +139,8 @@ def pretend() -> None:
         missing.__set_name__(socket.socket, name)
         setattr(socket.socket, name, missing)
     socket.socket.__init__ = _initialize  # type: ignore[method-assign]
+    for name in "recv", "recv_into", "recvfrom", "recvfrom_into", "send", "sendto":
+        setattr(socket.socket, name, _noticing_closed_ports(name))
     # There these are of handles.
     inheritable: t.Any = socket.socket
     inheritable.get_inheritable = lambda self: real.os.get_inheritable(self.fileno())
