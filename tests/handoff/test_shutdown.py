@@ -11,6 +11,7 @@ from support.coroutines import run
 
 from flask_push._handoff.shutdown import Ending
 from flask_push._handoff.shutdown import find_listeners
+from flask_push._system import sockets
 
 # How the end of a server is seen.
 
@@ -46,7 +47,12 @@ def test_only_sockets_that_listen_at_the_port_are_found(tmp_path: Path) -> None:
         assert len(find_listeners(None)) == before + 1
 
 
-def test_the_end_of_a_server_is_seen_by_all_streams_and_by_later_ones() -> None:
+@pytest.mark.parametrize("are_files", [True, False])
+def test_the_end_of_a_server_is_seen_by_all_streams_and_by_later_ones(
+    are_files: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "SOCKETS_ARE_FILES", are_files)
+
     async def scene() -> None:
         first, second = listen(), listen(socket.AF_INET6)
         second.close()

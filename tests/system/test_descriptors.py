@@ -88,14 +88,3 @@ def test_a_directory_is_opened_and_a_file_is_not(tmp_path: t.Any) -> None:
     file.touch()
     with pytest.raises(NotADirectoryError):
         descriptors.open_directory(file)
-
-
-def test_all_descriptors_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as sock:
-        assert sock.fileno() in descriptors.open_descriptors()
-
-        def fail(path: str) -> t.NoReturn:
-            raise FileNotFoundError
-
-        monkeypatch.setattr(os, "listdir", fail)
-        assert descriptors.open_descriptors() == []

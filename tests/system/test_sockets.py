@@ -108,3 +108,27 @@ def test_a_system_may_have_no_option_that_ends_a_lost_connection(
     assert sockets.lose_after(5) == [(socket.TCP_USER_TIMEOUT, 5)]
     monkeypatch.delattr(socket, "TCP_USER_TIMEOUT")
     assert sockets.lose_after(5) == []
+
+
+@pytest.mark.parametrize("are_files", [True, False])
+def test_sockets_are_found_by_their_numbers_and_known_again(
+    are_files: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "SOCKETS_ARE_FILES", are_files)
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        number, before = one.fileno(), sockets.identity(one.fileno())
+        assert number in sockets.open_numbers()
+        assert before is not None and sockets.identity(number) == before
+    assert sockets.identity(number) is None
+    # Another socket may get the number.
+    with socket.create_server(("127.0.0.1", 0)) as two:
+        assert two.fileno() == number and sockets.identity(number) != before
+
+
+def test_a_system_may_not_list_its_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: str) -> list[str]:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "listdir", fail)
+    with socket.socket() as sock:
+        assert sock.fileno() in sockets.open_numbers()

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
-import stat
 import typing as t
 
-from .._system.descriptors import open_descriptors
+from .._system import sockets
 from .._system.unix import is_unix
 
 #: Seconds between two looks, while a stream waits.
 PAUSE = 0.2
 
-# A descriptor, and the identity of its socket.
-Listener = tuple[int, tuple[int, int]]
+# The number of a socket, and its identity.
+Listener = tuple[int, object]
 
 
 class Ending:
@@ -64,26 +62,17 @@ class Ending:
                 future.set_result(None)
 
     def _is_listening(self) -> bool:
-        return any(_identity(fd) == identity for fd, identity in self._listeners)
+        return any(sockets.identity(fd) == identity for fd, identity in self._listeners)
 
 
 def find_listeners(port: str | None) -> list[Listener]:
-    """The descriptors of this process that listen there."""
+    """The sockets of this process that listen there."""
     found = []
-    for fd in open_descriptors():
-        identity = _identity(fd)
+    for fd in sockets.open_numbers():
+        identity = sockets.identity(fd)
         if identity is not None and _listens(fd, port):
             found.append((fd, identity))
     return found
-
-
-def _identity(fd: int) -> tuple[int, int] | None:
-    """The identity of a descriptor's socket; ``None`` if it has none."""
-    try:
-        found = os.fstat(fd)
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino) if stat.S_ISSOCK(found.st_mode) else None
 
 
 def _listens(fd: int, port: str | None) -> bool:

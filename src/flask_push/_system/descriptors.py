@@ -95,11 +95,3 @@ def duplicate(fd: int, lowest: int) -> int:
 def open_directory(path: Path) -> int:
     """A descriptor of the directory itself."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-
-
-def open_descriptors() -> list[int]:
-    """All that are open, as far as the system tells."""
-    try:
-        return [int(name) for name in os.listdir("/dev/fd")]
-    except OSError:
-        return []

@@ -7,8 +7,10 @@ On Windows it is none: there a socket object borrows the number for each call.
 from __future__ import annotations
 
 import _socket
+import gc
 import os
 import socket
+import stat
 
 from .abilities import SOCKETS_ARE_FILES
 
@@ -51,6 +53,38 @@ def exchange(sock: socket.socket, fd: int) -> None:
     _socket.socket.detach(sock)
     _socket.socket.__init__(sock, fileno=fd)
     sock.settimeout(timeout)
+
+
+def open_numbers() -> list[int]:
+    """The numbers of all sockets that are open in this process; where the system lists its
+    descriptors, of all descriptors."""
+    try:
+        if SOCKETS_ARE_FILES:
+            return [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:
+        pass
+    # Not with isinstance(), which asks a proxy what it stands for.
+    found = [sock for sock in gc.get_objects() if issubclass(type(sock), _socket.socket)]
+    return [sock.fileno() for sock in found if sock.fileno() >= 0]
+
+
+def identity(fd: int) -> object:
+    """The identity of the socket with this number; ``None`` if there is none."""
+    try:
+        if SOCKETS_ARE_FILES:
+            found = os.fstat(fd)
+            is_socket = stat.S_ISSOCK(found.st_mode)
+            return (found.st_dev, found.st_ino) if is_socket else None
+        sock = _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+    except OSError:
+        return None
+    try:
+        listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        return listens, sock.getsockname()
+    except OSError:
+        return None
+    finally:
+        sock.detach()
 
 
 def _read(fd: int, size: int, /) -> bytes:
