@@ -30,17 +30,20 @@ LONG = (
     *("brokers/test_redis_bridge.py", "app/test_asgi.py", "system/test_unpatched.py"),
 )
 
+#: Files whose tests share nothing, so that each of them can run in another process.
+ALONE = ("hub/test_failstop.py", "elsewhere/")
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: t.Any) -> t.Any:
-    """Give each process whole modules, and single tests of one that shares nothing."""
+    """Give each process whole modules, and single tests of those that share nothing."""
     if config.getvalue("dist") != "loadscope":
         return None
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            is_alone = "hub/test_failstop.py" in nodeid
+            is_alone = any(name in nodeid for name in ALONE)
             return nodeid if is_alone else super()._split_scope(nodeid)
 
     return Scheduling(config, log)
