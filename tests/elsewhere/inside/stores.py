@@ -12,16 +12,17 @@ from flask_push.brokers import Broker
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
 from flask_push.testing import BrokerContract
+from flask_push.testing import OwnLogContract
 
 
-class TestMemory(BrokerContract):
+class TestMemory(OwnLogContract, BrokerContract):
     shared = False
 
     def open(self, retention: Retention | None = None) -> Broker:
         return open_broker("memory:", retention=retention)
 
 
-class TestSqlite(BrokerContract):
+class TestSqlite(OwnLogContract, BrokerContract):
     @pytest.fixture(autouse=True)
     def directory(self, tmp_path: Path) -> None:
         self.path = tmp_path

@@ -11,6 +11,7 @@ import asyncio
 import collections.abc as cabc
 import sqlite3
 import time
+import typing as t
 from pathlib import Path
 from pathlib import PurePath
 from urllib.parse import quote
@@ -26,7 +27,10 @@ from ..base import NotRead
 from ..base import PAGE_BYTES
 from ..base import Retention
 from ..base import Sink
+from ..own import check_own
+from ..own import OwnPage
 from . import history
+from . import own
 from . import statements
 from .database import Database
 from .database import Replaced
@@ -34,6 +38,12 @@ from .doorbell import bells
 from .doorbell import Doorbells
 from .errors import Trouble
 from .feed import SqliteFeed
+from .statements import Stored
+
+T = t.TypeVar("T")
+# Stores something, and says where something that may be stored already is.
+_Store = cabc.Callable[[sqlite3.Connection], Stored]
+_Again = cabc.Callable[[sqlite3.Connection, Stored], list[Position]]
 
 
 def from_url(
@@ -94,11 +104,34 @@ class SqliteBroker:
 
     def publish(self, events: cabc.Sequence[Event]) -> list[Position]:
         data = [event.data.encode() for event in events]
+        writing = self._writing
+
+        def store(connection: sqlite3.Connection) -> Stored:
+            return statements.store(connection, events, data, writing.now, writing.noted)
+
+        return self._write(store, statements.again, data)
+
+    def append(self, log: str, data: bytes, keep: float) -> Position:
+        check_own(log, data, keep)
+        writing = self._writing
+
+        def store(connection: sqlite3.Connection) -> Stored:
+            position = own.append(connection, log, data, keep, writing.now, writing.noted)
+            epoch, number = position
+            return Stored(epoch, [position], number, len(data), [(number, log)])
+
+        def again(connection: sqlite3.Connection, stored: Stored) -> list[Position]:
+            return own.again(connection, log, stored.last)
+
+        (position,) = self._write(store, again, [data])
+        return position
+
+    def _write(self, store: _Store, again: _Again, data: list[bytes]) -> list[Position]:
         now = time.monotonic()
         # After one call has waited in vain, no other waits for a second.
         busy = now < self._busy_until
         try:
-            positions = self._publish(events, data, 0 if busy else self.timeout)
+            positions = self._attempt(store, again, data, 0 if busy else self.timeout)
         except TimeoutError as error:
             if not busy:
                 self._busy_until = time.monotonic() + 1
@@ -108,21 +141,19 @@ class SqliteBroker:
         self._doorbells.ring()
         return positions
 
-    def _publish(
-        self, events: cabc.Sequence[Event], data: list[bytes], timeout: float
+    def _attempt(
+        self, store: _Store, again: _Again, data: list[bytes], timeout: float
     ) -> list[Position]:
         writing = self._writing
         trouble: Trouble | None = None
         while True:
-            stored: statements.Stored | None = None
+            stored: Stored | None = None
             try:
                 with writing.write(timeout) as connection:
                     if trouble is not None and trouble.doubt is not None:
-                        if found := statements.again(connection, trouble.doubt):
+                        if found := again(connection, trouble.doubt):
                             return found
-                    stored = statements.store(
-                        connection, events, data, writing.now, writing.noted
-                    )
+                    stored = store(connection)
                     writing.commit(stored.last, stored.size)
                 writing.seen = Position(stored.epoch, stored.last)
                 return stored.positions
@@ -140,9 +171,16 @@ class SqliteBroker:
         last: int = 0,
         limit: int = PAGE_BYTES,
     ) -> Page:
-        def look() -> Page:
+        return self._read(lambda c: history.page(c, channels, after, last, limit))
+
+    def read_own(self, log: str, after: int = 0) -> OwnPage:
+        check_own(log)
+        return self._read(lambda connection: own.page(connection, log, after))
+
+    def _read(self, page: cabc.Callable[[sqlite3.Connection], T]) -> T:
+        def look() -> T:
             with self._reading.read(self.timeout) as connection:
-                return history.page(connection, channels, after, last, limit)
+                return page(connection)
 
         try:
             try:

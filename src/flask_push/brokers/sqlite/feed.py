@@ -16,7 +16,11 @@ from .._common import PageRequest
 from ..base import PAGE_BYTES
 from ..base import Retention
 from ..base import Sink
+from ..own import OWN_LOGS
+from ..own import OwnPage
+from ..own import OwnPages
 from . import history
+from . import own
 from .database import Database
 from .doorbell import bells
 from .doorbell import Doorbell
@@ -57,6 +61,7 @@ class SqliteFeed:
         self._database = Database(path, retention)
         self._connection: sqlite3.Connection | None = None
         self._epoch, self._end = after or ("", 0)
+        self._own = OwnPages(sink)
         self._channels = set(channels)
         self._wanted: set[str] = set()
         self._reads: deque[PageRequest] = deque()
@@ -146,6 +151,7 @@ class SqliteFeed:
                     self._connection = connection
                     connection.create_function("watched", 1, self._channels.__contains__)
                 unread = history.unread(connection, self._epoch, self._end)
+                logs = self._read_own(connection, unread.epoch)
                 end = time.monotonic() + _SLICE_SECONDS
                 while self._reads and len(reads) < _MAX_PAGES:
                     reads.append(self._reads.popleft())
@@ -161,11 +167,22 @@ class SqliteFeed:
         self._recover()
         self._epoch, self._end, self.retention = unread.epoch, unread.end, unread.retention
         self._database.seen = Position(unread.epoch, unread.last)
+        # In the snapshot of all that follows, so nothing in that is before an entry.
+        for log, own_page in logs:
+            self._own.give(log, own_page)
         self._hand_over(unread)
         for page, read in zip(pages, reads, strict=True):
             read.callback(page)
         if unread.end < unread.last or self._reads:
             self._look_soon()
+
+    def _read_own(
+        self, connection: sqlite3.Connection, epoch: str
+    ) -> list[tuple[str, OwnPage]]:
+        if not self._own:
+            return []
+        after = self._own.after
+        return [(log, own.page(connection, log, after(log, epoch))) for log in OWN_LOGS]
 
     def _hand_over(self, unread: history.Unread) -> None:
         if unread.forgotten:

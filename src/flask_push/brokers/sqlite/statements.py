@@ -19,6 +19,7 @@ from .._common import stored_type
 from ..base import EVENT
 from ..base import Retention
 from ..base import ROW
+from . import own
 from .retention import broken
 from .retention import forget
 from .retention import forget_of_channel
@@ -91,6 +92,7 @@ def prepare(
     connection.execute("BEGIN IMMEDIATE")
     try:
         _make(connection)
+        own.make(connection)
         if retention is not None:
             kept = (retention.age, retention.count, retention.bytes)
             connection.execute(
@@ -160,7 +162,7 @@ def _adds_up(connection: sqlite3.Connection, state: State) -> bool:
     execute = connection.execute
     (events,) = execute("SELECT total(size) FROM event").fetchone()
     keys = sum(key_size(*row) for row in execute("SELECT channel, key FROM key"))
-    if events + keys != state.bytes:
+    if events + keys != state.bytes or not own.adds_up(connection):
         return False
     (found,) = execute("PRAGMA integrity_check(1)").fetchone()
     return bool(found == "ok")
