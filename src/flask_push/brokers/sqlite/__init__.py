@@ -41,8 +41,9 @@ from .feed import SqliteFeed
 from .statements import Stored
 
 T = t.TypeVar("T")
-# Stores something, and says where something that may be stored already is.
-_Store = cabc.Callable[[sqlite3.Connection], Stored]
+# Stores something, and says where something is that may be stored already. These are
+# functions of a module, because publishing is slower if it makes one for each call.
+_Store = cabc.Callable[..., Stored]
 _Again = cabc.Callable[[sqlite3.Connection, Stored], list[Position]]
 
 
@@ -76,6 +77,26 @@ def url_of(path: PurePath) -> str:
     return f"sqlite:///{quote(path.as_posix().lstrip('/'))}"
 
 
+def _append(
+    connection: sqlite3.Connection,
+    what: tuple[str, float],
+    data: list[bytes],
+    time: cabc.Callable[[int], int],
+    noted: int,
+) -> Stored:
+    """Add an entry to an own log, as :func:`.statements.store` adds events."""
+    (log, keep), (entry,) = what, data
+    position = own.append(connection, log, entry, keep, time, noted)
+    epoch, number = position
+    return Stored(epoch, [position], number, len(entry), [(number, log)])
+
+
+def _appended(connection: sqlite3.Connection, stored: Stored) -> list[Position]:
+    """As :func:`.statements.again`."""
+    ((number, log),) = stored.added
+    return own.again(connection, log, number)
+
+
 class SqliteBroker:
     """The store in the file at this path. The bells of the hubs lie beside it.
 
@@ -104,34 +125,20 @@ class SqliteBroker:
 
     def publish(self, events: cabc.Sequence[Event]) -> list[Position]:
         data = [event.data.encode() for event in events]
-        writing = self._writing
-
-        def store(connection: sqlite3.Connection) -> Stored:
-            return statements.store(connection, events, data, writing.now, writing.noted)
-
-        return self._write(store, statements.again, data)
+        return self._write(statements.store, statements.again, events, data)
 
     def append(self, log: str, data: bytes, keep: float) -> Position:
         check_own(log, data, keep)
-        writing = self._writing
+        return self._write(_append, _appended, (log, keep), [data])[0]
 
-        def store(connection: sqlite3.Connection) -> Stored:
-            position = own.append(connection, log, data, keep, writing.now, writing.noted)
-            epoch, number = position
-            return Stored(epoch, [position], number, len(data), [(number, log)])
-
-        def again(connection: sqlite3.Connection, stored: Stored) -> list[Position]:
-            return own.again(connection, log, stored.last)
-
-        (position,) = self._write(store, again, [data])
-        return position
-
-    def _write(self, store: _Store, again: _Again, data: list[bytes]) -> list[Position]:
+    def _write(
+        self, store: _Store, again: _Again, what: t.Any, data: list[bytes]
+    ) -> list[Position]:
         now = time.monotonic()
         # After one call has waited in vain, no other waits for a second.
         busy = now < self._busy_until
         try:
-            positions = self._attempt(store, again, data, 0 if busy else self.timeout)
+            positions = self._attempt(store, again, what, data, 0 if busy else self.timeout)
         except TimeoutError as error:
             if not busy:
                 self._busy_until = time.monotonic() + 1
@@ -142,7 +149,12 @@ class SqliteBroker:
         return positions
 
     def _attempt(
-        self, store: _Store, again: _Again, data: list[bytes], timeout: float
+        self,
+        store: _Store,
+        again: _Again,
+        what: t.Any,
+        data: list[bytes],
+        timeout: float,
     ) -> list[Position]:
         writing = self._writing
         trouble: Trouble | None = None
@@ -153,7 +165,7 @@ class SqliteBroker:
                     if trouble is not None and trouble.doubt is not None:
                         if found := again(connection, trouble.doubt):
                             return found
-                    stored = store(connection)
+                    stored = store(connection, what, data, writing.now, writing.noted)
                     writing.commit(stored.last, stored.size)
                 writing.seen = Position(stored.epoch, stored.last)
                 return stored.positions
