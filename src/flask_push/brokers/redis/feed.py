@@ -81,8 +81,8 @@ class RedisFeed:
         self._due = self._closed = False
         #: Whether joining was refused; and whether it failed, so that events are missed.
         self._refused = self._broken = False
-        #: Runs while no page is asked for.
-        self._rest: asyncio.TimerHandle | None = None
+        #: Asks for pages again after one was refused. Until then, none is asked for.
+        self._read_retry: asyncio.TimerHandle | None = None
         self._timer = EarliestTimer(loop, self._tick)
         self._redis = ConnectionPair(place, loop, self)
 
@@ -110,8 +110,8 @@ class RedisFeed:
     def close(self) -> None:
         self._closed = True
         self._timer.cancel()
-        if self._rest is not None:
-            self._rest.cancel()
+        if self._read_retry is not None:
+            self._read_retry.cancel()
         self._redis.close()
 
     # Called by the pair of connections.
@@ -181,7 +181,7 @@ class RedisFeed:
         if self._channels.wait_for(self._question):
             self._tick()
         while self._live and self._reads and len(self._reading) < _MAX_READS:
-            if self._rest is not None:
+            if self._read_retry is not None:
                 return
             read = self._reads.popleft()
             self._reading.append(read)
@@ -287,8 +287,10 @@ class RedisFeed:
         self._reading.remove(read)
         if passes(error) or not self._live:
             self._reads.appendleft(read)
-            if self._rest is None:
-                self._rest = self._loop.call_later(_REFUSED_RETRY_SECONDS, self._rested)
+            if self._read_retry is None:
+                self._read_retry = self._loop.call_later(
+                    _REFUSED_RETRY_SECONDS, self._retry_reads
+                )
             return
         end = self._end
         proofs = dict.fromkeys(read.channels, Proof(end, "unknown"))
@@ -296,6 +298,6 @@ class RedisFeed:
         self._go_on()
         read.callback(Page(self._epoch, after, end, end, [], proofs))
 
-    def _rested(self) -> None:
-        self._rest = None
+    def _retry_reads(self) -> None:
+        self._read_retry = None
         self._go_on()
