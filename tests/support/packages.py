@@ -16,9 +16,9 @@ import pytest
 def install(config: pytest.Config, *requirement: str) -> Path:
     """The directory in which they are installed, with all that they need."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    home = config.cache.mkdir("packages") / version if config.cache else None
-    assert home is not None, "pytest's cache is where they are kept"
-    home.mkdir(exist_ok=True)
+    # Not `config.cache`, which is not there with `-p no:cacheprovider`.
+    home = config.rootpath / ".pytest_cache" / "packages" / version
+    home.mkdir(parents=True, exist_ok=True)
     path = home / "+".join(requirement)
     # Another process of the tests may need the same ones.
     with open(f"{path}.lock", "w") as lock:
