@@ -39,7 +39,8 @@ def start(elsewhere: str, tmp_path: Path) -> cabc.Iterator[Start]:
         port = free_port()
         command = [sys.executable, "-m", "flask", "--app", app, *options]
         command += ["run", "-p", str(port)]
-        log, env = tmp_path / "server.log", lacking(elsewhere)
+        log = tmp_path / "server.log"
+        env = {**lacking(elsewhere), "TMPDIR": str(tmp_path)}
         servers.append(Server(command, port, log, env, tmp_path))
         return servers[-1]
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -47,8 +48,11 @@ def run_tests(system: str, *words: str, seconds: float = 100, **env: str) -> int
     :return: How many have passed. None has failed or was skipped.
     """
     plugins = ["-p", "support.without_linux.runner", "-p", "no:cacheprovider"]
-    command = ["-m", "pytest", "-q", "-rs", *plugins, *words]
-    done = run(system, *command, seconds=seconds, env=env, cwd=TESTS.parent)
+    with tempfile.TemporaryDirectory() as directory:
+        plugins += ["--basetemp", f"{directory}/tests"]
+        command = ["-m", "pytest", "-q", "-rs", *plugins, *words]
+        env = {**env, "TMPDIR": directory}
+        done = run(system, *command, seconds=seconds, env=env, cwd=TESTS.parent)
     assert done.returncode == 0, f"{done.stdout[-8000:]}\n{done.stderr[-4000:]}"
     last = done.stdout.strip().splitlines()[-1]
     found = re.search(r"(\d+) passed", last)
