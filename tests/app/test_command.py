@@ -13,6 +13,7 @@ from support.commands import failed
 from support.commands import flask
 from support.commands import Run
 from support.commands import run as run
+from support.commands import runner
 from support.commands import started
 from support.servers import TESTS
 
@@ -21,9 +22,9 @@ from flask_push._cli import push as commands
 
 def test_an_app_without_push_is_named() -> None:
     app = Flask("x\x1b")
-    done = app.test_cli_runner().invoke(commands, ["status"])
+    done = runner(app).invoke(commands, ["status"])
     assert failed(done).endswith(r" has no Push. Call 'push.init_app(app)'.")
-    assert "\x1b" not in done.output
+    assert "\x1b" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("words", [["status"], ["stop"], ["publish", "a", "b"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import contextlib
+import inspect
 import os
 import subprocess
 import sys
@@ -24,6 +25,13 @@ from support.servers import TESTS
 Run = cabc.Callable[..., click.testing.Result]
 
 
+def runner(app: Flask) -> click.testing.CliRunner:
+    """Its results keep what a command writes to stderr, which Click 8.1 mixes into
+    stdout unless it is asked not to."""
+    mixes = "mix_stderr" in inspect.signature(click.testing.CliRunner).parameters
+    return app.test_cli_runner(**({"mix_stderr": False} if mixes else {}))
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Run a command in an app with this configuration."""
@@ -34,7 +42,7 @@ def run(tmp_path: Path) -> Run:
         app = Flask("basic", instance_path=str(tmp_path))
         app.config.update(config)
         Push(app)
-        done = app.test_cli_runner().invoke(commands, [*map(str, words)], input=input)
+        done = runner(app).invoke(commands, [*map(str, words)], input=input)
         assert done.exception is None or isinstance(done.exception, SystemExit), done.output
         return done
 
