@@ -77,10 +77,12 @@ def test_commands_of_an_app_run() -> None:
 def test_sqlite_writes_in_several_threads(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
 
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE t (n)")
+
     def write(number: int) -> None:
         with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("CREATE TABLE IF NOT EXISTS t (n)")
             with connection:
                 connection.execute("INSERT INTO t VALUES (?)", (number,))
 
