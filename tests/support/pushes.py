@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import os
 
 import pytest
 from flask import Flask
@@ -12,7 +13,7 @@ from flask_push import Push
 
 @pytest.fixture
 def push() -> cabc.Iterator[Push]:
-    app = Flask("app", instance_path="/nonexistent")
+    app = Flask("app", instance_path=os.path.abspath("/nonexistent"))
     app.testing = True
     push = Push(app)
     yield push

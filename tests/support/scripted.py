@@ -37,6 +37,7 @@ class Scripted:
         self.sock = socket.create_server(("127.0.0.1", port))
         self.port: int = self.sock.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/stream"
+        self._over = False
         self._thread = threading.Thread(target=self._serve)
 
     def __enter__(self) -> Scripted:
@@ -44,7 +45,10 @@ class Scripted:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.sock.shutdown(socket.SHUT_RDWR)
+        # Only Linux ends an accept if another thread shuts the socket down.
+        self._over = True
+        with contextlib.suppress(OSError):
+            socket.create_connection(self.sock.getsockname(), 20).close()
         self._thread.join()
         self.sock.close()
 
@@ -52,6 +56,9 @@ class Scripted:
         with contextlib.suppress(OSError):
             while True:
                 sock, _ = self.sock.accept()
+                if self._over:
+                    sock.close()
+                    return
                 self.times.append(time.monotonic())
                 with contextlib.suppress(OSError):
                     if self.context is not None:

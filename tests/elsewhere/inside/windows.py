@@ -128,6 +128,16 @@ def test_a_datagram_to_a_closed_port_is_an_error_of_the_next_call() -> None:
         assert sock.recv(9) == b"z"
 
 
+def test_a_socket_that_listens_can_not_be_shut_down(sock: socket.socket) -> None:
+    with pytest.raises(OSError) as raised:
+        sock.shutdown(socket.SHUT_RDWR)
+    assert raised.value.errno == errno.ENOTCONN
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.shutdown(socket.SHUT_RDWR)
+        assert theirs.recv(1) == b""
+
+
 def test_a_socket_sends_no_descriptors(sock: socket.socket) -> None:
     assert not hasattr(sock, "sendmsg")
     assert not hasattr(sock, "recvmsg")

@@ -111,6 +111,17 @@ def _noticing_closed_ports(name: str) -> t.Any:
     return notice
 
 
+def _shutdown(self: socket.socket, how: int) -> None:
+    """A socket that listens is not connected, and so it can't be shut down."""
+    if self.type == socket.SOCK_STREAM:
+        if self.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+    _real_shutdown(self, how)
+
+
+_real_shutdown = socket.socket.shutdown
+
+
 def limited_select(
     readers: t.Any, writers: t.Any, others: t.Any, timeout: float | None = None
 ) -> t.Any:
@@ -141,10 +152,11 @@ def pretend() -> None:
     socket.socket.__init__ = _initialize  # type: ignore[method-assign]
     for name in "recv", "recv_into", "recvfrom", "recvfrom_into", "send", "sendto":
         setattr(socket.socket, name, _noticing_closed_ports(name))
+    methods: t.Any = socket.socket
+    methods.shutdown = _shutdown
     # There these are of handles.
-    inheritable: t.Any = socket.socket
-    inheritable.get_inheritable = lambda self: real.os.get_inheritable(self.fileno())
-    inheritable.set_inheritable = lambda self, whether: real.os.set_inheritable(
+    methods.get_inheritable = lambda self: real.os.get_inheritable(self.fileno())
+    methods.set_inheritable = lambda self, whether: real.os.set_inheritable(
         self.fileno(), whether
     )
     select.select = limited_select
