@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 PIP = $(BIN)/pip --disable-pip-version-check install -q
 
-.PHONY: chat test soak bench lock scripts
+.PHONY: chat test soak wine bench lock scripts
 
 chat: .venv/chat
 	$(BIN)/flask --app examples/chat/app run
@@ -19,6 +19,11 @@ test: .venv/test
 
 soak: .venv/test
 	$(BIN)/pytest --soak --timeout 3600
+
+# The tests that need nothing of Linux, with the Python of Windows.
+wine: .venv/bin/pip
+	tests/install wine64
+	$(BIN)/python tests/elsewhere/wine.py .venv/wine
 
 # Beside the servers that can be had: half an hour.
 bench: .venv/test
