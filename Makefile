@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 PIP = $(BIN)/pip --disable-pip-version-check install -q
 
-.PHONY: chat test soak wine bench lock scripts
+.PHONY: chat test soak oldest wine bench lock scripts
 
 chat: .venv/chat
 	$(BIN)/flask --app examples/chat/app run
@@ -24,6 +24,13 @@ soak: .venv/test
 wine: .venv/bin/pip
 	tests/install wine64
 	$(BIN)/python tests/elsewhere/wine.py .venv/wine
+
+# With the oldest versions of what the package needs, and of what Flask needs.
+oldest: .venv/test
+	$(PYTHON) -m venv --clear .venv/oldest
+	.venv/oldest/bin/python tests/support/oldest.py
+	.venv/oldest/bin/pytest -n 3 --dist loadscope $(addprefix tests/,app brokers client \
+	  delivery doctor handoff ipc testing)
 
 # Beside the servers that can be had: half an hour.
 bench: .venv/test

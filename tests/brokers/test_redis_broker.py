@@ -215,7 +215,7 @@ from flask_push.brokers import open_broker
 open_broker("redis://127.0.0.1:6379/0")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    words = "ValueError: Redis needs redis-py and hiredis 3.2 or newer: pip install -U"
+    words = "ValueError: Redis needs redis-py 5.1 and hiredis 3.2, or newer: pip install -U"
     assert words in done.stderr
 
 

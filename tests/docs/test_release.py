@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 from support.doc_pages import README
+from support.oldest import NEEDED
+from support.oldest import oldest
 from support.pages import blocks
 from support.pages import commands
 from support.pages import DOCS
@@ -121,6 +123,17 @@ def test_the_metadata_is_complete(built: Built) -> None:
     # The newest changes are those of this version.
     (newest, *_) = re.findall(r"^## Version (.*)$", (ROOT / "CHANGES.md").read_text(), re.M)
     assert newest == about["Version"].partition(".dev")[0]
+
+
+def test_the_oldest_versions_that_are_allowed_are_those_that_the_texts_name() -> None:
+    versions = oldest(NEEDED)
+    redis = f"redis-py {versions['redis']} and hiredis {versions['hiredis']}, or newer"
+    changes = (ROOT / "CHANGES.md").read_text()
+    assert f" and Flask {versions['flask']} or newer." in changes and redis in changes
+    assert f"needs {redis}: " in (ROOT / PACKAGE / "brokers/redis/__init__.py").read_text()
+    # The servers run with it.
+    assert f"\n| Flask | {versions['flask']}.0 | " in DOCS["servers"]
+    assert sorted(versions) == ["a2wsgi", "flask", "hiredis", "redis"]
 
 
 # That the wheel works where nothing else is.

@@ -22,7 +22,8 @@ except ImportError as error:
     if (error.name or "").partition(".")[0] not in ("redis", "hiredis"):
         raise
     raise ValueError(
-        "Redis needs redis-py and hiredis 3.2 or newer: pip install -U 'Flask-Push[redis]'"
+        "Redis needs redis-py 5.1 and hiredis 3.2, or newer: pip install -U"
+        " 'Flask-Push[redis]'"
     ) from None
 
 
