@@ -6,6 +6,7 @@ import asyncio
 import os
 
 import pytest
+from support.failing import Store
 
 from flask_push import Event
 from flask_push.brokers import Broker
@@ -23,7 +24,13 @@ class TestMemory(OwnLogContract, BrokerContract):
     shared = False
 
     def open(self, retention: Retention | None = None) -> Broker:
-        return open_broker("memory:", retention=retention)
+        self.broker = open_broker("memory:", retention=retention)
+        return self.broker
+
+    def begin_again(self) -> bool:
+        assert isinstance(self.broker, MemoryBroker)
+        Store.begin_again(self.broker)
+        return True
 
 
 @pytest.mark.parametrize("url", ["memory:x", "memory://", "memory:///tmp/x"])

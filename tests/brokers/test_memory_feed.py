@@ -55,23 +55,6 @@ def test_a_new_epoch_begins_with_all_of_the_own_log() -> None:
     run(test)
 
 
-def test_a_page_that_a_feed_hands_over_comes_after_the_entries_that_it_reaches() -> None:
-    async def test(broker: Again, hub: OwnRecordingSink) -> None:
-        found: list[bytes] = []
-
-        def read(page: object) -> None:
-            found.extend(entry.data for entry in hub.entries_of(LOG))
-
-        hub.feed.read(["a"], read, after=0)
-        # Before the feed has its turn.
-        broker.append(LOG, b"x", 60)
-        broker.publish([Event("a", "1")])
-        await until(lambda: found)
-        assert found == [b"x"]
-
-    run(test)
-
-
 def test_pages_without_anything_new_are_not_given() -> None:
     async def test(broker: Again, hub: OwnRecordingSink) -> None:
         for n in range(5):

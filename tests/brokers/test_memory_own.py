@@ -13,7 +13,7 @@ from flask_push.brokers.memory.own import OwnLog
 
 # The seconds since the entry before, the bytes and the seconds for which it is kept.
 ENTRIES = st.lists(
-    st.tuples(st.integers(1, 100), st.integers(0, 40), st.integers(1, 300)), max_size=40
+    st.tuples(st.integers(1, 10), st.integers(0, 40), st.integers(1, 300)), max_size=40
 )
 START = 1_000
 

@@ -14,6 +14,7 @@ import pytest
 from support.sqlite_files import broker as broker
 from support.sqlite_files import heard
 from support.sqlite_files import path as path
+from support.sqlite_files import remove
 from support.sqlite_files import say
 from support.sqlite_files import store
 
@@ -85,6 +86,10 @@ class TestSqlite(OwnLogContract, BrokerContract):
 
     def open(self, retention: Retention | None = None) -> Broker:
         return open_broker("sqlite:", self.path, retention=retention)
+
+    def begin_again(self) -> bool:
+        remove(self.path / "push.db")
+        return True
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def run(
 ENTRIES = st.lists(
     st.tuples(
         st.sampled_from(["disconnect", "other"]),
-        *(st.integers(1, 100), st.integers(0, 40), st.integers(1, 300)),
+        *(st.integers(1, 10), st.integers(0, 40), st.integers(1, 300)),
     ),
     max_size=40,
 )
@@ -96,7 +96,7 @@ def test_it_keeps_what_a_log_in_memory_keeps(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch, opened() as connection:
         for module in own, memory_own:
-            patch.setattr(module, "MAX_OWN_ENTRIES", 12)
+            patch.setattr(module, "MAX_OWN_ENTRIES", 8)
             patch.setattr(module, "MAX_OWN_BYTES", 200)
         now = statements.last_number(connection)
         logs: dict[str, OwnLog] = {name: OwnLog(now) for name in ("disconnect", "other")}

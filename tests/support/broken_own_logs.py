@@ -6,6 +6,7 @@ import asyncio
 import collections.abc as cabc
 import threading
 import typing as t
+from functools import partial
 
 import pytest
 
@@ -23,10 +24,16 @@ from flask_push.testing import BrokerContract
 from flask_push.testing import OwnLogContract
 from flask_push.testing._sink import until
 from support.broken_brokers import OpenMemory
+from support.failing import Store
 
 
 class Contract(OpenMemory, OwnLogContract, BrokerContract):
     """In the order in which a broker's author inherits them."""
+
+    def begin_again(self) -> bool:
+        assert self._opened is not None
+        Store.begin_again(self._opened)
+        return True
 
 
 def check(test: str, broker: type[MemoryBroker]) -> None:
@@ -236,6 +243,20 @@ class Late(Giving):
     between = _Late
 
 
+class Hasty(MemoryBroker):
+    """Hands over pages without a look at the own logs."""
+
+    def feed(self, sink: Sink, *args: t.Any, **more: t.Any) -> MemoryFeed:
+        feed = super().feed(sink, *args, **more)
+
+        def read(channels: t.Any, callback: t.Any, **where: t.Any) -> None:
+            answer = partial(self.read, channels, **where)
+            feed._loop.call_soon(lambda: callback(answer()))
+
+        feed.read = read  # type: ignore[method-assign]
+        return feed
+
+
 class _Unsaying(Between):
     end = 0
 
@@ -248,6 +269,21 @@ class Unsaying(Giving):
     """Each page says that it begins where the one before it ended."""
 
     between = _Unsaying
+
+
+class _OneEpoch(Between):
+    epoch = ""
+
+    def own(self, log: str, page: OwnPage) -> None:
+        self.epoch = self.epoch or page.epoch
+        if page.epoch == self.epoch:
+            self.sink.own(log, page)
+
+
+class OneEpoch(Giving):
+    """Gives nothing of later epochs."""
+
+    between = _OneEpoch
 
 
 class Closing(MemoryBroker):

@@ -125,7 +125,7 @@ class Store(MemoryBroker):
     def feed(self, sink: Sink, *args: t.Any, **more: t.Any) -> MemoryFeed:
         return super().feed(Forgetful(sink), *args, **more)
 
-    def begin_again(self) -> None:
+    def begin_again(self: MemoryBroker) -> None:
         """Begin another epoch, which has no events of this one."""
         with self._lock:
             self._epoch = new_epoch()

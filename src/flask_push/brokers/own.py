@@ -132,12 +132,7 @@ class OwnPages:
         """Call the sink, unless the page begins where the last one ended and is empty."""
         if self._sink is None:
             return
-        end = self._ends.get(log)
-        if (
-            end is None
-            or end.epoch != page.epoch
-            or page.entries
-            or page.since > end.number
-        ):
+        epoch, end = self._ends.get(log, ("", 0))
+        if page.epoch != epoch or page.since > end or page.entries:
             self._ends[log] = Position(page.epoch, page.end)
             self._sink.own(log, page)

@@ -47,6 +47,11 @@ class OwnLogContract(Contract):
     """Inherit it beside :class:`BrokerContract` if your broker is a
     :class:`.KeepsOwnLogs`."""
 
+    def begin_again(self) -> bool:
+        """Begin another epoch of the store of this test, as if it had been emptied while it
+        is used. ``False`` if that can't be: then it is not tested."""
+        return False
+
     # What is stored.
 
     def test_entries_have_numbers_in_the_sequence_of_all_events(self) -> None:
@@ -309,6 +314,20 @@ class OwnLogContract(Contract):
 
         self._run(test)
 
+    def test_a_feed_gives_entries_before_a_page_that_reaches_them(self) -> None:
+        async def test(broker: _Both, hub: OwnRecordingSink) -> None:
+            await hub.watch("a")
+            read = asyncio.ensure_future(hub.read("a", after=0))
+            await asyncio.sleep(0)
+            # The feed has been asked, and could not read yet.
+            number = broker.append(LOG, b"1", 60).number
+            broker.publish([Event("a", "1")])
+            await read
+            hub.check(LOG, [number])
+            await until(lambda: hub.entries_of(LOG) == [(number, b"1")])
+
+        self._run(test)
+
     def test_a_feed_says_that_entries_expired_which_it_has_not_given(self) -> None:
         async def test(broker: _Both, hub: OwnRecordingSink) -> None:
             await until(lambda: hub.end)
@@ -319,6 +338,23 @@ class OwnLogContract(Contract):
             await until(lambda: hub.end >= last)
             assert hub.entries_of(LOG)[-1] == (last, b"last")
             hub.check(LOG, [*numbers, last])
+
+        self._run(test)
+
+    def test_a_feed_begins_the_log_again_with_each_epoch(self) -> None:
+        async def test(broker: _Both, hub: OwnRecordingSink) -> None:
+            number = broker.append(LOG, b"old", 60).number
+            await until(lambda: hub.end >= number)
+            before = hub.epoch
+            if not self.begin_again():
+                return
+            # The sink fails if the epoch is delivered before a page of it.
+            await until(lambda: hub.epoch != before)
+            number = broker.append(LOG, b"new", 60).number
+            await until(lambda: hub.end >= number)
+            assert hub.entries_of(LOG)[-1] == (number, b"new")
+            assert hub.pages[hub.epoch, LOG][0].since < number
+            hub.check(LOG, [number])
 
         self._run(test)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections.abc as cabc
 import typing as t
 
@@ -44,9 +45,14 @@ class OwnRecordingSink(RecordingSink):
         super().missed(end)
 
     async def read(self, *channels: str, **where: int) -> Page:
-        page = await super().read(*channels, **where)
-        self._reach(page.epoch, page.reach)
-        return page
+        found: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
+
+        def answer(page: Page) -> None:
+            self._reach(page.epoch, page.reach)
+            found.set_result(page)
+
+        self.feed.read(channels, answer, **where)
+        return await asyncio.wait_for(found, 10)
 
     def _reach(self, epoch: str, number: int) -> None:
         for log in OWN_LOGS:
