@@ -124,7 +124,9 @@ class Sender:
             return False
         if self._to_ports is None:
             self._to_ports = _unblocked(_datagram_socket())
-        self._to_ports.sendto(b"\1", (_LOOPBACK, port))
+        # On Windows, it may fail for a datagram before, to a port that has been closed.
+        with contextlib.suppress(ConnectionError):
+            self._to_ports.sendto(b"\1", (_LOOPBACK, port))
         return True
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import subprocess
 import sys
 import typing as t
@@ -127,6 +128,23 @@ def test_the_bell_of_a_process_that_was_killed_is_removed(path: Path) -> None:
     broker.publish([Event("a", "y")])
     assert {bell.name for bell in bells.iterdir()} == {"ours"}
     ours.close()
+    broker.close()
+
+
+def test_a_bell_that_was_closed_keeps_no_other_from_ringing(path: Path) -> None:
+    broker = SqliteBroker(path)
+    (bells := Path(f"{path}.bells")).mkdir()
+    receivers = [Receiver(bells / str(number)) for number in range(4)]
+    for receiver in receivers[:2]:
+        # Its file is still there, and locked.
+        receiver._socket.close()
+    for _ in range(3):
+        broker.publish([Event("a", "x")])
+        for receiver in receivers[2:]:
+            assert select.select([receiver], [], [], 5)[0]
+            receiver.empty()
+    for receiver in receivers:
+        receiver.close()
     broker.close()
 
 
