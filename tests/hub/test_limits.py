@@ -93,6 +93,26 @@ def test_a_hub_holds_no_more_sockets_than_select_takes(
     assert "beside 6, because this system polls at most 8 sockets at once" in caplog.text
 
 
+def test_sockets_to_which_servers_still_write_count_where_select_polls_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(descriptors, "resource", None)
+    monkeypatch.setattr(descriptors, "_SELECTED", 8)
+
+    async def test(scene: HubScene) -> None:
+        pairs = [socket.socketpair() for _ in range(4)]
+        drains = [drain.detach() for _, drain in pairs]
+        for drain in drains[:3]:
+            await scene.open("a", drain=drain)
+        await scene.adopt("a", drain=drains[3]).ends()
+        for server, _ in pairs:
+            server.close()
+        await until(lambda: scene.hub._streams.poller.drains == 0)
+        await scene.open("a")
+
+    run(test)
+
+
 @pytest.mark.parametrize(
     ("data", "type"),
     [("x" * 2000, "message"), ("\n" * 150, "message"), ("x", "t" * 257)],

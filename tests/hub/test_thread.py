@@ -141,6 +141,37 @@ def test_a_hub_that_failed_is_replaced(
     browser.close()
 
 
+@pytest.mark.parametrize("loop_ends", [SystemExit, None], ids=["it fails", "it stops"])
+def test_a_browser_that_arrives_while_the_hub_ends_is_closed(
+    hub: ThreadDoor, loop_ends: type[BaseException] | None
+) -> None:
+    connect(hub).close()
+    assert hub._hub is not None
+    loop = hub._hub.loop
+    busy, go_on = threading.Event(), threading.Event()
+
+    def end() -> None:
+        busy.set()
+        go_on.wait(20)
+        if loop_ends is not None:
+            raise loop_ends
+        loop.stop()
+
+    loop.call_soon_threadsafe(end)
+    busy.wait(20)
+    late, theirs = socket.socketpair()
+    drained, drain = socket.socketpair()
+    late.settimeout(20)
+    drained.settimeout(20)
+    hub.adopt(Stream(("a",), "x"), Client(theirs.detach(), drain.detach()))
+    go_on.set()
+    assert b"retry: " in read_until(late, b"\n")
+    assert late.recv(100) == b"" == drained.recv(100)
+    late.close()
+    drained.close()
+    until(lambda: "flask-push" not in threads())
+
+
 def test_a_child_of_a_fork_has_none_of_the_streams(hub: ThreadDoor) -> None:
     browser = connect(hub)
     ready, go = os.pipe()

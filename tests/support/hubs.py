@@ -45,12 +45,12 @@ class HubScene:
         """The hub's connections, one for each stream."""
         return list(self.hub._streams.connections.values())
 
-    def adopt(self, *channels: str, **how: t.Any) -> SocketReader:
+    def adopt(self, *channels: str, drain: int | None = None, **how: t.Any) -> SocketReader:
         how.setdefault("gzip", self.gzip ^ bool(len(self.readers) % 2))
         reader = SocketReader(gzip=how["gzip"])
         self.readers.append(reader)
         stream = Stream(channels, f"reader {len(self.readers)}", **how)
-        self.hub.adopt(stream, Client(reader.theirs.detach()))
+        self.hub.adopt(stream, Client(reader.theirs.detach(), drain))
         return reader
 
     async def open(self, *channels: str, **how: t.Any) -> SocketReader:

@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from support.servers import until
 
 from flask_push._system import unix
 from flask_push._system.datagrams import is_receiver
@@ -58,6 +59,17 @@ def test_a_sender_does_not_wait_for_a_receiver_that_reads_nothing(
     assert all([sender.send(path) for _ in range(2000)])
     receiver.close()
     sender.close()
+
+
+def test_a_receiver_reads_a_datagram_of_any_size(path: Path, sender: Sender) -> None:
+    """Windows fails if it can't read all of it."""
+    receiver = Receiver(path)
+    with socket.socket(receiver._socket.family, socket.SOCK_DGRAM) as other:
+        other.sendto(b"x" * 60_000, receiver._socket.getsockname())
+    until(lambda: is_readable(receiver))
+    receiver.empty()
+    assert not is_readable(receiver)
+    receiver.close()
 
 
 def test_a_sender_finds_out_that_there_is_no_receiver(path: Path, sender: Sender) -> None:

@@ -64,8 +64,8 @@ def test_streams_are_counted_where_the_number_says_nothing(
     monkeypatch.setattr(descriptors, "resource", None)
     most = descriptors.limit()
     first = most - descriptors.reserve(most)
-    assert not descriptors.is_scarce(10**6, streams=first - 1)
-    assert descriptors.is_scarce(4, streams=first)
+    assert not descriptors.is_scarce(10**6, polled=first - 1)
+    assert descriptors.is_scarce(4, polled=first)
     descriptors.raise_limit()
     assert descriptors.limit_of(0) == most
     assert descriptors.why_scarce() == "this system polls at most 512 sockets at once"

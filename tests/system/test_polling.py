@@ -10,6 +10,7 @@ import socket
 
 import pytest
 
+from flask_push._system import descriptors
 from flask_push._system import polling
 from flask_push._system.polling import LoopSelector
 from flask_push._system.polling import READABLE
@@ -38,6 +39,20 @@ async def started(
         ours.close()
         theirs.close()
     assert selector.closed
+
+
+def test_a_loop_gets_no_more_sockets_than_it_can_poll(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(descriptors, "resource", None)
+    monkeypatch.setattr(descriptors, "_SELECTED", 8)
+    selector = LoopSelector()
+    for fd in range(100, 107):
+        selector.register(fd, READABLE)
+    with pytest.raises(OSError, match="at most 8 sockets"):
+        selector.register(107, READABLE)
+    selector.unregister(100)
+    selector.register(107, READABLE)
 
 
 @each

@@ -54,6 +54,25 @@ def test_a_socket_that_does_not_block_is_full_or_empty(by: SimpleNamespace) -> N
 
 
 @each
+def test_a_timeout_for_all_new_sockets_makes_no_call_wait(by: SimpleNamespace) -> None:
+    ours, theirs = socket.socketpair()
+    by.set_blocking(ours.fileno(), False)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(0.01)
+    try:
+        # One that has waited raises TimeoutError, as if the connection were broken.
+        with pytest.raises(BlockingIOError):
+            by.read(ours.fileno(), 1)
+        with pytest.raises(BlockingIOError):
+            while True:
+                by.write(ours.fileno(), b"x" * 65536)
+    finally:
+        socket.setdefaulttimeout(before)
+    ours.close()
+    theirs.close()
+
+
+@each
 def test_a_socket_is_closed_by_its_number(by: SimpleNamespace) -> None:
     ours, theirs = socket.socketpair()
     fd = ours.detach()

@@ -28,13 +28,14 @@ class Limits:
         # when that was.
         self._refused: dict[str, tuple[int, float]] = {}
 
-    def admit(self, stream: Stream, streams: int, now: float, fd: int) -> bool:
+    def admit(self, stream: Stream, streams: int, now: float, fd: int, polled: int) -> bool:
         """Whether another stream is allowed beside so many.
 
         :param fd: The stream's descriptor.
+        :param polled: How many sockets the hub polls.
         """
         options, user, address = self.options, stream.user, stream.address
-        if is_scarce(fd, streams=streams):
+        if is_scarce(fd, polled=polled):
             self._quiet.warning(
                 "Refused a stream beside %d, because %s; its browser will reconnect later.",
                 *(streams, why_scarce()),

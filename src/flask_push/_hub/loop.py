@@ -17,6 +17,7 @@ from .._delivery.snapshot import HubState
 from .._delivery.tickets import ReturnTickets
 from ..brokers import Bridge
 from ..brokers import Broker
+from .arrivals import Arrivals
 from .bridges import Bridges
 from .hub import Hub
 from .nginx import NginxListener
@@ -38,6 +39,8 @@ class HubLoop:
         self.loop = loop
         self.broker = broker
         self.hub = Hub(broker, options, loop, state)
+        #: For a hub in a thread.
+        self.arrivals = Arrivals(loop, self.hub.adopt)
         self.nginx: NginxListener | None = None
         #: Why the hub can't listen for nginx; empty if it can, or need not.
         self.no_nginx = ""
@@ -93,12 +96,13 @@ class HubLoop:
     def descriptors(self) -> list[int]:
         """All that a forked child has to close, because it would keep them open."""
         nginx = [] if self.nginx is None else self.nginx.descriptors()
-        return [*self.hub.descriptors(), *nginx]
+        return [*self.hub.descriptors(), *self.arrivals.descriptors(), *nginx]
 
     def close(self) -> None:
         # Each of them, even if closing one of the others fails.
         with contextlib.ExitStack() as stack:
             stack.callback(self.hub.stop)
+            stack.callback(self.arrivals.end)
             stack.callback(self._bridges.close)
             if self.nginx is not None:
                 stack.callback(self.nginx.close)

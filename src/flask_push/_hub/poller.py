@@ -33,6 +33,11 @@ class Poller:
     def closed(self) -> bool:
         return self._epoll.closed
 
+    @property
+    def drains(self) -> int:
+        """How many drains are open."""
+        return len(self._drains)
+
     def start(
         self,
         loop: asyncio.AbstractEventLoop,

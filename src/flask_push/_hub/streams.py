@@ -91,7 +91,8 @@ class Streams:
         connection.prepare()
         # A connection that left while a page is read for it counts until the page is there.
         streams = max(len(self.connections), self._feed.asked)
-        admitted = self.limits.admit(stream, streams, now, connection.fd)
+        polled = streams + self.poller.drains
+        admitted = self.limits.admit(stream, streams, now, connection.fd, polled)
         retry = self.limits.options.jittered_retry(0 if admitted else streams)
         first = stream.first_bytes(retry)
         if not admitted:

@@ -72,9 +72,7 @@ class ThreadDoor(PerProcess):
         """
         self.here()
         with self._lock:
-            hub = self._started()
-            adopt = hub.hub.adopt
-            hub.loop.call_soon_threadsafe(adopt, stream, client, context=Context())
+            self._started().arrivals.add(stream, client)
 
     def token(self, stream: Stream) -> str:
         """As :meth:`.Door.token`.

@@ -27,10 +27,12 @@ from .unix import short_path
 from .unix import unix_socket
 
 _LOOPBACK = "127.0.0.1"
-# Bytes of a datagram that are read. Windows fails if there are more.
-_MOST_BYTES = 512
+# Bytes of the largest datagram. Windows fails if fewer are read.
+_MOST_BYTES = 65536
 # Why no socket can have the path: the system has none with paths, or it is too long.
 _NO_PATH = {errno.EAFNOSUPPORT, errno.ENAMETOOLONG}
+# The receiver has not read what was sent before. The last one is that of macOS.
+_FULL = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS}
 
 
 class Receiver:
@@ -99,7 +101,9 @@ class Sender:
         """
         try:
             return self._send_to_path(path) or self._send_to_port(path)
-        except BlockingIOError:
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
             return True
 
     def _send_to_path(self, path: Path) -> bool:

@@ -38,14 +38,20 @@ def reserve(most: int) -> int:
     return min(_RESERVE, most // _SHARE)
 
 
-def is_scarce(fd: int, part: float = 1, streams: int = 0) -> bool:
+def is_scarce(fd: int, part: float = 1, polled: int = 0) -> bool:
     """Whether only the reserve is left, or a part of it. A new descriptor has the lowest
     number that is free, so its number says how many there are.
 
-    :param streams: How many streams there are, for a system where the number says nothing.
+    :param polled: How many sockets the hub polls, for a system where the number says
+        nothing.
     """
     most = limit()
-    return (fd if resource is not None else streams) >= most - reserve(most) * part
+    return (fd if resource is not None else polled) >= most - reserve(most) * part
+
+
+def most_in_loop() -> int:
+    """How many the hub may give to its loop, which has others to poll."""
+    return limit() - reserve(limit()) // 2
 
 
 def why_scarce() -> str:

@@ -14,6 +14,8 @@ import selectors
 import socket
 import typing as t
 
+from .descriptors import most_in_loop
+from .descriptors import why_scarce
 from .unpatched import is_replaced
 from .unpatched import original
 
@@ -82,6 +84,9 @@ class LoopSelector:
     def register(self, fd: int, eventmask: int, /) -> None:
         if fd in self._masks:
             raise FileExistsError(errno.EEXIST, f"{fd} is polled already")
+        if len(self._masks) >= most_in_loop():
+            # With one too many, select() fails, and the loop with it.
+            raise OSError(errno.ENOSPC, why_scarce())
         self._watch(fd, eventmask)
         self._masks[fd] = eventmask
 

@@ -89,12 +89,21 @@ def identity(fd: int) -> object:
 
 def _read(fd: int, size: int, /) -> bytes:
     with borrowed(fd) as sock:
+        _never_wait(sock)
         return sock.recv(size)
 
 
 def _write(fd: int, data: bytes | bytearray | memoryview, /) -> int:
     with borrowed(fd) as sock:
+        _never_wait(sock)
         return sock.send(data)
+
+
+def _never_wait(sock: _socket.socket) -> None:
+    # A program may have set a timeout for all new socket objects. Then the object waits,
+    # though its socket does not.
+    if sock.gettimeout() is not None:
+        sock.setblocking(False)
 
 
 def _close(fd: int, /) -> None:

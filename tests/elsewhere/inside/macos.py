@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import errno
 import importlib
 import os
 import selectors
@@ -88,6 +89,20 @@ def test_unix_sockets_have_paths_of_103_bytes_and_no_abstract_names(
         assert sock.getsockname() == longest
     os.unlink(longest)
     os.rmdir(short)
+
+
+def test_a_unix_socket_that_takes_no_more_datagrams_has_an_error_of_its_own() -> None:
+    directory = tempfile.mkdtemp(dir="/tmp")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full:
+        full.bind(f"{directory}/full")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            with pytest.raises(OSError) as caught:
+                for _ in range(10_000):
+                    sender.sendto(b"x", f"{directory}/full")
+            assert caught.value.errno == errno.ENOBUFS
+    os.unlink(f"{directory}/full")
+    os.rmdir(directory)
 
 
 def test_a_pair_of_sockets_holds_little() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import socket
 import subprocess
 import sys
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -18,7 +20,10 @@ from flask_push._system.datagrams import Receiver
 from flask_push._system.lock import is_locked
 from flask_push._system.lock import try_lock
 from flask_push._system.polling import new_loop
+from flask_push._system.rundir import TEMP
 from flask_push.brokers.sqlite import SqliteBroker
+from flask_push.brokers.sqlite.doorbell import Doorbell
+from flask_push.brokers.sqlite.doorbell import Doorbells
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until
 
@@ -167,3 +172,42 @@ def test_an_epoch_lasts_while_the_machine_runs(path: Path) -> None:
         broker.close()
     assert positions[0].epoch == positions[1].epoch
     assert positions[0].number < positions[1].number
+
+
+@pytest.fixture
+def short() -> t.Iterator[Path]:
+    """A directory in which Unix sockets can be."""
+    with tempfile.TemporaryDirectory(dir=TEMP) as directory:
+        yield Path(directory)
+
+
+def test_a_bell_rings_though_another_is_full(short: Path) -> None:
+    bells = [Doorbell(short) for _ in range(2)]
+    rings = Doorbells(short)
+    for bell in bells:
+        for _ in range(3000):
+            rings.ring()
+        bell.empty()
+        assert not is_readable(bell)
+        rings.ring()
+        assert is_readable(bell)
+    rings.close()
+    for bell in bells:
+        bell.close()
+
+
+def test_what_another_program_sends_to_a_bell_does_no_harm(short: Path) -> None:
+    bell = Doorbell(short)
+    where = bell._socket.getsockname()
+    with socket.socket(bell._socket.family, socket.SOCK_DGRAM) as other:
+        # As much as macOS sends at once.
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)
+        other.sendto(b"x" * 9000, where)
+    assert is_readable(bell)
+    bell.empty()
+    assert not is_readable(bell)
+    bell.close()
+
+
+def is_readable(bell: Doorbell) -> bool:
+    return bool(select.select([bell], [], [], 0)[0])

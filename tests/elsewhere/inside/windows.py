@@ -138,6 +138,16 @@ def test_a_socket_that_listens_can_not_be_shut_down(sock: socket.socket) -> None
         assert theirs.recv(1) == b""
 
 
+def test_a_datagram_has_to_be_read_whole() -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        for _ in range(2):
+            sock.sendto(b"four", sock.getsockname())
+        with pytest.raises(OSError):
+            sock.recv(3)
+        assert sock.recv(4) == b"four"
+
+
 def test_a_socket_sends_no_descriptors(sock: socket.socket) -> None:
     assert not hasattr(sock, "sendmsg")
     assert not hasattr(sock, "recvmsg")

@@ -38,7 +38,13 @@ def _checked(name: str) -> t.Any:
     def checked(self: socket.socket, *args: t.Any) -> t.Any:
         if args:
             _check_address(self, args[-1])
-        return method(self, *args)
+        try:
+            return method(self, *args)
+        except BlockingIOError:
+            if name != "sendto" or self.family != socket.AF_UNIX:
+                raise
+            # The other end has not read what it was sent before.
+            raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS)) from None
 
     return checked
 

@@ -122,6 +122,20 @@ def _shutdown(self: socket.socket, how: int) -> None:
 _real_shutdown = socket.socket.shutdown
 
 
+def _receiving_whole(receive: t.Any) -> t.Any:
+    """A datagram that is larger than what is asked for is an error."""
+
+    def receive_whole(self: socket.socket, size: int, flags: int = 0) -> t.Any:
+        if self.type != socket.SOCK_DGRAM:
+            return receive(self, size, flags)
+        data = receive(self, size + 1, flags)
+        if len(data) > size:
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+        return data
+
+    return receive_whole
+
+
 def limited_select(
     readers: t.Any, writers: t.Any, others: t.Any, timeout: float | None = None
 ) -> t.Any:
@@ -154,6 +168,7 @@ def pretend() -> None:
         setattr(socket.socket, name, _noticing_closed_ports(name))
     methods: t.Any = socket.socket
     methods.shutdown = _shutdown
+    methods.recv = _receiving_whole(methods.recv)
     # There these are of handles.
     methods.get_inheritable = lambda self: real.os.get_inheritable(self.fileno())
     methods.set_inheritable = lambda self, whether: real.os.set_inheritable(
