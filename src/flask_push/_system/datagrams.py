@@ -128,9 +128,12 @@ class Sender:
             return False
         if self._to_ports is None:
             self._to_ports = _unblocked(_datagram_socket())
-        # On Windows, it may fail for a datagram before, to a port that has been closed.
-        with contextlib.suppress(ConnectionError):
-            self._to_ports.sendto(b"\1", (_LOOPBACK, port))
+        data, address = b"\1", (_LOOPBACK, port)
+        try:
+            self._to_ports.sendto(data, address)
+        except ConnectionError:
+            # On Windows, that is the end of the datagram before, to a closed port.
+            self._to_ports.sendto(data, address)
         return True
 
     def close(self) -> None:

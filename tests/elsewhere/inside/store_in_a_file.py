@@ -17,6 +17,7 @@ import pytest
 from flask_push import Publisher
 from flask_push._event import Event
 from flask_push._system.datagrams import Receiver
+from flask_push._system.datagrams import Sender
 from flask_push._system.lock import is_locked
 from flask_push._system.lock import try_lock
 from flask_push._system.polling import new_loop
@@ -115,6 +116,7 @@ def test_a_process_that_publishes_rings_the_bell_of_a_hub(path: Path) -> None:
 BELL = """
 import sys, pathlib
 from flask_push._system.datagrams import Receiver
+from flask_push._system.datagrams import Sender
 receiver = Receiver(pathlib.Path(sys.argv[1]))
 print("made", flush=True)
 sys.stdin.read()
@@ -136,21 +138,19 @@ def test_the_bell_of_a_process_that_was_killed_is_removed(path: Path) -> None:
     broker.close()
 
 
-def test_a_bell_that_was_closed_keeps_no_other_from_ringing(path: Path) -> None:
-    broker = SqliteBroker(path)
-    (bells := Path(f"{path}.bells")).mkdir()
-    receivers = [Receiver(bells / str(number)) for number in range(4)]
-    for receiver in receivers[:2]:
-        # Its file is still there, and locked.
-        receiver._socket.close()
+def test_a_bell_that_was_closed_keeps_no_other_from_ringing(tmp_path: Path) -> None:
+    first, second = (Receiver(tmp_path / name) for name in "ab")
+    # Its file is still there, and locked.
+    first._socket.close()
+    sender = Sender()
     for _ in range(3):
-        broker.publish([Event("a", "x")])
-        for receiver in receivers[2:]:
-            assert select.select([receiver], [], [], 5)[0]
-            receiver.empty()
-    for receiver in receivers:
-        receiver.close()
-    broker.close()
+        sender.send(first.path)
+        assert sender.send(second.path)
+        assert select.select([second], [], [], 5)[0]
+        second.empty()
+    sender.close()
+    first.close()
+    second.close()
 
 
 def test_a_broken_file_is_moved_away(path: Path) -> None:
