@@ -1,4 +1,4 @@
-"""The feed of a store in memory: an epoch that begins, and a log that is read late."""
+"""The feed of a store in memory reads the own logs in each epoch."""
 
 from __future__ import annotations
 

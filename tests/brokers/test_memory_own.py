@@ -1,4 +1,4 @@
-"""What one of Flask-Push's own logs keeps, for any entries."""
+"""One of Flask-Push's own logs in memory: the entries that it keeps, for any entries."""
 
 from __future__ import annotations
 

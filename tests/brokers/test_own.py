@@ -1,4 +1,4 @@
-"""What each broker that keeps own logs refuses, and the pages that its feeds give."""
+"""The names and data that own logs refuse, and the pages that feeds give to sinks."""
 
 from __future__ import annotations
 

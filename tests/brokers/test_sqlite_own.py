@@ -76,7 +76,7 @@ def run(
     coroutines.run(main())
 
 
-# What is kept.
+# Expiring.
 
 # By entry, which of two logs, the seconds since the one before, its bytes, and the seconds
 # for which it is kept.
@@ -91,7 +91,7 @@ ENTRIES = st.lists(
 
 @given(ENTRIES)
 @settings(max_examples=200, deadline=None)
-def test_it_keeps_what_a_log_in_memory_keeps(
+def test_a_log_in_a_file_keeps_the_same_entries_as_one_in_memory(
     entries: list[tuple[str, int, int, int]],
 ) -> None:
     with pytest.MonkeyPatch.context() as patch, opened() as connection:
@@ -159,7 +159,7 @@ def test_a_file_that_an_older_version_puts_in_the_place_gets_the_logs(path: Path
     broker.close()
 
 
-# What it costs.
+# Costs.
 
 
 @contextlib.contextmanager
@@ -209,7 +209,7 @@ def test_a_look_of_a_feed_has_at_most_one_statement_more(
     run(broker, test)
 
 
-# What can befall the file.
+# Files that are lost, full, busy or broken.
 
 
 def test_a_new_epoch_begins_with_all_of_the_log(path: Path, broker: SqliteBroker) -> None:

@@ -51,7 +51,7 @@ def find(test: str, broker: type[MemoryBroker], monkeypatch: pytest.MonkeyPatch)
         check(test, broker)
 
 
-# What is stored.
+# Storing.
 
 
 class Normalizing(MemoryBroker):
@@ -101,7 +101,7 @@ class Forgetting(MemoryBroker):
         self._own.clear()
 
 
-# How long it is kept.
+# Expiring.
 
 
 class _Endless(OwnLog):
@@ -144,7 +144,7 @@ class WithTheEvents(MemoryBroker):
         self._own.clear()
 
 
-# What feeds give.
+# Feeds.
 
 
 class Between:

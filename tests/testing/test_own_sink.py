@@ -1,4 +1,4 @@
-"""What stands for a hub accepts only the own logs that a hub may be given."""
+"""The sink of the contract accepts only the own logs that a feed may give a hub."""
 
 from __future__ import annotations
 

@@ -1,17 +1,18 @@
-"""What a broker is that also keeps logs of Flask-Push's own, beside those of the channels.
+"""Brokers that also keep logs of Flask-Push's own, beside those of the channels.
 
-An own log has a kind of its own in the store: another table, another key or another dict.
-No name of a channel leads to it, so ``publish``, ``read`` and ``watch`` never show it, in
-any version.
+An own log is stored apart from all channels: in another table, another key or another dict.
+No channel has a name that leads to it, so ``publish``, ``read`` and ``watch`` never show
+it, in any version.
 
-What must hold:
+What a broker has to do:
 
-- Its numbers come from the one sequence of all events.
-- Its entries expire in the order of their numbers: those whose time is over; and the oldest
-  of more than :data:`MAX_OWN_ENTRIES` entries, or of more than :data:`MAX_OWN_BYTES` bytes
-  of data. An entry that stands behind one with more time stays as long as that one.
-- The number of an entry that has expired becomes the log's horizon, in the transaction
-  that removes it. :class:`.Retention` does not concern the log, nor count its bytes.
+- It numbers the entries of an own log in the one sequence of all events.
+- It removes entries in the order of their numbers: an entry whose time is over; and the
+  oldest of more than :data:`MAX_OWN_ENTRIES` entries, or of more than :data:`MAX_OWN_BYTES`
+  bytes of data. An entry stays while the one before it stays.
+- It stores the number of the last entry that it removed, the log's horizon, in the same
+  transaction.
+- :class:`.Retention` does not concern own logs, and their bytes don't count in it.
 
 A feed gives the logs in :data:`OWN_LOGS` to a sink that is an :class:`OwnSink`:
 
@@ -75,7 +76,7 @@ class KeepsOwnLogs(t.Protocol):
         :param keep: Seconds for which it is kept, by the store's clock.
         :raises NotPublished: If it is certain that nothing was stored.
         :raises PublishUncertain: If it is not.
-        :raises ValueError: If the store must not store this.
+        :raises ValueError: If the name, the data or the time is not as above.
         """
 
     def read_own(self, log: str, after: int = 0) -> OwnPage:
@@ -93,7 +94,7 @@ class OwnSink(t.Protocol):
 
 
 def check_own(log: str, data: bytes = b"", keep: float = 1) -> None:
-    """Refuse what no own log may have.
+    """Refuse names, data and times that no own log may have.
 
     :raises ValueError: With the reason.
     """

@@ -17,7 +17,7 @@ T = t.TypeVar("T")
 
 
 class Contract:
-    """What all tests of a contract need of the broker."""
+    """All contracts open and run the broker in this way."""
 
     #: Whether processes share the store, as they do not in ``memory:``.
     shared = True

@@ -1,4 +1,4 @@
-"""What a broker has to do that keeps logs of Flask-Push's own.
+"""Tests of brokers that keep logs of Flask-Push's own.
 
 ::
 
@@ -52,7 +52,7 @@ class OwnLogContract(Contract):
         is used. ``False`` if that can't be: then it is not tested."""
         return False
 
-    # What is stored.
+    # Storing.
 
     def test_entries_have_numbers_in_the_sequence_of_all_events(self) -> None:
         broker = self._open()
@@ -100,7 +100,7 @@ class OwnLogContract(Contract):
         assert not broker.read_own("other").entries
         broker.close()
 
-    def test_logs_are_apart(self) -> None:
+    def test_two_own_logs_do_not_mix(self) -> None:
         broker = self._open()
         first = broker.append(LOG, b"1", 60)
         other = broker.append("other", b"2", 0.05)
@@ -112,7 +112,7 @@ class OwnLogContract(Contract):
         assert broker.read_own("other").since >= other.number
         broker.close()
 
-    def test_what_no_log_may_have_is_refused(self) -> None:
+    def test_a_bad_name_time_or_size_is_refused(self) -> None:
         broker = self._open()
         end = broker.read([], after=0).end
         for log in "", "A", "a:b", "a" * 33, "ä", "a\n":
@@ -159,7 +159,7 @@ class OwnLogContract(Contract):
         assert [entry.data for entry in broker.read_own(LOG).entries] == [b"1", b"2"]
         broker.close()
 
-    # How long it is kept.
+    # Expiring.
 
     def test_an_entry_expires_after_its_time_and_the_page_says_so(self) -> None:
         broker = self._open()
@@ -202,7 +202,7 @@ class OwnLogContract(Contract):
         assert before <= page.since < kept[0]
         broker.close()
 
-    def test_what_events_may_take_does_not_concern_it(self) -> None:
+    def test_the_retention_of_events_leaves_own_logs_alone(self) -> None:
         broker = self._open(Retention(age=0.1, count=3, bytes=20_000))
         numbers = [broker.append(LOG, b"x" * 10_000, 60).number for _ in range(9)]
         (event,) = broker.publish([Event("a", "x" * 10_000)])
@@ -226,7 +226,7 @@ class OwnLogContract(Contract):
         assert [entry.number for entry in broker.read_own(LOG).entries] == numbers
         broker.close()
 
-    # What a feed gives.
+    # Feeds.
 
     def test_a_feed_begins_with_all_of_the_log(self) -> None:
         async def test(broker: _Both, hub: OwnRecordingSink) -> None:
@@ -358,7 +358,7 @@ class OwnLogContract(Contract):
 
         self._run(test)
 
-    def test_a_sink_that_takes_no_own_logs_hears_all_events(self) -> None:
+    def test_a_sink_without_own_logs_receives_all_events(self) -> None:
         async def test(broker: Broker, hub: RecordingSink) -> None:
             assert isinstance(broker, KeepsOwnLogs)
             await hub.watch("a")

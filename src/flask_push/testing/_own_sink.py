@@ -1,4 +1,4 @@
-"""What a feed calls in the tests of brokers that keep logs of Flask-Push's own."""
+"""The sink in the tests of brokers that keep logs of Flask-Push's own."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class OwnRecordingSink(RecordingSink):
     def __init__(self, *args: t.Any) -> None:
         #: The pages of each epoch, by log.
         self.pages: dict[tuple[str, str], list[OwnPage]] = {}
-        #: What the feed did, in its order: the number up to which the own logs have to be
-        #: known, and the number of pages of each log that were there.
+        #: By call of the feed: the epoch, the number up to which the own logs had to be
+        #: given, and how many pages of each log had been given.
         self._reached: list[tuple[str, int, dict[str, int]]] = []
         super().__init__(*args)
 
