@@ -17,6 +17,7 @@ import pytest
 from redis.crc import key_slot
 from redis.exceptions import ClusterDownError
 from redis.exceptions import MovedError
+from redis.exceptions import ResponseError
 from support.redis_log import heard
 from support.redis_log import lines
 from support.redis_log import listen
@@ -186,6 +187,14 @@ def test_who_says_that_the_cluster_is_down_is_asked_last() -> None:
     assert nodes.known == [("a", 6379), ("b", 6379)]
     place.elsewhere(new("Hash slot not served"))
     assert nodes.known == [("b", 6379), ("a", 6379)]
+
+
+def test_an_error_for_which_redis_py_has_no_class_is_known_by_its_code() -> None:
+    """Before 6.0, it has one only in its own client for Clusters."""
+    place, new = Place("redis+cluster://127.0.0.1:1"), t.cast(t.Any, ResponseError)
+    for text in "ASK 1 a:7", "CLUSTERDOWN x", "MASTERDOWN x", "MOVED 1 a:7", "TRYAGAIN x":
+        assert place.elsewhere(new(text))
+    assert not place.elsewhere(new("OOM x"))
 
 
 class Stale(socketserver.ThreadingTCPServer):

@@ -18,19 +18,16 @@ from concurrent.futures import Future
 from redis.backoff import NoBackoff
 from redis.connection import Connection
 from redis.connection import parse_url
-from redis.exceptions import AskError
 from redis.exceptions import BusyLoadingError
-from redis.exceptions import ClusterDownError
-from redis.exceptions import MovedError
 from redis.exceptions import RedisError
 from redis.exceptions import ResponseError
-from redis.exceptions import TryAgainError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from .calls import Names
 from .cluster import Address
 from .cluster import Nodes
+from .errors import code_of
 from .scripts import Arg
 from .url import RedisUrl
 
@@ -43,7 +40,7 @@ Refused = (ResponseError, BusyLoadingError)
 #: Errors of a connection.
 FAILED = (RedisError, OSError)
 # Errors of a Cluster's node that has not all keys of the command, and so did nothing.
-_ELSEWHERE = (AskError, TryAgainError, ClusterDownError)
+_ELSEWHERE = {"ASK", "CLUSTERDOWN", "MASTERDOWN", "MOVED", "TRYAGAIN"}
 
 
 class Moving(ResponseError):
@@ -97,14 +94,13 @@ class Place:
         connection goes to the node that it names."""
         if self.nodes is None:
             return False
-        code, _, rest = str(error).partition(" ")
-        if isinstance(error, MovedError):
-            self.nodes.moved(f"{error.host}:{error.port}")
-        elif code == "MOVED":
-            self.nodes.moved(rest.rpartition(" ")[2])
-        elif isinstance(error, ClusterDownError) or code == "CLUSTERDOWN":
+        # redis-py has a class for each of these since 6.0, and the code in its text before.
+        code = code_of(error)
+        if code == "MOVED":
+            self.nodes.moved(str(error).rpartition(" ")[2])
+        elif code in ("CLUSTERDOWN", "MASTERDOWN"):
             self.nodes.doubt()
-        return isinstance(error, _ELSEWHERE)
+        return code in _ELSEWHERE
 
     def _master(self, seconds: float) -> tuple[str, int]:
         """The master's address. The Sentinels are asked for each connection."""
