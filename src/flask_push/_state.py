@@ -12,6 +12,7 @@ import typing as t
 import weakref
 from dataclasses import asdict
 from dataclasses import astuple
+from dataclasses import replace
 from pathlib import Path
 
 from flask import Flask
@@ -202,6 +203,8 @@ class Services:
             return ThreadDoor(opened, config.options, accel, self.bridges)
 
         if kind == "thread":
+            # It is one hub, and has all streams of this process.
+            config = replace(config, hub_processes=1)
             return thread()
         hello = {
             "url": broker.url,

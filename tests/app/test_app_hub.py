@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import select
 import socket
@@ -147,6 +148,25 @@ def test_a_hub_that_is_a_thread_on_linux_too_logs_nothing(
     with app.test_client().get("/stream"):
         pass
     assert "for development" not in caplog.text
+    push._states[app].services().close()
+
+
+@pytest.mark.parametrize("config", [{}, {"PUSH_HUB": "thread"}], ids=str)
+@pytest.mark.usefixtures("lacking")
+def test_a_thread_shares_its_streams_with_no_other_hub(
+    config: dict[str, t.Any], tmp_path: Path
+) -> None:
+    app = make(tmp_path, PUSH_HUB_PROCESSES=2, PUSH_MAX_STREAMS=4, **config)
+    push = Push(app)
+
+    @app.get("/stream")
+    def stream() -> t.Any:
+        return push.stream("a")
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            response = stack.enter_context(app.test_client().get("/stream"))
+            assert any(b"push:open" in data for data in response.iter_encoded())
     push._states[app].services().close()
 
 
