@@ -229,6 +229,11 @@ class Cluster:
             said.add(tuple(sorted(rows)))
         return well and len(said) == 1
 
+    def epochs(self) -> set[str]:
+        """The newest epoch that each running node knows."""
+        told = [node.do("CLUSTER", "INFO").decode() for node in self.alive]
+        return {info.partition("cluster_current_epoch:")[2].split()[0] for info in told}
+
     def is_copied(self) -> bool:
         """Whether the replicas have everything that our master has."""
         copies = [node for node in self.alive if self.is_replica_of(node, self.master)]
@@ -278,6 +283,9 @@ class Cluster:
 
         :param each: Called before the first moves, and after each.
         """
+        # A node that does not know the epoch of the last move would take the slot with an
+        # older one. Then two nodes would name each other as the owner for ever.
+        until(lambda: len(self.epochs()) == 1, what="all nodes know the epoch")
         old = self.master
         new = to or self.others[0]
         new.do("CLUSTER", "SETSLOT", self.slot, "IMPORTING", old.id)
