@@ -47,7 +47,7 @@ def methods(protocol: type) -> list[str]:
         *((Broker, broker) for broker in (MemoryBroker, SqliteBroker, RedisBroker)),
         *((Feed, feed) for feed in (MemoryFeed, SqliteFeed, RedisFeed)),
         (Bridging, RedisBroker),
-        *((KeepsOwnLogs, broker) for broker in (MemoryBroker, SqliteBroker)),
+        *((KeepsOwnLogs, broker) for broker in (MemoryBroker, SqliteBroker, RedisBroker)),
         (Sink, RecordingSink),
         *((each, OwnRecordingSink) for each in (Sink, OwnSink)),
     ],

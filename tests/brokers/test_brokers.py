@@ -25,9 +25,10 @@ from flask_push.brokers import Retention
 from flask_push.brokers.redis.calls import Runs
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing import BrokerContract
+from flask_push.testing import OwnLogContract
 
 
-class OnRedis(BrokerContract):
+class OnRedis(OwnLogContract, BrokerContract):
     """A store of its own for each test, under a prefix of its own on one server."""
 
     server = Redis

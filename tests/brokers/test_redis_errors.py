@@ -190,7 +190,7 @@ def test_a_busy_redis_is_asked_again(
                 with pytest.raises(NotRead, match="another program's script"):
                     heard(broker)
                 page = asyncio.ensure_future(hub.read("a", after=0))
-                await until_on_loop(lambda: t.cast(RedisFeed, hub.feed)._read_retry)
+                await until_on_loop(lambda: t.cast(RedisFeed, hub.feed)._reads.retry)
             finally:
                 redis.do("SCRIPT", "KILL")
                 thread.join()

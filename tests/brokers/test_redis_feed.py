@@ -29,7 +29,7 @@ from flask_push.testing._sink import until as until_on_loop
 def test_a_channel_asked_for_just_before_a_tick_is_heard(broker: RedisBroker) -> None:
     async def test(hub: RecordingSink) -> None:
         hub.feed.watch(["b"])
-        t.cast(RedisFeed, hub.feed)._tick()
+        t.cast(RedisFeed, hub.feed).tick()
         await hub.watch("b")
         say(broker, "1", channel="b")
         await until_on_loop(lambda: hub.received("b") == [b"1"])
@@ -43,7 +43,7 @@ def test_a_channel_that_is_wanted_again_is_not_unsubscribed(broker: RedisBroker)
         hub.watching.clear()
         hub.feed.watch(["a"])
         # It is subscribed to before what was not wanted is unsubscribed.
-        t.cast(RedisFeed, hub.feed)._tick()
+        t.cast(RedisFeed, hub.feed).tick()
         await until_on_loop(lambda: "a" in hub.watching)
         await hub.watch("b")
         say(broker, "1")

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from flask_push import Event
 from flask_push._event import Entry
 from flask_push._event import Proof
+from flask_push.brokers import OwnEntry
+from flask_push.brokers import OwnPage
 from flask_push.brokers.redis import replies
 from flask_push.brokers.redis.calls import Runs
 
@@ -65,6 +67,23 @@ def test_what_other_programs_publish_is_a_value_error_or_entries(data: bytes) ->
 def test_a_published_message_without_an_event_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError):
         replies.published("a", data)
+
+
+@given(st.binary(max_size=40))
+def test_an_entry_of_an_own_log_is_read_as_it_was_published(data: bytes) -> None:
+    epoch, entry, prev = replies.own_pushed(b"abcde:7:3:" + data)
+    assert (epoch, entry, prev) == ("abcde", OwnEntry(7, data), 3)
+    reply = [b"abcde", b"9", b"3", [b"7:" + data], b"9", b"1"]
+    page = OwnPage("abcde", 3, 9, [entry])
+    assert replies.own_page(reply) == (page, True)
+    reply[4] = b"11"
+    assert replies.own_page(reply) == (page, False)
+
+
+@pytest.mark.parametrize("data", [b"", b"abcde:7:3", b"abcde:x:3:", b"a:7::", b"\xff:7:3:"])
+def test_what_is_no_entry_of_an_own_log_is_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        replies.own_pushed(data)
 
 
 @pytest.mark.parametrize(

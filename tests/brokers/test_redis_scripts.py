@@ -250,6 +250,8 @@ def test_scripts_touch_no_key_that_was_not_named(redis: Redis, broker: RedisBrok
         await until_on_loop(lambda: hub.end >= last.number)
         await hub.read("a", "b1", after=0)
         broker.read(["a", "b0"], last=3)
+        broker.append("disconnect", b"x", 60)
+        assert broker.read_own("disconnect").entries
         redis.do("DEL", "{push}:store")
         say(broker, "another life")
         await until_on_loop(lambda: hub.epoch != last.epoch)

@@ -8,6 +8,8 @@ import contextlib
 import pytest
 
 from flask_push.brokers.redis import feed
+from flask_push.brokers.redis import own
+from flask_push.brokers.redis import page_reads
 from flask_push.brokers.redis import RedisBroker
 from support.redis_log import lines
 from support.redis_log import redis as redis
@@ -24,7 +26,8 @@ def broker(redis: Redis) -> cabc.Iterator[RedisBroker]:
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have feeds retry soon."""
-    monkeypatch.setattr(feed, "_REFUSED_RETRY_SECONDS", 0.1)
+    for module in feed, own, page_reads:
+        monkeypatch.setattr(module, "_REFUSED_RETRY_SECONDS", 0.1)
     monkeypatch.setattr(feed, "_TICK_SECONDS", 0.2)
 
 

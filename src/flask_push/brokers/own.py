@@ -126,8 +126,12 @@ class OwnPages:
 
     def after(self, log: str, epoch: str) -> int:
         """The number after which to read the log."""
-        known, end = self._ends.get(log, ("", 0))
+        known, end = self.end(log)
         return end if known == epoch else 0
+
+    def end(self, log: str) -> Position:
+        """Where the last page ended. The epoch is empty if there was none."""
+        return self._ends.get(log, Position("", 0))
 
     def give(self, log: str, page: OwnPage) -> None:
         """Call the sink, unless the page begins where the last one ended and is empty."""

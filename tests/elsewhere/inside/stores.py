@@ -31,7 +31,7 @@ class TestSqlite(OwnLogContract, BrokerContract):
         return open_broker("sqlite:", self.path, retention=retention)
 
 
-class TestRedis(BrokerContract):
+class TestRedis(OwnLogContract, BrokerContract):
     numbers = itertools.count()
 
     @pytest.fixture(autouse=True)

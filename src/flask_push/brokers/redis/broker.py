@@ -17,6 +17,8 @@ from ..base import PAGE_BYTES
 from ..base import PublishUncertain
 from ..base import Retention
 from ..base import Sink
+from ..own import check_own
+from ..own import OwnPage
 from . import calls
 from . import replies
 from . import scripts
@@ -37,6 +39,8 @@ _MAX_PRUNES = 32
 # Events and bytes of data that one call may publish. A script that stores so many takes a
 # Redis about half a second, in which it answers no other client.
 _MAX_EVENTS, _MAX_BYTES = 100_000, 64 * 2**20
+# More than a log of Flask-Push's own has.
+_ALL_BYTES = 2**30
 # Seconds between two attempts while a slot moves to another node, longer each time.
 _MOVING_PAUSE_SECONDS = 0.02
 
@@ -55,7 +59,9 @@ class AnyRedisBroker:
         self.url = url
         self.timeout = timeout
         self._place = Place(url)
-        self._publish = scripts.PUBLISH if self._place.nodes is None else scripts.SPUBLISH
+        single = self._place.nodes is None
+        self._publish = scripts.PUBLISH if single else scripts.SPUBLISH
+        self._append = scripts.APPEND if single else scripts.SAPPEND
         self._retention = retention
         self._store = calls.Store(self._place.names, retention)
         self._pool = Pool(self._place, self._greet)
@@ -72,12 +78,30 @@ class AnyRedisBroker:
             _check_size(events)
         runs = calls.Runs(events)
         deadline = time.monotonic() + self.timeout
+        args = partial(self._store.publish, runs)
+        reply = self._write(self._publish, args, deadline)
+        if replies.PRUNE_NEXT in reply:
+            self._prune(deadline)
+        return runs.positions(reply)
+
+    def append(self, log: str, data: bytes, keep: float) -> Position:
+        check_own(log, data, keep)
+        args = partial(self._store.append, log, data, keep)
+        reply = self._write(self._append, args, time.monotonic() + self.timeout)
+        return Position(reply[0].decode(), int(reply[1]))
+
+    def _write(
+        self,
+        script: Script,
+        args: cabc.Callable[[calls.Caller], list[Arg]],
+        deadline: float,
+    ) -> list[t.Any]:
         attempt = _Attempt()
         # Each caller has one call at a time, so a second attempt stores nothing twice.
         caller = self._callers.take()
         try:
-            args = partial(self._store.publish, runs, caller)
-            reply = self._ask(self._publish, args, attempt, deadline)
+            reply: list[t.Any] = self._ask(script, partial(args, caller), attempt, deadline)
+            return reply
         except FAILED as error:
             if attempt.unsure:
                 raise PublishUncertain(f"Redis did not answer: {explain(error)}") from error
@@ -89,9 +113,6 @@ class AnyRedisBroker:
             raise NotPublished(f"Redis can't be reached in time.{secure}") from error
         finally:
             self._callers.give_back(caller)
-        if replies.PRUNE_NEXT in reply:
-            self._prune(deadline)
-        return runs.positions(reply)
 
     def _prune(self, deadline: float) -> None:
         """Remove events and keys that are too old or too many."""
@@ -116,12 +137,22 @@ class AnyRedisBroker:
     ) -> Page:
         channels = list(channels)
         args = partial(self._store.read, channels, after, last, limit)
-        deadline = time.monotonic() + self.timeout
+        return replies.page(self._read(scripts.READ, args), channels, after)
+
+    def read_own(self, log: str, after: int = 0) -> OwnPage:
+        check_own(log)
+        args = partial(self._store.read_own, log, Position("", after), _ALL_BYTES)
+        page, _ = replies.own_page(self._read(scripts.READ_OWN, args))
+        return page
+
+    def _read(self, script: Script, args: cabc.Callable[[], list[Arg]]) -> list[t.Any]:
         try:
-            reply = self._ask(scripts.READ, args, _Attempt(), deadline)
+            reply: list[t.Any] = self._ask(
+                script, args, _Attempt(), time.monotonic() + self.timeout
+            )
+            return reply
         except (*FAILED, Silence) as error:
             raise NotRead(f"Redis can't be read: {explain(error)}") from error
-        return replies.page(reply, channels, after)
 
     def feed(
         self,

@@ -15,11 +15,13 @@ from ..._system.clock import since_boot
 from .._common import new_epoch
 from .._common import stored_type
 from ..base import Retention
+from ..own import MAX_OWN_BYTES
+from ..own import MAX_OWN_ENTRIES
 from .scripts import Arg
 
 # Bytes of history that are asked for on the connection that subscribes. If it gets more
 # than a megabyte at once, the server may close it, again and again (law 18).
-_JOIN_BYTES = 512 * 1024
+JOIN_BYTES = 512 * 1024
 
 #: For so many seconds, a caller calls; for as many more, it may repeat its last call. The
 #: store remembers a caller for both.
@@ -30,10 +32,13 @@ _MAX_IDLE_CALLERS = 64
 # 8,000 values to a function at once.
 _RUN_BYTES, _RUN_EVENTS = 64 * 1024, 1000
 
+# A longer time is as good as this one, and a double can't count its microseconds.
+_MAX_KEEP_SECONDS = 1e9
+
 # Microseconds after which a clock that goes on is believed.
 _MINUTE = 60_000_000
 # Lengths of the replies that end with the store's time.
-_TIMED = {4, 10}
+_TIMED = {4, 6, 10}
 
 
 class Names(t.NamedTuple):
@@ -47,6 +52,11 @@ class Names(t.NamedTuple):
 
     def channel(self, name: str) -> bytes:
         return self.key(str(self.database), name).encode()
+
+    def own_channel(self, log: str) -> bytes:
+        """On which entries of an own log arrive. It is no channel of events, because a
+        number stands before their names."""
+        return self.key("own", str(self.database), log).encode()
 
 
 class Caller:
@@ -156,8 +166,25 @@ class Store:
         self, channels: cabc.Iterable[str], epoch: str = "", end: int = 0
     ) -> list[Arg]:
         """Ask whether the store is still the same, and for events since `end`."""
-        args: list[Arg] = [end, 0, _JOIN_BYTES, 1]
+        args: list[Arg] = [end, 0, JOIN_BYTES, 1]
         return self._args(self._life, self._logs(channels), args, f"{epoch or '-'} {end} 1")
+
+    def append(self, log: str, data: bytes, keep: float, caller: Caller) -> list[Arg]:
+        call = self.names.key(self._life, "call", caller.name)
+        own = self.names.key(self._life, "own", log)
+        keys: list[Arg] = [call, own, self.names.own_channel(log)]
+        time = round(min(keep, _MAX_KEEP_SECONDS) * 1_000_000)
+        args: list[Arg] = [caller.count, log, time, data, MAX_OWN_ENTRIES, MAX_OWN_BYTES]
+        return self._args(self._life, keys, args)
+
+    def read_own(self, log: str, after: Position, limit: int) -> list[Arg]:
+        """
+        :param after: The epoch may be empty, if the caller knows none.
+        """
+        epoch, end = after
+        keys = [self.names.key(self._life, "own", log)]
+        seen = f"{epoch} {end} 1" if epoch else "- 0 0"
+        return self._args(self._life, keys, [log, epoch, end, limit], seen)
 
     def _logs(self, channels: cabc.Iterable[str]) -> list[Arg]:
         return [self.names.key(self._life, "log", name) for name in channels]

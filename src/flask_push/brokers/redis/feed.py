@@ -17,15 +17,12 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import typing as t
-from collections import deque
 from functools import partial
 
 from ..._event import Entry
 from ..._event import Page
 from ..._event import Position
-from ..._event import Proof
 from .._common import PageRequest
-from ..base import PAGE_BYTES
 from ..base import Retention
 from ..base import Sink
 from . import calls
@@ -36,6 +33,8 @@ from .connection import Published
 from .connection import ReplyError
 from .connection_pair import ConnectionPair
 from .errors import passes
+from .own import OwnLogs
+from .page_reads import PageReads
 from .pool import Place
 from .timer import EarliestTimer
 
@@ -43,11 +42,6 @@ from .timer import EarliestTimer
 _UNPROVED_TICK_SECONDS, _TICK_SECONDS = 0.5, 4.0
 # Seconds after which a refused question is asked again.
 _REFUSED_RETRY_SECONDS = 1.0
-# Pages that are asked for at the same time.
-_MAX_READS = 16
-# A page of very many channels may have more bytes, so many for each channel, because the
-# server has to look at all of them for each page.
-_CHANNEL_BYTES = 256
 
 
 class RedisFeed:
@@ -62,7 +56,6 @@ class RedisFeed:
     ) -> None:
         self.retention = round((retention or Retention()).age * 1_000_000)
         self._store = calls.Store(place.names, retention)
-        self._names = place.names
         self._prefix = len(place.names.channel(""))
         self._sink = sink
         self._loop = loop
@@ -76,25 +69,24 @@ class RedisFeed:
         self._question = 0
         #: Whether arriving events continue those that were handed on.
         self._live = False
-        self._reads: deque[PageRequest] = deque()
-        self._reading: list[PageRequest] = []
         self._due = self._closed = False
         #: Whether joining was refused; and whether it failed, so that events are missed.
         self._refused = self._broken = False
-        #: Asks for pages again after one was refused. Until then, none is asked for.
-        self._read_retry: asyncio.TimerHandle | None = None
-        self._timer = EarliestTimer(loop, self._tick)
+        self._timer = EarliestTimer(loop, self.tick)
+        self._own = OwnLogs(self._store, sink, self._timer)
+        holds = bool(self._own.channels)
+        self._reads = PageReads(self._store, loop, self, self._timer, holds)
         self._redis = ConnectionPair(place, loop, self)
 
     # Called by the hub.
 
     def watch(self, channels: cabc.Collection[str]) -> None:
         self._channels.watch(channels, self._question)
-        self._go_on()
+        self.go_on()
 
     def unwatch(self, channels: cabc.Collection[str]) -> None:
         self._channels.unwatch(channels)
-        self._go_on()
+        self.go_on()
 
     def read(
         self,
@@ -104,28 +96,28 @@ class RedisFeed:
         after: int | None = None,
         last: int = 0,
     ) -> None:
-        self._reads.append(PageRequest(list(channels), after, last, callback))
-        self._go_on()
+        self._reads.add(PageRequest(list(channels), after, last, callback))
 
     def close(self) -> None:
-        self._closed = True
+        self._closed, self._live = True, False
         self._timer.cancel()
-        if self._read_retry is not None:
-            self._read_retry.cancel()
+        self._reads.close()
         self._redis.close()
 
     # Called by the pair of connections.
 
     def up(self) -> None:
-        self._redis.subscribe(map(self._names.channel, self._channels))
+        self._redis.subscribe(self._own.channels)
+        self._redis.subscribe(map(self._store.names.channel, self._channels))
         self._join()
 
     def down(self) -> None:
         self._live = self._refused = self._broken = False
-        self._reads.extendleft(reversed(self._reading))
-        self._reading.clear()
+        self._own.down()
+        self._reads.down()
 
     def pushed(self, published: Published) -> None:
+        published, all_fit = self._own.take(published)
         if not self._live:
             return
         entries: list[Entry] = []
@@ -149,7 +141,7 @@ class RedisFeed:
             entries += new
         if entries:
             self._sink.deliver(self._epoch, entries, None)
-        if fits:
+        if fits and all_fit:
             self._timer.set(_UNPROVED_TICK_SECONDS)
         elif not self._closed:
             self._join()
@@ -161,9 +153,12 @@ class RedisFeed:
             return True
         return prev <= max(self._last.get(name, 0), self._proved)
 
+    def live_end(self) -> Position | None:
+        return Position(self._epoch, self._end) if self._live else None
+
     # Questions.
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         if not self._due:
             self._due = True
             self._loop.call_soon(self._turn)
@@ -175,20 +170,12 @@ class RedisFeed:
         unwanted = self._channels.take_unwanted()
         if self._redis.ready:
             # A new connection has no subscriptions to end.
-            self._redis.unsubscribe(map(self._names.channel, unwanted))
+            self._redis.unsubscribe(map(self._store.names.channel, unwanted))
         if not self._live:
             return  # Joining will do the rest.
         if self._channels.wait_for(self._question):
-            self._tick()
-        while self._live and self._reads and len(self._reading) < _MAX_READS:
-            if self._read_retry is not None:
-                return
-            read = self._reads.popleft()
-            self._reading.append(read)
-            limit = max(PAGE_BYTES, _CHANNEL_BYTES * len(read.channels))
-            args = self._store.read(read.channels, read.after, read.last, limit)
-            was_read = partial(self._was_read, read)
-            self._redis.ask(scripts.READ, args, was_read, partial(self._not_read, read))
+            self.tick()
+        self._reads.ask(self._redis)
 
     def _ask(
         self,
@@ -199,7 +186,8 @@ class RedisFeed:
         """Ask for events. The answer also confirms the channels wanted before."""
         question, self._question = self._question, self._question + 1
         new = self._channels.wait_for(question)
-        self._redis.subscribe(map(self._names.channel, new))
+        self._redis.subscribe(map(self._store.names.channel, new))
+        self._own.ask(self._redis)
         args = self._store.join(channels, self._epoch, self._end)
         self._redis.prove(scripts.READ, args, partial(answered, question), refused)
 
@@ -208,10 +196,10 @@ class RedisFeed:
         channels = [] if self._broken else sorted(self._channels.watched)
         self._ask(channels, partial(self._joined, channels), self._not_joined)
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
         self._timer.cancel()
         if self._live:
-            self._ask([], self._ticked, self._not_ticked)
+            self._ask([], self.ticked, self._not_ticked)
         elif self._refused:
             self._join()
 
@@ -221,6 +209,9 @@ class RedisFeed:
         self._redis.well()
         if self._store.is_another(reply):
             self._join()
+            return
+        self._refused = not self._own.reaches(reply)
+        if self._refused:
             return
         self._live = True
         entries = None if self._broken else replies.all_missed(reply, channels)
@@ -244,10 +235,10 @@ class RedisFeed:
     def _not_ticked(self, error: ReplyError) -> None:
         self._timer.set(_REFUSED_RETRY_SECONDS)
 
-    def _ticked(self, question: int, reply: list[t.Any]) -> None:
+    def ticked(self, question: int, reply: list[t.Any]) -> None:
         if self._store.is_another(reply):
-            self._tick()
-        elif self._live:
+            self.tick()
+        elif self._live and self._own.reaches(reply):
             self._answered(question, reply, [])
 
     def _answered(
@@ -266,38 +257,5 @@ class RedisFeed:
         if found := self._channels.take_answered(question):
             self._sink.watched(found)
         self._timer.set(_TICK_SECONDS)
-        self._go_on()
-
-    def _was_read(self, read: PageRequest, reply: list[t.Any]) -> None:
-        self._reading.remove(read)
-        page = None
-        if not self._store.is_another(reply):
-            page = replies.page(reply, read.channels, read.after)
-        if page is None or page.epoch != self._epoch or not self._live:
-            # The sink must get the new epoch before a page of it.
-            self._reads.appendleft(read)
-            self._tick()
-            return
-        if page.end > self._end:
-            self._timer.set(0)
-        self._go_on()
-        read.callback(page)
-
-    def _not_read(self, read: PageRequest, error: ReplyError) -> None:
-        self._reading.remove(read)
-        if passes(error) or not self._live:
-            self._reads.appendleft(read)
-            if self._read_retry is None:
-                self._read_retry = self._loop.call_later(
-                    _REFUSED_RETRY_SECONDS, self._retry_reads
-                )
-            return
-        end = self._end
-        proofs = dict.fromkeys(read.channels, Proof(end, "unknown"))
-        after = end if read.after is None else read.after
-        self._go_on()
-        read.callback(Page(self._epoch, after, end, end, [], proofs))
-
-    def _retry_reads(self) -> None:
-        self._read_retry = None
-        self._go_on()
+        self.go_on()
+        self._reads.release()

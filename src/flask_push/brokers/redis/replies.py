@@ -9,6 +9,8 @@ from ..._event import Entry
 from ..._event import Page
 from ..._event import Proof
 from .._common import stored_entry
+from ..own import OwnEntry
+from ..own import OwnPage
 
 #: Words at the end of a reply: another holder has the lease; there is more than the store
 #: should keep.
@@ -58,6 +60,26 @@ def published(channel: str, data: bytes) -> tuple[str, list[Entry]]:
     if not entries:
         raise ValueError("It has no event.")
     return epoch.decode(), entries
+
+
+def own_page(reply: list[t.Any]) -> tuple[OwnPage, bool]:
+    """A page of an own log, and whether it reaches the store's end."""
+    entries = [_own_entry(*record.split(b":", 1)) for record in reply[3]]
+    page = OwnPage(reply[0].decode(), int(reply[2]), int(reply[1]), entries)
+    return page, reply[1] == reply[4]
+
+
+def own_pushed(data: bytes) -> tuple[str, OwnEntry, int]:
+    """The epoch of a published entry, the entry, and the number of the one before it.
+
+    :raises ValueError: If another program has published it.
+    """
+    epoch, number, prev, rest = data.split(b":", 3)
+    return epoch.decode(), _own_entry(number, rest), int(prev)
+
+
+def _own_entry(number: bytes, data: bytes) -> OwnEntry:
+    return OwnEntry(int(number), data)
 
 
 def channels_to_prune(reply: list[t.Any]) -> list[str]:

@@ -22,6 +22,14 @@ script that is called with another life does nothing, and returns the right one.
 ``{push}:<life>:call:<caller>``
     The caller's last call, and its result, so that the call can be repeated. Calls of one
     caller come one after the other, for half a minute; the key lives for a minute.
+``{push}:<life>:own:<log>``
+    A list of records ``number:microseconds for which it is kept:data``: one of the logs of
+    ``brokers/own.py``. The field ``own:<log>`` of the store has the life, the log's
+    horizon, the number of its newest entry, how many entries it has, and the bytes of their
+    data. The retention does not concern it, and ``prune.lua`` does not touch it.
+
+    An entry is published on ``{push}:own:<database>:<log>``, as ``epoch:number:number of
+    the entry before it:data``.
 
 Events are published on ``{push}:<database>:<channel>``, neighbours together, as ``epoch:``
 and their records, where only the first has its number; prev is empty for events that are
@@ -75,6 +83,9 @@ class Script(t.NamedTuple):
         """The script of a file in ``lua``."""
         return cls.of("\n".join(_lines(name)))
 
+    def in_cluster(self) -> Script:
+        return self.of(self.text.replace("'PUBLISH'", "'SPUBLISH'"))
+
     def by_sha(self, args: cabc.Sequence[Arg]) -> list[Arg]:
         return ["EVALSHA", self.sha, *args]
 
@@ -96,6 +107,9 @@ def _lines(name: str) -> cabc.Iterator[str]:
 PUBLISH = Script.read("publish.lua")
 #: In a Cluster. A message that is published to its slot stays with the node that owns the
 #: slot, so those who subscribe there receive all in order. Other messages go to all nodes.
-SPUBLISH = Script.of(PUBLISH.text.replace("'PUBLISH'", "'SPUBLISH'"))
+SPUBLISH = PUBLISH.in_cluster()
 READ = Script.read("read.lua")
 PRUNE = Script.read("prune.lua")
+APPEND = Script.read("append.lua")
+SAPPEND = APPEND.in_cluster()
+READ_OWN = Script.read("read_own.lua")
