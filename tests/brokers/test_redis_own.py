@@ -32,6 +32,7 @@ from support.servers import until
 from flask_push import NotPublished
 from flask_push import PublishUncertain
 from flask_push.brokers import OWN_LOGS
+from flask_push.brokers import Retention
 from flask_push.brokers.memory import own as memory_own
 from flask_push.brokers.memory.own import OwnLog
 from flask_push.brokers.redis import calls
@@ -344,6 +345,10 @@ def test_a_full_store_takes_no_entry_and_is_read_on(
             broker.append(LOG, b"no", 60)
         assert redis.do("HGET", "{push}:store", "last") == end
         assert held(broker) == [b"1"]
+        # What this one would change can't be stored either.
+        other = RedisBroker(redis.url, Retention(age=77), timeout=20)
+        assert held(other) == [b"1"]
+        other.close()
         await hub.watch("b")
         redis.do("CLIENT", "KILL", "TYPE", "pubsub")
         await hub.watch("c")
