@@ -69,6 +69,21 @@ def test_an_entry_that_arrives_before_the_log_is_read_is_given_once() -> None:
     run(test)
 
 
+def test_an_entry_that_arrives_while_the_log_is_read_again_is_given_once() -> None:
+    async def test(other: OtherEnd, hub: OwnRecordingSink) -> None:
+        await other.begin()
+        await until(lambda: hub.end)
+        hub.feed.watch(["b"])
+        reading = await other.asked(scripts.READ_OWN)
+        other.push(entry(12, 5))
+        reading.answer(*own_page("one", 14, 10, ["12:x", "13:x"]))
+        (await other.asked(scripts.READ)).answer(*joined("one", 15))
+        await until(lambda: hub.end == 15)
+        assert numbers(hub) == [12, 13]
+
+    run(test)
+
+
 def test_after_an_entry_that_follows_an_unknown_one_the_log_is_read_before_joining() -> (
     None
 ):
@@ -136,6 +151,23 @@ def test_an_epoch_that_begins_between_reading_and_joining_is_read_first() -> Non
         await until(lambda: (hub.epoch, hub.end) == ("two", 22))
         (page,) = hub.pages["two", LOG]
         assert page == OwnPage("two", 5, 21, [OwnEntry(8, b"x")])
+
+    run(test)
+
+
+def test_an_epoch_that_begins_between_reading_and_a_tick_is_read_first() -> None:
+    async def test(other: OtherEnd, hub: OwnRecordingSink) -> None:
+        await other.begin()
+        await until(lambda: hub.end)
+        hub.feed.watch(["b"])
+        (await other.asked(scripts.READ_OWN)).answer(*own_page("one", 12))
+        (await other.asked(scripts.READ)).answer(*joined("two", 20))
+        reading = await other.asked(scripts.READ_OWN)
+        assert hub.epoch == "one" and "b" not in hub.watching
+        reading.answer(*own_page("two", 21))
+        (await other.asked(scripts.READ)).answer(*joined("two", 22))
+        await until(lambda: (hub.epoch, hub.watching.get("b")) == ("two", 22))
+        assert hub.pages["two", LOG] == [OwnPage("two", 5, 21, [])]
 
     run(test)
 
