@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import redis as redis_py
 from hypothesis import given
 from hypothesis import HealthCheck
 from hypothesis import settings
@@ -32,12 +33,15 @@ from support.servers import until
 from flask_push import NotPublished
 from flask_push import PublishUncertain
 from flask_push.brokers import OWN_LOGS
+from flask_push.brokers import OwnEntry
 from flask_push.brokers import Retention
 from flask_push.brokers.memory import own as memory_own
 from flask_push.brokers.memory.own import OwnLog
 from flask_push.brokers.redis import calls
 from flask_push.brokers.redis import ClusterBroker
+from flask_push.brokers.redis import feed
 from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis import replies
 from flask_push.brokers.redis import scripts
 from flask_push.brokers.redis.broker import AnyRedisBroker
 from flask_push.testing._own_sink import OwnRecordingSink
@@ -137,6 +141,27 @@ def test_only_a_feed_whose_sink_takes_own_logs_subscribes_to_them(
 
     listen(broker, older)
     run(broker, newer)
+
+
+def test_each_published_entry_names_the_one_before_it(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    path = str(redis.socket)
+    before = broker.read_own(LOG).end
+    with redis_py.Redis(unix_socket_path=path, protocol=2) as client:
+        pubsub: t.Any = client.pubsub(ignore_subscribe_messages=True)
+        pubsub.subscribe(broker._place.names.own_channel(LOG))
+        pubsub.get_message(timeout=10)
+        for n in range(3):
+            say(broker, "in between")
+            if n == 2:
+                redis.do("DEL", key(redis))
+            epoch, number = broker.append(LOG, b"%d" % n, 60)
+            data = pubsub.get_message(timeout=10)["data"]
+            entry = OwnEntry(number, b"%d" % n)
+            assert replies.own_pushed(data) == (epoch, entry, before)
+            before = number
+        pubsub.close()
 
 
 # What is lost.
@@ -424,7 +449,9 @@ def test_after_a_failover_in_a_cluster_a_feed_begins_the_log_again(tmp_path: Pat
         broker.close()
 
 
-def test_a_log_moves_with_its_slot(tmp_path: Path) -> None:
+def test_a_log_moves_with_its_slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # So an entry arrives only if it is published.
+    monkeypatch.setattr(feed, "_TICK_SECONDS", 1000)
     options = "--cluster-require-full-coverage", "no"
     with Cluster.started(tmp_path, *options) as cluster:
         broker = ClusterBroker(cluster.url, timeout=30)

@@ -3,6 +3,9 @@ the server, so that it chooses the order in which they arrive."""
 
 from __future__ import annotations
 
+import asyncio
+import typing as t
+
 import pytest
 from support.redis_ends import entry
 from support.redis_ends import event
@@ -18,6 +21,7 @@ from flask_push.brokers import OwnEntry
 from flask_push.brokers import OwnPage
 from flask_push.brokers.redis import own
 from flask_push.brokers.redis import scripts
+from flask_push.brokers.redis.feed import RedisFeed
 from flask_push.testing._own_sink import OwnRecordingSink
 from flask_push.testing._sink import until
 
@@ -216,6 +220,39 @@ def test_while_reading_the_log_is_refused_nothing_is_delivered(
         reading.answer(*own_page("one", 10, 5, ["8:x"]))
         (await other.asked(scripts.READ)).answer(*joined("one", 10))
         await until(lambda: hub.end == 10)
+
+    run(test)
+
+
+def test_a_feed_waits_before_it_reads_a_log_again_that_was_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(own, "_REFUSED_RETRY_SECONDS", 1000)
+
+    async def test(other: OtherEnd, hub: OwnRecordingSink) -> None:
+        (await other.asked(scripts.READ_OWN)).refuse("BUSY Redis is busy")
+        (await other.asked(scripts.READ)).answer(*joined("one", 10))
+        feed = t.cast(RedisFeed, hub.feed)
+        await until(lambda: feed._refused)
+        timer = feed._timer._handle
+        assert timer and timer.when() > asyncio.get_running_loop().time() + 500
+
+    run(test)
+
+
+def test_on_another_connection_nothing_is_delivered_before_the_log_is_read() -> None:
+    async def test(other: OtherEnd, hub: OwnRecordingSink) -> None:
+        await other.begin()
+        await until(lambda: hub.end)
+        other.cut()
+        (await other.asked(scripts.READ_OWN)).refuse("BUSY Redis is busy")
+        (await other.asked(scripts.READ)).answer(*joined("one", 20))
+        reading = await other.asked(scripts.READ_OWN)
+        assert hub.end == 10
+        reading.answer(*own_page("one", 21, 10, ["15:x"]))
+        (await other.asked(scripts.READ)).answer(*joined("one", 22))
+        await until(lambda: hub.end == 22)
+        assert numbers(hub) == [15]
 
     run(test)
 

@@ -55,11 +55,14 @@ class OtherEnd:
         #: All commands on the connection that subscribes, by name.
         self.order: list[str] = []
         self.questions: list[Question] = []
+        #: How many connections there were, and should have been.
+        self.opened, self.expected = 0, 2
         self._writers: list[asyncio.StreamWriter] = []
         self._subscriber: asyncio.StreamWriter | None = None
 
     def cut(self) -> None:
         """Close all connections, and forget what was asked on them."""
+        self.expected += 2
         for writer in self._writers:
             writer.close()
         self._writers.clear()
@@ -68,6 +71,7 @@ class OtherEnd:
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        self.opened += 1
         self._writers.append(writer)
         parser = hiredis.Reader()
         while data := await reader.read(65536):
@@ -152,6 +156,8 @@ def run(test: cabc.Callable[[OtherEnd, OwnRecordingSink], cabc.Awaitable[None]])
         hub.feed.watch(["a"])
         try:
             await asyncio.wait_for(test(other, hub), 30)
+            # A feed opens others if a step of it or of its sink has failed.
+            assert other.opened == other.expected
         finally:
             hub.feed.close()
             server.close()
