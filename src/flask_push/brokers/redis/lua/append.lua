@@ -24,9 +24,6 @@ if before then
   if tonumber(which) > tonumber(ARGV[3]) then return {s.epoch, ''} end
 end
 -- include permission.lua
-if type(length) == 'table' then
-  return {err = 'WRONGTYPE The key ' .. log_key .. ' is no log of Flask-Push\'s own.'}
-end
 local last = math.max(now, s.last + 1)
 local number, prev = whole(last), whole(newest)
 local refused = try('RPUSH', log_key, number .. ':' .. keep .. ':' .. data)
