@@ -15,6 +15,9 @@ import sys
 import types
 import typing as t
 
+#: The module that reads Lua files, and the text by which it does.
+READS_LUA, READING = "flask_push.brokers.redis.scripts", '.read_text(encoding="utf-8")'
+
 
 class Patched(importlib.machinery.SourceFileLoader):
     old = new = ""
@@ -45,8 +48,7 @@ def finder(module: str, old: str, new: str) -> Finder:
     if not module.endswith(".lua"):
         return Finder(module, old, new)
     # No import reads it: patch the module that does.
-    change = f".read_text().replace({old!r}, {new!r})"
-    return Finder("flask_push.brokers.redis.scripts", ".read_text()", change)
+    return Finder(READS_LUA, READING, f"{READING}.replace({old!r}, {new!r})")
 
 
 if "MUTANT" in os.environ:

@@ -14,6 +14,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from apps import mutant
 from support.house import MAY_IMPORT
 from support.house import MODULES
 from support.house import SOURCE
@@ -289,6 +290,8 @@ def test_safeguards_that_tests_take_out_are_in_the_source(name: str) -> None:
         path = MODULES.get(module.removeprefix("flask_push."), SOURCE.parent / module)
         text = path.read_text()
         assert text.count(old) == 1, (module, old)
+    reads = MODULES[mutant.READS_LUA.removeprefix("flask_push.")].read_text()
+    assert reads.count(mutant.READING) == 1
 
 
 TESTS = sorted(

@@ -26,7 +26,8 @@ from flask_push.brokers import open_broker
 WORKER = """
 import sys
 from pathlib import Path
-from support.workers import adopt, make, read_until
+from support.sockets import read_until
+from support.workers import adopt, make
 worker = make(Path(sys.argv[1]))
 for line in sys.stdin:
     client = adopt(worker)
