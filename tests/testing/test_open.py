@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -44,3 +45,18 @@ def test_the_wall_clock_is_wrong_for_a_while() -> None:
         assert time.time() > before + 999
         assert time.time_ns() > (before + 999) * 1e9
     assert time.time() < before + 999
+
+
+def test_a_failure_counts_that_a_feed_keeps_to_itself() -> None:
+    async def test(broker: Broker, hub: RecordingSink) -> None:
+        # As a feed does that takes it for a lost connection, and connects again.
+        with contextlib.suppress(AssertionError):
+            hub.deliver("another", [], None)
+
+    with pytest.raises(AssertionError, match="begins with a position"):
+        OnMemory().run(test)
+    assert OnMemory().run(nothing) is None
+
+
+async def nothing(broker: Broker, hub: RecordingSink) -> None:
+    pass

@@ -57,7 +57,7 @@ def test_what_is_delivered_is_recorded() -> None:
         ([entry(0)], 9, "from before watched"),
         ([entry(6), entry(6)], 9, "out of order"),
         ([entry(6), entry(5)], None, "out of order"),
-        ([entry(10)], 9, "^$"),
+        ([entry(10)], 9, "from after the end"),
         ([], -1, "backwards"),
     ],
 )

@@ -53,6 +53,10 @@ class Contract:
             finally:
                 hub.feed.close()
                 broker.close()
+                if hub.failures:
+                    # The feed may have gone on as if nothing were wrong.
+                    raise hub.failures[0]
 
+        RecordingSink.failures.clear()
         with asyncio.Runner(loop_factory=new_loop) as runner:
             return runner.run(main())

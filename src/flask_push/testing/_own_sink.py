@@ -27,12 +27,13 @@ class OwnRecordingSink(RecordingSink):
 
     def own(self, log: str, page: OwnPage) -> None:
         numbers = [entry.number for entry in page.entries]
-        assert numbers == sorted(set(numbers)), "out of order"
-        assert not numbers or page.since < numbers[0], "from before the page begins"
-        assert not numbers or numbers[-1] <= page.end, "from after the page ends"
-        assert page.since <= page.end, "backwards"
+        first, last = min(numbers, default=page.end), max(numbers, default=page.end)
+        self.expect(numbers == sorted(set(numbers)), "out of order")
+        self.expect(not numbers or page.since < first, "from before the page begins")
+        self.expect(last <= page.end, "from after the page ends")
+        self.expect(page.since <= page.end, "backwards")
         pages = self.pages.setdefault((page.epoch, log), [])
-        assert not pages or pages[-1].end <= page.end, "backwards"
+        self.expect(not pages or pages[-1].end <= page.end, "backwards")
         pages.append(page)
 
     def deliver(self, epoch: str, entries: cabc.Sequence[Entry], end: int | None) -> None:
@@ -56,7 +57,8 @@ class OwnRecordingSink(RecordingSink):
 
     def _reach(self, epoch: str, number: int) -> None:
         for log in OWN_LOGS:
-            assert self.pages.get((epoch, log)), "delivered before the own logs"
+            given = bool(self.pages.get((epoch, log)))
+            self.expect(given, "delivered before the own logs")
         counts = {log: len(self.pages[epoch, log]) for log in OWN_LOGS}
         self._reached.append((epoch, number, counts))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import time
+import typing as t
 
 from .._event import Entry
 from .._event import Page
@@ -15,6 +16,10 @@ from ..brokers import Feed
 
 class RecordingSink:
     """Stands for a hub: records what a feed calls it with, and checks that it may."""
+
+    #: What was wrong in calls of feeds. A feed may take the exception for its own trouble,
+    #: and recover from it.
+    failures: t.ClassVar[list[AssertionError]] = []
 
     def __init__(self, broker: Broker, before: RecordingSink | None = None) -> None:
         self.epoch = ""
@@ -29,26 +34,32 @@ class RecordingSink:
             self, asyncio.get_running_loop(), after=after, channels=list(self.watching)
         )
 
+    def expect(self, condition: bool, otherwise: str) -> None:
+        if not condition:
+            self.failures.append(AssertionError(otherwise))
+            raise self.failures[-1]
+
     def deliver(self, epoch: str, entries: cabc.Sequence[Entry], end: int | None) -> None:
         if epoch != self.epoch:
-            assert end is not None, "an epoch begins with a position"
+            self.expect(end is not None, "an epoch begins with a position")
         self.epoch = epoch
         for entry in entries:
-            assert entry.channel in self.watching, "not asked for"
+            self.expect(entry.channel in self.watching, "not asked for")
             if entry.prev is not None:
                 number = max(
                     (e.number for e in self.entries if e.prev is not None), default=0
                 )
-                assert entry.number > number, "out of order"
-                assert entry.number > self.watching[entry.channel], "from before watched"
-                assert end is None or entry.number <= end
+                since = self.watching[entry.channel]
+                self.expect(entry.number > number, "out of order")
+                self.expect(entry.number > since, "from before watched")
+                self.expect(end is None or entry.number <= end, "from after the end")
             self.entries.append(entry)
         if end is not None:
-            assert end >= self.end, "backwards"
+            self.expect(end >= self.end, "backwards")
             self.end = end
 
     def missed(self, end: int) -> None:
-        assert end >= self.end, "backwards"
+        self.expect(end >= self.end, "backwards")
         self.end = self.missing = end
 
     def watched(self, channels: cabc.Sequence[str]) -> None:
