@@ -63,7 +63,7 @@ def test_each_method_has_the_parameters_of_the_interface(
 
 
 def test_a_broker_is_known_by_its_methods() -> None:
-    """So one of somebody else need not inherit anything."""
+    """So a broker of another package need not inherit from a class of ours."""
     assert isinstance(MemoryBroker(), Broker)
     assert not isinstance(MemoryBroker(), Bridging)
     partial = type("Partial", (), {"url": "x:", "publish": None, "read": None})()

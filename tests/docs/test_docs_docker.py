@@ -61,7 +61,7 @@ def test_a_file_of_compose_names_what_there_is(file: dict[str, t.Any]) -> None:
     declared = set(file["volumes"])
     for service in services.values():
         assert service.get("build", ".") == "."
-        # What has no file to be built from is another's, or is built by a service here.
+        # An image is built here, by this service or another, or it is a public one.
         assert "build" in service or service["image"] in {*built, "nginx", "redis"}
         assert set(service.get("depends_on", [])) <= services.keys()
         mounts = [mount.split(":") for mount in service.get("volumes", [])]

@@ -28,7 +28,7 @@ def test_each_user_may_have_a_number_of_streams(
     async def test(scene: HubScene) -> None:
         ann = [await scene.open("a", user="ann") for _ in range(2)]
         ben = [await scene.open("a", user="ben") for _ in range(2)]
-        nobody = [await scene.open("a") for _ in range(3)]
+        unnamed = [await scene.open("a") for _ in range(3)]
         for _ in range(3):
             refused = scene.adopt("a", user="ann")
             await refused.ends()
@@ -38,7 +38,7 @@ def test_each_user_may_have_a_number_of_streams(
         await until(lambda: "6 connections" in repr(scene.hub))
         again = await scene.open("a", user="ann")
         scene.say("a", "x")
-        for browser in [ann[1], again, *ben, *nobody]:
+        for browser in [ann[1], again, *ben, *unnamed]:
             await browser.receives("x")
 
     run(test, max_per_user=2)

@@ -63,3 +63,8 @@ def run_tests(system: str, *words: str, seconds: float = 100, **env: str) -> int
 def inside(name: str) -> str:
     """A file of tests that run only there."""
     return str(Path("tests", "elsewhere", "inside", f"{name}.py"))
+
+
+def names(table: dict[str, str]) -> list[tuple[str, str]]:
+    """The names of a table that has them by module, each with its module."""
+    return [(module, name) for module, text in table.items() for name in text.split()]

@@ -2,7 +2,7 @@
 
 :class:`Store` is the specification of a broker's log, kept as simply as possible.
 :class:`World` is the smallest hub there can be: it drives a :class:`Log` the way the
-real one does, with sockets that take as many bytes as they are told to.
+real one does. A test says how many bytes each of its sockets takes.
 :class:`CheckedReader` is a browser that knows, from the store, everything it should have
 been given, and raises :exc:`AssertionError` at the first byte that breaks the promise.
 """

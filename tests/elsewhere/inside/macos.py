@@ -16,6 +16,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from support.elsewhere import names
 
 GONE: dict[str, str] = {
     "os": "memfd_create pidfd_open eventfd posix_fadvise pipe2 copy_file_range O_TMPFILE"
@@ -44,10 +45,6 @@ KEPT: dict[str, str] = {
 
 #: Its name there, which types of Linux don't know.
 KEEP_ALIVE = "TCP_KEEPALIVE"
-
-
-def names(table: dict[str, str]) -> list[tuple[str, str]]:
-    return [(module, name) for module, text in table.items() for name in text.split()]
 
 
 @pytest.mark.parametrize(("module", "name"), names(GONE))

@@ -19,6 +19,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from support.elsewhere import names
 from support.without_linux import real
 
 GONE: dict[str, str] = {
@@ -44,10 +45,6 @@ KEPT: dict[str, str] = {
     "selectors": "SelectSelector DefaultSelector",
     "mmap": "mmap ACCESS_READ",
 }
-
-
-def names(table: dict[str, str]) -> list[tuple[str, str]]:
-    return [(module, name) for module, text in table.items() for name in text.split()]
 
 
 @pytest.mark.parametrize(("module", "name"), names(GONE))

@@ -75,9 +75,7 @@ def append(
     :param noted: The last number that is known to have been committed.
     """
     execute = connection.execute
-    state = State(connection)
-    if state.last < noted:
-        raise broken("it is older than what was written into it")
+    state = State.checked(connection, noted)
     number = state.last = max(time(state.last), state.last + 1)
     horizon, count, bytes = _row(connection, log)
     until = number + round(keep * 1_000_000)

@@ -72,6 +72,18 @@ class State:
         except (AttributeError, TypeError):
             raise broken("its row is none of ours") from None
 
+    @classmethod
+    def checked(cls, connection: sqlite3.Connection, noted: int) -> State:
+        """The row of a store that has all that was committed to it.
+
+        :param noted: The last number that is known to have been committed.
+        :raises sqlite3.DatabaseError: If it is older.
+        """
+        state = cls(connection)
+        if state.last < noted:
+            raise broken("it is older than what was written into it")
+        return state
+
     def write(self, connection: sqlite3.Connection) -> None:
         connection.execute(
             "UPDATE store SET last = ?, floor = ?, bytes = ?, passing = ?",

@@ -201,9 +201,7 @@ def store(
     :param noted: The last number that is known to have been committed.
     """
     execute = connection.execute
-    state = State(connection)
-    if state.last < noted:
-        raise broken("it is older than what was written into it")
+    state = State.checked(connection, noted)
     # Of each channel, its newest event, and how many were held then.
     newest: dict[str, tuple[int, int]] = {}
     positions, rows, size = [], [], 0
