@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
@@ -207,6 +208,18 @@ def test_what_another_program_sends_to_a_bell_does_no_harm(short: Path) -> None:
     bell.empty()
     assert not is_readable(bell)
     bell.close()
+
+
+def test_a_bell_is_closed_while_another_process_reads_its_port(tmp_path: Path) -> None:
+    bell = Receiver(tmp_path / "bell")
+    with contextlib.ExitStack() as stack:
+        # A Unix socket can't be opened.
+        with contextlib.suppress(OSError):
+            stack.enter_context(bell.path.open())
+        bell.close()
+    sender = Sender()
+    assert not sender.send(bell.path)
+    sender.close()
 
 
 def is_readable(bell: Doorbell) -> bool:
