@@ -223,6 +223,12 @@ MUTANTS = [
         "events_without_a_listener_are_in_the_console",
     ),
     Mutant(
+        "a disconnect is listened to",
+        '"push:gap", "push:disconnect",',
+        '"push:gap",',
+        "each_page_is_notified_of_a_disconnect_once_and_resumes",
+    ),
+    Mutant(
         "a refusal has its status",
         "open(true);",
         "again(reason);",

@@ -9,10 +9,11 @@ const begin = (options = {}) => {
   const time = new Time(), random = chance(7), server = new Server(time, random);
   const browser = new Browser(time, random, server, 2);
   const open = (given = {}, scope = browser.page()) => {
-    const heard = [], states = [], errors = [], gaps = [];
+    const heard = [], states = [], errors = [], gaps = [], reasons = [];
     const push = scope.exported.connect("/stream", given);
-    const page = { scope, push, heard, states, errors, gaps };
+    const page = { scope, push, heard, states, errors, gaps, reasons };
     push.on("state", (state, { status }) => states.push([state, status]));
+    push.on("disconnect", ({ reason }) => reasons.push(reason));
     if (!given.silent) {
       push.on("error", (error) => errors.push(error.message));
       push.on("gap", (gap) => gaps.push(gap));
@@ -423,6 +424,82 @@ const cases = {
       await pass();
       for (const page of [one, two, three])
         assert.deepEqual([page.push.state, page.heard], ["open", [1]]);
+    }
+  },
+
+  async each_page_is_notified_of_a_disconnect_once_and_resumes() {
+    for (const share of WAYS) {
+      const { server, open, publish, pass } = begin(), pages = [open({ share }), open({ share })];
+      for (const page of pages) page.subscribe("a");
+      await pass();
+      publish("a", 1);
+      await pass();
+      server.disconnect("rights changed");
+      publish("a", 2);
+      await pass();
+      for (const page of pages)
+        assert.deepEqual([page.reasons, page.heard, page.push.state], [["rights changed"], [1], "waiting"]);
+      await pass(5e3);
+      publish("a", 3);
+      await pass();
+      for (const page of pages) {
+        assert.deepEqual([page.reasons, page.heard, page.push.state], [["rights changed"], [1, 2, 3], "open"]);
+        assert.deepEqual([page.gaps, page.errors, page.scope.said], [[], [], []]);
+      }
+      assert.equal(server.asked.length, share ? 2 : 4);
+    }
+  },
+
+  async each_page_gets_the_refusal_that_follows_a_disconnect() {
+    for (const share of WAYS) {
+      const { server, open, publish, pass } = begin(), pages = [open({ share }), open({ share })];
+      for (const page of pages) page.subscribe("a");
+      await pass();
+      server.status = 401;
+      server.disconnect("");
+      publish("a", 1);
+      await pass(60e3);
+      for (const page of pages) {
+        assert.deepEqual([page.reasons, page.heard], [[""], []]);
+        assert.deepEqual(page.states.slice(-3).map(([state]) => state), ["waiting", "connecting", "closed"]);
+        assert.deepEqual(page.states.at(-1), ["closed", 401]);
+      }
+    }
+  },
+
+  async channels_that_are_still_granted_after_a_disconnect_resume() {
+    for (const share of WAYS) {
+      const { server, open, publish, pass } = begin(), page = open({ share });
+      for (const name of "abc") page.subscribe(name);
+      await pass();
+      publish("b", "before");
+      await pass();
+      server.denied.push("b");
+      server.disconnect("");
+      publish("a", 1);
+      publish("b", "secret");
+      publish("c", 2);
+      await pass(5e3);
+      publish("b", "secret");
+      publish("a", 3);
+      await pass();
+      assert.deepEqual([page.reasons, page.heard], [[""], ["before", 1, 2, 3]]);
+      assert.deepEqual(page.errors, ["the view does not grant b"]);
+      assert.deepEqual([page.gaps, page.push.state], [[], "open"]);
+    }
+  },
+
+  async a_page_that_closes_at_a_disconnect_ends_nothing_for_the_others() {
+    for (const share of WAYS) {
+      const { server, open, publish, pass } = begin(), one = open({ share }), two = open({ share });
+      one.push.on("disconnect", () => one.push.close());
+      for (const page of [one, two]) page.subscribe("a");
+      await pass();
+      server.disconnect("gone");
+      publish("a", 1);
+      await pass(60e3);
+      assert.deepEqual([one.reasons, one.push.state, one.heard], [["gone"], "closed", []]);
+      assert.deepEqual([two.reasons, two.push.state, two.heard], [["gone"], "open", [1]]);
     }
   },
 

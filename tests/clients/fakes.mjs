@@ -125,6 +125,15 @@ export class Server {
     for (const source of this.#sources) this.end(source);
   }
 
+  /** Each connection ends as `push.disconnect` ends it. */
+  disconnect(reason) {
+    for (const source of this.#sources) {
+      source.say("push:disconnect", JSON.stringify({ reason }));
+      source.say("push:retry", '{"milliseconds":700}');
+    }
+    this.cut();
+  }
+
   end(source) {
     if (this.#sources.delete(source)) source.fail();
   }

@@ -1,5 +1,5 @@
 // What the types allow, and what they don't: `tsc --noEmit` reads it.
-import { connect, type Gap, type State } from "flask-push";
+import { connect, type Disconnect, type Gap, type State } from "flask-push";
 import { connect as same, PushEventSource } from "flask-push/extras";
 import { Juggernaut } from "flask-push/juggernaut";
 
@@ -15,12 +15,15 @@ const chat = push.subscribe("chat", (data, event) => {
 });
 const off: () => void = chat.on("edit", ({ text }) => text.length);
 push.on("gap", (gap: Gap) => setTimeout(off, gap.wait * 1000));
+push.on("disconnect", ({ reason }: Disconnect) => reason.trim());
 push.on("state", (state: State, reason) => console.log(state, reason.retryAt));
 push.subscribe("count", (count) => count.toFixed(), { since: "aaaaa-1" });
 // @ts-expect-error The channel is none of those.
 push.subscribe("other");
 // @ts-expect-error A number has no text.
 push.subscribe("count", (data) => data.text);
+// @ts-expect-error A disconnect has no wait.
+push.on("disconnect", ({ wait }) => wait);
 // @ts-expect-error There is no such way to share.
 connect("/stream", { share: "worker" });
 
@@ -36,6 +39,7 @@ console.log(new PushEventSource("/stream", { headers: { "X-Who": "me" } }).statu
 
 const element = document.querySelector("push-source");
 element?.addEventListener("push:gap", (event) => event.detail.channels.join());
+element?.addEventListener("push:disconnect", (event) => event.detail.reason.trim());
 console.log(element?.push?.id);
 
 const jug = new Juggernaut({ host: "example.org", port: 8080, meta: { user: 1 } });

@@ -1,4 +1,4 @@
-import type { Gap, Push, Reason, State } from "./push.js";
+import type { Disconnect, Gap, Push, Reason, State } from "./push.js";
 
 export { connect } from "./push.js";
 
@@ -36,6 +36,7 @@ declare global {
   interface HTMLElementEventMap {
     "push:state": CustomEvent<{ state: State; reason: Reason }>;
     "push:gap": CustomEvent<Gap>;
+    "push:disconnect": CustomEvent<Disconnect>;
     "push:error": CustomEvent<{ error: Error; data?: string }>;
   }
 }

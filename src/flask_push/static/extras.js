@@ -9,9 +9,6 @@ const originOf = (url) => new URL(url).origin;
 const isStream = ({ headers }) =>
   /^text\/event-stream\s*(;|$)/i.test(headers.get("Content-Type"));
 
-// Headers are bytes, which scripts pass as Latin-1.
-const bytes = (text) => unescape(encodeURIComponent(text));
-
 /** An `EventSource` on `fetch` (HTML, 9.2), which can send headers and use POST. */
 export class PushEventSource extends EventTarget {
   #url;
@@ -123,7 +120,8 @@ export class PushEventSource extends EventTarget {
       ...own,
       headers: {
         Accept: "text/event-stream",
-        ...this.#id && { "Last-Event-ID": bytes(this.#id) },
+        // Headers are bytes, which scripts pass as Latin-1.
+        ...this.#id && { "Last-Event-ID": unescape(encodeURIComponent(this.#id)) },
         ...own.headers,
       },
     });
@@ -187,8 +185,8 @@ export class PushEventSource extends EventTarget {
 // For places where a script can't import later, such as a service worker.
 Listeners.Source = PushEventSource;
 
-const ATTRIBUTES = ["src", "channels", "types", "since", "parse", "key"];
 const words = (text) => text.match(/\S+/g) || [];
+const ATTRIBUTES = words("src channels types since parse key");
 
 const { customElements: elements } = globalThis;
 const define = () => elements.define("push-source", class extends HTMLElement {
@@ -225,6 +223,7 @@ const define = () => elements.define("push-source", class extends HTMLElement {
         this.#tell("push:state", { state, reason });
       });
       push?.on("gap", (gap) => this.#tell("push:gap", gap));
+      push?.on("disconnect", (said) => this.#tell("push:disconnect", said));
       push?.on("error", (error, data) => this.#tell("push:error", { error, data }));
     }
     if (how) this.#listen(channels, types);

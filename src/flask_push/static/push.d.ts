@@ -13,6 +13,12 @@ export interface Gap {
   wait: number;
 }
 
+/** The app ended the stream. push.js asks the view again, which may refuse it. */
+export interface Disconnect {
+  /** The text that the app gave as `reason=`, or an empty string. */
+  reason: string;
+}
+
 export type State = "connecting" | "open" | "waiting" | "closed";
 
 export interface Reason {
@@ -76,8 +82,9 @@ export interface Push<Channels extends Record<string, any> = Record<string, any>
   ): Subscription<Channels[Name]>;
   on(name: "state", callback: (state: State, reason: Reason) => void): () => void;
   on(name: "gap", callback: (gap: Gap) => void): () => void;
+  on(name: "disconnect", callback: (disconnect: Disconnect) => void): () => void;
   on(name: "error", callback: (error: Error, data?: string) => void): () => void;
-  off(name: "state" | "gap" | "error", callback: (...args: any[]) => void): void;
+  off(name: "state" | "gap" | "disconnect" | "error", callback: (...args: any[]) => void): void;
   close(): void;
 }
 

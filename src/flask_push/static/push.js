@@ -20,9 +20,11 @@ const parsed = (data) => {
     return {};
   }
 };
-const OWN = ["message", "push:open", "push:gap", "push:retry", "push:heartbeat"];
+const OWN = [
+  "message", "push:open", "push:gap", "push:disconnect", "push:retry", "push:heartbeat",
+];
 // After these statuses a retry can't help.
-const FINAL = /^(204|40[01345]|41[34]|431)$/;
+const FINAL = /204|40[01345]|41[34]|431/;
 // Some servers refuse a longer address.
 const LONGEST = 2e3;
 
@@ -214,7 +216,7 @@ const hold = (lock, then, failed) => {
 // work throws, or calls `failed` later.
 const byWorker = (url, options, key, hear, failed) => {
   const worker = new SharedWorker(import.meta.url, { type: "module", name: key });
-  const { port } = worker, lock = `${key} ${Math.random()}`;
+  const { port } = worker, lock = key + Math.random();
   worker.onerror = failed;
   port.onmessage = ({ data }) => hear(data);
   let release;
@@ -306,7 +308,8 @@ class Subscription extends Listeners {
 
   constructor(channel, parse, changed) {
     super();
-    Object.assign(this, { channel, parse });
+    this.channel = channel;
+    this.parse = parse;
     this.#changed = changed;
   }
 
@@ -405,8 +408,7 @@ const makeView = (push, changed) => {
     },
 
     _open(said) {
-      const { from, at, channels } = said;
-      ({ end, asked } = said);
+      const { from, at, channels } = { end, asked } = said;
       head = at || from;
       push.id = said.connection;
       for (const one of all) {
@@ -518,6 +520,7 @@ const makeLink = (push, ways, ...given) => {
     if (asks) start();
     else if (opened) view._open(opened);
     else if (type == "push:gap") view._gap(parsed(data), id);
+    else if (type == "push:disconnect") push._call("disconnect", parsed(data));
     else if (type) view._event(type, data, id);
     else {
       if (state == "closed") view._reset("");
@@ -565,7 +568,7 @@ class Push extends Listeners {
     const how = { withCredentials, transport, headers, method, body, base, cap, silence };
     const full = new URL(url, globalThis.document?.baseURI || globalThis.location?.href).href;
     const name = `flask-push 2 ${full} ${key} ${JSON.stringify(how)}`;
-    const ways = [byWorker, byLock, alone].slice(share == "lock" ? 1 : share ? 0 : 2);
+    const ways = [byWorker, byLock, alone].slice(share ? share == "lock" : 2);
     const link = this.#link = makeLink(this, ways, full, how, name);
     const { signal } = this.#gone, listen = globalThis.addEventListener;
     // Some of these are events of the document, which don't bubble.
@@ -574,7 +577,7 @@ class Push extends Listeners {
   }
 
   on(name, callback) {
-    if (!["state", "gap", "error"].includes(name)) this.#refuse({ [name]: 1 });
+    if (!["state", "gap", "disconnect", "error"].includes(name)) this.#refuse({ [name]: 1 });
     return super.on(name, callback);
   }
 
@@ -601,8 +604,9 @@ class Push extends Listeners {
 
   _be(state, reason) {
     if (JSON.stringify([state, reason]) == JSON.stringify([this.state, this.reason])) return;
-    Object.assign(this, { state, reason });
-    if (state == "open") this._since = undefined;
+    this.state = state;
+    this.reason = reason;
+    if (state == "open") this._since = "";
     const why = state == "closed" && (reason.message || reason.status);
     this._call("state", state, reason) || why && console.warn("push.js is closed:", why);
   }
