@@ -27,6 +27,7 @@ from support.workers import make
 from support.workers import STREAM
 
 from flask_push import Event
+from flask_push import Position
 from flask_push._delivery.stream import Stream
 from flask_push._handoff import process_door
 from flask_push._handoff import spawn
@@ -38,6 +39,7 @@ from flask_push._ipc.client import Client
 from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 from flask_push._ipc.messages import Received
+from flask_push._ipc.seen import SeenFile
 from flask_push.brokers import open_broker
 
 # So that a few fill a socket, however much it holds.
@@ -101,6 +103,14 @@ def test_when_a_hub_dies_its_worker_starts_the_next_at_once(
 
 
 # A hub that is busy, and a process that lacks something, are no reason for a thread.
+
+
+def test_a_worker_knows_the_position_that_the_hub_has_written(tmp_path: Path) -> None:
+    worker = make(tmp_path)
+    assert worker.known() is None, "no hub has run yet"
+    SeenFile(worker.files.seen).write(Position("aaaaa", 7))
+    worker._seen._look_at = 0.0
+    assert worker.known() == Position("aaaaa", 7)
 
 
 def thread_instead(caplog: pytest.LogCaptureFixture) -> bool:

@@ -18,6 +18,7 @@ import typing as t
 import weakref
 
 from .._delivery.stream import Stream
+from .._event import Position
 from .._ipc.client import Client
 from .._ipc.files import HubFiles
 from .._ipc.files import SEND_SECONDS
@@ -35,6 +36,7 @@ from .._ipc.protocol import new_token
 from .._ipc.protocol import Reader
 from .._ipc.protocol import Refused
 from .._ipc.protocol import Welcome
+from .._ipc.seen import SeenFile
 from .._ipc.version import is_newer
 from .._ipc.version import version
 from .._system.fork import PerProcess
@@ -74,6 +76,7 @@ class ProcessDoor(PerProcess):
         instead: cabc.Callable[[], Door] | None = None,
     ) -> None:
         self.files = files
+        self._seen = SeenFile(files.seen)
         self._hello = Hello({"began": time.monotonic(), **hello}, version())
         self._starts = starts
         self._stand_in = StandIn(instead)
@@ -115,6 +118,10 @@ class ProcessDoor(PerProcess):
         if self._no_nginx:
             raise RuntimeError(self._no_nginx)
         return token
+
+    def known(self) -> Position | None:
+        """The hub's position, as far as this process knows it. Never waits."""
+        return self._seen.read()
 
     def _send_or_stand_in(self, message: Message, fds: list[int]) -> Door | None:
         """Send a message to the hub. If no hub process can be had, return the thread that

@@ -6,6 +6,7 @@
 - ``hub.ties``: each process of the app shares a lock on it as long as it lives, as do the
   processes that it forks. The kernel counts them: when the hub can get this lock for
   itself, no process needs the hub any more.
+- ``hub.seen``: its position in the store, which each process reads (:mod:`.seen`).
 - ``hub.log``: its log, at most two files of a megabyte.
 """
 
@@ -62,6 +63,10 @@ class HubFiles(t.NamedTuple):
     @property
     def ties(self) -> Path:
         return self.sock.with_suffix(".ties")
+
+    @property
+    def seen(self) -> Path:
+        return self.sock.with_suffix(".seen")
 
     @property
     def log(self) -> Path:
