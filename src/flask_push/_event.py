@@ -19,7 +19,7 @@ _UNSAFE = re.compile(rb"[^0-9A-Za-z_-]")
 _ESCAPED = re.compile(r"(?:[0-9A-Za-z_-]|~[0-9a-f]{2})+\Z")
 
 MAX_NUMBER = 2**63 - 1
-MAX_CHANNEL = 64
+MAX_CHANNEL = MAX_ITEM = 64
 #: Bytes of UTF-8. The store keeps both with each event, and looks events up by them.
 MAX_TYPE = MAX_KEY = 256
 
@@ -97,6 +97,8 @@ class Entry(t.NamedTuple):
     data: bytes
     #: The public id of the connection that does not receive it. Usually empty.
     exclude: str = ""
+    #: The name of the item that is set or unset. Empty for an event of the channel's log.
+    item: str = ""
 
 
 class Proof(t.NamedTuple):
@@ -123,6 +125,9 @@ class Page(t.NamedTuple):
     entries: t.Sequence[Entry]
     #: One for each channel.
     proofs: t.Mapping[str, Proof]
+    #: If the page has items, one for each channel: all items that the store has, and their
+    #: unsets since this number.
+    horizons: t.Mapping[str, int] = {}
 
 
 def base62(number: int) -> str:
@@ -144,25 +149,37 @@ def escape(channel: str) -> str:
     if not isinstance(channel, str) or not channel:
         raise ValueError(f"A channel's name is a non-empty string, not {channel!r:.80}.")
     if len(channel) > MAX_CHANNEL:
-        raise _too_long(channel, len(channel))
+        raise _too_long("channel", channel, len(channel))
     return _escape(channel)
 
 
+def escape_item(item: str) -> str:
+    """The item's name as part of an id, as :func:`escape`.
+
+    :raises ValueError: If the name is empty, too long, or not text.
+    """
+    if not isinstance(item, str) or not item:
+        raise ValueError(f"An item's name is a non-empty string, not {item!r:.80}.")
+    if len(item) > MAX_ITEM:
+        raise _too_long("item", item, len(item))
+    return _escape(item, "item")
+
+
 @lru_cache(4096)
-def _escape(channel: str) -> str:
+def _escape(name: str, what: str = "channel") -> str:
     try:
-        name = channel.encode()
+        encoded = name.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"The channel {channel!r} holds a lone surrogate.") from None
-    tag = _UNSAFE.sub(lambda match: b"~%02x" % match[0][0], name).decode()
+        raise ValueError(f"The {what} {name!r} holds a lone surrogate.") from None
+    tag = _UNSAFE.sub(lambda match: b"~%02x" % match[0][0], encoded).decode()
     if len(tag) > MAX_CHANNEL:
-        raise _too_long(channel, len(tag))
+        raise _too_long(what, name, len(tag))
     return tag
 
 
-def _too_long(channel: str, size: int) -> ValueError:
+def _too_long(what: str, name: str, size: int) -> ValueError:
     return ValueError(
-        f"The channel {channel[:80]!r} takes {size:,} bytes of an event's id or more,"
+        f"The {what} {name[:80]!r} takes {size:,} bytes of an event's id or more,"
         f" {MAX_CHANNEL} at most: letters, digits, '_' and '-' count one, any"
         " other byte three. Use a shorter name, or a hash of it."
     )

@@ -208,7 +208,8 @@ class Services:
             return thread()
         hello = {
             "url": broker.url,
-            "retention": astuple(config.given_retention),
+            # Older hubs take three values, and no more.
+            "retention": astuple(config.given_retention)[:3],
             "timeout": config.publish_timeout,
             "options": asdict(config.options),
             "linger": config.hub_linger,

@@ -99,3 +99,26 @@ def test_a_channel_of_any_length_is_refused_in_few_words() -> None:
 )
 def test_an_id_that_is_not_ours_names_no_channel(id: str) -> None:
     assert _event.channel_of(id) == ""
+
+
+def test_items_are_escaped_for_ids() -> None:
+    assert _event.escape_item("AAPL_1-x") == "AAPL_1-x"
+    assert _event.escape_item("a.b~") == "a~2eb~7e"
+    assert _event.unescape(_event.escape_item("Анна")) == "Анна"
+    assert _event.escape_item("x" * 64) == "x" * 64
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ("", "An item's name is a non-empty string, not ''"),
+        (None, "An item's name is a non-empty string, not None"),
+        (7, "An item's name is a non-empty string, not 7"),
+        ("x" * 65, "The item 'x+' takes 65 bytes of an event's id or more, 64 at most"),
+        (":" * 22, "The item ':+' takes 66 bytes of an event's id or more, 64 at most"),
+        ("\ud800", "The item .* holds a lone surrogate"),
+    ],
+)
+def test_an_item_whose_name_no_id_can_have_is_refused(item: t.Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        _event.escape_item(item)

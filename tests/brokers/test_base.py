@@ -81,4 +81,4 @@ def test_what_is_kept_can_not_be_changed_later() -> None:
     retention = Retention(age=5)
     with pytest.raises(dataclasses.FrozenInstanceError):
         retention.age = 6  # type: ignore[misc]
-    assert retention == Retention(5, 1000, 256 * 2**20)
+    assert retention == Retention(5, 1000, 256 * 2**20, 10_000, 4 * 2**20)

@@ -47,6 +47,7 @@ from flask_push._hub import main
 from flask_push._hub import nginx
 from flask_push._hub import streams
 from flask_push._hub import tokens
+from flask_push.brokers.items import UNSET
 from flask_push.sse import Parser
 
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
@@ -259,7 +260,9 @@ def test_every_header_is_on_the_wire() -> None:
 
 def test_every_event_of_ours_is_on_the_wire_with_its_fields() -> None:
     said = own_events()
-    assert said.keys() == set(re.findall('"(push:.+?)"', "".join(SOURCE.values())))
+    # Stores have unsets of items, and the hub does not send them yet.
+    found = set(re.findall('"(push:.+?)"', "".join(SOURCE.values())))
+    assert {*said, UNSET} == found
     for type, fields in said.items():
         (section,) = re.findall(
             rf"^### {type}\n(.*?)(?=^##|\Z)", DOCS["wire"], re.MULTILINE | re.DOTALL

@@ -158,7 +158,7 @@ class Log:
 
     def _take(self, entry: Entry, touched: _Touched, final: bool = False) -> bool:
         """Take one event of the feed. False if events before it have to be read first."""
-        number, prev, name, _, _, _ = entry
+        number, prev, name = entry.number, entry.prev, entry.channel
         channel = self.channels.get(name)
         if channel is not None and not channel.held:
             channel = None

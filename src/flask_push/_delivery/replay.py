@@ -91,7 +91,7 @@ def absorb(group: ReaderGroup, page: Page, budget: Budget, encode: Encode) -> No
     if not older or not budget.allows(sum(len(entry.data) for entry in page.entries)):
         return
     for entry in page.entries:
-        number, _, name, _, _, _ = entry
+        number, name = entry.number, entry.channel
         if name in older:
             since, upto, pieces = older[name]
             if since < number <= upto:
@@ -113,7 +113,7 @@ def replay(
     """The events of the page that the log does not have, up to each channel's floor."""
     floors = {channel.name: channel.floor for channel in sub.group.channels}
     for entry in page.entries:
-        number, _, name, _, _, _ = entry
+        number, name = entry.number, entry.channel
         if name not in proofs or not sub.cursor < number <= reach:
             continue
         if proofs[name].since < number <= floors[name]:

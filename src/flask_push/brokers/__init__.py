@@ -19,6 +19,14 @@ from .base import Retention
 from .base import Sink
 from .bridging import Bridge
 from .bridging import Bridging
+from .items import Conflict
+from .items import ItemChange
+from .items import ItemFeed
+from .items import ItemRow
+from .items import ItemsFull
+from .items import ItemSink
+from .items import ItemsPage
+from .items import KeepsItems
 from .own import KeepsOwnLogs
 from .own import OWN_LOGS
 from .own import OwnEntry
@@ -29,8 +37,16 @@ __all__ = [
     "Bridge",
     "Bridging",
     "Broker",
+    "Conflict",
     "Entry",
     "Feed",
+    "ItemChange",
+    "ItemFeed",
+    "ItemRow",
+    "ItemsFull",
+    "ItemSink",
+    "ItemsPage",
+    "KeepsItems",
     "KeepsOwnLogs",
     "NotPublished",
     "NotRead",

@@ -71,6 +71,10 @@ class Retention:
     count: int = 1000
     #: Bytes of all channels together.
     bytes: int = 256 * 2**20
+    #: Items of each channel, and their bytes. They don't expire: a channel that has so many
+    #: refuses more.
+    items: int = 10_000
+    item_bytes: int = 4 * 2**20
 
 
 @t.runtime_checkable

@@ -148,7 +148,7 @@ class RedisFeed:
 
     def _fits(self, entry: Entry) -> bool:
         """Whether no event is missing before it."""
-        number, prev, name, _, _, _ = entry
+        number, prev, name = entry.number, entry.prev, entry.channel
         if prev is None or number <= self._end:
             return True
         return prev <= max(self._last.get(name, 0), self._proved)
