@@ -40,6 +40,7 @@ from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 from flask_push._ipc.messages import Received
 from flask_push._ipc.seen import SeenFile
+from flask_push._ipc.version import version
 from flask_push.brokers import open_broker
 
 # So that a few fill a socket, however much it holds.
@@ -210,7 +211,9 @@ def full_listener(tmp_path: Path) -> cabc.Iterator[socket.socket]:
     os.close(lock)
 
 
-def test_a_stream_that_a_dead_hub_did_not_take_goes_to_the_next(tmp_path: Path) -> None:
+def test_a_stream_that_a_dead_hub_did_not_take_goes_to_the_next(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     listener = HubFiles.of(tmp_path).listen()
     worker = make(tmp_path, starts=False)
     adopt(worker).close()
@@ -227,8 +230,76 @@ def test_a_stream_that_a_dead_hub_did_not_take_goes_to_the_next(tmp_path: Path) 
             os.write(fd, b"by the next hub")
             os.close(fd)
             assert browser.recv(100) == b"by the next hub"
+            until(lambda: door_threads() == 1, what="the first connection is closed")
+            # It had not answered.
+            assert "The hub has died" not in caplog.text
             following.close()
         worker.stop()
+
+
+class Holder(logging.Filter):
+    """Holds up the thread that logs a line with "wait" in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.holds, self.goes_on = threading.Event(), threading.Event()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if "wait" in record.getMessage():
+            self.holds.set()
+            assert self.goes_on.wait(20)
+        return True
+
+
+@pytest.mark.parametrize("bye", [True, False])
+def test_a_worker_that_finds_the_next_hub_before_it_notices_a_death_logs_the_death(
+    bye: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = HubFiles.of(tmp_path).listen()
+    worker = make(tmp_path, starts=False)
+    adopt(worker).close()
+    dead = Messages(listener.accept()[0])
+    holder = Holder()
+    process_door.logger.addFilter(holder)
+    try:
+        dead.send({"welcome": 1, "version": version()})
+        dead.send({"log": [logging.WARNING, "wait"]})
+        if bye:
+            dead.send({"bye": "It was stopped."})
+        dead.send({"log": [logging.WARNING, "the last line"]})
+        assert holder.holds.wait(20)
+        dead.close()
+        adopt(worker).close()
+        following, _ = listener.accept()
+    finally:
+        holder.goes_on.set()
+        process_door.logger.removeFilter(holder)
+    with listener, following:
+        until(lambda: "the last line" in caplog.text)
+        until(lambda: door_threads() == 1, what="the first connection is closed")
+        assert ("The hub has died" in caplog.text) == (not bye)
+        worker.stop()
+
+
+def test_a_hub_that_takes_only_a_part_of_a_stream_has_not_died(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "SEND_SECONDS", 0.1)
+    listener = HubFiles.of(tmp_path).listen()
+    worker = make(tmp_path, starts=False)
+    adopt(worker).close()
+    with listener, listener.accept()[0] as slow:
+        Messages(slow).send({"welcome": 1, "version": version()})
+        until(lambda: repr(worker).endswith("hub.sock: there>"))
+        with pytest.raises(RuntimeError, match="took only a part"):
+            adopt(worker, STREAM._replace(head=b"x" * 2_000_000))
+        until(lambda: door_threads() == 0, what="both connections are closed")
+        assert "The hub has died" not in caplog.text
+        worker.stop()
+
+
+def door_threads() -> int:
+    return sum(thread.name == "flask-push door" for thread in threading.enumerate())
 
 
 def test_a_worker_waits_while_the_queue_of_the_socket_is_full(
@@ -313,6 +384,14 @@ def test_a_stream_that_is_too_large_disturbs_no_other(
         sock.setblocking(False)
         with pytest.raises(BlockingIOError):
             sock.recv(1)
+
+
+def test_a_worker_that_starts_no_hub_says_how_to_start_one(tmp_path: Path) -> None:
+    worker = make(tmp_path, starts=False)
+    cure = f"PUSH_HUB names {tmp_path}.*, where no hub answers .*'flask push hub --socket "
+    with pytest.raises(RuntimeError, match=cure):
+        adopt(worker)
+    worker.stop()
 
 
 # What makes no sense.

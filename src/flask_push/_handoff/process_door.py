@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections.abc as cabc
 import logging
 import random
-import socket
 import threading
 import time
 import typing as t
@@ -58,6 +57,15 @@ _AGAIN_SECONDS = 1.0
 _BUSY = f"It has read nothing for {SEND_SECONDS:g} seconds."
 
 
+class _Connection(Messages):
+    """A connection to one hub."""
+
+    #: Whether the hub has answered the hello.
+    welcomed = False
+    #: Whether a message could not be sent on it, because the hub had died.
+    lost = False
+
+
 class ProcessDoor(PerProcess):
     """Hands streams over to the hub that has these files. From any thread. A process that
     is forked connects for itself.
@@ -93,7 +101,7 @@ class ProcessDoor(PerProcess):
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._connection: Messages | None = None
+        self._connection: _Connection | None = None
         self._welcomed = threading.Event()
         self._started, self._no_nginx = False, ""
         self._refused, self._refused_until, self._busy_until = "", 0.0, 0.0
@@ -168,14 +176,16 @@ class ProcessDoor(PerProcess):
                     raise NotNow(_BUSY) from error
                 if is_passing(error):
                     raise NotNow(str(error)) from error
-                # The hub has died since the last message.
+                if self._connection is not None:
+                    # Otherwise the hub lives, but took only a part within the time.
+                    self._connection.lost = not isinstance(error.__cause__, TimeoutError)
                 self._disconnect()
                 if attempt:
                     raise NoHub(f"It could not be sent a message: {error}") from error
 
-    def _connect(self) -> Messages:
-        sock, self._started = self._open()
-        connection = self._connection = Messages(sock, most=MOST_SAID)
+    def _connect(self) -> _Connection:
+        sock, self._started = connect_to_hub(self.files, self._starts)
+        connection = self._connection = _Connection(sock, most=MOST_SAID)
         self._welcomed.clear()
         reader = threading.Thread(
             target=_read,
@@ -198,17 +208,6 @@ class ProcessDoor(PerProcess):
             raise
         return connection
 
-    def _open(self) -> tuple[socket.socket, bool]:
-        try:
-            return connect_to_hub(self.files, self._starts)
-        except NoHub as error:
-            if self._starts:
-                raise
-            raise NoHub(
-                f"PUSH_HUB names {self.files.sock}, where no hub answers ({error}). Start"
-                f" it: 'flask push hub --socket {self.files.sock}'."
-            ) from error
-
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -217,7 +216,7 @@ class ProcessDoor(PerProcess):
 
     # What the hub sends. On the thread that reads the connection.
 
-    def handle(self, connection: Messages, received: dict[str, t.Any]) -> None:
+    def handle(self, connection: _Connection, received: dict[str, t.Any]) -> None:
         if UNREADABLE in received:
             reason = received[UNREADABLE]
             self._quiet.error("Received an invalid message from the hub: %s", reason)
@@ -229,17 +228,18 @@ class ProcessDoor(PerProcess):
         except Exception:
             self._quiet.exception("Failed to handle a message from the hub.")
 
-    def _log_line(self, line: LogLine, _: Messages) -> None:
+    def _log_line(self, line: LogLine, _: _Connection) -> None:
         logger.log(line.level, "%s", line.text)
 
-    def _be_welcome(self, welcome: Welcome, _: Messages) -> None:
+    def _be_welcome(self, welcome: Welcome, connection: _Connection) -> None:
+        connection.welcomed = True
         self._no_nginx = welcome.no_accel
         self._welcomed.set()
         self._stand_in.process_works()
         if self._starts and is_newer(version(), welcome.version):
             replace_hub(self.files, welcome.version)
 
-    def _be_refused(self, refused: Refused, connection: Messages) -> None:
+    def _be_refused(self, refused: Refused, connection: _Connection) -> None:
         self._quiet.error("The hub refuses this process. %s", refused.reason)
         with self._lock:
             self._refused = refused.reason
@@ -247,23 +247,26 @@ class ProcessDoor(PerProcess):
             if self._connection is connection:
                 self._disconnect()
 
-    def _hub_ends(self, _: Bye, connection: Messages) -> None:
+    def _hub_ends(self, _: Bye, connection: _Connection) -> None:
         with self._lock:
+            connection.lost = False
             if self._connection is connection:
                 self._disconnect()
 
-    def closed(self, connection: Messages) -> None:
+    def closed(self, connection: _Connection) -> None:
         """The hub has died, or has closed the connection."""
         with self._lock:
-            if self._connection is not connection:
-                return
-            self._disconnect()
-            welcomed = self._welcomed.is_set()
-            if self._started and not welcomed:
+            is_current = self._connection is connection
+            if is_current:
+                self._disconnect()
+            if is_current and self._started and not connection.welcomed:
                 self._stand_in.count_failure("It ended before it had started.", self.files)
                 return
-        if welcomed:
+        if connection.welcomed and (is_current or connection.lost):
             logger.warning("The hub has died. Its browsers reconnect to the next one.")
+        if not is_current:
+            return
+        if connection.welcomed:
             time.sleep(random.uniform(0, 0.05))
         else:
             # The next hub may do the same, again and again.
@@ -291,7 +294,7 @@ class ProcessDoor(PerProcess):
         self._reset()
 
 
-_HANDLERS: dict[type, cabc.Callable[[ProcessDoor, t.Any, Messages], None]] = {
+_HANDLERS: dict[type, cabc.Callable[[ProcessDoor, t.Any, _Connection], None]] = {
     LogLine: ProcessDoor._log_line,
     Welcome: ProcessDoor._be_welcome,
     Refused: ProcessDoor._be_refused,
@@ -299,7 +302,7 @@ _HANDLERS: dict[type, cabc.Callable[[ProcessDoor, t.Any, Messages], None]] = {
 }
 
 
-def _read(worker: weakref.ref[ProcessDoor], connection: Messages) -> None:
+def _read(worker: weakref.ref[ProcessDoor], connection: _Connection) -> None:
     # Waits without end, although the socket has a timeout, which is for sending.
     wait = waits_for(connection.sock)
     try:

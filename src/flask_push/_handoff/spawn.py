@@ -92,7 +92,12 @@ def connect_to_hub(files: HubFiles, starts: bool = True) -> tuple[socket.socket,
         busy = isinstance(problem, BlockingIOError)
         if not busy and is_passing(problem):
             raise NotNow(str(problem)) from problem
-        if not busy and (not starts or isinstance(problem, PermissionError)):
+        if not busy and not starts:
+            raise NoHub(
+                f"PUSH_HUB names {files.sock}, where no hub answers ({problem}). Start it:"
+                f" 'flask push hub --socket {files.sock}'."
+            ) from problem
+        if isinstance(problem, PermissionError):
             raise NoHub(str(problem)) from problem
         if starts and (sock := _start_unlocked(files)) is not None:
             return sock, True
