@@ -14,7 +14,6 @@ import random
 import threading
 import time
 import typing as t
-import weakref
 
 from .._delivery.stream import Stream
 from .._event import Position
@@ -22,9 +21,6 @@ from .._ipc.client import Client
 from .._ipc.files import HubFiles
 from .._ipc.files import SEND_SECONDS
 from .._ipc.kind import Message
-from .._ipc.messages import close_all
-from .._ipc.messages import Messages
-from .._ipc.messages import MOST_SAID
 from .._ipc.messages import UNREADABLE
 from .._ipc.protocol import Adopt
 from .._ipc.protocol import Bye
@@ -40,9 +36,8 @@ from .._ipc.version import is_newer
 from .._ipc.version import version
 from .._system.fork import PerProcess
 from .._system.logs import QuietLogger
-from .._system.polling import waits_for
-from .._system.unpatched import start_apart
 from .door import Door
+from .hub_connection import HubConnection
 from .spawn import connect_to_hub
 from .spawn import is_passing
 from .spawn import NoHub
@@ -55,15 +50,6 @@ logger = logging.getLogger("flask_push")
 # Seconds before a hub that refuses this process, or reads nothing, is tried again.
 _AGAIN_SECONDS = 1.0
 _BUSY = f"It has read nothing for {SEND_SECONDS:g} seconds."
-
-
-class _Connection(Messages):
-    """A connection to one hub."""
-
-    #: Whether the hub has answered the hello.
-    welcomed = False
-    #: Whether a message could not be sent on it, because the hub had died.
-    lost = False
 
 
 class ProcessDoor(PerProcess):
@@ -101,7 +87,7 @@ class ProcessDoor(PerProcess):
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._connection: _Connection | None = None
+        self._connection: HubConnection | None = None
         self._welcomed = threading.Event()
         self._started, self._no_nginx = False, ""
         self._refused, self._refused_until, self._busy_until = "", 0.0, 0.0
@@ -176,25 +162,19 @@ class ProcessDoor(PerProcess):
                     raise NotNow(_BUSY) from error
                 if is_passing(error):
                     raise NotNow(str(error)) from error
+                # Usually the hub has died since the last message.
                 if self._connection is not None:
-                    # Otherwise the hub lives, but took only a part within the time.
-                    self._connection.lost = not isinstance(error.__cause__, TimeoutError)
+                    self._connection.fail(error)
                 self._disconnect()
                 if attempt:
                     raise NoHub(f"It could not be sent a message: {error}") from error
 
-    def _connect(self) -> _Connection:
+    def _connect(self) -> HubConnection:
         sock, self._started = connect_to_hub(self.files, self._starts)
-        connection = self._connection = _Connection(sock, most=MOST_SAID)
+        connection = self._connection = HubConnection(sock)
         self._welcomed.clear()
-        reader = threading.Thread(
-            target=_read,
-            args=(weakref.ref(self), connection),
-            name="flask-push door",
-            daemon=True,
-        )
         try:
-            start_apart(reader)
+            connection.start(self)
         except RuntimeError as error:
             # Without the thread, this process would not notice that the hub has died.
             self._connection = None
@@ -216,7 +196,7 @@ class ProcessDoor(PerProcess):
 
     # What the hub sends. On the thread that reads the connection.
 
-    def handle(self, connection: _Connection, received: dict[str, t.Any]) -> None:
+    def handle(self, connection: HubConnection, received: dict[str, t.Any]) -> None:
         if UNREADABLE in received:
             reason = received[UNREADABLE]
             self._quiet.error("Received an invalid message from the hub: %s", reason)
@@ -228,10 +208,10 @@ class ProcessDoor(PerProcess):
         except Exception:
             self._quiet.exception("Failed to handle a message from the hub.")
 
-    def _log_line(self, line: LogLine, _: _Connection) -> None:
+    def _log_line(self, line: LogLine, _: HubConnection) -> None:
         logger.log(line.level, "%s", line.text)
 
-    def _be_welcome(self, welcome: Welcome, connection: _Connection) -> None:
+    def _be_welcome(self, welcome: Welcome, connection: HubConnection) -> None:
         connection.welcomed = True
         self._no_nginx = welcome.no_accel
         self._welcomed.set()
@@ -239,7 +219,7 @@ class ProcessDoor(PerProcess):
         if self._starts and is_newer(version(), welcome.version):
             replace_hub(self.files, welcome.version)
 
-    def _be_refused(self, refused: Refused, connection: _Connection) -> None:
+    def _be_refused(self, refused: Refused, connection: HubConnection) -> None:
         self._quiet.error("The hub refuses this process. %s", refused.reason)
         with self._lock:
             self._refused = refused.reason
@@ -247,13 +227,13 @@ class ProcessDoor(PerProcess):
             if self._connection is connection:
                 self._disconnect()
 
-    def _hub_ends(self, _: Bye, connection: _Connection) -> None:
+    def _hub_ends(self, _: Bye, connection: HubConnection) -> None:
         with self._lock:
             connection.lost = False
             if self._connection is connection:
                 self._disconnect()
 
-    def closed(self, connection: _Connection) -> None:
+    def closed(self, connection: HubConnection) -> None:
         """The hub has died, or has closed the connection."""
         with self._lock:
             is_current = self._connection is connection
@@ -294,29 +274,9 @@ class ProcessDoor(PerProcess):
         self._reset()
 
 
-_HANDLERS: dict[type, cabc.Callable[[ProcessDoor, t.Any, _Connection], None]] = {
+_HANDLERS: dict[type, cabc.Callable[[ProcessDoor, t.Any, HubConnection], None]] = {
     LogLine: ProcessDoor._log_line,
     Welcome: ProcessDoor._be_welcome,
     Refused: ProcessDoor._be_refused,
     Bye: ProcessDoor._hub_ends,
 }
-
-
-def _read(worker: weakref.ref[ProcessDoor], connection: _Connection) -> None:
-    # Waits without end, although the socket has a timeout, which is for sending.
-    wait = waits_for(connection.sock)
-    try:
-        while wait():
-            for message, fds in connection.receive():
-                # The hub sends none.
-                close_all(fds)
-                if (door := worker()) is not None:
-                    door.handle(connection, message)
-                del door
-    except (OSError, EOFError):
-        pass
-    try:
-        if (door := worker()) is not None:
-            door.closed(connection)
-    finally:
-        connection.close()
