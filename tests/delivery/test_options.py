@@ -13,7 +13,7 @@ from flask_push._delivery.options import Options
 
 
 def test_options_are_read_as_they_were_sent() -> None:
-    options = Options(heartbeat=0.5, retry=1, max_per_user=0, log_bytes=0)
+    options = Options(heartbeat=0.5, retry=1, max_per_user=0, log_bytes=0, disconnect=False)
     assert Options.from_json(asdict(options)) == options
 
 
@@ -28,11 +28,10 @@ def test_options_that_another_version_lacks_or_adds_do_no_harm() -> None:
         *(("retry", value) for value in (0, -1, "3", None, True, [3], float("nan"))),
         ("heartbeat", 0),
         *(("max_streams", value) for value in (-1, "9", False)),
+        *(("disconnect", value) for value in (0, 1, "yes", None)),
     ],
 )
-def test_an_option_that_is_not_a_number_or_too_small_is_named(
-    name: str, value: t.Any
-) -> None:
+def test_an_option_of_another_type_or_too_small_is_named(name: str, value: t.Any) -> None:
     with pytest.raises(ValueError, match=f"'{name}' is "):
         Options.from_json({name: value})
 

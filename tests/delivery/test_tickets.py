@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import typing as t
 from dataclasses import replace
 
@@ -54,6 +56,25 @@ def test_who_comes_back_gets_what_the_view_decided() -> None:
     assert stream.head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream")
     assert b"\r\nX-Theirs: 1\r\n" in stream.head
     assert stream.head.count(b"Cache-Control") == 1
+
+
+def test_a_return_ticket_has_the_session_and_what_its_request_had_seen() -> None:
+    for session, seen in ("s1", "epoch-1"), ("", "unknown"), (None, ""):
+        stream = look(make(stream=STREAM._replace(session=session, seen=seen)))
+        assert stream is not None
+        assert (stream.session, stream.seen) == (session, seen)
+
+
+def test_a_ticket_of_a_version_that_disconnects_no_stream_is_not_valid() -> None:
+    asked = make()
+    body = asked.ticket.partition(".")[0].encode()
+    says = json.loads(base64.urlsafe_b64decode(body + b"=="))
+    for added, valid in (set(), True), ({"session", "seen"}, False):
+        older = {name: value for name, value in says.items() if name not in added}
+        body = _return._text(json.dumps(older, separators=(",", ":")).encode())
+        ticket = (body + b"." + _return._sign(b"key", body)).decode()
+        cookie = f"{ASKED.cookie}; push_ticket={ticket}"
+        assert bool(look(replace(asked, cookie=cookie))) is valid
 
 
 def test_a_stream_that_may_last_for_ever_still_may() -> None:

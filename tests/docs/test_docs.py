@@ -246,6 +246,7 @@ def own_events() -> dict[str, dict[str, t.Any]]:
     position = Position("aaaaa", 1)
     data = wire.opening("x", ["a"], position) + wire.gap(["a"], "unknown", 1, position)
     data += wire.first_bytes(500, visible=True) + wire.heartbeat(15, visible=True)
+    data += wire.disconnect("logged out")
     said = {event.type: json.loads(event.data) for event in Parser().feed(data)}
     probe = wire.probe("a", "x")
     return {**said, probe.type: json.loads(probe.data)}

@@ -40,6 +40,8 @@ STREAM = Stream(
     600.0,
     visible=True,
 )
+#: As a worker sends it today.
+NEWER = STREAM._replace(session="s1", seen="e-1g")
 ANOTHER_STORE = (
     "The hub at /srv/shop/hub.sock serves another store than this app's PUSH_BROKER_URL"
     " names. Set PUSH_RUN_DIR to a directory of its own for each app, or stop the hub:"
@@ -199,10 +201,11 @@ def test_each_kind_of_message_stands_on_its_page() -> None:
 def test_a_stream_with_a_field_of_a_wrong_type_is_refused(
     kind: type[Message], field: str
 ) -> None:
-    message = {kind.key: stream_to_json(STREAM), "ticket": "t"}
-    assert Reader("hub").read(message) is not None
+    message = {kind.key: stream_to_json(NEWER), "ticket": "t"}
+    read = Reader("hub").read(message)
+    assert isinstance(read, (protocol.Adopt, protocol.Expect)) and read.stream == NEWER
     wrong = "7" if field in ("last", "lifetime", "poll", "visible", "gzip") else 7
-    message[kind.key] = {**stream_to_json(STREAM), field: wrong}
+    message[kind.key] = {**stream_to_json(NEWER), field: wrong}
     with pytest.raises((ValueError, TypeError, AttributeError), match=f"'{field}'|int"):
         Reader("hub").read(message)
 

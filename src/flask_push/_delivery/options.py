@@ -10,6 +10,8 @@ from .known import known
 
 # Seconds over which the reconnects are spread, however many browsers there are.
 _MAX_SPREAD_SECONDS = 300
+# The options that are true or false.
+_FLAGS = frozenset({"disconnect"})
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,23 @@ class Options:
     max_event: int = 2**20
     #: Bytes of frames kept for readers that are slow, or have just reconnected.
     log_bytes: int = 32 * 2**20
+    #: Whether apps disconnect users, so that no stream goes on if something about this is
+    #: not certain.
+    disconnect: bool = True
 
     @classmethod
     def from_json(cls, values: dict[str, t.Any]) -> Options:
         """Read options that another version may have sent. Ignores unknown ones.
 
-        :raises ValueError: If one is not a number, or too small.
+        :raises ValueError: If one is of another type, or too small.
         """
         given = known(cls, values)
         for name, value in given.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
+            flag = isinstance(value, bool)
+            if flag != (name in _FLAGS) or not isinstance(value, (int, float)):
                 raise ValueError(f"{name!r} is {value!r}")
+            if flag:
+                continue
             if not (value > 0 if name in ("heartbeat", "retry") else value >= 0):
                 raise ValueError(f"{name!r} is {value!r}")
         return cls(**given)

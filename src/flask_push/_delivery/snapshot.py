@@ -113,6 +113,11 @@ class HubState(t.NamedTuple):
 def stream_to_json(stream: Stream) -> dict[str, t.Any]:
     values = stream._asdict()
     values["head"] = stream.head.decode("latin-1")
+    # As an older version has sent it, which knows neither field.
+    if stream.session is None:
+        del values["session"]
+    if not stream.seen:
+        del values["seen"]
     return values
 
 

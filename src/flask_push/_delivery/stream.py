@@ -34,6 +34,14 @@ class Stream(t.NamedTuple):
     visible: bool = False
     #: Whether the stream is compressed.
     gzip: bool = False
+    #: The session of the user whose stream it is; empty if the view named none. ``None`` if
+    #: an older version took the stream: then it may be any.
+    session: str | None = None
+    #: The store's position that the app's process knew of when the request arrived: what
+    #: was disconnected up to here, the view has taken into account. Empty from an older
+    #: version, and if :attr:`.Options.disconnect` is off. Any other text that is not a
+    #: position means that the process could not find out.
+    seen: str = ""
 
     def first_bytes(self, retry: int) -> bytes:
         """The first bytes of the response: the head, and the browser's ``retry``."""
@@ -46,6 +54,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **{"channels": (tuple,), "connection": (str,), "head": (bytes,), "position": (str,)},
     **{"last": (int,), "user": (str, type(None)), "address": (str, type(None))},
     **{"lifetime": (int, float), "poll": (bool,), "visible": (bool,), "gzip": (bool,)},
+    **{"session": (str, type(None)), "seen": (str,)},
 }
 _KINDS_IN_ORDER = tuple(_KINDS[name] for name in Stream._fields)
 

@@ -173,6 +173,8 @@ class ReturnTickets:
             "user": stream.user,
             "address": stream.address,
             "visible": stream.visible,
+            "session": stream.session,
+            "seen": stream.seen,
             "ends": ends,
             "good": min(now + seconds, ends or float("inf")),
             "mark": asked.mark(cookies),
@@ -201,6 +203,9 @@ class ReturnTickets:
         says: dict[str, t.Any] = json.loads(base64.urlsafe_b64decode(body + b"=="))
         if now >= says["good"] or says["mark"] != asked.mark():
             return None
+        # Without it, the ticket is an older version's, and may be of a disconnected user.
+        if "seen" not in says:
+            return None
         # The head says whether the stream is compressed.
         gzip = says.get("gzip", "")
         if gzip and gzip != asked.accept_encoding:
@@ -216,6 +221,8 @@ class ReturnTickets:
             lifetime=says["ends"] and says["ends"] - now,
             visible=says["visible"],
             gzip=bool(gzip),
+            session=says["session"],
+            seen=says["seen"],
         )
 
 

@@ -118,6 +118,12 @@ def gap(
     return _own(GAP, data, position)
 
 
+def disconnect(reason: str) -> bytes:
+    """``push:disconnect``: the app has ended this stream. It has no position, so that the
+    browser keeps its own if its view grants it another stream."""
+    return _own("push:disconnect", {"reason": reason}, None)
+
+
 def probe(channel: str, word: str) -> Event:
     """``push:doctor``, which is not stored. The doctor looks how it arrives."""
     data = json.dumps({"probe": word}, separators=(",", ":"))

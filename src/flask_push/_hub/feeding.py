@@ -18,7 +18,13 @@ from .._event import Page
 from .._event import Position
 from ..brokers import Broker
 from ..brokers import Feed
+from ..brokers import OwnPage
+from ..brokers import OwnSink
 from ..brokers import Sink
+
+
+class Receiver(Sink, OwnSink, t.Protocol):
+    """A hub."""
 
 
 class Feeding:
@@ -30,7 +36,7 @@ class Feeding:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        sink: Sink,
+        sink: Receiver,
         guard: cabc.Callable[..., None],
     ) -> None:
         #: How many pages have been asked for and are not here yet. The connections that
@@ -105,6 +111,9 @@ class Feeding:
 
     def watched(self, channels: cabc.Sequence[str]) -> None:
         self._call(self._sink.watched, channels)
+
+    def own(self, log: str, page: OwnPage) -> None:
+        self._call(self._sink.own, log, page)
 
     def _call(self, what: cabc.Callable[..., None], *args: t.Any) -> None:
         if not self._over:

@@ -15,6 +15,7 @@ import collections.abc as cabc
 import typing as t
 from math import inf
 
+from .._delivery.disconnect import DISCONNECT_LOG
 from .._delivery.log import Log
 from .._delivery.options import Options
 from .._delivery.readers import Readers
@@ -28,7 +29,9 @@ from .._ipc.client import Client
 from .._system import sockets
 from .._system.logs import QuietLogger
 from ..brokers import Broker
+from ..brokers import OwnPage
 from .connection import Connection
+from .disconnect_list import DisconnectList
 from .fanout import FanOut
 from .feeding import Feeding
 from .streams import Streams
@@ -83,6 +86,7 @@ class Hub:
         )
         self._readers = Readers(self._log, streams.refetch_after)
         self._feed = Feeding(self._loop, self, self._guard)
+        self._disconnects = DisconnectList()
         streams.begin(self._readers, self._feed)
         self._timer = Timer(self._loop, streams, self._readers, self._feed)
 
@@ -242,6 +246,10 @@ class Hub:
 
     def watched(self, channels: cabc.Sequence[str]) -> None:
         self._streams.starts.watched(channels)
+
+    def own(self, log: str, page: OwnPage) -> None:
+        if log == DISCONNECT_LOG:
+            self._disconnects.take(page)
 
     def _fill(self) -> None:
         self._filling = True
