@@ -13,6 +13,7 @@ import typing as t
 from pathlib import Path
 
 import click
+from flask import Flask
 
 from ._app_hub import choose
 from ._app_hub import files_of
@@ -24,6 +25,7 @@ from ._command import failure
 from ._command import load
 from ._command import why
 from ._config import Config
+from ._extension import Push
 from ._hub import main
 from ._hub.process import HubProcess
 from ._ipc.files import HubFiles
@@ -190,15 +192,7 @@ def publish(
     command is 1 if the event was not published.
     """
     app, extension = load(context)
-    config = Config.read(app.config)
-    url, _ = choose(app, config)
-    if url == "memory:":
-        raise failure(
-            "The store of this app is the memory of each process, so no stream would get"
-            " this event. Set PUSH_BROKER_URL to 'sqlite:', and TESTING to False."
-        )
-    if apart := extension._states[app].apart():
-        raise failure(f"No stream would receive it. {apart}")
+    _check_reach(app, extension, "receive it")
     text = _read_input() if data == "-" else data
     with app.app_context():
         try:
@@ -206,13 +200,59 @@ def publish(
         except Exception as error:
             raise failure(error) from error
     click.echo(id)
-    all_files = files_of(app, config) if url == "sqlite:" else []
-    if all_files and not any(files.is_open() for files in all_files):
+    if _lacks_hub(app):
         click.echo(
             "No hub of this app is running, so no stream gets the event now. Streams that"
             " reconnect get it for as long as it is kept.",
             err=True,
         )
+
+
+@push.command()
+@click.option("--user", help="End the streams of this user.")
+@click.option("--session", help="End the streams of this session.")
+@click.option("--channel", help="End the streams that have this channel.")
+@click.option("--reason", default="", help="Text for the page.")
+@click.pass_context
+def disconnect(context: click.Context, /, reason: str, **selectors: str | None) -> None:
+    """End streams, and print the position of the disconnect.
+
+    With several options, only streams that match all of them end. Their browsers ask
+    their views again. The status of the command is 1 if nothing was stored.
+    """
+    given = {name: value for name, value in selectors.items() if value is not None}
+    if not given:
+        raise click.UsageError("Name a --user, a --session or a --channel.")
+    app, extension = load(context)
+    _check_reach(app, extension, "end")
+    with app.app_context():
+        try:
+            click.echo(extension.disconnect(**given, reason=reason))
+        except Exception as error:
+            raise failure(error) from error
+
+
+def _check_reach(app: Flask, extension: Push, verb: str) -> None:
+    """
+    :param verb: What no stream would do.
+    :raises click.ClickException: If no stream of the app could notice what this process
+        stores.
+    """
+    url, _ = choose(app, Config.read(app.config))
+    if url == "memory:":
+        raise failure(
+            "The store of this app is the memory of each process, so no stream would"
+            f" {verb}. Set PUSH_BROKER_URL to 'sqlite:', and TESTING to False."
+        )
+    if apart := extension._states[app].apart():
+        raise failure(f"No stream would {verb}. {apart}")
+
+
+def _lacks_hub(app: Flask) -> bool:
+    """Whether the app has a store of its own, and no hub that reads it."""
+    config = Config.read(app.config)
+    all_files = files_of(app, config) if choose(app, config)[0] == "sqlite:" else []
+    return bool(all_files) and not any(files.is_open() for files in all_files)
 
 
 def _read_input() -> str:

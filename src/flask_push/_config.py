@@ -114,6 +114,7 @@ class Config:
     heartbeat: float = _option("heartbeat", _number(0.1, 3600, "seconds"))
     retry: float = _option("retry", _number(0.5, 3600, "seconds"))
     return_rate: float = _option("return_rate", _number(0, 10_000_000, "streams a second"))
+    disconnect: bool = _option("disconnect", _flag)
     gzip: bool = _key(False, _flag)
     max_streams: int = _option("max_streams", _number(1, 10_000_000, "streams", whole=True))
     max_streams_per_user: int = _option(

@@ -6,7 +6,6 @@ import collections.abc as cabc
 import gc
 import typing as t
 import weakref
-from uuid import UUID
 
 from flask import current_app
 from flask import Flask
@@ -24,6 +23,8 @@ from ._event import Event
 from ._publisher import History
 from ._response import respond
 from ._scripts import serve_scripts
+from ._selectors import Name
+from ._selectors import NOT_GIVEN
 from ._state import AppState
 from ._state import Services
 from .brokers import Bridge
@@ -148,6 +149,30 @@ class Push:
         """The position of the store now. As :meth:`Publisher.position`."""
         return self._services().publisher.position()
 
+    def disconnect(
+        self,
+        *,
+        user: Name = NOT_GIVEN,
+        session: Name = NOT_GIVEN,
+        channel: str = NOT_GIVEN,
+        reason: str = "",
+    ) -> str:
+        """End the streams of a user, of a session, or of a channel, on all machines.
+
+        As :meth:`Publisher.disconnect`. A view that was still running when this was called
+        can't open such a stream either: its browser asks it again.
+
+        :raises RuntimeError: If ``PUSH_DISCONNECT`` is ``False``.
+        """
+        services = self._services()
+        if not services.config.disconnect:
+            raise RuntimeError(
+                "PUSH_DISCONNECT is False, so hubs don't end streams. Remove that key."
+            )
+        return services.publisher.disconnect(
+            user=user, session=session, channel=channel, reason=reason
+        )
+
     @property
     def broker_url(self) -> str:
         """The store's URL, for a :class:`Publisher` in a process without the app."""
@@ -167,7 +192,8 @@ class Push:
         self,
         *channels: str,
         last: int = 0,
-        user: str | int | UUID | None = None,
+        user: Name | None = None,
+        session: Name | None = None,
         lifetime: float | None = None,
         replay: bool = True,
     ) -> Response:
@@ -179,6 +205,9 @@ class Push:
 
         :param last: Send this many stored events first, if the browser has no position.
         :param user: What identifies the user in your app.
+        :param session: What identifies this login of the user, if :meth:`disconnect` has to
+            end the streams of one login: a random word that your app keeps in the
+            session from the login on.
         :param lifetime: Seconds after which, about, the browser reconnects, so that the
             view decides again. No event is lost. ``0`` means never; the default is
             ``PUSH_LIFETIME``.
@@ -191,7 +220,7 @@ class Push:
         asked: Request = request._get_current_object()  # type: ignore[attr-defined]
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
         services = self._services_of(app)
-        grant = _request.Grant(channels, last, user, lifetime, replay)
+        grant = _request.Grant(channels, last, user, session, lifetime, replay)
         stream = grant.stream(asked, services.config)
         if services.testing and not stream.position and not last:
             # So that a test may publish as soon as it has the response.

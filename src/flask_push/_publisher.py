@@ -11,20 +11,29 @@ from dataclasses import dataclass
 from dataclasses import replace
 
 from . import sse
+from ._checks import check_count
+from ._checks import check_key
 from ._delivery import wire
 from ._delivery.connection_id import public_id_of
+from ._delivery.disconnect import DISCONNECT_LOG
 from ._delivery.options import Options
 from ._event import Entry
 from ._event import escape
 from ._event import Event
 from ._event import GAP
-from ._event import MAX_KEY
 from ._event import Position
+from ._selectors import disconnect_of
+from ._selectors import Name
+from ._selectors import NOT_GIVEN
 from .brokers import Broker
+from .brokers import KeepsOwnLogs
 from .brokers import open_broker
 
 # Bytes of history that are read at once. One page is enough for most calls.
 _PAGE = 4 * 2**20
+
+# Seconds for which stores keep a disconnect at least.
+KEEP_DISCONNECTS = 3600
 
 #: Makes JSON. Some libraries return bytes in UTF-8.
 Dumps = cabc.Callable[[t.Any], str | bytes]
@@ -50,6 +59,9 @@ class Publisher:
     :param max_event_bytes: As ``PUSH_MAX_EVENT_BYTES``.
     :param dumps: Makes JSON of data that is not text.
     """
+
+    # Seconds for which a disconnect is kept.
+    _keep_seconds: float = KEEP_DISCONNECTS
 
     def __init__(
         self,
@@ -121,6 +133,7 @@ class Publisher:
         if not checked:
             return ""
         position = self._broker.publish(checked)[-1]
+        self._note(position)
         return f"{position}.{escape(checked[-1].channel)}"
 
     def history(self, channel: str, last: int) -> History:
@@ -158,11 +171,58 @@ class Publisher:
         :raises NotRead: If the store can't be read now.
         """
         page = self._broker.read([], after=0)
-        return str(Position(page.epoch, page.end))
+        position = Position(page.epoch, page.end)
+        self._note(position)
+        return str(position)
+
+    def disconnect(
+        self,
+        *,
+        user: Name = NOT_GIVEN,
+        session: Name = NOT_GIVEN,
+        channel: str = NOT_GIVEN,
+        reason: str = "",
+    ) -> str:
+        """End the streams of a user, of a session, or of a channel, on all machines. With
+        several of these, the streams that match all of them.
+
+        When this returns, no event that is published later is written to such a stream, if
+        its request had reached the app before the call. Each browser gets
+        ``push:disconnect`` with the reason, and asks its view again. So take the right
+        away first, then call this: the view that is asked again has to refuse.
+
+        :param user: The `user` of :meth:`Push.stream`.
+        :param session: The `session` of :meth:`Push.stream`. Streams that name this
+            session later end at once.
+        :param channel: One of the stream's channels.
+        :param reason: Text for the page, at most 1,000 characters.
+        :return: The position of the disconnect in the store.
+        :raises TypeError: If nothing is selected, or an argument has the wrong type.
+            ``None`` selects nothing.
+        :raises ValueError: If an argument can't be the name of anything.
+        :raises RuntimeError: If the broker does not keep disconnects.
+        :raises NotPublished: If nothing was stored.
+        :raises PublishUncertain: If it may have been stored or not. Call it again: doing so
+            twice does no harm.
+        """
+        selected = disconnect_of(user, session, channel, reason)
+        broker = self._broker
+        if not isinstance(broker, KeepsOwnLogs):
+            raise RuntimeError(
+                f"{type(broker).__name__} does not keep disconnects, because it has no"
+                " logs of Flask-Push's own (flask_push.brokers.KeepsOwnLogs). Use memory:,"
+                " sqlite:, or a Redis."
+            )
+        position = broker.append(DISCONNECT_LOG, selected.to_bytes(), self._keep_seconds)
+        self._note(position)
+        return str(position)
 
     def close(self) -> None:
         """Close files and connections. The next call opens them again."""
         self._broker.close()
+
+    def _note(self, position: Position) -> None:
+        """Called with each position that the store returned. For :class:`.AppPublisher`."""
 
     def _check(self, event: Event) -> Event:
         if not isinstance(event, Event):
@@ -174,7 +234,7 @@ class Publisher:
         if event.type != "message":
             wire.check_type(event.type)
         if event.key is not None:
-            _check_key(event.key)
+            check_key(event.key)
         if event.store is not True and event.store is not False:
             raise TypeError(f"store is True or False, not {event.store!r:.80}.")
         data = event.data if isinstance(event.data, str) else self._json(event.data)
@@ -245,36 +305,6 @@ def _check_options(timeout: float, max_event_bytes: int, dumps: Dumps) -> None:
         raise TypeError(f"dumps is a function such as json.dumps, not {dumps!r:.80}.")
 
 
-def _check_key(key: str) -> None:
-    if not (isinstance(key, str) and key):
-        raise ValueError(f"A key is a non-empty string, not {key!r:.80}.")
-    try:
-        size = len(key.encode())
-    except UnicodeEncodeError:
-        raise ValueError(
-            f"The key {key[:80]!r} holds a lone surrogate, which is not text."
-        ) from None
-    if size > MAX_KEY:
-        raise ValueError(
-            f"The key {key[:80]!r} has {size:,} bytes, {MAX_KEY} at most. Use a hash of it:"
-            " hashlib.sha256(key.encode()).hexdigest()."
-        )
-
-
 def _event(epoch: str, entry: Entry) -> Event:
     id = f"{Position(epoch, entry.number)}.{escape(entry.channel)}"
     return Event(entry.channel, entry.data.decode(errors="replace"), entry.type, id=id)
-
-
-# No store keeps more events of a channel (PUSH_KEEP), and some can't take a larger number.
-_MOST = 10_000_000
-
-
-def check_count(name: str, value: int) -> int:
-    """The number, or the largest number that brokers accept.
-
-    :raises ValueError: If it is not a number of events.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name} is a number of events, not {value!r}.")
-    return min(value, _MOST)

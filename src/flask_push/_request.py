@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import typing as t
-from uuid import UUID
 
 from flask import Request
 from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import Forbidden
 
+from ._checks import check_count
 from ._config import Config
 from ._config import KEYS
 from ._delivery.connection_id import new_connection_id
 from ._delivery.last_event_id import position_of
 from ._delivery.stream import Stream
 from ._event import escape
-from ._publisher import check_count
+from ._selectors import Name
+from ._selectors import name_of
 
 
 class BadChannels(BadRequest, ValueError):
@@ -30,7 +31,8 @@ class Grant(t.NamedTuple):
 
     channels: tuple[str, ...]
     last: int
-    user: str | int | UUID | None
+    user: Name | None
+    session: Name | None
     lifetime: float | None
     replay: bool
 
@@ -54,11 +56,12 @@ class Grant(t.NamedTuple):
             connection=new_connection_id(words.get("connection", "")),
             position=position_of(last_id, words.get) if self.replay else "",
             last=last if self.replay else 0,
-            user=_user(self.user),
+            user=None if self.user is None else name_of("user", self.user),
             address=request.remote_addr if config.max_streams_per_address else None,
             lifetime=config.lifetime if self.lifetime is None else self.lifetime,
             poll=words.get("poll") == "1",
             visible=words.get("visible") == "1",
+            session="" if self.session is None else name_of("session", self.session),
         )
 
 
@@ -123,29 +126,6 @@ def _check(
             raise BadChannels(str(error)) from None
     if lifetime is not None and (problem := KEYS["PUSH_LIFETIME"](lifetime)):
         raise ValueError(f"lifetime = {lifetime!r}: {problem} 0 means never.")
-
-
-def _user(value: str | int | UUID | None) -> str | None:
-    """The user as text.
-
-    :raises TypeError: If the value has another type.
-    :raises ValueError: If the text can't name a user.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (str, int, UUID)):
-        raise TypeError(
-            f"user is text, a whole number, a UUID or None, not {value!r:.80}. Pass what"
-            " identifies the user, such as str(user.id)."
-        )
-    name = str(value)
-    if not name:
-        raise ValueError("user is empty. Pass None for a stream without a user.")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"The user {name[:80]!r} holds a lone surrogate.") from None
-    return name
 
 
 def _refuse(request: Request) -> t.NoReturn:

@@ -26,6 +26,7 @@ from ._app_hub import files_in
 from ._app_hub import files_of
 from ._app_hub import introduce
 from ._app_hub import why_development
+from ._app_publisher import AppPublisher
 from ._config import Config
 from ._delivery.stream import Stream
 from ._handoff.door import Door
@@ -35,7 +36,6 @@ from ._handoff.shared_doors import SharedDoors
 from ._hub.thread import ThreadDoor
 from ._ipc.files import HubFiles
 from ._ipc.files import Tie
-from ._publisher import Publisher
 from ._system.fork import PerProcess
 from ._system.logs import QuietLogger
 from ._system.rundir import claim
@@ -174,9 +174,7 @@ class Services:
         )
         is_fake = app.testing and not config.broker_url
         self.bridges = bridges.take(self.broker, url, optional=is_fake)
-        self.publisher = Publisher(
-            self.broker, max_event_bytes=config.max_event_bytes, dumps=_dumps(app)
-        )
+        self.publisher = AppPublisher(self.broker, config, _dumps(app))
         self.ticket_cookie: TicketCookie | None = None
         # With hubs in threads, nginx could reach only the hub of one process.
         if config.return_ticket and kind != "thread":

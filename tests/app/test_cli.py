@@ -24,6 +24,7 @@ from support.servers import TESTS
 
 from flask_push import _cli
 from flask_push import NotPublished
+from flask_push import Position
 from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 from flask_push.brokers.sqlite import SqliteBroker
@@ -233,6 +234,35 @@ def test_the_command_publish_refuses_a_store_in_memory(run: Run) -> None:
     for config in {"PUSH_BROKER_URL": "memory:"}, {"TESTING": True}:
         said = failed(run("publish", "chat", "hi", **config))
         assert "memory" in said and "PUSH_BROKER_URL" in said
+
+
+def test_the_command_disconnect_prints_the_position_or_says_why_not(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = run("publish", "chat", "hi").stdout.partition(".")[0]
+    given = {"user": "7", "session": "s", "channel": "chat", "reason": "why"}
+    options = [word for name, value in given.items() for word in (f"--{name}", value)]
+    done = run("disconnect", *options)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert Position.parse(done.stdout.strip()) > Position.parse(before)
+    assert Position.parse(done.stdout.strip()).epoch == Position.parse(before).epoch
+    for wrong in [], ["--reason", "why"]:
+        done = run("disconnect", *wrong)
+        assert done.exit_code == 2
+        assert "Name a --user, a --session or a --channel." in done.stderr
+    assert "user is empty" in failed(run("disconnect", "--user", ""))
+    assert "takes 65 bytes" in failed(run("disconnect", "--channel", "x" * 65))
+    off = failed(run("disconnect", "--user", "7", PUSH_DISCONNECT=False))
+    assert "PUSH_DISCONNECT is False" in off
+    in_memory = failed(run("disconnect", "--user", "7", PUSH_BROKER_URL="memory:"))
+    assert "no stream would end" in in_memory
+
+    def refuse(*_: object) -> t.NoReturn:
+        raise NotPublished("The store is \x1b[2J full.")
+
+    monkeypatch.setattr(SqliteBroker, "append", refuse)
+    said = failed(run("disconnect", "--user", "7"))
+    assert said == r"Error: The store is \x1b[2J full."
 
 
 def test_status_and_stop_work_for_a_hub_that_runs(tmp_path: Path) -> None:

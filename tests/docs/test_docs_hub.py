@@ -25,6 +25,7 @@ from support.pages import hello
 from support.servers import hubs
 from support.servers import until
 
+from flask_push import Position
 from flask_push._cli import push
 from flask_push._hub import main
 
@@ -34,7 +35,7 @@ PAGE = DOCS["hub"]
 HUB_PAGE = [command for block in commands(PAGE) for command in block]
 SEE, STOP, INSTALL, RELOAD, RUN, MAKE, REPLACE = HUB_PAGE
 CLI_PAGE = [command for block in commands(DOCS["cli"]) for command in block]
-STATUS, _, STOP_IT, PUBLISH, TAIL, _, RUN_IT = CLI_PAGE
+STATUS, _, STOP_IT, PUBLISH, DISCONNECT, TAIL, _, RUN_IT = CLI_PAGE
 
 (CONFIG,) = blocks(PAGE, "python")
 (COMPOSE,) = [text for text in blocks(DOCS["docker"], "yaml") if "  hub:\n" in text]
@@ -66,6 +67,7 @@ def test_the_hub_is_seen_and_stopped_as_the_page_says(tmp_path: Path) -> None:
         assert said(f"flask push status --socket {door}", tmp_path) != ""
         assert said(PUBLISH, tmp_path).endswith(".chat\n")
         assert heard(reader, 1) == ["The shop closes in an hour"]
+        assert Position.parse(said(DISCONNECT, tmp_path).strip()).epoch
         assert said(STOP, tmp_path) == ""
         assert hubs(tmp_path) == []
         reader.read_to_end()

@@ -1,0 +1,31 @@
+"""The publisher of an app."""
+
+from __future__ import annotations
+
+from ._config import Config
+from ._event import Position
+from ._publisher import Dumps
+from ._publisher import KEEP_DISCONNECTS
+from ._publisher import Publisher
+from .brokers import Broker
+
+# A ticket may be valid for longer than its stream's disconnect is kept. Then the view is
+# asked.
+_MOST_KEPT = 86400
+
+
+class AppPublisher(Publisher):
+    """It keeps disconnects for as long as the app's return tickets are valid, and knows a
+    position of the store from each call."""
+
+    def __init__(self, broker: Broker, config: Config, dumps: Dumps) -> None:
+        super().__init__(broker, max_event_bytes=config.max_event_bytes, dumps=dumps)
+        self._keep_seconds = max(KEEP_DISCONNECTS, min(config.return_ticket, _MOST_KEPT))
+        #: The newest position that a call has returned.
+        self.known: Position | None = None
+
+    def _note(self, position: Position) -> None:
+        # If two threads do this at once, the older position may remain. It is right, too.
+        known = self.known
+        if known is None or known.epoch != position.epoch or known < position:
+            self.known = position
