@@ -278,6 +278,22 @@ def test_a_gap_is_returned_and_other_events_of_flask_push_are_not(hasty: None) -
         assert server.header(1, "Last-Event-ID") == "aaaaa-3.a"
 
 
+def test_a_client_reconnects_after_a_disconnect_and_gets_a_refusal(hasty: None) -> None:
+    ended = b'event: push:disconnect\ndata: {"reason":"logged out"}\n\nretry: 1\n'
+    begun = b'id: aaaaa-1\nevent: push:open\ndata: {"connection":"x.y"}\n\n'
+    refusal = [b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"]
+    said = begun + b"id: aaaaa-2.a\ndata: 1\n\n" + ended
+    with Scripted(body(ended), body(said), refusal) as server:
+        # The first answer has no stream yet.
+        source = flask_push.connect(server.url).opened()
+        assert source.connection == "x.y"
+        assert next(source).data == "1"
+        with pytest.raises(Refused) as caught:
+            next(source)
+        assert caught.value.status == 401
+        assert server.header(2, "Last-Event-ID") == "aaaaa-2.a"
+
+
 def test_no_event_is_lost_or_repeated_while_the_server_is_killed_and_restarted(
     tmp_path: Path,
 ) -> None:

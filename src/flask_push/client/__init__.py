@@ -175,7 +175,9 @@ class Source:
             raise Lost(f"the answer can't be read: {error}") from None
         self._failures = 0
         for event in self._parser.feed(piece):
-            self._pending.append(event)
+            # A disconnect may arrive before the stream has begun.
+            if event.type != "push:disconnect":
+                self._pending.append(event)
             if event.type == "push:open":
                 self.connection = connection_of(event) or self.connection
         if not self._pending:
