@@ -86,5 +86,5 @@ def test_the_response_of_a_test_client_can_be_read(push: Push) -> None:
     app.add_url_rule("/stream", view_func=lambda: push.stream("a"))
     with app.test_client().get("/stream") as response:
         push.publish("a", "1")
-        events = read_events(response, 1, timeout=5, own=False)
+        events = read_events(response, 1, timeout=20, own=False)
         t.assert_type(events, list[Event])

@@ -67,8 +67,8 @@ def test_the_end_of_a_server_is_seen_by_all_streams_and_by_later_ones(
         # Its number may be another's at once.
         with socket.socket() as other:
             assert other.fileno() == number
-            await asyncio.wait_for(asyncio.gather(*waiting), 1)
-            await asyncio.wait_for(ending.wait(), 1)
+            await asyncio.wait_for(asyncio.gather(*waiting), 20)
+            await asyncio.wait_for(ending.wait(), 20)
 
     run(scene())
 
@@ -81,7 +81,7 @@ def test_a_server_that_listens_again_has_not_ended() -> None:
         task = asyncio.create_task(ending.wait())
         await asyncio.sleep(0)
         first.close()
-        await asyncio.wait_for(task, 1)
+        await asyncio.wait_for(task, 20)
         with socket.socket() as again:
             again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             again.bind(("127.0.0.1", int(port)))

@@ -57,7 +57,11 @@ def test_streams_beyond_the_hubs_descriptors_are_told_to_reconnect(tmp_path: Pat
         server.publish("a", "x")
         for reader in held:
             assert reader.read_data(1) == ["x"]
+        # A worker logs it after the hub.
+        until(lambda: "Refused a stream" in server.log)
         assert server.log.count("Refused a stream") == 1
+        hub_log = tmp_path / "push-basic" / "hub.log"
+        assert hub_log.read_text().count("Refused a stream") == 1
         assert not re.search(
             "has died|invalid message|could not|stands in", server.log, re.I
         )

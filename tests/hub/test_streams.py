@@ -328,7 +328,11 @@ def test_over_the_limit_a_stream_says_to_come_back(tmp_path: Path) -> None:
             assert refused.status == 200
             assert refused.headers["content-type"].startswith("text/event-stream")
             assert re.fullmatch(rb":\nretry: \d+\n", refused.body)
+        # A worker logs it after the hub.
+        until(lambda: "PUSH_MAX_STREAMS" in server.log)
         assert server.log.count("PUSH_MAX_STREAMS") == 1, "once a minute at most"
+        hub_log = tmp_path / "push-basic" / "hub.log"
+        assert hub_log.read_text().count("PUSH_MAX_STREAMS") == 1
         server.publish("a", "x")
         for reader in readers:
             assert reader.read_data(1) == ["x"]

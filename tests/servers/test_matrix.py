@@ -169,6 +169,8 @@ def running(
         # gunicorn has one file in the user's directory for all processes.
         env = {**environment(*packages, TESTS), "HOME": str(directory)}
         config: dict[str, t.Any] = {"PUSH_RELAY_MAX": 0, "PUSH_HUB": row.hub}
+        # No heartbeat notices that a browser has disconnected.
+        config["PUSH_HEARTBEAT"] = 3600
         server = stack.enter_context(
             serve(command, directory, env=env, cwd=directory, **config)
         )
@@ -255,8 +257,7 @@ def test_more_streams_than_workers_receive_every_event_and_disconnect(
         assert reader.read_data(20) == [str(n) for n in range(20)]
         assert b"HTTP/1" not in reader.body, "nothing that the server has said"
         reader.close()
-    # Long before a heartbeat, which is sent after fifteen seconds.
-    until(lambda: connections(port) <= 1, seconds=5)
+    until(lambda: connections(port) <= 1)
     assert server.get("/ping") == "pong"
 
 
@@ -267,7 +268,7 @@ def test_streams_leave_nothing_behind(running: Running) -> None:
     for reader in readers:
         reader.close()
     # Fewer than one for each stream: those of workers that had no stream before.
-    until(lambda: descriptors(server) < held + 50, seconds=5)
+    until(lambda: descriptors(server) < held + 50)
 
 
 def test_the_response_is_flasks(running: Running) -> None:

@@ -122,7 +122,7 @@ def test_while_the_app_is_down_streams_continue_and_new_browsers_retry(
 def test_a_proxy_that_is_stopped_closes_its_streams(stage: Stage) -> None:
     reader = stage.proxy.stream("a").opened()
     stage.proxy.stop()
-    until(lambda: stage.streams == 0, 5)
+    until(lambda: stage.streams == 0)
     reader.close()
     stage.proxy.start()
 

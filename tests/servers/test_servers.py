@@ -146,17 +146,16 @@ def test_a_response_that_is_not_a_stream_is_sent_as_usual(name: str, start: Star
 
 @pytest.mark.parametrize("name", ONE_WORKER)
 def test_a_browser_that_disconnects_is_noticed_at_once(name: str, start: Start) -> None:
-    server = start(name, PUSH_HUB="thread")
+    # No heartbeat would notice it.
+    server = start(name, PUSH_HUB="thread", PUSH_HEARTBEAT=3600)
     (worker,) = workers(server)
-    server.stream("a").opened().close()
-    until(lambda: server.get("/ping"))
+    open_what_stays(server, [worker])
     before = descriptors(worker)
     readers = [server.stream("a").opened() for _ in range(20)]
     assert descriptors(worker) > before + 10
     for reader in readers:
         reader.close()
-    # Long before a heartbeat, which is sent after fifteen seconds.
-    until(lambda: descriptors(worker) <= before, seconds=5)
+    until(lambda: descriptors(worker) <= before)
 
 
 @pytest.mark.parametrize("name", ONE_WORKER)

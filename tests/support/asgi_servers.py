@@ -53,7 +53,7 @@ def app() -> cabc.Iterator[Flask]:
     @app.get("/later")
     def later() -> t.Any:
         reached.set()
-        go_on.wait(5)
+        go_on.wait(20)
         return push.stream("a")
 
     @app.get("/hub")

@@ -211,7 +211,7 @@ def status(directory: Path, name: str = "push-basic") -> dict[str, t.Any]:
 def end_hubs(directory: Path) -> None:
     """Stop them, and wait until they have ended."""
     told: set[int] = set()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while pids := hubs(directory):
         assert time.monotonic() < deadline, "a hub does not end"
         for pid in set(pids) - told:
