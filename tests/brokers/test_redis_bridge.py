@@ -100,10 +100,10 @@ def test_the_other_hub_takes_over_when_the_one_is_killed(redis: Redis, both: Two
     hub = both.hub
     both.one.kill()
     os.kill(hub, signal.SIGKILL)
-    start = time.monotonic()
+    # The lease runs out after three seconds.
+    assert redis.do("PTTL", CHAT) in [-2, *range(3001)]
     say(redis, "nobody hears this")
-    until(lambda: holder(redis) not in ("", first), 10)
-    assert time.monotonic() - start < 6
+    until(lambda: holder(redis) not in ("", first))
     reader.read_until(lambda r: r.gaps)
     assert reader.gaps[0]["channels"] == ["chat"]
     assert reader.gaps[0]["reason"] == "unknown"

@@ -67,14 +67,15 @@ def test_another_program_that_writes_holds_nobody_up(
         start = time.monotonic()
         with pytest.raises(NotPublished, match="keeps .*push.db busy"):
             say(broker)
-        assert 0.1 <= time.monotonic() - start < 1
+        # SQLite alone would wait for five seconds.
+        assert 0.1 <= time.monotonic() - start < 4
         broker.timeout = 1000
         with pytest.raises(NotPublished):
             say(broker)
         other = SqliteBroker(path, timeout=0.1)
         with pytest.raises(NotPublished):
             say(other)
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 100
         other.close()
     say(broker, "2")
     assert heard(broker) == [b"1", b"2"]

@@ -174,7 +174,7 @@ def test_streams_of_a_thread_end_with_their_server(
     # Something of the first stream may still have been open for a second.
     until(lambda: descriptors(worker) - before in (4, 5))
     took = server.stop(with_signal)
-    assert took < 3, "as long as the server needs, and a second"
+    assert took < 20, "gunicorn would wait thirty seconds for requests to end"
     for reader in readers:
         reader.read_to_end()
         if name != "flask run" or with_signal == signal.SIGINT:
