@@ -13,6 +13,7 @@ from compare import Scale
 from costs import gzip_blocks
 from costs import redis_feed
 from costs import redis_scripts
+from costs import set_items
 
 COSTS: dict[str, cabc.Callable[[Scale], list[Row]]] = {
     "gzip_bytes": gzip_blocks.gzip_bytes,
@@ -22,4 +23,5 @@ COSTS: dict[str, cabc.Callable[[Scale], list[Row]]] = {
     "redis_hubs": redis_feed.redis_hubs,
     "redis_delay": redis_feed.redis_delay,
     "redis_feed": redis_feed.redis_feed,
+    "set_cost": set_items.set_cost,
 }

@@ -20,7 +20,7 @@ _MEASURED = {
 
 _COSTS = {
     *("gzip_bytes", "gzip_time", "gzip_connect"),
-    *("redis_publish", "redis_hubs", "redis_delay", "redis_feed"),
+    *("redis_publish", "redis_hubs", "redis_delay", "redis_feed", "set_cost"),
 }
 
 
@@ -125,6 +125,13 @@ def test_the_cost_of_each_part_is_measured(tmp_path: Path) -> None:
     done = bench(*sorted(_COSTS), "--write", str(tmp_path))
     assert done.returncode == 0, done.stderr + done.stdout
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
-    assert {row["server"] for row in rows} >= {"plain", "gzip", "yardstick", "ours", "hub"}
+    assert {row["server"] for row in rows} >= {
+        "plain",
+        "gzip",
+        "yardstick",
+        "ours",
+        "hub",
+        "set",
+    }
     for row in rows:
         assert row["value"] > 0 and not row["faults"], row

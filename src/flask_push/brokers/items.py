@@ -215,7 +215,16 @@ class KeepsItems(t.Protocol):
 class ItemSink(t.Protocol):
     """A sink that also receives items, on the feed's loop."""
 
-    def horizons(self, epoch: str, horizons: cabc.Mapping[str, int]) -> None: ...
+    def horizons(
+        self,
+        epoch: str,
+        horizons: cabc.Mapping[str, int],
+        without: cabc.Collection[str] = (),
+    ) -> None:
+        """
+        :param without: Those of these channels of which the store has no row, neither a
+            living one nor a tombstone.
+        """
 
 
 @t.runtime_checkable

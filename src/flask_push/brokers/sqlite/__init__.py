@@ -27,9 +27,16 @@ from ..base import NotRead
 from ..base import PAGE_BYTES
 from ..base import Retention
 from ..base import Sink
+from ..items import check_change
+from ..items import check_kind
+from ..items import ItemChange
+from ..items import ItemRow
+from ..items import ItemsPage
 from ..own import check_own
 from ..own import OwnPage
 from . import history
+from . import item_reads
+from . import items
 from . import own
 from . import statements
 from .database import Database
@@ -131,6 +138,14 @@ class SqliteBroker:
         check_own(log, data, keep)
         return self._write(_append, _appended, (log, keep), [data])[0]
 
+    def change(self, changes: cabc.Sequence[Event | ItemChange]) -> list[Position]:
+        data = []
+        for change in changes:
+            if isinstance(change, ItemChange):
+                check_change(change)
+            data.append((change.data or "").encode())
+        return self._write(items.change, items.again, changes, data)
+
     def _write(
         self, store: _Store, again: _Again, what: t.Any, data: list[bytes]
     ) -> list[Position]:
@@ -182,12 +197,41 @@ class SqliteBroker:
         after: int | None = None,
         last: int = 0,
         limit: int = PAGE_BYTES,
+        items: bool = False,
     ) -> Page:
-        return self._read(lambda c: history.page(c, channels, after, last, limit))
+        def read(connection: sqlite3.Connection) -> Page:
+            page = history.page(connection, channels, after, last, limit)
+            if items:
+                return item_reads.with_items(connection, page, channels, limit)
+            return page
+
+        return self._read(read)
 
     def read_own(self, log: str, after: int = 0) -> OwnPage:
         check_own(log)
         return self._read(lambda connection: own.page(connection, log, after))
+
+    def read_items(
+        self,
+        channels: cabc.Collection[str],
+        *,
+        after: int = 0,
+        upto: int | None = None,
+        limit: int = PAGE_BYTES,
+        kind: str = "",
+        due: bool = False,
+    ) -> ItemsPage:
+        check_kind(kind)
+        what = item_reads.ItemsRequest(channels, after, upto)
+        clock = None if due else self._reading.now
+        return self._read(lambda c: item_reads.items_page(c, what, limit, kind, clock))
+
+    def due(self, limit: int = 500) -> list[ItemChange]:
+        return self._read(lambda c: item_reads.due(c, self._reading.now, limit))
+
+    def owned(self, owner: str, *, kind: str, limit: int = 500) -> list[ItemRow]:
+        check_kind(kind)
+        return self._read(lambda c: item_reads.owned(c, owner, kind, limit))
 
     def _read(self, page: cabc.Callable[[sqlite3.Connection], T]) -> T:
         def look() -> T:

@@ -8,6 +8,7 @@ import logging
 import sqlite3
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 
 from ..._event import Page
@@ -16,14 +17,18 @@ from .._common import PageRequest
 from ..base import PAGE_BYTES
 from ..base import Retention
 from ..base import Sink
+from ..items import ItemsPage
 from ..own import OWN_LOGS
 from ..own import OwnPage
 from ..own import OwnPages
 from . import history
+from . import item_reads
 from . import own
 from .database import Database
 from .doorbell import bells
 from .doorbell import Doorbell
+from .item_feed import ItemLooks
+from .item_reads import ItemsRequest
 
 logger = logging.getLogger("flask_push")
 
@@ -62,9 +67,10 @@ class SqliteFeed:
         self._connection: sqlite3.Connection | None = None
         self._epoch, self._end = after or ("", 0)
         self._own = OwnPages(sink)
+        self._items = ItemLooks(sink)
         self._channels = set(channels)
         self._wanted: set[str] = set()
-        self._reads: deque[PageRequest] = deque()
+        self._reads: deque[PageRequest | ItemsRequest] = deque()
         self._due = self._failing = self._closed = False
         # Since when it has been waiting for the lock, or 0.
         self._since = 0.0
@@ -89,6 +95,17 @@ class SqliteFeed:
         last: int = 0,
     ) -> None:
         self._reads.append(PageRequest(list(channels), after, last, callback))
+        self._look_soon()
+
+    def read_items(
+        self,
+        channels: cabc.Collection[str],
+        callback: cabc.Callable[[ItemsPage], None],
+        *,
+        after: int = 0,
+        upto: int | None = None,
+    ) -> None:
+        self._reads.append(ItemsRequest(list(channels), after, upto, callback))
         self._look_soon()
 
     def close(self) -> None:
@@ -143,21 +160,17 @@ class SqliteFeed:
     def _look(self) -> None:
         if self._closed:
             return
-        reads: list[PageRequest] = []
-        pages: list[Page] = []
+        # The sink may ask for more while it is called.
+        wanted = frozenset(self._wanted)
+        reads: list[PageRequest | ItemsRequest] = []
         try:
             with self._database.read(None) as connection:
                 if connection is not self._connection:
                     self._connection = connection
                     connection.create_function("watched", 1, self._channels.__contains__)
-                unread = history.unread(connection, self._epoch, self._end)
+                unread, horizons = self._read_new(connection, wanted)
                 logs = self._read_own(connection, unread.epoch)
-                end = time.monotonic() + _SLICE_SECONDS
-                while self._reads and len(reads) < _MAX_PAGES:
-                    reads.append(self._reads.popleft())
-                    pages.append(history.page(connection, *reads[-1][:3], PAGE_BYTES))
-                    if time.monotonic() > end:
-                        break
+                answers = self._read_pages(connection, reads)
         except Exception as error:
             # Any error may be corrected, even a file of another version. Try again.
             self._reads.extendleft(reversed(reads))
@@ -170,11 +183,49 @@ class SqliteFeed:
         # In the snapshot of all that follows, so nothing in that is before an entry.
         for log, own_page in logs:
             self._own.give(log, own_page)
-        self._hand_over(unread)
-        for page, read in zip(pages, reads, strict=True):
-            read.callback(page)
+        self._items.give(unread, horizons)
+        self._hand_over(unread, wanted)
+        for answer in answers:
+            answer()
         if unread.end < unread.last or self._reads:
             self._look_soon()
+
+    def _read_new(
+        self, connection: sqlite3.Connection, wanted: frozenset[str]
+    ) -> tuple[history.Unread, item_reads.Horizons]:
+        unread = history.unread(connection, self._epoch, self._end)
+        if not self._items:
+            return unread, item_reads.Horizons({}, [])
+        after = self._end if unread.epoch == self._epoch else None
+        return self._items.look(connection, unread, after, self._channels, wanted)
+
+    def _read_pages(
+        self, connection: sqlite3.Connection, reads: list[PageRequest | ItemsRequest]
+    ) -> list[cabc.Callable[[], None]]:
+        """Read pages that the hub waits for, as many as there is time for.
+
+        :param reads: They are moved to this list.
+        """
+        answers: list[cabc.Callable[[], None]] = []
+        end = time.monotonic() + _SLICE_SECONDS
+        while self._reads and len(reads) < _MAX_PAGES:
+            reads.append(read := self._reads.popleft())
+            answers.append(self._answer(connection, read))
+            if time.monotonic() > end:
+                break
+        return answers
+
+    def _answer(
+        self, connection: sqlite3.Connection, read: PageRequest | ItemsRequest
+    ) -> cabc.Callable[[], None]:
+        if isinstance(read, ItemsRequest):
+            return partial(
+                read.callback, item_reads.items_page(connection, read, PAGE_BYTES)
+            )
+        page = history.page(connection, *read[:3], PAGE_BYTES)
+        if self._items:
+            page = item_reads.with_items(connection, page, read.channels, PAGE_BYTES)
+        return partial(read.callback, page)
 
     def _read_own(
         self, connection: sqlite3.Connection, epoch: str
@@ -184,13 +235,13 @@ class SqliteFeed:
         after = self._own.after
         return [(log, own.page(connection, log, after(log, epoch))) for log in OWN_LOGS]
 
-    def _hand_over(self, unread: history.Unread) -> None:
+    def _hand_over(self, unread: history.Unread, wanted: frozenset[str]) -> None:
         if unread.forgotten:
             self._sink.missed(unread.end)
         else:
             self._sink.deliver(unread.epoch, unread.entries, unread.end)
-        if self._wanted:
-            wanted, self._wanted = self._wanted, set()
+        if wanted := wanted & self._wanted:
+            self._wanted -= wanted
             self._channels |= wanted
             self._sink.watched(sorted(wanted))
 

@@ -22,11 +22,11 @@ from .retention import broken
 from .retention import OF_CHANNEL
 
 # Rows and bytes that a feed reads at once.
-_BATCH = 500
-_BATCH_BYTES = 2**20
+BATCH = 500
+BATCH_BYTES = 2**20
 # A page of so many channels reads their rows directly. A page of more selects rows by their
 # numbers, so many at once. And so many channels one statement asks about.
-_FEW, _ROWS, _AT_ONCE = 4, 50, 100
+_FEW, _ROWS, AT_ONCE = 4, 50, 100
 
 _ENDS = """
 SELECT name,
@@ -49,7 +49,7 @@ def page(
 ) -> Page:
     """A page of history, as :meth:`Broker.read` returns it."""
     execute = connection.execute
-    epoch, _, end, floor, _ = _row(connection)
+    epoch, _, end, floor, _ = store_row(connection)
     proofs, newest = _proofs(connection, list(channels), floor)
     if after is None:
         last_of = f"SELECT -number FROM event {OF_CHANNEL} ORDER BY number DESC LIMIT ?"
@@ -69,8 +69,8 @@ def _proofs(
 ) -> tuple[dict[str, Proof], dict[str, int]]:
     """Each channel's proof, and the newest number of each channel that holds events."""
     proofs, newest = {}, {}
-    for start in range(0, len(channels), _AT_ONCE):
-        names = channels[start : start + _AT_ONCE]
+    for start in range(0, len(channels), AT_ONCE):
+        names = channels[start : start + AT_ONCE]
         values = ", ".join(["(?)"] * len(names))
         rows = connection.execute(f"WITH c(name) AS (VALUES {values}) {_ENDS}", names)
         for name, prev, number in rows:
@@ -137,7 +137,7 @@ def unread(connection: sqlite3.Connection, epoch: str, after: int) -> Unread:
     The connection has a function ``watched``, which selects the feed's channels.
     """
     execute = connection.execute
-    now_epoch, birth, last, floor, age = _row(connection)
+    now_epoch, birth, last, floor, age = store_row(connection)
     age = round(age * 1_000_000)
     retention = age if floor == birth else min(age, last - floor)
     if now_epoch != epoch:
@@ -147,16 +147,16 @@ def unread(connection: sqlite3.Connection, epoch: str, after: int) -> Unread:
     if floor > after:
         return Unread(epoch, [], last, last, retention, forgotten=True)
     new = "SELECT number FROM event WHERE number > ? ORDER BY number LIMIT 1 OFFSET ?"
-    (upto,) = execute(new, (after, _BATCH)).fetchone() or (last,)
+    (upto,) = execute(new, (after, BATCH)).fetchone() or (last,)
     rows = execute(
         f"{_EVENT} WHERE number > ? AND number <= ? AND watched(channel) ORDER BY number",
         (after, upto),
     )
-    entries, end = take(starmap(stored_entry, rows), _BATCH_BYTES, upto)
+    entries, end = take(starmap(stored_entry, rows), BATCH_BYTES, upto)
     return Unread(epoch, entries, end, last, retention)
 
 
-def _row(connection: sqlite3.Connection) -> tuple[str, int, int, int, float]:
+def store_row(connection: sqlite3.Connection) -> tuple[str, int, int, int, float]:
     row = connection.execute("SELECT epoch, birth, last, floor, age FROM store").fetchone()
     try:
         epoch, birth, last, floor, age = row

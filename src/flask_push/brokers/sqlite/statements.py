@@ -19,6 +19,7 @@ from .._common import stored_type
 from ..base import EVENT
 from ..base import Retention
 from ..base import ROW
+from . import item_tables
 from . import own
 from .retention import broken
 from .retention import forget
@@ -93,6 +94,7 @@ def prepare(
     try:
         _make(connection)
         own.make(connection)
+        item_tables.make(connection, retention)
         if retention is not None:
             kept = (retention.age, retention.count, retention.bytes)
             connection.execute(
@@ -162,7 +164,9 @@ def _adds_up(connection: sqlite3.Connection, state: State) -> bool:
     execute = connection.execute
     (events,) = execute("SELECT total(size) FROM event").fetchone()
     keys = sum(key_size(*row) for row in execute("SELECT channel, key FROM key"))
-    if events + keys != state.bytes or not own.adds_up(connection):
+    if events + keys != state.bytes:
+        return False
+    if not own.adds_up(connection) or not item_tables.adds_up(connection):
         return False
     (found,) = execute("PRAGMA integrity_check(1)").fetchone()
     return bool(found == "ok")
@@ -186,6 +190,8 @@ class Stored(t.NamedTuple):
     size: int
     #: The number and channel of each event that was added.
     added: list[tuple[int, str]]
+    #: By kind, channel and item, the number of each row of an item.
+    items: cabc.Mapping[tuple[str, str, str], int] = {}
 
 
 def store(

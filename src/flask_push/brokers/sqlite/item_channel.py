@@ -1,0 +1,215 @@
+"""The rows of a channel's items, while they are changed.
+
+Every function works within a transaction of the caller's.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import sqlite3
+import typing as t
+
+from ..._event import Position
+from ..base import Retention
+from ..items import bounds
+from ..items import ItemsFull
+from ..items import MIN_TOMBSTONES
+from ..items import row_bytes
+from .retention import broken
+
+_OWN_BOUNDS = bounds("own", Retention())
+# How many rows are read at once.
+_AT_ONCE = 20
+# How many channels are forgotten at once.
+_FORGET_CHANNELS = 100
+
+_CHANNEL = """
+SELECT id, coalesce(horizon, floor), coalesce(living, 0), coalesce(size, 0),
+    coalesce(tombs, 0), items, max_bytes,
+    (SELECT number FROM item WHERE home = id AND data IS NULL ORDER BY number LIMIT 1),
+    (SELECT newest FROM item_channel WHERE living = 0 ORDER BY newest LIMIT 1)
+FROM item_store LEFT JOIN item_channel ON kind = ? AND channel = ?
+"""
+_ADD_CHANNEL = "INSERT INTO item_channel VALUES (NULL, ?, ?, ?, 0, 0, 0, 0, 0)"
+_COUNT = """
+UPDATE item_channel SET living = ?, size = ?, tombs = ?, newest = ? WHERE id = ?
+"""
+_RAISE = "UPDATE item_channel SET horizon = ?, raised = ? WHERE id = ?"
+_ROW = """
+SELECT number, epoch, type, data, version, until, owner FROM item
+WHERE home = ? AND item = ?
+"""
+_ROWS = f"""
+SELECT item, number, epoch, type, data, version, until, owner FROM item
+WHERE home = ? AND item IN ({", ".join("?" * _AT_ONCE)})
+"""
+_ADD = "INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_REPLACE = """
+UPDATE item SET number = ?, epoch = ?, type = ?, data = ?, version = ?, until = ?, owner = ?
+WHERE home = ? AND item = ?
+"""
+_MOVE = "UPDATE item SET until = ? WHERE home = ? AND item = ?"
+_TOMBS = "SELECT number FROM item WHERE home = ? AND data IS NULL ORDER BY number"
+_FORGET = "DELETE FROM item WHERE home = ? AND data IS NULL AND number <= ?"
+_EMPTIED = """
+SELECT id, newest FROM item_channel WHERE living = 0 AND newest < ?
+ORDER BY newest LIMIT ?
+"""
+
+
+class Row(t.NamedTuple):
+    """The newest set of an item, or a tombstone."""
+
+    number: int
+    epoch: str
+    type: str
+    #: None for a tombstone.
+    data: bytes | None
+    version: int | None = None
+    until: int | None = None
+    owner: str | None = None
+
+    @property
+    def position(self) -> Position:
+        return Position(self.epoch, self.number)
+
+
+class Channel:
+    """A channel's rows, and what its own row says of them."""
+
+    def __init__(self, connection: sqlite3.Connection, kind: str, name: str) -> None:
+        self._execute, self._execute_many = connection.execute, connection.executemany
+        self._kind, self._name = kind, name
+        row = self._execute(_CHANNEL, (kind, name)).fetchone()
+        self._id: int | None
+        #: The number of the newest row of a channel without living rows: of all such
+        #: channels, the one whose number is the least.
+        self.first_emptied: int | None
+        try:
+            self._id, self._horizon, self._living, self._size, self._tombs, *more = row
+            items, max_bytes, self._first_tomb, self.first_emptied = more
+            counts = self._horizon + self._living + self._size + self._tombs
+            counts + items + max_bytes  # noqa: B018
+        except (TypeError, ValueError):
+            raise broken("a row of its items is missing, or is none of ours") from None
+        self._bounds = _OWN_BOUNDS if kind else (items, max_bytes)
+        self._before = self._living, self._size
+        # By item, the rows from before the call that were read, and those that it stores.
+        self._old: dict[str, Row | None] = {}
+        self._new: dict[str, Row] = {}
+        # The number of the row that was stored last.
+        self._newest = 0
+
+    def load(self, items: cabc.Sequence[str]) -> None:
+        """Read the rows of some items together, which takes less time."""
+        if self._id is None:
+            return
+        for start in range(0, len(items), _AT_ONCE):
+            some = items[start : start + _AT_ONCE]
+            self._old.update(dict.fromkeys(some))
+            rest = [None] * (_AT_ONCE - len(some))
+            for item, *row in self._execute(_ROWS, (self._id, *some, *rest)):
+                self._old[item] = Row(*row)
+
+    def row(self, item: str) -> Row | None:
+        """An item's row, with what this call has changed."""
+        if item in self._new:
+            return self._new[item]
+        if self._id is not None and item not in self._old:
+            found = self._execute(_ROW, (self._id, item)).fetchone()
+            self._old[item] = None if found is None else Row(*found)
+        return self._old.get(item)
+
+    def put(self, item: str, row: Row) -> None:
+        """Replace an item's row. It is written at the end of the call."""
+        self._new[item] = row
+        self._newest = row.number
+
+    def move(self, item: str, row: Row, until: int) -> None:
+        """Give a row another deadline."""
+        moved = row._replace(until=until)
+        if item in self._new:
+            self._new[item] = moved
+        else:
+            self._old[item] = moved
+            self._execute(_MOVE, (until, self._id, item))
+
+    def _count(self, item: str, row: Row, by: int) -> None:
+        if row.data is None:
+            self._tombs += by
+        else:
+            self._living += by
+            self._size += by * row_bytes(item, row.type, row.data)
+
+    def check(self) -> None:
+        """
+        :raises ItemsFull: If it exceeds its bounds, and by more than before.
+        """
+        for item, row in self._new.items():
+            self._count(item, row, 1)
+            if (old := self._old.get(item)) is not None:
+                self._count(item, old, -1)
+        living, size = self._before
+        most, most_bytes = self._bounds
+        if self._living > max(most, living) or self._size > max(most_bytes, size):
+            raise ItemsFull(
+                f"Nothing was stored: {self._name!r} would have {self._living:,} items of"
+                f" {self._size:,} bytes, and may have {most:,} of {most_bytes:,} bytes."
+                " Unset items, or raise PUSH_MAX_ITEMS or PUSH_ITEMS_BYTES."
+            )
+
+    def finish(self, last: int, oldest: int) -> None:
+        """Write the rows, and forget tombstones that are too old or too many.
+
+        :param last: The number of the last row of the call, on whatever channel.
+        :param oldest: The number before which tombstones are too old.
+        """
+        if not self._new:
+            return
+        self._write()
+        many = self._tombs - max(MIN_TOMBSTONES, self._living)
+        if many > 0 or (self._first_tomb or oldest) < oldest:
+            self._forget(many, oldest, last)
+        counts = self._living, self._size, self._tombs, self._newest
+        self._execute(_COUNT, (*counts, self._id))
+
+    def _write(self) -> None:
+        if self._id is None:
+            about = (self._kind, self._name, self._horizon)
+            self._id = self._execute(_ADD_CHANNEL, about).lastrowid
+        added, replaced = [], []
+        for item, row in self._new.items():
+            if self._old.get(item) is None:
+                added.append((self._id, item, *row))
+            else:
+                replaced.append((*row, self._id, item))
+        self._execute_many(_ADD, added)
+        self._execute_many(_REPLACE, replaced)
+
+    def _forget(self, many: int, oldest: int, last: int) -> None:
+        count, upto = 0, 0
+        for (number,) in self._execute(_TOMBS, (self._id,)):
+            if number == self._newest or not (count < many or number < oldest):
+                break
+            count, upto = count + 1, number
+        if count:
+            self._execute(_FORGET, (self._id, upto))
+            self._tombs -= count
+            # It may have been raised to a greater number, by an older clock.
+            self._horizon = max(self._horizon, upto)
+            self._execute(_RAISE, (self._horizon, last, self._id))
+
+
+def forget_emptied(connection: sqlite3.Connection, last: int, oldest: int) -> None:
+    """Forget channels of which all rows are tombstones that are too old.
+
+    :param last: The number of the last row of the call.
+    """
+    execute = connection.execute
+    found = execute(_EMPTIED, (oldest, _FORGET_CHANNELS)).fetchall()
+    for id, _ in found:
+        execute("DELETE FROM item WHERE home = ?", (id,))
+        execute("DELETE FROM item_channel WHERE id = ?", (id,))
+    for _, newest in found[-1:]:
+        rise = "UPDATE item_store SET floor = max(floor, ?), raised = ?"
+        execute(rise, (newest, last))

@@ -1,0 +1,226 @@
+"""How items are changed.
+
+Every function works within a transaction of the caller's.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import sqlite3
+import typing as t
+from itertools import groupby
+
+from ..._event import Event
+from ..._event import MAX_NUMBER
+from ..._event import Position
+from ..base import PublishUncertain
+from ..items import Conflict
+from ..items import ItemChange
+from ..items import UNSET
+from . import statements
+from .item_channel import Channel
+from .item_channel import forget_emptied
+from .item_channel import Row
+from .retention import broken
+from .retention import State
+from .statements import Stored
+
+_FIND = """
+SELECT coalesce(horizon, floor), number, epoch FROM item_store
+LEFT JOIN item_channel ON kind = ? AND channel = ? LEFT JOIN item ON home = id AND item = ?
+"""
+
+
+def change(
+    connection: sqlite3.Connection,
+    changes: cabc.Sequence[Event | ItemChange],
+    data: cabc.Sequence[bytes],
+    time: cabc.Callable[[int], int],
+    noted: int,
+) -> Stored:
+    """Add events and change items, as :func:`.statements.store` adds events.
+
+    :param data: Of each change. Empty for an unset.
+    """
+    state = State.checked(connection, noted)
+    items = _Changes(connection, state, time(state.last))
+    some = [change for change in changes if isinstance(change, ItemChange)]
+    items.load(some)
+    for change in some:
+        items.expect(change)
+    positions: list[Position] = []
+    added: list[tuple[int, str]] = []
+    size = 0
+    pairs = zip(changes, data, strict=True)
+    for is_item, group in groupby(pairs, lambda pair: isinstance(pair[0], ItemChange)):
+        if is_item:
+            positions += [items.make(t.cast(ItemChange, one), text) for one, text in group]
+            continue
+        items.write_last()
+        events, texts = zip(*group, strict=True)
+        stored = statements.store(connection, events, texts, time, noted)
+        items.last = items.written = stored.last
+        positions += stored.positions
+        added += stored.added
+        size += stored.size
+    items.finish()
+    size += items.size
+    return Stored(state.epoch, positions, items.last, size, added, items.stored)
+
+
+class _Changes:
+    """The changes of one call."""
+
+    def __init__(self, connection: sqlite3.Connection, state: State, time: int) -> None:
+        self._connection = connection
+        self._epoch = state.epoch
+        self._time = max(time, state.last)
+        self._age = state.age
+        self._channels: dict[tuple[str, str], Channel] = {}
+        #: The last number that was given, and the one that the store's row has.
+        self.last = self.written = state.last
+        #: By kind, channel and item, the number of the row that was stored.
+        self.stored: dict[tuple[str, str, str], int] = {}
+        self.size = 0
+
+    def load(self, changes: cabc.Sequence[ItemChange]) -> None:
+        """Read the rows of many changes."""
+        if len(changes) > 1:
+            names: dict[Channel, list[str]] = {}
+            for change in changes:
+                names.setdefault(self._channel(change), []).append(change.item)
+            for channel, items in names.items():
+                channel.load(items)
+
+    def expect(self, change: ItemChange) -> None:
+        """
+        :raises Conflict: If the row is not as the change expects.
+        """
+        if change.expect is None:
+            return
+        row = self._channel(change).row(change.item)
+        is_living = row is not None and row.data is not None and not self._is_due(row)
+        found = str(row.position) if row is not None and is_living else ""
+        if found != change.expect:
+            raise Conflict(
+                f"Nothing was stored: the item {change.item!r} of {change.channel!r} is not"
+                " the one that was expected."
+            )
+
+    def make(self, change: ItemChange, data: bytes) -> Position:
+        """Change an item, in the steps of :meth:`.KeepsItems.change`."""
+        channel = self._channel(change)
+        row, ended = channel.row(change.item), None
+        if row is not None and row.data is not None and self._is_due(row):
+            row = self._put(channel, change, UNSET, None, row.version)
+            ended = row.position
+        if row is not None and _is_older(change.version, row.version):
+            return row.position
+        if change.data is None:
+            if row is None or row.data is None or change.due:
+                return ended or Position(self._epoch, self.last)
+            return self._put(channel, change, UNSET, None, change.version).position
+        until, owner = None, change.owner or None
+        if change.ttl is not None:
+            until = int(min(self._time + change.ttl * 1_000_000, MAX_NUMBER))
+            new = (change.type, data, change.version, owner)
+            if row is not None and (row.type, row.data, row.version, row.owner) == new:
+                # No event: the row keeps its number.
+                channel.move(change.item, row, until)
+                return row.position
+        new_row = self._put(
+            channel, change, change.type, data, change.version, until, owner
+        )
+        return new_row.position
+
+    def _put(
+        self,
+        channel: Channel,
+        change: ItemChange,
+        type: str,
+        data: bytes | None,
+        version: int | None,
+        until: int | None = None,
+        owner: str | None = None,
+    ) -> Row:
+        """Store a row under the next number."""
+        self.last = max(self._time, self.last + 1)
+        row = Row(self.last, self._epoch, type, data, version, until, owner)
+        channel.put(change.item, row)
+        self.stored[change.kind, change.channel, change.item] = row.number
+        self.size += len(data or b"")
+        return row
+
+    def finish(self) -> None:
+        """Check the bounds, forget tombstones, and write what has changed beside the rows.
+
+        :raises ItemsFull: If a channel exceeds its bounds.
+        """
+        if not self.stored:
+            return
+        channels = self._channels.values()
+        for channel in channels:
+            channel.check()
+        oldest, emptied = self.last - self._age, MAX_NUMBER
+        for channel in channels:
+            channel.finish(self.last, oldest)
+            emptied = min(emptied, channel.first_emptied or MAX_NUMBER)
+        # Feeds then read all horizons, so this waits for a few more.
+        if emptied < oldest - self._age // 8:
+            forget_emptied(self._connection, self.last, oldest)
+        self.write_last()
+
+    def write_last(self) -> None:
+        if self.last != self.written:
+            self.written = self.last
+            self._connection.execute("UPDATE store SET last = ?", (self.last,))
+
+    def _channel(self, change: ItemChange) -> Channel:
+        name = change.kind, change.channel
+        found = self._channels.get(name)
+        if found is None:
+            found = self._channels[name] = Channel(self._connection, *name)
+        return found
+
+    def _is_due(self, row: Row) -> bool:
+        return row.until is not None and row.until <= self._time
+
+
+def _is_older(version: int | None, standing: int | None) -> bool:
+    return version is not None and standing is not None and version <= standing
+
+
+def again(connection: sqlite3.Connection, stored: Stored) -> list[Position]:
+    """The positions of a call that may have been stored already, if it was.
+
+    :raises PublishUncertain: If other calls have replaced all rows that would show it.
+    """
+    found = statements.again(connection, stored)
+    there = {
+        _is_there(connection, name, Position(stored.epoch, number))
+        for name, number in stored.items.items()
+    }
+    if found or True in there:
+        # A row keeps the epoch in which it was stored, and events don't.
+        events = {number for number, _ in stored.added}
+        epoch = State(connection).epoch
+        return [
+            Position(epoch, position.number) if position.number in events else position
+            for position in stored.positions
+        ]
+    if stored.added or False in there or not there:
+        return []
+    raise PublishUncertain("It may be stored, or not: the items were changed since.")
+
+
+def _is_there(
+    connection: sqlite3.Connection, name: tuple[str, str, str], position: Position
+) -> bool | None:
+    """Whether a row is stored. ``None`` if it may have been removed since."""
+    row = connection.execute(_FIND, name).fetchone()
+    if row is None:
+        raise broken("a row of its items is missing")
+    horizon, number, epoch = row
+    if (epoch, number) == position:
+        return True
+    return None if position.number <= max(horizon, number or 0) else False
