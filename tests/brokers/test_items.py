@@ -14,6 +14,9 @@ from flask_push.brokers import ItemChange
 from flask_push.brokers import ItemRow
 from flask_push.brokers import ItemsFull
 from flask_push.brokers import Retention
+from flask_push.brokers._items import check_bounds
+from flask_push.brokers._items import check_expectation
+from flask_push.brokers._items import Horizons
 from flask_push.brokers.items import bounds
 from flask_push.brokers.items import check_change
 from flask_push.brokers.items import row_bytes
@@ -67,6 +70,86 @@ def test_a_change_that_no_store_makes_is_refused(change: ItemChange, words: str)
 @pytest.mark.parametrize("error", [ItemsFull, Conflict])
 def test_a_change_that_is_refused_is_not_published(error: type[Exception]) -> None:
     assert issubclass(error, NotPublished)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ((5, 0), (5, 0), ""),
+        ((4, 0), (5, 900), ""),
+        ((5, 0), (6, 0), "would have 6 items, more than 5 .PUSH_MAX_ITEMS"),
+        # Less than before the bound was lowered.
+        ((9, 0), (9, 0), ""),
+        ((9, 0), (8, 0), ""),
+        ((9, 0), (10, 0), "would have 10 items"),
+        ((1, 0), (1, 901), "would have 901 bytes, more than 900 .PUSH_ITEMS_BYTES"),
+        ((1, 2000), (1, 1500), ""),
+    ],
+)
+def test_a_channel_that_would_exceed_its_bounds_is_refused(
+    before: tuple[int, int], after: tuple[int, int], words: str
+) -> None:
+    retention = Retention(items=5, item_bytes=900)
+    check_bounds("own", "a", retention, before, after)
+    if not words:
+        check_bounds("", "a", retention, before, after)
+        return
+    with pytest.raises(ItemsFull, match=f"channel 'a' {words}.*Unset items, or raise the"):
+        check_bounds("", "a", retention, before, after)
+
+
+def test_an_expectation_that_is_not_met_is_refused() -> None:
+    for expect, found in (None, ""), (None, "x-1"), ("", ""), ("x-1", "x-1"):
+        check_expectation(SET._replace(expect=expect), found)
+    for expect, found in ("", "x-1"), ("x-1", ""), ("x-1", "y-1"):
+        with pytest.raises(Conflict, match=f"has the id '{found}', and .* '{expect}'"):
+            check_expectation(SET._replace(expect=expect), found)
+
+
+class Sink:
+    """A sink that records the horizons alone."""
+
+    def __init__(self) -> None:
+        self.given: list[object] = []
+
+    def deliver(self, epoch: str, entries: object, end: int | None) -> None: ...
+
+    def missed(self, end: int) -> None: ...
+
+    def watched(self, channels: object) -> None: ...
+
+    def horizons(self, epoch: str, horizons: object, without: object = ()) -> None:
+        self.given.append((epoch, horizons, without))
+
+
+class Plain:
+    """A sink of an older version."""
+
+    deliver, missed, watched = Sink.deliver, Sink.missed, Sink.watched
+
+
+def test_horizons_are_given_when_they_are_new_or_have_grown() -> None:
+    sink = Sink()
+    horizons = Horizons(sink)
+    assert horizons
+    horizons.give("one", {"a": 5, "b": 5}, {"b"})
+    horizons.give("one", {"a": 5, "b": 5}, {"b"})
+    horizons.give("one", {"a": 6, "b": 5}, {"b"})
+    horizons.unwatch(["a", "c"])
+    horizons.give("one", {"a": 6, "b": 5}, ())
+    horizons.give("two", {"a": 2}, ())
+    assert sink.given == [
+        ("one", {"a": 5, "b": 5}, {"b"}),
+        ("one", {"a": 6}, set()),
+        ("one", {"a": 6}, set()),
+        ("two", {"a": 2}, set()),
+    ]
+
+
+def test_a_sink_that_takes_no_items_is_given_no_horizons() -> None:
+    horizons = Horizons(Plain())
+    assert not horizons
+    horizons.give("one", {"a": 5}, ())
 
 
 def test_a_row_counts_the_bytes_of_its_data_type_and_name() -> None:

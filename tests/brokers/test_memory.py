@@ -15,17 +15,21 @@ from flask_push.brokers import Page
 from flask_push.brokers import Retention
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.testing import BrokerContract
+from flask_push.testing import ItemsContract
 from flask_push.testing import OwnLogContract
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until
 
 
-class TestMemory(OwnLogContract, BrokerContract):
+class TestMemory(ItemsContract, OwnLogContract, BrokerContract):
     shared = False
 
     def open(self, retention: Retention | None = None) -> Broker:
         self.broker = open_broker("memory:", retention=retention)
         return self.broker
+
+    def begin_again_with_rows(self) -> bool:
+        return self.begin_again()
 
     def begin_again(self) -> bool:
         assert isinstance(self.broker, MemoryBroker)

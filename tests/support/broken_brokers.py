@@ -113,14 +113,14 @@ class Reading(MemoryBroker):
     """Changes what is read."""
 
     def read(self, channels: cabc.Collection[str], **where: t.Any) -> Page:
-        return self.change(super().read(channels, **where))
+        return self.alter(super().read(channels, **where))
 
-    def change(self, page: Page) -> Page:
+    def alter(self, page: Page) -> Page:
         raise NotImplementedError
 
 
 class EachEntry(Reading):
-    def change(self, page: Page) -> Page:
+    def alter(self, page: Page) -> Page:
         return page._replace(entries=[self.entry(entry) for entry in page.entries])
 
     def entry(self, entry: Entry) -> Entry:
@@ -145,14 +145,14 @@ class WithoutExclude(EachEntry):
 class Reaching(Reading):
     """Says that each page reaches to the end."""
 
-    def change(self, page: Page) -> Page:
+    def alter(self, page: Page) -> Page:
         return page._replace(reach=page.end)
 
 
 class Overproving(Reading):
     """Proves that its channels are whole since ever."""
 
-    def change(self, page: Page) -> Page:
+    def alter(self, page: Page) -> Page:
         return page._replace(proofs=dict.fromkeys(page.proofs, Proof(0)))
 
 
@@ -248,19 +248,19 @@ class Altered:
 
 class Delivering(MemoryBroker):
     def feed(self, sink: Sink, *args: t.Any, **more: t.Any) -> MemoryFeed:
-        return super().feed(Altered(sink, self.change), *args, **more)
+        return super().feed(Altered(sink, self.alter), *args, **more)
 
-    def change(self, entries: cabc.Sequence[Entry]) -> list[Entry]:
+    def alter(self, entries: cabc.Sequence[Entry]) -> list[Entry]:
         raise NotImplementedError
 
 
 class OneType(Delivering):
-    def change(self, entries: cabc.Sequence[Entry]) -> list[Entry]:
+    def alter(self, entries: cabc.Sequence[Entry]) -> list[Entry]:
         return [entry._replace(type="message") for entry in entries]
 
 
 class DeliveredToAll(Delivering):
-    def change(self, entries: cabc.Sequence[Entry]) -> list[Entry]:
+    def alter(self, entries: cabc.Sequence[Entry]) -> list[Entry]:
         return [entry._replace(exclude="") for entry in entries]
 
 
@@ -269,7 +269,7 @@ class Losing(Delivering):
 
     count = 0
 
-    def change(self, entries: cabc.Sequence[Entry]) -> list[Entry]:
+    def alter(self, entries: cabc.Sequence[Entry]) -> list[Entry]:
         kept = []
         for entry in entries:
             self.count += 1

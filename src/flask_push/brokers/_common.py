@@ -23,9 +23,19 @@ class PageRequest(t.NamedTuple):
     callback: cabc.Callable[[Page], None]
 
 
-def take(entries: cabc.Iterable[Entry], limit: int, end: int) -> tuple[list[Entry], int]:
-    """The entries that fit on a page, and the number up to which it reaches."""
-    page: list[Entry] = []
+class _Numbered(t.Protocol):
+    @property
+    def number(self) -> int: ...
+    @property
+    def data(self) -> bytes: ...
+
+
+T = t.TypeVar("T", bound=_Numbered)
+
+
+def take(entries: cabc.Iterable[T], limit: int, end: int) -> tuple[list[T], int]:
+    """The entries or rows that fit on a page, and the number up to which it reaches."""
+    page: list[T] = []
     for entry in entries:
         if limit <= 0 and page:
             return page, page[-1].number

@@ -73,7 +73,7 @@ class ItemsFull(NotPublished):
 
 
 class Conflict(NotPublished):
-    """Nothing was stored: a row is not the one that the change expects."""
+    """Nothing was stored: a row is not the one that a change expects. Read it again."""
 
 
 class ItemChange(t.NamedTuple):

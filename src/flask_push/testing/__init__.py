@@ -1,7 +1,8 @@
 """For tests: of apps that push, and of brokers."""
 
 from ._contract import BrokerContract
+from ._items_contract import ItemsContract
 from ._own_contract import OwnLogContract
 from ._reader import read_events
 
-__all__ = ["BrokerContract", "OwnLogContract", "read_events"]
+__all__ = ["BrokerContract", "ItemsContract", "OwnLogContract", "read_events"]

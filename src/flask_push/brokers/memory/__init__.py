@@ -35,6 +35,8 @@ from ..base import Sink
 from ..own import check_own
 from ..own import OwnPage
 from .feed import MemoryFeed
+from .item_calls import ItemCalls
+from .items import Items
 from .own import OwnLog
 
 _number = attrgetter("number")
@@ -48,7 +50,7 @@ def from_url(
     return MemoryBroker(retention)
 
 
-class MemoryBroker:
+class MemoryBroker(ItemCalls):
     """Keeps events in lists. They are gone when the process ends."""
 
     url = "memory:"
@@ -72,6 +74,7 @@ class MemoryBroker:
         # By channel and key, in the order of numbers.
         self._keys: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._own: dict[str, OwnLog] = {}
+        self._items = Items(self._retention, self._birth)
         self._bytes = self._passing_bytes = 0
 
     def publish(self, events: cabc.Sequence[Event]) -> list[Position]:
@@ -81,21 +84,16 @@ class MemoryBroker:
             numbers = [self._store(*pair) for pair in zip(events, data, strict=True)]
             self._forget()
             positions = [Position(self._epoch, number) for number in numbers]
-            feeds = list(self._feeds)
-        for feed in feeds:
-            feed.ring()
+        self._ring()
         return positions
 
     def append(self, log: str, data: bytes, keep: float) -> Position:
         check_own(log, data, keep)
         self._notice_fork()
         with self._lock:
-            number = self._last = max(self._clock.now(self._last), self._last + 1)
-            self._own_log(log).append(number, data, keep)
-            position = Position(self._epoch, number)
-            feeds = list(self._feeds)
-        for feed in feeds:
-            feed.ring()
+            position = self._next()
+            self._own_log(log).append(position.number, data, keep)
+        self._ring()
         return position
 
     def read_own(self, log: str, after: int = 0) -> OwnPage:
@@ -116,6 +114,7 @@ class MemoryBroker:
         after: int | None = None,
         last: int = 0,
         limit: int = PAGE_BYTES,
+        items: bool = False,
     ) -> Page:
         self._notice_fork()
         with self._lock:
@@ -131,12 +130,15 @@ class MemoryBroker:
                 numbers = [entry.number - 1 for entry in islice(newest, last)]
                 since = max((proof.since for proof in proofs.values()), default=0)
                 after = max(min(numbers), since) if numbers else self._last
-            tails = (
+            tails: list[cabc.Iterable[Entry]] = [
                 islice(entries, bisect_right(entries, after, key=_number), None)
                 for entries in held.values()
-            )
+            ]
+            if items:
+                tails += [self._items.entries(name, after) for name in held]
+            horizons = self._items.horizons(channels)[0] if items else {}
             entries, reach = take(merge(*tails, key=_number), limit, self._last)
-        return Page(self._epoch, after, reach, self._last, entries, proofs)
+        return Page(self._epoch, after, reach, self._last, entries, proofs, horizons)
 
     def feed(
         self,
@@ -163,6 +165,10 @@ class MemoryBroker:
         if self._lock.locked():
             # Another thread of the parent, which this process lacks, held the lock.
             self._begin()
+
+    def _ring(self) -> None:
+        for feed in list(self._feeds):
+            feed.ring()
 
     def _store(self, event: Event, data: bytes) -> int:
         key = (event.channel, event.key) if event.key is not None else None

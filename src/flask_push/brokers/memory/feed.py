@@ -6,14 +6,18 @@ import asyncio
 import collections.abc as cabc
 import typing as t
 from contextvars import Context
+from heapq import merge
 
 from ..._event import Entry
 from ..._event import Page
 from ..._event import Position
+from .._items import Horizons
 from ..base import Sink
+from ..items import ItemsPage
 from ..own import OWN_LOGS
 from ..own import OwnPage
 from ..own import OwnPages
+from .items import Items
 
 
 class _Store(t.Protocol):
@@ -30,7 +34,19 @@ class _Store(t.Protocol):
         *,
         after: int | None = None,
         last: int = 0,
+        items: bool = False,
     ) -> Page: ...
+
+    def items(self) -> t.ContextManager[Items]: ...
+
+    def read_items(
+        self,
+        channels: cabc.Collection[str],
+        *,
+        after: int = 0,
+        upto: int | None = None,
+        due: bool = False,
+    ) -> ItemsPage: ...
 
     def read_own(self, log: str, after: int = 0) -> OwnPage: ...
 
@@ -53,6 +69,9 @@ class MemoryFeed:
         self._wanted: set[str] = set()
         self._epoch, self._end = after or ("", 0)
         self._own = OwnPages(sink)
+        self._horizons = Horizons(sink)
+        # How often tombstones had been removed when horizons were given last.
+        self._removals = -1
         self._closed = self._rung = False
         self.ring()
 
@@ -77,6 +96,7 @@ class MemoryFeed:
     def unwatch(self, channels: cabc.Collection[str]) -> None:
         self._wanted.difference_update(channels)
         self._channels.difference_update(channels)
+        self._horizons.unwatch(channels)
 
     def read(
         self,
@@ -88,9 +108,25 @@ class MemoryFeed:
     ) -> None:
         def answer() -> None:
             if not self._closed:
-                page = self._broker.read(channels, after=after, last=last)
+                items = {"items": True} if self._horizons else {}
+                page = self._broker.read(channels, after=after, last=last, **items)
                 self._give_own(page.epoch)
                 callback(page)
+
+        self._loop.call_soon(answer)
+
+    def read_items(
+        self,
+        channels: cabc.Collection[str],
+        callback: cabc.Callable[[ItemsPage], None],
+        *,
+        after: int = 0,
+        upto: int | None = None,
+    ) -> None:
+        def answer() -> None:
+            if not self._closed:
+                read = self._broker.read_items
+                callback(read(channels, after=after, upto=upto, due=True))
 
         self._loop.call_soon(answer)
 
@@ -104,6 +140,8 @@ class MemoryFeed:
             return
         epoch, entries, end, forgotten = self._broker.unread(self._end)
         found = [entry for entry in entries if entry.channel in self._channels]
+        if self._horizons:
+            found = self._with_items(epoch, found, end)
         self._end = end
         self._give_own(epoch)
         if epoch != self._epoch:
@@ -117,6 +155,20 @@ class MemoryFeed:
             wanted, self._wanted = self._wanted, set()
             self._channels |= wanted
             self._sink.watched(sorted(wanted))
+
+    def _with_items(self, epoch: str, found: list[Entry], end: int) -> list[Entry]:
+        """The events and the items that are new. Horizons are given as they are now: they
+        may be greater than the end."""
+        with self._broker.items() as items:
+            rows = items.unread(self._end, end)
+            if self._wanted or epoch != self._epoch or items.removals != self._removals:
+                self._removals = items.removals
+                horizons = items.horizons(self._channels | self._wanted)
+            else:
+                horizons = {}, set()
+        self._horizons.give(epoch, *horizons)
+        watched = [rows[name] for name in self._channels & rows.keys()]
+        return list(merge(found, *watched, key=lambda entry: entry.number))
 
     def _give_own(self, epoch: str) -> None:
         """Give the own logs as they are now: later than the events that follow."""

@@ -1,0 +1,89 @@
+"""What the brokers of this package share that keep items: refusals, and horizons."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+
+from .base import Retention
+from .base import Sink
+from .items import bounds
+from .items import Conflict
+from .items import ItemChange
+from .items import ItemsFull
+from .items import ItemSink
+
+
+def check_bounds(
+    kind: str,
+    channel: str,
+    retention: Retention,
+    before: tuple[int, int],
+    after: tuple[int, int],
+) -> None:
+    """Refuse a call after which a channel would have too many items, or too large ones.
+
+    :param before: Its living rows before the call, and their bytes.
+    :raises ItemsFull: With the reason.
+    """
+    count, size = bounds(kind, retention)
+    if after[0] > count and after[0] > before[0]:
+        raise ItemsFull(
+            f"The channel {channel!r} would have {after[0]:,} items, more than {count:,}"
+            " (PUSH_MAX_ITEMS). Unset items, or raise the bound."
+        )
+    if after[1] > size and after[1] > before[1]:
+        raise ItemsFull(
+            f"The items of the channel {channel!r} would have {after[1]:,} bytes, more than"
+            f" {size:,} (PUSH_ITEMS_BYTES). Unset items, or raise the bound."
+        )
+
+
+def check_expectation(change: ItemChange, found: str) -> None:
+    """Refuse a change that expects another row.
+
+    :param found: The id of the living row. Empty if there is none.
+    :raises Conflict: With the reason.
+    """
+    if change.expect is not None and change.expect != found:
+        raise Conflict(
+            f"The item {change.item!r} of the channel {change.channel!r} has the id"
+            f" {found!r}, and the change expects {change.expect!r}. Read the item again."
+        )
+
+
+class Horizons:
+    """Gives the horizons of channels to a sink: all in each epoch, and then those that have
+    grown.
+
+    It is false if the sink is no :class:`ItemSink`. Then there is nothing to read.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink if isinstance(sink, ItemSink) else None
+        self._epoch = ""
+        self._given: dict[str, int] = {}
+
+    def __bool__(self) -> bool:
+        return self._sink is not None
+
+    def give(
+        self, epoch: str, horizons: cabc.Mapping[str, int], without: cabc.Collection[str]
+    ) -> None:
+        """Call the sink with those that it does not have."""
+        if self._sink is None:
+            return
+        if epoch != self._epoch:
+            self._epoch, self._given = epoch, {}
+        new = {
+            name: number
+            for name, number in horizons.items()
+            if number > self._given.get(name, -1)
+        }
+        if new:
+            self._given.update(new)
+            self._sink.horizons(epoch, new, new.keys() & without)
+
+    def unwatch(self, channels: cabc.Iterable[str]) -> None:
+        """They are given again when they are watched again."""
+        for name in channels:
+            self._given.pop(name, None)

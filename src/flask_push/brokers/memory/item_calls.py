@@ -1,0 +1,104 @@
+"""How a store in memory changes and reads items."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import threading
+from contextlib import contextmanager
+
+from ..._event import Event
+from ..._event import Position
+from ..._system.clock import Clock
+from .._common import take
+from ..base import PAGE_BYTES
+from ..items import check_kind
+from ..items import ItemChange
+from ..items import ItemRow
+from ..items import ItemsPage
+from .item_rows import Step
+from .items import Items
+
+
+class ItemCalls:
+    """The part of the broker that concerns items."""
+
+    _lock: threading.Lock
+    _clock: Clock
+    _epoch: str
+    _last: int
+    _items: Items
+
+    def change(self, changes: cabc.Sequence[Event | ItemChange]) -> list[Position]:
+        self._notice_fork()
+        with self._lock:
+            now = self._now()
+            steps = self._items.plan(changes, now)
+            pairs = zip(changes, steps, strict=True)
+            positions = [self._apply(*pair, now) for pair in pairs]
+            self._items.prune(steps, self._last)
+            self._forget()
+        self._ring()
+        return positions
+
+    def _apply(self, change: Event | ItemChange, step: Step | None, now: int) -> Position:
+        if isinstance(change, Event):
+            return Position(self._epoch, self._store(change, change.data.encode()))
+        found = self._items.apply(step, now, self._next) if step else None
+        return found or Position(self._epoch, self._last)
+
+    def read_items(
+        self,
+        channels: cabc.Collection[str],
+        *,
+        after: int = 0,
+        upto: int | None = None,
+        limit: int = PAGE_BYTES,
+        kind: str = "",
+        due: bool = False,
+    ) -> ItemsPage:
+        check_kind(kind)
+        self._notice_fork()
+        with self._lock:
+            end = self._last if upto is None else min(upto, self._last)
+            rows = self._items.living(channels, kind, after, 0 if due else self._now())
+            page, reach = take((row for row in rows if row.number <= end), limit, end)
+            horizons, _ = self._items.horizons(channels, kind)
+            return ItemsPage(self._epoch, after, reach, self._last, page, horizons)
+
+    def due(self, limit: int = 500) -> list[ItemChange]:
+        self._notice_fork()
+        with self.items() as items:
+            return items.due(self._now(), limit)
+
+    def owned(self, owner: str, *, kind: str, limit: int = 500) -> list[ItemRow]:
+        check_kind(kind)
+        self._notice_fork()
+        with self.items() as items:
+            return items.owned(owner, kind, limit)
+
+    @contextmanager
+    def items(self) -> cabc.Iterator[Items]:
+        """For a feed."""
+        with self._lock:
+            yield self._items
+
+    def _now(self) -> int:
+        return max(self._clock.now(self._last), self._last)
+
+    def _next(self) -> Position:
+        self._last = max(self._clock.now(self._last), self._last + 1)
+        return Position(self._epoch, self._last)
+
+    # The rest of the broker.
+
+    def _store(self, event: Event, data: bytes) -> int:
+        raise NotImplementedError
+
+    def _forget(self) -> None:
+        raise NotImplementedError
+
+    def _notice_fork(self) -> None:
+        raise NotImplementedError
+
+    def _ring(self) -> None:
+        raise NotImplementedError

@@ -1,0 +1,248 @@
+"""Items in memory: one row for each, and the horizons of their channels.
+
+A call is planned before anything is stored, because it may be refused: :meth:`Items.plan`
+decides what each change stores, and :meth:`Items.apply` stores it.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+from collections import Counter
+from dataclasses import replace
+from itertools import takewhile
+
+from ..._event import Entry
+from ..._event import Event
+from ..._event import Position
+from .._items import check_bounds
+from .._items import check_expectation
+from ..base import Retention
+from ..items import check_change
+from ..items import ItemChange
+from ..items import ItemRow
+from .item_rows import ChannelItems
+from .item_rows import Key
+from .item_rows import Row
+from .item_rows import Step
+
+
+class Items:
+    """All items of a store.
+
+    :param birth: The number since which it has every row.
+    """
+
+    def __init__(self, retention: Retention, birth: int) -> None:
+        self._retention = retention
+        #: Grows when a horizon does.
+        self.removals = 0
+        # The horizon of a channel without a row.
+        self._floor = birth
+        self._channels: dict[tuple[str, str], ChannelItems] = {}
+        # Those that have nothing but tombstones, in the order of their newest one.
+        self._empty: dict[tuple[str, str], ChannelItems] = {}
+        # All rows of apps, by number and in order; and rows of any kind with a deadline.
+        self._log: dict[int, Row] = {}
+        self._timed: dict[Key, Row] = {}
+
+    # Changing.
+
+    def plan(
+        self, changes: cabc.Sequence[Event | ItemChange], now: int
+    ) -> list[Step | None]:
+        """What each change stores, or nothing for an event.
+
+        :raises Conflict: If an expectation is not met.
+        :raises ItemsFull: If a channel would exceed its bounds.
+        """
+        for change in changes:
+            if isinstance(change, ItemChange):
+                check_change(change)
+                self._check_expectation(change, now)
+            else:
+                # It fails if this can't be stored.
+                change.data.encode()
+        planned: dict[Key, Row] = {}
+        steps = [
+            self._step(change, planned, now) if isinstance(change, ItemChange) else None
+            for change in changes
+        ]
+        self._check_bounds(planned)
+        return steps
+
+    def apply(
+        self, step: Step, now: int, position: cabc.Callable[[], Position]
+    ) -> Position | None:
+        """
+        :param position: Gives the next one.
+        :return: Nothing if it is the store's position.
+        """
+        for row in step.rows:
+            row.position = position()
+            row.begin(row.number)
+            self._put(row)
+        if step.result is None:
+            return None
+        if step.ttl is not None:
+            step.result.ttl = step.ttl
+            step.result.begin(now)
+            self._timed[step.result.key] = step.result
+        return step.result.position
+
+    def prune(self, steps: cabc.Iterable[Step | None], last: int) -> None:
+        """Remove the tombstones that the channels of a call no longer keep."""
+        oldest = last - round(self._retention.age * 1_000_000)
+        names = {row.key[:2] for step in steps if step for row in step.rows}
+        for name in names:
+            for row in self._channels[name].prune(oldest):
+                self._log.pop(row.number, None)
+                self.removals += 1
+        while self._empty:
+            name, channel = next(iter(self._empty.items()))
+            row = next(reversed(channel.rows.values()))
+            if row.number >= oldest:
+                break
+            for row in channel.rows.values():
+                self._log.pop(row.number, None)
+            self._floor = row.number
+            self.removals += 1
+            del self._empty[name], self._channels[name]
+
+    def _step(self, change: ItemChange, planned: dict[Key, Row], now: int) -> Step:
+        key = change.kind, change.channel, change.item
+        row = planned.get(key) or self._row(key)
+        rows = []
+        if row is not None and row.deadline <= now:
+            row = row.unset(row.version)
+            rows.append(row)
+        data = None if change.data is None else change.data.encode()
+        new = Row(*key, change.type, data, change.version, change.owner, change.ttl)
+        ttl = None
+        if row is not None and _is_older(change.version, row.version):
+            result = row
+        elif data is None and (row is None or row.data is None or change.due):
+            return self._planned(planned, Step(rows, rows[0] if rows else None))
+        elif row is not None and change.ttl is not None and _is_same(new, row):
+            result, ttl = row, change.ttl
+        else:
+            result = new if data is not None else new.unset(change.version)
+            rows.append(result)
+        return self._planned(planned, Step(rows, result, ttl))
+
+    @staticmethod
+    def _planned(planned: dict[Key, Row], step: Step) -> Step:
+        planned.update((row.key, row) for row in step.rows)
+        return step
+
+    def _check_expectation(self, change: ItemChange, now: int) -> None:
+        if change.expect is None:
+            return
+        row = self._row((change.kind, change.channel, change.item))
+        living = row if row and row.data is not None and row.deadline > now else None
+        found = str(living.position) if living else ""
+        check_expectation(change, found)
+
+    def _check_bounds(self, planned: dict[Key, Row]) -> None:
+        counts: Counter[tuple[str, str]] = Counter()
+        sizes: Counter[tuple[str, str]] = Counter()
+        for key, row in planned.items():
+            old = self._row(key)
+            counts[key[:2]] += (row.data is not None) - bool(old and old.data is not None)
+            sizes[key[:2]] += row.bytes - (old.bytes if old else 0)
+        for (kind, name), more in counts.items():
+            channel = self._channels.get((kind, name))
+            before = (channel.living, channel.bytes) if channel else (0, 0)
+            after = before[0] + more, before[1] + sizes[kind, name]
+            check_bounds(kind, name, self._retention, before, after)
+
+    def _row(self, key: Key) -> Row | None:
+        channel = self._channels.get(key[:2])
+        return channel.rows.get(key[2]) if channel else None
+
+    def _put(self, row: Row) -> None:
+        name = row.key[:2]
+        channel = self._channels.setdefault(name, ChannelItems(self._floor))
+        old = channel.put(row)
+        if old is not None:
+            self._log.pop(old.number, None)
+        if not row.kind:
+            self._log[row.number] = row
+        self._timed.pop(row.key, None)
+        if row.ttl is not None:
+            self._timed[row.key] = row
+        self._empty.pop(name, None)
+        if not channel.living:
+            self._empty[name] = channel
+
+    # Reading.
+
+    def living(
+        self, names: cabc.Iterable[str], kind: str, after: int, now: int
+    ) -> list[ItemRow]:
+        """Living rows after a number that are not due at another."""
+        rows = [row for name in names for row in self._after((kind, name), after)]
+        found = [
+            row.living() for row in rows if row.data is not None and row.deadline > now
+        ]
+        return sorted(found, key=lambda row: row.number)
+
+    def entries(self, name: str, after: int) -> list[Entry]:
+        """All rows of a channel after a number."""
+        prev, entries = min(self._horizon(name), after), []
+        for row in self._after(("", name), after):
+            entries.append(row.entry(prev))
+            prev = row.number
+        return entries
+
+    def unread(self, after: int, upto: int) -> dict[str, list[Entry]]:
+        """The rows of apps after a number and up to another, by channel."""
+        found: dict[str, list[Entry]] = {}
+        newest = takewhile(lambda row: row.number > after, reversed(self._log.values()))
+        for row in [*newest][::-1]:
+            if row.number > upto:
+                break
+            entries = found.setdefault(row.channel, [])
+            prev = entries[-1].number if entries else min(self._horizon(row.channel), after)
+            entries.append(row.entry(prev))
+        return found
+
+    def horizons(
+        self, names: cabc.Iterable[str], kind: str = ""
+    ) -> tuple[dict[str, int], set[str]]:
+        """Those of channels, and the channels that have no row."""
+        numbers = {name: self._horizon(name, kind) for name in names}
+        return numbers, {name for name in numbers if (kind, name) not in self._channels}
+
+    def _horizon(self, name: str, kind: str = "") -> int:
+        channel = self._channels.get((kind, name))
+        return channel.horizon if channel else self._floor
+
+    def due(self, now: int, limit: int) -> list[ItemChange]:
+        rows = [row for row in self._timed.values() if row.deadline <= now][:limit]
+        return [
+            ItemChange(row.channel, row.item, None, kind=row.kind, due=True) for row in rows
+        ]
+
+    def owned(self, owner: str, kind: str, limit: int) -> list[ItemRow]:
+        rows = [
+            row.living()
+            for (each, _), channel in self._channels.items()
+            for row in channel.rows.values()
+            if each == kind and row.owner == owner and row.data is not None
+        ]
+        return sorted(rows, key=lambda row: row.number)[:limit]
+
+    def _after(self, name: tuple[str, str], after: int) -> list[Row]:
+        channel = self._channels.get(name)
+        rows = reversed(channel.rows.values()) if channel else ()
+        return [*takewhile(lambda row: row.number > after, rows)][::-1]
+
+
+def _is_older(version: int | None, stored: int | None) -> bool:
+    return version is not None and stored is not None and version <= stored
+
+
+def _is_same(new: Row, row: Row) -> bool:
+    """Whether a set changes nothing but the deadline."""
+    same = replace(new, ttl=row.ttl, deadline=row.deadline, position=row.position)
+    return same == row
