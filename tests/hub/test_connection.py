@@ -102,7 +102,7 @@ def test_slow_readers_get_a_new_epoch_without_a_copy_of_their_frame() -> None:
             assert [event.data for event in browser.events[1:-1]] == [text]
             assert browser.gaps[0]["reason"] == "restarted"
 
-    run(test, broker=broker)
+    run(test, broker=broker, disconnect=False)
 
 
 def test_readers_that_are_stuck_in_frames_of_their_own_are_ended_and_resume(

@@ -145,7 +145,7 @@ def test_a_hub_with_a_successor_leaves_and_removes_nothing(
     finally:
         os.kill(old, signal.SIGCONT)
     # Its streams are told to reconnect, and its workers find the other hub.
-    read_until(client, b"\nretry: ")
+    read_until(client, b"retry: ")
     new = the_hub(files.sock.parent, but=old)
     assert (identity(files.sock), identity(files.lock)) == made
     with adopt(worker) as again:

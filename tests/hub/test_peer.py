@@ -103,9 +103,10 @@ def odd_hellos(url: str) -> cabc.Iterator[t.Any]:
     for name in "linger", "timeout", "began":
         for value in [-1, float("nan"), float("inf"), *ODD[:3]]:
             yield {**good, name: value}
-    for option in asdict(Options()):
+    for option, default in asdict(Options()).items():
         for value in ODD:
-            yield {**good, "options": {option: value}}
+            if type(value) is not bool or type(default) is not bool:
+                yield {**good, "options": {option: value}}
 
 
 @pytest.mark.parametrize("agreed", [True, False])

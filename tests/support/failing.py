@@ -10,6 +10,7 @@ import types
 import typing as t
 
 from flask_push._event import Entry
+from flask_push.brokers import OwnSink
 from flask_push.brokers import Sink
 from flask_push.brokers._common import new_epoch
 from flask_push.brokers._common import now
@@ -21,6 +22,8 @@ MODULES = [
         "_hub.hub",
         "_hub.streams",
         "_hub.starts",
+        "_hub.disconnects",
+        "_hub.disconnect_list",
         "_hub.fanout",
         "_hub.timer",
         "_hub.failstop",
@@ -109,6 +112,8 @@ class Forgetful:
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
         self.missed, self.watched = sink.missed, sink.watched
+        if isinstance(sink, OwnSink):
+            self.own = sink.own
 
     def deliver(self, epoch: str, entries: cabc.Sequence[Entry], end: int | None) -> None:
         entries = [entry for entry in entries if entry.data != b"lost"]

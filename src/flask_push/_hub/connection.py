@@ -30,8 +30,8 @@ _TCP = [(socket.TCP_NODELAY, 1), *sockets.lose_after(_USER_TIMEOUT)]
 # Bytes that a browser may send on an open stream. Enough for the rest of a request.
 _MAX_RECEIVED_BYTES = 2**20
 
-# Streams that are alike share one object, up to so many characters of user and address,
-# and so many channels.
+# Streams that are alike share one object, up to so many characters of user, address and
+# session, and so many channels.
 _MAX_SHARED_TEXT = 256
 _MAX_SHARED_CHANNELS = 16
 
@@ -125,12 +125,13 @@ class Connection(Subscription):
         """Note that it has a place in the log, and drop what was needed to find it."""
         self.begun, stream = True, self.stream
         names, user, address = self.group.names, stream.user, stream.address
-        text = (user or "") + (address or "")
+        session = stream.session
+        text = (user or "") + (address or "") + (session or "")
         # A long one would stay in the cache when no connection has it.
         short = len(text) <= _MAX_SHARED_TEXT and len(names) <= _MAX_SHARED_CHANNELS
         rest_of = _shared_rest_of if short else _rest_of
         self.stream = rest_of(
-            names, user, address, stream.poll, stream.visible, stream.gzip
+            *(names, user, address, stream.poll, stream.visible, stream.gzip, session)
         )
 
     def enter_live(self) -> None:
@@ -205,6 +206,7 @@ def _rest_of(
     poll: bool,
     visible: bool,
     gzip: bool,
+    session: str | None,
 ) -> Stream:
     """What is kept of a stream that has begun."""
     # Not with _replace(): Python keeps up to 2000 of the tuples that it makes.
@@ -216,6 +218,7 @@ def _rest_of(
         poll=poll,
         visible=visible,
         gzip=gzip,
+        session=session,
     )
 
 

@@ -1,4 +1,4 @@
-"""The files that a hub process holds open: its lock, socket, ties, and directory.
+"""The files that a hub process holds open: its lock, socket, ties, position, and directory.
 
 Each can be removed at any time, by a cleaner, by ``git clean``, or by a deploy. So the hub
 looks every second whether the paths still lead to the files that it holds, and makes again
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .._ipc.files import HubFiles
 from .._ipc.files import Ties
+from .._ipc.seen import SeenFile
 from .._system.descriptors import open_directory
 from .._system.inodes import identity
 from .._system.inodes import identity_of
@@ -38,6 +39,8 @@ class HeldFiles:
         self.files = files
         self.listener = listener
         self.lock = lock
+        #: Writes the hub's position for the processes of the app.
+        self.seen = SeenFile(files.seen)
         self._ties = Ties(files)
         self._keeps = keeps
         self._directory: int | None = None
@@ -68,6 +71,7 @@ class HeldFiles:
             if self._made is None or identity(self._path) != self._made:
                 self._open_again()
             self._ties.renew()
+            self.seen.renew()
             self._keep_directory()
         except (OSError, RuntimeError) as error:
             if self._failing != str(error):

@@ -29,9 +29,10 @@ from .._ipc.client import Client
 from .._system import sockets
 from .._system.logs import QuietLogger
 from ..brokers import Broker
+from ..brokers import KeepsOwnLogs
 from ..brokers import OwnPage
 from .connection import Connection
-from .disconnect_list import DisconnectList
+from .disconnects import Disconnects
 from .fanout import FanOut
 from .feeding import Feeding
 from .streams import Streams
@@ -44,6 +45,8 @@ _REREAD_SECONDS = 0.05
 class Hub:
     """
     :param frozen: The streams of another hub. This one takes them over.
+    :param note: Writes the hub's position for processes of the app. See
+        :class:`.Disconnects`.
     """
 
     def __init__(
@@ -52,22 +55,25 @@ class Hub:
         options: Options,
         loop: asyncio.AbstractEventLoop,
         frozen: HubState | None = None,
+        note: cabc.Callable[[Position], None] = lambda position: None,
     ) -> None:
         self._broker = broker
         self._loop = loop
         self._closed = False
         self._quiet = QuietLogger()
         self._streams = Streams(options, loop, self._begin_again)
+        kept = isinstance(broker, KeepsOwnLogs)
+        #: Which streams the app has disconnected.
+        self.disconnects = Disconnects(self._streams, loop, kept, note)
         self._fanout = FanOut(loop, self._streams)
         self._guard = self._streams.failstop.guard
-        self._begin()
+        after = None
+        if frozen is not None and frozen.log.epoch:
+            # Readers may be before the end, but none has anything after it.
+            after = Position(frozen.log.epoch, frozen.log.end)
+        self._begin(after)
         try:
-            if frozen is None or not frozen.log.epoch:
-                self._feed.open(broker)
-            else:
-                # Readers may be before the end, but none has anything after it.
-                after = Position(frozen.log.epoch, frozen.log.end)
-                self._feed.open(broker, after, frozen.log.channels)
+            self._feed.open(broker, after, frozen.log.channels if frozen and after else ())
         except BaseException:
             self._close()
             self._streams.poller.close()
@@ -75,8 +81,11 @@ class Hub:
         if frozen is not None:
             self._guard(self._restore, frozen)
 
-    def _begin(self) -> None:
-        """Begin with an empty log, and a feed that is not open yet."""
+    def _begin(self, after: Position | None = None) -> None:
+        """Begin with an empty log, and a feed that is not open yet.
+
+        :param after: Where another hub ended.
+        """
         streams = self._streams
         self._filling = False
         self._log = Log(
@@ -86,9 +95,11 @@ class Hub:
         )
         self._readers = Readers(self._log, streams.refetch_after)
         self._feed = Feeding(self._loop, self, self._guard)
-        self._disconnects = DisconnectList()
-        streams.begin(self._readers, self._feed)
-        self._timer = Timer(self._loop, streams, self._readers, self._feed)
+        self.disconnects.begin(self._log, after)
+        streams.begin(self._readers, self._feed, self.disconnects)
+        self._timer = Timer(
+            self._loop, streams, self._readers, self._feed, self.disconnects
+        )
 
     def __repr__(self) -> str:
         groups = self._log.groups.values()
@@ -108,9 +119,11 @@ class Hub:
 
     @options.setter
     def options(self, options: Options) -> None:
-        self._streams.limits.options = options
+        before, self._streams.limits.options = self.options, options
         self._log.max_event = options.max_event
         self._log.budget.max_bytes = options.log_bytes
+        if not before.disconnect:
+            self.disconnects.turn_on()
 
     @property
     def failures(self) -> int:
@@ -138,10 +151,15 @@ class Hub:
 
     def status(self) -> dict[str, t.Any]:
         """The hub in numbers."""
+        streams, users = len(self._streams.connections), self._streams.limits.users
         live = sum(len(group.live) for group in self._log.groups.values())
         return {
-            "streams": len(self._streams.connections),
-            "behind": len(self._streams.connections) - live,
+            "streams": streams,
+            "behind": streams - live,
+            "with_user": users,
+            "without_user": streams - users,
+            "disconnected": self.disconnects.disconnected,
+            "sent_back": self.disconnects.sent_back,
             "channels": len(self._log.channels),
             "position": str(Position(self._log.epoch, self._log.end)),
             "failures": self.failures,
@@ -249,7 +267,7 @@ class Hub:
 
     def own(self, log: str, page: OwnPage) -> None:
         if log == DISCONNECT_LOG:
-            self._disconnects.take(page)
+            self.disconnects.take(page)
 
     def _fill(self) -> None:
         self._filling = True

@@ -56,6 +56,11 @@ class Limits:
     def leave(self, stream: Stream) -> None:
         self._count(stream, -1)
 
+    @property
+    def users(self) -> int:
+        """How many streams have a user."""
+        return self._users.total()
+
     def forget(self) -> None:
         """Note that there are no streams."""
         self._users.clear()

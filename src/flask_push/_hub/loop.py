@@ -15,6 +15,7 @@ from pathlib import Path
 from .._delivery.options import Options
 from .._delivery.snapshot import HubState
 from .._delivery.tickets import ReturnTickets
+from .._event import Position
 from ..brokers import Bridge
 from ..brokers import Broker
 from .arrivals import Arrivals
@@ -26,6 +27,7 @@ from .nginx import NginxListener
 class HubLoop:
     """
     :param state: The state of another hub, with which this one goes on.
+    :param note: Writes the hub's position for other processes (:class:`.Hub`).
     """
 
     def __init__(
@@ -35,10 +37,13 @@ class HubLoop:
         options: Options,
         bridges: cabc.Collection[Bridge] = (),
         state: HubState | None = None,
+        note: cabc.Callable[[Position], None] | None = None,
     ) -> None:
         self.loop = loop
         self.broker = broker
-        self.hub = Hub(broker, options, loop, state)
+        #: The hub's position in the store, for a hub in a thread. From any thread.
+        self.known: Position | None = None
+        self.hub = Hub(broker, options, loop, state, note or self._note)
         #: For a hub in a thread.
         self.arrivals = Arrivals(loop, self.hub.adopt)
         self.nginx: NginxListener | None = None
@@ -54,6 +59,9 @@ class HubLoop:
     def __repr__(self) -> str:
         return repr(self.hub)
 
+    def _note(self, position: Position) -> None:
+        self.known = position
+
     def change(self, options: Options, bridges: cabc.Collection[Bridge]) -> None:
         """Treat streams by these options, and run these bridges and no others."""
         self.hub.options = options
@@ -66,8 +74,9 @@ class HubLoop:
         :raises RuntimeError: If that is not possible.
         """
         if self.nginx is None:
-            adopt, options = self.hub.adopt, self.hub.options
-            self.nginx = NginxListener(self.loop, path, adopt, options, sock)
+            hub = self.hub
+            self.nginx = NginxListener(self.loop, path, hub.adopt, hub.options, sock)
+            self.nginx.refuses = hub.disconnects.refuses
         return self.nginx
 
     def try_to_listen(self, path: Path, sock: socket.socket | None = None) -> None:

@@ -79,6 +79,8 @@ class NginxListener:
         self._loop = loop
         self._path = path
         self.adopt = adopt
+        #: Whether the view decides about a stream that a return ticket allows.
+        self.refuses: cabc.Callable[[Stream], bool] = lambda stream: False
         self._options = options
         self._quiet = QuietLogger()
         self.tokens = Tokens(path)
@@ -164,7 +166,10 @@ class NginxListener:
 
     def stream_of(self, asked: TicketRequest) -> Stream | None:
         """The stream of a request's return ticket, if that is valid."""
-        return self.returns.look(asked, new_connection_id, time.time(), http_date())
+        now, date = time.time(), http_date()
+        stream = self.returns.look(asked, new_connection_id, now, date)
+        # If it may have been disconnected, it would come with the same ticket again.
+        return None if stream is None or self.refuses(stream) else stream
 
     def reconnect_later(self) -> bytes:
         """The answer to a request without a valid token."""

@@ -203,7 +203,8 @@ class HubProcess:
         if self.hub is None:
             try:
                 broker = wanted.open_broker()
-                self.hub = HubLoop(self.loop, broker, wanted.options)
+                note = self._held.seen.write
+                self.hub = HubLoop(self.loop, broker, wanted.options, note=note)
             except Exception as error:
                 return f"Its store can't be opened: {error}"
         peer.agreement = wanted
@@ -298,7 +299,8 @@ class HubProcess:
         state: HubState,
         nginx: list[socket.socket],
     ) -> None:
-        self.hub = HubLoop(self.loop, broker, agreed.options, (), state)
+        note = self._held.seen.write
+        self.hub = HubLoop(self.loop, broker, agreed.options, (), state, note)
         if agreed.accel is not None:
             for sock in nginx:
                 self.hub.try_to_listen(agreed.accel, sock)

@@ -17,6 +17,7 @@ from .._delivery.subscription import ReaderGroup
 from .._event import Page
 from .._event import Position
 from .connection import Connection
+from .disconnects import Disconnects
 from .failstop import FailStop
 from .feeding import Feeding
 
@@ -34,12 +35,18 @@ class Pump(t.Protocol):
 
 class Starts:
     def __init__(
-        self, readers: Readers, feed: Feeding, failstop: FailStop, pump: Pump
+        self,
+        readers: Readers,
+        feed: Feeding,
+        failstop: FailStop,
+        pump: Pump,
+        disconnects: Disconnects,
     ) -> None:
         self._readers = readers
         self._feed = feed
         self._alone = failstop.alone
         self._pump = pump
+        self._admits = disconnects.admits
         # Connections that cannot begin before the feed watches their channels.
         self._joining: dict[ReaderGroup, list[Connection]] = {}
         # By group, connections that come while others of the group wait for a page. They
@@ -72,6 +79,8 @@ class Starts:
         self._alone(connection, self._find_start)
 
     def _find_start(self, connection: Connection) -> None:
+        if not self._admits(connection):
+            return
         stream = connection.stream
         names = connection.group.names
         if stream.position:
@@ -121,6 +130,9 @@ class Starts:
     def _begin_with(
         self, connection: Connection, position: Position | None, page: Page
     ) -> None:
+        # Its user may have been disconnected while the page was read.
+        if not self._admits(connection):
+            return
         position = position or Position(page.epoch, page.after)
         if self._readers.begin(connection, connection.connection_id, position, page):
             connection.begin()

@@ -28,6 +28,7 @@ from .._system.polling import LEFT
 from .._system.polling import READABLE
 from .._system.polling import WRITABLE
 from .connection import Connection
+from .disconnects import Disconnects
 from .failstop import FailStop
 from .feeding import Feeding
 from .limits import Limits
@@ -64,12 +65,12 @@ class Streams:
         self._quiet = QuietLogger()
         self.poller.start(loop, self.failstop.guard, self._ready)
 
-    def begin(self, readers: Readers, feed: Feeding) -> None:
+    def begin(self, readers: Readers, feed: Feeding, disconnects: Disconnects) -> None:
         """Use this log and this feed. There is no connection yet."""
         self._log = readers.log
         self._readers = readers
         self._feed = feed
-        self.starts = Starts(readers, feed, self.failstop, self)
+        self.starts = Starts(readers, feed, self.failstop, self, disconnects)
         # Connections that cannot continue before the log's end has moved.
         self._waiting: dict[Connection, None] = {}
         self._partial_frames = PartialFrames()
@@ -113,7 +114,7 @@ class Streams:
         if new:
             self._feed.watch(new)
         self.starts.start_if_whole(connection)
-        if not connection.begun:
+        if not connection.begun and connection.fd >= 0:
             self._send_rest(connection)
 
     def continue_waiting(self) -> None:
@@ -210,20 +211,23 @@ class Streams:
             self._feed.unwatch(unread)
         self._torn = False
 
-    def end(self, connection: Connection, streams: int = 0) -> None:
+    def end(self, connection: Connection, streams: int = 0, own: bytes = b"") -> None:
         """End the stream from the hub's side.
 
         :param streams: How many other streams end with it.
+        :param own: What it receives before its last word.
         """
-        if not connection.rest:
+        # Before it begins, a connection has no frame, but perhaps its first bytes.
+        if not connection.rest or not connection.begun:
+            word = self._last_word(connection, streams, own)
             with contextlib.suppress(OSError):
-                connection.write(self._last_word(connection, streams))
+                connection.write(b"".join([connection.rest, word]))
         self.drop(connection)
 
-    def _last_word(self, connection: Connection, streams: int) -> bytes:
+    def _last_word(self, connection: Connection, streams: int, own: bytes = b"") -> bytes:
         retry = self.limits.options.jittered_retry(streams)
         word = wire.last_word(retry, connection.stream.visible)
-        return connection.group.code(word)
+        return connection.group.code(own + word)
 
     # When a descriptor is ready.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .._delivery.options import Options
 from .._delivery.stream import Stream
+from .._event import Position
 from .._ipc.client import Client
 from .._system import sockets
 from .._system import unpatched
@@ -85,6 +86,12 @@ class ThreadDoor(PerProcess):
             listening: Future[NginxListener] = Future()
             hub.loop.call_soon_threadsafe(self._listen, hub, listening, context=Context())
         return listening.result(STOP_SECONDS).token(stream)
+
+    @property
+    def known(self) -> Position | None:
+        """The hub's position in the store; ``None`` before it has read any. Any thread."""
+        hub = self._hub
+        return None if hub is None else hub.known
 
     def stop(self) -> None:
         """End all streams, and wait until that is done. This process can't start the hub

@@ -7,6 +7,7 @@ import asyncio
 from .._delivery import wire
 from .._delivery.readers import Readers
 from .connection import Connection
+from .disconnects import Disconnects
 from .feeding import Feeding
 from .streams import Streams
 
@@ -20,11 +21,13 @@ class Timer:
         streams: Streams,
         readers: Readers,
         feed: Feeding,
+        disconnects: Disconnects,
     ) -> None:
         self._loop = loop
         self._streams = streams
         self._readers = readers
         self._feed = feed
+        self._disconnects = disconnects
         self._guard = streams.failstop.guard
         self._alone = streams.failstop.alone
         self._begin()
@@ -39,6 +42,7 @@ class Timer:
     def tick(self) -> None:
         self._begin()
         self._streams.poller.look_after_drains()
+        self._disconnects.tick()
         now = self._loop.time()
         silent = now - self._streams.limits.options.heartbeat
         for connection in list(self._streams.connections.values()):

@@ -1,0 +1,148 @@
+"""A hub whose users are disconnected."""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc as cabc
+import contextlib
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from flask_push import Position
+from flask_push._delivery.disconnect import Disconnect
+from flask_push._delivery.options import Options
+from flask_push._hub.hub import Hub
+from flask_push.brokers import KeepsOwnLogs
+from flask_push.brokers import Sink
+from flask_push.brokers.memory import MemoryBroker
+from flask_push.brokers.memory.feed import MemoryFeed
+from flask_push.brokers.sqlite import SqliteBroker
+from flask_push.testing._sink import until
+from support import coroutines
+from support.hubs import HubScene
+from support.reader import SocketReader
+
+Run = cabc.Callable[..., None]
+Scenario = cabc.Callable[["Scene"], cabc.Coroutine[t.Any, t.Any, None]]
+
+
+class Scene(HubScene):
+    """A hub that notes its position, and streams whose processes read it."""
+
+    def __init__(self, broker: t.Any, options: Options) -> None:
+        #: What the hub has noted, and whether it can.
+        self.noted: list[Position] = []
+        self.broken = False
+        super().__init__(broker, options)
+
+    def make_hub(self, state: t.Any = None) -> Hub:
+        loop = asyncio.get_running_loop()
+        return Hub(self.broker, self.options, loop, state, self.note)
+
+    def note(self, position: Position) -> None:
+        if self.broken:
+            raise OSError("the disk is full")
+        self.noted.append(position)
+
+    def replace_hub(self) -> None:
+        self.hub = self.make_hub(self.hub.freeze())
+
+    @property
+    def seen(self) -> str:
+        return str(self.noted[-1])
+
+    def disconnect(
+        self,
+        user: str | None = None,
+        session: str | None = None,
+        channel: str | None = None,
+        *,
+        reason: str = "",
+    ) -> Position:
+        said = Disconnect(user, session, channel, reason)
+        return t.cast(KeepsOwnLogs, self.broker).append("disconnect", said.to_bytes(), 3600)
+
+    def disconnects(self) -> tuple[int, int]:
+        status = self.hub.status()
+        return status["disconnected"], status["sent_back"]
+
+    async def known(self) -> None:
+        await until(lambda: self.noted)
+
+    async def user(self, name: str | None, *channels: str, **how: t.Any) -> SocketReader:
+        """A reader whose request has just come."""
+        await self.known()
+        given = {"user": name, "session": "", "seen": self.seen, **how}
+        return await self.open(*channels or ("a",), **given)
+
+
+def reasons(reader: SocketReader) -> list[str]:
+    return [
+        json.loads(event.data)["reason"]
+        for event in reader.events
+        if event.type == "push:disconnect"
+    ]
+
+
+async def is_ended(reader: SocketReader) -> None:
+    await reader.until(lambda: reader.ended)
+
+
+def is_sent_back(reader: SocketReader) -> bool:
+    """Whether it can reconnect, and was given no reason."""
+    return bool(reader.ended) and not reasons(reader) and b"retry: " in reader.body
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+    """Runs a scenario with each store."""
+
+    def run(
+        test: Scenario, *, broker: t.Any = None, retry: float = 0.5, **options: t.Any
+    ) -> None:
+        made = broker
+        if made is None:
+            sqlite = request.param == "sqlite"
+            made = SqliteBroker(tmp_path / "push.db") if sqlite else MemoryBroker()
+
+        async def main() -> None:
+            scene = Scene(made, Options(retry=retry, **options))
+            try:
+                await asyncio.wait_for(test(scene), 30)
+            finally:
+                scene.close()
+
+        with contextlib.closing(made):
+            coroutines.run(main())
+
+    return run
+
+
+class Plain(MemoryBroker):
+    """Keeps no logs of Flask-Push's own."""
+
+    append = read_own = None  # type: ignore[assignment]
+
+    def feed(self, sink: Sink, *args: t.Any, **more: t.Any) -> MemoryFeed:
+        return super().feed(PlainSink(sink), *args, **more)
+
+
+class PlainSink:
+    """Receives no logs of Flask-Push's own."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.deliver, self.missed, self.watched = sink.deliver, sink.missed, sink.watched
+
+
+def run_with(test: Scenario, broker: t.Any, **options: t.Any) -> None:
+    async def main() -> None:
+        scene = Scene(broker, Options(retry=0.5, **options))
+        try:
+            await asyncio.wait_for(test(scene), 30)
+        finally:
+            scene.close()
+
+    coroutines.run(main())
