@@ -319,7 +319,7 @@ class Client:
         return b"".join(message.get("body", b"") for message in self.sent)
 
     async def opened(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while b"push:open" not in self.body:
                 await asyncio.sleep(0.01)
 
@@ -374,7 +374,7 @@ def test_a_browser_that_disconnects_raises_no_error(app: Flask) -> None:
             else:
                 client.fails = True
                 app.extensions["push"].publish("a", "x")
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 20)
 
     with app.app_context():
         run(scene())
@@ -394,7 +394,8 @@ def test_an_error_of_the_server_is_raised(app: Flask) -> None:
 def test_headers_of_the_connection_are_left_to_the_server(app: Flask) -> None:
     async def scene() -> None:
         client = Client("/headers")
-        await asyncio.wait_for(PushASGI(app)(client.scope, client.receive, client.send), 5)
+        asgi = PushASGI(app)
+        await asyncio.wait_for(asgi(client.scope, client.receive, client.send), 20)
         names = {name for name, _ in client.sent[0]["headers"]}
         assert b"x" in names
         assert not names & {b"connection", b"content-length"}

@@ -158,7 +158,7 @@ def test_a_hub_that_was_frozen_for_longer_than_its_lease_publishes_nothing_more(
     try:
         # It will read these when it goes on.
         say(redis, *words("meanwhile"))
-        until(lambda: holder(redis) not in ("", first), 10)
+        until(lambda: holder(redis) not in ("", first))
         say(redis, *words("taken over"))
         readers[1].read_data(40)
     finally:

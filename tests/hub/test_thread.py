@@ -31,7 +31,7 @@ from flask_push.brokers.sqlite import SqliteBroker
 
 def connect(hub: ThreadDoor) -> socket.socket:
     browser, theirs = socket.socketpair()
-    browser.settimeout(10)
+    browser.settimeout(20)
     hub.adopt(Stream(("a",), "x"), Client(theirs.detach()))
     read_until(browser, b"push:open")
     return browser
@@ -239,7 +239,7 @@ hub.adopt(Stream(("a",), "x"), Client(int(sys.argv[1])))
 sys.stdin.read()
 """
     browser, theirs = socket.socketpair()
-    browser.settimeout(10)
+    browser.settimeout(20)
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(theirs.fileno())],
         stdin=subprocess.PIPE,

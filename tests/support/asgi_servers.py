@@ -38,6 +38,8 @@ SERVERS = {
 def app() -> cabc.Iterator[Flask]:
     app = Flask("app")
     app.testing = True
+    # No heartbeat notices that a browser has disconnected.
+    app.config["PUSH_HEARTBEAT"] = 3600
     push = Push(app)
 
     @app.get("/stream")

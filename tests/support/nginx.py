@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,9 @@ def nginx(directory: Path, app: Server, config: str = CONFIG) -> Server:
 
 @pytest.fixture
 def front(tmp_path: Path) -> cabc.Iterator[Server]:
-    with serve(granian, tmp_path, PUSH_ACCEL="/_push/") as server:
+    # No heartbeat notices that a browser has disconnected.
+    config: dict[str, t.Any] = {"PUSH_ACCEL": "/_push/", "PUSH_HEARTBEAT": 3600}
+    with serve(granian, tmp_path, **config) as server:
         front = nginx(tmp_path, server)
         try:
             yield front
@@ -97,7 +100,7 @@ class Room:
             writer.write(request[n : n + 1])
         before = len(self.adopted)
         answer = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while data := await reader.read(65536):
                 answer += data
                 if len(self.adopted) > before:

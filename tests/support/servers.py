@@ -107,7 +107,7 @@ class Server:
                 start_new_session=True,
             )
         try:
-            until(self.answers, what=" ".join(self.command))
+            until(self.answers, 60, " ".join(self.command))
         except AssertionError:
             self.kill()
             raise AssertionError(f"{self.command} did not start:\n{self.log}") from None
