@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from support.sqlite_files import broker as broker
 from support.sqlite_files import heard
 from support.sqlite_files import path as path
 from support.sqlite_files import remove
+from support.sqlite_files import say
 from support.sqlite_items import item
 from support.sqlite_items import opened
 from support.sqlite_items import SECOND
@@ -20,6 +22,7 @@ from flask_push import Event
 from flask_push import NotPublished
 from flask_push import Position
 from flask_push import PublishUncertain
+from flask_push._system import clock
 from flask_push.brokers import Conflict
 from flask_push.brokers import ItemChange
 from flask_push.brokers import ItemsFull
@@ -337,4 +340,36 @@ def test_the_retention_of_events_does_not_concern_items(path: Path) -> None:
         broker.publish([Event("a", f"{n}")])
     assert len(broker.read_items(["a"], limit=2**20).rows) == 20
     assert heard(broker) == [b"47", b"48", b"49"]
+    broker.close()
+
+
+# Time.
+
+
+def test_a_deadline_waits_while_the_machine_is_off(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boot = tmp_path / "boot_id"
+    now = [1000 * SECOND]
+    monkeypatch.setattr(clock, "_BOOT_ID", boot)
+    monkeypatch.setattr(clock, "since_boot", lambda: now[0])
+    monkeypatch.setattr(clock, "_wrong", lambda: 0)
+    boot.write_text("first\n")
+    broker = SqliteBroker(path)
+    (position,) = broker.change([item("x", "1", ttl=60)])
+    now[0] += 20 * SECOND
+    say(broker)
+    broker.close()
+    # It was off for long. Its clock begins again, and the wall clock does not count.
+    boot.write_text("second\n")
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    now[0] = 5 * SECOND
+    assert values(broker) == {"x": b"1"}
+    assert broker.read_items(["a"]).epoch != position.epoch
+    now[0] += 39 * SECOND
+    assert values(broker) == {"x": b"1"} and broker.due() == []
+    now[0] += 2 * SECOND
+    assert values(broker) == {} and broker.due() == [item("x", None, due=True)]
+    broker.change(broker.due())
+    assert broker.due() == []
     broker.close()
