@@ -27,6 +27,7 @@ from flask_push.brokers.sqlite import path_of
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.brokers.sqlite import url_of
 from flask_push.testing import BrokerContract
+from flask_push.testing import ItemsContract
 from flask_push.testing import OwnLogContract
 
 
@@ -79,7 +80,7 @@ def test_what_is_not_stored_does_not_pile_up(path: Path, broker: SqliteBroker) -
         assert size == 10 * 101
 
 
-class TestSqlite(OwnLogContract, BrokerContract):
+class TestSqlite(ItemsContract, OwnLogContract, BrokerContract):
     @pytest.fixture(autouse=True)
     def directory(self, tmp_path: Path) -> None:
         self.path = tmp_path

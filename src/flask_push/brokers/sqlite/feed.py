@@ -192,10 +192,10 @@ class SqliteFeed:
 
     def _read_new(
         self, connection: sqlite3.Connection, wanted: frozenset[str]
-    ) -> tuple[history.Unread, item_reads.Horizons]:
+    ) -> tuple[history.Unread, item_reads.FoundHorizons]:
         unread = history.unread(connection, self._epoch, self._end)
         if not self._items:
-            return unread, item_reads.Horizons({}, [])
+            return unread, item_reads.FoundHorizons({}, [])
         after = self._end if unread.epoch == self._epoch else None
         return self._items.look(connection, unread, after, self._channels, wanted)
 

@@ -10,14 +10,12 @@ import sqlite3
 import typing as t
 
 from ..._event import Position
+from .._items import check_bounds
 from ..base import Retention
-from ..items import bounds
-from ..items import ItemsFull
 from ..items import MIN_TOMBSTONES
 from ..items import row_bytes
 from .retention import broken
 
-_OWN_BOUNDS = bounds("own", Retention())
 # How many rows are read at once.
 _AT_ONCE = 20
 # How many channels are forgotten at once.
@@ -92,7 +90,7 @@ class Channel:
             counts + items + max_bytes  # noqa: B018
         except (TypeError, ValueError):
             raise broken("a row of its items is missing, or is none of ours") from None
-        self._bounds = _OWN_BOUNDS if kind else (items, max_bytes)
+        self._bounds = Retention(items=items, item_bytes=max_bytes)
         self._before = self._living, self._size
         # By item, the rows from before the call that were read, and those that it stores.
         self._old: dict[str, Row | None] = {}
@@ -149,14 +147,8 @@ class Channel:
             self._count(item, row, 1)
             if (old := self._old.get(item)) is not None:
                 self._count(item, old, -1)
-        living, size = self._before
-        most, most_bytes = self._bounds
-        if self._living > max(most, living) or self._size > max(most_bytes, size):
-            raise ItemsFull(
-                f"Nothing was stored: {self._name!r} would have {self._living:,} items of"
-                f" {self._size:,} bytes, and may have {most:,} of {most_bytes:,} bytes."
-                " Unset items, or raise PUSH_MAX_ITEMS or PUSH_ITEMS_BYTES."
-            )
+        after = self._living, self._size
+        check_bounds(self._kind, self._name, self._bounds, self._before, after)
 
     def finish(self, last: int, oldest: int) -> None:
         """Write the rows, and forget tombstones that are too old or too many.

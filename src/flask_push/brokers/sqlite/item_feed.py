@@ -9,7 +9,7 @@ from ..base import Sink
 from ..items import ItemSink
 from . import item_reads
 from .history import Unread
-from .item_reads import Horizons
+from .item_reads import FoundHorizons
 
 
 class ItemLooks:
@@ -34,7 +34,7 @@ class ItemLooks:
         after: int | None,
         channels: cabc.Set[str],
         wanted: cabc.Set[str],
-    ) -> tuple[Unread, Horizons]:
+    ) -> tuple[Unread, FoundHorizons]:
         """Read the items, in the transaction in which the events were read.
 
         :param unread: What was read of the events.
@@ -50,7 +50,7 @@ class ItemLooks:
             names |= set(raised)
         return unread, item_reads.horizons(connection, sorted(names))
 
-    def give(self, unread: Unread, horizons: Horizons) -> None:
+    def give(self, unread: Unread, horizons: FoundHorizons) -> None:
         """Give the sink the horizons, before all else that the look has found."""
         self._epoch, self._seen = unread.epoch, unread.last
         if self._sink is not None and horizons.numbers:

@@ -103,7 +103,7 @@ def _homes(
     return homes
 
 
-class Horizons(t.NamedTuple):
+class FoundHorizons(t.NamedTuple):
     """Those of some channels."""
 
     numbers: dict[str, int]
@@ -111,9 +111,11 @@ class Horizons(t.NamedTuple):
     without: list[str]
 
 
-def horizons(connection: sqlite3.Connection, channels: cabc.Collection[str]) -> Horizons:
+def horizons(
+    connection: sqlite3.Connection, channels: cabc.Collection[str]
+) -> FoundHorizons:
     homes = _homes(connection, channels, "")
-    return Horizons(
+    return FoundHorizons(
         {home.channel: home.horizon for home in homes},
         [home.channel for home in homes if home.newest is None],
     )

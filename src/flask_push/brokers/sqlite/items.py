@@ -13,8 +13,8 @@ from itertools import groupby
 from ..._event import Event
 from ..._event import MAX_NUMBER
 from ..._event import Position
+from .._items import check_expectation
 from ..base import PublishUncertain
-from ..items import Conflict
 from ..items import ItemChange
 from ..items import UNSET
 from . import statements
@@ -100,12 +100,7 @@ class _Changes:
             return
         row = self._channel(change).row(change.item)
         is_living = row is not None and row.data is not None and not self._is_due(row)
-        found = str(row.position) if row is not None and is_living else ""
-        if found != change.expect:
-            raise Conflict(
-                f"Nothing was stored: the item {change.item!r} of {change.channel!r} is not"
-                " the one that was expected."
-            )
+        check_expectation(change, str(row.position) if row and is_living else "")
 
     def make(self, change: ItemChange, data: bytes) -> Position:
         """Change an item, in the steps of :meth:`.KeepsItems.change`."""
