@@ -19,6 +19,7 @@ from . import _request
 from ._app_bridges import AppBridges
 from ._app_bridges import make_bridge
 from ._app_log import add_default_handler
+from ._arrival import Arrival
 from ._event import Event
 from ._publisher import History
 from ._response import respond
@@ -40,6 +41,9 @@ class Push:
         self._states: weakref.WeakKeyDictionary[Flask, AppState] = (
             weakref.WeakKeyDictionary()
         )
+        self._arrivals: weakref.WeakKeyDictionary[Flask, Arrival] = (
+            weakref.WeakKeyDictionary()
+        )
         self._bridges: list[Bridge] = []
         if app is not None:
             self.init_app(app)
@@ -49,7 +53,7 @@ class Push:
 
     def init_app(self, app: Flask) -> None:
         """Check the app's configuration, and serve the scripts. Each process opens its
-        store and starts the hub at first use.
+        store at its first request, and starts the hub at the first stream.
 
         :raises ValueError: If the configuration is invalid.
         :raises TypeError: If `app` is not a Flask app.
@@ -62,6 +66,12 @@ class Push:
         app.extensions["push"] = self
         add_default_handler()
         self._states[app] = state
+        if app in self._arrivals:
+            self._arrivals[app].state = state
+        else:
+            self._arrivals[app] = arrival = Arrival(state)
+            wsgi: t.Any = arrival.around(app.wsgi_app)
+            app.wsgi_app = wsgi  # type: ignore[method-assign]
 
     def bridge(
         self,
@@ -222,6 +232,7 @@ class Push:
         services = self._services_of(app)
         grant = _request.Grant(channels, last, user, session, lifetime, replay)
         stream = grant.stream(asked, services.config)
+        stream = self._arrivals[app].add_seen(stream, asked, services)
         if services.testing and not stream.position and not last:
             # So that a test may publish as soon as it has the response.
             stream = stream._replace(position=services.publisher.position())

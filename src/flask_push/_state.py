@@ -36,6 +36,8 @@ from ._handoff.shared_doors import SharedDoors
 from ._hub.thread import ThreadDoor
 from ._ipc.files import HubFiles
 from ._ipc.files import Tie
+from ._known_positions import Known
+from ._known_positions import KnownPositions
 from ._system.fork import PerProcess
 from ._system.logs import QuietLogger
 from ._system.rundir import claim
@@ -43,6 +45,7 @@ from ._system.unix import hub_listens_in
 from ._system.users import current_user
 from ._ticket_cookie import TicketCookie
 from .brokers import Broker
+from .brokers import KeepsOwnLogs
 from .brokers import open_broker
 
 
@@ -106,6 +109,16 @@ class AppState(PerProcess):
             self.hold_ties(make=True)
             self._look_at = time.monotonic() + 1
             return self._services
+
+    def known_now(self) -> Known | None:
+        """The positions that the process knows when a request arrives. ``None`` if streams
+        need none. Never raises: most requests are not for streams."""
+        try:
+            known = self.services().known
+        except Exception:
+            # The request that needs the services raises it again.
+            return {}
+        return None if known is None else known.now()
 
     def apart(self) -> str:
         """Why no stream receives the events of this process: the app's other processes run
@@ -181,6 +194,9 @@ class Services:
             self.ticket_cookie = TicketCookie(app, self.broker.url, config.return_ticket)
         self.hub = self._choose_hub(kind, directory, why_development(app, config))
         most = 1000 if app.testing else config.relay_max
+        self.known: KnownPositions | None = None
+        if config.disconnect and isinstance(self.broker, KeepsOwnLogs):
+            self.known = KnownPositions(self.hub, self.publisher)
         self.relays = Relays(most, config.relay_lifetime)
 
     def _choose_hub(self, kind: str, directory: Path | None, development: str) -> Door:

@@ -108,10 +108,10 @@ def test_when_a_hub_dies_its_worker_starts_the_next_at_once(
 
 def test_a_worker_knows_the_position_that_the_hub_has_written(tmp_path: Path) -> None:
     worker = make(tmp_path)
-    assert worker.known() is None, "no hub has run yet"
+    assert worker.positions() == [], "no hub has run yet"
     SeenFile(worker.files.seen).write(Position("aaaaa", 7))
     worker._seen._look_at = 0.0
-    assert worker.known() == Position("aaaaa", 7)
+    assert worker.positions() == [Position("aaaaa", 7)]
 
 
 def thread_instead(caplog: pytest.LogCaptureFixture) -> bool:

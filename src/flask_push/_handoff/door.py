@@ -6,6 +6,7 @@ import collections.abc as cabc
 import typing as t
 
 from .._delivery.stream import Stream
+from .._event import Position
 from .._ipc.client import Client
 
 #: :meth:`Door.adopt`.
@@ -26,6 +27,12 @@ class Door(t.Protocol):
         """Return a token, with which nginx brings the stream's client to the hub.
 
         :raises RuntimeError: If no hub takes it now.
+        """
+
+    def positions(self, stream: Stream | None = None) -> list[Position]:
+        """The positions of its hubs, as far as this process knows them. Never waits.
+
+        :param stream: That of the hub that would hold this stream is the first.
         """
 
     def stop(self) -> None:

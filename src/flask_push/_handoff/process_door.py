@@ -113,9 +113,15 @@ class ProcessDoor(PerProcess):
             raise RuntimeError(self._no_nginx)
         return token
 
-    def known(self) -> Position | None:
-        """The hub's position, as far as this process knows it. Never waits."""
-        return self._seen.read()
+    @property
+    def is_connected(self) -> bool:
+        return self._connection is not None
+
+    def positions(self, stream: Stream | None = None) -> list[Position]:
+        """As :meth:`.Door.positions`. That of a thread that stands in is the first."""
+        thread, written = self._stand_in.door, self._seen.read()
+        found = [] if thread is None else thread.positions()
+        return found if written is None else [*found, written]
 
     def _send_or_stand_in(self, message: Message, fds: list[int]) -> Door | None:
         """Send a message to the hub. If no hub process can be had, return the thread that

@@ -6,6 +6,7 @@ import collections.abc as cabc
 from zlib import crc32
 
 from .._delivery.stream import Stream
+from .._event import Position
 from .._ipc.client import Client
 from .process_door import ProcessDoor
 
@@ -23,14 +24,27 @@ class SharedDoors:
     def adopt(self, stream: Stream, client: Client) -> None:
         """As :meth:`.Door.adopt`. All streams of a user go to one hub, because a hub counts
         only its own streams."""
-        whose = stream.user or stream.address or stream.connection
-        hub = self._hubs[crc32(whose.encode()) % len(self._hubs)]
+        hub = self._hub_of(stream)
         try:
             hub.adopt(stream, client)
         except RuntimeError:
             if hub is self._hubs[0]:
                 raise
             self._hubs[0].adopt(stream, client)
+
+    def _hub_of(self, stream: Stream) -> ProcessDoor:
+        whose = stream.user or stream.address or stream.connection
+        return self._hubs[crc32(whose.encode()) % len(self._hubs)]
+
+    def positions(self, stream: Stream | None = None) -> list[Position]:
+        """As :meth:`.Door.positions`."""
+        hubs = [*self._hubs]
+        if stream is not None:
+            # The first hub may hold it instead. What a hub has written that does not run is
+            # of no use.
+            hubs.insert(0, self._hub_of(stream))
+            hubs.sort(key=lambda hub: not hub.is_connected)
+        return [position for hub in hubs for position in hub.positions()]
 
     def token(self, stream: Stream) -> str:
         """As :meth:`.Door.token`."""

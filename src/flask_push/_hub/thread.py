@@ -93,6 +93,11 @@ class ThreadDoor(PerProcess):
         hub = self._hub
         return None if hub is None else hub.known
 
+    def positions(self, stream: Stream | None = None) -> list[Position]:
+        """As :meth:`.Door.positions`."""
+        known = self.known
+        return [] if known is None else [known]
+
     def stop(self) -> None:
         """End all streams, and wait until that is done. This process can't start the hub
         again; one that is forked from it can."""
