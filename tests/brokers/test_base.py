@@ -53,6 +53,8 @@ def methods(protocol: type) -> list[str]:
         (Bridging, RedisBroker),
         *((KeepsOwnLogs, broker) for broker in (MemoryBroker, SqliteBroker, RedisBroker)),
         (KeepsItems, MemoryBroker),
+        (KeepsItems, RedisBroker),
+        (ItemFeed, RedisFeed),
         (ItemFeed, MemoryFeed),
         *((each, ItemRecordingSink) for each in (Sink, ItemSink)),
         (Sink, RecordingSink),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import contextlib
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,16 @@ from flask_push._event import Event
 from flask_push.brokers import Broker
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
+from flask_push.brokers.redis.broker import AnyRedisBroker
 from flask_push.brokers.redis.calls import Runs
+from flask_push.brokers.redis.scripts import Arg
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing import BrokerContract
+from flask_push.testing import ItemsContract
 from flask_push.testing import OwnLogContract
 
 
-class OnRedis(OwnLogContract, BrokerContract):
+class OnRedis(ItemsContract, OwnLogContract, BrokerContract):
     """A store of its own for each test, under a prefix of its own on one server."""
 
     server = Redis
@@ -59,6 +63,25 @@ class OnRedis(OwnLogContract, BrokerContract):
         # A busy machine is not what the contract is about.
         return open_broker(self.place, retention=retention, timeout=20)
 
+    def begin_again(self) -> bool:
+        self.do("DEL", f"{{test-{self.count}}}:store")
+        return True
+
+    def begin_again_with_rows(self) -> bool:
+        # As if the store were on another server now.
+        self.do("HSET", f"{{test-{self.count}}}:store", "server", "other", "checked", 0)
+        return True
+
+    def do(self, *args: Arg) -> None:
+        """Run a command where the store is."""
+        broker = self.open()
+        assert isinstance(broker, AnyRedisBroker)
+        deadline = time.monotonic() + 20
+        connection = broker._pool.take(deadline)
+        broker._pool.ask(connection, [*args], deadline)
+        connection.disconnect()
+        broker.close()
+
 
 class TestRedis(OnRedis):
     pass
@@ -72,7 +95,7 @@ class TestValkeyWhoseClockIsSet(OnRedis):
     server = Clock
 
     @pytest.fixture(autouse=True)
-    def clock(self, redis: Redis) -> None:
+    def its_server(self, redis: Redis) -> None:
         assert isinstance(redis, Clock)
         self.its_clock = redis
 
@@ -97,6 +120,7 @@ class TestRedisWithAUser(OnRedis):
         "+evalsha +eval +subscribe +unsubscribe +publish +ping +hello +select +info +time"
         " +get +set +hget +hmget +hset +rpush +lrange +ltrim +lindex +llen"
         " +zadd +zrem +zrange +zremrangebyrank +zscore +zcard +pttl"
+        " +hdel +hlen +del +zrangebyscore +zrangebylex"
     )
 
     @classmethod

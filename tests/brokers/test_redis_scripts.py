@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import collections.abc as cabc
 import contextlib
 import random
-import re
-import socket
 
 import pytest
 from support.redis_links import proxy as proxy
@@ -17,6 +14,8 @@ from support.redis_log import listen
 from support.redis_log import proved
 from support.redis_log import redis as redis
 from support.redis_log import say
+from support.redis_monitor import monitor
+from support.redis_monitor import touched
 from support.redises import Redis
 
 from flask_push import Event
@@ -222,22 +221,6 @@ def test_channels_count_for_what_is_kept(redis: Redis) -> None:
 # Keys.
 
 
-@contextlib.contextmanager
-def monitor(redis: Redis) -> cabc.Iterator[list[tuple[bool, list[str]]]]:
-    """In the end, all that was done meanwhile, and whether a script did it."""
-    done: list[tuple[bool, list[str]]] = []
-    with socket.socket(socket.AF_UNIX) as sock, sock.makefile("rb") as file:
-        sock.connect(str(redis.socket))
-        sock.sendall(b"MONITOR\r\n")
-        file.readline()
-        yield done
-        redis.do("ECHO", "all")
-        while not done or done[-1][1] != ["ECHO", "all"]:
-            line = file.readline().decode()
-            words = re.findall(r'"((?:[^"\\]|\\.)*)"', line)
-            done.append(("lua]" in line.partition('"')[0], words))
-
-
 def test_scripts_touch_no_key_that_was_not_named(redis: Redis, broker: RedisBroker) -> None:
     """Or a service or a proxy that looks where to send them would refuse them."""
 
@@ -269,15 +252,7 @@ def test_scripts_touch_no_key_that_was_not_named(redis: Redis, broker: RedisBrok
         other.read([], after=0)
         listen(other, test)
     other.close()
-    named: set[str] = set()
-    touched = set()
-    for by_script, words in done:
-        if words[0].startswith("EVAL"):
-            named = set(words[3 : 3 + int(words[2])])
-        elif by_script and words[0] not in ("TIME", "INFO"):
-            assert words[1] in named, words
-            touched.add(words[0])
-    assert {"LTRIM", "ZREM", "SET", "PUBLISH", "RPUSH"} <= touched
+    assert {"LTRIM", "ZREM", "SET", "PUBLISH", "RPUSH"} <= touched(done)
 
 
 @pytest.mark.parametrize("prefix", ["", "a*", "a{b"])

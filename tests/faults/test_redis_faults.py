@@ -105,8 +105,8 @@ MUTANTS = {
     ),
     "joining": (
         "flask_push.brokers.redis.feed",
-        "self._answered(question, reply, entries)",
-        "self._answered(question, reply, [])",
+        "self._answered(question, names, reply, entries)",
+        "self._answered(question, names, reply, [])",
     ),
     "filling": (
         "flask_push._hub.hub",

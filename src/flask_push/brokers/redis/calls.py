@@ -33,12 +33,12 @@ _MAX_IDLE_CALLERS = 64
 _RUN_BYTES, _RUN_EVENTS = 64 * 1024, 1000
 
 # A longer time is as good as this one, and a double can't count its microseconds.
-_MAX_KEEP_SECONDS = 1e9
+MAX_KEEP_SECONDS = 1e9
 
 # Microseconds after which a clock that goes on is believed.
 _MINUTE = 60_000_000
 # Lengths of the replies that end with the store's time.
-_TIMED = {4, 6, 10}
+_TIMED = {4, 6, 10, 13}
 
 
 class Names(t.NamedTuple):
@@ -138,6 +138,24 @@ class Store:
         self._life = reply[2].decode()
         return True
 
+    def key(self, *parts: str) -> str:
+        """A key of this life of the store."""
+        return self.names.key(self._life, *parts)
+
+    def args(
+        self, keys: cabc.Sequence[Arg], args: cabc.Sequence[Arg], seen: str = "- 0 0"
+    ) -> list[Arg]:
+        """
+        :param keys: Keys that a script uses besides those of the store.
+        :param args: Arguments that it has besides those that all have.
+        :param seen: The epoch and the end that the caller has seen, and whether to check
+            the server.
+        """
+        return self._args(self._life, keys, args, seen)
+
+    def keys_of(self, runs: Runs) -> list[Arg]:
+        return runs.keys(self.names, self._life)
+
     def publish(self, runs: Runs, caller: Caller) -> list[Arg]:
         key = self.names.key(self._life, "call", caller.name)
         return self.store(runs, [key], [caller.count])
@@ -173,7 +191,7 @@ class Store:
         call = self.names.key(self._life, "call", caller.name)
         own = self.names.key(self._life, "own", log)
         keys: list[Arg] = [call, own, self.names.own_channel(log)]
-        time = round(min(keep, _MAX_KEEP_SECONDS) * 1_000_000)
+        time = round(min(keep, MAX_KEEP_SECONDS) * 1_000_000)
         args: list[Arg] = [caller.count, log, time, data, MAX_OWN_ENTRIES, MAX_OWN_BYTES]
         return self._args(self._life, keys, args)
 
@@ -247,6 +265,10 @@ class Runs:
             if has_key:
                 keys.append(names.key(life, "keys"))
         return keys
+
+    @property
+    def count(self) -> int:
+        return len(self._runs)
 
     def positions(self, reply: list[bytes]) -> list[Position]:
         epoch, numbers = reply[0].decode(), reply[1].decode().split(",")

@@ -38,9 +38,17 @@ class Channels:
         """Those that wait for this question to be asked."""
         return [name for name, asked in self._wanted.items() if asked == question]
 
+    def waiting(self, question: int) -> list[str]:
+        """Those that the answer to this question will confirm."""
+        return [name for name, asked in self._wanted.items() if asked <= question]
+
+    def __contains__(self, name: str) -> bool:
+        """Whether it is watched, or waits for that."""
+        return name in self.watched or name in self._wanted
+
     def take_answered(self, question: int) -> list[str]:
         """Watch those whose question has its answer, and return them."""
-        found = sorted(name for name, asked in self._wanted.items() if asked <= question)
+        found = sorted(self.waiting(question))
         for name in found:
             del self._wanted[name]
         self.watched.update(found)

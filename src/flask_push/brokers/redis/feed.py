@@ -25,6 +25,7 @@ from ..._event import Position
 from .._common import PageRequest
 from ..base import Retention
 from ..base import Sink
+from ..items import ItemsPage
 from . import calls
 from . import replies
 from . import scripts
@@ -33,9 +34,13 @@ from .connection import Published
 from .connection import ReplyError
 from .connection_pair import ConnectionPair
 from .errors import passes
+from .item_feed import FeedItems
 from .own import OwnLogs
+from .page_reads import ItemsRequest
 from .page_reads import PageReads
 from .pool import Place
+from .progress import Progress
+from .replies import Head
 from .timer import EarliestTimer
 
 # Seconds to the next tick: while events are not proved complete, and otherwise.
@@ -59,12 +64,7 @@ class RedisFeed:
         self._prefix = len(place.names.channel(""))
         self._sink = sink
         self._loop = loop
-        #: All events of the epoch up to `end` were handed on, unless some are missing; up
-        #: to `proved`, none is missing.
-        self._epoch, self._end = after or ("", 0)
-        self._proved = self._end
-        #: The last number of each channel that had an event since `proved`.
-        self._last: dict[str, int] = {}
+        self._progress = Progress(after)
         self._channels = Channels(channels)
         self._question = 0
         #: Whether arriving events continue those that were handed on.
@@ -74,6 +74,7 @@ class RedisFeed:
         self._refused = self._broken = False
         self._timer = EarliestTimer(loop, self.tick)
         self._own = OwnLogs(self._store, sink, self._timer)
+        self._items = FeedItems(self._store, retention, sink, self._channels)
         holds = bool(self._own.channels)
         self._reads = PageReads(self._store, loop, self, self._timer, holds)
         self._redis = ConnectionPair(place, loop, self)
@@ -86,6 +87,7 @@ class RedisFeed:
 
     def unwatch(self, channels: cabc.Collection[str]) -> None:
         self._channels.unwatch(channels)
+        self._items.horizons.unwatch(channels)
         self.go_on()
 
     def read(
@@ -96,7 +98,19 @@ class RedisFeed:
         after: int | None = None,
         last: int = 0,
     ) -> None:
-        self._reads.add(PageRequest(list(channels), after, last, callback))
+        request = PageRequest(list(channels), after, last, callback)
+        self._reads.add(self._items.page(request))
+
+    def read_items(
+        self,
+        channels: cabc.Collection[str],
+        callback: cabc.Callable[[ItemsPage], None],
+        *,
+        after: int = 0,
+        upto: int | None = None,
+    ) -> None:
+        request = ItemsRequest(list(channels), after, upto, callback)
+        self._reads.add(self._items.rows(request))
 
     def close(self) -> None:
         self._closed, self._live = True, False
@@ -129,32 +143,20 @@ class RedisFeed:
             try:
                 epoch, new = replies.published(name, data)
             except ValueError:
-                continue  # Another program has published it.
-            fits = epoch == self._epoch and self._fits(new[0])
+                fits = self._items.take(name, data, self._progress, entries)
+            else:
+                fits = self._progress.take(epoch, new, entries)
             if not fits:
                 break
-            if new[0].prev is not None:
-                new = [entry for entry in new if entry.number > self._end]
-                if not new:
-                    continue
-                self._end = self._last[name] = new[-1].number
-            entries += new
         if entries:
-            self._sink.deliver(self._epoch, entries, None)
+            self._sink.deliver(self._progress.epoch, entries, None)
         if fits and all_fit:
             self._timer.set(_UNPROVED_TICK_SECONDS)
         elif not self._closed:
             self._join()
 
-    def _fits(self, entry: Entry) -> bool:
-        """Whether no event is missing before it."""
-        number, prev, name = entry.number, entry.prev, entry.channel
-        if prev is None or number <= self._end:
-            return True
-        return prev <= max(self._last.get(name, 0), self._proved)
-
     def live_end(self) -> Position | None:
-        return Position(self._epoch, self._end) if self._live else None
+        return Position(self._progress.epoch, self._progress.end) if self._live else None
 
     # Questions.
 
@@ -180,16 +182,27 @@ class RedisFeed:
     def _ask(
         self,
         channels: list[str],
-        answered: cabc.Callable[[int, list[t.Any]], None],
+        answered: cabc.Callable[[int, list[str], list[t.Any]], None],
         refused: cabc.Callable[[ReplyError], None],
     ) -> None:
-        """Ask for events. The answer also confirms the channels wanted before."""
+        """Ask for events. The answer also confirms the channels wanted before.
+
+        :param answered: Called with the question's number, the names of the channels whose
+            horizons were asked for, and the reply.
+        """
         question, self._question = self._question, self._question + 1
         new = self._channels.wait_for(question)
         self._redis.subscribe(map(self._store.names.channel, new))
         self._own.ask(self._redis)
-        args = self._store.join(channels, self._epoch, self._end)
-        self._redis.prove(scripts.READ, args, partial(answered, question), refused)
+        others = self._channels.waiting(question) if self._items else []
+        epoch, end = self._progress.epoch, self._progress.end
+        if self._broken:
+            script, args = scripts.READ, self._store.join([], epoch, end)
+            others = [*self._channels]
+        else:
+            script, args = self._items.join(channels, others, epoch, end)
+        names = [*channels, *others]
+        self._redis.prove(script, args, partial(answered, question, names), refused)
 
     def _join(self) -> None:
         self._live = self._refused = False
@@ -205,7 +218,9 @@ class RedisFeed:
 
     # Answers.
 
-    def _joined(self, channels: list[str], question: int, reply: list[t.Any]) -> None:
+    def _joined(
+        self, channels: list[str], question: int, names: list[str], reply: list[t.Any]
+    ) -> None:
         self._redis.well()
         if self._store.is_another(reply):
             self._join()
@@ -214,14 +229,14 @@ class RedisFeed:
         if self._refused:
             return
         self._live = True
-        entries = None if self._broken else replies.all_missed(reply, channels)
+        entries = None if self._broken else self._items.missed(reply, channels)
         self._broken = False
         if entries is not None:
             # The hub may have unwatched a channel since it was asked.
             entries = [
                 entry for entry in entries if entry.channel in self._channels.watched
             ]
-        self._answered(question, reply, entries)
+        self._answered(question, names, reply, entries)
 
     def _not_joined(self, error: ReplyError) -> None:
         if passes(error) or self._broken:
@@ -233,21 +248,33 @@ class RedisFeed:
             self._join()
 
     def _not_ticked(self, error: ReplyError) -> None:
-        self._timer.set(_REFUSED_RETRY_SECONDS)
+        if self._items and not passes(error):
+            self._broken = True
+            self._join()
+        else:
+            self._timer.set(_REFUSED_RETRY_SECONDS)
 
-    def ticked(self, question: int, reply: list[t.Any]) -> None:
+    def ticked(self, question: int, names: list[str], reply: list[t.Any]) -> None:
         if self._store.is_another(reply):
             self.tick()
         elif self._live and self._own.reaches(reply):
-            self._answered(question, reply, [])
+            if self._items and Head.of(reply).epoch != self._progress.epoch:
+                # The sink gets the horizons of all channels before another epoch.
+                self._join()
+            else:
+                self._answered(question, names, reply, [])
 
     def _answered(
-        self, question: int, reply: list[t.Any], entries: list[Entry] | None
+        self,
+        question: int,
+        names: list[str],
+        reply: list[t.Any],
+        entries: list[Entry] | None,
     ) -> None:
-        epoch, end, self.retention = replies.Head.of(reply)
-        before, self._epoch = self._epoch, epoch
-        self._end = self._proved = end
-        self._last.clear()
+        epoch, end, self.retention = Head.of(reply)
+        before = self._progress.epoch
+        self._items.confirm(reply, names)
+        self._progress.prove(epoch, end)
         if epoch != before:
             self._sink.deliver(epoch, [], end)
         elif entries is None:

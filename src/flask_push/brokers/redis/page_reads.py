@@ -13,12 +13,17 @@ from ..._event import Position
 from ..._event import Proof
 from .._common import PageRequest
 from ..base import PAGE_BYTES
+from ..items import ItemsPage
 from . import calls
+from . import item_replies
 from . import replies
 from . import scripts
 from .connection import ReplyError
 from .connection_pair import ConnectionPair
 from .errors import passes
+from .item_calls import ItemCalls
+from .scripts import Arg
+from .scripts import Script
 from .timer import EarliestTimer
 
 # Seconds after which a refused question is asked again.
@@ -28,6 +33,102 @@ _MAX_READS = 16
 # A page of very many channels may have more bytes, so many for each channel, because the
 # server has to look at all of them for each page.
 _CHANNEL_BYTES = 256
+
+
+class ReadPage(t.Protocol):
+    """A page that a hub waits for."""
+
+    script: Script
+
+    @property
+    def args(self) -> list[Arg]: ...
+
+    def page(self, reply: list[t.Any]) -> Page | ItemsPage: ...
+
+    def nothing(self, end: Position) -> Page | ItemsPage:
+        """The page if the script fails: it proves nothing up to the end."""
+
+    def hand_over(self, page: t.Any) -> None: ...
+
+
+class LogPage:
+    script = scripts.READ
+
+    def __init__(self, store: calls.Store, request: PageRequest) -> None:
+        self._store = store
+        self._request = request
+
+    @property
+    def args(self) -> list[Arg]:
+        channels, after, last, _ = self._request
+        return self._store.read(channels, after, last, _limit(channels))
+
+    def page(self, reply: list[t.Any]) -> Page:
+        return replies.page(reply, self._request.channels, self._request.after)
+
+    def nothing(self, end: Position) -> Page:
+        channels, after, _, _ = self._request
+        epoch, number = end
+        proofs = dict.fromkeys(channels, Proof(number, "unknown"))
+        after = number if after is None else after
+        horizons = dict.fromkeys(channels, number)
+        return Page(epoch, after, number, number, [], proofs, horizons)
+
+    def hand_over(self, page: Page) -> None:
+        self._request.callback(page)
+
+
+class PageWithItems(LogPage):
+    script = scripts.READ_WITH_ITEMS
+
+    def __init__(self, calls: ItemCalls, request: PageRequest) -> None:
+        super().__init__(calls.store, request)
+        self._calls = calls
+
+    @property
+    def args(self) -> list[Arg]:
+        channels, after, last, _ = self._request
+        return self._calls.read_page(channels, after, last, _limit(channels))
+
+    def page(self, reply: list[t.Any]) -> Page:
+        channels, after, _, _ = self._request
+        return item_replies.page(reply, channels, after, _limit(channels))
+
+
+class ItemsRequest(t.NamedTuple):
+    channels: cabc.Sequence[str]
+    after: int
+    upto: int | None
+    callback: cabc.Callable[[ItemsPage], None]
+
+
+class ItemsRead:
+    script = scripts.READ_ITEMS
+
+    def __init__(self, calls: ItemCalls, request: ItemsRequest) -> None:
+        self._calls = calls
+        self._request = request
+
+    @property
+    def args(self) -> list[Arg]:
+        channels, after, upto, _ = self._request
+        return self._calls.read(channels, after, upto, _limit(channels), "", True)
+
+    def page(self, reply: list[t.Any]) -> ItemsPage:
+        channels, after, _, _ = self._request
+        return item_replies.items_page(reply, channels, after)
+
+    def nothing(self, end: Position) -> ItemsPage:
+        channels, after, _, _ = self._request
+        horizons = dict.fromkeys(channels, end.number)
+        return ItemsPage(end.epoch, after, end.number, end.number, [], horizons)
+
+    def hand_over(self, page: ItemsPage) -> None:
+        self._request.callback(page)
+
+
+def _limit(channels: cabc.Sequence[str]) -> int:
+    return max(PAGE_BYTES, _CHANNEL_BYTES * len(channels))
 
 
 class Reading(t.Protocol):
@@ -63,14 +164,14 @@ class PageReads:
         self._feed = feed
         self._timer = timer
         self._holds = holds
-        self._waiting: deque[PageRequest] = deque()
-        self._asked: list[PageRequest] = []
+        self._waiting: deque[ReadPage] = deque()
+        self._asked: list[ReadPage] = []
         #: Hand over the pages that reach beyond the end.
         self._held: list[cabc.Callable[[], None]] = []
         #: Asks for pages again after one was refused. Until then, none is asked for.
         self.retry: asyncio.TimerHandle | None = None
 
-    def add(self, read: PageRequest) -> None:
+    def add(self, read: ReadPage) -> None:
         self._waiting.append(read)
         self._feed.go_on()
 
@@ -80,10 +181,11 @@ class PageReads:
                 return
             read = self._waiting.popleft()
             self._asked.append(read)
-            limit = max(PAGE_BYTES, _CHANNEL_BYTES * len(read.channels))
-            args = self._store.read(read.channels, read.after, read.last, limit)
-            was_read = partial(self._was_read, read)
-            redis.ask(scripts.READ, args, was_read, partial(self._not_read, read))
+            was_read, not_read = (
+                partial(self._was_read, read),
+                partial(self._not_read, read),
+            )
+            redis.ask(read.script, read.args, was_read, not_read)
 
     def release(self) -> None:
         """Hand over the pages that were held, because the feed's end has moved."""
@@ -101,13 +203,13 @@ class PageReads:
         if self.retry is not None:
             self.retry.cancel()
 
-    def _was_read(self, read: PageRequest, reply: list[t.Any]) -> None:
+    def _was_read(self, read: ReadPage, reply: list[t.Any]) -> None:
         page = None
         if not self._store.is_another(reply):
-            page = replies.page(reply, read.channels, read.after)
+            page = read.page(reply)
         self._hand_over(read, page)
 
-    def _hand_over(self, read: PageRequest, page: Page | None) -> None:
+    def _hand_over(self, read: ReadPage, page: Page | ItemsPage | None) -> None:
         end = self._feed.live_end()
         if page is None or end is None or page.epoch != end.epoch:
             # The sink must get the new epoch before a page of it.
@@ -122,9 +224,9 @@ class PageReads:
             return
         self._asked.remove(read)
         self._feed.go_on()
-        read.callback(page)
+        read.hand_over(page)
 
-    def _not_read(self, read: PageRequest, error: ReplyError) -> None:
+    def _not_read(self, read: ReadPage, error: ReplyError) -> None:
         self._asked.remove(read)
         end = self._feed.live_end()
         if passes(error) or end is None:
@@ -132,11 +234,8 @@ class PageReads:
             if self.retry is None:
                 self.retry = self._loop.call_later(_REFUSED_RETRY_SECONDS, self._ask_again)
             return
-        epoch, number = end
-        proofs = dict.fromkeys(read.channels, Proof(number, "unknown"))
-        after = number if read.after is None else read.after
         self._feed.go_on()
-        read.callback(Page(epoch, after, number, number, [], proofs))
+        read.hand_over(read.nothing(end))
 
     def _ask_again(self) -> None:
         self.retry = None

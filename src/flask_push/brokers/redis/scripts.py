@@ -31,6 +31,30 @@ script that is called with another life does nothing, and returns the right one.
     An entry is published on ``{push}:own:<database>:<log>``, as ``epoch:number:number of
     the entry before it:data``.
 
+``{push}:<life>:rows:<kind>:<channel>``
+    A hash: of each item, its row, which is ``number:epoch:version:since:ttl:length of
+    owner:length of type:owner, type, then data``. ``since`` and ``ttl``, in microseconds,
+    are of the deadline. A tombstone has the type ``push:unset``.
+``{push}:<life>:order:<kind>:<channel>`` and ``{push}:<life>:unset:<kind>:<channel>``
+    Sorted sets of items by number: those that are set, and the tombstones.
+``{push}:<life>:items``
+    A hash: ``kind:channel`` of each channel that has rows, with ``horizon:number of the
+    newest row:living rows:tombstones:bytes of living rows:number of the oldest tombstone``.
+    If the keys of its rows hold others than so many, they were evicted,
+    and the store begins another epoch.
+``{push}:<life>:deadlines``
+    A sorted set: ``since:kind:length of channel:channel, then item`` of each row that has a
+    deadline, with the deadline.
+``{push}:<life>:owners``
+    A sorted set: ``kind:length of owner:owner:number:length of channel:channel, then item``
+    of each row that has an owner. The number has 16 digits.
+
+A row is published where the events of its channel are, as ``epoch:number:i`` and the number
+of the row before it, ``:length of item:length of type:item, type, then data``. If the
+horizon of the channel has grown, ``epoch:last number:h:horizon`` follows. Older versions
+skip both, because the third field is not a number. Rows of Flask-Push's own are not
+published.
+
 Events are published on ``{push}:<database>:<channel>``, neighbours together, as ``epoch:``
 and their records, where only the first has its number; prev is empty for events that are
 not stored.
@@ -113,3 +137,11 @@ PRUNE = Script.read("prune.lua")
 APPEND = Script.read("append.lua")
 SAPPEND = APPEND.in_cluster()
 READ_OWN = Script.read("read_own.lua")
+#: Those of items, and of pages that have items.
+CHANGE = Script.read("change.lua")
+SCHANGE = CHANGE.in_cluster()
+READ_ITEMS = Script.read("read_items.lua")
+READ_WITH_ITEMS = Script.read("read_with_items.lua")
+READ_ROWS = Script.read("read_rows.lua")
+DUE = Script.read("due.lua")
+OWNED = Script.read("owned.lua")

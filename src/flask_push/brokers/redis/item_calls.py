@@ -1,0 +1,177 @@
+"""The arguments of the scripts that change and read items. No input or output."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import typing as t
+from itertools import groupby
+
+from ..._event import Event
+from ..._event import Position
+from ..base import Retention
+from ..items import ItemChange
+from ..items import MIN_TOMBSTONES
+from .calls import Caller
+from .calls import JOIN_BYTES
+from .calls import MAX_KEEP_SECONDS
+from .calls import Runs
+from .calls import Store
+from .scripts import Arg
+
+
+class Changes:
+    """The changes of one call, in steps: runs of events, and changes of single items."""
+
+    def __init__(self, changes: cabc.Sequence[Event | ItemChange]) -> None:
+        #: Each kind with the name of a channel whose items are changed.
+        self.channels: dict[tuple[str, str], int] = {}
+        #: In place of a change of an item, its index among them.
+        self.steps: list[Runs | ItemChange] = []
+        for is_item, group in groupby(changes, lambda one: isinstance(one, ItemChange)):
+            if is_item:
+                self.steps += t.cast("cabc.Iterable[ItemChange]", group)
+            else:
+                self.steps.append(Runs(t.cast("cabc.Iterable[Event]", group)))
+        for step in self.steps:
+            if isinstance(step, ItemChange):
+                name = step.kind, step.channel
+                self.channels.setdefault(name, len(self.channels) + 1)
+
+    @property
+    def items(self) -> list[ItemChange]:
+        return [step for step in self.steps if isinstance(step, ItemChange)]
+
+    def args(self) -> tuple[list[Arg], list[Arg]]:
+        """The steps, and their runs."""
+        steps: list[Arg] = []
+        runs: list[Arg] = []
+        for step in self.steps:
+            if isinstance(step, Runs):
+                steps += ["runs", len(step.args)]
+                runs += step.args
+            else:
+                steps += self._change(step)
+        return steps, runs
+
+    def _change(self, change: ItemChange) -> list[Arg]:
+        channel, item, data, type, ttl, version, kind, owner, expect, due = change
+        word = "set" if data is not None else "due" if due else "unset"
+        return [
+            *(word, self.channels[kind, channel], item, data or "", type),
+            "" if ttl is None else max(1, round(min(ttl, MAX_KEEP_SECONDS) * 1_000_000)),
+            "" if version is None else version,
+            *(owner, "-" if expect is None else _expected(expect)),
+        ]
+
+    def positions(self, reply: list[t.Any]) -> list[Position]:
+        """The position of each change."""
+        numbers = iter(reply[1].split(b","))
+        positions: list[Position] = []
+        for step in self.steps:
+            if isinstance(step, Runs):
+                its = [next(numbers) for _ in range(step.count)]
+                positions += step.positions([reply[0], b",".join(its)])
+            else:
+                epoch, number = next(numbers)[1:].decode().split(":")
+                positions.append(Position(epoch, int(number)))
+        return positions
+
+
+def _expected(id: str) -> str:
+    epoch, number = Position.parse(id)
+    return f"={number}:{epoch}" if id else "="
+
+
+class ItemCalls:
+    """The arguments, of a store that a feed or a broker uses."""
+
+    def __init__(self, store: Store, retention: Retention | None) -> None:
+        self.store = store
+        new = Retention()
+        given = f"{retention.items} {retention.item_bytes}" if retention else "- -"
+        self._kept = f"{given} {new.items} {new.item_bytes} {MIN_TOMBSTONES}"
+
+    def change(self, changes: Changes, caller: Caller) -> list[Arg]:
+        keys: list[Arg] = [self.store.key("call", caller.name), *self._common()]
+        args: list[Arg] = [caller.count, self._kept, len(changes.channels)]
+        steps, runs = changes.args()
+        args.append(7 + 2 * len(changes.channels) + len(steps))
+        for kind, channel in changes.channels:
+            keys += self._channel(kind, channel)
+            if not kind:
+                keys.append(self.store.names.channel(channel))
+            args += [kind, channel]
+        for step in changes.steps:
+            if isinstance(step, Runs):
+                keys += self.store.keys_of(step)
+        return self.store.args(keys, [*args, *steps, *runs])
+
+    def read(
+        self,
+        channels: cabc.Sequence[str],
+        after: int,
+        upto: int | None,
+        limit: int,
+        kind: str,
+        due: bool,
+    ) -> list[Arg]:
+        keys = [*self._common(), *self._channels(kind, channels)]
+        until = "+inf" if upto is None else upto
+        args: list[Arg] = [self._kept, kind, after, until, limit, int(due)]
+        return self.store.args(keys, [*args, *channels])
+
+    def read_page(
+        self, channels: cabc.Sequence[str], after: int | None, last: int, limit: int
+    ) -> list[Arg]:
+        """As :meth:`.Store.read`, with items."""
+        start: Arg = "" if after is None else after
+        args: list[Arg] = [start, last, limit, 0, len(channels), self._kept]
+        return self.store.args(self._with_logs(channels), args)
+
+    def join(
+        self,
+        channels: cabc.Sequence[str],
+        others: cabc.Sequence[str],
+        epoch: str,
+        end: int,
+    ) -> list[Arg]:
+        """As :meth:`.Store.join`, with items.
+
+        :param others: Channels of which only the horizon is wanted.
+        """
+        # Rows and events get half of the bytes each.
+        args: list[Arg] = [end, 0, JOIN_BYTES // 2, 1, len(channels), self._kept, *others]
+        seen = f"{epoch or '-'} {end} 1"
+        return self.store.args(self._with_logs(channels), args, seen)
+
+    def due(self, limit: int) -> list[Arg]:
+        return self.store.args(self._common(), [self._kept, limit])
+
+    def owned(self, beginning: str, limit: int) -> list[Arg]:
+        return self.store.args(self._common(), [self._kept, beginning, limit])
+
+    def rows(self, kind: str, found: cabc.Sequence[tuple[str, str]]) -> list[Arg]:
+        """
+        :param found: Channels and items.
+        """
+        channels = {channel: 0 for channel, _ in found}
+        channels = {channel: index for index, channel in enumerate(channels, 1)}
+        keys = [*self._common(), *self._channels(kind, channels)]
+        args: list[Arg] = [self._kept, kind, len(channels), *channels]
+        for channel, item in found:
+            args += [channels[channel], item]
+        return self.store.args(keys, args)
+
+    def _with_logs(self, channels: cabc.Sequence[str]) -> list[Arg]:
+        logs = [self.store.key("log", name) for name in channels]
+        return [*logs, *self._common(), *self._channels("", channels)]
+
+    def _common(self) -> list[Arg]:
+        return [self.store.key(name) for name in ("items", "deadlines", "owners")]
+
+    def _channels(self, kind: str, channels: cabc.Iterable[str]) -> list[Arg]:
+        return [key for name in channels for key in self._channel(kind, name)]
+
+    def _channel(self, kind: str, channel: str) -> list[Arg]:
+        key = self.store.key
+        return [key(name, kind, channel) for name in ("rows", "order", "unset")]

@@ -1,0 +1,61 @@
+"""How a process asks a Redis until it answers, or the time is up."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from support.proxies import Proxy
+from support.redis_links import proxy as proxy
+from support.redis_log import broker as broker
+from support.redis_log import redis as redis
+from support.redises import Redis
+
+from flask_push import NotPublished
+from flask_push import PublishUncertain
+from flask_push.brokers import NotRead
+from flask_push.brokers.redis import RedisBroker
+from flask_push.brokers.redis import scripts
+from flask_push.brokers.redis.pool import Refused
+from flask_push.brokers.redis.pool import Silence
+
+
+def test_after_one_call_has_waited_in_vain_no_other_waits_for_a_second(
+    redis: Redis,
+) -> None:
+    broker = RedisBroker(redis.url, timeout=0.3)
+    broker.read([], after=0)
+    redis.stop()
+    with pytest.raises(NotRead):
+        broker.read([], after=0)
+    asking = broker._asking
+    with pytest.raises(Silence, match="within the last second"):
+        asking.ask(scripts.READ, lambda: [], time.monotonic() + 60)
+    redis.go_on()
+    broker.close()
+
+
+def test_a_question_whose_connection_is_lost_is_asked_again(
+    redis: Redis, proxy: Proxy
+) -> None:
+    broker = RedisBroker(proxy.url, timeout=20)
+    before = broker.read([], after=0)
+    proxy.cuts = 1
+    assert broker.read([], after=0) == before
+    broker.close()
+
+
+def test_a_script_that_may_have_stored_something_is_uncertain(broker: RedisBroker) -> None:
+    texts = {
+        "return {err = 'OOM It is full.'}": NotPublished,
+        "return {err = 'HALF It was refused.'}": PublishUncertain,
+        "redis.call('SET', KEYS[1], '1') return redis.call('LPUSH', KEYS[1], '1')": (
+            NotPublished
+        ),
+    }
+    for text, error in texts.items():
+        with pytest.raises(error) as raised:
+            broker._asking.write(
+                scripts.Script.of(text), lambda _: [1, "x"], time.monotonic() + 20
+            )
+        assert isinstance(raised.value.__cause__, Refused)

@@ -1,0 +1,94 @@
+"""The arguments of the scripts of items."""
+
+from __future__ import annotations
+
+import pytest
+
+from flask_push import Event
+from flask_push import Position
+from flask_push.brokers import ItemChange
+from flask_push.brokers import Retention
+from flask_push.brokers.redis import calls
+from flask_push.brokers.redis.item_calls import Changes
+from flask_push.brokers.redis.item_calls import ItemCalls
+from flask_push.brokers.redis.scripts import Arg
+
+
+@pytest.fixture
+def store() -> calls.Store:
+    store = calls.Store(calls.Names("shop", 3), None)
+    assert store.is_another([b"", b"0", b"life1"])
+    return store
+
+
+def test_a_call_has_steps_of_events_and_single_changes() -> None:
+    position = Position("abcde", 62)
+    changes = Changes(
+        [
+            Event("a", "1"),
+            Event("b", "2"),
+            ItemChange("a", "x", "3", "t", 0.5, 7, owner="me", expect=str(position)),
+            ItemChange("b", "x", None, expect=""),
+            Event("a", "4", key="k"),
+            ItemChange("a", "y", None, kind="own", due=True),
+            ItemChange("a", "y", "", ttl=1e-9),
+        ]
+    )
+    assert changes.channels == {("", "a"): 1, ("", "b"): 2, ("own", "a"): 3}
+    steps, runs = changes.args()
+    assert steps == [
+        *("runs", 4),
+        *("set", 1, "x", "3", "t", 500_000, 7, "me", "=62:abcde"),
+        *("unset", 2, "x", "", "message", "", "", "", "="),
+        *("runs", 3),
+        *("due", 3, "y", "", "message", "", "", "", "-"),
+        *("set", 1, "y", "", "message", 1, "", "", "-"),
+    ]
+    assert len(runs) == 7
+    assert [change.item for change in changes.items] == ["x", "x", "y", "y"]
+
+
+def test_each_change_has_its_position_of_the_reply() -> None:
+    changes = Changes(
+        [Event("a", "1"), Event("a", "2"), ItemChange("a", "x", "3"), Event("b", "4")]
+    )
+    assert changes.positions([b"abcde", b"10,=other:7,12"]) == [
+        Position("abcde", 10),
+        Position("abcde", 11),
+        Position("other", 7),
+        Position("abcde", 12),
+    ]
+
+
+def test_an_id_that_can_not_be_read_is_expected_of_no_row() -> None:
+    (steps, _) = Changes([ItemChange("a", "x", "1", expect="forged")]).args()
+    assert steps[-1] == "=0:"
+
+
+def keys(args: list[Arg]) -> list[Arg]:
+    """Those that not every script has."""
+    count, *rest = args
+    assert isinstance(count, int)
+    return rest[2:count]
+
+
+def test_all_keys_are_named(store: calls.Store) -> None:
+    item_calls = ItemCalls(store, None)
+    common = [f"{{shop}}:life1:{name}" for name in ("items", "deadlines", "owners")]
+    rows = [f"{{shop}}:life1:{name}:own:a" for name in ("rows", "order", "unset")]
+    changes = Changes([ItemChange("a", "x", "1", kind="own"), Event("b", "2")])
+    log = ["{shop}:life1:log:b", b"{shop}:3:b"]
+    called = item_calls.change(changes, calls.Caller(0))
+    assert keys(called)[1:] == [*common, *rows, *log]
+    assert keys(item_calls.read(["a"], 0, None, 9, "own", True)) == [*common, *rows]
+    args = item_calls.rows("own", [("a", "x"), ("a", "y")])
+    assert keys(args) == [*common, *rows]
+    assert args[-6:] == [1, "a", 1, "x", 1, "y"]
+
+
+def test_bounds_are_sent_only_if_they_are_given(store: calls.Store) -> None:
+    new = Retention()
+    given, not_given = ItemCalls(store, Retention(items=5)), ItemCalls(store, None)
+    usual = f"{new.items} {new.item_bytes} 1000"
+    assert given.due(7)[-2:] == [f"5 {new.item_bytes} {usual}", 7]
+    assert not_given.due(7)[-2:] == [f"- - {usual}", 7]
