@@ -5,14 +5,17 @@ from __future__ import annotations
 import collections.abc as cabc
 import sqlite3
 import time
+import typing as t
 from pathlib import Path
 
 import pytest
+from support import item_machine
 from support.sqlite_files import broker as broker
 from support.sqlite_files import heard
 from support.sqlite_files import path as path
 from support.sqlite_files import remove
 from support.sqlite_files import say
+from support.sqlite_items import InMemory
 from support.sqlite_items import item
 from support.sqlite_items import opened
 from support.sqlite_items import SECOND
@@ -27,6 +30,7 @@ from flask_push.brokers import Conflict
 from flask_push.brokers import ItemChange
 from flask_push.brokers import ItemsFull
 from flask_push.brokers import Retention
+from flask_push.brokers.sqlite import item_channel
 from flask_push.brokers.sqlite import items
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.brokers.sqlite.database import Database
@@ -100,6 +104,16 @@ def test_an_expectation_compares_the_epoch_too(store: Store) -> None:
     assert store.living() == {"x": b"2"}
 
 
+def test_a_row_that_is_due_does_not_meet_an_expectation(store: Store) -> None:
+    (position,) = store.store(item("x", "1", ttl=1)).positions
+    store.now += SECOND
+    with pytest.raises(Conflict):
+        store.change(item("x", "2", expect=str(position)))
+    assert store.last == position.number
+    store.change(item("x", "2", expect=""))
+    assert store.living() == {"x": b"2"}
+
+
 def test_a_call_that_stores_nothing_gives_no_number(store: Store) -> None:
     (first,) = store.change(item("x", "1", version=3, ttl=5))
     before = store.last
@@ -150,6 +164,7 @@ def test_a_clock_that_is_behind_makes_nothing_living(store: Store) -> None:
     assert store.living() == {"y": b"1"}
     number = store.last
     assert store.change(item("y", "2")) == [number + 1]
+    assert store.change(item("x", None, due=True)) == [number + 2]
 
 
 def test_a_store_that_is_older_than_what_was_committed_is_not_changed(
@@ -158,6 +173,11 @@ def test_a_store_that_is_older_than_what_was_committed_is_not_changed(
     with pytest.raises(sqlite3.DatabaseError, match="it is older") as caught:
         items.change(store.connection, [item("x", "1")], [b"1"], lambda last: 0, 2**62)
     assert is_broken(caught.value) and not store.living()
+
+
+def test_any_changes_leave_what_the_model_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(item_channel, "MIN_TOMBSTONES", item_machine.TOMBSTONES)
+    item_machine.run(t.cast(t.Any, InMemory), 60, monkeypatch)
 
 
 # What may be stored already.
@@ -217,6 +237,14 @@ def test_a_call_whose_rows_were_all_replaced_since_is_uncertain(store: Store) ->
     store.change(item("x", "3"))
     with pytest.raises(PublishUncertain, match="changed since"):
         store.again(stored)
+
+
+def test_a_row_of_another_epoch_with_the_same_number_is_another_one(
+    store: Store,
+) -> None:
+    stored = store.store(item("x", "1"))
+    with pytest.raises(PublishUncertain):
+        store.again(stored._replace(epoch="other"))
 
 
 def test_a_call_whose_tombstone_was_forgotten_since_is_uncertain(store: Store) -> None:

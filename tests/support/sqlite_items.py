@@ -6,13 +6,17 @@ import collections.abc as cabc
 import contextlib
 import sqlite3
 import typing as t
+import weakref
 
 from flask_push import Event
 from flask_push import Position
 from flask_push.brokers import Entry
 from flask_push.brokers import ItemChange
 from flask_push.brokers import ItemRow
+from flask_push.brokers import ItemsPage
+from flask_push.brokers import Page
 from flask_push.brokers import Retention
+from flask_push.brokers.base import PAGE_BYTES
 from flask_push.brokers.sqlite import history
 from flask_push.brokers.sqlite import item_reads
 from flask_push.brokers.sqlite import item_tables
@@ -97,3 +101,56 @@ def opened(retention: Retention | None = None) -> cabc.Iterator[Store]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     with contextlib.closing(connection):
         yield Store(connection, retention)
+
+
+class InMemory:
+    """What :mod:`.item_machine` uses of a broker, for statements on a file in memory."""
+
+    def __init__(self, retention: Retention) -> None:
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        weakref.finalize(self, connection.close)
+        self._store = Store(connection, retention)
+        self._last = self._store.last
+        self._clock: t.Any
+
+    @property
+    def _epoch(self) -> str:
+        (epoch,) = self._store.connection.execute("SELECT epoch FROM store").fetchone()
+        return str(epoch)
+
+    @_epoch.setter
+    def _epoch(self, epoch: str) -> None:
+        self._store.connection.execute("UPDATE store SET epoch = ?", (epoch,))
+
+    def change(self, changes: cabc.Sequence[Event | ItemChange]) -> list[Position]:
+        self._store.now = self._clock.now(0)
+        positions = self._store.store(*changes).positions
+        assert item_tables.adds_up(self._store.connection)
+        return positions
+
+    def read(
+        self,
+        channels: cabc.Collection[str],
+        after: int | None = None,
+        last: int = 0,
+        limit: int = PAGE_BYTES,
+        items: bool = False,
+    ) -> Page:
+        connection = self._store.connection
+        page = history.page(connection, channels, after, last, limit)
+        if not items:
+            return page
+        return item_reads.with_items(connection, page, channels, limit)
+
+    def read_items(
+        self, channels: cabc.Collection[str], kind: str = "", due: bool = False
+    ) -> ItemsPage:
+        clock = None if due else self._clock.now
+        what = ItemsRequest(channels, 0, None)
+        return item_reads.items_page(self._store.connection, what, 2**30, kind, clock)
+
+    def due(self, limit: int = 500) -> list[ItemChange]:
+        return item_reads.due(self._store.connection, self._clock.now, limit)
+
+    def owned(self, owner: str, kind: str) -> list[ItemRow]:
+        return item_reads.owned(self._store.connection, owner, kind, 500)

@@ -105,15 +105,14 @@ class _Changes:
     def make(self, change: ItemChange, data: bytes) -> Position:
         """Change an item, in the steps of :meth:`.KeepsItems.change`."""
         channel = self._channel(change)
-        row, ended = channel.row(change.item), None
+        row = channel.row(change.item)
         if row is not None and row.data is not None and self._is_due(row):
             row = self._put(channel, change, UNSET, None, row.version)
-            ended = row.position
         if row is not None and _is_older(change.version, row.version):
             return row.position
         if change.data is None:
             if row is None or row.data is None or change.due:
-                return ended or Position(self._epoch, self.last)
+                return Position(self._epoch, self.last)
             return self._put(channel, change, UNSET, None, change.version).position
         until, owner = None, change.owner or None
         if change.ttl is not None:
