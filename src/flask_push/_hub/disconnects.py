@@ -153,8 +153,9 @@ class Disconnects:
         """Whether the view has to be asked, instead of a return ticket."""
         if not self.on:
             return False
-        known = self._list.known and not self._list.index.session_of(stream)
-        return not known or self._is_late(stream)
+        if not self._list.known or not stream.seen:
+            return True
+        return bool(self._list.index.session_of(stream)) or self._is_late(stream)
 
     def tick(self) -> None:
         """Once a second: forget what no longer matters, and note the position."""
