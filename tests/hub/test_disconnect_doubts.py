@@ -144,15 +144,17 @@ def test_a_successor_ends_what_an_older_hub_did_not(run: Run) -> None:
             await scene.open("a", user=name, session=session)
             for name, session in (("ann", None), ("ann", ""), ("bob", None))
         ]
-        number = scene.disconnect("ann", reason="why").number
-        await until(lambda: scene.hub.disconnects.position.number >= number)
+        scene.disconnect("ann", reason="why")
+        scene.say("a", "0")
+        for reader in readers:
+            await reader.receives("0")
         frozen = scene.hub.freeze()
         scene.options = options
         scene.hub = scene.make_hub(frozen)
         await is_ended(readers[0])
         scene.say("a", "1")
         for reader in readers[1:]:
-            await reader.receives("1")
+            await reader.receives("0", "1")
 
     run(test)
 

@@ -7,6 +7,7 @@ import collections.abc as cabc
 import contextlib
 import json
 import typing as t
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,15 @@ from flask_push._delivery.disconnect import Disconnect
 from flask_push._delivery.options import Options
 from flask_push._hub.hub import Hub
 from flask_push.brokers import KeepsOwnLogs
+from flask_push.brokers import open_broker
 from flask_push.brokers import Sink
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.memory.feed import MemoryFeed
-from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing._sink import until
 from support import coroutines
 from support.hubs import HubScene
 from support.reader import SocketReader
+from support.redises import Redis
 
 Run = cabc.Callable[..., None]
 Scenario = cabc.Callable[["Scene"], cabc.Coroutine[t.Any, t.Any, None]]
@@ -96,29 +98,20 @@ def is_sent_back(reader: SocketReader) -> bool:
     return bool(reader.ended) and not reasons(reader) and b"retry: " in reader.body
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[Run]:
     """Runs a scenario with each store."""
+    with contextlib.ExitStack() as stack:
+        if request.param == "redis":
+            url = stack.enter_context(Redis.started(tmp_path)).url
+        else:
+            url = "memory:" if request.param == "memory" else f"sqlite://{tmp_path}/push.db"
+        yield partial(run_with_url, url)
 
-    def run(
-        test: Scenario, *, broker: t.Any = None, retry: float = 0.5, **options: t.Any
-    ) -> None:
-        made = broker
-        if made is None:
-            sqlite = request.param == "sqlite"
-            made = SqliteBroker(tmp_path / "push.db") if sqlite else MemoryBroker()
 
-        async def main() -> None:
-            scene = Scene(made, Options(retry=retry, **options))
-            try:
-                await asyncio.wait_for(test(scene), 30)
-            finally:
-                scene.close()
-
-        with contextlib.closing(made):
-            coroutines.run(main())
-
-    return run
+def run_with_url(url: str, test: Scenario, **options: t.Any) -> None:
+    with contextlib.closing(open_broker(url)) as broker:
+        run_with(test, broker, **options)
 
 
 class Plain(MemoryBroker):
