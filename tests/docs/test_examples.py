@@ -29,8 +29,8 @@ from support.servers import TESTS
 EXAMPLES = ROOT / "examples"
 README = (EXAMPLES / "README.md").read_text()
 COMMANDS = re.findall(r"^\$ (.*)$", README, re.MULTILINE)
-CHAT, CLOCK, FRONTENDS = (
-    [c for c in COMMANDS if name in c] for name in ("chat", "clock", "frontends")
+CHAT, CLOCK, FORUM, FRONTENDS = (
+    [c for c in COMMANDS if name in c] for name in ("chat", "clock", "forum", "frontends")
 )
 
 Run = cabc.Callable[[str], Server]
@@ -70,7 +70,9 @@ def say(client: httpx.Client, message: str, key: str) -> int:
     return client.post("/messages", json={"message": message, "key": key}).status_code
 
 
-@pytest.mark.parametrize(("name", "most"), [("chat", 60), ("clock", 30), ("frontends", 60)])
+@pytest.mark.parametrize(
+    ("name", "most"), [("chat", 60), ("clock", 30), ("forum", 105), ("frontends", 60)]
+)
 def test_an_example_is_short(name: str, most: int) -> None:
     files = (EXAMPLES / name).rglob("*.py")
     lines = [line for file in files for line in file.read_text().splitlines()]
@@ -83,7 +85,7 @@ def test_every_example_is_in_the_readme() -> None:
 
 
 def test_each_example_is_shown_on_both_servers() -> None:
-    for commands in CHAT, CLOCK, FRONTENDS:
+    for commands in CHAT, CLOCK, FORUM, FRONTENDS:
         assert [command.split()[0] for command in commands] == ["flask", "gunicorn"]
 
 
@@ -169,6 +171,55 @@ def test_the_clock_shows_each_second_once(run: Run, command: str) -> None:
         assert len(set(shown)) == len(shown)
         assert not reader.gaps
     assert "EventSource" in server.get("/")
+
+
+@contextlib.contextmanager
+def log_in(server: Server, name: str) -> cabc.Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=20) as client:
+        assert client.get("/").status_code == client.get("/stream").status_code == 401
+        assert client.post("/login", data={"person": name}).status_code == 302
+        yield client
+
+
+LISTEN = {"channel": ["user:Ann", "group:Garden", "group:Kitchen"]}
+
+
+@pytest.mark.parametrize("command", FORUM)
+def test_the_forum_ends_a_stream_at_the_logout_and_lets_no_old_cookie_in(
+    run: Run, command: str
+) -> None:
+    server = run(command)
+    with log_in(server, "Ann") as ann, log_in(server, "Ben") as ben:
+        cookies = dict(ann.cookies)
+        with connect_sse(ann, "GET", "/stream", params=LISTEN) as source:
+            events = source.iter_sse()
+            assert next(events).event == "push:open"
+            assert ann.post("/logout").status_code == 302
+            ben.post("/groups/Garden/comments", data={"text": "secret"})
+            assert [(event.event, event.json()) for event in events] == [
+                ("push:disconnect", {"reason": "You have logged out."})
+            ]
+        assert httpx.get(f"{server.url}/stream", cookies=cookies).status_code == 401
+
+
+@pytest.mark.parametrize("command", FORUM)
+def test_the_forum_takes_one_group_from_a_stream(run: Run, command: str) -> None:
+    server = run(command)
+    with log_in(server, "Ann") as ann, log_in(server, "Ben") as ben:
+        with connect_sse(ann, "GET", "/stream", params=LISTEN) as source:
+            events = source.iter_sse()
+            position = next(events).id
+            ben.post("/groups/Kitchen/members/Ann/remove")
+            ben.post("/groups/Kitchen/comments", data={"text": "secret"})
+            ben.post("/groups/Garden/comments", data={"text": "for all"})
+            (ended,) = events
+            assert ended.json() == {"reason": "Ben removed you from Kitchen."}
+        where = {**LISTEN, "last_event_id": position}
+        with connect_sse(ann, "GET", "/stream", params=where) as source:
+            events = source.iter_sse()
+            assert next(events).json()["channels"] == ["group:Garden", "user:Ann"]
+            assert "for all" in next(events).data
+        assert ann.post("/groups/Kitchen/comments", data={"text": "x"}).status_code == 403
 
 
 CDN = re.compile(r"https://cdn\.jsdelivr\.net/npm/((?:@\w+/)?[^@]+)@([^/]+)/(.+)")
