@@ -9,6 +9,7 @@ import pytest
 from support import compressed
 from support import push_js
 from support.push_js import *  # noqa: F403
+from support.push_js_disconnects import *  # noqa: F403
 from support.push_js_pages import *  # noqa: F403
 from support.servers import Server
 from support.servers import status

@@ -32,7 +32,7 @@ def read_events(
     ``with client.get("/stream") as response:``.
 
     :param timeout: Seconds for all of them together.
-    :param own: Whether ``push:open`` and ``push:gap`` count.
+    :param own: Whether events of Flask-Push's own count, such as ``push:open``.
     :raises TimeoutError: If too few have come. They are in its message.
     :raises EOFError: If the stream has ended.
     :raises ValueError: If the response is no stream.

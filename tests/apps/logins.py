@@ -1,0 +1,46 @@
+"""An app whose streams belong to users and logins, and whose view takes channels away."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from flask import abort
+from flask import Flask
+from flask import request
+from werkzeug.wrappers import Response as BaseResponse
+
+from flask_push import Event
+from flask_push import Push
+
+app = Flask("basic", instance_path=os.environ["INSTANCE"])
+app.config.from_prefixed_env()
+push = Push(app)
+# A test writes there what the view refuses.
+refused = Path(app.instance_path, "refused.json")
+
+
+@app.get("/ping")
+def ping() -> str:
+    return "pong"
+
+
+@app.post("/publish")
+def publish() -> str:
+    return push.publish_many(Event(**event) for event in json.loads(request.data))
+
+
+@app.post("/disconnect")
+def disconnect() -> str:
+    return push.disconnect(**json.loads(request.data))
+
+
+@app.get("/stream")
+def stream() -> BaseResponse:
+    rules = json.loads(refused.read_text()) if refused.exists() else {}
+    if rules.get("status"):
+        abort(rules["status"])
+    channels = [c for c in push.requested() if c not in rules.get("channels", [])]
+    args = request.args
+    return push.stream(*channels, user=args.get("user"), session=args.get("session"))
