@@ -20,7 +20,7 @@ push = Push(app)
 
 @app.get("/stream")
 def stream() -> Response:
-    return push.stream(*request.args.getlist("channel"))
+    return push.stream(*request.args.getlist("channel"), user=request.args.get("user"))
 
 
 @app.post("/publish")

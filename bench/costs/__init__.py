@@ -10,12 +10,14 @@ import collections.abc as cabc
 from compare import Row
 from compare import Scale
 
+from costs import disconnects
 from costs import gzip_blocks
 from costs import redis_feed
 from costs import redis_scripts
 from costs import set_items
 
 COSTS: dict[str, cabc.Callable[[Scale], list[Row]]] = {
+    "disconnect": disconnects.disconnect,
     "gzip_bytes": gzip_blocks.gzip_bytes,
     "gzip_time": gzip_blocks.gzip_time,
     "gzip_connect": gzip_blocks.gzip_connect,

@@ -21,6 +21,7 @@ _MEASURED = {
 _COSTS = {
     *("gzip_bytes", "gzip_time", "gzip_connect"),
     *("redis_publish", "redis_hubs", "redis_delay", "redis_feed", "set_cost"),
+    "disconnect",
 }
 
 
