@@ -169,6 +169,13 @@ MUTANTS: dict[str, tuple[Mutant, list[Operation]]] = {
         ),
         [*LIVE, END, PUBLISH, TURN],
     ),
+    "a position that was recent stays so": (
+        Mutant(
+            *(Disconnects, "take", "change, self._recent = self._list.take(page), None"),
+            "change = self._list.take(page)",
+        ),
+        [*BEGIN, *OTHER, *LATE_VIEW, ("hand", 0), TURN, *ADOPT],
+    ),
     "the position is not noted when disconnects are applied": (
         Mutant(Disconnects, "take", "self.note()", "pass"),
         [*BEGIN, END],

@@ -85,6 +85,8 @@ class Disconnects:
         self._list = DisconnectList(position)
         # Streams whose process was ahead of this hub, with the number that it had seen.
         self._ahead: dict[Connection, int] = {}
+        # A text in ``seen`` that is after all disconnects. Most streams have the same.
+        self._recent: str | None = None
 
     def __repr__(self) -> str:
         return f"<Disconnects {self._list}, {len(self._ahead)} streams ahead of it>"
@@ -103,7 +105,7 @@ class Disconnects:
     def take(self, page: OwnPage) -> None:
         """Apply a page of the store's log, before anything else of this turn."""
         first = not self._list.known
-        change = self._list.take(page)
+        change, self._recent = self._list.take(page), None
         if not self.on:
             return
         # Before any stream begins or ends: the next request of its browser reads it.
@@ -133,10 +135,12 @@ class Disconnects:
         """Whether a stream may begin now. If it may not, it waits, or was ended here."""
         if not self.on:
             return True
+        stream = connection.stream
+        if stream.seen == self._recent and not self._list.index.session_of(stream):
+            return True
         if not self._list.known:
             self._streams.wait_for_turn(connection)
             return False
-        stream = connection.stream
         if found := self._list.index.session_of(stream):
             self._disconnect(connection, found, self._count_late())
             return False
@@ -147,6 +151,8 @@ class Disconnects:
         seen = Position.parse(stream.seen).number
         if seen > self.position.number:
             self._ahead[connection] = seen
+        elif stream.seen and seen >= self._list.index.newest:
+            self._recent = stream.seen
         return True
 
     def refuses(self, stream: Stream) -> bool:
