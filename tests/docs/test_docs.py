@@ -42,6 +42,7 @@ from flask_push._delivery import tickets
 from flask_push._delivery import wire
 from flask_push._delivery.last_event_id import POSITIONS
 from flask_push._hub import connection
+from flask_push._hub import disconnect_list
 from flask_push._hub import fanout
 from flask_push._hub import main
 from flask_push._hub import nginx
@@ -112,7 +113,7 @@ def test_a_key_has_the_bounds_that_the_docs_say(key: str) -> None:
         assert not check((least + most) / 2 + 0.1)
 
 
-COUNTS = "bytes", "each", "runs", "blocks", "sets", "names", "types", "streams"
+COUNTS = "bytes", "each", "entries", "runs", "blocks", "sets", "names", "types", "streams"
 
 
 #: Of the section *Bounds*: what can grow, its limit in words, and the source's numbers.
@@ -155,6 +156,11 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
         [tickets._MOST_QUERY, tickets._MOST_COOKIES],
     ),
     ("The position that a browser sends", "256 bytes", [last_event_id._LONGEST]),
+    (
+        "Disconnects that a hub knows",
+        "10,000 entries and 1 MiB of text",
+        [disconnect_list._MAX_ENTRIES, disconnect_list._MAX_BYTES],
+    ),
     ("A hub's `hub.log`", "1 MB", [main._LOG_BYTES]),
 ]
 
