@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flask_push._handoff.spawn import start_process
 from flask_push._ipc.files import HubFiles
+from support.reader import HttpReader
 from support.servers import Server
 from support.servers import TESTS
 
@@ -27,6 +28,19 @@ def flask_push(directory: Path, *words: str, env: dict[str, str] | None = None) 
 
 def replace(directory: Path) -> None:
     start_process(HubFiles.of(directory / "push-basic"), "--replace", "--force")
+
+
+def returned(server: Server, reader: HttpReader, *channels: str) -> HttpReader:
+    """The stream with which a browser returns that the hub sends back to its view."""
+    gaps = len(reader.gaps)
+    reader.read_to_end()
+    assert len(reader.gaps) == gaps
+    while True:
+        again = server.stream(*channels, last_id=reader.last_id)
+        while not again.ended and not again.events:
+            again.read()
+        if again.events:
+            return again
 
 
 def opened(server: Server) -> t.Any:
