@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import typing as t
 from dataclasses import dataclass
+from dataclasses import field
 
 from ..._event import Entry
 from ..._event import MAX_NUMBER
@@ -35,18 +36,18 @@ class Row:
     deadline: int = MAX_NUMBER
     #: Known when it is stored.
     position: Position = Position("", 0)
+    key: Key = field(init=False, compare=False)
+    #: What it counts among the bytes of its channel's items.
+    size: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.key = self.kind, self.channel, self.item
+        known = self.data is not None
+        self.size = row_bytes(self.item, self.type, self.data or b"") if known else 0
 
     @property
     def number(self) -> int:
         return self.position.number
-
-    @property
-    def key(self) -> Key:
-        return self.kind, self.channel, self.item
-
-    @property
-    def bytes(self) -> int:
-        return 0 if self.data is None else row_bytes(self.item, self.type, self.data)
 
     def unset(self, version: int | None) -> Row:
         return Row(self.kind, self.channel, self.item, UNSET, None, version)
@@ -95,11 +96,13 @@ class ChannelItems:
         self.rows[row.item] = row
         if row.data is None:
             self.tombstones[row.item] = None
-        self.bytes += row.bytes - (old.bytes if old else 0)
+        self.bytes += row.size - (old.size if old else 0)
         return old
 
     def prune(self, oldest: int) -> cabc.Iterator[Row]:
         """Remove tombstones that are too many, or older than a number."""
+        if not self.tombstones:
+            return
         newest = next(reversed(self.rows.values())).number
         most = max(MIN_TOMBSTONES, self.living)
         while self.tombstones:

@@ -7,7 +7,6 @@ decides what each change stores, and :meth:`Items.apply` stores it.
 from __future__ import annotations
 
 import collections.abc as cabc
-from collections import Counter
 from dataclasses import replace
 from itertools import takewhile
 
@@ -143,17 +142,19 @@ class Items:
         check_expectation(change, found)
 
     def _check_bounds(self, planned: dict[Key, Row]) -> None:
-        counts: Counter[tuple[str, str]] = Counter()
-        sizes: Counter[tuple[str, str]] = Counter()
+        more: dict[tuple[str, str], tuple[int, int]] = {}
         for key, row in planned.items():
-            old = self._row(key)
-            counts[key[:2]] += (row.data is not None) - bool(old and old.data is not None)
-            sizes[key[:2]] += row.bytes - (old.bytes if old else 0)
-        for (kind, name), more in counts.items():
+            count, size = more.get(key[:2], (0, 0))
+            for each, sign in ((row, 1), (self._row(key), -1)):
+                if each is not None and each.data is not None:
+                    count, size = count + sign, size + sign * each.size
+            more[key[:2]] = count, size
+        for (kind, name), (count, size) in more.items():
             channel = self._channels.get((kind, name))
             before = (channel.living, channel.bytes) if channel else (0, 0)
-            after = before[0] + more, before[1] + sizes[kind, name]
-            check_bounds(kind, name, self._retention, before, after)
+            after = before[0] + count, before[1] + size
+            if count > 0 or size > 0:
+                check_bounds(kind, name, self._retention, before, after)
 
     def _row(self, key: Key) -> Row | None:
         channel = self._channels.get(key[:2])
