@@ -39,7 +39,7 @@ def test_tombstones_that_are_too_many_or_too_old_are_removed_in_their_order(
         channel.put(row(item, number, None))
     assert [each.item for each in channel.prune(0)] == ["i", "j"]
     assert channel.horizon == 3
-    assert [each.item for each in channel.prune(100)] == ["k"], "the newest row stays"
+    assert [each.item for each in channel.prune(5)] == ["k"]
     assert channel.horizon == 4 and list(channel.rows) == ["l"] == list(channel.tombstones)
 
 

@@ -92,11 +92,11 @@ def test_a_horizon_is_that_of_the_last_tombstone_that_was_removed(scene: Scene) 
             number += 1
             scene.change([change._replace(item=item)], number)
     assert [row[0] for row in scene.model.after(0, "a")] == [16, 18]
-    scene.model.check_horizon("", "a", 14)
-    scene.model.check_horizon("", "b", 10)
+    scene.model.check_horizons({("", "a"): 14})
+    scene.model.check_horizons({("", "b"): 10})
     for name, horizon in ("a", 10), ("a", 16), ("b", 11), ("b", 0):
         with pytest.raises(AssertionError, match="the horizon is"):
-            scene.model.check_horizon("", name, horizon)
+            scene.model.check_horizons({("", name): horizon})
 
 
 def test_a_channel_without_living_rows_may_be_forgotten_when_old(
@@ -104,10 +104,10 @@ def test_a_channel_without_living_rows_may_be_forgotten_when_old(
 ) -> None:
     scene.change([SET, UNSET], 11, 12)
     with pytest.raises(AssertionError, match="the horizon is"):
-        scene.model.check_horizon("", "a", 12)
+        scene.model.check_horizons({("", "a"): 12})
     scene.model.end = 12 + 86401 * 1_000_000
-    scene.model.check_horizon("", "a", 10)
+    scene.model.check_horizons({("", "a"): 10})
     assert scene.model.after(0, "a")
-    scene.model.check_horizon("", "a", 12)
+    scene.model.check_horizons({("", "a"): 12})
     assert not scene.model.after(0, "a") and scene.model.floor == 12
-    scene.model.check_horizon("", "b", 12)
+    scene.model.check_horizons({("", "b"): 12})

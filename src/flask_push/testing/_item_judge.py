@@ -79,10 +79,11 @@ def judge(broker: Both, model: ItemModel, after: int) -> None:
 
     :raises Undecided: If the clock does not decide what is right.
     """
-    for kind in "", "own":
-        found = broker.read_items("ab", kind=kind, due=True)
-        for name in "ab":
-            model.check_horizon(kind, name, found.horizons[name])
+    pages = {kind: broker.read_items("ab", kind=kind, due=True) for kind in ("", "own")}
+    model.check_horizons(
+        {(kind, name): page.horizons[name] for kind, page in pages.items() for name in "ab"}
+    )
+    for kind, found in pages.items():
         assert list(found.rows) == model.living_or_due(kind, "a", "b"), "living rows"
         owned = [row for row in found.rows if row.owner == "me"]
         assert broker.owned("me", kind=kind) == owned, "owned rows"

@@ -143,10 +143,20 @@ class ItemModel:
         shown = [row.shown() for (kind, _, _), row in self.rows.items() if not kind]
         return [row for row in shown if row[0] > number and row[1] in channels]
 
-    def check_horizon(self, kind: str, channel: str, given: int) -> None:
-        """Check a horizon that the store has given. It says whether the store has removed
-        the last tombstone of the channel, which it may do if that is old."""
-        name = kind, channel
+    def check_horizons(self, given: cabc.Mapping[Name, int]) -> None:
+        """Check the horizons that the store has given. They say whether the store has
+        removed the last tombstone of a channel, which it may do if that is old."""
+        for name, number in given.items():
+            self._forget(name, number)
+        for name, number in given.items():
+            right = self.horizons.get(name)
+            if right is None:
+                is_right = 0 < number <= self.floor
+            else:
+                is_right = number == right
+            assert is_right, f"the horizon is {number}, not {right or self.floor}"
+
+    def _forget(self, name: Name, given: int) -> None:
         rows = [row for key, row in self.rows.items() if key[:2] == name]
         oldest = self.end - self.retention.age * 1_000_000
         if rows and all(row.data is None for row in rows):
@@ -156,11 +166,6 @@ class ItemModel:
                 self.horizons.pop(name, None)
                 for row in rows:
                     del self.rows[*name, row.change.item]
-        right = self.horizons.get(name)
-        if right is None:
-            assert 0 < given <= self.floor, f"the horizon is {given}, not {self.floor}"
-        else:
-            assert given == right, f"the horizon is {given}, not {right}"
 
     # How it decides.
 

@@ -100,15 +100,14 @@ class ChannelItems:
         return old
 
     def prune(self, oldest: int) -> cabc.Iterator[Row]:
-        """Remove tombstones that are too many, or older than a number."""
-        if not self.tombstones:
-            return
-        newest = next(reversed(self.rows.values())).number
+        """Remove tombstones that are too many, or older than a number.
+
+        The newest row stays, because it was stored just now.
+        """
         most = max(MIN_TOMBSTONES, self.living)
         while self.tombstones:
             row = self.rows[next(iter(self.tombstones))]
-            many = len(self.tombstones) > most
-            if row.number == newest or not (many or row.number < oldest):
+            if len(self.tombstones) <= most and row.number >= oldest:
                 break
             del self.rows[row.item], self.tombstones[row.item]
             self.horizon = row.number
