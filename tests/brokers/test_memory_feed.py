@@ -9,9 +9,12 @@ import typing as t
 from support.failing import Store
 
 from flask_push import Event
+from flask_push.brokers import ItemChange
 from flask_push.brokers import OWN_LOGS
+from flask_push.brokers import Retention
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.memory.feed import MemoryFeed
+from flask_push.testing._item_sink import ItemRecordingSink
 from flask_push.testing._own_sink import OwnRecordingSink
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until
@@ -77,6 +80,28 @@ def test_a_feed_does_not_read_the_own_logs_for_a_sink_that_takes_none() -> None:
         last = broker.append(LOG, b"x", 60)
         await until(lambda: hub.end >= last.number)
         await hub.read("a")
+        hub.feed.close()
+
+    asyncio.run(main())
+
+
+def test_a_channel_that_is_forgotten_raises_the_horizons_of_unknown_channels() -> None:
+    class Later:
+        def now(self, last: int) -> int:
+            return last + 2_000_000
+
+    async def main() -> None:
+        broker = MemoryBroker(Retention(age=1))
+        hub = ItemRecordingSink(broker)
+        await hub.watch("a", "b")
+        _, gone = broker.change([ItemChange("a", "i", "x"), ItemChange("a", "i", None)])
+        await until(lambda: hub.end >= gone.number)
+        clock: t.Any = Later()
+        broker._clock = clock
+        (last,) = broker.change([ItemChange("c", "i", "x")])
+        await until(lambda: hub.end >= last.number)
+        assert hub.known == {"a": gone.number, "b": gone.number}
+        assert hub.known == broker.read_items("ab").horizons
         hub.feed.close()
 
     asyncio.run(main())

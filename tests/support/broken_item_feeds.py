@@ -15,6 +15,8 @@ from flask_push.brokers import Page
 from flask_push.brokers import Sink
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.memory.feed import MemoryFeed
+from flask_push.brokers.memory.item_rows import Row
+from flask_push.brokers.memory.items import Items
 
 
 class Between:
@@ -45,6 +47,20 @@ class Giving(MemoryBroker):
         if isinstance(sink, ItemSink):
             sink = self.between(sink)
         return super().feed(sink, *args, **more)
+
+
+class _AllKinds(Items):
+    def _put(self, row: Row) -> None:
+        super()._put(row)
+        self._log[row.number] = row
+
+
+class AllKinds(MemoryBroker):
+    """Delivers items of any kind."""
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._items = _AllKinds(self._retention, self._birth)
 
 
 class _ItemsLast(Between):

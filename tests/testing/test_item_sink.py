@@ -81,6 +81,9 @@ def test_horizons_that_can_not_be_fail(sink: ItemRecordingSink) -> None:
         sink.horizons("one", {"a": 7}, ["a"])
     sink.horizons("one", {"a": 7})
     assert sink.without == set() and sink.known == {"a": 7}
+    # The store has removed the row.
+    sink.horizons("one", {"a": 11}, ["a"])
+    assert sink.without == {"a"}
 
 
 def test_horizons_come_before_all_else(sink: ItemRecordingSink) -> None:

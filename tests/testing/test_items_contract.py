@@ -48,6 +48,7 @@ def test_the_contract_finds_a_broken_feed(
             broken.Without,
         ),
         ("test_a_feed_delivers_rows_and_events_in_one_order", broken.Resting),
+        ("test_a_feed_delivers_rows_and_events_in_one_order", broken.AllKinds),
     ],
 )
 def test_the_contract_also_finds(

@@ -43,7 +43,8 @@ class ItemRecordingSink(RecordingSink):
             self.expect(number > 0, "an unknown horizon is never 0")
             self.expect(number >= self.known.get(channel, 0), "a horizon never falls")
         self.expect(set(without) <= horizons.keys(), "not given")
-        has_row = {channel for channel in without if channel in self.newest}
+        # A horizon that is not below a row says that this is gone, too.
+        has_row = {each for each in without if self.newest.get(each, 0) > horizons[each]}
         self.expect(not has_row or epoch != self.epoch, "the channel has a row")
         self.known.update(horizons)
         self.without -= horizons.keys()

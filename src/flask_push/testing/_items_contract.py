@@ -45,6 +45,8 @@ class ItemsContract(ItemStoreContract):
         async def test(broker: Both, hub: ItemRecordingSink) -> None:
             broker.change([set_("before")])
             await hub.watch("a", "غرفة")
+            # Those of another kind have the channel's name only by chance.
+            broker.change([set_("i", "secret", kind="own"), unset("i", kind="own")])
             changes: list[Event | ItemChange]
             changes = [Event("a", "1"), set_("i", "2", type="t"), Event("a", "3")]
             positions = broker.change([*changes, set_("no", "no", "b")])[:3]
