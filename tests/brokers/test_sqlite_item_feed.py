@@ -174,6 +174,10 @@ def test_a_horizon_that_was_raised_comes_before_the_rows(path: Path) -> None:
         calls = [value for kind, value in hub.take() if kind == "horizons"]
         assert calls == [(hub.epoch, {"a": unset.number}, [])]
         assert hub.entries[-1].data == b"2"
+        # It is not given again.
+        (last,) = broker.change([item("y", "3")])
+        await until(lambda: hub.end >= last.number)
+        assert "horizons" not in [kind for kind, _ in hub.take()]
 
     run(broker, test)
     broker.close()

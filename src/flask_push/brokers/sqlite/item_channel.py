@@ -125,11 +125,9 @@ class Channel:
 
     def move(self, item: str, row: Row, until: int) -> None:
         """Give a row another deadline."""
-        moved = row._replace(until=until)
         if item in self._new:
-            self._new[item] = moved
+            self._new[item] = row._replace(until=until)
         else:
-            self._old[item] = moved
             self._execute(_MOVE, (until, self._id, item))
 
     def _count(self, item: str, row: Row, by: int) -> None:
