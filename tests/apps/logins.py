@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 from flask import abort
@@ -36,6 +37,16 @@ def disconnect() -> str:
     return push.disconnect(**json.loads(request.data))
 
 
+def hold(file: Path) -> None:
+    """Make a file, and wait until the test removes it."""
+    file.touch()
+    for _ in range(2000):
+        if not file.exists():
+            return
+        time.sleep(0.01)
+    abort(503)
+
+
 @app.get("/stream")
 def stream() -> BaseResponse:
     rules = json.loads(refused.read_text()) if refused.exists() else {}
@@ -43,4 +54,6 @@ def stream() -> BaseResponse:
         abort(rules["status"])
     channels = [c for c in push.requested() if c not in rules.get("channels", [])]
     args = request.args
+    if "held" in args:
+        hold(Path(args["held"]))
     return push.stream(*channels, user=args.get("user"), session=args.get("session"))
