@@ -14,11 +14,13 @@ from support.sqlite_files import broker as broker
 from support.sqlite_files import path as path
 from support.sqlite_files import remove
 from support.sqlite_files import say
+from support.sqlite_files import store
 from support.sqlite_items import item
 
 from flask_push import Event
 from flask_push.brokers import ItemsPage
 from flask_push.brokers import Retention
+from flask_push.brokers.sqlite import item_reads
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.brokers.sqlite.database import Database
 from flask_push.testing._sink import RecordingSink
@@ -227,21 +229,42 @@ def test_a_feed_reads_pages_with_items_and_pages_of_items(broker: SqliteBroker) 
     run(broker, test)
 
 
-def test_pages_wait_until_the_store_can_be_read(path: Path, broker: SqliteBroker) -> None:
+def test_pages_wait_until_the_store_can_be_read(
+    broker: SqliteBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = item_reads.items_page
+    failed: list[object] = []
+
+    def failing_once(*args: t.Any) -> ItemsPage:
+        if not failed:
+            failed.append(args)
+            raise OSError("for the test")
+        return read(*args)
+
     async def test(hub: ItemHub) -> None:
         broker.change([item("x", "1")])
         await hub.watch("a")
-        feed: t.Any = hub.feed
-        read = feed._database.read
-
-        def failing(timeout: float | None) -> t.Any:
-            feed._database.read = read
-            raise OSError("for the test")
-
-        feed._database.read = failing
+        monkeypatch.setattr(item_reads, "items_page", failing_once)
         page, items = await asyncio.gather(hub.read("a", after=0), hub.items("a"))
         assert [entry.item for entry in page.entries] == ["x"]
-        assert [row.item for row in items.rows] == ["x"]
+        assert [row.item for row in items.rows] == ["x"] and failed
+
+    run(broker, test)
+
+
+def test_a_new_epoch_of_a_file_begins_without_the_rows_before_it(
+    path: Path, broker: SqliteBroker
+) -> None:
+    async def test(hub: ItemHub) -> None:
+        await hub.watch("a")
+        broker.change([item("x", "1")])
+        with store(path) as connection:
+            connection.execute("UPDATE store SET epoch = 'after'")
+        await until(lambda: hub.epoch == "after")
+        assert hub.entries == [], "the hub reads them"
+        broker.change([item("y", "1")])
+        await until(lambda: hub.entries)
+        assert [entry.item for entry in hub.entries] == ["y"]
 
     run(broker, test)
 

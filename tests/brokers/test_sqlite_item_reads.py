@@ -92,6 +92,8 @@ def test_pages_of_items_have_the_living_rows_up_to_a_number(
             reach = page.reach
         assert reach == end
         assert found == [each for each in expected if each[0] <= end]
+    request = ItemsRequest(names, 0, store.last + 5)
+    assert item_reads.items_page(store.connection, request, 2**30).reach == store.last
 
 
 def test_a_row_that_is_read_names_the_row_before_it_that_was_read(store: Store) -> None:

@@ -111,12 +111,13 @@ def test_the_bounds_are_those_that_were_given_last(path: Path) -> None:
         "UPDATE item SET data = x'0000' WHERE data IS NOT NULL",
         "UPDATE item SET type = type || 'x'",
         "UPDATE item_channel SET tombs = 0",
+        "UPDATE item_channel SET living = 9",
         "DELETE FROM item_channel",
     ],
 )
 def test_a_store_whose_channels_do_not_count_their_rows_is_broken(change: str) -> None:
     with opened() as store:
-        store.change(item("x", "ä"), item("ÿ", "1"), item("y", "1"))
+        store.change(item("x", "ä", type="ü"), item("ÿ", "1"), item("y", "1"))
         store.change(item("y", None))
         doubtful = FOUND._replace(doubtful=True)
         statements.prepare(store.connection, None, doubtful)

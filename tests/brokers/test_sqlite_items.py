@@ -141,6 +141,16 @@ def test_a_ttl_that_is_given_again_moves_the_deadline_and_keeps_the_number(
     assert store.change(item("x", "1", ttl=10)) == [store.now + 1]
 
 
+@pytest.mark.parametrize("other", [{"owner": "you"}, {"type": "t"}, {"version": 1}])
+def test_a_set_that_differs_from_the_row_is_an_event(
+    other: dict[str, t.Any], store: Store
+) -> None:
+    about: dict[str, t.Any] = {"ttl": 10, "owner": "me"}
+    (first,) = store.change(item("x", "1", **about))
+    (second,) = store.change(item("x", "1", **{**about, **other}))
+    assert second > first
+
+
 def test_the_unset_of_a_row_that_is_due_keeps_its_version(store: Store) -> None:
     store.change(item("x", "1", version=5, ttl=1))
     store.now += SECOND
