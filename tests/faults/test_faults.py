@@ -66,7 +66,8 @@ MUTANTS = {
     "epoch": (
         "flask_push.brokers.sqlite.statements",
         "WHERE boot != ? OR inode != ? OR last < ?",
-        "WHERE boot != ? AND inode != ? AND last > ?",
+        # The first epoch stays. Without one, no position could be read.
+        "WHERE epoch = '' AND (boot != ? OR inode != ? OR last < ?)",
     ),
     "idempotency": (
         "flask_push._publisher",

@@ -20,6 +20,7 @@ from support.servers import until
 from support.sockets import read_until
 
 from flask_push import Event
+from flask_push._delivery.disconnect import Disconnect
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._hub import thread as hub_thread
@@ -50,6 +51,18 @@ def test_a_hub_starts_with_its_first_stream(hub: ThreadDoor, broker: MemoryBroke
     for browser in browsers:
         read_until(browser, b"data: x\n\n")
         browser.close()
+
+
+def test_a_process_knows_the_position_of_its_own_hub(
+    hub: ThreadDoor, broker: MemoryBroker
+) -> None:
+    assert hub.known is None
+    with connect(hub) as browser:
+        position = broker.append("disconnect", Disconnect(channel="a").to_bytes(), 3600)
+        read_until(browser, b"push:disconnect")
+        assert hub.known is not None and hub.known >= position
+    hub.stop()
+    assert hub.known is None
 
 
 def test_many_threads_start_one_hub(hub: ThreadDoor) -> None:
