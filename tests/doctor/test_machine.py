@@ -61,6 +61,18 @@ def test_a_stream_that_is_turned_away_is_found(tmp_path: Path, ask: Ask) -> None
     assert said.wrong == ["turned-away"]
 
 
+def test_streams_without_a_user_beside_others_are_found(tmp_path: Path, ask: Ask) -> None:
+    with serve(gunicorn, tmp_path, app="apps.logins") as server:
+        server.stream("a").opened()
+        assert ask().wrong == [], "no stream has a user"
+        server.stream("a", user="ada").opened()
+        server.stream("a").opened()
+        said = ask()
+        assert said.wrong == ["without-user"] and said.code == 0
+        assert "Of 3 streams, 2 have no user" in said["without-user"].what
+        assert ask(PUSH_DISCONNECT=False).wrong == []
+
+
 def test_a_missing_hub_is_found(tmp_path: Path, ask: Ask) -> None:
     door = str(tmp_path / "x.sock")
     with serve(gunicorn, tmp_path, PUSH_HUB=door) as server:

@@ -108,6 +108,18 @@ APP_PROBLEMS: dict[str, Problem] = {
         "The hub runs version {hub}, and version {here} is installed.",
         ((ANY, "kill -HUP …  # reload the workers: the newer version replaces the hub"),),
     ),
+    "without-user": Problem(
+        WARN,
+        "Of {streams} streams, {without} have no user, and the others have one. A"
+        " push.disconnect(user=…) ends none of those without.",
+        (
+            (
+                ANY,
+                "push.stream(…, user=current_user.id)  # in a view of users",
+            ),
+            (ANY, "# nothing to do if these streams are for visitors"),
+        ),
+    ),
     "descriptors": Problem(
         WARN,
         "PUSH_MAX_STREAMS is {streams}, but {whose} may open only {limit} descriptors,"

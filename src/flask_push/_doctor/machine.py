@@ -216,7 +216,15 @@ class AppCheckup:
         yield ok("hub", f"Process {pid}, version {of}, {streams} streams.")
         if of != version():
             yield problem("version", hub=of, here=version())
+        yield from self._check_users(status)
         yield from self._check_limit("the hub", pid)
+
+    def _check_users(self, status: dict[str, t.Any]) -> Findings:
+        """Whether some streams have a user and others don't. A hub of an older version
+        does not count them."""
+        users, without = status.get("with_user", 0), status.get("without_user", 0)
+        if self.config.disconnect and users and without:
+            yield problem("without-user", streams=users + without, without=without)
 
     def _check_limit(self, whose: str, pid: int) -> Findings:
         limit, streams = limit_of(pid), self.config.options.max_streams
