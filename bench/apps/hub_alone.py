@@ -113,7 +113,9 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     loop = asyncio.new_event_loop()
     broker: Broker = SocketBroker()
-    hub = Hub(broker, Options(max_streams=200_000), loop)
+    # It has no disconnects. Older versions, which are measured too, ignore that option.
+    options = Options.from_json({"max_streams": 200_000, "disconnect": False})
+    hub = Hub(broker, options, loop)
 
     def adopt(sock: socket.socket) -> None:
         request = sock.recv(8192).decode()
