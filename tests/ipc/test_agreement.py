@@ -22,6 +22,7 @@ from flask_push._delivery.tickets import TicketRequest
 from flask_push._handoff.process_door import ProcessDoor
 from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
+from flask_push._ipc.seen import SeenFile
 
 # What workers tell the hub, and for how long it counts.
 
@@ -29,7 +30,10 @@ from flask_push._ipc.messages import Messages
 def is_good(path: Path, key: bytes) -> bool:
     """Whether a return ticket that was signed with the key is."""
     asked = TicketRequest(b"/stream", "", host="a.test")
-    ticket = ReturnTickets([key]).make(STREAM, [], asked, time.time(), 600)
+    # As of a request that has just arrived at a process of the app.
+    known = SeenFile(HubFiles.of(path.parent).seen).read()
+    stream = STREAM._replace(session="", seen=str(known))
+    ticket = ReturnTickets([key]).make(stream, [], asked, time.time(), 600)
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(20)
         sock.connect(str(path))

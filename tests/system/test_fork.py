@@ -102,10 +102,11 @@ def test_what_is_in_a_set_can_be_listed_while_other_threads_add_to_it() -> None:
 
     def add_and_list() -> None:
         for _ in range(100):
-            kept.append([Thing() for _ in range(10)])
-            for thing in kept[-1]:
+            mine = [Thing() for _ in range(10)]
+            kept.append(mine)
+            for thing in mine:
                 things.add(thing)
-            assert {*kept[-1]} <= {*all_of(things)}
+            assert {*mine} <= {*all_of(things)}
 
     together(4, add_and_list)
     assert len(all_of(things)) == 4 * 100 * 10
