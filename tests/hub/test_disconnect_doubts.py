@@ -24,7 +24,7 @@ from flask_push.testing._sink import until
 first = hubs.first
 
 
-# What is not certain.
+# A hub that may have missed a disconnect.
 
 
 def test_a_new_epoch_sends_all_streams_back() -> None:

@@ -181,7 +181,7 @@ MUTANTS: dict[str, tuple[Mutant, list[Operation]]] = {
         [*BEGIN, END],
     ),
 }
-#: What is not the hub's.
+#: Rules that the app and the store keep, and not the hub.
 WORLDS: dict[str, tuple[Rules, list[Operation]]] = {
     "the position is that at which push.stream() runs": (
         Rules(seen="stream"),

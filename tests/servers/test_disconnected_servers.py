@@ -104,9 +104,9 @@ def test_the_streams_that_are_named_end_and_no_others(
     ada = lets_in(server, "a", user="ada", session="one")
     other = lets_in(server, "a", user="ada", session="two")
     bob = lets_in(server, "a", "b", user="bob", session="three")
-    nobody = lets_in(server, "a", "b")
+    visitor = lets_in(server, "a", "b")
     server.publish("a", "1")
-    for reader in ada, other, bob, nobody:
+    for reader in ada, other, bob, visitor:
         assert reader.read_data(1) == ["1"]
 
     disconnect(server, session="one", reason="logged out")
@@ -122,8 +122,8 @@ def test_the_streams_that_are_named_end_and_no_others(
     disconnect(server, user="bob", channel="b")
     server.publish("a", "4")
     assert is_disconnected(bob) and bob.data == ["1", "2", "3"]
-    assert nobody.read_data(4) == ["1", "2", "3", "4"], "it has noticed nothing"
-    assert types(nobody) == ["push:open"] and not nobody.ended
+    assert visitor.read_data(4) == ["1", "2", "3", "4"], "it goes on"
+    assert types(visitor) == ["push:open"] and not visitor.ended
 
     again = lets_in(server, "a", user="ada", session="two", last_id=other.last_id)
     assert again.read_data(2) == ["3", "4"], "it resumes exactly"

@@ -210,8 +210,8 @@ class Given:
 
 @dataclass(frozen=True)
 class Rules:
-    """What is not the hub's: which position a stream has, and a ticket; what the store
-    keeps."""
+    """The rules of the app and of the store: which position a stream carries, and a ticket;
+    and which disconnects the store keeps."""
 
     seen: str = "begin"
     ticket: str = "seen"
