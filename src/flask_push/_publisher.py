@@ -15,7 +15,6 @@ from ._checks import check_count
 from ._checks import check_key
 from ._delivery import wire
 from ._delivery.connection_id import public_id_of
-from ._delivery.disconnect import DISCONNECT_LOG
 from ._delivery.options import Options
 from ._event import Entry
 from ._event import escape
@@ -26,6 +25,7 @@ from ._selectors import disconnect_of
 from ._selectors import Name
 from ._selectors import NOT_GIVEN
 from .brokers import Broker
+from .brokers import DISCONNECT_LOG
 from .brokers import KeepsOwnLogs
 from .brokers import open_broker
 

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from support.apps import app as app
 from support.apps import push as push
+from support.disconnects import names
 
 from flask_push import Publisher
 from flask_push import Push
@@ -47,8 +48,8 @@ def test_stream_and_disconnect_name_the_same(
         stream = push.stream("a", **{name: value}).stream_  # type: ignore[attr-defined]
         push.disconnect(**{name: value})
         (selected,) = stored(push._services().broker)
-    assert selected.matches(stream)
-    assert not selected.matches(stream._replace(**{name: "other"}))
+    assert names(selected, stream)
+    assert not names(selected, stream._replace(**{name: "other"}))
     assert getattr(stream, name) == str(value)
 
 
@@ -56,7 +57,7 @@ def test_a_stream_without_a_session_has_an_empty_one(push: Push, app: Flask) -> 
     with app.test_request_context():
         stream = push.stream("a").stream_  # type: ignore[attr-defined]
     assert (stream.user, stream.session) == (None, "")
-    assert not Disconnect(session="x").matches(stream)
+    assert not names(Disconnect(session="x"), stream)
 
 
 @pytest.mark.parametrize(

@@ -42,12 +42,13 @@ from flask_push._delivery import tickets
 from flask_push._delivery import wire
 from flask_push._delivery.last_event_id import POSITIONS
 from flask_push._hub import connection
-from flask_push._hub import disconnect_list
 from flask_push._hub import fanout
 from flask_push._hub import main
 from flask_push._hub import nginx
 from flask_push._hub import streams
 from flask_push._hub import tokens
+from flask_push.brokers import MAX_OWN_BYTES
+from flask_push.brokers import MAX_OWN_ENTRIES
 from flask_push.brokers.items import UNSET
 from flask_push.sse import Parser
 
@@ -159,7 +160,7 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
     (
         "Disconnects that a hub knows",
         "10,000 entries and 1 MiB of text",
-        [disconnect_list._MAX_ENTRIES, disconnect_list._MAX_BYTES],
+        [MAX_OWN_ENTRIES, MAX_OWN_BYTES],
     ),
     ("A hub's `hub.log`", "1 MB", [main._LOG_BYTES]),
 ]

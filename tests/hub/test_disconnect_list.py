@@ -7,6 +7,7 @@ import typing as t
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.disconnects import matches
 
 from flask_push import Position
 from flask_push._delivery.disconnect import Disconnect
@@ -35,14 +36,14 @@ def test_an_index_finds_the_newest_that_matches(
     index = DisconnectIndex()
     for number, each in enumerate(said, 1):
         index.add(number, each)
-    numbers = [n for n, each in enumerate(said, 1) if n > after and each.matches(stream)]
+    numbers = [n for n, each in enumerate(said, 1) if n > after and matches(each, stream)]
     found = index.find(stream, after)
     assert (found and found.number) == (max(numbers) if numbers else None)
     assert len(index) == len({each[:3] for each in said})
     whole = [
         n
         for n, each in enumerate(said, 1)
-        if stream.session and each.session and not each.channel and each.matches(stream)
+        if stream.session and each.session and not each.channel and matches(each, stream)
     ]
     assert bool(index.session_of(stream)) == bool(whole)
 
@@ -53,12 +54,12 @@ def test_a_bounded_index_keeps_the_newest(
 ) -> None:
     index, since = DisconnectIndex(), 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(disconnect_list, "_MAX_ENTRIES", most)
+        patch.setattr(disconnect_list, "MAX_OWN_ENTRIES", most)
         for number, each in enumerate(said, 1):
             index.add(number, each)
             since = max(since, index.bound())
     assert len(index) <= most
-    numbers = [n for n, each in enumerate(said, 1) if n > since and each.matches(stream)]
+    numbers = [n for n, each in enumerate(said, 1) if n > since and matches(each, stream)]
     found = index.find(stream, since)
     assert (found and found.number) == (max(numbers) if numbers else None)
 
@@ -158,7 +159,7 @@ def test_a_disconnect_that_can_not_be_read_may_name_any_stream() -> None:
 def test_a_list_that_is_too_long_reaches_less_far_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(disconnect_list, "_MAX_ENTRIES", 2)
+    monkeypatch.setattr(disconnect_list, "MAX_OWN_ENTRIES", 2)
     known = DisconnectList()
     known.take(page(0, 9, (1, ANN), (2, BOB)))
     assert known.since == 0

@@ -15,6 +15,8 @@ import pytest
 from flask_push import Position
 from flask_push._delivery.disconnect import Disconnect
 from flask_push._delivery.options import Options
+from flask_push._delivery.stream import Stream
+from flask_push._hub.disconnect_list import DisconnectIndex
 from flask_push._hub.hub import Hub
 from flask_push.brokers import KeepsOwnLogs
 from flask_push.brokers import open_broker
@@ -139,3 +141,20 @@ def run_with(test: Scenario, broker: t.Any, **options: t.Any) -> None:
             scene.close()
 
     coroutines.run(main())
+
+
+def matches(said: Disconnect, stream: Stream) -> bool:
+    """What it means that a disconnect names a stream, in plain words: all selectors that
+    are given fit. A session that is not known fits any."""
+    return (
+        said.user in (None, stream.user)
+        and (said.session is None or stream.session in (None, said.session))
+        and (said.channel is None or said.channel in stream.channels)
+    )
+
+
+def names(said: Disconnect, stream: Stream) -> bool:
+    """Whether a hub that knows only this disconnect takes the stream for named."""
+    index = DisconnectIndex()
+    index.add(1, said)
+    return index.find(stream) is not None

@@ -6,10 +6,6 @@ import json
 import typing as t
 
 from .known import known
-from .stream import Stream
-
-#: The store's own log that has them.
-DISCONNECT_LOG = "disconnect"
 
 # Those fields that say which streams are meant.
 _SELECTORS = ("user", "session", "channel")
@@ -51,12 +47,3 @@ class Disconnect(t.NamedTuple):
                 raise ValueError(f"{name!r} is {value!r}")
         # A lone surrogate can't be sent.
         return read._replace(reason=read.reason.encode(errors="replace").decode())
-
-    def matches(self, stream: Stream) -> bool:
-        """Whether it names this stream. A stream of which the session is not known matches
-        any session."""
-        if self.user is not None and self.user != stream.user:
-            return False
-        if self.session is not None and stream.session not in (None, self.session):
-            return False
-        return self.channel is None or self.channel in stream.channels

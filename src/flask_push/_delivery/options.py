@@ -10,8 +10,6 @@ from .known import known
 
 # Seconds over which the reconnects are spread, however many browsers there are.
 _MAX_SPREAD_SECONDS = 300
-# The options that are true or false.
-_FLAGS = frozenset({"disconnect"})
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,8 @@ class Options:
         """
         given = known(cls, values)
         for name, value in given.items():
-            flag = isinstance(value, bool)
-            if flag != (name in _FLAGS) or not isinstance(value, (int, float)):
+            flag = isinstance(getattr(cls, name), bool)
+            if isinstance(value, bool) != flag or not isinstance(value, (int, float)):
                 raise ValueError(f"{name!r} is {value!r}")
             if flag:
                 continue

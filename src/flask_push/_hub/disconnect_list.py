@@ -12,10 +12,9 @@ from collections import Counter
 from .._delivery.disconnect import Disconnect
 from .._delivery.stream import Stream
 from .._event import Position
+from ..brokers import MAX_OWN_BYTES
+from ..brokers import MAX_OWN_ENTRIES
 from ..brokers import OwnPage
-
-# As many as a store keeps, and as many bytes of text.
-_MAX_ENTRIES, _MAX_BYTES = 10_000, 2**20
 
 # Of a disconnect: user, session and channel.
 _Selectors = tuple[str | None, str | None, str | None]
@@ -57,12 +56,12 @@ class DisconnectIndex:
         self.newest = number
 
     def bound(self) -> int:
-        """Remove the oldest, if there are too many or they are too large.
+        """Remove the oldest, if there are more than a store keeps, or more text.
 
         :return: The number of the last one that was removed; 0 if none was.
         """
         last = 0
-        while len(self) > _MAX_ENTRIES or self._bytes > _MAX_BYTES:
+        while len(self) > MAX_OWN_ENTRIES or self._bytes > MAX_OWN_BYTES:
             key = next(iter(self._found))
             last = self._found[key].number
             self._remove(key)

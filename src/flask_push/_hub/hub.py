@@ -15,7 +15,6 @@ import collections.abc as cabc
 import typing as t
 from math import inf
 
-from .._delivery.disconnect import DISCONNECT_LOG
 from .._delivery.log import Log
 from .._delivery.options import Options
 from .._delivery.readers import Readers
@@ -29,6 +28,7 @@ from .._ipc.client import Client
 from .._system import sockets
 from .._system.logs import QuietLogger
 from ..brokers import Broker
+from ..brokers import DISCONNECT_LOG
 from ..brokers import KeepsOwnLogs
 from ..brokers import OwnPage
 from .connection import Connection

@@ -27,7 +27,10 @@ from .items import ItemsFull
 from .items import ItemSink
 from .items import ItemsPage
 from .items import KeepsItems
+from .own import DISCONNECT_LOG
 from .own import KeepsOwnLogs
+from .own import MAX_OWN_BYTES
+from .own import MAX_OWN_ENTRIES
 from .own import OWN_LOGS
 from .own import OwnEntry
 from .own import OwnPage
@@ -38,6 +41,7 @@ __all__ = [
     "Bridging",
     "Broker",
     "Conflict",
+    "DISCONNECT_LOG",
     "Entry",
     "Feed",
     "ItemChange",
@@ -48,6 +52,8 @@ __all__ = [
     "ItemsPage",
     "KeepsItems",
     "KeepsOwnLogs",
+    "MAX_OWN_BYTES",
+    "MAX_OWN_ENTRIES",
     "NotPublished",
     "NotRead",
     "open_broker",

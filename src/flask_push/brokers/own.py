@@ -35,11 +35,18 @@ import typing as t
 from .._event import Position
 from .base import Sink
 
-#: The own logs that each feed reads.
-OWN_LOGS = ("disconnect",)
+#: The log of the streams that apps have disconnected.
+DISCONNECT_LOG = "disconnect"
 
-#: How many entries an own log keeps, how many bytes of data, and how many of one entry.
-MAX_OWN_ENTRIES, MAX_OWN_BYTES, MAX_OWN_ENTRY = 10_000, 2**20, 2**16
+#: The own logs that each feed reads.
+OWN_LOGS = (DISCONNECT_LOG,)
+
+#: How many entries an own log keeps.
+MAX_OWN_ENTRIES = 10_000
+#: How many bytes of data it keeps.
+MAX_OWN_BYTES = 2**20
+#: How many bytes of data one entry may have.
+MAX_OWN_ENTRY = 2**16
 
 _NAME = re.compile("[a-z]{1,32}")
 
