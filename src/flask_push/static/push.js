@@ -24,7 +24,7 @@ const OWN = [
   "message", "push:open", "push:gap", "push:disconnect", "push:retry", "push:heartbeat",
 ];
 // After these statuses a retry can't help.
-const FINAL = /204|40[01345]|41[34]|431/;
+const FINAL = /^(204|40[01345]|41[34]|431)$/;
 // Some servers refuse a longer address.
 const LONGEST = 2e3;
 
