@@ -9,6 +9,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from support.redis_failovers import of_a_cluster
+from support.redis_failovers import of_a_sentinel
 from support.redis_items import entry_of
 from support.redis_items import items
 from support.redis_items import ItemSinkOfTests
@@ -23,8 +25,6 @@ from support.redis_log import redis as redis
 from support.redis_log import say
 from support.redises import Cluster
 from support.redises import Redis
-from support.redises import Sentinel
-from support.servers import until
 
 from flask_push import Event
 from flask_push.brokers import ItemChange
@@ -327,30 +327,15 @@ def test_feeds_agree_with_the_store_whatever_befalls_their_links(
 def test_after_a_failover_of_a_sentinel_the_store_begins_another_epoch(
     tmp_path: Path,
 ) -> None:
-    paths = [tmp_path / name for name in ("master", "replica", "sentinel")]
-    for path in paths:
-        path.mkdir()
-    with (
-        Redis.started(paths[0]) as master,
-        Redis.started(paths[1], "--replicaof", f"127.0.0.1 {master.port}") as replica,
-    ):
-        until(lambda: replica.info("replication", "master_link_status") == "up")
-        with Sentinel.started(paths[2], master.port) as sentinel:
-            until(lambda: sentinel.do("SENTINEL", "REPLICAS", "shop"))
-            broker = RedisBroker(sentinel.url, timeout=20)
-            loses_a_set(broker, master, replica)
-            broker.close()
+    with of_a_sentinel(tmp_path) as parts:
+        loses_a_set(*parts)
 
 
 def test_after_a_failover_in_a_cluster_the_store_begins_another_epoch(
     tmp_path: Path,
 ) -> None:
-    with Cluster.started(tmp_path, replicas=1) as cluster:
-        broker = ClusterBroker(cluster.url, timeout=30)
-        replica = cluster.nodes[3]
-        assert cluster.is_replica_of(replica, cluster.master)
-        loses_a_set(broker, cluster.master, replica)
-        broker.close()
+    with of_a_cluster(tmp_path) as parts:
+        loses_a_set(*parts)
 
 
 def loses_a_set(broker: AnyRedisBroker, master: Redis, replica: Redis) -> None:

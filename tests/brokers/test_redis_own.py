@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import HealthCheck
 from hypothesis import settings
 from hypothesis import strategies as st
-from support import coroutines
 from support.proxies import Proxy
+from support.redis_failovers import of_a_cluster
+from support.redis_failovers import of_a_sentinel
 from support.redis_links import proxy as proxy
 from support.redis_links import user
 from support.redis_log import broker as broker
@@ -27,8 +28,7 @@ from support.redis_log import say
 from support.redises import Clock
 from support.redises import Cluster
 from support.redises import Redis
-from support.redises import Sentinel
-from support.servers import until
+from support.sinks import run_with
 
 from flask_push import NotPublished
 from flask_push import PublishUncertain
@@ -64,15 +64,7 @@ def run(
     broker: AnyRedisBroker,
     test: cabc.Callable[[OwnRecordingSink], cabc.Awaitable[None]],
 ) -> None:
-    async def main() -> None:
-        hub = OwnRecordingSink(broker)
-        try:
-            await hub.watch("a")
-            await asyncio.wait_for(test(hub), 60)
-        finally:
-            hub.feed.close()
-
-    coroutines.run(main())
+    run_with(OwnRecordingSink, broker, test, "a", seconds=60)
 
 
 # What is kept.
@@ -402,19 +394,8 @@ def test_a_user_who_may_not_append_stores_nothing(
 def test_after_a_failover_of_a_sentinel_a_feed_begins_the_log_again(
     tmp_path: Path,
 ) -> None:
-    paths = [tmp_path / name for name in ("master", "replica", "sentinel")]
-    for path in paths:
-        path.mkdir()
-    with (
-        Redis.started(paths[0]) as master,
-        Redis.started(paths[1], "--replicaof", f"127.0.0.1 {master.port}") as replica,
-    ):
-        until(lambda: replica.info("replication", "master_link_status") == "up")
-        with Sentinel.started(paths[2], master.port) as sentinel:
-            until(lambda: sentinel.do("SENTINEL", "REPLICAS", "shop"))
-            broker = RedisBroker(sentinel.url, timeout=20)
-            loses_an_entry(broker, master, replica)
-            broker.close()
+    with of_a_sentinel(tmp_path) as parts:
+        loses_an_entry(*parts)
 
 
 def loses_an_entry(broker: AnyRedisBroker, master: Redis, replica: Redis) -> None:
@@ -441,12 +422,8 @@ def loses_an_entry(broker: AnyRedisBroker, master: Redis, replica: Redis) -> Non
 
 
 def test_after_a_failover_in_a_cluster_a_feed_begins_the_log_again(tmp_path: Path) -> None:
-    with Cluster.started(tmp_path, replicas=1) as cluster:
-        broker = ClusterBroker(cluster.url, timeout=30)
-        replica = cluster.nodes[3]
-        assert cluster.is_replica_of(replica, cluster.master)
-        loses_an_entry(broker, cluster.master, replica)
-        broker.close()
+    with of_a_cluster(tmp_path) as parts:
+        loses_an_entry(*parts)
 
 
 def test_a_log_moves_with_its_slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

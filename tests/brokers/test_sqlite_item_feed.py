@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
-import contextlib
 import typing as t
 from pathlib import Path
 
 import pytest
-from support import coroutines
+from support.sinks import run_with
 from support.sqlite_files import broker as broker
 from support.sqlite_files import path as path
 from support.sqlite_files import remove
 from support.sqlite_files import say
 from support.sqlite_files import store
+from support.sqlite_files import traced
 from support.sqlite_items import item
 
 from flask_push import Event
@@ -22,7 +22,6 @@ from flask_push.brokers import ItemsPage
 from flask_push.brokers import Retention
 from flask_push.brokers.sqlite import item_reads
 from flask_push.brokers.sqlite import SqliteBroker
-from flask_push.brokers.sqlite.database import Database
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until
 
@@ -70,14 +69,7 @@ _Test = cabc.Callable[[t.Any], cabc.Awaitable[None]]
 
 
 def run(broker: SqliteBroker, test: _Test, sink: type[RecordingSink] = ItemHub) -> None:
-    async def main() -> None:
-        hub = sink(broker)
-        try:
-            await asyncio.wait_for(test(hub), 30)
-        finally:
-            hub.feed.close()
-
-    coroutines.run(main())
+    run_with(sink, broker, test)
 
 
 def horizon_of(broker: SqliteBroker, channel: str = "a") -> int:
@@ -283,17 +275,6 @@ def test_a_sink_without_items_receives_none(broker: SqliteBroker) -> None:
 
 
 # Costs.
-
-
-@contextlib.contextmanager
-def traced(database: Database) -> cabc.Iterator[list[str]]:
-    """The statements that a connection runs, without their values."""
-    found: list[str] = []
-    assert database._access.opened is not None
-    connection = database._access.opened.connection
-    connection.set_trace_callback(lambda text: found.append(" ".join(text.split()[:3])))
-    yield found
-    connection.set_trace_callback(None)
 
 
 def test_publishing_runs_no_statement_for_items(broker: SqliteBroker) -> None:

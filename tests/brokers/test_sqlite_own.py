@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections.abc as cabc
 import contextlib
 import sqlite3
@@ -14,14 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-from support import coroutines
 from support import older_sqlite
+from support.sinks import run_with
 from support.sqlite_files import broker as broker
 from support.sqlite_files import heard
 from support.sqlite_files import path as path
 from support.sqlite_files import remove
 from support.sqlite_files import say
 from support.sqlite_files import store
+from support.sqlite_files import traced
 from support.sqlite_stores import ask
 
 from flask_push import Event
@@ -66,14 +66,7 @@ def held(broker: SqliteBroker) -> list[bytes]:
 def run(
     broker: SqliteBroker, test: cabc.Callable[[OwnRecordingSink], cabc.Awaitable[None]]
 ) -> None:
-    async def main() -> None:
-        hub = OwnRecordingSink(broker)
-        try:
-            await asyncio.wait_for(test(hub), 30)
-        finally:
-            hub.feed.close()
-
-    coroutines.run(main())
+    run_with(OwnRecordingSink, broker, test)
 
 
 # Expiring.
@@ -160,17 +153,6 @@ def test_a_file_that_an_older_version_puts_in_the_place_gets_the_logs(path: Path
 
 
 # Costs.
-
-
-@contextlib.contextmanager
-def traced(database: Database) -> cabc.Iterator[list[str]]:
-    """The statements that a connection runs, without their values."""
-    found: list[str] = []
-    assert database._access.opened is not None
-    connection = database._access.opened.connection
-    connection.set_trace_callback(lambda text: found.append(" ".join(text.split()[:3])))
-    yield found
-    connection.set_trace_callback(None)
 
 
 def test_publishing_runs_no_statement_for_own_logs(broker: SqliteBroker) -> None:

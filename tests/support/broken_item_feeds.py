@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections.abc as cabc
 import typing as t
 
@@ -136,22 +135,6 @@ class Stored(Giving):
     """A row that a feed has read names one that was superseded."""
 
     between = _Stored
-
-
-class Starting(MemoryBroker):
-    """Its feeds always begin at the end."""
-
-    def feed(
-        self, sink: Sink, loop: asyncio.AbstractEventLoop, **more: t.Any
-    ) -> MemoryFeed:
-        return super().feed(sink, loop, channels=more.get("channels", ()))
-
-
-class NeverMissing(MemoryBroker):
-    """Its feeds deliver what is left, as if it were all."""
-
-    def unread(self, after: int) -> tuple[str, list[Entry], int, bool]:
-        return *super().unread(after)[:3], False
 
 
 class WithoutItems(MemoryBroker):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections.abc as cabc
 import typing as t
 
@@ -11,8 +10,8 @@ from flask_push.brokers import Entry
 from flask_push.brokers import ItemChange
 from flask_push.brokers.redis.broker import AnyRedisBroker
 from flask_push.testing._sink import RecordingSink
-from support import coroutines
 from support.redises import Redis
+from support.sinks import run_with
 
 
 class ItemSinkOfTests(RecordingSink):
@@ -75,12 +74,4 @@ def run(
     broker: AnyRedisBroker,
     test: cabc.Callable[[ItemSinkOfTests], cabc.Awaitable[None]],
 ) -> None:
-    async def main() -> None:
-        hub = ItemSinkOfTests(broker)
-        try:
-            await hub.watch("a")
-            await asyncio.wait_for(test(hub), 60)
-        finally:
-            hub.feed.close()
-
-    coroutines.run(main())
+    run_with(ItemSinkOfTests, broker, test, "a", seconds=60)

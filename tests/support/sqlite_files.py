@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections.abc as cabc
 import contextlib
 import fcntl
@@ -14,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from flask_push.brokers.sqlite import SqliteBroker
+from flask_push.brokers.sqlite.database import Database
 from flask_push.testing._sink import RecordingSink
-from support import coroutines
+from support.sinks import run_with
 from support.sqlite_stores import path as path
 from support.sqlite_stores import say as say
 from support.sqlite_stores import store as store
@@ -44,18 +44,22 @@ def remove(path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def traced(database: Database) -> cabc.Iterator[list[str]]:
+    """The statements that a connection runs, without their values."""
+    found: list[str] = []
+    assert database._access.opened is not None
+    connection = database._access.opened.connection
+    connection.set_trace_callback(lambda text: found.append(" ".join(text.split()[:3])))
+    yield found
+    connection.set_trace_callback(None)
+
+
 # The feed.
 
 
 def run(broker: SqliteBroker, test: t.Callable[[RecordingSink], t.Awaitable[None]]) -> None:
-    async def main() -> None:
-        hub = RecordingSink(broker)
-        try:
-            await asyncio.wait_for(test(hub), 30)
-        finally:
-            hub.feed.close()
-
-    coroutines.run(main())
+    run_with(RecordingSink, broker, test)
 
 
 def in_child(act: cabc.Callable[[], t.Any]) -> int:

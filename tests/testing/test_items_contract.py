@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from support import broken_brokers as brokers
 from support import broken_item_feeds as broken
 from support.broken_brokers import names_of
 from support.broken_items import check
@@ -20,8 +21,8 @@ BROKEN: dict[str, type[MemoryBroker]] = {
     "test_a_feed_gives_the_horizon_of_a_channel_before_it_watches_it": broken.Silent,
     "test_a_feed_gives_a_horizon_again_before_an_end_that_passes_it": broken.Once,
     "test_a_row_that_supersedes_others_leaves_no_hole": broken.Stored,
-    "test_a_feed_that_goes_on_delivers_what_was_changed_since": broken.Starting,
-    "test_events_that_the_store_has_forgotten_concern_items_too": broken.NeverMissing,
+    "test_a_feed_that_goes_on_delivers_what_was_changed_since": brokers.Starting,
+    "test_events_that_the_store_has_forgotten_concern_items_too": brokers.NeverMissing,
     "test_the_pages_of_a_feed_have_items": broken.WithoutItems,
     "test_a_feed_reads_living_rows_and_those_that_are_due": broken.WithoutDue,
     "test_a_hub_that_joins_while_others_change_has_all_items": broken.Losing,
