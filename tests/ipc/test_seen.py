@@ -166,6 +166,16 @@ def test_a_hub_and_a_process_find_a_file_that_replaced_theirs(files: HubFiles) -
     assert process.read() == FIRST
 
 
+def test_a_process_finds_the_first_file_at_once(
+    files: HubFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seen, "_LOOK_SECONDS", 3600.0)
+    hub, process = SeenFile(files.seen), SeenFile(files.seen)
+    assert process.read() is None
+    hub.write(FIRST)
+    assert process.read() == FIRST
+
+
 def test_a_process_looks_for_another_file_once_a_second(
     files: HubFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:

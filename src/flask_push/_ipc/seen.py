@@ -34,7 +34,7 @@ _BODY = struct.Struct("<Q48s")
 _SUM = struct.Struct("<I4x")
 # How often a process reads before it takes what it read last.
 _ATTEMPTS = 5
-# Seconds after which it looks whether the path leads to another file.
+# Seconds after which it looks whether the path leads to another file than the open one.
 _LOOK_SECONDS = 1.0
 
 
@@ -75,7 +75,9 @@ class SeenFile:
 
     def read(self) -> Position | None:
         """The hub's position; ``None`` if no hub has written one. Never raises."""
-        if time.monotonic() >= self._look_at:
+        # A stream whose process misses the first file would be sent back, so while there is
+        # none, each request looks.
+        if self._file is None or time.monotonic() >= self._look_at:
             self._look()
         # Another thread may replace the file. This one stays open as long as it is used.
         file = self._file
