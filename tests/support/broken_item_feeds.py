@@ -169,7 +169,7 @@ class _Losing(Between):
         kept = []
         for entry in entries:
             self.count += bool(entry.item)
-            kept += [entry] * (not entry.item or self.count % 10 > 0)
+            kept += [entry] * (not entry.item or self.count % 2 > 0)
         return kept
 
 
