@@ -26,6 +26,8 @@ MAX_TYPE = MAX_KEY = 256
 #: The type of an entry instead of which readers get a gap: events before it may be lost of
 #: which no store can know. Apps cannot publish types with the prefix ``push:``.
 GAP = "push:gap"
+#: The type of an entry that unsets an item.
+UNSET = "push:unset"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,5 +201,16 @@ def unescape(tag: str) -> str:
 
 def channel_of(id: str) -> str:
     """The channel in an event's id. Empty if it is not an id of Flask-Push."""
-    position, _, tag = id.partition(".")
-    return unescape(tag) if Position.parse(position).epoch else ""
+    return _part_of(id, 1)
+
+
+def item_of(id: str) -> str:
+    """The item in an event's id. Empty if the event sets and unsets no item."""
+    return _part_of(id, 2)
+
+
+def _part_of(id: str, index: int) -> str:
+    position, *tags = id.split(".")
+    if len(tags) < index or not Position.parse(position).epoch:
+        return ""
+    return unescape(tags[index - 1])

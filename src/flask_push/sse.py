@@ -31,7 +31,7 @@ HEARTBEAT = b":\n"
 
 # Ids that clients send back unchanged when they reconnect: no CORS preflight, no double
 # encoding (Safari), no invalid header (Node).
-_ID = re.compile(r"[0-9A-Za-z._~-]{1,128}\Z")
+_ID = re.compile(r"[0-9A-Za-z._~-]{1,192}\Z")
 _BREAKS_FIELD = re.compile(r"[\r\n\0]")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 # sse.js, a common polyfill, fires these itself.

@@ -8,6 +8,8 @@ from bisect import bisect_right
 from collections import deque
 from operator import itemgetter
 
+from .item_log import ItemLog
+
 
 class Gap(t.NamedTuple):
     """Stands in a log where events were lost. Each reader gets a frame of its own for it,
@@ -66,7 +68,7 @@ class Channel(t.Generic[G]):
 
     __slots__ = (
         *("name", "held", "floor", "last", "lost", "blurred"),
-        *("pieces", "head", "groups"),
+        *("pieces", "head", "groups", "items", "horizon"),
     )
 
     def __init__(self, name: str) -> None:
@@ -86,6 +88,11 @@ class Channel(t.Generic[G]):
         # Index of the oldest piece. To delete from a list's front moves all the others.
         self.head = 0
         self.groups: set[G] = set()
+        #: ``None`` if the channel has no items, and has had none.
+        self.items: ItemLog | None = None
+        #: A reader from before this number needs all items: the unsets that it missed may
+        #: be forgotten.
+        self.horizon = 0
 
     def __len__(self) -> int:
         return len(self.pieces) - self.head
@@ -97,6 +104,8 @@ class Channel(t.Generic[G]):
         self.lost, self.blurred = (), 0
         self.pieces = []
         self.head = 0
+        if self.items is not None:
+            self.items.drop(number)
 
     def lose(self, number: int) -> None:
         """Note that events between the last one and this number were never here."""
@@ -130,6 +139,11 @@ class Channel(t.Generic[G]):
     def is_blurred(self, cursor: int) -> bool:
         """Whether the gaps that a reader at the cursor has missed are no longer known."""
         return cursor < min(self.blurred, self.floor) and self.lost[0][0] < cursor
+
+    def reaches(self, number: int) -> bool:
+        """Whether it has everything after the number."""
+        items = self.items
+        return self.floor <= number and (items is None or items.floor <= number)
 
     def drop(self, upto: int) -> list[Piece]:
         """Drop everything up to the number."""

@@ -11,6 +11,10 @@ the log notices a hole in the feed. It also notices what a page of history does 
 and a new epoch. The log fills a hole from history if no reader is past it. Otherwise the
 hole becomes a :class:`Gap`, which stands in the log like an event.
 
+A channel may also have items, whose rows arrive among the events. The log keeps the newest
+row of each item. It notices missing rows, too. But there is no gap for rows that are lost:
+readers get all items again (law 27).
+
 This file does no I/O and knows no clock, thread or loop. "Law" refers to the
 numbered laws of delivery on the page *How it works*.
 """
@@ -21,7 +25,6 @@ import collections.abc as cabc
 from heapq import merge
 
 from .._event import Entry
-from .._event import GAP
 from .._event import Page
 from .._event import Position
 from . import wire
@@ -30,6 +33,10 @@ from .channel import Channel
 from .channel import Gap
 from .channel import number_of
 from .channel import Piece
+from .encoder import Encoder
+from .horizons import Horizons
+from .item_log import ItemBudget
+from .item_log import ItemLog
 from .replay import gaps
 from .subscription import ReaderGroup
 
@@ -67,10 +74,13 @@ class Log:
         self.birth = 0
         #: The feed has handed over everything up to this number, of all channels.
         self.proved = 0
-        self._report = report
-        self.max_event = max_event
+        self.encoder = Encoder(report, max_event)
+        self.encode = self.encoder.event
         #: Bytes of frames kept, and how many there may be.
         self.budget = Budget(max_bytes)
+        #: The same for items.
+        self.item_budget = ItemBudget(max_bytes)
+        self.horizons = Horizons(self.item_budget)
 
     def __repr__(self) -> str:
         place = f"{Position(self.epoch, self.end)}{' with a hole' if self.hole else ''}"
@@ -125,7 +135,22 @@ class Log:
                 self.hole = max(self.hole, end)
             else:
                 self.end = self.proved = max(self.end, end)
+        self.horizons.touch(touched, self.end)
         return touched
+
+    def take_horizons(
+        self, epoch: str, horizons: cabc.Mapping[str, int], without: cabc.Collection[str]
+    ) -> None:
+        """Take the horizons of channels, before the log begins to hold them, and when they
+        have grown.
+
+        :param without: Those of which the store has no row.
+        """
+        self.horizons.known = True
+        if epoch == self.epoch:
+            self.horizons.take(self.channels, horizons, without, self.end)
+        else:
+            self.horizons.announce(epoch, horizons, without)
 
     def fill(self, page: Page) -> list[ReaderGroup]:
         """Take a page of history, from the end on, for what the feed has missed. Returns
@@ -141,6 +166,9 @@ class Log:
         if not page.proofs.keys() >= set(names):
             return touched
         hole, self.hole = self.hole, 0
+        for name, number in page.horizons.items():
+            if name in self.channels:
+                self.horizons.rise(self.channels[name], number, self.end)
         proofs = {name: page.proofs[name] for name in names}
         missing = gaps(proofs, self.end, page.reach)
         entries: cabc.Iterable[tuple[int, Entry | Gap]]
@@ -154,6 +182,7 @@ class Log:
         self.end = max(self.end, page.reach)
         if page.reach < max(hole, page.end):
             self.hole = max(hole, page.end)
+        self.horizons.touch(touched, self.end)
         return touched
 
     def _take(self, entry: Entry, touched: _Touched, final: bool = False) -> bool:
@@ -170,7 +199,10 @@ class Log:
             return True
         if number <= self.end:
             return True
-        if channel is not None:
+        if channel is not None and entry.item:
+            if not self._take_item(channel, entry, touched, final):
+                return False
+        elif channel is not None:
             if prev > channel.last and prev > self.proved:
                 if prev > self.end and not final:
                     return False
@@ -182,6 +214,28 @@ class Log:
                 frame = self.encode(entry, self.epoch, number)
             self._put(channel, (number, frame or Gap((name,), "unknown")), touched)
         self.end = number
+        return True
+
+    def _take_item(
+        self, channel: _Channel, entry: Entry, touched: _Touched, final: bool
+    ) -> bool:
+        """Take one row of the feed. False if rows before it have to be read first."""
+        number, prev, items = entry.number, entry.prev or 0, channel.items
+        if items is None:
+            items = channel.items = ItemLog(channel.horizon, whole=True)
+        # The horizon alone proves rows that were read (law 25).
+        if prev > items.last and prev > self.proved and not final:
+            if prev > self.end:
+                return False
+            self.horizons.rise(channel, number, self.end)
+        position = Position(self.epoch, number)
+        about = channel.name, entry.item, entry.type, entry.data
+        piece = self.encoder.item(*about, position)
+        if piece is not None:
+            self.item_budget.put(items, piece)
+            frame = wire.change(str(position), piece.tail)
+            self._show(channel, (number, frame), touched)
+        items.last = number
         return True
 
     def _put(self, channel: _Channel, piece: Piece, touched: _Touched) -> None:
@@ -202,20 +256,8 @@ class Log:
         for channel in self.channels.values():
             if channel.held:
                 channel.hold(end)
+        self.horizons.begin(epoch, self.channels.values(), end)
         for group in self.groups.values():
             group.turn = [(end, Gap(group.names, "restarted"))]
             group.gaps = True
         return list(self.groups.values())
-
-    def encode(self, entry: Entry, epoch: str, number: int) -> bytes | None:
-        """The frame of an event, or ``None`` if its readers get a gap instead."""
-        if entry.type == GAP:
-            return None
-        try:
-            return wire.event(entry, epoch, number, self.max_event)
-        except MemoryError:
-            # The event is right, and its readers resume before it.
-            raise
-        except Exception as error:
-            self._report(entry, Position(epoch, number), error)
-            return None

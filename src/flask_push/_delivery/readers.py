@@ -17,10 +17,16 @@ import collections.abc as cabc
 from .._event import Page
 from .._event import Position
 from . import wire
+from .all_items import begin_items
+from .all_items import read_items
+from .all_items import Rows
 from .channel import Channel
 from .channel import Frame
 from .channel import Gap
 from .gzip import GzipGroup
+from .item_replay import absorb_items
+from .item_replay import known_items
+from .item_replay import replay_items
 from .log import Log
 from .replay import absorb
 from .replay import gap_frame
@@ -119,31 +125,77 @@ class Readers:
             sub.cursor = position.number
         else:
             known = position.epoch not in ("", log.epoch)
-            sub.send_first(wire.opening(connection_id, names, None))
+            # Its page may have items of another epoch, though there are none in this one.
+            # Or there are some that the log has not reached.
+            unsure = log.horizons.known and (known or end > log.end)
+            items = "all" if unsure else self._items_for(sub, None)
+            sub.send_first(wire.opening(connection_id, names, None, items))
             self._send_gap(sub, "restarted" if known else "unknown", end)
+            if items:
+                begin_items(sub)
             return True
         if page is not None and not prove(sub, page, log.end, log.budget):
             return False
-        sub.open(wire.opening(connection_id, names, Position(log.epoch, sub.cursor)), page)
+        items = self._items_for(sub, position)
+        if not items and log.horizons.known and sub.cursor > log.end:
+            # The first item may be before the reader's position.
+            return False
+        here = Position(log.epoch, sub.cursor)
+        sub.open(wire.opening(connection_id, names, here, items), page)
+        if items == "all":
+            begin_items(sub)
         return True
 
+    def _items_for(self, sub: Subscription, position: Position | None) -> str:
+        """What ``push:open`` says of the items: see :func:`.wire.opening`.
+
+        :param position: ``None`` if the reader has none, or one that is not known.
+        """
+        group, epoch = sub.group, self.log.epoch
+        if position is None or position.number >= group.horizon():
+            if not (sub.asks_for_items or group.has_items()):
+                return ""
+            # A position alone does not say that its page has the items (law 28).
+            if position is not None and sub.holds == wire.holds(epoch, group.names):
+                return "changes"
+        return "all"
+
     def read(
-        self, sub: Subscription, limit: int, page: Page | None = None
+        self,
+        sub: Subscription,
+        limit: int,
+        page: Page | None = None,
+        rows: Rows | None = None,
     ) -> list[Frame] | None:
         """The frames to write next, about `limit` bytes.
 
         The list is empty if the reader is at the end, and may be live. ``None`` means that
         it has to wait: for the log's end, if its cursor is after the end, or for a page of
-        its channels from its cursor on.
+        its channels from its cursor on. If it is sent all items, that is a page of living
+        rows.
         """
         log = self.log
         if sub.epoch != log.epoch and not sub.rest:
-            sub.epoch = log.epoch
+            sub.epoch, sub.items = log.epoch, None
             self._send_gap(sub, "restarted", log.birth)
+            if sub.asks_for_items or sub.group.has_items():
+                begin_items(sub)
         if sub.rest:
             return [(sub.cursor, sub.rest)]
+        if (place := sub.items) is not None and place.sending:
+            frames = read_items(sub, place, log, limit, rows)
+            if place.sending:
+                return frames
         if sub.cursor >= log.end:
-            return [] if sub.cursor == log.end else None
+            return self._read_end(sub)
+        if self._lacks_items(sub, horizon := sub.group.horizon()):
+            return self._read_items_again(sub, horizon, limit)
+        return self._read_log(sub, limit, page)
+
+    def _read_log(
+        self, sub: Subscription, limit: int, page: Page | None
+    ) -> list[Frame] | None:
+        log = self.log
         reach, sources = log.end, []
         if sub.group.reaches(sub.cursor):
             if known := self._runs.find(sub):
@@ -159,6 +211,9 @@ class Readers:
                 return None
             if not (proofs := prove(sub, page, log.end, log.budget)):
                 return None
+            horizon = max(page.horizons.values(), default=0)
+            if self._lacks_items(sub, horizon):
+                return self._read_items_again(sub, horizon, limit)
             if not gaps(proofs, sub.cursor, reach) and (known := self._runs.find(sub)):
                 return known
             reach = min(reach, page.reach)
@@ -166,12 +221,41 @@ class Readers:
             sources = [
                 gaps(proofs, sub.cursor, reach),
                 replay(sub, page, proofs, reach, log.encode),
+                replay_items(sub, page, reach, log),
             ]
+            absorb_items(sub.group, page, log)
         sources += [channel.between(sub.cursor, reach) for channel in sub.group.channels]
-        if frames := self._runs.make(sub, sources, reach, limit):
+        sources += known_items(sub, reach, log.epoch)
+        if frames := self._runs.make(sub, sources, reach, limit, log.end):
             return frames
         sub.cursor = reach
-        return [] if reach == log.end else None
+        return self._read_end(sub) if reach == log.end else None
+
+    def _read_end(self, sub: Subscription) -> list[Frame] | None:
+        """What a reader gets that is not before the end."""
+        log = self.log
+        if sub.cursor != log.end:
+            return None
+        if sub.items is None:
+            return []
+        # The reader has all items, at this number (law 31).
+        sub.items = None
+        sub.send_first(wire.whole(sub.group.names, Position(log.epoch, log.end)))
+        return [(sub.cursor, sub.rest)]
+
+    def _lacks_items(self, sub: Subscription, horizon: int) -> bool:
+        """Whether unsets that the reader has missed may be forgotten."""
+        base = 0 if sub.items is None else sub.items.base
+        return horizon > max(sub.cursor, base)
+
+    def _read_items_again(
+        self, sub: Subscription, horizon: int, limit: int
+    ) -> list[Frame] | None:
+        if horizon > max(self.log.end, sub.cursor):
+            # The log is too far behind the store.
+            return None
+        begin_items(sub)
+        return self.read(sub, limit)
 
     def aged(self, age: int) -> list[Subscription]:
         """Live readers whose last id is more than `age` behind the end.

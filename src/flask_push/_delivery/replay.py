@@ -92,7 +92,7 @@ def absorb(group: ReaderGroup, page: Page, budget: Budget, encode: Encode) -> No
         return
     for entry in page.entries:
         number, name = entry.number, entry.channel
-        if name in older:
+        if name in older and not entry.item:
             since, upto, pieces = older[name]
             if since < number <= upto:
                 frame = encode(entry, page.epoch, number)
@@ -114,7 +114,7 @@ def replay(
     floors = {channel.name: channel.floor for channel in sub.group.channels}
     for entry in page.entries:
         number, name = entry.number, entry.channel
-        if name not in proofs or not sub.cursor < number <= reach:
+        if name not in proofs or entry.item or not sub.cursor < number <= reach:
             continue
         if proofs[name].since < number <= floors[name]:
             frame = encode(entry, page.epoch, number)
@@ -139,6 +139,8 @@ class Run(t.NamedTuple):
     epoch: str
     after: int
     frames: list[Frame]
+    #: The log's end when it was made.
+    made: int
 
 
 class RunCache:
@@ -154,8 +156,12 @@ class RunCache:
 
     def find(self, sub: Subscription) -> list[Frame]:
         """The next frames of a reader that the log reaches. Empty if none is kept."""
-        for group, epoch, after, frames in chain(self._runs, self._long):
+        base = 0 if sub.items is None else sub.items.base
+        for group, epoch, after, frames, made in chain(self._runs, self._long):
             if group is not sub.group or epoch != sub.epoch:
+                continue
+            # It may have rows that were unset before the reader's items began (law 30).
+            if made < base:
                 continue
             if after <= sub.cursor < frames[-1][0]:
                 index = bisect_right(frames, sub.cursor, key=number_of)
@@ -169,8 +175,12 @@ class RunCache:
         sources: cabc.Iterable[cabc.Iterable[Piece]],
         reach: int,
         limit: int,
+        end: int,
     ) -> list[Frame]:
-        """About `limit` bytes of frames from these sources, up to `reach`."""
+        """About `limit` bytes of frames from these sources, up to `reach`.
+
+        :param end: The log's.
+        """
         frames: list[Frame] = []
         shared = sub.group.members > 1
         for number, same in groupby(merge(*sources, key=number_of), key=number_of):
@@ -187,5 +197,5 @@ class RunCache:
                 frames.append((reach, b""))
         if shared and frames:
             runs = self._long if limit < -_LONG_BYTES else self._runs
-            runs.append(Run(sub.group, sub.epoch, sub.cursor, frames))
+            runs.append(Run(sub.group, sub.epoch, sub.cursor, frames, end))
         return frames

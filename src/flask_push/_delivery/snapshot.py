@@ -13,6 +13,7 @@ import typing as t
 
 from .channel import Chunk
 from .channel import frame_of
+from .item_log import ItemLog
 from .known import known
 from .known import known_of_row
 from .log import Log
@@ -29,12 +30,20 @@ class LogState(t.NamedTuple):
     #: By channel, the ranges in which something of it was lost. An older version sends
     #: one range, which is ``[0, 0]`` for none.
     channels: dict[str, t.Any] = {}
+    #: By channel, the horizon of its items, and the number of their newest row if there are
+    #: any. An older version has sent none.
+    items: dict[str, list[int]] = {}
 
     @classmethod
     def of(cls, log: Log) -> LogState:
         """What another log needs to go on from the end of this one, which has no gap."""
         channels = {c.name: c.lost for c in log.channels.values() if c.held}
-        return cls(log.epoch, log.birth, log.end, channels)
+        items = {
+            c.name: [c.horizon] if c.items is None else [c.horizon, c.items.last]
+            for c in log.channels.values()
+            if c.held and c.name not in log.horizons.doubtful
+        }
+        return cls(log.epoch, log.birth, log.end, channels, items)
 
     @classmethod
     def from_json(cls, values: list[t.Any]) -> LogState:
@@ -42,11 +51,19 @@ class LogState(t.NamedTuple):
 
     def restore(self, log: Log) -> None:
         """Make a log go on from here. All its readers have joined it before."""
-        log.epoch, log.birth, log.end, channels = self
+        log.epoch, log.birth, log.end, channels, items = self
         log.proved = log.end
         log.hold(channels)
         for name in channels.keys() & log.channels.keys():
-            log.channels[name].restore_lost(channels[name])
+            channel = log.channels[name]
+            channel.restore_lost(channels[name])
+            if name not in items:
+                log.horizons.doubtful.add(name)
+                continue
+            channel.horizon, *last = items[name]
+            if last:
+                channel.items = ItemLog(log.end)
+                channel.items.last = last[0]
 
 
 class ReaderState(t.NamedTuple):
@@ -67,6 +84,10 @@ class ReaderState(t.NamedTuple):
     #: fields must not take these places.
     events: int = 0
     bytes: int = 0
+    #: Where the reader is if it is sent all items: see :meth:`.ItemsPlace.to_json`. Then
+    #: the cursor above is the position at which it continues after them, so that an older
+    #: version, which sends no items, continues there.
+    items: list[int] | None = None
 
     def to_json(self, numbers: cabc.Mapping[int, int] | None = None) -> list[t.Any]:
         """

@@ -54,7 +54,15 @@ class ReaderGroup:
 
     def reaches(self, number: int) -> bool:
         """Whether the log has everything after the number."""
-        return all(channel.floor <= number for channel in self.channels)
+        return all(channel.reaches(number) for channel in self.channels)
+
+    def horizon(self) -> int:
+        """A reader from before this number needs all items."""
+        return max(channel.horizon for channel in self.channels)
+
+    def has_items(self) -> bool:
+        """Whether one of its channels has items, or has had some."""
+        return any(channel.items is not None for channel in self.channels)
 
     @staticmethod
     def key(names: cabc.Iterable[str]) -> cabc.Hashable:
@@ -75,10 +83,43 @@ class ReaderGroup:
         self.last_id_number = min(self.last_id_number, sub.last_id_number)
 
 
+class ItemsPlace:
+    """Where a reader is that is sent all items, or was sent them and is not live yet."""
+
+    __slots__ = ("position", "base", "sending")
+
+    def __init__(self, position: int, base: int = -1, sending: bool = True) -> None:
+        #: The position of its logs, which each of the items has in its id. The reader
+        #: continues there when it has all items, or is cut off before.
+        self.position = position
+        #: The log's end when the items began; -1 if they have not begun. The reader has
+        #: each item as it was then, or as it is later.
+        self.base = base
+        #: Whether items are still to be sent. Then the reader's cursor is the number of the
+        #: last row that it was sent.
+        self.sending = sending
+
+    def to_json(self, cursor: int) -> list[int]:
+        """The place, as plain numbers.
+
+        :param cursor: The reader's.
+        """
+        return [cursor, self.base, int(self.sending)]
+
+    @classmethod
+    def from_json(cls, values: list[int], position: int) -> tuple[ItemsPlace, int]:
+        """The place, and the reader's cursor.
+
+        :param position: Where its logs continue.
+        """
+        cursor, base, sending = values
+        return cls(position, base, bool(sending)), cursor
+
+
 class Subscription:
     """One reader's place. It joins, begins, and reads on until it is live or has left."""
 
-    __slots__ = ("group", "epoch", "cursor", "rest", "last_id_number")
+    __slots__ = ("group", "epoch", "cursor", "rest", "last_id_number", "items")
 
     group: ReaderGroup
     #: The epoch the cursor belongs to.
@@ -90,10 +131,22 @@ class Subscription:
     rest: Chunk
     #: The number of the last id that this reader got by itself.
     last_id_number: int
+    #: ``None`` if the reader is sent nothing but changes.
+    items: ItemsPlace | None
 
     @property
     def public_id(self) -> str:
         """The id by which events exclude it."""
+        return ""
+
+    @property
+    def asks_for_items(self) -> bool:
+        """Whether its page has to know the items also of channels without any."""
+        return False
+
+    @property
+    def holds(self) -> str:
+        """The word of the last ``push:whole`` that its page has got."""
         return ""
 
     def unless_excluded(self, frame: Chunk) -> Chunk:
@@ -107,6 +160,7 @@ class Subscription:
         self.group = group
         group.members += 1
         self.epoch, self.cursor, self.rest, self.last_id_number = "", 0, b"", 0
+        self.items = None
 
     def send_first(self, data: bytes) -> None:
         """Write these bytes before any other. No frame is written in part now."""

@@ -7,6 +7,7 @@ the formats, and a test compares the two.
 from __future__ import annotations
 
 import collections.abc as cabc
+import hashlib
 import json
 import typing as t
 
@@ -14,10 +15,12 @@ from .. import sse
 from .._event import base62
 from .._event import Entry
 from .._event import escape
+from .._event import escape_item
 from .._event import Event
 from .._event import GAP
 from .._event import MAX_NUMBER
 from .._event import Position
+from .._event import UNSET
 from .channel import ExcludingFrame
 
 #: Types with this prefix belong to Flask-Push. ``publish`` refuses them.
@@ -95,12 +98,19 @@ def heartbeat(seconds: float, visible: bool = False) -> bytes:
 
 
 def opening(
-    connection_id: str, channels: cabc.Iterable[str], position: Position | None
+    connection_id: str,
+    channels: cabc.Iterable[str],
+    position: Position | None,
+    items: str = "",
 ) -> bytes:
     """``push:open``. It has no position if a gap for all channels follows. A browser that
-    is cut off between the two reconnects with its old id, and gets the gap again."""
+    is cut off between the two reconnects with its old id, and gets the gap again.
+
+    :param items: ``all`` if all items follow, ``changes`` if those that the page holds are
+        enough, empty if the channels have no items.
+    """
     data = {"connection": connection_id, "channels": list(channels)}
-    return _own("push:open", data, position)
+    return _own("push:open", {**data, "items": items} if items else data, position)
 
 
 def with_replay(opening: bytes, end: Position, age: int) -> bytes:
@@ -142,6 +152,67 @@ def event(entry: Entry, epoch: str, number: int, max_bytes: int = MAX_NUMBER) ->
     id_line = f"id: {epoch}-{base62(number)}.{escape(entry.channel)}\n".encode()
     frame = sse.frame(id_line + sse.type_line(entry.type), entry.data)
     return ExcludingFrame.of(frame, entry.exclude) if entry.exclude else frame
+
+
+def all_items(channels: cabc.Iterable[str]) -> bytes:
+    """``push:items``: all items of these channels follow. A page forgets those that it has.
+
+    It has no position. A browser that is cut off after it gets all items again.
+    """
+    return _own("push:items", {"channels": list(channels)}, None)
+
+
+def whole(channels: cabc.Iterable[str], position: Position) -> bytes:
+    """``push:whole``: each item is as it was at the position, or a change of it follows.
+
+    A page that has got this, and every event since, sends the word ``holds`` when it
+    reconnects, and gets changes only.
+    """
+    names = list(channels)
+    data = {"channels": names, "holds": holds(position.epoch, names)}
+    return _own("push:whole", data, position)
+
+
+def holds(epoch: str, channels: cabc.Iterable[str]) -> str:
+    """The word of a page that holds all items of exactly these channels in this epoch."""
+    text = json.dumps([epoch, *sorted(channels)])
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def item_tail(
+    channel: str, item: str, type: str, data: bytes, number: int, max_bytes: int
+) -> bytes:
+    """The frame of an item, behind the position in its id.
+
+    :param max_bytes: How many bytes of data it may have, as they are sent.
+    :raises ValueError: If the item breaks the rules: another program has stored it.
+    """
+    if len(data) * 7 > max_bytes and sse.sent_size(data) > max_bytes:
+        size = sse.sent_size(data)
+        raise ValueError(f"{size} bytes of data are more than PUSH_MAX_EVENT_BYTES")
+    about = f".{escape(channel)}.{escape_item(item)}.{base62(number)}\n".encode()
+    return sse.frame(about + sse.type_line(type), data)
+
+
+def unset_tail(channel: str, item: str, number: int) -> bytes:
+    """``push:unset``: the item is gone. As :func:`item_tail`."""
+    data = _to_json({"channel": channel, "item": item}).encode()
+    return item_tail(channel, item, UNSET, data, number, MAX_NUMBER)
+
+
+def change(position: str, tail: bytes) -> bytes:
+    """The frame of an item that has changed. It has a number of its own for its id."""
+    about, _, rest = tail.partition(b"\n")
+    name = about[: about.rindex(b".")]
+    return b"".join((b"id: ", position.encode(), name, b"\n", rest))
+
+
+def one_of_all(position: str, tail: bytes) -> bytes:
+    """The frame of an item that is sent with all others.
+
+    :param position: That of the reader's logs, so that it resumes there.
+    """
+    return b"".join((b"id: ", position.encode(), tail))
 
 
 # The functions of :mod:`json` would make an encoder for each call.

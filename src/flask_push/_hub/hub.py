@@ -120,8 +120,9 @@ class Hub:
     @options.setter
     def options(self, options: Options) -> None:
         before, self._streams.limits.options = self.options, options
-        self._log.max_event = options.max_event
+        self._log.encoder.max_event = options.max_event
         self._log.budget.max_bytes = options.log_bytes
+        self._log.item_budget.max_bytes = options.log_bytes
         if not before.disconnect:
             self.disconnects.turn_on()
 

@@ -53,12 +53,11 @@ from .._event import Event
 from .._event import MAX_NUMBER
 from .._event import Page
 from .._event import Position
+from .._event import UNSET as UNSET
 from .base import NotPublished
 from .base import PAGE_BYTES
 from .base import Retention
 
-#: The type of an entry that unsets an item. Apps can't publish types with this prefix.
-UNSET = "push:unset"
 #: What a living row counts besides the bytes of its data, its type and its item's name.
 ROW_BYTES = 100
 #: As many tombstones a channel keeps at least, if they are not too old.

@@ -1,0 +1,141 @@
+"""How a reader gets all items of its channels, before it gets what changes.
+
+``push:items`` comes first. Then come the living rows up to the reader's position, as they
+are when they are read, in the order of their numbers. Each has the reader's position in its
+id. Then the reader continues at its position: newer rows come among the events. It gets
+``push:whole`` when it first reaches the end (laws 28 to 32).
+
+So a reader that is cut off in the middle resumes at its position, and gets all items again.
+An item never becomes older, because its page has got nothing that is newer than its
+position.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import typing as t
+from heapq import merge
+from operator import attrgetter
+
+from .._event import Position
+from . import wire
+from .channel import Frame
+from .item_log import ItemPiece
+from .log import Log
+from .subscription import ItemsPlace
+from .subscription import Subscription
+
+_number_of = attrgetter("number")
+
+
+class Row(t.Protocol):
+    """A living row of the store: an item as it was set."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def channel(self) -> str: ...
+    @property
+    def item(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def data(self) -> bytes: ...
+
+
+class Rows(t.Protocol):
+    """All living rows of some channels, after a number and up to another, read in one
+    snapshot of the store."""
+
+    @property
+    def epoch(self) -> str: ...
+    @property
+    def after(self) -> int: ...
+    @property
+    def reach(self) -> int: ...
+    @property
+    def rows(self) -> cabc.Sequence[Row]: ...
+    @property
+    def horizons(self) -> cabc.Mapping[str, int]: ...
+
+
+def begin_items(sub: Subscription) -> None:
+    """Send a reader all items, which then continues at its cursor."""
+    sub.items = ItemsPlace(sub.cursor)
+
+
+def read_items(
+    sub: Subscription, place: ItemsPlace, log: Log, limit: int, page: Rows | None
+) -> list[Frame] | None:
+    """The frames to write next, about `limit` bytes.
+
+    ``None`` if the reader has to wait, for the log's end or for a page. When it has all
+    items, its place is no longer ``sending``.
+    """
+    if place.base < 0:
+        if log.end < place.position:
+            return None
+        place.base, sub.cursor = log.end, 0
+        sub.send_first(wire.all_items(sub.group.names))
+        return [(0, sub.rest)]
+    position = str(Position(log.epoch, place.position))
+    while sub.cursor < place.position:
+        if page is not None and not (
+            page.epoch == log.epoch and page.after <= sub.cursor < page.reach
+        ):
+            page = None
+        reach, pieces = (
+            _known(sub, place.position)
+            if page is None
+            else (min(page.reach, place.position), _read(sub, log, page))
+        )
+        if reach <= sub.cursor:
+            return None
+        frames: list[Frame] = []
+        for piece in pieces:
+            if not sub.cursor < piece.number <= reach:
+                continue
+            frames.append((piece.number, wire.one_of_all(position, piece.tail)))
+            limit -= len(frames[-1][1])
+            if limit <= 0:
+                break
+        else:
+            if frames:
+                frames.append((reach, b""))
+        if frames:
+            return frames
+        sub.cursor = reach
+    sub.cursor, place.sending = place.position, False
+    return None
+
+
+def _known(sub: Subscription, upto: int) -> tuple[int, cabc.Iterable[ItemPiece]]:
+    """The living rows that the log has after the reader's cursor, and how far they are
+    complete."""
+    logs = [c.items for c in sub.group.channels if c.items is not None]
+    reach = min([upto, *(items.living_to(sub.cursor, upto) for items in logs)])
+    rows = merge(*(items.between(sub.cursor, reach) for items in logs), key=_number_of)
+    return reach, (piece for piece in rows if piece.living)
+
+
+def _read(sub: Subscription, log: Log, page: Rows) -> list[ItemPiece]:
+    """The living rows of a page. The log keeps them, too, if its budget allows it."""
+    pieces: list[ItemPiece] = []
+    by_channel: dict[str, list[ItemPiece]] = {name: [] for name in sub.group.names}
+    for row in page.rows:
+        position = Position(log.epoch, row.number)
+        about = row.channel, row.item, row.type, row.data
+        piece = log.encoder.item(*about, position)
+        if piece is not None and piece.living and row.channel in by_channel:
+            pieces.append(piece)
+            by_channel[row.channel].append(piece)
+    for channel in sub.group.channels:
+        items = channel.items
+        if items is None or not page.after <= items.whole_to < items.floor:
+            continue
+        # Beyond the end, unsets may be forgotten that the log has not reached.
+        if page.horizons[channel.name] > log.end:
+            continue
+        if log.item_budget.put_before(items, by_channel[channel.name]):
+            items.whole_to = max(items.whole_to, page.reach)
+    return pieces

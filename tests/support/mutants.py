@@ -1,0 +1,47 @@
+"""The modules of ``_delivery``, with one rule taken out of their source."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import types
+from unittest import mock
+
+# Each after those that it imports.
+_PARTS = (
+    *(
+        "item_log",
+        "channel",
+        "subscription",
+        "gzip",
+        "replay",
+        "encoder",
+        "horizons",
+        "log",
+    ),
+    *("item_replay", "all_items", "readers", "snapshot"),
+)
+
+
+def mutated(old: str, new: str) -> types.ModuleType:
+    """What a hub decides with, as one module of its own.
+
+    :param old: Source text, which stands in one place only.
+    :param new: What stands there instead.
+    """
+    modules = {}
+    found = 0
+    for part in _PARTS:
+        name = f"flask_push._delivery.{part}"
+        source = inspect.getsource(importlib.import_module(name))
+        found += source.count(old)
+        modules[name] = module = types.ModuleType(name)
+        module.__package__ = "flask_push._delivery"
+        with mock.patch.dict(sys.modules, modules):
+            exec(source.replace(old, new), module.__dict__)
+    assert found == 1, f"the source has {old!r} {found} times"
+    readers = modules["flask_push._delivery.readers"]
+    vars(readers)["LogState"] = modules["flask_push._delivery.snapshot"].LogState
+    vars(readers)["ItemsPlace"] = modules["flask_push._delivery.subscription"].ItemsPlace
+    return readers
