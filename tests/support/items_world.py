@@ -201,6 +201,8 @@ class ItemsHub:
         self.store, self.rules, self.pushes = store, rules, pushes
         self.queue: list[Entry] = []
         store.queues.append(self.queue)
+        #: The row with which it becomes clear that the one before it was lost.
+        self.unnoticed = 0
         self.connections: list[Connection] = []
         self.begin()
 
@@ -219,6 +221,7 @@ class ItemsHub:
         store = self.store
         self.tell_horizons()
         self.queue.clear()
+        self.unnoticed = 0
         self.joined = True
         self.flush(self.log.turn(store.epoch, (), store.number), 0)
 
@@ -235,7 +238,7 @@ class ItemsHub:
 
     def take_over(self) -> None:
         """Let another hub continue, with what the old one can send to it."""
-        if not self.log.is_whole():
+        if not self.log.is_whole() or self.log.end < self.unnoticed:
             return
         state = self.rules.state.of(self.log)
         places = []
@@ -283,8 +286,15 @@ class ItemsHub:
         """Lose a row before it is pushed. The feed does not notice, but the next row shows
         it."""
         rows = [entry for entry in self.queue if entry.item]
-        if len(rows) > 1:
+        if len(rows) > 1 and self.pushes and self.joined:
             self.queue.remove(rows[0])
+            self.unnoticed = rows[1].number
+
+    def cut(self) -> None:
+        """Lose the link to the store. A feed that has lost a row has noticed it by then."""
+        if self.log.end >= self.unnoticed:
+            self.joined = False
+            self.queue.clear()
 
     def flush(self, touched: list[ReaderGroup], start: int) -> None:
         for group in touched:

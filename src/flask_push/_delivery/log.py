@@ -200,8 +200,7 @@ class Log:
         if number <= self.end:
             return True
         if channel is not None and entry.item:
-            if not self._take_item(channel, entry, touched, final):
-                return False
+            self._take_item(channel, entry, touched, final)
         elif channel is not None:
             if prev > channel.last and prev > self.proved:
                 if prev > self.end and not final:
@@ -218,15 +217,14 @@ class Log:
 
     def _take_item(
         self, channel: _Channel, entry: Entry, touched: _Touched, final: bool
-    ) -> bool:
-        """Take one row of the feed. False if rows before it have to be read first."""
+    ) -> None:
+        """Take one row of the feed."""
         number, prev, items = entry.number, entry.prev or 0, channel.items
         if items is None:
             items = channel.items = ItemLog(channel.horizon, whole=True)
-        # The horizon alone proves rows that were read (law 25).
+        # The horizon alone proves rows that were read. If one was pushed and does not fit,
+        # rows before it are lost, and it is not known how many (laws 25 and 27).
         if prev > items.last and prev > self.proved and not final:
-            if prev > self.end:
-                return False
             self.horizons.rise(channel, number, self.end)
         position = Position(self.epoch, number)
         about = channel.name, entry.item, entry.type, entry.data
@@ -236,7 +234,6 @@ class Log:
             frame = wire.change(str(position), piece.tail)
             self._show(channel, (number, frame), touched)
         items.last = number
-        return True
 
     def _put(self, channel: _Channel, piece: Piece, touched: _Touched) -> None:
         self.budget.put(channel, piece)
