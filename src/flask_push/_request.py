@@ -13,6 +13,7 @@ from ._checks import check_count
 from ._config import Config
 from ._config import KEYS
 from ._delivery.connection_id import new_connection_id
+from ._delivery.last_event_id import holds_of
 from ._delivery.last_event_id import position_of
 from ._delivery.stream import Stream
 from ._event import escape
@@ -50,11 +51,12 @@ class Grant(t.NamedTuple):
         # exception.
         words = request.args.to_dict() if request.query_string else {}
         last_id = request.environ.get("HTTP_LAST_EVENT_ID", "")
+        position = position_of(last_id, words.get) if self.replay else ""
         return Stream(
             channels=tuple(dict.fromkeys(self.channels)),
             # A browser that reconnects sends the id that it had.
             connection=new_connection_id(words.get("connection", "")),
-            position=position_of(last_id, words.get) if self.replay else "",
+            position=position,
             last=last if self.replay else 0,
             user=None if self.user is None else name_of("user", self.user),
             address=request.remote_addr if config.max_streams_per_address else None,
@@ -62,6 +64,10 @@ class Grant(t.NamedTuple):
             poll=words.get("poll") == "1",
             visible=words.get("visible") == "1",
             session="" if self.session is None else name_of("session", self.session),
+            items=words.get("items") == "1",
+            # The page has the items as they were at its position, and may lack what has
+            # changed since.
+            holds=holds_of(words.get) if position else "",
         )
 
 

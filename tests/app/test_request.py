@@ -6,6 +6,7 @@ import json
 import typing as t
 
 import pytest
+from flask import Flask
 from flask import Response
 from flask.testing import FlaskClient
 from support.apps import app as app
@@ -139,3 +140,27 @@ def test_an_invalid_request_for_channels_gets_a_final_status(
     response = client.get(f"/choose?{query}")
     assert response.status_code == status
     assert problem in response.text
+
+
+# What a page knows about items.
+
+
+@pytest.mark.parametrize(
+    ("query", "items", "holds"),
+    [
+        ("items=1&holds=5f0a&last_event_id=e-1", True, "5f0a"),
+        ("items=true&holds=5f0a&last_event_id=e-1", False, "5f0a"),
+        # Without a position, the page may lack what has changed.
+        ("items=1&holds=5f0a", True, ""),
+        (f"holds={'x' * 65}&last_event_id=e-1", False, ""),
+        ("", False, ""),
+    ],
+)
+def test_a_page_may_ask_for_items_and_say_which_it_has(
+    query: str, items: bool, holds: str, push: Push, app: Flask
+) -> None:
+    with app.test_request_context(f"/stream?{query}"):
+        stream = push.stream("a").stream_  # type: ignore[attr-defined]
+        again = push.stream("a", replay=False).stream_  # type: ignore[attr-defined]
+    assert (stream.items, stream.holds) == (items, holds)
+    assert (again.items, again.holds) == (items, ""), "its position is ignored"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flask_push._delivery.last_event_id import holds_of
 from flask_push._delivery.last_event_id import position_of
 from flask_push._delivery.last_event_id import POSITIONS
 
@@ -31,3 +32,9 @@ def test_of_the_parameters_the_first_with_a_value_counts() -> None:
 def test_of_a_long_text_only_the_beginning_is_kept() -> None:
     assert position_of("x" * 1000, NOTHING.get) == "x" * 256
     assert position_of("", {POSITIONS[0]: "x" * 1000}.get) == "x" * 256
+
+
+def test_a_text_that_is_too_long_is_not_the_word_of_any_items() -> None:
+    assert holds_of({"holds": "5f0a31be7cc92d04"}.get) == "5f0a31be7cc92d04"
+    assert holds_of({"holds": "x" * 64}.get) == "x" * 64
+    assert holds_of({"holds": "x" * 65}.get) == holds_of(NOTHING.get) == ""

@@ -189,6 +189,20 @@ def test_a_connection_may_keep_its_name() -> None:
     assert asked.connection == name and make().connection == ""
 
 
+def test_the_items_of_a_connection_are_its_own() -> None:
+    for added, items, holds in (
+        ("&items=1&holds=5f0a", True, "5f0a"),
+        ("&holds=5f0a&holds=c1", False, "5f0a"),
+        ("&items=yes&holds=" + "x" * 1000, False, ""),
+        ("", False, ""),
+    ):
+        # Whether the request for the ticket had them makes no difference.
+        for before in "", "&items=1&holds=ff00":
+            asked = make(asked=replace(ASKED, query=ASKED.query + before))
+            stream = look(replace(asked, query=ASKED.query + added))
+            assert stream is not None and (stream.items, stream.holds) == (items, holds)
+
+
 def test_the_position_may_be_anywhere() -> None:
     for name in "last_event_id", "lastEventId", "Last-Event-Id", "evs_last_event_id":
         asked = replace(make(), query=f"channel=a&{name}=e-2.b&channel=b", last_event_id="")

@@ -288,9 +288,10 @@ def test_every_reason_of_a_gap_is_explained() -> None:
 
 def test_every_parameter_of_a_request_is_on_the_wire() -> None:
     asked = re.findall(r"(?:args|words)\.get(?:list)?\(\"(\w+)\"", SOURCE["_request"])
-    assert {*asked} == {"poll", "visible", "channel", "connection"}
+    assert {*asked} == {"poll", "visible", "channel", "connection", "items"}
     assert not re.search(r"args\.", SOURCE["_extension"] + SOURCE["_response"])
-    for name in *POSITIONS, "poll=1", "visible=1", "channel", "connection", "Last-Event-ID":
+    words = ["channel", "connection", "holds", "poll=1", "visible=1", "items=1"]
+    for name in *POSITIONS, *words, "Last-Event-ID":
         assert f"`{name}`" in DOCS["wire"], name
 
 

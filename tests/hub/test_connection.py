@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 import socket
@@ -21,8 +22,11 @@ from support.sockets import can_read
 from support.sockets import is_open
 from support.sockets import noise
 
+from flask_push._delivery.channel import Channel
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
+from flask_push._delivery.subscription import ReaderGroup
+from flask_push._hub.connection import Connection
 from flask_push._ipc.client import Client
 from flask_push._system.polling import WRITABLE
 from flask_push.brokers.memory import MemoryBroker
@@ -340,3 +344,18 @@ def test_no_retry_is_written_into_half_a_frame() -> None:
                 browser.close()
 
     coroutines.run(main())
+
+
+def test_a_stream_says_whether_its_page_asks_for_items_as_long_as_it_lasts() -> None:
+    for items in True, False:
+        stream = Stream(("a",), "c", position="e-1", items=items, holds="5f0a")
+        reader = SocketReader(gzip=False)
+        connection = Connection(reader.theirs.detach(), stream, 0, math.inf)
+        connection.enter(ReaderGroup((Channel("a"),)))
+        before = connection.freeze(0, 1).stream
+        connection.begin()
+        after = connection.freeze(0, 1).stream
+        connection.close()
+        reader.close()
+        assert (before.items, before.holds) == (items, "5f0a")
+        assert (after.items, after.holds) == (items, ""), "its place says what it has"

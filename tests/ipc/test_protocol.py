@@ -41,7 +41,7 @@ STREAM = Stream(
     visible=True,
 )
 #: As a worker sends it today.
-NEWER = STREAM._replace(session="s1", seen="e-1g")
+NEWER = STREAM._replace(session="s1", seen="e-1g", items=True, holds="5f0a31be7cc92d04")
 ANOTHER_STORE = (
     "The hub at /srv/shop/hub.sock serves another store than this app's PUSH_BROKER_URL"
     " names. Set PUSH_RUN_DIR to a directory of its own for each app, or stop the hub:"

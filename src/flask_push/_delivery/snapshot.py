@@ -19,6 +19,9 @@ from .known import known_of_row
 from .log import Log
 from .stream import Stream
 
+# Fields of a stream that some older version does not know.
+_ADDED = ("session", "seen", "items", "holds")
+
 
 class LogState(t.NamedTuple):
     """The state of a log, without its frames."""
@@ -134,11 +137,10 @@ class HubState(t.NamedTuple):
 def stream_to_json(stream: Stream) -> dict[str, t.Any]:
     values = stream._asdict()
     values["head"] = stream.head.decode("latin-1")
-    # As an older version has sent it, which knows neither field.
-    if stream.session is None:
-        del values["session"]
-    if not stream.seen:
-        del values["seen"]
+    # As an older version has sent it, which does not know these fields.
+    for name in _ADDED:
+        if values[name] == Stream._field_defaults[name]:
+            del values[name]
     return values
 
 

@@ -42,6 +42,11 @@ class Stream(t.NamedTuple):
     #: version, and if :attr:`.Options.disconnect` is off. Any other text that is not a
     #: position means that the process could not find out.
     seen: str = ""
+    #: Whether its page has to know the items also of channels without any.
+    items: bool = False
+    #: The word of the last ``push:whole`` that its page has got, with which the page says
+    #: that it still has the items.
+    holds: str = ""
 
     def first_bytes(self, retry: int) -> bytes:
         """The first bytes of the response: the head, and the browser's ``retry``."""
@@ -54,7 +59,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **{"channels": (tuple,), "connection": (str,), "head": (bytes,), "position": (str,)},
     **{"last": (int,), "user": (str, type(None)), "address": (str, type(None))},
     **{"lifetime": (int, float), "poll": (bool,), "visible": (bool,), "gzip": (bool,)},
-    **{"session": (str, type(None)), "seen": (str,)},
+    **{"session": (str, type(None)), "seen": (str,), "items": (bool,), "holds": (str,)},
 }
 _KINDS_IN_ORDER = tuple(_KINDS[name] for name in Stream._fields)
 

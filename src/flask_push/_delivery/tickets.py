@@ -23,13 +23,14 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from . import wire
+from .last_event_id import holds_of
 from .last_event_id import position_of
 from .last_event_id import POSITIONS
 from .stream import Stream
 
 COOKIE = "push_ticket"
 # Parameters that are different for each connection.
-_OWN = frozenset({*POSITIONS, "connection"})
+_OWN = frozenset({*POSITIONS, "connection", "items", "holds"})
 # Browsers keep cookies of 4096 bytes, and nginx takes 8192 of all that are sent at once.
 _MOST = 2048
 # With more bytes of query or cookies, the view decides. The hub can do nothing else while
@@ -78,6 +79,14 @@ class TicketRequest:
     def connection(self) -> str:
         """The id that the connection already has."""
         return self._first().get("connection", "")
+
+    @property
+    def items(self) -> bool:
+        return self._first().get("items") == "1"
+
+    @property
+    def holds(self) -> str:
+        return holds_of(self._first().get)
 
     @property
     def is_large(self) -> bool:
@@ -223,6 +232,8 @@ class ReturnTickets:
             gzip=bool(gzip),
             session=says["session"],
             seen=says["seen"],
+            items=asked.items,
+            holds=asked.holds,
         )
 
 

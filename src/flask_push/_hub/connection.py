@@ -131,7 +131,8 @@ class Connection(Subscription):
         short = len(text) <= _MAX_SHARED_TEXT and len(names) <= _MAX_SHARED_CHANNELS
         rest_of = _shared_rest_of if short else _rest_of
         self.stream = rest_of(
-            *(names, user, address, stream.poll, stream.visible, stream.gzip, session)
+            *(names, user, address, stream.poll, stream.visible, stream.gzip, session),
+            items=stream.items,
         )
 
     def enter_live(self) -> None:
@@ -207,8 +208,10 @@ def _rest_of(
     visible: bool,
     gzip: bool,
     session: str | None,
+    items: bool,
 ) -> Stream:
-    """What is kept of a stream that has begun."""
+    """What is kept of a stream that has begun. Its place says which items it has, and no
+    longer what it ``holds``."""
     # Not with _replace(): Python keeps up to 2000 of the tuples that it makes.
     return Stream(
         channels=channels,
@@ -219,6 +222,7 @@ def _rest_of(
         visible=visible,
         gzip=gzip,
         session=session,
+        items=items,
     )
 
 
