@@ -129,7 +129,7 @@ def check_id(id: str) -> str:
     """:raises ValueError: If a client might not send the id back unchanged."""
     if not isinstance(id, str) or _ID.match(id) is None:
         raise ValueError(
-            f"The id {id!r} has to be 1 to 128 of the characters 0-9 A-Z a-z . _ ~ -,"
+            f"The id {id!r} has to be 1 to 192 of the characters 0-9 A-Z a-z . _ ~ -,"
             " which every client sends back unchanged."
         )
     return id

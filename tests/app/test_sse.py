@@ -201,7 +201,7 @@ def test_a_type_that_would_break_a_stream_or_a_client_is_refused(type: t.Any) ->
 
 
 @pytest.mark.parametrize(
-    "id", ["a\nb", "a\r", "a\0", "", " a", "é", "a b", "x" * 129, "(1)"]
+    "id", ["a\nb", "a\r", "a\0", "", " a", "é", "a b", "x" * 193, "(1)"]
 )
 def test_an_id_that_a_browser_would_not_send_back_is_refused(id: str) -> None:
     with pytest.raises(ValueError, match="send"):
@@ -244,7 +244,7 @@ streams = st.lists(
     )
     | texts
 ).map("".join)
-ids = st.from_regex(r"[0-9A-Za-z._~-]{1,128}", fullmatch=True)
+ids = st.from_regex(r"[0-9A-Za-z._~-]{1,192}", fullmatch=True)
 
 
 def is_type(type: str) -> bool:
