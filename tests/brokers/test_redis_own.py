@@ -395,7 +395,7 @@ def test_after_a_failover_of_a_sentinel_a_feed_begins_the_log_again(
     tmp_path: Path,
 ) -> None:
     with of_a_sentinel(tmp_path) as parts:
-        loses_an_entry(*parts)
+        loses_an_entry(*parts[:3])
 
 
 def loses_an_entry(broker: AnyRedisBroker, master: Redis, replica: Redis) -> None:
@@ -423,7 +423,7 @@ def loses_an_entry(broker: AnyRedisBroker, master: Redis, replica: Redis) -> Non
 
 def test_after_a_failover_in_a_cluster_a_feed_begins_the_log_again(tmp_path: Path) -> None:
     with of_a_cluster(tmp_path) as parts:
-        loses_an_entry(*parts)
+        loses_an_entry(*parts[:3])
 
 
 def test_a_log_moves_with_its_slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ class Replicated(t.NamedTuple):
     broker: AnyRedisBroker
     master: Redis
     replica: Redis
+    url: str
 
 
 @contextlib.contextmanager
@@ -35,7 +36,7 @@ def of_a_sentinel(directory: Path) -> cabc.Iterator[Replicated]:
         with Sentinel.started(paths[2], master.port) as sentinel:
             until(lambda: sentinel.do("SENTINEL", "REPLICAS", "shop"))
             broker = RedisBroker(sentinel.url, timeout=20)
-            yield Replicated(broker, master, replica)
+            yield Replicated(broker, master, replica, sentinel.url)
             broker.close()
 
 
@@ -45,5 +46,5 @@ def of_a_cluster(directory: Path) -> cabc.Iterator[Replicated]:
         broker = ClusterBroker(cluster.url, timeout=30)
         replica = cluster.nodes[3]
         assert cluster.is_replica_of(replica, cluster.master)
-        yield Replicated(broker, cluster.master, replica)
+        yield Replicated(broker, cluster.master, replica, cluster.url)
         broker.close()
