@@ -4,8 +4,10 @@ import typing as _t
 
 from ._event import Event
 from ._event import Position
+from ._item_publisher import Items
 from ._publisher import History
 from ._publisher import Publisher
+from .brokers import ItemsFull
 from .brokers import NotPublished
 from .brokers import NotRead
 from .brokers import PublishUncertain
@@ -14,17 +16,8 @@ if _t.TYPE_CHECKING:
     from ._extension import Push
     from .client import connect
 
-__all__ = [
-    "connect",
-    "Event",
-    "History",
-    "NotPublished",
-    "NotRead",
-    "Position",
-    "Publisher",
-    "PublishUncertain",
-    "Push",
-]
+__all__ = ["connect", "Event", "History", "Items", "ItemsFull", "NotPublished", "NotRead"]
+__all__ += ["Position", "Publisher", "PublishUncertain", "Push"]
 
 
 def __getattr__(name: str) -> _t.Any:

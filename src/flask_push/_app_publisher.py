@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._config import Config
 from ._event import Position
-from ._publisher import Dumps
+from ._event_checks import Dumps
 from ._publisher import KEEP_DISCONNECTS
 from ._publisher import Publisher
 from .brokers import Broker

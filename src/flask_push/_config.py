@@ -109,6 +109,10 @@ class Config:
     store_bytes: int = _key(
         Retention.bytes, _number(2**20, 1024 * _GIGABYTE, "bytes", whole=True)
     )
+    max_items: int = _key(Retention.items, _number(1, 1_000_000, "items", whole=True))
+    items_bytes: int = _key(
+        Retention.item_bytes, _number(1024, _GIGABYTE, "bytes", whole=True)
+    )
     publish_timeout: float = _key(2, _number(0.01, 60, "seconds"))
     lifetime: float = _key(3600, _number(0, _YEAR, "seconds"))
     heartbeat: float = _option("heartbeat", _number(0.1, 3600, "seconds"))
@@ -160,7 +164,8 @@ class Config:
 
     @property
     def given_retention(self) -> Retention:
-        return Retention(self.retention, self.keep, self.store_bytes)
+        events = self.retention, self.keep, self.store_bytes
+        return Retention(*events, self.max_items, self.items_bytes)
 
     @property
     def options(self) -> Options:

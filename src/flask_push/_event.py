@@ -5,10 +5,12 @@ Nothing here does I/O or knows a clock, a thread, a loop or Flask.
 
 from __future__ import annotations
 
+import json
 import re
 import typing as t
 from dataclasses import dataclass
 from functools import lru_cache
+from uuid import UUID
 
 # Sorted as ASCII sorts, so that ids of equal length sort as their numbers do.
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -29,11 +31,14 @@ GAP = "push:gap"
 #: The type of an entry that unsets an item.
 UNSET = "push:unset"
 
+#: What may name a user, a session or an item. Its text is the name.
+Name: t.TypeAlias = str | int | UUID
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """One thing that happened, on its way in (:meth:`Push.publish_many`) or out
-    (:meth:`Push.history`, :class:`sse.Parser`).
+    (:meth:`Push.history`, :meth:`Push.items`, :class:`sse.Parser`).
 
     :param channel: The channel. Empty on events of a parser that reads another stream than
         Flask-Push's.
@@ -43,7 +48,12 @@ class Event:
     :param store: ``False`` for an event that is not stored and not replayed.
     :param exclude: The connection that does not receive it; see :meth:`Push.publish`. A
         broker gets only the public part of its id. ``None`` on events on their way out.
-    :param id: The position, a dot and the channel. Empty until it is published.
+    :param id: The position, a dot and the channel; of an item, also a dot and its name.
+        Empty until it is published.
+    :param item: The item of the channel that this sets; see :meth:`Push.set`. Empty for an
+        event that sets none. On its way out, text.
+    :param ttl: Seconds after which the item is unset. ``None`` on its way out.
+    :param version: An item that has this version or a newer one does not change.
     """
 
     channel: str
@@ -53,6 +63,14 @@ class Event:
     store: bool = True
     id: str = ""
     exclude: str | None = None
+    item: Name = ""
+    ttl: float | None = None
+    version: int | None = None
+
+    @property
+    def json(self) -> t.Any:
+        """What the data says, if it is JSON. For events on their way out."""
+        return json.loads(self.data)
 
 
 class Position(t.NamedTuple):

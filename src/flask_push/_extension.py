@@ -21,17 +21,20 @@ from ._app_bridges import make_bridge
 from ._app_log import add_default_handler
 from ._arrival import Arrival
 from ._event import Event
+from ._event import Name
+from ._item_publisher import ItemPublisher
 from ._publisher import History
 from ._response import respond
 from ._scripts import serve_scripts
-from ._selectors import Name
 from ._selectors import NOT_GIVEN
 from ._state import AppState
 from ._state import Services
 from .brokers import Bridge
+from .brokers import Broker
+from .brokers import ItemChange
 
 
-class Push:
+class Push(ItemPublisher):
     """Server push for one app or several.
 
     :param app: Passed to :meth:`init_app`.
@@ -239,6 +242,12 @@ class Push:
         # A ticket is for an address. The body of a POST may ask for more.
         may_return = replay and not stream.poll and asked.method == "GET"
         return respond(app.response_class, services, stream, may_return)
+
+    def _store(self, events: cabc.Iterable[Event | ItemChange]) -> str:
+        return self._services().publisher._store(events)
+
+    def _opened(self) -> Broker:
+        return self._services().broker
 
     def _services(self) -> Services:
         if has_app_context():

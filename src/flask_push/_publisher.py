@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import contextlib
 import json
 import math
 import typing as t
 from dataclasses import dataclass
-from dataclasses import replace
 
-from . import sse
 from ._checks import check_count
-from ._checks import check_key
-from ._delivery import wire
-from ._delivery.connection_id import public_id_of
 from ._delivery.options import Options
 from ._event import Entry
 from ._event import escape
 from ._event import Event
 from ._event import GAP
+from ._event import Name
 from ._event import Position
+from ._event_checks import Dumps
+from ._event_checks import EventChecks
+from ._item_publisher import change
+from ._item_publisher import id_of
+from ._item_publisher import ItemPublisher
 from ._selectors import disconnect_of
-from ._selectors import Name
 from ._selectors import NOT_GIVEN
 from .brokers import Broker
 from .brokers import DISCONNECT_LOG
+from .brokers import ItemChange
 from .brokers import KeepsOwnLogs
 from .brokers import open_broker
 
@@ -34,9 +34,6 @@ _PAGE = 4 * 2**20
 
 # Seconds for which stores keep a disconnect at least.
 KEEP_DISCONNECTS = 3600
-
-#: Makes JSON. Some libraries return bytes in UTF-8.
-Dumps = cabc.Callable[[t.Any], str | bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class History:
     position: str
 
 
-class Publisher:
+class Publisher(ItemPublisher):
     """Publish to a store and read its history without an app: in a task, a cron job, a
     script. Any thread, any process, before or after a fork.
 
@@ -75,8 +72,7 @@ class Publisher:
         if not isinstance(url, Broker):
             url = open_broker(url, timeout=timeout)
         self._broker = url
-        self._max_event_bytes = max_event_bytes
-        self._dumps = dumps
+        self._checks = EventChecks(max_event_bytes, dumps)
 
     def publish(
         self,
@@ -119,7 +115,7 @@ class Publisher:
         """Store events in this order, all or none, in one transaction.
 
         Otherwise as :meth:`publish`. The ``data`` of each event may be text or anything
-        that can be made JSON.
+        that can be made JSON. An event that has an ``item`` sets it, as :meth:`set` does.
 
         :return: The id of the last event; an empty string if there are no events.
         """
@@ -129,12 +125,7 @@ class Publisher:
             raise TypeError(
                 f"publish_many takes a list of events, not {events!r:.80}."
             ) from None
-        checked = [self._check(event) for event in given]
-        if not checked:
-            return ""
-        position = self._broker.publish(checked)[-1]
-        self._note(position)
-        return f"{position}.{escape(checked[-1].channel)}"
+        return self._store(given)
 
     def history(self, channel: str, last: int) -> History:
         """Read the newest stored events of a channel, and the position after them.
@@ -224,74 +215,25 @@ class Publisher:
     def _note(self, position: Position) -> None:
         """Called with each position that the store returned. For :class:`.AppPublisher`."""
 
-    def _check(self, event: Event) -> Event:
-        if not isinstance(event, Event):
-            raise TypeError(
-                f"publish_many takes events, not {event!r:.80}. Make each with"
-                " flask_push.Event(channel, data)."
-            )
-        escape(event.channel)
-        if event.type != "message":
-            wire.check_type(event.type)
-        if event.key is not None:
-            check_key(event.key)
-        if event.store is not True and event.store is not False:
-            raise TypeError(f"store is True or False, not {event.store!r:.80}.")
-        data = event.data if isinstance(event.data, str) else self._json(event.data)
-        try:
-            encoded = data.encode()
-        except UnicodeEncodeError:
-            raise ValueError(
-                "The data holds a lone surrogate, which is not text."
-            ) from None
-        if len(encoded) * 7 > self._max_event_bytes:
-            self._check_size(encoded)
-        if event.exclude is None:
-            return event if data is event.data else replace(event, data=data)
-        # A page may send any text as its connection. Brokers get only the public part.
-        public_id = public_id_of(event.exclude) if isinstance(event.exclude, str) else ""
-        return replace(event, data=data, exclude=public_id or None)
+    def _store(self, events: cabc.Iterable[Event | ItemChange]) -> str:
+        check = self._checks.check
+        checked = [e if isinstance(e, ItemChange) else check(e) for e in events]
+        if not checked:
+            return ""
+        last = checked[-1]
+        if ItemChange in map(type, checked):
+            positions, known = change(self._broker, checked)
+            if known is not None:
+                self._note(known)
+            if isinstance(last, ItemChange):
+                return id_of(last, positions[-1])
+        else:
+            positions = self._broker.publish(t.cast(list[Event], checked))
+            self._note(positions[-1])
+        return f"{positions[-1]}.{escape(last.channel)}"
 
-    def _check_size(self, data: bytes) -> None:
-        size, most = sse.sent_size(data), self._max_event_bytes
-        if size > most:
-            lines = "" if size == len(data) else " A line break counts seven bytes."
-            raise ValueError(
-                f"The event has {size:,} bytes of data, more than {most:,}"
-                f" (PUSH_MAX_EVENT_BYTES).{lines} Publish a URL from which the data can be"
-                " fetched instead."
-            )
-
-    def _json(self, data: t.Any) -> str:
-        """
-        :raises TypeError: If the data can't be made JSON.
-        :raises ValueError: If a browser could not parse the JSON.
-        """
-        try:
-            made = self._dumps(data)
-        except RecursionError:
-            raise ValueError("The data is nested too deeply to be JSON.") from None
-        except TypeError as error:
-            if isinstance(data, (bytes, bytearray, memoryview)):
-                raise TypeError(
-                    "Data is text, or anything that can be made JSON, but not bytes. Decode"
-                    " them, or publish them in base64."
-                ) from error
-            raise
-        text = made.decode() if isinstance(made, bytes) else made
-        if not isinstance(text, str):
-            raise TypeError(f"dumps has to return JSON as text, not {text!r:.80}.")
-        # Python writes these, and no browser parses them.
-        if "NaN" in text or "Infinity" in text:
-            found: list[str] = []
-            with contextlib.suppress(ValueError, RecursionError):
-                json.loads(text, parse_constant=found.append)
-            if found:
-                raise ValueError(
-                    f"The data holds {found[0]}, and no browser could parse that as JSON."
-                    " Publish None or text instead."
-                )
-        return text
+    def _opened(self) -> Broker:
+        return self._broker
 
 
 def _check_options(timeout: float, max_event_bytes: int, dumps: Dumps) -> None:

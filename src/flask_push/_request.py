@@ -17,8 +17,8 @@ from ._delivery.last_event_id import holds_of
 from ._delivery.last_event_id import position_of
 from ._delivery.stream import Stream
 from ._event import escape
-from ._selectors import Name
-from ._selectors import name_of
+from ._event import Name
+from ._names import name_of
 
 
 class BadChannels(BadRequest, ValueError):

@@ -1,15 +1,12 @@
-"""The names of users and sessions, and what ``disconnect`` selects by them."""
+"""What ``disconnect`` selects: users, sessions and channels."""
 
 from __future__ import annotations
 
 import typing as t
-from uuid import UUID
 
 from ._delivery.disconnect import Disconnect
 from ._event import escape
-
-#: What may name a user or a session.
-Name: t.TypeAlias = str | int | UUID
+from ._names import name_of
 
 #: Characters of the reason that browsers get.
 MAX_REASON = 1000
@@ -23,28 +20,6 @@ class _NotGiven:
 #: The default of a selector. It is not ``None``, which would be an easy mistake: the user
 #: of a request that has none.
 NOT_GIVEN: t.Any = _NotGiven()
-
-
-def name_of(what: str, value: object) -> str:
-    """The name as text.
-
-    :param what: ``user`` or ``session``.
-    :raises TypeError: If the value has another type.
-    :raises ValueError: If the text can't be a name.
-    """
-    if isinstance(value, bool) or not isinstance(value, (str, int, UUID)):
-        raise TypeError(
-            f"{what} is text, a whole number, a UUID or None, not {value!r:.80}. Pass what"
-            f" identifies the {what}, such as str({what}.id)."
-        )
-    name = str(value)
-    if not name:
-        raise ValueError(f"{what} is empty. Pass None for a stream without a {what}.")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"The {what} {name[:80]!r} holds a lone surrogate.") from None
-    return name
 
 
 def disconnect_of(

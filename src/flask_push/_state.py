@@ -224,6 +224,7 @@ class Services:
             "url": broker.url,
             # Older hubs take three values, and no more.
             "retention": astuple(config.given_retention)[:3],
+            "items": astuple(config.given_retention)[3:],
             "timeout": config.publish_timeout,
             "options": asdict(config.options),
             "linger": config.hub_linger,

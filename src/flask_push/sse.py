@@ -21,6 +21,7 @@ from functools import lru_cache
 
 from ._event import channel_of
 from ._event import Event
+from ._event import item_of
 from ._event import MAX_TYPE
 
 __all__ = ["encode", "HEARTBEAT", "ParseError", "Parser"]
@@ -257,6 +258,8 @@ class Parser:
             del self._data[-1]
             data = self._data.decode(errors="replace")
             type = self._type or "message"
-            events.append(Event(channel_of(self._id), data, type, id=self._id))
+            id = self._id
+            item = item_of(id) if id.count(".") > 1 else ""
+            events.append(Event(channel_of(id), data, type, id=id, item=item))
             self._data.clear()
         self._type = ""

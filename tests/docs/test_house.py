@@ -38,7 +38,7 @@ OPTIONAL = {
 PURE = {
     *("__future__", "base64", "bisect", "collections", "collections.abc", "dataclasses"),
     *("functools", "hashlib", "heapq", "hmac", "itertools", "json", "operator", "random"),
-    *("re", "secrets", "typing", "urllib.parse", "warnings", "zlib"),
+    *("re", "secrets", "typing", "urllib.parse", "uuid", "warnings", "zlib"),
 }
 
 

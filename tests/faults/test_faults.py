@@ -70,9 +70,9 @@ MUTANTS = {
         "WHERE epoch = '' AND (boot != ? OR inode != ? OR last < ?)",
     ),
     "idempotency": (
-        "flask_push._publisher",
-        "[self._check(event) for event in given]",
-        "[replace(self._check(event), key=None) for event in given]",
+        "flask_push._event_checks",
+        "return event if data is event.data else replace(event, data=data)",
+        "return replace(event, data=data, key=None)",
     ),
 }
 

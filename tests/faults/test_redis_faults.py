@@ -124,9 +124,9 @@ MUTANTS = {
         "pieces, group.turn = sorted(group.turn, key=lambda p: str(p).split('.')[1:2]), []",
     ),
     "idempotency": (
-        "flask_push._publisher",
-        "[self._check(event) for event in given]",
-        "[replace(self._check(event), key=None) for event in given]",
+        "flask_push._event_checks",
+        "return event if data is event.data else replace(event, data=data)",
+        "return replace(event, data=data, key=None)",
     ),
 }
 

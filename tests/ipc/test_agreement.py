@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,11 @@ from support.workers import STREAM
 from flask_push._delivery.tickets import ReturnTickets
 from flask_push._delivery.tickets import TicketRequest
 from flask_push._handoff.process_door import ProcessDoor
+from flask_push._ipc.agreement import Agreement
 from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 from flask_push._ipc.seen import SeenFile
+from flask_push.brokers import Retention
 
 # What workers tell the hub, and for how long it counts.
 
@@ -146,3 +149,20 @@ def test_a_worker_that_could_not_introduce_itself_is_not_connected(tmp_path: Pat
         assert repr(worker).endswith("hub.sock: not there>")
     worker.stop()
     end_hubs(tmp_path)
+
+
+def hello(**more: t.Any) -> dict[str, t.Any]:
+    return {"url": "x:", "timeout": 1, "options": {}, "linger": 1, **more}
+
+
+def test_a_hub_opens_the_store_with_the_bounds_of_its_worker() -> None:
+    kept = [60.5, 5, 2**20]
+    agreed = Agreement.of(hello(retention=kept, items=[7, 2000]), None)
+    assert agreed.retention == Retention(60.5, 5, 2**20, 7, 2000)
+    newer = hello(retention=[*kept, "new"], items=[7, 2000, "new"])
+    assert Agreement.of(newer, None).retention == agreed.retention
+    older = Agreement.of(hello(retention=kept), None)
+    assert older.retention == Retention(60.5, 5, 2**20)
+    assert Agreement.of(hello(retention=None, items=[7, 2000]), None).retention is None
+    with pytest.raises(ValueError):
+        Agreement.of(hello(retention=kept, items=["many", 1]), None)

@@ -50,7 +50,7 @@ class Agreement:
             return cls(
                 values=values,
                 url=str(values["url"]),
-                retention=_retention(values["retention"]),
+                retention=_retention(values["retention"], values.get("items")),
                 timeout=_number(values["timeout"]),
                 options=Options.from_json(values["options"]),
                 linger=_number(values["linger"]),
@@ -73,8 +73,9 @@ def _number(value: t.Any) -> float:
     return number
 
 
-def _retention(values: list[t.Any] | None) -> Retention | None:
+def _retention(values: list[t.Any] | None, items: list[t.Any] | None) -> Retention | None:
     if values is None:
         return None
     age, count, size, *_ = values
-    return Retention(float(age), int(count), int(size))
+    most, most_bytes, *_ = items or (Retention.items, Retention.item_bytes)
+    return Retention(float(age), int(count), int(size), int(most), int(most_bytes))

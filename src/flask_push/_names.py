@@ -1,0 +1,49 @@
+"""The names that an app gives to users, sessions and items."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from ._event import escape_item
+
+
+def name_of(what: str, value: object) -> str:
+    """The name as text.
+
+    :param what: ``user`` or ``session``.
+    :raises TypeError: If the value has another type.
+    :raises ValueError: If the text can't be a name.
+    """
+    if not _may_name(value):
+        raise TypeError(
+            f"{what} is text, a whole number, a UUID or None, not {value!r:.80}. Pass what"
+            f" identifies the {what}, such as str({what}.id)."
+        )
+    name = str(value)
+    if not name:
+        raise ValueError(f"{what} is empty. Pass None for a stream without a {what}.")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"The {what} {name[:80]!r} holds a lone surrogate.") from None
+    return name
+
+
+def item_name(value: object) -> str:
+    """The name of an item as text.
+
+    :raises TypeError: If the value has another type.
+    :raises ValueError: If the text can't be the name of an item.
+    """
+    if not _may_name(value):
+        raise TypeError(
+            f"An item's name is text, a whole number or a UUID, not {value!r:.80}. Pass"
+            " what identifies the item, such as str(row.id)."
+        )
+    name = str(value)
+    escape_item(name)
+    return name
+
+
+def _may_name(value: object) -> bool:
+    return isinstance(value, (str, int, UUID)) and not isinstance(value, bool)
