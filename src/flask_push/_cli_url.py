@@ -21,6 +21,8 @@ from ._doctor.finding import Finding
 from ._doctor.finding import problem
 from ._doctor.machine import AppCheckup
 from ._doctor.stream import StreamCheckup
+from ._event import Event
+from ._event import UNSET
 from ._system.terminal import shown
 from .client import connect
 from .client import Refused
@@ -147,13 +149,20 @@ def tail(
     try:
         with source:
             for event in source:
-                what = event.id, event.channel, event.type, event.data
-                if as_json:
-                    names = "id", "channel", "type", "data"
-                    click.echo(json.dumps(dict(zip(names, what, strict=True))))
-                else:
-                    click.echo(shown(" ".join(what[1:]).lstrip()))
+                click.echo(_to_json(event) if as_json else _to_line(event))
     except KeyboardInterrupt:
         pass
     except (Refused, ParseError) as error:
         raise failure(error) from error
+
+
+def _to_json(event: Event) -> str:
+    names = "id", "channel", "item", "type", "data"
+    return json.dumps({name: getattr(event, name) for name in names})
+
+
+def _to_line(event: Event) -> str:
+    place = f"{event.channel}[{event.item}]" if event.item else event.channel
+    # The data of an unset only repeats the names.
+    data = () if event.type == UNSET else (event.data,)
+    return shown(" ".join([place, event.type, *data]).lstrip())

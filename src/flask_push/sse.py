@@ -182,6 +182,7 @@ class Parser:
         self._started = self._skip_lf = False
         self._error = ""
         self._id = self.last_event_id
+        self._has_id = False
         self._type = ""
         # Each line of data with an LF behind it. As bytes: a list of short strings takes
         # fifty times as much memory as they have characters.
@@ -243,6 +244,7 @@ class Parser:
             self._type = self._read_name(value, "type")
         elif name == b"id" and b"\0" not in value:
             self._id = self._read_name(value, "id")
+            self._has_id = True
         elif name == b"retry" and value.isdigit() and len(value) < 16:
             self.retry = int(value)
 
@@ -258,8 +260,10 @@ class Parser:
             del self._data[-1]
             data = self._data.decode(errors="replace")
             type = self._type or "message"
-            id = self._id
+            # Without a line `id`, an event keeps the id before it, but not the channel.
+            id = self._id if self._has_id else ""
             item = item_of(id) if id.count(".") > 1 else ""
-            events.append(Event(channel_of(id), data, type, id=id, item=item))
+            events.append(Event(channel_of(id), data, type, id=self._id, item=item))
             self._data.clear()
         self._type = ""
+        self._has_id = False

@@ -41,7 +41,7 @@ def test_tail_prints_events_until_it_is_interrupted(tmp_path: Path) -> None:
             # In one line, or it would look like two events.
             assert plain.stdout.readline() == "b message two\\nlines\n"
             assert json.loads(exact.stdout.readline()) == {
-                **{"id": id, "channel": "b"},
+                **{"id": id, "channel": "b", "item": ""},
                 **{"type": "message", "data": "two\nlines"},
             }
             for process in plain, exact:
@@ -67,6 +67,36 @@ def test_tail_prints_the_reason_of_a_refusal(
             _, said = process.communicate(timeout=20)
         assert process.returncode == status
         assert problem.format(url=url) in said
+
+
+def test_tail_prints_all_items_and_then_what_changes() -> None:
+    stream = (
+        b'event: push:items\ndata: {"channels":["p"]}\n\n'
+        b"id: aaaaa-5.p.a~2eb.3\ndata: 1\n\n"
+        b'id: aaaaa-6\nevent: push:whole\ndata: {"channels":["p"],"holds":"5f"}\n\n'
+        b"id: aaaaa-7.p.~0ac\nevent: set\ndata: 2\n\n"
+        b"id: aaaaa-8.p\ndata: said\n\n"
+        b'id: aaaaa-9.p.a~2eb\nevent: push:unset\ndata: {"channel":"p","item":"a.b"}\n\n'
+    )
+    expected = [
+        'push:items {"channels":["p"]}',
+        "p[a.b] message 1",
+        'push:whole {"channels":["p"],"holds":"5f"}',
+        # No name of an item looks like another line.
+        "p[\\nc] set 2",
+        "p message said",
+        "p[a.b] push:unset",
+    ]
+    for words in ([], ["--json"]):
+        with Scripted([STREAM + b"\r\n", stream], [status(204)]) as server:
+            with tail(server.url, *words) as process:
+                said, problem = process.communicate(timeout=20)
+        assert process.returncode == 0, problem
+        if not words:
+            assert said.splitlines() == expected
+    found = [json.loads(line) for line in said.splitlines()]
+    assert [event["item"] for event in found] == ["", "a.b", "", "\nc", "", "a.b"]
+    assert json.loads(found[-1]["data"]) == {"channel": "p", "item": "a.b"}
 
 
 def test_the_data_of_an_event_is_escaped(tmp_path: Path) -> None:

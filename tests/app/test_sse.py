@@ -163,6 +163,24 @@ def test_an_id_of_ours_names_the_channel() -> None:
     assert event.channel == ""
 
 
+def test_an_id_of_ours_names_the_item() -> None:
+    for id in "kQ3fZ-8DnrojJK3.p.caf~c3~a9", "kQ3fZ-8DnrojJK3.p.caf~c3~a9.8DnrojJ":
+        (event,) = sse.Parser().feed(f"id: {id}\ndata: x\n\n".encode())
+        assert (event.id, event.channel, event.item) == (id, "p", "café")
+
+
+def test_an_event_without_an_id_has_no_channel_and_no_item() -> None:
+    """It keeps the id of the event before it, as in a browser."""
+    parser = sse.Parser()
+    first, second = parser.feed(b"id: aaaaa-1.p.i\ndata: x\n\nid: 2\0\ndata: y\n\n")
+    assert (first.channel, first.item) == ("p", "i")
+    assert (second.id, second.channel, second.item) == ("aaaaa-1.p.i", "", "")
+    parser.feed(b"id: aaaaa-2.p.i\n")
+    parser.reset()
+    (third,) = parser.feed(b"data: z\n\n")
+    assert (third.id, third.channel, third.item) == ("aaaaa-1.p.i", "", "")
+
+
 # The encoder.
 
 

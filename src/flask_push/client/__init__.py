@@ -19,9 +19,7 @@ from collections import deque
 from urllib import parse
 
 from .. import sse
-from .._delivery import wire
 from .._event import Event
-from .._event import GAP
 from .._system.terminal import shown
 from .address import Address
 from .answer import Answer
@@ -33,6 +31,8 @@ from .outcome import judge
 from .outcome import Lost
 from .outcome import pause_before
 from .outcome import Refused
+from .own_events import HeldItems
+from .own_events import is_returned
 
 __all__ = ["connect", "Refused", "Source"]
 
@@ -59,7 +59,8 @@ class Source:
 
     One thread iterates, and each step waits for the next event. When the connection is
     lost, the source reconnects with the last id, so that no event is missing. It leaves out
-    events whose type begins with ``push:``, except ``push:gap``.
+    events whose type begins with ``push:``, except gaps and the events of items:
+    ``push:gap``, ``push:items``, ``push:whole`` and ``push:unset``.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Source:
         self._parser = sse.Parser()
         self._parser.last_event_id = last_id
         self._pending: deque[Event] = deque()
+        self._items = HeldItems()
         self._closed = threading.Event()
         # Held while the connection is in use. ``close()`` then only shuts the socket down.
         self._using = threading.Lock()
@@ -111,7 +113,7 @@ class Source:
             if self._pending:
                 event = self._pending.popleft()
                 self.last_id = event.id if self._pending else self._parser.last_event_id
-                if not event.type.startswith(wire.RESERVED) or event.type == GAP:
+                if is_returned(event):
                     return event
             else:
                 self._more()
@@ -178,6 +180,7 @@ class Source:
             # A disconnect may arrive before the stream has begun.
             if event.type != "push:disconnect":
                 self._pending.append(event)
+            self._items.take(event)
             if event.type == "push:open":
                 self.connection = connection_of(event) or self.connection
         if not self._pending:
@@ -201,16 +204,18 @@ class Source:
     def _connect(self) -> None:
         """Request the stream, and follow at most ten redirects."""
         self._parser.reset()
-        address = self._address
+        self._items.connect()
+        address, own = self._address, self._own_words()
         for _ in range(_REDIRECTS):
-            answer, head = self._ask(address)
+            answer, head = self._ask(address, own)
             if head.status not in (301, 302, 303, 307, 308):
                 judge(head, address.url)
                 self._answer = answer
                 return
             self._disconnect()
             try:
-                moved = address.move(head.headers.get("location", ""))
+                # Servers redirect with the whole query.
+                moved = address.move(head.headers.get("location", "")).without(own)
             except ValueError as error:
                 raise Refused(
                     head.status, f"{shown(address.url, 200)} redirects: {error}"
@@ -221,9 +226,14 @@ class Source:
         url = shown(self._address.url, 200)
         raise Refused(head.status, f"{url} redirects more than ten times.")
 
-    def _ask(self, address: Address) -> tuple[Answer, Head]:
-        name = self.connection and f"connection={self.connection.partition('.')[0]}"
-        request = address.request(_HEADERS, query=name, last_id=self._parser.last_event_id)
+    def _own_words(self) -> list[str]:
+        """The parameters of this connection, and of no later one."""
+        words = {"connection": self.connection.partition(".")[0], "holds": self._items.word}
+        return [f"{name}={word}" for name, word in words.items() if word]
+
+    def _ask(self, address: Address, own: list[str]) -> tuple[Answer, Head]:
+        last_id = self._parser.last_event_id
+        request = address.request(_HEADERS, query="&".join(own), last_id=last_id)
         answer = Answer()
         try:
             self._socket = address.connect(_CONNECT_SECONDS, self._context)
@@ -272,6 +282,7 @@ def connect(
     url: str,
     *,
     channels: cabc.Iterable[str] = (),
+    items: bool = False,
     headers: cabc.Mapping[str, str] | None = None,
     last_id: str = "",
     heartbeat: float = _SILENCE,
@@ -282,6 +293,7 @@ def connect(
     It connects when you iterate, and not before.
 
     :param channels: The channels to ask for, if the view calls :meth:`.Push.requested`.
+    :param items: Ask for ``push:items`` and ``push:whole`` even if there are no items.
     :param headers: Sent with each request to this origin, but not to another origin that
         the server redirects to.
     :param last_id: The id of the event after which the stream begins.
@@ -290,7 +302,8 @@ def connect(
     :param context: The certificates that are trusted; ``None`` for those of the system.
     :raises ValueError: If the URL, a header or the id could never be sent.
     """
-    query = parse.urlencode([("channel", name) for name in channels])
+    words = [("channel", name) for name in channels]
+    query = parse.urlencode([*words, ("items", 1)] if items else words)
     url, _, _ = url.partition("#")
     if query:
         url += ("&" if "?" in url else "?") + query

@@ -12,6 +12,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from urllib import parse
 
 # Characters of a path and a query that are not quoted.
@@ -102,6 +103,12 @@ class Address:
         moved = Address(url)
         same = (self.is_secure, self.place) == (moved.is_secure, moved.place)
         return Address(url, self.headers) if same else moved
+
+    def without(self, words: cabc.Container[str]) -> Address:
+        """The same address without these parameters, as ``name=value``."""
+        url, _, query = self.url.partition("?")
+        kept = [word for word in query.split("&") if word not in words]
+        return replace(self, url="?".join(filter(None, [url, "&".join(kept)])))
 
     def connect(
         self,

@@ -84,10 +84,15 @@ def pause_before(attempt: int, retry: float) -> float:
 
 def connection_of(opening: Event) -> str:
     """The connection's id that ``push:open`` has; empty if it has no valid id."""
+    connection = word_of(opening, "connection")
+    # An id without a secret is the one that this request sent.
+    return connection if _CONNECTION.fullmatch(connection) else ""
+
+
+def word_of(event: Event, name: str) -> str:
+    """The text that an event of Flask-Push has in a field; empty if it has none."""
     with contextlib.suppress(ValueError, RecursionError):
-        data: t.Any = json.loads(opening.data)
-        connection = data.get("connection") if isinstance(data, dict) else None
-        # An id without a secret is the one that this request sent.
-        if isinstance(connection, str) and _CONNECTION.fullmatch(connection):
-            return connection
+        data: t.Any = json.loads(event.data)
+        word = data.get(name) if isinstance(data, dict) else None
+        return word if isinstance(word, str) else ""
     return ""
