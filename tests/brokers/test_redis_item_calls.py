@@ -11,6 +11,7 @@ from flask_push.brokers import Retention
 from flask_push.brokers.redis import calls
 from flask_push.brokers.redis.item_calls import Changes
 from flask_push.brokers.redis.item_calls import ItemCalls
+from flask_push.brokers.redis.item_calls import Sets
 from flask_push.brokers.redis.scripts import Arg
 
 
@@ -48,6 +49,42 @@ def test_a_call_has_steps_of_events_and_single_changes() -> None:
     assert [change.item for change in changes.items] == ["x", "x", "y", "y"]
 
 
+def test_sets_of_a_channel_that_have_only_data_are_one_step() -> None:
+    changes = Changes(
+        [
+            ItemChange("a", "ä", "1"),
+            ItemChange("a", "y", "é:"),
+            # Another type, an item for the second time, and another channel.
+            ItemChange("a", "z", "3", "t"),
+            ItemChange("a", "z", "4", "t"),
+            ItemChange("b", "z", "5", "t"),
+            ItemChange("b", "u", "6", "t", version=1),
+            ItemChange("b", "v", "", "t"),
+        ]
+    )
+    steps, _ = changes.args()
+    assert steps == [
+        *("sets", 1, 2, "message", b"\xc3\xa4", b"y", b"2:1:\xc3\xa4", b"1"),
+        *(b"1:3:y", b"\xc3\xa9:"),
+        *("sets", 1, 1, "t", b"z", b"1:1:z", b"3"),
+        *("sets", 1, 1, "t", b"z", b"1:1:z", b"4"),
+        *("sets", 2, 1, "t", b"z", b"1:1:z", b"5"),
+        *("set", 2, "u", "6", "t", "", 1, "", "-"),
+        *("sets", 2, 1, "t", b"v", b"1:0:v", b""),
+    ]
+    assert [change.data for change in changes.items] == ["1", "é:", *"3456", ""]
+
+
+def test_a_step_has_no_more_than_a_script_may_unpack() -> None:
+    changes = Changes([ItemChange("a", str(n), "x") for n in range(calls.RUN_EVENTS + 1)])
+    assert [len(step.items) for step in changes.steps if isinstance(step, Sets)] == [
+        calls.RUN_EVENTS,
+        1,
+    ]
+    large = "x" * (calls.RUN_BYTES + 1)
+    assert len(Changes([ItemChange("a", item, large) for item in "xyz"]).steps) == 3
+
+
 def test_each_change_has_its_position_of_the_reply() -> None:
     changes = Changes(
         [Event("a", "1"), Event("a", "2"), ItemChange("a", "x", "3"), Event("b", "4")]
@@ -57,6 +94,15 @@ def test_each_change_has_its_position_of_the_reply() -> None:
         Position("abcde", 11),
         Position("other", 7),
         Position("abcde", 12),
+    ]
+    sets = Changes([ItemChange("a", "x", "1"), ItemChange("a", "y", "2")])
+    assert sets.positions([b"abcde", b"=abcde:7,=abcde:9"]) == [
+        Position("abcde", 7),
+        Position("abcde", 9),
+    ]
+    assert sets.positions([b"abcde", b"+abcde:7"]) == [
+        Position("abcde", 7),
+        Position("abcde", 8),
     ]
 
 

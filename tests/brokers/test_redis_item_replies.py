@@ -77,10 +77,18 @@ def test_a_refusal_says_what_was_found() -> None:
     assert (bounds.items, bounds.item_bytes) == (5, 600)
 
 
-def test_what_is_published_is_a_row_or_a_horizon() -> None:
-    row = item_replies.pushed("a", b"abcde:9:i4:1:2:xtyz:1")
-    assert row == ("abcde", 9, Entry(9, 4, "a", "ty", b"z:1", item="x"), 0)
-    assert item_replies.pushed("a", b"abcde:9:h:7") == ("abcde", 9, None, 7)
-    for other in b"abcde:9:4:1:2:xtyz", b"junk", b"", b"abcde:9:ix:1:2:xty", b"a:b:h:c":
+def test_what_is_published_is_rows_or_a_horizon() -> None:
+    rows = item_replies.pushed("a", b"abcde:9:i4:2:ty1:3:xz:11:0:y2:1:\xc3\xa4:")
+    assert rows.epoch == "abcde" and rows.entries == [
+        Entry(9, 4, "a", "ty", b"z:1", item="x"),
+        Entry(10, 9, "a", "ty", b"", item="y"),
+        Entry(11, 10, "a", "ty", b":", item="ä"),
+    ]
+    assert item_replies.pushed("a", b"abcde:9:h:7") == ("abcde", [], 7)
+    others = (
+        *(b"abcde:9:4:2:ty1:1:xz", b"junk", b"", b"a:b:h:c"),
+        *(b"abcde:9:ix:2:ty1:1:xz", b"abcde:9:i4:2:ty", b"abcde:9:i4:2:ty1:xz"),
+    )
+    for other in others:
         with pytest.raises(ValueError):
             item_replies.pushed("a", other)

@@ -76,19 +76,21 @@ def test_publishing_does_what_it_did(redis: Redis, broker: RedisBroker) -> None:
     assert again.keys() == without.keys()
 
 
-def test_a_set_like_the_one_before_it_needs_few_commands(
-    redis: Redis, broker: RedisBroker
+@pytest.mark.parametrize("count", [1, 20])
+def test_sets_like_those_before_them_need_few_commands(
+    redis: Redis, broker: RedisBroker, count: int
 ) -> None:
-    """So it costs about as much as publishing."""
+    """So they cost about as much as publishing, of many items as of one."""
+    changes = [ItemChange("a", str(n), "x") for n in range(count)]
 
     def cost() -> int:
         redis.do("CONFIG", "RESETSTAT")
-        set_item(broker, "x", "2")
+        broker.change(changes)
         stats = redis.do("INFO", "commandstats")
         calls: dict[str, int] = {name: stat["calls"] for name, stat in stats.items()}
         return sum(calls.values()) - calls["cmdstat_config|resetstat"]
 
-    set_item(broker, "x", "1")
+    broker.change(changes)
     # Once a second, it checks more.
     assert min(cost() for _ in range(5)) <= 12
 
@@ -104,6 +106,66 @@ def test_a_quick_set_does_what_a_slow_one_does(redis: Redis, broker: RedisBroker
     assert quick[2:] == slow[2:]
     assert items(broker) == items(broker, "b") == {"x": b"", "y": b"22"}
     assert broker.read_items(["a"]).rows[0].position.number < int(quick[1])
+
+
+def test_quick_sets_of_many_items_do_what_slow_ones_do(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    """The second have an event before them, so all is read and checked."""
+    sets = ["x", "y"], ["x", "z", "gone"], ["ä", "y", "gone", "u"], ["u", "x"]
+    for n, names in enumerate(sets):
+        for channel in "ab":
+            changes = [
+                ItemChange(channel, item, item * n, "news" if n == 2 else "message")
+                for item in names
+            ]
+            before = [Event("b", "1")] if channel == "b" else []
+            numbers = [made.number for made in broker.change([*before, *changes])]
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+            if n == 1:
+                unset_item(broker, "gone", channel=channel)
+    quick = redis.do("HGET", key(redis, "items"), ":a").split(b":")
+    slow = redis.do("HGET", key(redis, "items"), ":b").split(b":")
+    assert quick[2:5] == slow[2:5]
+    rows = [
+        [(row.item, row.type, row.data) for row in broker.read_items([channel]).rows]
+        for channel in "ab"
+    ]
+    assert rows[0] == rows[1] and len(rows[0]) == 6
+    assert broker.read_items(["a"]).rows[-1].position.number == int(quick[1])
+
+
+def test_many_quick_sets_stay_within_the_bounds(redis: Redis) -> None:
+    broker = RedisBroker(redis.url, Retention(items=4, item_bytes=1000), timeout=20)
+    broker.change([ItemChange("a", item, "x") for item in "xy"])
+    broker.change([ItemChange("a", item, "x") for item in "xyz"])
+    with pytest.raises(ItemsFull, match="5 items"):
+        broker.change([ItemChange("a", item, "y") for item in "xuv"])
+    with pytest.raises(ItemsFull, match="1,235 bytes"):
+        broker.change([ItemChange("a", "u", "y" * 800), ItemChange("a", "x", "y")])
+    assert items(broker) == {"x": b"x", "y": b"x", "z": b"x"}
+    broker.close()
+
+
+@pytest.mark.parametrize("at_once", [1, 11], ids=["single", "many"])
+def test_names_of_many_items_have_an_index(
+    redis: Redis, broker: RedisBroker, at_once: int
+) -> None:
+    """A Redis would look for each among up to 128, one after the other."""
+
+    def forms() -> list[bytes]:
+        names = key(redis, "order"), key(redis, "rows")
+        return [redis.do("OBJECT", "ENCODING", name) for name in names]
+
+    found = []
+    names = [str(n) for n in range(33)]
+    for at in range(0, 33, at_once):
+        broker.change([ItemChange("a", name, "1") for name in names[at : at + at_once]])
+        found.append(forms())
+    assert found[-1] == [b"skiplist", b"hashtable"]
+    assert not {*found[-1]} & {form for forms in found[:-1] for form in forms}
+    assert list(items(broker)) == names
+    assert redis.do("ZCARD", key(redis, "order")) == 33
 
 
 def test_versions_that_no_double_can_tell_apart_are_told_apart(broker: RedisBroker) -> None:

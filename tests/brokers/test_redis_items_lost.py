@@ -271,6 +271,22 @@ def test_a_user_who_may_not_publish_all_of_a_call_is_not_told_that_nothing_is_st
     assert numbers == sorted(set(numbers)) and last.epoch == epoch
 
 
+def test_a_quick_set_that_is_stored_and_not_published_is_not_called_unpublished(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    for channel in "ab":
+        set_item(broker, "x", "1", channel=channel)
+    other = user(redis, "resetchannels", "&{push}:0:a")
+    set_item(other, "x", "2")
+    with pytest.raises(PublishUncertain, match="channel"):
+        for _ in range(2):
+            set_item(other, "x", "2", channel="b")
+    other.close()
+    epoch = broker.read_items(["b"]).epoch
+    assert items(broker) == items(broker, "b") == {"x": b"2"}
+    assert set_item(broker, "x", "3", channel="b").epoch == epoch
+
+
 def test_a_log_that_another_program_has_stored_refuses_all_of_a_call(
     redis: Redis, broker: RedisBroker
 ) -> None:

@@ -28,9 +28,9 @@ JOIN_BYTES = 512 * 1024
 CALLER_SECONDS = 30
 # Idle callers that are kept for the next call.
 _MAX_IDLE_CALLERS = 64
-# Bytes and events that are published together. A script may not pass more than about
-# 8,000 values to a function at once.
-_RUN_BYTES, _RUN_EVENTS = 64 * 1024, 1000
+#: Bytes and events that are published together. A script may not pass more than about
+#: 8,000 values to a function at once.
+RUN_BYTES, RUN_EVENTS = 64 * 1024, 1000
 
 # A longer time is as good as this one, and a double can't count its microseconds.
 MAX_KEEP_SECONDS = 1e9
@@ -241,7 +241,7 @@ class Runs:
             kind = event.channel, event.key, event.store
             body = _body(event)
             size += len(body)
-            full = size > _RUN_BYTES or len(alike) == _RUN_EVENTS
+            full = size > RUN_BYTES or len(alike) == RUN_EVENTS
             if like and (like != kind or event.key is not None or full):
                 self._add(*like, alike)
                 alike, size = [], len(body)

@@ -9,37 +9,99 @@ from itertools import groupby
 from ..._event import Event
 from ..._event import Position
 from ..base import Retention
+from ..items import check_change
 from ..items import ItemChange
 from ..items import MIN_TOMBSTONES
 from .calls import Caller
 from .calls import JOIN_BYTES
 from .calls import MAX_KEEP_SECONDS
+from .calls import RUN_BYTES
+from .calls import RUN_EVENTS
 from .calls import Runs
 from .calls import Store
 from .scripts import Arg
 
+#: The fields of a set that has nothing but data and a type.
+_PLAIN = ItemChange("", "", "")[4:]
+
+
+class Sets:
+    """Sets of several items of an app's channel that have the same type, and no other field
+    but their data."""
+
+    def __init__(self, channel: str, type: str) -> None:
+        self.channel = channel
+        self.type = type
+        self.items: dict[str, bytes] = {}
+        self._data: list[bytes] = []
+        self._size = 0
+
+    def add(self, change: ItemChange) -> bool:
+        """
+        :return: False if the set has to be in another step.
+        """
+        channel, name, text, type, *_ = change
+        if (
+            (channel, type) != (self.channel, self.type)
+            or name in self.items
+            or self._size > RUN_BYTES
+            or len(self.items) == RUN_EVENTS
+        ):
+            return False
+        assert text is not None
+        data, item = text.encode(), name.encode()
+        self.items[name] = item
+        self._data += b"%d:%d:%b" % (len(item), len(data), item), data
+        self._size += len(data)
+        return True
+
+    def args(self, channel: int) -> list[Arg]:
+        """
+        :param channel: Its index.
+        """
+        items = self.items.values()
+        return ["sets", channel, len(items), self.type, *items, *self._data]
+
 
 class Changes:
-    """The changes of one call, in steps: runs of events, and changes of single items."""
+    """The changes of one call, in steps: runs of events, sets of several items, and other
+    changes of single items.
+
+    :raises ValueError: If a change is not as :class:`.ItemChange` says.
+    """
 
     def __init__(self, changes: cabc.Sequence[Event | ItemChange]) -> None:
+        self._changes = changes
         #: Each kind with the name of a channel whose items are changed.
         self.channels: dict[tuple[str, str], int] = {}
-        #: In place of a change of an item, its index among them.
-        self.steps: list[Runs | ItemChange] = []
+        self.steps: list[Runs | Sets | ItemChange] = []
         for is_item, group in groupby(changes, lambda one: isinstance(one, ItemChange)):
             if is_item:
-                self.steps += t.cast("cabc.Iterable[ItemChange]", group)
+                self._add(t.cast("cabc.Iterable[ItemChange]", group))
             else:
                 self.steps.append(Runs(t.cast("cabc.Iterable[Event]", group)))
-        for step in self.steps:
-            if isinstance(step, ItemChange):
-                name = step.kind, step.channel
-                self.channels.setdefault(name, len(self.channels) + 1)
+
+    def _add(self, changes: cabc.Iterable[ItemChange]) -> None:
+        sets: Sets | None = None
+        for change in changes:
+            if change[4:] == _PLAIN and change.data is not None and change.item:
+                if sets is not None and sets.add(change):
+                    continue
+                sets = Sets(change.channel, change.type)
+                sets.add(change)
+                self._step("", sets)
+            else:
+                check_change(change)
+                sets = None
+                self._step(change.kind, change)
+
+    def _step(self, kind: str, step: Sets | ItemChange) -> None:
+        self.steps.append(step)
+        self.channels.setdefault((kind, step.channel), len(self.channels) + 1)
 
     @property
     def items(self) -> list[ItemChange]:
-        return [step for step in self.steps if isinstance(step, ItemChange)]
+        return [change for change in self._changes if isinstance(change, ItemChange)]
 
     def args(self) -> tuple[list[Arg], list[Arg]]:
         """The steps, and their runs."""
@@ -49,6 +111,8 @@ class Changes:
             if isinstance(step, Runs):
                 steps += ["runs", len(step.args)]
                 runs += step.args
+            elif isinstance(step, Sets):
+                steps += step.args(self.channels["", step.channel])
             else:
                 steps += self._change(step)
         return steps, runs
@@ -65,15 +129,20 @@ class Changes:
 
     def positions(self, reply: list[t.Any]) -> list[Position]:
         """The position of each change."""
+        if reply[1].startswith(b"+"):
+            epoch, first = reply[1][1:].decode().split(":")
+            number = int(first)
+            return [Position(epoch, number + n) for n in range(len(self._changes))]
         numbers = iter(reply[1].split(b","))
         positions: list[Position] = []
         for step in self.steps:
             if isinstance(step, Runs):
                 its = [next(numbers) for _ in range(step.count)]
                 positions += step.positions([reply[0], b",".join(its)])
-            else:
-                epoch, number = next(numbers)[1:].decode().split(":")
-                positions.append(Position(epoch, int(number)))
+                continue
+            for _ in range(len(step.items) if isinstance(step, Sets) else 1):
+                epoch, first = next(numbers)[1:].decode().split(":")
+                positions.append(Position(epoch, int(first)))
         return positions
 
 

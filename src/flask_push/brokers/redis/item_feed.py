@@ -93,11 +93,11 @@ class FeedItems:
         if not self:
             return True
         try:
-            epoch, _, entry, horizon = item_replies.pushed(channel, data)
+            epoch, rows, horizon = item_replies.pushed(channel, data)
         except ValueError:
             return True  # Another program has published it.
-        if entry is not None:
-            return progress.take(epoch, [entry], entries)
+        if rows:
+            return progress.take(epoch, rows, entries)
         if epoch != progress.epoch:
             return False
         self.horizons.give(epoch, {channel: horizon}, ())

@@ -177,10 +177,8 @@ class Pushed(t.NamedTuple):
     """What is published of the items of a channel."""
 
     epoch: str
-    #: The store's last number then.
-    number: int
-    #: A row, or nothing if only the channel's horizon has grown.
-    entry: Entry | None
+    #: Rows, or none if only the channel's horizon has grown.
+    entries: list[Entry]
     horizon: int = 0
 
 
@@ -188,14 +186,24 @@ def pushed(channel: str, data: bytes) -> Pushed:
     """
     :raises ValueError: If it is no row and no horizon.
     """
-    epoch, number, before, rest = data.split(b":", 3)
+    epoch, first, before, rest = data.split(b":", 3)
     if before == b"h":
-        return Pushed(epoch.decode(), int(number), None, int(rest))
+        return Pushed(epoch.decode(), [], int(rest))
     if not before.startswith(b"i"):
         raise ValueError("It is of no item.")
-    size, length, rest = rest.split(b":", 2)
+    number, prev = int(first), int(before[1:])
+    size, rest = rest.split(b":", 1)
     start = int(size)
-    end = start + int(length)
-    item, type = rest[:start].decode(), rest[start:end].decode()
-    entry = Entry(int(number), int(before[1:]), channel, type, rest[end:], item=item)
-    return Pushed(epoch.decode(), entry.number, entry)
+    type, rest = rest[:start].decode(), rest[start:]
+    entries = []
+    while rest:
+        size, length, rest = rest.split(b":", 2)
+        start = int(size)
+        end = start + int(length)
+        item = rest[:start].decode()
+        entries.append(Entry(number, prev, channel, type, rest[start:end], item=item))
+        number, prev = number + 1, number
+        rest = rest[end:]
+    if not entries:
+        raise ValueError("It has no row.")
+    return Pushed(epoch.decode(), entries)

@@ -15,7 +15,6 @@ from ..._event import Position
 from .._items import check_bounds
 from .._items import check_expectation
 from ..base import Retention
-from ..items import check_change
 from ..items import check_kind
 from ..items import ItemChange
 from ..items import ItemRow
@@ -52,9 +51,6 @@ class Items:
         :raises Conflict: If an expectation is not met.
         :raises ItemsFull: If a channel would exceed its bounds.
         """
-        for change in changes:
-            if isinstance(change, ItemChange):
-                check_change(change)
         call = Changes(changes)
         args = partial(self._calls.change, call)
         reply = self._asking.write(self._change, args, deadline)

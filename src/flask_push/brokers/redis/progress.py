@@ -25,7 +25,7 @@ class Progress:
     def take(self, epoch: str, new: list[Entry], entries: list[Entry]) -> bool:
         """Add entries of a channel that have arrived to those to deliver.
 
-        :param new: Either events of its log, or one row of its items.
+        :param new: Either events of its log, or rows of its items.
         :return: Whether no entry is missing before them.
         """
         if epoch != self.epoch:

@@ -49,8 +49,9 @@ script that is called with another life does nothing, and returns the right one.
     A sorted set: ``kind:length of owner:owner:number:length of channel:channel, then item``
     of each row that has an owner. The number has 16 digits.
 
-A row is published where the events of its channel are, as ``epoch:number:i`` and the number
-of the row before it, ``:length of item:length of type:item, type, then data``. If the
+Rows are published where the events of their channel are, neighbours of one type together:
+``epoch:number of the first:i`` and the number of the row before it, ``:length of
+type:type``, and for each row ``length of item:length of data:item, then data``. If the
 horizon of the channel has grown, ``epoch:last number:h:horizon`` follows. Older versions
 skip both, because the third field is not a number. Rows of Flask-Push's own are not
 published.

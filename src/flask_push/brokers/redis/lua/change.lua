@@ -5,18 +5,24 @@
 -- of each channel, its rows, the numbers of living ones, those of tombstones, and for items of
 -- the app the channel to publish on; and the runs'. ARGV: words, life, the number of the call;
 -- the bounds of items; how many channels there are, and the index of the first run; kind and
--- name of each channel; the steps; and the runs. A step is the word `runs` and how many of the
--- ARGV they take; or a word (set, unset or due), the index of a channel, the item, its data,
--- its type, for how many microseconds or an empty string, its version, its owner, and what is
--- expected: a hyphen for nothing, or an equals sign with a number, a colon and an epoch, or
--- without.
+-- name of each channel; the steps; and the runs. A step is one of these:
+-- - the word `runs`, and how many of the ARGV they take;
+-- - a word (set, unset or due), the index of a channel, the item, its data, its type, for how
+--   many microseconds or an empty string, its version, its owner, and what is expected: a
+--   hyphen for nothing, or an equals sign with a number, a colon and an epoch, or without;
+-- - the word `sets`, the index of a channel, how many items are set that have nothing but data
+--   and the same type, and the type; the items; and before the data of each its frame, which
+--   is `length of item:length of data:item`.
 -- Returns the epoch; with commas, the number of each run and, after an equals sign, the epoch
--- and the number of each change; `prune` or nothing; and the store's time. If it did nothing,
--- it returns `conflict`, and in place of the numbers the index of a change and the id of its
--- row; or `full`, and the index of a channel, its bounds, and its rows and their bytes, before
--- and after.
+-- and the number of each change; `prune` or nothing; and the store's time. If all numbers
+-- follow the first, that stands alone, after a plus sign. If it did nothing, it returns
+-- `conflict`, and in place of the numbers the index of a change and the id of its row; or
+-- `full`, and the index of a channel, its bounds, and its rows and their bytes, before and
+-- after.
 -- include begin.lua
--- include simple_set.lua
+-- Of a channel with more items, the keys are made so that each is found quickly.
+local few = 32
+-- include simple_sets.lua
 local items_key, deadlines_key, owners_key, kept = KEYS[4], KEYS[5], KEYS[6], ARGV[4]
 local channels, at, first, size = {}, 7, tonumber(ARGV[6]), #ARGV
 local before = call('GET', KEYS[3])
@@ -88,7 +94,10 @@ local function store_all()
     end
   end
   for _, channel in ipairs(channels) do
-    if channel.stored then forget_tombstones(channel) end
+    if channel.stored then
+      forget_tombstones(channel)
+      if channel.before[1] <= few and channel.living > few then index_names(channel) end
+    end
   end
 end
 local ok, refused = pcall(store_all)

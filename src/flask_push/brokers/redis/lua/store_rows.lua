@@ -32,8 +32,8 @@ local function store_row(row)
     end
     if channel.publishes_on then
       call('PUBLISH', channel.publishes_on, table.concat({epoch, row.number,
-        'i' .. whole(channel.newest), #row.item, #row.type, row.item .. row.type .. row.data},
-        ':'))
+        'i' .. whole(channel.newest), #row.type, row.type .. #row.item, #row.data,
+        row.item .. row.data}, ':'))
     end
     channel.newest, channel.stored = last, true
   end
@@ -65,6 +65,15 @@ local function forget_tombstones(channel)
     call('PUBLISH', channel.publishes_on,
       table.concat({epoch, whole(last), 'h', whole(channel.horizon)}, ':'))
   end
+end
+-- A Redis looks for the names in a small key one after the other. A name of more than 64 bytes
+-- gives the key its other form, for good.
+local function index_names(channel)
+  local name = string.rep('-', 65)
+  call('ZADD', channel.order, '0', name)
+  call('ZREM', channel.order, name)
+  call('HSET', channel.rows, name, '')
+  call('HDEL', channel.rows, name)
 end
 -- Stores what has changed beside the rows.
 local function store_counts(do_it)
