@@ -11,6 +11,8 @@ import json
 import types
 import typing as t
 
+from flask_push._delivery.all_items import LivingPieces
+from flask_push._delivery.all_items import take_rows
 from flask_push._delivery.log import Log
 from flask_push._delivery.readers import Readers
 from flask_push._delivery.snapshot import LogState
@@ -23,6 +25,7 @@ from flask_push._event import item_of
 from flask_push._event import Page
 from flask_push._event import Position
 from flask_push._event import UNSET
+from flask_push.brokers import ItemsPage
 from support.items_store import ITEMS
 from support.items_store import ItemsStore
 from support.items_store import LOG
@@ -37,10 +40,11 @@ class Rules(t.NamedTuple):
     subscription: type[Subscription] = Subscription
     state: type[LogState] = LogState
     place: type[ItemsPlace] = ItemsPlace
+    take_rows: t.Callable[[ReaderGroup, ItemsPage, Log], LivingPieces] = take_rows
 
     @classmethod
     def of(cls, m: types.ModuleType) -> Rules:
-        return cls(m.Log, m.Readers, m.Subscription, m.LogState, m.ItemsPlace)
+        return cls(m.Log, m.Readers, m.Subscription, m.LogState, m.ItemsPlace, m.take_rows)
 
 
 def fail(entry: Entry, position: Position, error: Exception) -> None:
@@ -358,7 +362,8 @@ class ItemsHub:
             after, upto = connection.cursor, max(place.position, self.log.end)
             if place.base < 0:
                 return False
-            rows = self.store.items_page(client.channels, after, upto, 2)
+            found = self.store.items_page(client.channels, after, upto, 2)
+            rows = self.rules.take_rows(connection.group, found, self.log)
             frames = self.readers.read(connection, 1, None, rows)
         elif frames is None:
             if connection.cursor > self.log.end:

@@ -43,5 +43,6 @@ def mutated(old: str, new: str) -> types.ModuleType:
     assert found == 1, f"the source has {old!r} {found} times"
     readers = modules["flask_push._delivery.readers"]
     vars(readers)["LogState"] = modules["flask_push._delivery.snapshot"].LogState
+    vars(readers)["take_rows"] = modules["flask_push._delivery.all_items"].take_rows
     vars(readers)["ItemsPlace"] = modules["flask_push._delivery.subscription"].ItemsPlace
     return readers

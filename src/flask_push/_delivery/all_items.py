@@ -23,6 +23,7 @@ from .channel import Frame
 from .item_log import ItemPiece
 from .log import Log
 from .subscription import ItemsPlace
+from .subscription import ReaderGroup
 from .subscription import Subscription
 
 _number_of = attrgetter("number")
@@ -54,9 +55,22 @@ class Rows(t.Protocol):
     @property
     def reach(self) -> int: ...
     @property
+    def end(self) -> int: ...
+    @property
     def rows(self) -> cabc.Sequence[Row]: ...
     @property
     def horizons(self) -> cabc.Mapping[str, int]: ...
+
+
+class LivingPieces(t.NamedTuple):
+    """The same, encoded for all readers of a group."""
+
+    epoch: str
+    after: int
+    reach: int
+    #: The store's position when they were read.
+    end: int
+    pieces: list[ItemPiece]
 
 
 def begin_items(sub: Subscription) -> None:
@@ -65,7 +79,11 @@ def begin_items(sub: Subscription) -> None:
 
 
 def read_items(
-    sub: Subscription, place: ItemsPlace, log: Log, limit: int, page: Rows | None
+    sub: Subscription,
+    place: ItemsPlace,
+    log: Log,
+    limit: int,
+    page: LivingPieces | None,
 ) -> list[Frame] | None:
     """The frames to write next, about `limit` bytes.
 
@@ -82,14 +100,12 @@ def read_items(
         return [(0, sub.rest)]
     position = str(Position(log.epoch, place.position))
     while sub.cursor < place.position:
-        if page is not None and not (
-            page.epoch == log.epoch and page.after <= sub.cursor < page.reach
-        ):
+        if page is not None and not _fits(page, sub, log):
             page = None
         reach, pieces = (
             _known(sub, place.position)
             if page is None
-            else (min(page.reach, place.position), _read(sub, log, page))
+            else (min(page.reach, place.position), page.pieces)
         )
         if reach <= sub.cursor:
             return None
@@ -120,10 +136,20 @@ def _known(sub: Subscription, upto: int) -> tuple[int, cabc.Iterable[ItemPiece]]
     return reach, (piece for piece in rows if piece.living)
 
 
-def _read(sub: Subscription, log: Log, page: Rows) -> list[ItemPiece]:
-    """The living rows of a page. The log keeps them, too, if its budget allows it."""
+def _fits(page: LivingPieces, sub: Subscription, log: Log) -> bool:
+    """Whether the page continues what the reader has."""
+    if page.epoch != log.epoch or sub.is_newer_than(page.end):
+        return False
+    return page.after <= sub.cursor < page.reach
+
+
+def take_rows(group: ReaderGroup, page: Rows, log: Log) -> LivingPieces:
+    """Encode the rows of a page. The log keeps them, too, if its budget allows it."""
     pieces: list[ItemPiece] = []
-    by_channel: dict[str, list[ItemPiece]] = {name: [] for name in sub.group.names}
+    taken = LivingPieces(page.epoch, page.after, page.reach, page.end, pieces)
+    if page.epoch != log.epoch:
+        return taken
+    by_channel: dict[str, list[ItemPiece]] = {name: [] for name in group.names}
     for row in page.rows:
         position = Position(log.epoch, row.number)
         about = row.channel, row.item, row.type, row.data
@@ -131,13 +157,16 @@ def _read(sub: Subscription, log: Log, page: Rows) -> list[ItemPiece]:
         if piece is not None and piece.living and row.channel in by_channel:
             pieces.append(piece)
             by_channel[row.channel].append(piece)
-    for channel in sub.group.channels:
+    for channel in group.channels:
         items = channel.items
         if items is None or not page.after <= items.whole_to < items.floor:
+            continue
+        # The log has what changed after its floor. A change before it must be in the page.
+        if page.end < items.floor:
             continue
         # Beyond the end, unsets may be forgotten that the log has not reached.
         if page.horizons[channel.name] > log.end:
             continue
         if log.item_budget.put_before(items, by_channel[channel.name]):
             items.whole_to = max(items.whole_to, page.reach)
-    return pieces
+    return taken

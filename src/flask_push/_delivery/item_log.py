@@ -151,6 +151,10 @@ class ItemBudget:
             self._order.pop(items, None)
         self.torn = False
 
+    def forget(self, items: ItemLog) -> None:
+        """Drop all rows of a channel that no longer has readers."""
+        self.drop(items, items.last)
+
 
 def _cost(piece: ItemPiece) -> int:
     return _OVERHEAD_BYTES + len(piece.item) + len(piece.tail)

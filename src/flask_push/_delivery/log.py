@@ -90,6 +90,10 @@ class Log:
         """Whether the feed has handed over everything up to the end."""
         return self.proved == self.end and not self.hole
 
+    def is_torn(self) -> bool:
+        """Whether one reader is changing what it keeps."""
+        return self.budget.torn or self.item_budget.torn
+
     def hold(self, names: cabc.Iterable[str]) -> list[ReaderGroup]:
         """Note that the feed watches these channels, from the end on.
 

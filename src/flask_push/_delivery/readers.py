@@ -18,8 +18,8 @@ from .._event import Page
 from .._event import Position
 from . import wire
 from .all_items import begin_items
+from .all_items import LivingPieces
 from .all_items import read_items
-from .all_items import Rows
 from .channel import Channel
 from .channel import Frame
 from .channel import Gap
@@ -86,6 +86,8 @@ class Readers:
             if not channel.groups:
                 del self.log.channels[channel.name]
                 self.log.budget.forget(channel)
+                if channel.items is not None:
+                    self.log.item_budget.forget(channel.items)
                 unread.append(channel.name)
         return unread
 
@@ -165,7 +167,7 @@ class Readers:
         sub: Subscription,
         limit: int,
         page: Page | None = None,
-        rows: Rows | None = None,
+        rows: LivingPieces | None = None,
     ) -> list[Frame] | None:
         """The frames to write next, about `limit` bytes.
 
@@ -207,7 +209,7 @@ class Readers:
                 return [(sub.cursor, sub.rest)]
             if page is None or page.epoch != log.epoch:
                 return None
-            if not page.after <= sub.cursor < page.reach:
+            if not page.after <= sub.cursor < page.reach or sub.is_newer_than(page.end):
                 return None
             if not (proofs := prove(sub, page, log.end, log.budget)):
                 return None

@@ -149,6 +149,22 @@ class Subscription:
         """The word of the last ``push:whole`` that its page has got."""
         return ""
 
+    @property
+    def is_sent_items(self) -> bool:
+        """Whether the next bytes are of all items."""
+        return self.items is not None and self.items.sending and not self.rest
+
+    def is_newer_than(self, end: int) -> bool:
+        """Whether a page that was read at this end of the store is too old for the reader:
+        it may have rows that were unset before the reader's items began (law 30)."""
+        return self.items is not None and end < self.items.base
+
+    def got_nothing_of(self, page: Page | None) -> bool:
+        """Whether it was given this page in vain, and another one would not help now."""
+        if page is None or self.is_newer_than(page.end):
+            return False
+        return self.cursor == page.after
+
     def unless_excluded(self, frame: Chunk) -> Chunk:
         """The frame, or no bytes if the frame excludes this reader. The cursor moves past
         it in either case."""

@@ -12,6 +12,7 @@ from .._delivery.channel import Chunk
 from .._delivery.replay import newest
 from .._delivery.snapshot import ReaderState
 from .._delivery.stream import Stream
+from .._delivery.subscription import ItemsPlace
 from .._delivery.subscription import Subscription
 from .._event import Page
 from .._event import Position
@@ -86,6 +87,14 @@ class Connection(Subscription):
     def public_id(self) -> str:
         return self.connection_id.partition(".")[0]
 
+    @property
+    def asks_for_items(self) -> bool:
+        return self.stream.items
+
+    @property
+    def holds(self) -> str:
+        return self.stream.holds
+
     def open(self, opening: bytes, page: Page | None) -> None:
         if page is not None and self.stream.visible and self.stream.position:
             number = newest(self, page)
@@ -101,6 +110,8 @@ class Connection(Subscription):
             self.ends = now + place.left
         self.received = place.received
         self.epoch, self.cursor = place.epoch, place.cursor
+        if place.items is not None:
+            self.items, self.cursor = ItemsPlace.from_json(place.items, place.cursor)
         self.rest, self.last_id_number = place.rest, place.last_id_number
 
     def freeze(self, now: float, end: int) -> ReaderState:
@@ -110,15 +121,21 @@ class Connection(Subscription):
         """
         left = None if self.ends == float("inf") else self.ends - now
         live, number = self.fd in self.group.live, self.last_id_number
+        cursor, items = end if live else self.cursor, None
+        if (place := self.items) is not None:
+            items = place.to_json(cursor)
+            # A hub that knows no items continues where this one would, after them.
+            cursor = place.position if place.sending else cursor
         return ReaderState(
             stream=self.stream._replace(connection=self.connection_id, head=b""),
             begun=self.begun,
             epoch=self.epoch,
-            cursor=end if live else self.cursor,
+            cursor=cursor,
             rest=self.rest,
             last_id_number=max(number, self.group.last_id_number) if live else number,
             left=left,
             received=self.received,
+            items=items,
         )
 
     def begin(self) -> None:
@@ -168,6 +185,13 @@ class Connection(Subscription):
             return sockets.write(self.fd, data)
         except BlockingIOError:
             return 0
+
+    def last_word(self, retry: int, own: bytes = b"") -> bytes:
+        """The last bytes of the stream, if the hub ends it.
+
+        :param own: What it receives before them.
+        """
+        return self.group.code(own + wire.last_word(retry, self.stream.visible))
 
     def discard_input(self) -> bool:
         """Read what the browser sends, and throw it away.

@@ -18,12 +18,15 @@ from .._event import Page
 from .._event import Position
 from ..brokers import Broker
 from ..brokers import Feed
+from ..brokers import ItemFeed
+from ..brokers import ItemSink
+from ..brokers import ItemsPage
 from ..brokers import OwnPage
 from ..brokers import OwnSink
 from ..brokers import Sink
 
 
-class Receiver(Sink, OwnSink, t.Protocol):
+class Receiver(Sink, OwnSink, ItemSink, t.Protocol):
     """A hub."""
 
 
@@ -97,7 +100,22 @@ class Feeding:
             self._feed.read(channels, answer, after=after, last=last)
             self.asked += 1
 
-    def _answer(self, callback: cabc.Callable[[Page], None], page: Page) -> None:
+    def read_items(
+        self,
+        channels: cabc.Collection[str],
+        callback: cabc.Callable[[ItemsPage], None],
+        *,
+        after: int,
+        upto: int,
+    ) -> None:
+        feed = self._feed
+        if feed is not None:
+            assert isinstance(feed, ItemFeed), f"{feed!r} gives items and reads none."
+            answer = partial(self._answer, callback)
+            feed.read_items(channels, answer, after=after, upto=upto)
+            self.asked += 1
+
+    def _answer(self, callback: cabc.Callable[[t.Any], None], page: t.Any) -> None:
         self.asked -= 1
         self._call(callback, page)
 
@@ -114,6 +132,14 @@ class Feeding:
 
     def own(self, log: str, page: OwnPage) -> None:
         self._call(self._sink.own, log, page)
+
+    def horizons(
+        self,
+        epoch: str,
+        horizons: cabc.Mapping[str, int],
+        without: cabc.Collection[str] = (),
+    ) -> None:
+        self._call(self._sink.horizons, epoch, horizons, without)
 
     def _call(self, what: cabc.Callable[..., None], *args: t.Any) -> None:
         if not self._over:

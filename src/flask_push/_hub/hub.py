@@ -266,6 +266,9 @@ class Hub:
     def watched(self, channels: cabc.Sequence[str]) -> None:
         self._streams.starts.watched(channels)
 
+    def horizons(self, epoch: str, *horizons: t.Any) -> None:
+        self._log.take_horizons(epoch, *horizons)
+
     def own(self, log: str, page: OwnPage) -> None:
         if log == DISCONNECT_LOG:
             self.disconnects.take(page)

@@ -16,7 +16,7 @@ import contextlib
 import random
 from functools import partial
 
-from .._delivery import wire
+from .._delivery.all_items import LivingPieces
 from .._delivery.channel import join
 from .._delivery.options import Options
 from .._delivery.readers import Readers
@@ -31,6 +31,7 @@ from .connection import Connection
 from .disconnects import Disconnects
 from .failstop import FailStop
 from .feeding import Feeding
+from .item_reads import ItemReads
 from .limits import Limits
 from .partial_frames import PartialFrames
 from .poller import Poller
@@ -71,6 +72,7 @@ class Streams:
         self._readers = readers
         self._feed = feed
         self.starts = Starts(readers, feed, self.failstop, self, disconnects)
+        self.item_reads = ItemReads(self._loop, readers, feed, self.failstop, self)
         # Connections that cannot continue before the log's end has moved.
         self._waiting: dict[Connection, None] = {}
         self._partial_frames = PartialFrames()
@@ -135,10 +137,18 @@ class Streams:
         a page, or for the next turn."""
         self._alone(connection, self.pump_out, page)
 
-    def pump_out(self, connection: Connection, page: Page | None = None) -> None:
+    def pump_out(
+        self,
+        connection: Connection,
+        page: Page | None = None,
+        rows: LivingPieces | None = None,
+    ) -> None:
         budget = _PUMP_BYTES
         while True:
-            frames = self._readers.read(connection, _READ_BYTES, page)
+            if connection.is_sent_items and not self.item_reads.admits(connection):
+                self._unblock(connection)
+                return
+            frames = self._readers.read(connection, _READ_BYTES, page, rows)
             if frames is None:
                 break
             if not frames:
@@ -157,8 +167,10 @@ class Streams:
                 self.block(connection)
                 return
         self._unblock(connection)
-        in_vain = page is not None and connection.cursor == page.after
-        if in_vain or connection.cursor > self._log.end:
+        if connection.is_sent_items:
+            self.item_reads.wait(connection, rows)
+            return
+        if connection.got_nothing_of(page) or connection.cursor > self._log.end:
             self.wait_for_turn(connection)
         else:
             answer = partial(self.pump, connection)
@@ -206,6 +218,7 @@ class Streams:
         self._waiting.pop(connection, None)
         connection.group.live.pop(fd, None)
         self.starts.forget(connection)
+        self.item_reads.forget(connection)
         unread = self._readers.leave(connection)
         if unread:
             self._feed.unwatch(unread)
@@ -219,15 +232,11 @@ class Streams:
         """
         # Before it begins, a connection has no frame, but perhaps its first bytes.
         if not connection.rest or not connection.begun:
-            word = self._last_word(connection, streams, own)
+            retry = self.limits.options.jittered_retry(streams)
+            word = connection.last_word(retry, own)
             with contextlib.suppress(OSError):
                 connection.write(b"".join([connection.rest, word]))
         self.drop(connection)
-
-    def _last_word(self, connection: Connection, streams: int, own: bytes = b"") -> bytes:
-        retry = self.limits.options.jittered_retry(streams)
-        word = wire.last_word(retry, connection.stream.visible)
-        return connection.group.code(own + word)
 
     # When a descriptor is ready.
 
@@ -256,7 +265,7 @@ class Streams:
     # When something fails.
 
     def is_torn(self) -> bool:
-        return self._torn or self._log.budget.torn or self._partial_frames.torn
+        return self._torn or self._log.is_torn() or self._partial_frames.torn
 
     def keep_bounds(self) -> None:
         limit = max(self.limits.options.log_bytes, _MAX_PARTIAL_BYTES)
@@ -280,7 +289,8 @@ class Streams:
         for connection in self.connections.values():
             with contextlib.suppress(OSError):
                 if not connection.rest and connection.group not in doubtful:
-                    connection.write(self._last_word(connection, streams))
+                    retry = self.limits.options.jittered_retry(streams)
+                    connection.write(connection.last_word(retry))
             self.cut(connection)
         self.connections.clear()
         self.limits.forget()

@@ -46,7 +46,8 @@ class Timer:
         now = self._loop.time()
         silent = now - self._streams.limits.options.heartbeat
         for connection in list(self._streams.connections.values()):
-            if connection.ends <= now:
+            # All items count for no limit: the page might never have them (law 34).
+            if connection.ends <= now and connection.items is None:
                 self._alone(connection, self._streams.end)
             elif connection.since <= silent and not connection.blocked:
                 if connection.fd not in connection.group.live:

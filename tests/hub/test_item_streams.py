@@ -1,0 +1,143 @@
+"""Items on streams: a page gets all of them, and then what changes, in every store."""
+
+from __future__ import annotations
+
+from support.item_hubs import ItemScene
+from support.item_hubs import Run
+from support.item_hubs import run as run
+from support.item_hubs import types
+
+from flask_push import Event
+from flask_push import Position
+from flask_push.brokers import ItemChange
+
+
+def test_a_page_gets_all_items_and_then_what_changes(run: Run) -> None:
+    async def test(scene: ItemScene) -> None:
+        scene.set("a", x="1", y="2", z="3")
+        scene.unset("a", "z")
+        page = scene.page("a")
+        await scene.is_whole(page)
+        await scene.has(page, x="1", y="2")
+        assert types(page.reader) == [
+            *("push:open", "push:items", "message", "message", "push:whole")
+        ]
+        opened, items, *rows, whole = page.reader.events
+        assert page.opened == "all" and items.id == opened.id
+        here = Position.parse(opened.id)
+        assert all(Position.parse(row.id) == here for row in rows)
+        assert Position.parse(whole.id).number >= here.number
+        scene.set("a", y="4", w="5")
+        scene.unset("a", "x")
+        scene.say("a", "event")
+        await scene.has(page, y="4", w="5")
+        await page.reader.until(lambda: page.reader.data[-1] == "event")
+        assert page.told == page.whole == 1
+
+    run(test)
+
+
+def test_a_page_that_asks_is_told_that_there_are_no_items(run: Run) -> None:
+    async def test(scene: ItemScene) -> None:
+        page = scene.page("a", items=True)
+        await scene.is_whole(page)
+        assert types(page.reader) == ["push:open", "push:items", "push:whole"]
+        scene.set("a", x="1")
+        await scene.has(page, x="1")
+
+    run(test)
+
+
+def test_a_stream_of_channels_without_items_sees_nothing_of_them(run: Run) -> None:
+    async def test(scene: ItemScene) -> None:
+        scene.set("b", x="1")
+        reader = await scene.open("a")
+        (id,) = scene.say("a", "1")
+        await reader.receives("1")
+        again = scene.adopt("a", position=id)
+        scene.say("a", "2")
+        await again.receives("2")
+        for each in reader, again:
+            assert [kind for kind in types(each) if "push:" in kind] == ["push:open"]
+            assert b'"items"' not in each.body
+
+    run(test)
+
+
+def test_a_page_that_holds_all_items_gets_only_what_changed(run: Run) -> None:
+    async def test(scene: ItemScene) -> None:
+        scene.set("a", x="1", y="2")
+        page = scene.page("a")
+        await scene.is_whole(page)
+        scene.set("a", x="3")
+        await scene.has(page, x="3", y="2")
+        scene.again(page, "a")
+        scene.unset("a", "y")
+        await scene.has(page, x="3")
+        await page.reader.until(lambda: len(page.reader.events) == 2)
+        assert page.opened == "changes" and (page.told, page.whole) == (1, 1)
+        # A page of other channels holds others.
+        scene.again(page, "a", "b")
+        await scene.is_whole(page, 2)
+        assert page.opened == "all" and page.told == 2
+        await scene.has(page, x="3")
+
+    run(test)
+
+
+def test_items_and_events_are_merged_by_number(run: Run) -> None:
+    async def test(scene: ItemScene) -> None:
+        scene.set("a", x="0", y="0")
+        page = scene.page("a")
+        await scene.is_whole(page)
+        scene.store.change(
+            [
+                Event("a", "1"),
+                ItemChange("a", "x", "2"),
+                Event("a", "3"),
+                ItemChange("a", "y", None),
+                Event("a", "4"),
+            ]
+        )
+        reader = page.reader
+        await reader.until(lambda: reader.data[-1:] == ["4"])
+        assert types(reader)[-5:] == ["message"] * 3 + ["push:unset", "message"]
+        assert reader.data[-4:] == ["1", "2", "3", "4"]
+        numbers = [Position.parse(event.id).number for event in reader.events[-6:]]
+        assert numbers == sorted({*numbers})
+
+    run(test)
+
+
+def test_a_page_that_was_away_gets_each_item_once_at_its_newest(run: Run) -> None:
+    async def test(scene: ItemScene) -> None:
+        scene.set("a", x="1", y="1")
+        page = scene.page("a")
+        await scene.is_whole(page)
+        scene.again(page, "other")
+        id = page.reader.last_id
+        for n in range(5):
+            scene.set("a", x=f"{n}")
+        scene.unset("a", "y")
+        holds = page.look().holds
+        again = scene.again(page, "a", position=id, holds=holds)
+        await scene.has(again, x="4")
+        await again.reader.until(lambda: "push:unset" in types(again.reader))
+        assert types(again.reader) == ["push:open", "message", "push:unset"]
+
+    run(test)
+
+
+def test_a_poll_ends_when_it_has_all_items(run: Run) -> None:
+    async def test(scene: ItemScene) -> None:
+        scene.set("a", **{f"i{n}": "x" * 1000 for n in range(300)})
+        page = scene.page("a", poll=True)
+        await page.reader.until(lambda: page.reader.ended)
+        assert page.look().whole == 1 and len(page.items) == 300
+        scene.set("a", i0="y")
+        again = scene.again(page, "a", poll=True)
+        await again.reader.until(lambda: again.reader.ended)
+        assert len(page.look().items) == 300
+        assert again.items["a", "i0"] == "y" and again.whole == 1
+
+    run(test)

@@ -1,0 +1,171 @@
+"""A hub whose channels have items, and pages that read them."""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc as cabc
+import contextlib
+import json
+import typing as t
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from flask_push import Event
+from flask_push import Position
+from flask_push._delivery.options import Options
+from flask_push._event import item_of
+from flask_push._event import UNSET
+from flask_push.brokers import Broker
+from flask_push.brokers import ItemChange
+from flask_push.brokers import KeepsItems
+from flask_push.brokers import open_broker
+from support import coroutines
+from support.hubs import HubScene
+from support.reader import SocketReader
+from support.reader import StreamReader
+from support.redises import Redis
+
+Scenario = cabc.Callable[["ItemScene"], cabc.Coroutine[t.Any, t.Any, None]]
+Run = cabc.Callable[..., None]
+
+
+class ItemPage:
+    """What a page knows of the items of its channels. It follows a reader.
+
+    Raises :exc:`AssertionError` if an item becomes older.
+    """
+
+    def __init__(self, reader: SocketReader) -> None:
+        self.reader = reader
+        self.items: dict[tuple[str, str], str] = {}
+        #: How often it was told to forget them, and that it has all.
+        self.told = self.whole = 0
+        #: The word of the last ``push:whole``.
+        self.holds = ""
+        #: What the last ``push:open`` said of items.
+        self.opened: str | None = None
+        #: The numbers of all values it has got, by item.
+        self.numbers: dict[tuple[str, str], int] = {}
+        self._epoch = ""
+        self._taken = 0
+
+    def begin(self) -> None:
+        """Be connected again. It keeps what it knows."""
+        self.opened = None
+
+    def look(self) -> t.Self:
+        """Take what the reader has got since the last look."""
+        new = self.reader.events[self._taken :]
+        self._taken += len(new)
+        for event in new:
+            self._take(event)
+        return self
+
+    def _take(self, event: Event) -> None:
+        if event.type == "push:open":
+            self.opened = json.loads(event.data).get("items", "")
+        elif event.type == "push:items":
+            self.items, self.holds, self.told = {}, "", self.told + 1
+        elif event.type == "push:whole":
+            self.whole, self.holds = self.whole + 1, json.loads(event.data)["holds"]
+        elif item := item_of(event.id):
+            self._take_item(event, (event.channel or "", item))
+
+    def _take_item(self, event: Event, name: tuple[str, str]) -> None:
+        position, parts = Position.parse(event.id), event.id.split(".")
+        if position.epoch != self._epoch:
+            self._epoch, self.numbers = position.epoch, {}
+        number = position.number
+        if len(parts) == 4:
+            number = Position.parse(f"{position.epoch}-{parts[-1]}").number
+        assert number >= self.numbers.get(name, 0), f"{name} became older"
+        self.numbers[name] = number
+        if event.type == UNSET:
+            self.items.pop(name, None)
+        else:
+            self.items[name] = event.data
+
+
+class ItemScene(HubScene):
+    def __init__(self, broker: t.Any, options: Options) -> None:
+        super().__init__(broker, options)
+        self.pages: dict[SocketReader, ItemPage] = {}
+
+    @property
+    def store(self) -> KeepsItems:
+        return t.cast(KeepsItems, self.broker)
+
+    def set(self, channel: str, **items: str) -> list[Position]:
+        return self.store.change([ItemChange(channel, i, v) for i, v in items.items()])
+
+    def unset(self, channel: str, *items: str) -> list[Position]:
+        return self.store.change([ItemChange(channel, item, None) for item in items])
+
+    def page(self, *channels: str, **how: t.Any) -> ItemPage:
+        return ItemPage(self.adopt(*channels, **how))
+
+    def again(self, page: ItemPage, *channels: str, **how: t.Any) -> ItemPage:
+        """Cut a page off, and let it reconnect with its last id, and what it holds."""
+        page.reader.sock.close()
+        how = {"position": page.reader.last_id, "holds": page.holds, **how}
+        how.setdefault("gzip", page.reader.gzip)
+        reader = self.adopt(*channels, **how)
+        page.look().begin()
+        page.reader, page._taken = reader, 0
+        reader.parser.last_event_id = how["position"]
+        return page
+
+    async def has(self, page: ItemPage, **items: str) -> None:
+        """Wait until a page has exactly these items, of all its channels."""
+
+        def meets() -> bool:
+            page.look()
+            return {item: value for (_, item), value in page.items.items()} == items
+
+        await self.until(page, meets)
+
+    async def is_told(self, page: ItemPage) -> None:
+        """Wait until it has forgotten all items once."""
+        await self.until(page, lambda: page.look().told)
+
+    async def is_whole(self, page: ItemPage, times: int = 1) -> None:
+        await self.until(page, lambda: page.look().whole >= times)
+
+    async def until(self, page: ItemPage, condition: cabc.Callable[[], object]) -> None:
+        await page.reader.until(condition)
+
+    def replace_hub(self) -> None:
+        self.hub = self.make_hub(self.hub.freeze())
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[Run]:
+    """Runs a scenario with each store."""
+    with contextlib.ExitStack() as stack:
+        if request.param == "redis":
+            url = stack.enter_context(Redis.started(tmp_path)).url
+        else:
+            url = "memory:" if request.param == "memory" else f"sqlite://{tmp_path}/push.db"
+        yield partial(run_with_url, url)
+
+
+def run_with_url(url: str, test: Scenario, **options: t.Any) -> None:
+    with contextlib.closing(open_broker(url)) as broker:
+        run_with(test, broker, **options)
+
+
+def run_with(test: Scenario, broker: Broker, **options: t.Any) -> None:
+    async def main() -> None:
+        scene = ItemScene(broker, Options(**options))
+        try:
+            await asyncio.wait_for(test(scene), 30)
+        finally:
+            scene.close()
+
+    coroutines.run(main())
+
+
+def types(reader: StreamReader) -> list[str]:
+    return [event.type for event in reader.events]
