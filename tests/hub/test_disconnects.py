@@ -250,6 +250,21 @@ def test_a_process_may_be_ahead_of_its_hub(run: Run) -> None:
     run(test)
 
 
+def test_a_session_stays_disconnected_if_a_process_is_ahead_of_its_hub(run: Run) -> None:
+    async def test(scene: Scene) -> None:
+        await scene.known()
+        # The view has not noticed that the session is over, as with a copied cookie.
+        own = scene.disconnect(session="s", reason="why")
+        named = scene.adopt("a", session="s", seen=str(own))
+        other = scene.adopt("a", session="t", seen=str(own))
+        await is_ended(named)
+        assert reasons(named) == ["why"]
+        scene.say("a", "1")
+        await other.receives("1")
+
+    run(test)
+
+
 # The position.
 
 

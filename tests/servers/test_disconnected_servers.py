@@ -48,7 +48,10 @@ STARTS: dict[str, Start] = {
     "gthread": started(gunicorn, "-w", "2", "--threads", "4"),
     "several hubs": started(gunicorn, "-w", "4", PUSH_HUB_PROCESSES=2),
     "flask run": started(flask_run),
-    "asgi": started(SERVERS["uvicorn"], app="apps.logins_asgi"),
+    # By default it keeps a connection for five seconds after the response.
+    "asgi": started(
+        SERVERS["uvicorn"], "--timeout-keep-alive", "0", app="apps.logins_asgi"
+    ),
     "redis": on_redis,
 }
 

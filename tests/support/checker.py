@@ -125,7 +125,8 @@ def judge(trace: Trace, truth: Truth, causes: cabc.Collection[Cause]) -> list[st
                 # Only after an eviction does the store not know what it has lost.
                 if not owed.pop(name, None) and "eviction" not in recent:
                     wrong.append(f"a gap in {name} where nothing is missing: {event.id}")
-        elif not event.id:
+        elif not event.id or event.type == "push:disconnect":
+            # It has no id of its own.
             continue
         elif not epoch:
             epoch = position.epoch

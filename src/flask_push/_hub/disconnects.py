@@ -117,6 +117,8 @@ class Disconnects:
             for connection in self._begun():
                 stream = connection.stream
                 found = change.new.find(stream, self._ahead.get(connection, 0))
+                # A session stays disconnected, even if the stream's process knew of that.
+                found = found or change.new.session_of(stream)
                 if found is None and first and stream.session is None:
                     # A hub of an older version, which disconnects none, had this stream.
                     found = self._list.index.find(stream)
