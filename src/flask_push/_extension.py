@@ -30,8 +30,8 @@ from ._selectors import NOT_GIVEN
 from ._state import AppState
 from ._state import Services
 from .brokers import Bridge
-from .brokers import Broker
 from .brokers import ItemChange
+from .brokers import KeepsItems
 
 
 class Push(ItemPublisher):
@@ -246,8 +246,8 @@ class Push(ItemPublisher):
     def _store(self, events: cabc.Iterable[Event | ItemChange]) -> str:
         return self._services().publisher._store(events)
 
-    def _opened(self) -> Broker:
-        return self._services().broker
+    def _keeper(self) -> KeepsItems:
+        return self._services().publisher._keeper()
 
     def _services(self) -> Services:
         if has_app_context():

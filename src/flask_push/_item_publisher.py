@@ -77,8 +77,10 @@ class ItemPublisher:
         :raises NotPublished: If nothing was stored.
         :raises PublishUncertain: If the item may have been set or not. Set it again.
         """
-        name = item_name(item)
-        event = Event(channel, data, type, item=name, ttl=ttl, version=version)
+        if item == "":
+            # The event would set no item.
+            item_name(item)
+        event = Event(channel, data, type, item=item, ttl=ttl, version=version)
         return self._store([event])
 
     def unset(self, channel: str, *items: Name, version: int | None = None) -> str:
@@ -107,7 +109,7 @@ class ItemPublisher:
         :raises NotRead: If the store can't be read now.
         """
         escape(channel)
-        page = keeper(self._opened()).read_items([channel], limit=_NO_LIMIT)
+        page = self._keeper().read_items([channel], limit=_NO_LIMIT)
         events = {row.item: _event(row) for row in page.rows}
         return Items(events, str(Position(page.epoch, page.end)))
 
@@ -118,11 +120,15 @@ class ItemPublisher:
         They are checked before anything is stored, if they are events."""
         raise NotImplementedError
 
-    def _opened(self) -> Broker:
+    def _keeper(self) -> KeepsItems:
+        """The broker.
+
+        :raises RuntimeError: If it keeps no items.
+        """
         raise NotImplementedError
 
 
-def keeper(broker: Broker) -> KeepsItems:
+def keeper_of(broker: Broker) -> KeepsItems:
     """
     :raises RuntimeError: If the broker keeps no items.
     """
@@ -135,7 +141,7 @@ def keeper(broker: Broker) -> KeepsItems:
 
 
 def change(
-    broker: Broker, changes: cabc.Sequence[Event | ItemChange]
+    items: KeepsItems, changes: cabc.Sequence[Event | ItemChange]
 ) -> tuple[list[Position], Position | None]:
     """Store events and changes of items.
 
@@ -143,7 +149,6 @@ def change(
 
     :return: The position of each; and the newest that the store certainly has now.
     """
-    items = keeper(broker)
     for _ in range(_MOST_UNSETS):
         try:
             positions = items.change(changes)

@@ -21,11 +21,13 @@ from ._event_checks import EventChecks
 from ._item_publisher import change
 from ._item_publisher import id_of
 from ._item_publisher import ItemPublisher
+from ._item_publisher import keeper_of
 from ._selectors import disconnect_of
 from ._selectors import NOT_GIVEN
 from .brokers import Broker
 from .brokers import DISCONNECT_LOG
 from .brokers import ItemChange
+from .brokers import KeepsItems
 from .brokers import KeepsOwnLogs
 from .brokers import open_broker
 
@@ -72,6 +74,7 @@ class Publisher(ItemPublisher):
         if not isinstance(url, Broker):
             url = open_broker(url, timeout=timeout)
         self._broker = url
+        self._items: KeepsItems | None = None
         self._checks = EventChecks(max_event_bytes, dumps)
 
     def publish(
@@ -222,7 +225,7 @@ class Publisher(ItemPublisher):
             return ""
         last = checked[-1]
         if ItemChange in map(type, checked):
-            positions, known = change(self._broker, checked)
+            positions, known = change(self._keeper(), checked)
             if known is not None:
                 self._note(known)
             if isinstance(last, ItemChange):
@@ -232,8 +235,11 @@ class Publisher(ItemPublisher):
             self._note(positions[-1])
         return f"{positions[-1]}.{escape(last.channel)}"
 
-    def _opened(self) -> Broker:
-        return self._broker
+    def _keeper(self) -> KeepsItems:
+        # Finding out costs as much as storing an item in memory.
+        if self._items is None:
+            self._items = keeper_of(self._broker)
+        return self._items
 
 
 def _check_options(timeout: float, max_event_bytes: int, dumps: Dumps) -> None:

@@ -311,3 +311,20 @@ def test_the_position_of_a_change_is_known_if_it_is_certainly_new() -> None:
     assert known() == before, "the position of a row may be of an earlier epoch"
     id = publisher.publish_many([Event("b", 1), Event("a", 3, item="x", version=1)])
     assert before < known() and id.endswith(".a.x")
+
+
+def test_nothing_is_asked_of_the_store_if_a_name_or_a_version_is_refused() -> None:
+    broker = Refusing()
+    publisher = Publisher(broker)
+    calls: list[cabc.Callable[[], object]] = [
+        lambda: publisher.set("", "x", 1),
+        lambda: publisher.set("a" * 65, "x", 1),
+        lambda: publisher.unset("", "x"),
+        lambda: publisher.unset("a" * 65, "x"),
+        lambda: publisher.unset("a", "x" * 65),
+        lambda: publisher.unset("a", "x", version=-1),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError):
+            call()
+    assert broker.calls == 0

@@ -181,6 +181,21 @@ def test_an_event_without_an_id_has_no_channel_and_no_item() -> None:
     assert (third.id, third.channel, third.item) == ("aaaaa-1.p.i", "", "")
 
 
+@pytest.mark.parametrize(
+    ("id", "channel", "item"),
+    [
+        (b"kQ3fZ-8DnrojJK3.a.x", "a", "x"),
+        (b"kQ3fZ-8DnrojJK3.caf~c3~a9.x~2ey.8Dt8Wm0aB", "café", "x.y"),
+        (b"kQ3fZ-8DnrojJK3.a", "a", ""),
+        (b"kQ3fZ-8DnrojJK3", "", ""),
+        (b"1.5.7", "", ""),
+    ],
+)
+def test_the_parser_knows_the_item_of_an_event(id: bytes, channel: str, item: str) -> None:
+    (event,) = sse.Parser().feed(b"id: " + id + b'\ndata: {"n": 1}\n\n')
+    assert (event.channel, event.item, event.json) == (channel, item, {"n": 1})
+
+
 # The encoder.
 
 

@@ -151,3 +151,17 @@ def test_testing_may_be_set_until_the_first_use(push: Push) -> None:
     app.testing = False
     app.testing = True
     assert push.broker_url == "memory:"
+
+
+def test_a_hello_names_the_bounds_of_items_apart_from_those_of_events(
+    push: Push, tmp_path: Path
+) -> None:
+    """Older hubs take three values as the retention, and no more."""
+    app = Flask("app", instance_path=str(tmp_path))
+    app.config |= {"PUSH_RETENTION": 60, "PUSH_KEEP": 5, "PUSH_STORE_BYTES": 2**20}
+    app.config |= {"PUSH_MAX_ITEMS": 7, "PUSH_ITEMS_BYTES": 2000}
+    push.init_app(app)
+    values = hub_of(push)._hello.to_json()["hello"]
+    assert values["retention"] == (60, 5, 2**20)
+    assert values["items"] == (7, 2000)
+    push._services().close()

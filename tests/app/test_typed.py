@@ -16,6 +16,7 @@ from support.pushes import push as push
 
 from flask_push import Event
 from flask_push import History
+from flask_push import Items
 from flask_push import Publisher
 from flask_push import Push
 from flask_push.testing import read_events
@@ -88,3 +89,54 @@ def test_the_response_of_a_test_client_can_be_read(push: Push) -> None:
         push.publish("a", "1")
         events = read_events(response, 1, timeout=20, own=False)
         t.assert_type(events, list[Event])
+
+
+def test_items_are_named_and_typed_as_a_user_writes_them(push: Push) -> None:
+    user = User(7, UUID(int=7), "ann")
+    t.assert_type(push.set("typing", user.id, True, ttl=5), str)
+    t.assert_type(push.set("typing", user.uuid, {"n": [1]}, version=1, type="t"), str)
+    t.assert_type(push.set("typing", user.name, None, ttl=0.5, version=None), str)
+    items = push.items("typing")
+    t.assert_type(items, Items)
+    t.assert_type(items.events, dict[str, Event])
+    t.assert_type(items.position, str)
+    assert [*items.events] == ["7", str(user.uuid), "ann"]
+    t.assert_type(push.unset("typing", user.id, user.uuid, version=2), str)
+    t.assert_type(push.unset("typing", *items.events), str)
+    with pytest.raises(TypeError):
+        push.set("typing", None, True)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        push.unset("typing", ["ann"])  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        push.set("typing", "ann", True, ttl="5")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        push.set("typing", "ann", True, key="k")  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        push.set("typing", "ann", True, version=UUID(int=1))  # type: ignore[arg-type]
+
+
+def test_a_task_sets_all_that_it_has_measured(push: Push) -> None:
+    def sample() -> dict[str, float]:
+        return {"cpu": 0.5, "disk": 0.25}
+
+    measured = (Event("metrics", value, item=name) for name, value in sample().items())
+    t.assert_type(push.publish_many(measured), str)
+    found = {name: event.json for name, event in push.items("metrics").events.items()}
+    assert found == sample()
+
+
+def test_a_switch_in_a_row_has_the_version_of_the_row(push: Push) -> None:
+    class Flag:
+        on, version = False, 0
+
+    flag, versions = Flag(), []
+    for on in True, False:
+        flag.on, flag.version = on, flag.version + 1
+        versions.append((flag.on, flag.version))
+    for on, version in reversed(versions):
+        push.set("flags", "beta", on, version=version)
+    event = push.items("flags").events["beta"]
+    assert (event.json, event.version, event.channel, event.item) == (
+        *(False, 2),
+        *("flags", "beta"),
+    )

@@ -11,6 +11,7 @@ import weakref
 
 from .. import sse
 from .._event import Event
+from .._event import UNSET
 from .._system.unpatched import start_apart
 
 _STREAM = "text/event-stream"
@@ -32,7 +33,8 @@ def read_events(
     ``with client.get("/stream") as response:``.
 
     :param timeout: Seconds for all of them together.
-    :param own: Whether events of Flask-Push's own count, such as ``push:open``.
+    :param own: Whether events of Flask-Push's own count, such as ``push:open``. An item
+        that is unset, ``push:unset``, always counts.
     :raises TimeoutError: If too few have come. They are in its message.
     :raises EOFError: If the stream has ended.
     :raises ValueError: If the response is no stream.
@@ -83,7 +85,7 @@ class _Reader:
             if event is None:
                 self._events.put(None)
                 raise EOFError(f"The stream ended after {len(found)} of {count}: {found}")
-            if own or not event.type.startswith("push:"):
+            if own or event.type == UNSET or not event.type.startswith("push:"):
                 found.append(event)
         return found
 
