@@ -211,7 +211,7 @@ class Services:
         def opened() -> Broker:
             if reasons:
                 introduce(config, reasons.pop())
-            return broker
+            return self._broker_of_thread()
 
         def thread() -> ThreadDoor:
             return ThreadDoor(opened, config.options, accel, self.bridges)
@@ -241,6 +241,14 @@ class Services:
         hello = {**hello, "accel": None}
         all_files = files_in(directory, config)[1:]
         return SharedDoors([first, *(ProcessDoor(files, hello) for files in all_files)])
+
+    def _broker_of_thread(self) -> Broker:
+        """The same store, with connections of its own: one that gevent has opened in a
+        thread works in no other."""
+        if self.broker.url == "memory:":
+            return self.broker
+        kept, timeout = self.config.given_retention, self.config.publish_timeout
+        return open_broker(self.broker.url, None, kept, timeout)
 
     def close(self) -> None:
         self.hub.stop()

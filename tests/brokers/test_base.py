@@ -21,6 +21,7 @@ from flask_push.brokers import KeepsOwnLogs
 from flask_push.brokers import OwnSink
 from flask_push.brokers import Retention
 from flask_push.brokers import Sink
+from flask_push.brokers import TimedSink
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.memory.feed import MemoryFeed
 from flask_push.brokers.redis import RedisBroker
@@ -56,7 +57,7 @@ def methods(protocol: type) -> list[str]:
         (KeepsItems, RedisBroker),
         (ItemFeed, RedisFeed),
         (ItemFeed, MemoryFeed),
-        *((each, ItemRecordingSink) for each in (Sink, ItemSink)),
+        *((each, ItemRecordingSink) for each in (Sink, ItemSink, TimedSink)),
         (Sink, RecordingSink),
         *((each, OwnRecordingSink) for each in (Sink, OwnSink)),
     ],

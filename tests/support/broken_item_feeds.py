@@ -219,3 +219,19 @@ class Resting(MemoryBroker):
             return super().change(changes)
         finally:
             self._feeds = feeds
+
+
+class Untimed(Giving):
+    """Does not say whether rows have a time to live."""
+
+
+class _AlwaysTimed(Between):
+    def timed(self, some: bool) -> None:
+        if some:
+            self.sink.timed(some)
+
+
+class AlwaysTimed(Giving):
+    """Does not say that no row has a time to live any more."""
+
+    between = _AlwaysTimed

@@ -27,6 +27,7 @@ BROKEN: dict[str, type[MemoryBroker]] = {
     "test_a_feed_reads_living_rows_and_those_that_are_due": broken.WithoutDue,
     "test_a_hub_that_joins_while_others_change_has_all_items": broken.Losing,
     "test_a_new_epoch_begins_with_the_horizons": broken.OneEpoch,
+    "test_a_feed_says_whether_rows_have_a_time_to_live": broken.Untimed,
     "test_a_sink_without_items_receives_all_events_and_no_rows": broken.Telling,
 }
 
@@ -50,6 +51,7 @@ def test_the_contract_finds_a_broken_feed(
         ),
         ("test_a_feed_delivers_rows_and_events_in_one_order", broken.Resting),
         ("test_a_feed_delivers_rows_and_events_in_one_order", broken.AllKinds),
+        ("test_a_feed_says_whether_rows_have_a_time_to_live", broken.AlwaysTimed),
     ],
 )
 def test_the_contract_also_finds(

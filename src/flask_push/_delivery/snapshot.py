@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import typing as t
 
+from .._event import Position
 from .channel import Chunk
 from .channel import frame_of
 from .item_log import ItemLog
@@ -51,6 +52,12 @@ class LogState(t.NamedTuple):
     @classmethod
     def from_json(cls, values: list[t.Any]) -> LogState:
         return cls(*known_of_row(cls, values))
+
+    @property
+    def position(self) -> Position | None:
+        """Where the log ended, if it had begun. Readers may be before it, but none has
+        anything after it."""
+        return Position(self.epoch, self.end) if self.epoch else None
 
     def restore(self, log: Log) -> None:
         """Make a log go on from here. All its readers have joined it before."""

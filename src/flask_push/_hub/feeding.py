@@ -24,9 +24,10 @@ from ..brokers import ItemsPage
 from ..brokers import OwnPage
 from ..brokers import OwnSink
 from ..brokers import Sink
+from ..brokers import TimedSink
 
 
-class Receiver(Sink, OwnSink, ItemSink, t.Protocol):
+class Receiver(Sink, OwnSink, ItemSink, TimedSink, t.Protocol):
     """A hub."""
 
 
@@ -140,6 +141,9 @@ class Feeding:
         without: cabc.Collection[str] = (),
     ) -> None:
         self._call(self._sink.horizons, epoch, horizons, without)
+
+    def timed(self, some: bool) -> None:
+        self._call(self._sink.timed, some)
 
     def _call(self, what: cabc.Callable[..., None], *args: t.Any) -> None:
         if not self._over:

@@ -32,11 +32,13 @@ from ..brokers import DISCONNECT_LOG
 from ..brokers import KeepsOwnLogs
 from ..brokers import OwnPage
 from .connection import Connection
+from .deadlines import Deadlines
 from .disconnects import Disconnects
 from .fanout import FanOut
 from .feeding import Feeding
 from .streams import Streams
 from .timer import Timer
+from .writer import Writer
 
 # Seconds before the store is read again, if it did not have the missing events yet.
 _REREAD_SECONDS = 0.05
@@ -65,12 +67,11 @@ class Hub:
         kept = isinstance(broker, KeepsOwnLogs)
         #: Which streams the app has disconnected.
         self.disconnects = Disconnects(self._streams, loop, kept, note)
+        self._writer = Writer(broker, loop)
+        self.timed = Deadlines(self._writer, loop).timed
         self._fanout = FanOut(loop, self._streams)
         self._guard = self._streams.failstop.guard
-        after = None
-        if frozen is not None and frozen.log.epoch:
-            # Readers may be before the end, but none has anything after it.
-            after = Position(frozen.log.epoch, frozen.log.end)
+        after = None if frozen is None else frozen.log.position
         self._begin(after)
         try:
             self._feed.open(broker, after, frozen.log.channels if frozen and after else ())
@@ -168,8 +169,8 @@ class Hub:
 
     @property
     def whole(self) -> bool:
-        """Whether it can be frozen: it has all events up to its end."""
-        return self._log.is_whole()
+        """Whether it can be frozen: it has all events up to its end, and writes none."""
+        return self._log.is_whole() and not self._writer.busy
 
     def freeze(self) -> HubState:
         """Give away all streams. This hub no longer writes to any of them (law 10)."""
@@ -230,6 +231,7 @@ class Hub:
         self._timer.cancel()
         self._feed.close()
         self._streams.poller.stop(self._loop)
+        self._writer.close()
 
     def descriptors(self) -> list[int]:
         """The descriptors that a forked child has to close."""
@@ -240,6 +242,7 @@ class Hub:
     def _begin_again(self, delay: float) -> None:
         self._feed.give_up()
         self._timer.cancel()
+        self.timed(False)
         self._begin()
         if self._closed:
             self._timer.cancel()

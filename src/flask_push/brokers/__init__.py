@@ -27,6 +27,7 @@ from .items import ItemsFull
 from .items import ItemSink
 from .items import ItemsPage
 from .items import KeepsItems
+from .items import TimedSink
 from .own import DISCONNECT_LOG
 from .own import KeepsOwnLogs
 from .own import MAX_OWN_BYTES
@@ -66,6 +67,7 @@ __all__ = [
     "PublishUncertain",
     "Retention",
     "Sink",
+    "TimedSink",
 ]
 
 _Make = cabc.Callable[[str, Path | None, Retention | None, float], Broker]

@@ -1,4 +1,4 @@
-"""What the brokers of this package share that keep items: refusals, and horizons."""
+"""What the brokers of this package share that keep items: refusals, and what feeds say."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .items import Conflict
 from .items import ItemChange
 from .items import ItemsFull
 from .items import ItemSink
+from .items import TimedSink
 
 
 def check_bounds(
@@ -87,3 +88,22 @@ class Horizons:
         """They are given again when they are watched again."""
         for name in channels:
             self._given.pop(name, None)
+
+
+class Timed:
+    """Says to a sink whether rows have a time to live, whenever that has changed.
+
+    It is false if the sink is no :class:`TimedSink`. Then there is nothing to read.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink if isinstance(sink, TimedSink) else None
+        self._some = False
+
+    def __bool__(self) -> bool:
+        return self._sink is not None
+
+    def give(self, some: bool) -> None:
+        if self._sink is not None and some != self._some:
+            self._some = some
+            self._sink.timed(some)

@@ -39,7 +39,8 @@ A feed gives items to a sink that is an :class:`ItemSink`:
 4. ``missed`` concerns items, too. Pages have the rows and the horizons.
 5. It has ``read_items``: see :class:`ItemFeed`.
 
-Other sinks receive no items.
+Other sinks receive no items. A feed also calls ``timed`` of each sink that is a
+:class:`TimedSink`.
 """
 
 from __future__ import annotations
@@ -223,6 +224,18 @@ class ItemSink(t.Protocol):
         """
         :param without: Those of these channels of which the store has no row, neither a
             living one nor a tombstone.
+        """
+
+
+@t.runtime_checkable
+class TimedSink(t.Protocol):
+    """A sink that stores the unsets of rows that are due. It need not receive items."""
+
+    def timed(self, some: bool) -> None:
+        """Called on the feed's loop, within seconds after this has changed.
+
+        :param some: Whether the store has living rows with a time to live, of any kind and
+            on any channel. It has none before the first call.
         """
 
 

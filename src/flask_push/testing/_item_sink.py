@@ -28,6 +28,8 @@ class ItemRecordingSink(RecordingSink):
         #: The newest row of each item, and the number of each channel's newest.
         self.rows: dict[tuple[str, str], tuple[int, str, bytes]] = {}
         self.newest: dict[str, int] = {}
+        #: Whether rows have a time to live.
+        self.has_timed = False
         self._given_of = ""
         super().__init__(*args)
 
@@ -49,6 +51,10 @@ class ItemRecordingSink(RecordingSink):
         self.known.update(horizons)
         self.without -= horizons.keys()
         self.without |= set(without)
+
+    def timed(self, some: bool) -> None:
+        self.expect(some != self.has_timed, "it was said before")
+        self.has_timed = some
 
     def deliver(self, epoch: str, entries: cabc.Sequence[Entry], end: int | None) -> None:
         if epoch != self.epoch:

@@ -233,6 +233,18 @@ class ItemsContract(ItemStoreContract):
 
         self._run_items(test)
 
+    def test_a_feed_says_whether_rows_have_a_time_to_live(self) -> None:
+        async def test(broker: Both, hub: ItemRecordingSink) -> None:
+            await hub.watch("a")
+            # Of a channel that no sink watches, and of any kind.
+            unwatched = {"channel": "b", "kind": "own"}
+            broker.change([set_("i", ttl=600, **unwatched), Event("a", "1")])
+            await until(lambda: hub.has_timed)
+            broker.change([set_("i", "other", **unwatched), Event("a", "2")])
+            await until(lambda: not hub.has_timed)
+
+        self._run_items(test)
+
     def test_a_sink_without_items_receives_all_events_and_no_rows(self) -> None:
         async def test(broker: Broker, hub: RecordingSink) -> None:
             both = t.cast(Both, broker)

@@ -12,6 +12,7 @@ from ..._event import Entry
 from ..._event import Page
 from ..._event import Position
 from .._items import Horizons
+from .._items import Timed
 from ..base import Sink
 from ..items import ItemsPage
 from ..own import OWN_LOGS
@@ -70,6 +71,7 @@ class MemoryFeed:
         self._epoch, self._end = after or ("", 0)
         self._own = OwnPages(sink)
         self._horizons = Horizons(sink)
+        self._timed = Timed(sink)
         # How often tombstones had been removed when horizons were given last.
         self._removals = -1
         self._closed = self._rung = False
@@ -155,6 +157,10 @@ class MemoryFeed:
             wanted, self._wanted = self._wanted, set()
             self._channels |= wanted
             self._sink.watched(sorted(wanted))
+        if self._timed:
+            with self._broker.items() as items:
+                some = items.is_timed
+            self._timed.give(some)
 
     def _with_items(self, epoch: str, found: list[Entry], end: int) -> list[Entry]:
         """The events and the items that are new. Horizons are given as they are now: they

@@ -44,6 +44,11 @@ class Items:
         self._log: dict[int, Row] = {}
         self._timed: dict[Key, Row] = {}
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether a living row has a time to live."""
+        return bool(self._timed)
+
     # Changing.
 
     def plan(

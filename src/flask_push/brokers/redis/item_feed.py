@@ -13,6 +13,7 @@ import typing as t
 from ..._event import Entry
 from .._common import PageRequest
 from .._items import Horizons
+from .._items import Timed
 from ..base import Retention
 from ..base import Sink
 from . import calls
@@ -44,6 +45,7 @@ class FeedItems:
         self._store = store
         self._calls = ItemCalls(store, retention)
         self.horizons = Horizons(sink)
+        self._timed = Timed(sink)
         self._channels = channels
 
     def __bool__(self) -> bool:
@@ -59,13 +61,17 @@ class FeedItems:
         if self and (channels or others):
             args = self._calls.join(channels, others, epoch, end)
             return scripts.READ_WITH_ITEMS, args
-        return scripts.READ, self._store.join(channels, epoch, end)
+        script = scripts.READ_TIMED if self._timed else scripts.READ
+        return script, self._store.join(channels, epoch, end)
 
     def confirm(self, reply: list[t.Any], names: list[str]) -> None:
-        """Give the horizons of an answer to the sink.
+        """Give the horizons of an answer to the sink, and whether rows have a time to live.
 
         :param names: The channels that were asked for.
         """
+        some = replies.has_deadlines(reply)
+        if some is not None:
+            self._timed.give(some)
         if not self:
             return
         epoch, end, _ = replies.Head.of(reply)

@@ -103,6 +103,11 @@ def all_missed(reply: list[t.Any], channels: cabc.Sequence[str]) -> list[Entry] 
     return _entries(reply, channels) if int(reply[6]) else None
 
 
+def has_deadlines(reply: list[t.Any]) -> bool | None:
+    """Whether rows of items have a time to live. ``None`` if the reply does not say it."""
+    return int(reply[7][0]) > 0 if reply[7] else None
+
+
 def _entries(reply: list[t.Any], channels: cabc.Sequence[str]) -> list[Entry]:
     indices, records = _turns(reply[8])
     return [_entry(channels[i - 1], data) for i, data in zip(indices, records, strict=True)]

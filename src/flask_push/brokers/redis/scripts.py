@@ -134,6 +134,7 @@ PUBLISH = Script.read("publish.lua")
 #: slot, so those who subscribe there receive all in order. Other messages go to all nodes.
 SPUBLISH = PUBLISH.in_cluster()
 READ = Script.read("read.lua")
+READ_TIMED = Script.read("read_timed.lua")
 PRUNE = Script.read("prune.lua")
 APPEND = Script.read("append.lua")
 SAPPEND = APPEND.in_cluster()

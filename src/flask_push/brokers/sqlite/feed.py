@@ -28,6 +28,7 @@ from .database import Database
 from .doorbell import bells
 from .doorbell import Doorbell
 from .item_feed import ItemLooks
+from .item_feed import TimedLooks
 from .item_reads import ItemsRequest
 
 logger = logging.getLogger("flask_push")
@@ -68,6 +69,7 @@ class SqliteFeed:
         self._epoch, self._end = after or ("", 0)
         self._own = OwnPages(sink)
         self._items = ItemLooks(sink)
+        self._timed = TimedLooks(sink)
         self._channels = set(channels)
         self._wanted: set[str] = set()
         self._reads: deque[PageRequest | ItemsRequest] = deque()
@@ -171,6 +173,7 @@ class SqliteFeed:
                 unread, horizons = self._read_new(connection, wanted)
                 logs = self._read_own(connection, unread.epoch)
                 answers = self._read_pages(connection, reads)
+                self._timed.look(connection, self._loop.time())
         except Exception as error:
             # Any error may be corrected, even a file of another version. Try again.
             self._reads.extendleft(reversed(reads))
@@ -187,6 +190,7 @@ class SqliteFeed:
         self._hand_over(unread, wanted)
         for answer in answers:
             answer()
+        self._timed.give()
         if unread.end < unread.last or self._reads:
             self._look_soon()
 

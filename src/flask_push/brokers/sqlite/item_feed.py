@@ -5,11 +5,15 @@ from __future__ import annotations
 import collections.abc as cabc
 import sqlite3
 
+from .._items import Timed
 from ..base import Sink
 from ..items import ItemSink
 from . import item_reads
 from .history import Unread
 from .item_reads import FoundHorizons
+
+# Seconds between two reads. A feed also looks when no event comes: see sqlite/feed.py.
+_PAUSE_SECONDS = 0.4
 
 
 class ItemLooks:
@@ -55,3 +59,25 @@ class ItemLooks:
         self._epoch, self._seen = unread.epoch, unread.last
         if self._sink is not None and horizons.numbers:
             self._sink.horizons(unread.epoch, horizons.numbers, horizons.without)
+
+
+class TimedLooks:
+    """Says to a sink that is a :class:`.TimedSink` whether rows have a time to live. Half a
+    second may pass until it does, so that the other looks cost no more."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._timed = Timed(sink)
+        self._some = False
+        self._next = 0.0
+
+    def look(self, connection: sqlite3.Connection, now: float) -> None:
+        """Read it, in a transaction of the caller's.
+
+        :param now: The time in seconds, since any time.
+        """
+        if self._timed and now >= self._next:
+            self._some = item_reads.is_timed(connection)
+            self._next = now + _PAUSE_SECONDS
+
+    def give(self) -> None:
+        self._timed.give(self._some)

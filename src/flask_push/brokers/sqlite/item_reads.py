@@ -58,6 +58,7 @@ _DUE = """
 SELECT channel, item, kind FROM item CROSS JOIN item_channel ON id = home
 WHERE until <= ? ORDER BY until LIMIT ?
 """
+_TIMED = "SELECT EXISTS(SELECT 1 FROM item WHERE until IS NOT NULL)"
 _OWNED = """
 SELECT number, epoch, channel, item, type, data, version, owner FROM item
 CROSS JOIN item_channel ON id = home
@@ -252,6 +253,12 @@ def due(connection: sqlite3.Connection, clock: Clock, limit: int) -> list[ItemCh
     return [
         ItemChange(channel, item, None, kind=kind, due=True) for channel, item, kind in rows
     ]
+
+
+def is_timed(connection: sqlite3.Connection) -> bool:
+    """Whether a row has a time to live."""
+    (some,) = connection.execute(_TIMED).fetchone()
+    return bool(some)
 
 
 def owned(

@@ -6,7 +6,8 @@
 -- channels of which only the horizon is wanted.
 -- Returns what read.lua does, but before the store's time: up to which number there are all
 -- rows; the horizon of each channel, negative if it has no row; and in the order of numbers,
--- the index of a channel, an item and its row in turn.
+-- the index of a channel, an item and its row in turn. If the caller wanted all, it returns how
+-- many rows have a deadline, as read_timed.lua does.
 -- include begin.lua
 local last_log = 2 + ARGV[7]
 local items_key, deadlines_key, owners_key = unpack(KEYS, last_log + 1, last_log + 3)
@@ -48,4 +49,5 @@ if reached and ARGV[6] == '1' then
 end
 reply[10], reply[11], reply[12] = whole(reached or s.last), horizons, rows
 reply[13] = store_time()
+if ARGV[6] == '1' then reply[8] = {whole(deadlines)} end
 return reply

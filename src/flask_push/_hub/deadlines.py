@@ -1,0 +1,52 @@
+"""Ends items whose time to live is over, even if nothing is published (law 37).
+
+The feed says whether the store has items with a ``ttl``, of any channel. While it has some,
+the hub asks the store about once a second for those that are due, and stores their unsets.
+Each hub of a store does so, because any of them may end. Their pauses differ, so most often
+one of them finds an item first, and the others find nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from ..brokers import ItemChange
+from ..brokers import KeepsItems
+from .writer import Answer
+from .writer import MAX_CHANGES
+from .writer import Writer
+
+# Seconds between two looks, at least and at most.
+_PAUSES_SECONDS = 0.75, 1.25
+
+
+class Deadlines:
+    def __init__(self, writer: Writer, loop: asyncio.AbstractEventLoop) -> None:
+        self._writer = writer
+        self._loop = loop
+        self._some = False
+        # Whether a look is asked for, or will be.
+        self._looks = False
+
+    def __repr__(self) -> str:
+        return f"<Deadlines some={self._some}>"
+
+    def timed(self, some: bool) -> None:
+        """As :meth:`.TimedSink.timed`."""
+        self._some = some
+        if some and not self._looks:
+            self._looks = True
+            self._look()
+
+    def _look(self) -> None:
+        self._looks = self._some
+        if self._some:
+            self._writer.want(self)
+
+    def missing(self, broker: KeepsItems) -> list[ItemChange]:
+        return broker.due(MAX_CHANGES)
+
+    def answered(self, answer: Answer) -> None:
+        if not answer.goes_on:
+            self._loop.call_later(random.uniform(*_PAUSES_SECONDS), self._look)
