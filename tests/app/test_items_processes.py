@@ -14,9 +14,12 @@ from support.redises import Redis
 from support.servers import gunicorn
 from support.servers import serve
 from support.servers import Server
+from support.servers import until
 
+from flask_push import connect
 from flask_push import ItemsFull
 from flask_push import Publisher
+from flask_push.client import Source
 
 LAST = 60
 
@@ -40,6 +43,15 @@ def publisher(url: str) -> cabc.Iterator[Publisher]:
 def write(server: Server, events: list[dict[str, object]]) -> None:
     status, _, body = server.request("POST", "/publish", json.dumps(events).encode())
     assert status == 200, (body, server.log)
+
+
+def keep(source: Source, shown: dict[str, str]) -> None:
+    """What a page shows of a stream."""
+    for event in source:
+        if event.type == "push:items":
+            shown.clear()
+        elif event.item:
+            shown[str(event.item)] = event.data
 
 
 def test_items_are_what_two_workers_have_set_last(
@@ -68,14 +80,20 @@ def test_items_are_what_two_workers_have_set_last(
             failed.append(error)
 
     with serve(gunicorn, tmp_path, "-w", "2", **options) as server:
-        server.stream("log").opened()
+        source = connect(f"{server.url}/stream", channels=["log", "a"], items=True)
+        shown: dict[str, str] = {}
+        reading = threading.Thread(target=keep, args=(source.opened(), shown))
         threads = [threading.Thread(target=change, args=(n, server)) for n in range(4)]
-        for thread in threads:
+        for thread in [reading, *threads]:
             thread.start()
         for thread in threads:
             thread.join()
+        items = publisher.items("a").events
+        expected = {name: event.data for name, event in items.items()}
+        until(lambda: shown == expected)
+        source.close()
+        reading.join()
     assert not failed
-    items = publisher.items("a").events
     assert items["0"].data == str(4 * LAST) and items["0"].version == 4 * LAST
     found = {name: event.json for name, event in items.items() if name != "0"}
     assert found == {

@@ -19,7 +19,7 @@ from flask_push import Push
 
 PAGE = DOCS["items"]
 
-APP, SET, UNSET, READ, TYPING, FLAG, TOGETHER, FASTEST, _ = blocks(PAGE, "python")
+APP, SET, UNSET, READ, TYPING, FLAG, TOGETHER, FASTEST = blocks(PAGE, "python")
 
 ANN = SimpleNamespace(id=7, name="Ann")
 

@@ -37,6 +37,24 @@ def test_a_test_reads_what_its_app_pushes(push: Push, client: FlaskClient) -> No
         assert [event.data for event in read_events(response, 1)] == ["text"]
 
 
+def test_a_test_reads_the_items_that_its_app_sets(push: Push, client: FlaskClient) -> None:
+    push.set("a", "x", 1)
+    with client.get("/stream") as response:
+        (first,) = read_events(response, 1)
+        assert (first.channel, first.item, first.json) == ("a", "x", 1)
+        push.set("a", "y", {"n": 2}, type="said")
+        push.publish("a", "event")
+        push.unset("a", "x")
+        events = read_events(response, 3)
+        assert [(e.channel, e.item, e.type) for e in events] == [
+            *(("a", "y", "said"), ("a", "", "message"), ("a", "x", "push:unset")),
+        ]
+        assert events[0].json == {"n": 2}
+    with client.get("/stream", headers={"Last-Event-ID": events[-1].id}) as response:
+        types = [event.type for event in read_events(response, 4, own=True)]
+        assert types == ["push:open", "push:items", "said", "push:whole"]
+
+
 def test_reading_events_in_a_test_has_a_timeout(push: Push, client: FlaskClient) -> None:
     with client.get("/stream") as response:
         push.publish("a", "1")
