@@ -23,6 +23,7 @@ from flask_push._event import Event
 from flask_push.brokers import Broker
 from flask_push.brokers import open_broker
 from flask_push.brokers import Retention
+from flask_push.brokers.redis import feed
 from flask_push.brokers.redis.broker import AnyRedisBroker
 from flask_push.brokers.redis.calls import Runs
 from flask_push.brokers.redis.scripts import Arg
@@ -49,6 +50,11 @@ class OnRedis(ItemsContract, OwnLogContract, BrokerContract):
     @classmethod
     def options_in(cls, directory: Path) -> tuple[str, ...]:
         return cls.options
+
+    @pytest.fixture(autouse=True)
+    def ticks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Notice sooner what happens to a store while it is idle."""
+        monkeypatch.setattr(feed, "_TICK_SECONDS", 0.3)
 
     @pytest.fixture(autouse=True)
     def store(self, redis: Redis) -> None:
@@ -84,7 +90,9 @@ class OnRedis(ItemsContract, OwnLogContract, BrokerContract):
 
 
 class TestRedis(OnRedis):
-    pass
+    @pytest.fixture(autouse=True)
+    def ticks(self) -> None:
+        """Have those that a hub has."""
 
 
 class TestValkey(OnRedis):
