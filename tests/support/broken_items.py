@@ -19,9 +19,9 @@ from flask_push.brokers import Page
 from flask_push.brokers import Retention
 from flask_push.brokers.items import check_change
 from flask_push.brokers.memory import MemoryBroker
-from flask_push.brokers.memory.item_rows import Key
 from flask_push.brokers.memory.item_rows import Row
 from flask_push.brokers.memory.item_rows import Step
+from flask_push.brokers.memory.items import Call
 from flask_push.brokers.memory.items import Items
 from flask_push.testing import BrokerContract
 from flask_push.testing import ItemsContract
@@ -98,8 +98,8 @@ class Normalizing(Changing):
 
 
 class _Deleting(Items):
-    def prune(self, steps: cabc.Iterable[Step | None], last: int) -> None:
-        super().prune(steps, last)
+    def prune(self, call: Call, last: int) -> None:
+        super().prune(call, last)
         for channel in self._channels.values():
             for item in [*channel.tombstones]:
                 self._log.pop(channel.rows.pop(item).number, None)
@@ -118,7 +118,7 @@ class UnsettingAll(MemoryBroker):
     def change(self, changes: Changes) -> list[Position]:
         positions = super().change(changes)
         if all(isinstance(each, ItemChange) and each.data is None for each in changes):
-            self._next()
+            self._next(self._now())
             return [Position(self._epoch, self._last) for _ in changes]
         return positions
 
@@ -204,7 +204,7 @@ class Undying(Changing):
 
 
 class _Lazy(Items):
-    def plan(self, changes: Changes, now: int) -> list[Step | None]:
+    def plan(self, changes: Changes, now: int) -> Call:
         # Nothing is due then, except what is unset because it is.
         due = all(isinstance(each, ItemChange) and each.due for each in changes)
         return super().plan(changes, now if due else 0)
@@ -217,12 +217,12 @@ class Lazy(Keeping):
 
 
 class _Restless(Items):
-    def _step(self, change: ItemChange, planned: dict[Key, Row], now: int) -> Step:
-        step = super()._step(change, planned, now)
-        if step.ttl is None or step.result is None:
+    def _step(self, change: ItemChange, call: Call, now: int) -> Row | Step:
+        step = super()._step(change, call, now)
+        if isinstance(step, Row) or step.ttl is None or step.result is None:
             return step
         again = dataclasses.replace(step.result, ttl=step.ttl)
-        return self._planned(planned, Step([again], again))
+        return call.plans[change.kind, change.channel].add(again, step.result)
 
 
 class Restless(Keeping):
@@ -232,8 +232,8 @@ class Restless(Keeping):
 
 
 class _Sweeping(Items):
-    def _step(self, change: ItemChange, planned: dict[Key, Row], now: int) -> Step:
-        return super()._step(change._replace(due=False), planned, now)
+    def _step(self, change: ItemChange, call: Call, now: int) -> Row | Step:
+        return super()._step(change._replace(due=False), call, now)
 
 
 class Sweeping(Keeping):
@@ -282,8 +282,8 @@ class AllBytes(Keeping):
 
 
 class _Aging(Items):
-    def prune(self, steps: cabc.Iterable[Step | None], last: int) -> None:
-        super().prune(steps, last)
+    def prune(self, call: Call, last: int) -> None:
+        super().prune(call, last)
         oldest = last - round(self._retention.age * 1_000_000)
         for channel in self._channels.values():
             for row in [row for row in channel.rows.values() if row.number < oldest]:
@@ -297,7 +297,7 @@ class Aging(Keeping):
 
 
 class _Hoarding(Items):
-    def prune(self, steps: cabc.Iterable[Step | None], last: int) -> None:
+    def prune(self, call: Call, last: int) -> None:
         pass
 
 
@@ -310,8 +310,8 @@ class Hoarding(Keeping):
 class _Few(Items):
     most = 1000
 
-    def prune(self, steps: cabc.Iterable[Step | None], last: int) -> None:
-        super().prune(steps, last)
+    def prune(self, call: Call, last: int) -> None:
+        super().prune(call, last)
         for channel in self._channels.values():
             while len(channel.tombstones) > self.most:
                 row = channel.rows.pop(next(iter(channel.tombstones)))

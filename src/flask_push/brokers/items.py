@@ -101,6 +101,10 @@ class ItemChange(t.NamedTuple):
     due: bool = False
 
 
+#: The fields after the first four, of a change that has no others.
+PLAIN = ItemChange("", "", None)[4:]
+
+
 class ItemRow(t.NamedTuple):
     """A living row: the newest set of an item."""
 

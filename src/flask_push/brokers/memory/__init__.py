@@ -91,7 +91,7 @@ class MemoryBroker(ItemCalls):
         check_own(log, data, keep)
         self._notice_fork()
         with self._lock:
-            position = self._next()
+            position = self._next(self._now())
             self._own_log(log).append(position.number, data, keep)
         self._ring()
         return position

@@ -15,6 +15,7 @@ from ..items import check_kind
 from ..items import ItemChange
 from ..items import ItemRow
 from ..items import ItemsPage
+from .item_rows import Row
 from .item_rows import Step
 from .items import Items
 
@@ -32,18 +33,21 @@ class ItemCalls:
         self._notice_fork()
         with self._lock:
             now = self._now()
-            steps = self._items.plan(changes, now)
-            pairs = zip(changes, steps, strict=True)
-            positions = [self._apply(*pair, now) for pair in pairs]
-            self._items.prune(steps, self._last)
+            call = self._items.plan(changes, now)
+            pairs = zip(changes, call.steps, strict=True)
+            positions = [self._apply(change, step, now) for change, step in pairs]
+            self._items.prune(call, self._last)
             self._forget()
         self._ring()
         return positions
 
-    def _apply(self, change: Event | ItemChange, step: Step | None, now: int) -> Position:
-        if isinstance(change, Event):
+    def _apply(
+        self, change: Event | ItemChange, step: Row | Step | None, now: int
+    ) -> Position:
+        if step is None:
+            assert isinstance(change, Event)
             return Position(self._epoch, self._store(change, change.data.encode()))
-        found = self._items.apply(step, now, self._next) if step else None
+        found = self._items.apply(step, now, self._next)
         return found or Position(self._epoch, self._last)
 
     def read_items(
@@ -85,8 +89,8 @@ class ItemCalls:
     def _now(self) -> int:
         return max(self._clock.now(self._last), self._last)
 
-    def _next(self) -> Position:
-        self._last = max(self._clock.now(self._last), self._last + 1)
+    def _next(self, now: int) -> Position:
+        self._last = max(now, self._last + 1)
         return Position(self._epoch, self._last)
 
     # The rest of the broker.

@@ -36,14 +36,16 @@ class Row:
     deadline: int = MAX_NUMBER
     #: Known when it is stored.
     position: Position = Position("", 0)
-    key: Key = field(init=False, compare=False)
     #: What it counts among the bytes of its channel's items.
     size: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        self.key = self.kind, self.channel, self.item
         known = self.data is not None
         self.size = row_bytes(self.item, self.type, self.data or b"") if known else 0
+
+    @property
+    def key(self) -> Key:
+        return self.kind, self.channel, self.item
 
     @property
     def number(self) -> int:
@@ -67,7 +69,7 @@ class Row:
 
 
 class Step(t.NamedTuple):
-    """What one change stores."""
+    """What one change stores, if it is not one row whose position is returned."""
 
     rows: list[Row]
     #: The row whose position is returned. The store's is returned if there is none.
@@ -91,12 +93,16 @@ class ChannelItems:
 
     def put(self, row: Row) -> Row | None:
         """Store a row. The one that it supersedes is returned."""
-        old = self.rows.pop(row.item, None)
-        self.tombstones.pop(row.item, None)
-        self.rows[row.item] = row
+        item, rows = row.item, self.rows
+        old = rows.pop(item, None)
+        rows[item] = row
+        self.bytes += row.size
+        if old is not None:
+            self.bytes -= old.size
+            if old.data is None:
+                del self.tombstones[item]
         if row.data is None:
-            self.tombstones[row.item] = None
-        self.bytes += row.size - (old.size if old else 0)
+            self.tombstones[item] = None
         return old
 
     def prune(self, oldest: int) -> cabc.Iterator[Row]:
@@ -112,3 +118,36 @@ class ChannelItems:
             del self.rows[row.item], self.tombstones[row.item]
             self.horizon = row.number
             yield row
+
+
+class Plan:
+    """The rows that a call will store in a channel.
+
+    :param channel: Nothing if it has no row yet.
+    """
+
+    def __init__(self, channel: ChannelItems | None) -> None:
+        self._stored = channel.rows if channel else {}
+        self.rows: dict[str, Row] = {}
+        #: How many living rows the channel has before the call, and their bytes.
+        self.before = (channel.living, channel.bytes) if channel else (0, 0)
+        #: How many it has with those that are planned.
+        self.living, self.bytes = self.before
+
+    def row(self, item: str) -> Row | None:
+        """The item's row, with what is planned."""
+        return self.rows.get(item) or self._stored.get(item)
+
+    def add(self, row: Row, old: Row | None) -> Row:
+        """
+        :param old: The row that it supersedes.
+        """
+        self.rows[row.item] = row
+        self.bytes += row.size
+        if row.data is not None:
+            self.living += 1
+        if old is not None:
+            self.bytes -= old.size
+            if old.data is not None:
+                self.living -= 1
+        return row

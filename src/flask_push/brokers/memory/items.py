@@ -7,6 +7,7 @@ decides what each change stores, and :meth:`Items.apply` stores it.
 from __future__ import annotations
 
 import collections.abc as cabc
+import typing as t
 from dataclasses import replace
 from itertools import takewhile
 
@@ -19,10 +20,21 @@ from ..base import Retention
 from ..items import check_change
 from ..items import ItemChange
 from ..items import ItemRow
+from ..items import PLAIN
 from .item_rows import ChannelItems
 from .item_rows import Key
+from .item_rows import Plan
 from .item_rows import Row
 from .item_rows import Step
+
+
+class Call(t.NamedTuple):
+    """What a call stores."""
+
+    #: Of each change: one row, more than that, or nothing for an event.
+    steps: list[Row | Step | None]
+    #: By kind and channel.
+    plans: dict[tuple[str, str], Plan]
 
 
 class Items:
@@ -51,39 +63,42 @@ class Items:
 
     # Changing.
 
-    def plan(
-        self, changes: cabc.Sequence[Event | ItemChange], now: int
-    ) -> list[Step | None]:
-        """What each change stores, or nothing for an event.
+    def plan(self, changes: cabc.Sequence[Event | ItemChange], now: int) -> Call:
+        """What the changes of a call store.
 
         :raises Conflict: If an expectation is not met.
         :raises ItemsFull: If a channel would exceed its bounds.
         """
         for change in changes:
-            if isinstance(change, ItemChange):
-                check_change(change)
-                self._check_expectation(change, now)
-            else:
+            if not isinstance(change, ItemChange):
                 # It fails if this can't be stored.
                 change.data.encode()
-        planned: dict[Key, Row] = {}
-        steps = [
-            self._step(change, planned, now) if isinstance(change, ItemChange) else None
-            for change in changes
-        ]
-        self._check_bounds(planned)
-        return steps
+            elif not change.item or change[4:] != PLAIN:
+                check_change(change)
+                self._check_expectation(change, now)
+        call = Call([], {})
+        for change in changes:
+            step = self._step(change, call, now) if isinstance(change, ItemChange) else None
+            call.steps.append(step)
+        for (kind, name), plan in call.plans.items():
+            if plan.living > plan.before[0] or plan.bytes > plan.before[1]:
+                after = plan.living, plan.bytes
+                check_bounds(kind, name, self._retention, plan.before, after)
+        return call
 
     def apply(
-        self, step: Step, now: int, position: cabc.Callable[[], Position]
+        self, step: Row | Step, now: int, position: cabc.Callable[[int], Position]
     ) -> Position | None:
         """
-        :param position: Gives the next one.
+        :param position: Gives the next one, of now or later.
         :return: Nothing if it is the store's position.
         """
+        if isinstance(step, Row):
+            step.position = position(now)
+            self._put(step)
+            return step.position
         for row in step.rows:
-            row.position = position()
-            row.begin(row.number)
+            row.position = position(now)
             self._put(row)
         if step.result is None:
             return None
@@ -93,14 +108,14 @@ class Items:
             self._timed[step.result.key] = step.result
         return step.result.position
 
-    def prune(self, steps: cabc.Iterable[Step | None], last: int) -> None:
+    def prune(self, call: Call, last: int) -> None:
         """Remove the tombstones that the channels of a call no longer keep."""
         oldest = last - round(self._retention.age * 1_000_000)
-        names = {row.key[:2] for step in steps if step for row in step.rows}
-        for name in names:
-            for row in self._channels[name].prune(oldest):
-                self._log.pop(row.number, None)
-                self.removals += 1
+        for name, plan in call.plans.items():
+            if plan.rows and self._channels[name].tombstones:
+                for row in self._channels[name].prune(oldest):
+                    self._log.pop(row.number, None)
+                    self.removals += 1
         while self._empty:
             name, channel = next(iter(self._empty.items()))
             row = next(reversed(channel.rows.values()))
@@ -112,31 +127,30 @@ class Items:
             self.removals += 1
             del self._empty[name], self._channels[name]
 
-    def _step(self, change: ItemChange, planned: dict[Key, Row], now: int) -> Step:
-        key = change.kind, change.channel, change.item
-        row = planned.get(key) or self._row(key)
-        rows = []
+    def _step(self, change: ItemChange, call: Call, now: int) -> Row | Step:
+        channel, item, text, type, ttl, version, kind, owner, *_ = change
+        name = kind, channel
+        plan = call.plans.get(name)
+        if plan is None:
+            plan = call.plans[name] = Plan(self._channels.get(name))
+        row, rows = plan.row(item), []
         if row is not None and row.deadline <= now:
-            row = row.unset(row.version)
+            row = plan.add(row.unset(row.version), row)
             rows.append(row)
-        data = None if change.data is None else change.data.encode()
-        new = Row(*key, change.type, data, change.version, change.owner, change.ttl)
-        ttl = None
-        if row is not None and _is_older(change.version, row.version):
-            result = row
-        elif data is None and (row is None or row.data is None or change.due):
-            return self._planned(planned, Step(rows, rows[0] if rows else None))
-        elif row is not None and change.ttl is not None and _is_same(new, row):
-            result, ttl = row, change.ttl
+        data = None if text is None else text.encode()
+        if row is not None and _is_older(version, row.version):
+            return Step(rows, row)
+        if data is None and (row is None or row.data is None or change.due):
+            return Step(rows, rows[0] if rows else None)
+        if data is None:
+            assert row is not None
+            new = row.unset(version)
         else:
-            result = new if data is not None else new.unset(change.version)
-            rows.append(result)
-        return self._planned(planned, Step(rows, result, ttl))
-
-    @staticmethod
-    def _planned(planned: dict[Key, Row], step: Step) -> Step:
-        planned.update((row.key, row) for row in step.rows)
-        return step
+            new = Row(kind, channel, item, type, data, version, owner, ttl)
+            if ttl is not None and row is not None and _is_same(new, row):
+                return Step(rows, row, ttl)
+        plan.add(new, row)
+        return Step([*rows, new], new) if rows else new
 
     def _check_expectation(self, change: ItemChange, now: int) -> None:
         if change.expect is None:
@@ -146,38 +160,29 @@ class Items:
         found = str(living.position) if living else ""
         check_expectation(change, found)
 
-    def _check_bounds(self, planned: dict[Key, Row]) -> None:
-        more: dict[tuple[str, str], tuple[int, int]] = {}
-        for key, row in planned.items():
-            count, size = more.get(key[:2], (0, 0))
-            for each, sign in ((row, 1), (self._row(key), -1)):
-                if each is not None and each.data is not None:
-                    count, size = count + sign, size + sign * each.size
-            more[key[:2]] = count, size
-        for (kind, name), (count, size) in more.items():
-            channel = self._channels.get((kind, name))
-            before = (channel.living, channel.bytes) if channel else (0, 0)
-            after = before[0] + count, before[1] + size
-            if count > 0 or size > 0:
-                check_bounds(kind, name, self._retention, before, after)
-
     def _row(self, key: Key) -> Row | None:
         channel = self._channels.get(key[:2])
         return channel.rows.get(key[2]) if channel else None
 
     def _put(self, row: Row) -> None:
-        name = row.key[:2]
-        channel = self._channels.setdefault(name, ChannelItems(self._floor))
+        name = row.kind, row.channel
+        channel = self._channels.get(name)
+        if channel is None:
+            channel = self._channels[name] = ChannelItems(self._floor)
         old = channel.put(row)
         if old is not None:
-            self._log.pop(old.number, None)
+            self._log.pop(old.position.number, None)
+            if old.ttl is not None:
+                self._timed.pop(row.key, None)
+        number = row.position.number
         if not row.kind:
-            self._log[row.number] = row
-        self._timed.pop(row.key, None)
+            self._log[number] = row
         if row.ttl is not None:
+            row.begin(number)
             self._timed[row.key] = row
-        self._empty.pop(name, None)
-        if not channel.living:
+        if self._empty:
+            self._empty.pop(name, None)
+        if len(channel.rows) == len(channel.tombstones):
             self._empty[name] = channel
 
     # Reading.

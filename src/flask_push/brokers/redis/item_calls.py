@@ -12,6 +12,7 @@ from ..base import Retention
 from ..items import check_change
 from ..items import ItemChange
 from ..items import MIN_TOMBSTONES
+from ..items import PLAIN
 from .calls import Caller
 from .calls import JOIN_BYTES
 from .calls import MAX_KEEP_SECONDS
@@ -20,9 +21,6 @@ from .calls import RUN_EVENTS
 from .calls import Runs
 from .calls import Store
 from .scripts import Arg
-
-#: The fields of a set that has nothing but data and a type.
-_PLAIN = ItemChange("", "", "")[4:]
 
 
 class Sets:
@@ -84,7 +82,7 @@ class Changes:
     def _add(self, changes: cabc.Iterable[ItemChange]) -> None:
         sets: Sets | None = None
         for change in changes:
-            if change[4:] == _PLAIN and change.data is not None and change.item:
+            if change[4:] == PLAIN and change.data is not None and change.item:
                 if sets is not None and sets.add(change):
                     continue
                 sets = Sets(change.channel, change.type)
