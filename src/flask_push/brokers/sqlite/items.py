@@ -16,6 +16,7 @@ from ..._event import Position
 from .._items import check_expectation
 from ..base import PublishUncertain
 from ..items import ItemChange
+from ..items import PLAIN
 from ..items import UNSET
 from . import statements
 from .item_channel import Channel
@@ -54,7 +55,7 @@ def change(
     pairs = zip(changes, data, strict=True)
     for is_item, group in groupby(pairs, lambda pair: isinstance(pair[0], ItemChange)):
         if is_item:
-            positions += [items.make(t.cast(ItemChange, one), text) for one, text in group]
+            items.make_all(t.cast("cabc.Iterable[_Pair]", group), positions)
             continue
         items.write_last()
         events, texts = zip(*group, strict=True)
@@ -66,6 +67,9 @@ def change(
     items.finish()
     size += items.size
     return Stored(state.epoch, positions, items.last, size, added, items.stored)
+
+
+_Pair = tuple[ItemChange, bytes]
 
 
 class _Changes:
@@ -102,10 +106,36 @@ class _Changes:
         is_living = row is not None and row.data is not None and not self._is_due(row)
         check_expectation(change, str(row.position) if row and is_living else "")
 
-    def make(self, change: ItemChange, data: bytes) -> Position:
+    def make_all(self, pairs: cabc.Iterable[_Pair], positions: list[Position]) -> None:
+        """Change items. Most changes are sets that have nothing but data and a type, of
+        items without a deadline: they need no decision.
+
+        :param positions: Gets that of each.
+        """
+        epoch, time, last, channel, of = self._epoch, self._time, self.last, None, None
+        for change, data in pairs:
+            if channel is None or of != (change.kind, change.channel):
+                channel, of = self._channel(change), (change.kind, change.channel)
+            item = change.item
+            row = channel.row(item)
+            if (
+                change.data is None
+                or change[4:] != PLAIN
+                or (row is not None and row.until is not None)
+            ):
+                self.last = last
+                positions.append(self._make(channel, change, data, row))
+                last = self.last
+            else:
+                last = time if time > last else last + 1
+                channel.put(item, Row(last, epoch, change.type, data))
+                positions.append(Position(epoch, last))
+        self.last = last
+
+    def _make(
+        self, channel: Channel, change: ItemChange, data: bytes, row: Row | None
+    ) -> Position:
         """Change an item, in the steps of :meth:`.KeepsItems.change`."""
-        channel = self._channel(change)
-        row = channel.row(change.item)
         if row is not None and row.data is not None and self._is_due(row):
             row = self._put(channel, change, UNSET, None, row.version)
         if row is not None and _is_older(change.version, row.version):
@@ -141,8 +171,6 @@ class _Changes:
         self.last = max(self._time, self.last + 1)
         row = Row(self.last, self._epoch, type, data, version, until, owner)
         channel.put(change.item, row)
-        self.stored[change.kind, change.channel, change.item] = row.number
-        self.size += len(data or b"")
         return row
 
     def finish(self) -> None:
@@ -150,11 +178,14 @@ class _Changes:
 
         :raises ItemsFull: If a channel exceeds its bounds.
         """
+        channels = self._channels.values()
+        for (kind, name), channel in self._channels.items():
+            channel.check()
+            for item, row in channel.new.items():
+                self.stored[kind, name, item] = row.number
+                self.size += len(row.data or b"")
         if not self.stored:
             return
-        channels = self._channels.values()
-        for channel in channels:
-            channel.check()
         oldest, emptied = self.last - self._age, MAX_NUMBER
         for channel in channels:
             channel.finish(self.last, oldest)
