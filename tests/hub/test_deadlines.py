@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from support import coroutines
+from support.failing import Line
+from support.failing import Tracer
 from support.hub_threads import hub as hub
 from support.redises import Clock
 from support.redises import Redis
@@ -187,8 +189,7 @@ class Counting(MemoryBroker):
 
 def looks(hub: Hub) -> bool:
     """Whether the hub will look for items that are due."""
-    found: deadlines.Deadlines = hub.timed.__self__  # type: ignore[attr-defined]
-    return found._looks
+    return hub._deadlines._looks
 
 
 @pytest.fixture
@@ -248,6 +249,30 @@ def test_after_a_failure_a_hub_looks_only_if_items_end(often: None) -> None:
             await until(lambda: not looks(hub))
 
     run(test())
+
+
+def end_an_item(line: Line | None = None) -> Tracer:
+    """End an item by a hub that may fail at a line, once."""
+    broker = MemoryBroker()
+    tracer = Tracer(line)
+
+    async def test() -> None:
+        with hub_of(broker), tracer:
+            broker.change([ItemChange("a", "stays", "x", ttl=600), *short()])
+            await until(lambda: UNSET in rows(broker))
+            broker.change(short(2)[1:])
+            await until(lambda: rows(broker)[1:] == [UNSET, UNSET])
+
+    run(test())
+    return tracer
+
+
+def test_a_hub_that_fails_at_any_line_goes_on_to_end_items(often: None) -> None:
+    names = "_hub.deadlines", "_hub.writer"
+    lines = [line for line in end_an_item().lines if line[0] in names]
+    assert len(lines) > 15
+    for line in lines:
+        assert end_an_item(line).raised
 
 
 def test_a_hub_is_frozen_when_its_writer_is_at_rest() -> None:

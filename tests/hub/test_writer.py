@@ -62,12 +62,16 @@ def threads() -> int:
     return [thread.name for thread in threading.enumerate()].count("flask-push")
 
 
+def call(answered: cabc.Callable[..., None], *args: t.Any) -> None:
+    answered(*args)
+
+
 Test = cabc.Callable[[Writer], cabc.Awaitable[None]]
 
 
 def run(broker: t.Any, test: Test) -> None:
     async def main() -> None:
-        writer = Writer(broker, asyncio.get_running_loop())
+        writer = Writer(broker, asyncio.get_running_loop(), call)
         try:
             await asyncio.wait_for(test(writer), 30)
         finally:
@@ -403,7 +407,7 @@ def test_a_call_that_hangs_does_not_keep_a_hub_from_ending(
     broker = Gate()
 
     async def main() -> None:
-        writer = Writer(broker, asyncio.get_running_loop())
+        writer = Writer(broker, asyncio.get_running_loop(), call)
         writer.want(Items("i"))
         await until(broker.inside.is_set)
         writer.close()

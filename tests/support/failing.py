@@ -52,7 +52,10 @@ MODULES = [
 
 FILES = {
     name: importlib.import_module(f"flask_push.{name}").__file__
-    for name in [*MODULES, "_hub.takeover", "_delivery.snapshot", "_hub.process"]
+    for name in [
+        *(*MODULES, "_hub.takeover", "_delivery.snapshot", "_hub.process"),
+        *("_hub.deadlines", "_hub.writer"),
+    ]
 }
 
 

@@ -9,6 +9,7 @@ one of them finds an item first, and the others find nothing.
 from __future__ import annotations
 
 import asyncio
+import collections.abc as cabc
 import random
 
 from ..brokers import ItemChange
@@ -22,9 +23,19 @@ _PAUSES_SECONDS = 0.75, 1.25
 
 
 class Deadlines:
-    def __init__(self, writer: Writer, loop: asyncio.AbstractEventLoop) -> None:
+    """
+    :param guard: Calls a function, and handles its exceptions.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        loop: asyncio.AbstractEventLoop,
+        guard: cabc.Callable[..., None],
+    ) -> None:
         self._writer = writer
         self._loop = loop
+        self._guard = guard
         self._some = False
         # Whether a look is asked for, or will be.
         self._looks = False
@@ -49,4 +60,5 @@ class Deadlines:
 
     def answered(self, answer: Answer) -> None:
         if not answer.goes_on:
-            self._loop.call_later(random.uniform(*_PAUSES_SECONDS), self._look)
+            pause = random.uniform(*_PAUSES_SECONDS)
+            self._loop.call_later(pause, self._guard, self._look)

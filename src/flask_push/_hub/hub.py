@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import typing as t
+from functools import partial
 from math import inf
 
 from .._delivery.log import Log
@@ -67,10 +68,9 @@ class Hub:
         kept = isinstance(broker, KeepsOwnLogs)
         #: Which streams the app has disconnected.
         self.disconnects = Disconnects(self._streams, loop, kept, note)
-        self._writer = Writer(broker, loop)
-        self.timed = Deadlines(self._writer, loop).timed
         self._fanout = FanOut(loop, self._streams)
         self._guard = self._streams.failstop.guard
+        self._writer = Writer(broker, loop, self._guard)
         after = None if frozen is None else frozen.log.position
         self._begin(after)
         try:
@@ -90,12 +90,13 @@ class Hub:
         streams = self._streams
         self._filling = False
         self._log = Log(
-            report=self._log_unsendable,
+            report=partial(_log_unsendable, self._quiet),
             max_event=self.options.max_event,
             max_bytes=self.options.log_bytes,
         )
         self._readers = Readers(self._log, streams.refetch_after)
         self._feed = Feeding(self._loop, self, self._guard)
+        self._deadlines = Deadlines(self._writer, self._loop, self._guard)
         self.disconnects.begin(self._log, after)
         streams.begin(self._readers, self._feed, self.disconnects)
         self._timer = Timer(
@@ -220,12 +221,6 @@ class Hub:
             else:
                 streams.starts.start_if_whole(connection)
 
-    def _log_unsendable(self, entry: Entry, position: Position, error: Exception) -> None:
-        self._quiet.error(
-            "Could not send event %s of %r; its readers were told of a gap: %s",
-            *(position, entry.channel, error),
-        )
-
     def _close(self) -> None:
         self._closed = True
         self._timer.cancel()
@@ -242,7 +237,7 @@ class Hub:
     def _begin_again(self, delay: float) -> None:
         self._feed.give_up()
         self._timer.cancel()
-        self.timed(False)
+        self._deadlines.timed(False)
         self._begin()
         if self._closed:
             self._timer.cancel()
@@ -272,6 +267,9 @@ class Hub:
     def horizons(self, epoch: str, *horizons: t.Any) -> None:
         self._log.take_horizons(epoch, *horizons)
 
+    def timed(self, some: bool) -> None:
+        self._deadlines.timed(some)
+
     def own(self, log: str, page: OwnPage) -> None:
         if log == DISCONNECT_LOG:
             self.disconnects.take(page)
@@ -294,3 +292,12 @@ class Hub:
     def _fill_later(self, log: Log) -> None:
         if log is self._log and not self._closed:
             self._fill()
+
+
+def _log_unsendable(
+    quiet: QuietLogger, entry: Entry, position: Position, error: Exception
+) -> None:
+    quiet.error(
+        "Could not send event %s of %r; its readers were told of a gap: %s",
+        *(position, entry.channel, error),
+    )

@@ -60,13 +60,22 @@ class Wanted(t.Protocol):
 
 class Writer:
     """All but its thread is called on the loop. A broker that keeps no items stores
-    nothing."""
+    nothing.
 
-    def __init__(self, broker: Broker, loop: asyncio.AbstractEventLoop) -> None:
+    :param guard: Calls a function, and handles its exceptions.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        loop: asyncio.AbstractEventLoop,
+        guard: cabc.Callable[..., None],
+    ) -> None:
         #: Whether the thread is in a call of the store. Any thread.
         self.busy = False
         self._broker = broker if isinstance(broker, KeepsItems) else None
         self._loop = loop
+        self._guard = guard
         self._quiet = QuietLogger()
         # In the order in which they get their turns.
         self._wanted: dict[Wanted, None] = {}
@@ -119,7 +128,7 @@ class Writer:
 
     def _answer(self, wanted: Wanted, answer: Answer) -> None:
         if not self._closed:
-            wanted.answered(answer)
+            self._guard(wanted.answered, answer)
 
     # In the thread.
 
