@@ -64,8 +64,9 @@ class ItemPublisher:
         :param ttl: Seconds after which the item is unset, unless it is set again before.
             Setting the same value again only prolongs its time, and is not sent.
         :param version: A whole number that grows with each change, such as the version of
-            a row. If the item has this version or a newer one, nothing changes. Give it if
-            several requests may set the item: the last call need not have the last value.
+            a row. If the item has this version or a newer one, nothing changes, not even
+            its `ttl`. Give it if several requests may set the item: the last call need not
+            have the last value. A call without a version always sets the item.
         :param type: As for :meth:`publish`.
         :return: The item's id. If nothing changed, it is the id of the value that stays.
         :raises ValueError: If a name can't be sent to browsers, or the data can't.

@@ -17,6 +17,7 @@ from support.servers import Server
 from support.servers import until
 
 from flask_push import connect
+from flask_push import Event
 from flask_push import ItemsFull
 from flask_push import Publisher
 from flask_push.client import Source
@@ -102,15 +103,15 @@ def test_items_are_what_two_workers_have_set_last(
     assert len(publisher.history("log", 4 * LAST).events) == 4 * LAST
 
 
-def test_a_hub_leaves_the_bounds_of_items_as_the_app_has_set_them(
+def test_the_store_has_the_bounds_of_items_of_the_app_whose_hub_reads_it(
     url: str, publisher: Publisher, tmp_path: Path
 ) -> None:
     options: dict[str, t.Any] = dict(
         PUSH_BROKER_URL=url, PUSH_MAX_ITEMS=3, PUSH_ITEMS_BYTES=1500
     )
     with serve(gunicorn, tmp_path, **options) as server:
-        write(server, [{"channel": "a", "data": n, "item": n} for n in range(3)])
         server.stream("a").opened()
+        publisher.publish_many(Event("a", n, item=n) for n in range(3))
         with pytest.raises(ItemsFull, match="more than 3"):
             publisher.set("a", 3, 3)
         with pytest.raises(ItemsFull, match="more than 1,500"):

@@ -24,18 +24,28 @@ APP, SET, UNSET, READ, TYPING, FLAG, TOGETHER, FASTEST = blocks(PAGE, "python")
 ANN = SimpleNamespace(id=7, name="Ann")
 
 
+class Flag:
+    """A row. Its class has the columns."""
+
+    on: bool = False
+    version: int = 0
+
+
 class Rows:
-    """The database of an app, with one row. A commit may take longer than a later one."""
+    """The database of an app, with one row. It counts the versions of the row."""
 
     def __init__(self) -> None:
-        self.flag = SimpleNamespace(on=False, version=0)
         self.session = self
+        self.version = 0
         self.after_commit: cabc.Callable[[], object] = bool
 
-    def get_one(self, kind: object, name: str) -> SimpleNamespace:
-        return SimpleNamespace(**vars(self.flag))
+    def get_one(self, kind: type[Flag], name: str) -> Flag:
+        self.flag = kind()
+        return self.flag
 
     def commit(self) -> None:
+        self.version += self.flag.version
+        self.flag.version = self.version
         self.after_commit()
 
 
@@ -62,7 +72,7 @@ class Written(t.NamedTuple):
 @pytest.fixture
 def page() -> cabc.Iterator[Written]:
     names: dict[str, t.Any] = {"__name__": "docs_items", "Event": Event, "db": Rows()}
-    names |= {"current_user": ANN, "user": ANN, "Flag": object}
+    names |= {"current_user": ANN, "user": ANN, "Flag": Flag}
     names |= {"seat": SimpleNamespace(id=UUID(int=7))}
     names |= {"sample": lambda: {"cpu": 0.5, "disk": 0.25}}
     exec(APP, names)
@@ -113,7 +123,7 @@ def test_the_newest_version_of_a_row_stays(page: Written) -> None:
     rows = page.names["db"]
 
     def overtaken() -> None:
-        rows.flag, rows.after_commit = SimpleNamespace(on=True, version=1), bool
+        rows.after_commit = bool
         assert page.client.post("/flags/beta", data={"on": "0"}).status_code == 204
 
     rows.after_commit = overtaken
