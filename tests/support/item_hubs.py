@@ -21,6 +21,7 @@ from flask_push.brokers import Broker
 from flask_push.brokers import ItemChange
 from flask_push.brokers import KeepsItems
 from flask_push.brokers import open_broker
+from flask_push.testing._sink import until
 from support import coroutines
 from support.hubs import HubScene
 from support.reader import SocketReader
@@ -48,6 +49,8 @@ class ItemPage:
         self.opened: str | None = None
         #: The numbers of all values it has got, by item.
         self.numbers: dict[tuple[str, str], int] = {}
+        #: The events of the channels that are no items, with their numbers.
+        self.events: list[tuple[int, str]] = []
         self._epoch = ""
         self._taken = 0
 
@@ -70,8 +73,14 @@ class ItemPage:
             self.items, self.holds, self.told = {}, "", self.told + 1
         elif event.type == "push:whole":
             self.whole, self.holds = self.whole + 1, json.loads(event.data)["holds"]
-        elif item := item_of(event.id):
-            self._take_item(event, (event.channel or "", item))
+        elif event.type == "push:unset" or (
+            event.type == "message" and event.channel and item_of(event.id)
+        ):
+            self._take_item(event, (event.channel or "", item_of(event.id) or ""))
+        elif event.type == "message":
+            number = Position.parse(event.id).number
+            assert not self.events or self.events[-1][0] < number, "twice, or too old"
+            self.events.append((number, event.data))
 
     def _take_item(self, event: Event, name: tuple[str, str]) -> None:
         position, parts = Position.parse(event.id), event.id.split(".")
@@ -126,6 +135,24 @@ class ItemScene(HubScene):
 
         await self.until(page, meets)
 
+    async def reads(self, page: ItemPage, count: int) -> None:
+        """Let a page read so many bytes, and no more."""
+        reader = page.reader
+
+        def read() -> bool:
+            assert not reader.ended
+            reader.read(count - reader.received)
+            return reader.received == count
+
+        await until(read)
+        page.look()
+
+    async def becomes(self, page: ItemPage, items: dict[tuple[str, str], str]) -> None:
+        await self.until(page, lambda: page.look().items == items)
+
+    async def gets_events(self, page: ItemPage) -> None:
+        await self.until(page, lambda: page.look().events)
+
     async def is_told(self, page: ItemPage) -> None:
         """Wait until it has forgotten all items once."""
         await self.until(page, lambda: page.look().told)
@@ -165,6 +192,12 @@ def run_with(test: Scenario, broker: Broker, **options: t.Any) -> None:
             scene.close()
 
     coroutines.run(main())
+
+
+def truth(store: KeepsItems, *channels: str) -> dict[tuple[str, str], str]:
+    """The items that a page of these channels must have in the end."""
+    rows = store.read_items(channels, limit=2**30, due=True).rows
+    return {(row.channel, row.item): row.data.decode() for row in rows}
 
 
 def types(reader: StreamReader) -> list[str]:

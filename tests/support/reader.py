@@ -72,6 +72,8 @@ class SocketReader(StreamReader):
 
     def __init__(self, *, gzip: bool = False, last_id: str = "") -> None:
         super().__init__(gzip=gzip, last_id=last_id)
+        #: Bytes.
+        self.received = 0
         self.connect()
 
     def connect(self) -> None:
@@ -86,6 +88,7 @@ class SocketReader(StreamReader):
         except ConnectionResetError:
             data = b""
         self.ended |= not data
+        self.received += len(data)
         self.feed(data)
 
     def close(self) -> None:
