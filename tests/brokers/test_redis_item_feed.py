@@ -40,6 +40,7 @@ from flask_push.brokers.redis import RedisBroker
 from flask_push.brokers.redis import scripts
 from flask_push.brokers.redis.broker import AnyRedisBroker
 from flask_push.brokers.redis.feed import RedisFeed
+from flask_push.brokers.redis.page_reads import ItemsRead
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until as until_on_loop
 
@@ -228,6 +229,36 @@ def test_evicted_items_give_readers_another_epoch(
         last = set_item(broker, "x", "2")
         await until_on_loop(lambda: hub.end >= last.number)
         assert hub.rows()[1:] == [("x", b"2")]
+
+    run(broker, test)
+
+
+def test_a_read_of_items_has_proved_what_was_pushed(
+    broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "_UNPROVED_TICK_SECONDS", 1000)
+    monkeypatch.setattr(feed, "_TICK_SECONDS", 1000)
+
+    async def test(hub: ItemSinkOfTests) -> None:
+        last = set_item(broker, "x", "1")
+        await until_on_loop(lambda: hub.rows())
+        assert hub.end < last.number
+        await read_items(hub, "a", upto=last.number)
+        await until_on_loop(lambda: hub.end >= last.number)
+
+    run(broker, test)
+
+
+def test_a_read_of_items_that_fails_proves_nothing(
+    broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_item(broker, "x", "1")
+    fails = scripts.Script.of("return redis.call('LLEN', KEYS[1])")
+    monkeypatch.setattr(ItemsRead, "script", fails)
+
+    async def test(hub: ItemSinkOfTests) -> None:
+        page = await read_items(hub, "a", after=5)
+        assert (page.after, page.reach, page.end) == (5, 5, hub.end)
 
     run(broker, test)
 

@@ -7,6 +7,7 @@ import itertools
 import logging
 import socket
 import threading
+import time
 import typing as t
 
 import pytest
@@ -27,6 +28,7 @@ def test_a_relay_ends_if_its_hub_does_not_end_it(
     adopt: Adopted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "_HUB_LATE_SECONDS", 0.5)
+    monkeypatch.setattr(relay_module, "_MOST_SECONDS", 2)
     relays = Relays(2, 0.1)
     silent, busy = relays.open(STREAM, adopt, ""), relays.open(STREAM, adopt, "")
     assert (
@@ -110,6 +112,22 @@ def test_a_relay_forwards_until_the_hub_ends(adopt: Adopted) -> None:
     assert list(relay) == [b"2"]
     assert adopt.streams[0].lifetime == 20
     assert adopt.streams[0].head == b"", "the server writes it"
+
+
+def test_a_relay_lasts_while_its_hub_sends_more(
+    adopt: Adopted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub sends all items, and a browser takes them slowly."""
+    monkeypatch.setattr(relay_module, "_HUB_LATE_SECONDS", 0.1)
+    relay = Relays(1, 0.1).open(STREAM, adopt, "")
+    assert relay is not None
+    found = 0
+    for _ in range(10):
+        sockets.write(adopt.fds[0], b"x")
+        time.sleep(0.1)
+        found += len(next(relay))
+    assert found == 10
+    assert list(relay) == []
 
 
 def test_a_relay_that_is_closed_is_gone_for_the_hub(adopt: Adopted) -> None:

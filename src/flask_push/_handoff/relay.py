@@ -23,6 +23,8 @@ logger = logging.getLogger("flask_push")
 
 # Seconds that a relay waits for its hub to end the stream, after it should have.
 _HUB_LATE_SECONDS = 5.0
+# Seconds that a relay lasts at most, if its stream is still sent all items (law 34).
+_MOST_SECONDS = 600.0
 
 
 def pair_with(stream: Stream, adopt: Adopt) -> socket.socket:
@@ -87,8 +89,8 @@ class Relays:
 class Relay:
     """The body of a response, which forwards what the hub writes to one stream.
 
-    :param seconds: When it ends in any case, because a hub that is stuck must not block
-        a worker for longer.
+    :param seconds: When it ends if the hub does not end it and sends nothing more, because
+        a hub that is stuck must not block a worker for longer.
     """
 
     def __init__(
@@ -98,19 +100,22 @@ class Relay:
         self._reading = threading.Lock()
         # Empty when it is closed. Of several threads that close it, one takes the function.
         self._closed = [closed]
-        self._ends = time.monotonic() + seconds
+        now = time.monotonic()
+        self._ends, self._last = now + seconds, now + max(seconds, _MOST_SECONDS)
 
     def __iter__(self) -> Relay:
         return self
 
     def __next__(self) -> bytes:
-        left = self._ends - time.monotonic()
+        now = time.monotonic()
+        left = min(self._ends, self._last) - now
         with self._reading:
             try:
                 self._socket.settimeout(max(left, 0.001))
-                data = self._socket.recv(65536) if left > 0 else b""
+                data = self._socket.recv(65536) if now < self._last else b""
             except OSError:
                 data = b""
+        self._ends = max(self._ends, time.monotonic() + _HUB_LATE_SECONDS)
         if not self._closed:
             # Another thread called close() meanwhile, and left the socket to this thread.
             self._close_unread()

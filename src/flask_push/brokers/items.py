@@ -37,7 +37,8 @@ A feed gives items to a sink that is an :class:`ItemSink`:
 3. If the horizon of a watched channel has grown, it calls ``horizons`` again before a
    ``deliver`` or ``missed`` with an end that is not below it. Pages have their own.
 4. ``missed`` concerns items, too. Pages have the rows and the horizons.
-5. It has ``read_items``: see :class:`ItemFeed`.
+5. It has ``read_items``: see :class:`ItemFeed`. After a call, it soon delivers an end that
+   is not below ``upto``, because readers get no items before that.
 
 Other sinks receive no items. A feed also calls ``timed`` of each sink that is a
 :class:`TimedSink`.

@@ -111,6 +111,9 @@ class RedisFeed:
     ) -> None:
         request = ItemsRequest(list(channels), after, upto, callback)
         self._reads.add(self._items.rows(request))
+        if not self._progress.is_proved:
+            # The readers wait until what was handed on is proved complete.
+            self._timer.set(0)
 
     def close(self) -> None:
         self._closed, self._live = True, False

@@ -121,7 +121,8 @@ class ItemsRead:
     def nothing(self, end: Position) -> ItemsPage:
         channels, after, _, _ = self._request
         horizons = dict.fromkeys(channels, end.number)
-        return ItemsPage(end.epoch, after, end.number, end.number, [], horizons)
+        # Items have no gap, so their readers wait.
+        return ItemsPage(end.epoch, after, after, end.number, [], horizons)
 
     def hand_over(self, page: ItemsPage) -> None:
         self._request.callback(page)

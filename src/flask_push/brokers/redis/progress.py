@@ -17,6 +17,10 @@ class Progress:
         self._events: dict[str, int] = {}
         self._rows: dict[str, int] = {}
 
+    @property
+    def is_proved(self) -> bool:
+        return self._proved == self.end
+
     def prove(self, epoch: str, end: int) -> None:
         self.epoch, self.end, self._proved = epoch, end, end
         self._events.clear()
