@@ -32,6 +32,11 @@ def publish() -> str:
     return push.publish_many(Event(**event) for event in json.loads(request.data))
 
 
+@app.get("/position")
+def position() -> str:
+    return push.position()
+
+
 @app.post("/disconnect")
 def disconnect() -> str:
     return push.disconnect(**json.loads(request.data))

@@ -26,6 +26,12 @@ from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until as until_on_loop
 
 
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notice soon what happens to an idle store."""
+    monkeypatch.setattr(_redis_feed, "_TICK_SECONDS", 0.2)
+
+
 def test_a_channel_asked_for_just_before_a_tick_is_heard(broker: RedisBroker) -> None:
     async def test(hub: RecordingSink) -> None:
         hub.feed.watch(["b"])
@@ -137,6 +143,7 @@ def test_a_restart_is_another_epoch_and_a_feed_says_so(
     assert len(lines(caplog)) == 2
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_flushed_store_is_another_epoch(redis: Redis, broker: RedisBroker) -> None:
     async def test(hub: RecordingSink) -> None:
         for _ in range(3):
@@ -158,6 +165,7 @@ def test_a_flushed_store_is_another_epoch(redis: Redis, broker: RedisBroker) -> 
     listen(broker, test)
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_demoted_server_is_noticed_where_nobody_publishes(
     redis: Redis, broker: RedisBroker, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
@@ -187,6 +195,7 @@ def test_a_store_that_is_flushed_is_noticed_where_nobody_publishes(
     listen(broker, test)
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_store_that_went_back_in_time_unseen_is_another_epoch(
     redis: Redis, broker: RedisBroker
 ) -> None:

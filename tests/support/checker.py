@@ -125,8 +125,8 @@ def judge(trace: Trace, truth: Truth, causes: cabc.Collection[Cause]) -> list[st
                 # Only after an eviction does the store not know what it has lost.
                 if not owed.pop(name, None) and "eviction" not in recent:
                     wrong.append(f"a gap in {name} where nothing is missing: {event.id}")
-        elif not event.id or event.type == "push:disconnect":
-            # It has no id of its own.
+        elif not event.id or event.type in ("push:disconnect", "push:items"):
+            # Both have no id of their own.
             continue
         elif not epoch:
             epoch = position.epoch
@@ -134,7 +134,7 @@ def judge(trace: Trace, truth: Truth, causes: cabc.Collection[Cause]) -> list[st
         elif position.epoch != epoch:
             wrong.append(f"{event.id} is of another epoch, untold")
             return wrong
-        elif event.type == "push:open":
+        elif event.type in ("push:open", "push:whole"):
             reach(position.number)
         else:
             if position.number <= through[event.channel]:
