@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import time
 import typing as t
 from pathlib import Path
 
@@ -223,7 +222,7 @@ def test_a_channel_stays_full_if_what_is_due_cannot_be_unset(
     broker = Refusing(Retention(items=1))
     publisher = Publisher(broker)
     publisher.set("a", "old", 1, ttl=0.001)
-    time.sleep(0.002)
+    until(lambda: not publisher.items("a").events)
     broker.error = error("the store is busy")
     with pytest.raises(ItemsFull):
         publisher.set("a", "new", 1)
@@ -236,7 +235,7 @@ def test_room_is_made_until_nothing_is_due() -> None:
     publisher = Publisher(broker)
     for channel in "b", "a":
         publisher.publish_many(Event(channel, n, item=n, ttl=0.001) for n in range(5))
-    time.sleep(0.002)
+    until(lambda: not publisher.items("a").events)
     publisher.publish_many(Event("a", n, item=f"new {n}") for n in range(5))
     assert len(publisher.items("a").events) == 5
     before = broker.calls
