@@ -64,13 +64,12 @@ def test_sets_of_a_channel_that_have_only_data_are_one_step() -> None:
     )
     steps, _ = changes.args()
     assert steps == [
-        *("sets", 1, 2, "message", b"\xc3\xa4", b"y", b"2:1:\xc3\xa4", b"1"),
-        *(b"1:3:y", b"\xc3\xa9:"),
-        *("sets", 1, 1, "t", b"z", b"1:1:z", b"3"),
-        *("sets", 1, 1, "t", b"z", b"1:1:z", b"4"),
-        *("sets", 2, 1, "t", b"z", b"1:1:z", b"5"),
+        *("sets", 1, 2, "message", b"2 1,1 3", b"\xc3\xa4", b"y", b"1", b"\xc3\xa9:"),
+        *("sets", 1, 1, "t", b"1 1", b"z", b"3"),
+        *("sets", 1, 1, "t", b"1 1", b"z", b"4"),
+        *("sets", 2, 1, "t", b"1 1", b"z", b"5"),
         *("set", 2, "u", "6", "t", "", 1, "", "-"),
-        *("sets", 2, 1, "t", b"v", b"1:0:v", b""),
+        *("sets", 2, 1, "t", b"1 0", b"v", b""),
     ]
     assert [change.data for change in changes.items] == ["1", "é:", *"3456", ""]
 

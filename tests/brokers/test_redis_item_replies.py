@@ -78,7 +78,7 @@ def test_a_refusal_says_what_was_found() -> None:
 
 
 def test_what_is_published_is_rows_or_a_horizon() -> None:
-    rows = item_replies.pushed("a", b"abcde:9:i4:2:ty1:3:xz:11:0:y2:1:\xc3\xa4:")
+    rows = item_replies.pushed("a", b"abcde:9:i4:2:ty1 3,1 0,2 1:xy\xc3\xa4z:1:")
     assert rows.epoch == "abcde" and rows.entries == [
         Entry(9, 4, "a", "ty", b"z:1", item="x"),
         Entry(10, 9, "a", "ty", b"", item="y"),
@@ -86,8 +86,13 @@ def test_what_is_published_is_rows_or_a_horizon() -> None:
     ]
     assert item_replies.pushed("a", b"abcde:9:h:7") == ("abcde", [], 7)
     others = (
-        *(b"abcde:9:4:2:ty1:1:xz", b"junk", b"", b"a:b:h:c"),
-        *(b"abcde:9:ix:2:ty1:1:xz", b"abcde:9:i4:2:ty", b"abcde:9:i4:2:ty1:xz"),
+        *(b"abcde:9:4:2:ty1 1:xz", b"junk", b"", b"a:b:h:c", b"abcde:9:i4:2:ty1:xz"),
+        *(
+            b"abcde:9:ix:2:ty1 1:xz",
+            b"abcde:9:i4:2:ty",
+            b"abcde:9:i4:2:ty:",
+            b"a:9:i4:2:ty1 :",
+        ),
     )
     for other in others:
         with pytest.raises(ValueError):

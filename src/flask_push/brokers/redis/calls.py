@@ -126,6 +126,8 @@ class Store:
         self._retention = retention
         # Part of the keys' names. A script that gets the wrong one returns the right one.
         self._life = ""
+        #: How the names of all keys of this life begin.
+        self.start = names.key("", "")
         self._time = _Time()
 
     def is_another(self, reply: list[t.Any]) -> bool:
@@ -136,6 +138,7 @@ class Store:
                 self._time.learn(reply[-1], since_boot())
             return False
         self._life = reply[2].decode()
+        self.start = self.names.key(self._life, "")
         return True
 
     def key(self, *parts: str) -> str:

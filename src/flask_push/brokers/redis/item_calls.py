@@ -31,6 +31,7 @@ class Sets:
         self.channel = channel
         self.type = type
         self.items: dict[str, bytes] = {}
+        self._lengths: list[bytes] = []
         self._data: list[bytes] = []
         self._size = 0
 
@@ -49,7 +50,8 @@ class Sets:
         assert text is not None
         data, item = text.encode(), name.encode()
         self.items[name] = item
-        self._data += b"%d:%d:%b" % (len(item), len(data), item), data
+        self._lengths.append(b"%d %d" % (len(item), len(data)))
+        self._data.append(data)
         self._size += len(data)
         return True
 
@@ -57,8 +59,8 @@ class Sets:
         """
         :param channel: Its index.
         """
-        items = self.items.values()
-        return ["sets", channel, len(items), self.type, *items, *self._data]
+        items, lengths = self.items.values(), b",".join(self._lengths)
+        return ["sets", channel, len(items), self.type, lengths, *items, *self._data]
 
 
 class Changes:
@@ -234,11 +236,12 @@ class ItemCalls:
         return [*logs, *self._common(), *self._channels("", channels)]
 
     def _common(self) -> list[Arg]:
-        return [self.store.key(name) for name in ("items", "deadlines", "owners")]
+        start = self.store.start
+        return [f"{start}items", f"{start}deadlines", f"{start}owners"]
 
     def _channels(self, kind: str, channels: cabc.Iterable[str]) -> list[Arg]:
         return [key for name in channels for key in self._channel(kind, name)]
 
     def _channel(self, kind: str, channel: str) -> list[Arg]:
-        key = self.store.key
-        return [key(name, kind, channel) for name in ("rows", "order", "unset")]
+        start, name = self.store.start, f"{kind}:{channel}"
+        return [f"{start}rows:{name}", f"{start}order:{name}", f"{start}unset:{name}"]

@@ -193,17 +193,14 @@ def pushed(channel: str, data: bytes) -> Pushed:
         raise ValueError("It is of no item.")
     number, prev = int(first), int(before[1:])
     size, rest = rest.split(b":", 1)
-    start = int(size)
-    type, rest = rest[:start].decode(), rest[start:]
+    end = int(size)
+    type, (lengths, rest) = rest[:end].decode(), rest[end:].split(b":", 1)
+    pairs = [[int(size) for size in pair.split(b" ")] for pair in lengths.split(b",")]
     entries = []
-    while rest:
-        size, length, rest = rest.split(b":", 2)
-        start = int(size)
-        end = start + int(length)
-        item = rest[:start].decode()
-        entries.append(Entry(number, prev, channel, type, rest[start:end], item=item))
+    at, start = 0, sum(size for size, _ in pairs)
+    for size_of_item, size_of_data in pairs:
+        item, data = rest[at : at + size_of_item], rest[start : start + size_of_data]
+        entries.append(Entry(number, prev, channel, type, data, item=item.decode()))
+        at, start = at + size_of_item, start + size_of_data
         number, prev = number + 1, number
-        rest = rest[end:]
-    if not entries:
-        raise ValueError("It has no row.")
     return Pushed(epoch.decode(), entries)

@@ -51,10 +51,10 @@ script that is called with another life does nothing, and returns the right one.
 
 Rows are published where the events of their channel are, neighbours of one type together:
 ``epoch:number of the first:i`` and the number of the row before it, ``:length of
-type:type``, and for each row ``length of item:length of data:item, then data``. If the
-horizon of the channel has grown, ``epoch:last number:h:horizon`` follows. Older versions
-skip both, because the third field is not a number. Rows of Flask-Push's own are not
-published.
+type:type``, of each row ``length of item length of data`` with commas, a colon, all items,
+and all data. If the horizon of the channel has grown, ``epoch:last number:h:horizon``
+follows. Older versions skip both, because the third field is not a number. Rows of
+Flask-Push's own are not published.
 
 Events are published on ``{push}:<database>:<channel>``, neighbours together, as ``epoch:``
 and their records, where only the first has its number; prev is empty for events that are

@@ -11,8 +11,8 @@
 --   many microseconds or an empty string, its version, its owner, and what is expected: a
 --   hyphen for nothing, or an equals sign with a number, a colon and an epoch, or without;
 -- - the word `sets`, the index of a channel, how many items are set that have nothing but data
---   and the same type, and the type; the items; and before the data of each its frame, which
---   is `length of item:length of data:item`.
+--   and the same type, and the type; of each item its length, a space, and the length of its
+--   data, with commas; the items; and their data.
 -- Returns the epoch; with commas, the number of each run and, after an equals sign, the epoch
 -- and the number of each change; `prune` or nothing; and the store's time. If all numbers
 -- follow the first, that stands alone, after a plus sign. If it did nothing, it returns

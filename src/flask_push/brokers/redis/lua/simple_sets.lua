@@ -2,7 +2,7 @@
 -- owner, if nothing about them is unusual: this builds no closure, and needs as many commands
 -- for many items as for one. Otherwise, and once a second, all is read and checked. The field
 -- of the channel is as in channel_items.lua.
-if ARGV[9] == 'sets' and ARGV[7] == '' and #ARGV == 12 + 3 * ARGV[11] then
+if ARGV[9] == 'sets' and ARGV[7] == '' and #ARGV == 13 + 2 * ARGV[11] then
   local count = tonumber(ARGV[11])
   local had = call('HMGET', store, 'life', 'epoch', 'last', 'checked', 'upto', 'age',
     'max_items', 'max_item_bytes')
@@ -17,21 +17,21 @@ if ARGV[9] == 'sets' and ARGV[7] == '' and #ARGV == 12 + 3 * ARGV[11] then
       and before and tonumber(match(before, '^%d+')) < tonumber(ARGV[3])
       and (given == '-' or (given == most and given_bytes == most_bytes))
       and (gone == '0' or tonumber(oldest) >= last - had[6]) then
+    local sub, find = string.sub, string.find
     local word, usual, added = ARGV[12], true, 0
-    for i, old in ipairs(call('HMGET', KEYS[7], unpack(ARGV, 13, 12 + count))) do
+    for i, old in ipairs(call('HMGET', KEYS[7], unpack(ARGV, 14, 13 + count))) do
       if old then
-        local length, start = match(old, '^%d+:%w+::::0:(%d+):()')
-        -- Ten letters are those of `push:unset`, among others.
-        if not start or (length == '10' and string.sub(old, start, start + 9) == 'push:unset')
-        then
+        -- Behind a number of 16 digits and an epoch of 5 letters. A tombstone has no data.
+        local colon = sub(old, 23, 28) == '::::0:' and find(old, ':', 29, true)
+        if not colon or (#old == colon + 10 and sub(old, colon + 1) == 'push:unset') then
           usual = false
           break
         end
-        size = size - (#old - start + 1)
+        size = size - (#old - colon)
       else
-        added, size = added + 1, size + 100 + #ARGV[12 + i]
+        added, size = added + 1, size + 100 + #ARGV[13 + i]
       end
-      size = size + #word + #ARGV[12 + count + 2 * i]
+      size = size + #word + #ARGV[13 + count + i]
     end
     if usual and added > 0 then
       -- Above `few`, the keys get another form.
@@ -44,9 +44,9 @@ if ARGV[9] == 'sets' and ARGV[7] == '' and #ARGV == 12 + 3 * ARGV[11] then
       local first, rows, order = math.max(now, last + 1), {}, {}
       local middle = ':' .. had[2] .. '::::0:' .. #word .. ':' .. word
       for i = 1, count do
-        local number, item = format('%.0f', first + i - 1), ARGV[12 + i]
+        local number, item = format('%.0f', first + i - 1), ARGV[13 + i]
         order[2 * i - 1], order[2 * i] = number, item
-        rows[2 * i - 1], rows[2 * i] = item, number .. middle .. ARGV[12 + count + 2 * i]
+        rows[2 * i - 1], rows[2 * i] = item, number .. middle .. ARGV[13 + count + i]
       end
       local number = order[2 * count - 1]
       -- It is refused, or none of these is.
@@ -58,7 +58,7 @@ if ARGV[9] == 'sets' and ARGV[7] == '' and #ARGV == 12 + 3 * ARGV[11] then
       local done = '+' .. had[2] .. ':' .. order[1]
       call('SET', KEYS[3], ARGV[3] .. ':' .. done, 'KEEPTTL')
       local sent = try('PUBLISH', KEYS[10], had[2] .. ':' .. order[1] .. ':i' .. newest .. ':'
-        .. #word .. ':' .. word .. table.concat(ARGV, '', 13 + count))
+        .. #word .. ':' .. word .. ARGV[13] .. ':' .. table.concat(ARGV, '', 14))
       if type(sent) == 'table' then return {err = 'HALF ' .. sent.err} end
       return {had[2], done}
     end

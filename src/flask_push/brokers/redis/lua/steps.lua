@@ -39,15 +39,14 @@ while a_step < first do
     steps[#steps + 1] = {runs = tonumber(index)}
     a_step = a_step + 2
   elseif word == 'sets' then
-    local count, a_frame = tonumber(item), a_step + 4 + item
-    for i = 1, count do
-      local item = ARGV[a_step + 3 + i]
+    local count = tonumber(item)
+    for i = a_step + 5, a_step + 4 + count do
+      local item = ARGV[i]
       local row, problem = found(channels[tonumber(index)], item)
       if problem then return problem end
-      steps[#steps + 1] = {'set', channels[tonumber(index)], item, ARGV[a_frame + 2 * i - 1],
-        data, '', '', ''}
+      steps[#steps + 1] = {'set', channels[tonumber(index)], item, ARGV[i + count], data, '', '', ''}
     end
-    a_step, changes = a_frame + 2 * count, changes + count
+    a_step, changes = a_step + 5 + 2 * count, changes + count
   else
     local channel = channels[tonumber(index)]
     local row, problem = found(channel, item)

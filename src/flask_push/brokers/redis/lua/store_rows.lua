@@ -32,7 +32,7 @@ local function store_row(row)
     end
     if channel.publishes_on then
       call('PUBLISH', channel.publishes_on, table.concat({epoch, row.number,
-        'i' .. whole(channel.newest), #row.type, row.type .. #row.item, #row.data,
+        'i' .. whole(channel.newest), #row.type, row.type .. #row.item .. ' ' .. #row.data,
         row.item .. row.data}, ':'))
     end
     channel.newest, channel.stored = last, true
