@@ -99,6 +99,18 @@ def test_tail_prints_all_items_and_then_what_changes() -> None:
     assert json.loads(found[-1]["data"]) == {"channel": "p", "item": "a.b"}
 
 
+def test_tail_goes_on_with_the_items_of_a_hub(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path) as server:
+        for item in "a", "b":
+            server.publish("p", item, item=item)
+        with tail(f"{server.url}/stream", "--channel", "p") as process:
+            assert process.stdout is not None
+            lines = [process.stdout.readline().split(" {")[0].strip() for _ in range(4)]
+            assert lines == ["push:items", "p[a] message a", "p[b] message b", "push:whole"]
+            server.publish("p", "2", item="a")
+            assert process.stdout.readline() == "p[a] message 2\n"
+
+
 def test_the_data_of_an_event_is_escaped(tmp_path: Path) -> None:
     """No event can write to the terminal's title, clear it, or look like two events."""
     hostile = "\x1b]0;x\x07\x1b[2J\rchat message forged\x9b\u202e ü"
