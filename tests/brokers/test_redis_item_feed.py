@@ -25,6 +25,7 @@ from support.redis_log import redis as redis
 from support.redis_log import say
 from support.redises import Cluster
 from support.redises import Redis
+from support.sinks import run_with
 
 from flask_push import Event
 from flask_push.brokers import ItemChange
@@ -415,3 +416,30 @@ def test_items_move_with_their_slot(tmp_path: Path) -> None:
 
 def test_an_answer_that_ends_with_the_stores_time_teaches_it() -> None:
     assert {4, 6, 10, 13} == calls._TIMED
+
+
+class TimedSinkOfTests(RecordingSink):
+    """Takes no items."""
+
+    has_timed = False
+
+    def timed(self, some: bool) -> None:
+        self.has_timed = some
+
+
+def test_a_life_of_the_store_has_no_deadlines_of_another(
+    broker: RedisBroker, redis: Redis
+) -> None:
+    async def test(hub: TimedSinkOfTests) -> None:
+        await hub.watch("a")
+        broker.change([ItemChange("b", "x", "1", ttl=600), Event("a", "1")])
+        await until_on_loop(lambda: hub.has_timed)
+        # Evicted: reading items begins another life.
+        redis.do("DEL", key(redis, "deadlines"))
+        assert broker.due() == []
+        broker.publish([Event("a", "2")])
+        await until_on_loop(lambda: not hub.has_timed)
+        broker.change([ItemChange("b", "x", "2", ttl=600), Event("a", "3")])
+        await until_on_loop(lambda: hub.has_timed)
+
+    run_with(TimedSinkOfTests, broker, test)

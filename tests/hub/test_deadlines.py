@@ -176,15 +176,34 @@ def test_several_hubs_of_one_store_unset_each_item_once(
 
 
 class Counting(MemoryBroker):
-    looks = writes = 0
+    looks = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: How many changes each call of a hub had.
+        self.writes: list[int] = []
 
     def due(self, limit: int = 500) -> list[ItemChange]:
         self.looks += 1
         return super().due(limit)
 
     def change(self, changes: t.Any) -> t.Any:
-        self.writes += threading.current_thread() is not threading.main_thread()
+        if threading.current_thread() is not threading.main_thread():
+            self.writes.append(len(changes))
         return super().change(changes)
+
+
+def test_a_batch_has_no_more_than_its_bound(rare: None) -> None:
+    broker = Counting()
+    broker.change(short(writer.MAX_CHANGES + 100))
+
+    async def test() -> None:
+        await until(lambda: len(broker.due(5000)) == writer.MAX_CHANGES + 100)
+        with hub_of(broker):
+            await until(lambda: not broker.due())
+        assert broker.writes == [writer.MAX_CHANGES, 100]
+
+    run(test())
 
 
 def looks(hub: Hub) -> bool:
@@ -211,7 +230,7 @@ def test_a_hub_of_a_store_whose_items_do_not_end_costs_nothing(often: None) -> N
             # It stops to look when no item ends any more.
             await until(lambda: not looks(hub))
             assert repr(hub._writer) == "<Writer busy=False, 0 wanted>"
-            assert broker.looks and broker.writes == 1
+            assert broker.looks and broker.writes == [1]
             # And goes on when there is one again.
             broker.change(short(2)[1:])
             await until(lambda: rows(broker).count(UNSET) == 2)

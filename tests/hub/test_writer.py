@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import contextlib
+import linecache
 import logging
+import sys
 import threading
 import typing as t
 from pathlib import Path
@@ -190,7 +192,7 @@ def test_a_batch_of_which_nothing_is_stored_is_the_last() -> None:
     run(MemoryBroker(), test)
 
 
-class Gate(MemoryBroker):
+class Gate(Counting):
     """Its calls wait until the gate is open."""
 
     def __init__(self) -> None:
@@ -220,7 +222,7 @@ def test_what_is_wanted_during_a_batch_is_not_lost() -> None:
 
 
 def test_two_wanted_things_take_turns() -> None:
-    broker = Counting()
+    broker = Gate()
 
     class Others(Items):
         def missing(self, broker: KeepsItems) -> list[ItemChange]:
@@ -232,10 +234,12 @@ def test_two_wanted_things_take_turns() -> None:
         first = Items(*(f"i{n}" for n in range(3 * MAX_CHANGES)))
         second = Others()
         writer.want(first)
+        await until(broker.inside.is_set)
         writer.want(second)
+        broker.open.set()
         await until(lambda: first.is_there and second.is_there)
-        sizes = list(map(len, broker.calls))
-        assert 1 in sizes[:3] and sum(sizes) == 3 * MAX_CHANGES + 1
+        sizes = [MAX_CHANGES, 1, MAX_CHANGES, MAX_CHANGES]
+        assert list(map(len, broker.calls)) == sizes
 
     run(broker, test)
 
@@ -339,6 +343,28 @@ def test_any_exception_is_answered_and_the_thread_goes_on(
     )
 
 
+def test_an_answer_that_fails_is_handled_by_the_guard() -> None:
+    class Failing(Items):
+        def answered(self, answer: Answer) -> None:
+            raise ZeroDivisionError("a mistake")
+
+    async def main() -> None:
+        found: list[Exception] = []
+
+        def guard(answered: cabc.Callable[..., None], *args: t.Any) -> None:
+            try:
+                answered(*args)
+            except ZeroDivisionError as error:
+                found.append(error)
+
+        writer = Writer(MemoryBroker(), asyncio.get_running_loop(), guard)
+        writer.want(Failing("i"))
+        await until(lambda: found)
+        writer.close()
+
+    coroutines.run(main())
+
+
 def test_a_thread_that_can_not_be_started_is_started_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -382,6 +408,26 @@ def test_closing_waits_for_the_batch_and_nothing_is_answered_later() -> None:
         opening.join()
 
     run(broker, test)
+
+
+def waits_for_work() -> bool:
+    """Whether the thread waits until something is wanted."""
+    frames = [
+        sys._current_frames()[thread.ident or 0]
+        for thread in threading.enumerate()
+        if thread.name == "flask-push"
+    ]
+    lines = [linecache.getline(f.f_code.co_filename, f.f_lineno).strip() for f in frames]
+    return lines == ["self._work.acquire()"]
+
+
+def test_closing_ends_a_thread_that_waits_for_work() -> None:
+    async def test(writer: Writer) -> None:
+        writer.want(wanted := Items("i"))
+        await until(waits_for_work)
+        assert wanted.is_there
+
+    run(MemoryBroker(), test)
 
 
 def test_closing_does_not_wait_for_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
