@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._delivery.stream import MAX_EVERY
 from ._event import MAX_KEY
 
 # No store keeps more events of a channel (PUSH_KEEP), and some can't take a larger number.
@@ -32,3 +33,20 @@ def check_key(key: str) -> None:
             f"The key {key[:80]!r} has {size:,} bytes, {MAX_KEY} at most. Use a hash of it:"
             " hashlib.sha256(key.encode()).hexdigest()."
         )
+
+
+def check_every(value: float) -> float:
+    """
+    :raises ValueError: If it is not a pause that a stream may have.
+    :raises TypeError: If it is not a number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(
+            f"every is the seconds between two writes, as in every=0.5, not {value!r:.80}."
+        )
+    if not 0 <= value <= MAX_EVERY:
+        raise ValueError(
+            f"every = {value!r:.80}: from 0 to {MAX_EVERY} seconds. 0 sends each event at"
+            " once."
+        )
+    return value

@@ -209,6 +209,7 @@ class Push(ItemPublisher):
         session: Name | None = None,
         lifetime: float | None = None,
         replay: bool = True,
+        every: float = 0,
     ) -> Response:
         """Answer the request with a stream of these channels. Return it from a view.
 
@@ -226,6 +227,9 @@ class Push(ItemPublisher):
             ``PUSH_LIFETIME``.
         :param replay: ``False`` ignores the browser's position, if users must not read
             events from before they joined.
+        :param every: Write to the stream at most once in so many seconds, up to 60. What
+            happens in between is sent together: each event, and of each item only its
+            newest value. ``0`` sends everything at once.
         :raises ValueError: If there are too many channels, or a name is invalid.
         :raises TypeError: If an argument has the wrong type.
         """
@@ -233,7 +237,7 @@ class Push(ItemPublisher):
         asked: Request = request._get_current_object()  # type: ignore[attr-defined]
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
         services = self._services_of(app)
-        grant = _request.Grant(channels, last, user, session, lifetime, replay)
+        grant = _request.Grant(channels, last, user, session, lifetime, replay, every)
         stream = grant.stream(asked, services.config)
         stream = self._arrivals[app].add_seen(stream, asked, services)
         if services.testing and not stream.position and not last:

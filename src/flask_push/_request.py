@@ -10,6 +10,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.exceptions import Forbidden
 
 from ._checks import check_count
+from ._checks import check_every
 from ._config import Config
 from ._config import KEYS
 from ._delivery.connection_id import new_connection_id
@@ -36,6 +37,7 @@ class Grant(t.NamedTuple):
     session: Name | None
     lifetime: float | None
     replay: bool
+    every: float
 
     def stream(self, request: Request, config: Config) -> Stream:
         """The stream that the request asks for, as far as it is granted.
@@ -44,6 +46,7 @@ class Grant(t.NamedTuple):
         :raises TypeError: If an argument has the wrong type.
         """
         last = check_count("last", self.last)
+        every = check_every(self.every)
         if not isinstance(self.replay, bool):
             raise TypeError(f"replay is True or False, not {self.replay!r:.80}.")
         _check(request, self.channels, config.max_channels, self.lifetime)
@@ -52,6 +55,7 @@ class Grant(t.NamedTuple):
         words = request.args.to_dict() if request.query_string else {}
         last_id = request.environ.get("HTTP_LAST_EVENT_ID", "")
         position = position_of(last_id, words.get) if self.replay else ""
+        poll = words.get("poll") == "1"
         return Stream(
             channels=tuple(dict.fromkeys(self.channels)),
             # A browser that reconnects sends the id that it had.
@@ -61,13 +65,15 @@ class Grant(t.NamedTuple):
             user=None if self.user is None else name_of("user", self.user),
             address=request.remote_addr if config.max_streams_per_address else None,
             lifetime=config.lifetime if self.lifetime is None else self.lifetime,
-            poll=words.get("poll") == "1",
+            poll=poll,
             visible=words.get("visible") == "1",
             session="" if self.session is None else name_of("session", self.session),
             items=words.get("items") == "1",
             # The page has the items as they were at its position, and may lack what has
             # changed since.
             holds=holds_of(words.get) if position else "",
+            # A poll ends as soon as it has all events.
+            every=0 if poll else every,
         )
 
 

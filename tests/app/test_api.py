@@ -231,6 +231,8 @@ STREAMS: list[Case] = [
     *each("lifetime", [-1, INF, NAN, 10**400], ValueError, "from 0 to"),
     *each("lifetime", ["60", DAY, True, []], ValueError, "number of seconds"),
     *each("replay", [None, 0, "no"], TypeError, "True or False"),
+    *each("every", [-1, 61, INF, NAN, 10**400], ValueError, "from 0 to 60"),
+    *each("every", ["1", DAY, True, None], TypeError, "every=0.5"),
 ]
 
 

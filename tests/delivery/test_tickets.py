@@ -65,6 +65,12 @@ def test_a_return_ticket_has_the_session_and_what_its_request_had_seen() -> None
         assert (stream.session, stream.seen) == (session, seen)
 
 
+@pytest.mark.parametrize("every", [0, 0.5])
+def test_a_return_ticket_has_the_pause_that_the_view_granted(every: float) -> None:
+    stream = look(make(stream=STREAM._replace(every=every)))
+    assert stream is not None and stream.every == every
+
+
 def test_a_ticket_of_a_version_that_disconnects_no_stream_is_not_valid() -> None:
     asked = make()
     body = asked.ticket.partition(".")[0].encode()

@@ -16,10 +16,11 @@ from support.pages import DOCS
 
 from flask_push import Event
 from flask_push import Push
+from flask_push.testing import read_events
 
 PAGE = DOCS["items"]
 
-APP, SET, UNSET, READ, TYPING, FLAG, TOGETHER, FASTEST = blocks(PAGE, "python")
+APP, SET, UNSET, READ, TYPING, FLAG, TOGETHER, FASTEST, PACED = blocks(PAGE, "python")
 
 ANN = SimpleNamespace(id=7, name="Ann")
 
@@ -130,6 +131,16 @@ def test_the_newest_version_of_a_row_stays(page: Written) -> None:
     assert page.client.post("/flags/beta", data={"on": "1"}).status_code == 204
     event = page.push.items("flags").events["beta"]
     assert (event.json, event.version) == (False, 2)
+
+
+def test_the_stream_of_values_that_change_often_has_a_pause(page: Written) -> None:
+    page.run(PACED)
+    page.run(FASTEST)
+    with page.names["app"].test_request_context():
+        assert page.names["metrics_stream"]().stream_.every == 0.5
+    with page.client.get("/metrics/stream") as response:
+        events = read_events(response, 2)
+    assert {event.item: event.data for event in events} == page.items("metrics")
 
 
 def test_events_and_items_are_stored_together(page: Written) -> None:

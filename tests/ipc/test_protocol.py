@@ -41,7 +41,9 @@ STREAM = Stream(
     visible=True,
 )
 #: As a worker sends it today.
-NEWER = STREAM._replace(session="s1", seen="e-1g", items=True, holds="5f0a31be7cc92d04")
+NEWER = STREAM._replace(
+    session="s1", seen="e-1g", items=True, holds="5f0a31be7cc92d04", every=0.5
+)
 ANOTHER_STORE = (
     "The hub at /srv/shop/hub.sock serves another store than this app's PUSH_BROKER_URL"
     " names. Set PUSH_RUN_DIR to a directory of its own for each app, or stop the hub:"
@@ -204,9 +206,17 @@ def test_a_stream_with_a_field_of_a_wrong_type_is_refused(
     message = {kind.key: stream_to_json(NEWER), "ticket": "t"}
     read = Reader("hub").read(message)
     assert isinstance(read, (protocol.Adopt, protocol.Expect)) and read.stream == NEWER
-    wrong = "7" if field in ("last", "lifetime", "poll", "visible", "gzip") else 7
+    numbers = "last", "lifetime", "poll", "visible", "gzip", "every"
+    wrong = "7" if field in numbers else 7
     message[kind.key] = {**stream_to_json(NEWER), field: wrong}
     with pytest.raises((ValueError, TypeError, AttributeError), match=f"'{field}'|int"):
+        Reader("hub").read(message)
+
+
+@pytest.mark.parametrize("every", [-1, 60.5, float("nan"), float("inf")])
+def test_a_stream_with_a_pause_that_the_hub_does_not_keep_is_refused(every: float) -> None:
+    message = {"adopt": {**stream_to_json(STREAM), "every": every}}
+    with pytest.raises(ValueError, match="'every' of a stream is"):
         Reader("hub").read(message)
 
 

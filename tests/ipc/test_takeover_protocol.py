@@ -14,7 +14,9 @@ from flask_push._delivery.stream import Stream
 
 def test_what_is_sent_comes_back_the_same() -> None:
     stream = Stream(("a", "é"), "c", b"HEAD\xff", "p", 3, "ann", lifetime=7.5, poll=True)
-    stream = stream._replace(session="s", seen="epoch-1", items=True, holds="5f0a")
+    stream = stream._replace(
+        session="s", seen="epoch-1", items=True, holds="5f0a", every=2.5
+    )
     assert stream_from_json(stream_to_json(stream)) == stream
     place = ReaderState(stream, True, "epoch", 5, b"\x00\xffrest", 4, None, 9, 1, 2)
     assert ReaderState.from_json(place.to_json()) == place
@@ -26,7 +28,7 @@ def test_added_fields_are_ignored_and_missing_fields_have_defaults() -> None:
     stream = Stream(("a",), "c")
     values = {**stream_to_json(stream), "new": 1}
     del values["user"]
-    assert not {"session", "seen", "items", "holds"} & values.keys(), (
+    assert not {"session", "seen", "items", "holds", "every"} & values.keys(), (
         "no older version has them"
     )
     assert stream_from_json(values) == stream

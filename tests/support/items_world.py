@@ -71,10 +71,11 @@ class ItemsClient:
     """A browser.
 
     :param claims: Whether it says, when it reconnects, that it holds the items.
+    :param every: The pause between two writes to it.
     """
 
-    def __init__(self, store: ItemsStore, claims: bool) -> None:
-        self.store, self.claims = store, claims
+    def __init__(self, store: ItemsStore, claims: bool, every: float = 0) -> None:
+        self.store, self.claims, self.every = store, claims, every
         self.channels = {LOG, ITEMS}
         #: Whether its socket takes what comes while it is live.
         self.eager = True
@@ -88,6 +89,11 @@ class ItemsClient:
         self.numbers: dict[str, int] = {}
         self.whole = False
         self.received = StreamReader()
+        #: The events that the store does not keep: those it has got, and those it must get.
+        self.passed: list[str] = []
+        self.expects: list[str] = []
+        #: The items in the write that it gets.
+        self.written: list[str] = []
 
     def connect(self, hub: ItemsHub) -> None:
         self.cut()
@@ -96,6 +102,7 @@ class ItemsClient:
         hub.join(self.connection)
 
     def cut(self) -> None:
+        self.falls_behind()
         if self.hub is not None:
             self.hub.leave(self.connection)
             self.hub = None
@@ -104,6 +111,16 @@ class ItemsClient:
         for _ in range(count):
             if self.hub is None or not self.hub.send(self.connection):
                 return
+
+    def falls_behind(self) -> None:
+        """What the store does not keep is not for a reader that is behind (law 14)."""
+        self.expects = list(self.passed)
+
+    def receive_all(self, frames: t.Iterable[t.Any]) -> None:
+        """Receive what is written to all live readers together."""
+        self.written = []
+        self.receive(b"".join(frame for _, frame in frames))
+        assert self.passed == self.expects, "an event that is not kept is lost"
 
     def receive(self, data: bytes) -> None:
         for event in self.received.feed(data):
@@ -129,6 +146,10 @@ class ItemsClient:
                 self.reach(position)
         elif event.type == "push:whole":
             self.take_whole(position, data)
+        elif event.channel == LOG and event.data.startswith("t"):
+            self.passed.append(event.data)
+            if position.number > self.through:
+                self.reach(position)
         elif event.channel == LOG:
             assert position.number > self.through, "an event twice, or too old"
             assert not self.owed, "the gap must come first"
@@ -141,6 +162,8 @@ class ItemsClient:
     def take_item(self, event: Event, position: Position, data: t.Any) -> None:
         item, parts = item_of(event.id), event.id.split(".")
         assert item
+        assert item not in self.written or not self.every, "an item twice in one write"
+        self.written.append(item)
         number = Position.parse(f"{position.epoch}-{parts[-1]}").number
         if len(parts) == 3:
             number = position.number
@@ -148,6 +171,7 @@ class ItemsClient:
             self.reach(position)
         assert position.epoch == self.epoch, "an item of another epoch, untold"
         assert self.numbers.get(item, 0) <= number, "an item became older"
+        assert len(parts) > 3 or self.numbers.get(item) != number, "a change twice"
         self.numbers[item] = number
         if event.type == UNSET:
             assert data == {"channel": ITEMS, "item": item} and len(parts) == 3
@@ -212,6 +236,8 @@ class ItemsHub:
 
     def begin(self, state: LogState | None = None) -> None:
         self.log = self.rules.log(report=fail, max_bytes=100_000)
+        #: Paced groups for which something waits.
+        self.paced: dict[t.Any, None] = {}
         self.readers = self.rules.readers(self.log, lambda: 0.5)
         self.readers.join(Connection(None), {LOG, ITEMS})
         if state is not None:
@@ -227,7 +253,8 @@ class ItemsHub:
         self.queue.clear()
         self.unnoticed = 0
         self.joined = True
-        self.flush(self.log.turn(store.epoch, (), store.number), 0)
+        start = self.log.end
+        self.flush(self.log.turn(store.epoch, (), store.number), start)
 
     def tell_horizons(self) -> None:
         store = self.store
@@ -244,6 +271,7 @@ class ItemsHub:
         """Let another hub continue, with what the old one can send to it."""
         if not self.log.is_whole() or self.log.end < self.unnoticed:
             return
+        self.pace()
         state = self.rules.state.of(self.log)
         places = []
         for c in self.connections:
@@ -254,8 +282,7 @@ class ItemsHub:
             places.append((c.epoch, position, c.rest, items))
         self.begin(state)
         for c, (epoch, position, rest, items) in zip(self.connections, places, strict=True):
-            assert c.client is not None
-            self.readers.join(c, c.client.channels)
+            self.enter(c)
             c.epoch, c.cursor, c.rest = epoch, position, rest
             if items is not None:
                 c.items, c.cursor = self.rules.place.from_json(items, position)
@@ -303,14 +330,44 @@ class ItemsHub:
     def flush(self, touched: list[ReaderGroup], start: int) -> None:
         for group in touched:
             frames, group.turn = group.turn, []
+            if group.every:
+                t.cast(t.Any, group).wait(start)
+                self.paced[group] = None
+                continue
             apart, group.gaps = group.gaps, False
             for key, connection in list(group.live.items()):
                 client = connection.client
                 if apart or not client.eager:
                     del group.live[key]
                     connection.cursor = start
+                    client.falls_behind()
                 else:
-                    client.receive(b"".join(t.cast(bytes, frame) for _, frame in frames))
+                    client.receive_all(frames)
+
+    def pace(self) -> None:
+        """Write to all paced groups for which something waits."""
+        groups, self.paced = self.paced, {}
+        for group in groups:
+            start, frames, _ = group.take()
+            for key, connection in list(group.live.items()):
+                client = connection.client
+                if frames is None or not client.eager:
+                    del group.live[key]
+                    connection.cursor = start
+                    client.falls_behind()
+                else:
+                    client.receive_all(frames)
+
+    def pass_by(self, data: str) -> None:
+        """Have the feed hand over an event that the store does not keep."""
+        entry = Entry(self.log.end, None, LOG, "message", data.encode())
+        if self.log.hole:
+            return
+        for connection in self.connections:
+            client = connection.client
+            if client is not None and id(connection) in connection.group.live:
+                client.expects.append(data)
+        self.flush(self.log.turn(self.log.epoch, [entry]), self.log.end)
 
     def evict(self, channel: str, count: int) -> None:
         """Drop the oldest that the log has."""
@@ -327,14 +384,20 @@ class ItemsHub:
     # Its readers.
 
     def join(self, connection: Connection) -> None:
-        assert connection.client is not None
         self.connections.append(connection)
-        self.readers.join(connection, connection.client.channels)
+        self.enter(connection)
+
+    def enter(self, connection: Connection) -> None:
+        client = connection.client
+        assert client is not None
+        self.readers.join(connection, client.channels, every=client.every)
 
     def leave(self, connection: Connection) -> None:
-        connection.group.live.pop(id(connection), None)
+        connection.group.leave(id(connection))
         self.connections.remove(connection)
         self.readers.leave(connection)
+        if not connection.group.members:
+            self.paced.pop(connection.group, None)
 
     def start(self, connection: Connection) -> bool:
         client = connection.client
@@ -355,8 +418,10 @@ class ItemsHub:
         assert client is not None
         if not connection.begun and not self.start(connection):
             return False
-        if id(connection) in connection.group.live:
+        group: t.Any = connection.group
+        if id(connection) in group.live or (group.every and id(connection) in group.late):
             return False
+        client.written = []
         frames = self.readers.read(connection, 1)
         if frames is None and (place := connection.items) and place.sending:
             after, upto = connection.cursor, max(place.position, self.log.end)
@@ -389,6 +454,7 @@ def settle(store: ItemsStore, hubs: list[ItemsHub], clients: list[ItemsClient]) 
     for _ in range(60):
         for hub in hubs:
             hub.turn(9)
+            hub.pace()
         for client in clients:
             client.deliver(9)
     for client in clients:
@@ -399,3 +465,4 @@ def settle(store: ItemsStore, hubs: list[ItemsHub], clients: list[ItemsClient]) 
             assert client.items == store.truth(), "the items are not what they are"
         assert client.connection.items is None, "it never got push:whole"
         assert client.whole or not client.claims
+        assert client.passed == client.expects, "an event came that is not for it"

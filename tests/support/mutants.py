@@ -20,7 +20,7 @@ _PARTS = (
         "horizons",
         "log",
     ),
-    *("item_replay", "all_items", "readers", "snapshot"),
+    *("item_replay", "all_items", "paced", "readers", "snapshot"),
 )
 
 

@@ -32,6 +32,9 @@ number_of = itemgetter(0)
 # Bytes of memory that a frame takes beside its own: a tuple, an int and two references,
 # rounded up.
 _OVERHEAD_BYTES = 160
+# Bytes of memory that a frame takes beside its own: a tuple, an int, its places in a list
+# and in a dict.
+_PASSING_BYTES = 256
 #: Ranges in which a channel has lost something that are known apart.
 MOST_LOST = 8
 
@@ -241,3 +244,37 @@ class Budget:
     def forget(self, channel: Channel[t.Any]) -> None:
         """Drop all pieces of a channel that no longer has readers."""
         self.drop(channel, channel.last)
+
+
+class Passing:
+    """Bounds the events that groups keep because the store does not. Each counts once,
+    however many groups keep it.
+
+    :param budget: Has the bound, in bytes.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        #: Bytes of memory, about.
+        self.size = 0
+        self._budget = budget
+        # By the identity of an event's frame, how many groups keep it.
+        self._groups: dict[int, int] = {}
+
+    def keep(self, frame: bytes) -> bool:
+        """Note that one more group keeps a frame. False if there are too many frames."""
+        groups = self._groups.get(id(frame), 0)
+        if not groups:
+            size = self.size + _PASSING_BYTES + len(frame)
+            if size > self._budget.max_bytes:
+                return False
+            self.size = size
+        self._groups[id(frame)] = groups + 1
+        return True
+
+    def drop(self, frame: bytes) -> None:
+        """Note that one group no longer keeps the frame."""
+        groups = self._groups.pop(id(frame)) - 1
+        if groups:
+            self._groups[id(frame)] = groups
+        else:
+            self.size -= _PASSING_BYTES + len(frame)

@@ -101,7 +101,7 @@ class Horizons:
         for channel in self._risen:
             if channel.horizon <= end:
                 for group in channel.groups:
-                    if not group.turn and not group.gaps:
+                    if not group.turn and (group.every or not group.gaps):
                         touched.append(group)
                     group.gaps = True
         self._risen = [channel for channel in self._risen if channel.horizon > end]

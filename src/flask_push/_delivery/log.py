@@ -32,6 +32,7 @@ from .channel import Budget
 from .channel import Channel
 from .channel import Gap
 from .channel import number_of
+from .channel import Passing
 from .channel import Piece
 from .encoder import Encoder
 from .horizons import Horizons
@@ -78,6 +79,8 @@ class Log:
         self.encode = self.encoder.event
         #: Bytes of frames kept, and how many there may be.
         self.budget = Budget(max_bytes)
+        #: The same for events that the store does not keep, and that wait.
+        self.passing = Passing(self.budget)
         #: The same for items.
         self.item_budget = ItemBudget(max_bytes)
         self.horizons = Horizons(self.item_budget)

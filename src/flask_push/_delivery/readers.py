@@ -23,18 +23,19 @@ from .all_items import read_items
 from .channel import Channel
 from .channel import Frame
 from .channel import Gap
-from .gzip import GzipGroup
 from .item_replay import absorb_items
 from .item_replay import known_items
 from .item_replay import replay_items
 from .log import Log
+from .paced import group_key
+from .paced import key_of
+from .paced import new_group
 from .replay import absorb
 from .replay import gap_frame
 from .replay import gaps
 from .replay import prove
 from .replay import replay
 from .replay import RunCache
-from .subscription import ReaderGroup
 from .subscription import Subscription
 
 
@@ -51,23 +52,24 @@ class Readers:
         self._runs = RunCache(self._render)
 
     def join(
-        self, sub: Subscription, names: cabc.Iterable[str], gzip: bool = False
+        self,
+        sub: Subscription,
+        names: cabc.Iterable[str],
+        gzip: bool = False,
+        every: float = 0,
     ) -> list[str]:
         """Add a reader. It can begin when the feed watches all channels of its group.
 
         :return: Channels that the feed does not watch yet.
         """
-        log = self.log
-        kind, names = GzipGroup if gzip else ReaderGroup, sorted({*names})
-        key = kind.key(names)
+        log, names = self.log, sorted({*names})
+        key = group_key(names, gzip, every)
         new = [name for name in names if name not in log.channels]
         for name in new:
             log.channels[name] = Channel(name)
         if key not in log.groups:
             channels = tuple(log.channels[name] for name in names)
-            log.groups[key] = kind(channels)
-            for channel in channels:
-                channel.groups.add(log.groups[key])
+            log.groups[key] = new_group(channels, gzip, every, log)
         sub.enter(log.groups[key])
         return new
 
@@ -79,7 +81,7 @@ class Readers:
         sub.group.members -= 1
         if sub.group.members:
             return []
-        del self.log.groups[sub.group.key(sub.group.names)]
+        del self.log.groups[key_of(sub.group)]
         unread = []
         for channel in sub.group.channels:
             channel.groups.remove(sub.group)
@@ -260,7 +262,7 @@ class Readers:
         return self.read(sub, limit)
 
     def aged(self, age: int) -> list[Subscription]:
-        """Live readers whose last id is more than `age` behind the end.
+        """Live readers of this epoch whose last id is more than `age` behind the end.
 
         They may get no event for longer than the store remembers. If such a reader is cut
         off, the store cannot tell whether it missed something (law 13).
@@ -271,15 +273,14 @@ class Readers:
             for group in self.log.groups.values()
             if group.last_id_number < oldest
             for sub in group.live.values()
-            if sub.last_id_number < oldest
+            if sub.last_id_number < oldest and sub.epoch == self.log.epoch
         ]
 
     def reopen(self, sub: Subscription, connection_id: str) -> None:
-        """Send a newer id to a reader that is at the end, and no longer live."""
-        sub.cursor, names = self.log.end, sub.group.names
-        sub.send_first(
-            wire.opening(connection_id, names, Position(self.log.epoch, self.log.end))
-        )
+        """Send a newer id to a reader that was live, and no longer is."""
+        sub.cursor, names = sub.group.place(self.log.end), sub.group.names
+        here = Position(self.log.epoch, sub.cursor)
+        sub.send_first(wire.opening(connection_id, names, here))
 
     def _render(self, number: int, pieces: list[bytes | Gap]) -> bytes:
         if isinstance(pieces[0], bytes):

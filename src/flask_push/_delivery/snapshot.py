@@ -21,7 +21,7 @@ from .log import Log
 from .stream import Stream
 
 # Fields of a stream that some older version does not know.
-_ADDED = ("session", "seen", "items", "holds")
+_ADDED = ("session", "seen", "items", "holds", "every")
 
 
 class LogState(t.NamedTuple):

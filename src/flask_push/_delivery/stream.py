@@ -8,6 +8,10 @@ from itertools import repeat
 from . import wire
 from .gzip import first_block
 
+#: A stream may wait for so many seconds before it is written to again. Browsers and proxies
+#: would notice a longer pause.
+MAX_EVERY = 60
+
 
 class Stream(t.NamedTuple):
     """One stream: what a browser asked for, and a view granted."""
@@ -47,6 +51,13 @@ class Stream(t.NamedTuple):
     #: The word of the last ``push:whole`` that its page has got, with which the page says
     #: that it still has the items.
     holds: str = ""
+    #: Seconds between two writes to it, in which items are collected; 0 for none.
+    every: float = 0
+
+    @property
+    def group(self) -> tuple[tuple[str, ...], bool, float]:
+        """What the readers of one group have in common: see :meth:`.Readers.join`."""
+        return self.channels, self.gzip, self.every
 
     def first_bytes(self, retry: int) -> bytes:
         """The first bytes of the response: the head, and the browser's ``retry``."""
@@ -60,6 +71,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **{"last": (int,), "user": (str, type(None)), "address": (str, type(None))},
     **{"lifetime": (int, float), "poll": (bool,), "visible": (bool,), "gzip": (bool,)},
     **{"session": (str, type(None)), "seen": (str,), "items": (bool,), "holds": (str,)},
+    **{"every": (int, float)},
 }
 _KINDS_IN_ORDER = tuple(_KINDS[name] for name in Stream._fields)
 
@@ -73,6 +85,8 @@ def check_stream(stream: Stream) -> Stream:
         values = stream._asdict().items()
         wrong = next(pair for pair in values if not isinstance(pair[1], _KINDS[pair[0]]))
         raise ValueError("{!r} of a stream is {!r}".format(*wrong))
+    if not 0 <= stream.every <= MAX_EVERY:
+        raise ValueError(f"'every' of a stream is {stream.every!r}")
     if not stream.channels or not all(map(isinstance, stream.channels, repeat(str))):
         raise ValueError(f"'channels' of a stream is {stream.channels!r}")
     return stream

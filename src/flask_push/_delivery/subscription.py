@@ -21,6 +21,8 @@ class ReaderGroup:
         *("channels", "names", "missing", "members"),
         *("live", "turn", "gaps", "excluded", "last_id_number", "stamp"),
     )
+    #: Seconds between two writes to its members: see :class:`.PacedGroup`.
+    every: float = 0
 
     def __init__(self, channels: tuple[Channel[ReaderGroup], ...]) -> None:
         self.channels = channels
@@ -32,7 +34,8 @@ class ReaderGroup:
         self.live: dict[int, t.Any] = {}
         #: What this turn brings to the live members, merged over the channels (law 5).
         self.turn: list[Piece] = []
-        #: Whether a gap is in it, so that each member gets a frame of its own.
+        #: Whether it is not sent to all members as it is. If it has a gap, each member gets
+        #: a frame of its own.
         self.gaps = False
         #: The public ids of connections that do not get all of it.
         self.excluded: frozenset[str] = frozenset()
@@ -77,10 +80,25 @@ class ReaderGroup:
         """Frames as members of this group get them. Each of them is whole."""
         return frames
 
+    def place(self, end: int) -> int:
+        """The number that the live members have reached.
+
+        :param end: The log's end.
+        """
+        return end
+
     def admit(self, key: int, sub: Subscription) -> None:
         """Make a reader live that has reached the end."""
         self.live[key] = sub
         self.last_id_number = min(self.last_id_number, sub.last_id_number)
+
+    def leave(self, key: int) -> None:
+        """Forget a reader that has ended."""
+        self.live.pop(key, None)
+
+    def up_to_date(self) -> int:
+        """How many members are not behind."""
+        return len(self.live)
 
 
 class ItemsPlace:

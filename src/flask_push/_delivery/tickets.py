@@ -184,6 +184,7 @@ class ReturnTickets:
             "visible": stream.visible,
             "session": stream.session,
             "seen": stream.seen,
+            **({"every": stream.every} if stream.every else {}),
             "ends": ends,
             "good": min(now + seconds, ends or float("inf")),
             "mark": asked.mark(cookies),
@@ -234,6 +235,7 @@ class ReturnTickets:
             seen=says["seen"],
             items=asked.items,
             holds=asked.holds,
+            every=says.get("every", 0),
         )
 
 

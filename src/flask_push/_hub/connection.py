@@ -121,7 +121,7 @@ class Connection(Subscription):
         """
         left = None if self.ends == float("inf") else self.ends - now
         live, number = self.fd in self.group.live, self.last_id_number
-        cursor, items = end if live else self.cursor, None
+        cursor, items = self.group.place(end) if live else self.cursor, None
         if (place := self.items) is not None:
             items = place.to_json(cursor)
             # A hub that knows no items continues where this one would, after them.
@@ -150,6 +150,7 @@ class Connection(Subscription):
         self.stream = rest_of(
             *(names, user, address, stream.poll, stream.visible, stream.gzip, session),
             items=stream.items,
+            every=stream.every,
         )
 
     def enter_live(self) -> None:
@@ -233,6 +234,7 @@ def _rest_of(
     gzip: bool,
     session: str | None,
     items: bool,
+    every: float,
 ) -> Stream:
     """What is kept of a stream that has begun. Its place says which items it has, and no
     longer what it ``holds``."""
@@ -247,6 +249,7 @@ def _rest_of(
         gzip=gzip,
         session=session,
         items=items,
+        every=every,
     )
 
 

@@ -13,9 +13,11 @@ import typing as t
 from .._delivery.channel import Chunk
 from .._delivery.channel import Frame
 from .._delivery.channel import join
+from .._delivery.paced import PacedGroup
 from .._delivery.subscription import ReaderGroup
 from .._system import sockets
 from .connection import Connection
+from .pacing import Pacing
 from .streams import Streams
 
 # For how many groups, and how many bytes, frames are joined before they are written. To do
@@ -34,6 +36,9 @@ class FanOut:
     :param streams: Handles connections that are no longer live.
     """
 
+    #: Writes to paced groups when they are due.
+    pacing: Pacing
+
     def __init__(self, loop: asyncio.AbstractEventLoop, streams: Streams) -> None:
         self._loop = loop
         self._streams = streams
@@ -46,7 +51,10 @@ class FanOut:
         for group in touched:
             pieces, group.turn = group.turn, []
             if group.gaps:
-                self._send_gap(group, start)
+                if isinstance(group, PacedGroup):
+                    self.pacing.wait(group, start)
+                else:
+                    self._send_gap(group, start)
                 continue
             frames = t.cast("list[Frame]", pieces)
             packed = group.pack(frames)
@@ -74,6 +82,14 @@ class FanOut:
             group.last_id_number, group.stamp = frames[-1][0], now
             for connection in excluded:
                 connection.enter_live()
+
+    def send_paced(self, group: PacedGroup, frames: list[Frame], start: int) -> None:
+        """Send to the members of a group what has waited for them since `start`."""
+        self._streams.doubtful = (group,)
+        packed = group.pack(frames)
+        excluded = self._send_rest(group, frames, start) if group.excluded else ()
+        self._write([(group, frames, packed, join(packed), excluded)], start)
+        self._streams.doubtful = ()
 
     def _send_gap(self, group: ReaderGroup, start: int) -> None:
         """Send a turn that has a gap: each connection gets a frame of its own."""

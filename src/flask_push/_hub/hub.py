@@ -37,6 +37,7 @@ from .deadlines import Deadlines
 from .disconnects import Disconnects
 from .fanout import FanOut
 from .feeding import Feeding
+from .pacing import Pacing
 from .streams import Streams
 from .timer import Timer
 from .writer import Writer
@@ -87,7 +88,7 @@ class Hub:
 
         :param after: Where another hub ended.
         """
-        streams = self._streams
+        streams, loop = self._streams, self._loop
         self._filling = False
         self._log = Log(
             report=partial(_log_unsendable, self._quiet),
@@ -95,17 +96,16 @@ class Hub:
             max_bytes=self.options.log_bytes,
         )
         self._readers = Readers(self._log, streams.refetch_after)
-        self._feed = Feeding(self._loop, self, self._guard)
-        self._deadlines = Deadlines(self._writer, self._loop, self._guard)
+        feed = self._feed = Feeding(loop, self, self._guard)
+        self._deadlines = Deadlines(self._writer, loop, self._guard)
         self.disconnects.begin(self._log, after)
-        streams.begin(self._readers, self._feed, self.disconnects)
-        self._timer = Timer(
-            self._loop, streams, self._readers, self._feed, self.disconnects
-        )
+        streams.begin(self._readers, feed, self.disconnects)
+        pacing = self._fanout.pacing = Pacing(loop, streams, feed, self._fanout.send_paced)
+        self._timer = Timer(loop, streams, self._readers, feed, self.disconnects, pacing)
 
     def __repr__(self) -> str:
         groups = self._log.groups.values()
-        live = sum(len(group.live) for group in groups)
+        live = sum(group.up_to_date() for group in groups)
         channels = len({name for group in groups for name in group.names})
         count = len(self._streams.connections)
         failed = f", {self.failures} failures" if self.failures else ""
@@ -155,7 +155,7 @@ class Hub:
     def status(self) -> dict[str, t.Any]:
         """The hub in numbers."""
         streams, users = len(self._streams.connections), self._streams.limits.users
-        live = sum(len(group.live) for group in self._log.groups.values())
+        live = sum(group.up_to_date() for group in self._log.groups.values())
         return {
             "streams": streams,
             "behind": streams - live,
@@ -176,6 +176,7 @@ class Hub:
     def freeze(self) -> HubState:
         """Give away all streams. This hub no longer writes to any of them (law 10)."""
         streams, now = self._streams, self._loop.time()
+        self._guard(self._fanout.pacing.flush)
         readers = []
         for fd, connection in streams.connections.items():
             readers.append((connection.freeze(now, self._log.end), fd))
@@ -209,7 +210,7 @@ class Hub:
             connection = streams.connections[fd]
             streams.limits.enter(connection.stream)
             streams.poller.add(fd)
-            self._readers.join(connection, place.stream.channels, place.stream.gzip)
+            self._readers.join(connection, *place.stream.group)
             connection.resume(place, now)
         for fd in frozen.drains:
             streams.poller.add_drain(fd)

@@ -108,7 +108,7 @@ class Streams:
         self.poller.add(connection.fd)
         self._torn = True
         self.connections[connection.fd] = connection
-        new = self._readers.join(connection, stream.channels, stream.gzip)
+        new = self._readers.join(connection, *stream.group)
         # Most connections begin at once. Then one write has all.
         connection.rest = first
         self.limits.enter(stream)
@@ -216,7 +216,7 @@ class Streams:
         self.limits.leave(connection.stream)
         self._partial_frames.forget(connection)
         self._waiting.pop(connection, None)
-        connection.group.live.pop(fd, None)
+        connection.group.leave(fd)
         self.starts.forget(connection)
         self.item_reads.forget(connection)
         unread = self._readers.leave(connection)

@@ -9,6 +9,7 @@ from .._delivery.readers import Readers
 from .connection import Connection
 from .disconnects import Disconnects
 from .feeding import Feeding
+from .pacing import Pacing
 from .streams import Streams
 
 
@@ -22,18 +23,21 @@ class Timer:
         readers: Readers,
         feed: Feeding,
         disconnects: Disconnects,
+        pacing: Pacing,
     ) -> None:
         self._loop = loop
         self._streams = streams
         self._readers = readers
         self._feed = feed
         self._disconnects = disconnects
+        self._pacing = pacing
         self._guard = streams.failstop.guard
         self._alone = streams.failstop.alone
         self._begin()
 
     def cancel(self) -> None:
         self._timer.cancel()
+        self._pacing.cancel()
 
     def _begin(self) -> None:
         pause = min(1, self._streams.limits.options.heartbeat / 4)
@@ -66,6 +70,6 @@ class Timer:
         beat = connection.group.code(wire.heartbeat(seconds, visible))
         written = connection.write(beat)
         if 0 < written < len(beat):
-            connection.leave_live(self._readers.log.end)
+            connection.leave_live(connection.group.place(self._readers.log.end))
             connection.rest = memoryview(beat)[written:]
             self._streams.block(connection)

@@ -1,0 +1,235 @@
+"""Law 35: a paced group is written to at most so often, and nothing that it has to get is
+left out."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from hypothesis import given
+from hypothesis import HealthCheck
+from hypothesis import Phase
+from hypothesis import settings
+from hypothesis import strategies as st
+from support.items_store import ITEMS
+from support.items_store import ItemsStore
+from support.items_store import LOG
+from support.items_world import ItemsClient
+from support.items_world import ItemsHub
+from support.items_world import Rules
+from support.items_world import settle
+from support.mutants import mutated
+
+items = st.sampled_from("ab")
+three = st.integers(0, 2)
+
+
+def steps(*words: st.SearchStrategy[t.Any] | str) -> st.SearchStrategy[tuple[t.Any, ...]]:
+    return st.tuples(*(st.just(word) if isinstance(word, str) else word for word in words))
+
+
+#: What happens to one hub with three readers, of which two are paced.
+HAPPENS = st.one_of(
+    steps("publish"),
+    *[steps("set", items, st.integers(1, 2))] * 2,
+    steps("unset", items),
+    steps("pass"),
+    steps("elsewhere"),
+    steps("trim", st.integers(1, 3)),
+    steps("forget", st.integers(1, 2)),
+    steps("fail", st.integers(0, 3)),
+    *[steps("turn", st.integers(1, 9))] * 3,
+    *[steps("pace")] * 2,
+    steps("link"),
+    steps("evict", st.sampled_from([LOG, ITEMS]), st.integers(1, 3)),
+    steps("lose"),
+    steps("replace"),
+    *[steps("connect", three)] * 2,
+    steps("cut", three),
+    *[steps("deliver", three, st.integers(1, 9))] * 3,
+    steps("grant", three, st.booleans()),
+    steps("eager", three, st.booleans()),
+)
+
+
+def play(story: t.Sequence[tuple[t.Any, ...]], rules: Rules, pushes: bool) -> None:
+    """Let this happen, and then everything arrive."""
+    store = ItemsStore()
+    hub = ItemsHub(store, rules, pushes)
+    clients = [
+        ItemsClient(store, claims=False, every=1),
+        ItemsClient(store, claims=True, every=1),
+        ItemsClient(store, claims=False),
+    ]
+    for number, (verb, *args) in enumerate(story):
+        match verb, args:
+            case ("set", [item, value]):
+                store.store(item, str(value))
+            case ("unset", [item]):
+                store.store(item, None)
+            case ("pass", []):
+                hub.pass_by(f"t{number}")
+            case ("fail", [lost]):
+                store.fail_over(lost)
+                hub.joined = False
+            case ("link", []):
+                hub.cut()
+            case ("replace", []):
+                hub.take_over()
+            case ("connect", [client]):
+                clients[client].connect(hub)
+            case ("cut", [client]):
+                clients[client].cut()
+            case ("deliver", [client, count]):
+                clients[client].deliver(count)
+            case ("grant", [client, both]):
+                clients[client].cut()
+                clients[client].channels = {LOG, ITEMS} if both else {LOG}
+            case ("eager", [client, eager]):
+                clients[client].eager = eager
+            case ("turn" | "pace" | "evict" | "lose", _):
+                getattr(hub, verb)(*args)
+            case _:
+                getattr(store, verb)(*args)
+    settle(store, [hub], clients)
+
+
+#: One paced reader that keeps up, mostly.
+FOCUS = st.one_of(
+    *[steps("publish")] * 2,
+    *[steps("set", items, st.integers(1, 2))] * 2,
+    steps("unset", items),
+    *[steps("pass")] * 2,
+    steps("elsewhere"),
+    *[steps("turn", st.just(9))] * 3,
+    *[steps("pace")] * 3,
+    steps("connect", st.just(0)),
+    *[steps("deliver", st.just(0), st.just(9))] * 3,
+    steps("eager", st.just(0), st.booleans()),
+)
+
+
+def search(rules: Rules, happens: st.SearchStrategy[t.Any], examples: int) -> None:
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=set(Phase) - {Phase.explain},
+        report_multiple_bugs=False,
+    )
+    @given(st.lists(happens, min_size=12, max_size=60), st.booleans())
+    def run(story: list[tuple[t.Any, ...]], pushes: bool) -> None:
+        play(story, rules, pushes)
+
+    run()
+
+
+@pytest.mark.parametrize("happens", [HAPPENS, FOCUS], ids=["all", "focus"])
+def test_paced_readers_get_every_event_and_the_newest_of_each_item(
+    happens: st.SearchStrategy[tuple[t.Any, ...]],
+) -> None:
+    search(Rules(), happens, 300)
+
+
+def tell(story: str, rules: Rules, pushes: bool = True) -> None:
+    """Play a story that is written in short."""
+    words = [step.split() for step in story.split("; ")]
+    steps = [tuple(int(w) if w.isdigit() else w for w in step) for step in words]
+    play(steps, rules, pushes)
+
+
+class Mutant(t.NamedTuple):
+    """A rule taken out of the source, and a story that misses it."""
+
+    law: str
+    story: str
+    old: str
+    new: str
+
+
+BEGIN = "connect 0; deliver 0 9; turn 9; pace; "
+
+MUTANTS = [
+    Mutant(
+        "a new epoch is a gap",
+        BEGIN + "fail 0; turn 9; pace",
+        "if sub.epoch != log.epoch or not self.reaches(since):",
+        "if not self.reaches(since):",
+    ),
+    Mutant(
+        "what the log has dropped is read from the store",
+        BEGIN + "publish; turn 9; evict log 1; pace",
+        "if sub.epoch != log.epoch or not self.reaches(since):",
+        "if sub.epoch != log.epoch:",
+    ),
+    Mutant(
+        "the first turn that waits counts",
+        BEGIN + "publish; turn 9; publish; turn 9; pace",
+        "        if self.since is None:\n            self.since = start",
+        "        self.since = start",
+    ),
+    Mutant(
+        "what was written no longer waits",
+        BEGIN + "publish; turn 9; pace; publish; turn 9; pace",
+        "        self.since = None\n        self._forget_passing()",
+        "        self._forget_passing()",
+    ),
+    Mutant(
+        "a reader that comes to the end while others wait has a place of its own",
+        BEGIN + "publish; turn 9; connect 1; deliver 1 9; pace",
+        "            self.late[key] = sub",
+        "            super().admit(key, sub)",
+    ),
+    Mutant(
+        "14 events that the store does not keep wait too",
+        BEGIN + "pass; pace",
+        "                self._passing,\n",
+        "",
+    ),
+    Mutant(
+        "14 events that the store does not keep are written once",
+        BEGIN + "pass; pace; publish; turn 9; pace",
+        "        self.since = None\n        self._forget_passing()",
+        "        self.since = None",
+    ),
+    Mutant(
+        "14 an event that the store does not keep comes after the one with its number",
+        BEGIN + "publish; turn 9; pass; pace",
+        "        pieces = list(\n            merge(\n",
+        "        pieces = list(\n            merge(\n                self._passing,\n",
+    ),
+    Mutant(
+        "12 a gap is a frame for each reader",
+        BEGIN + "publish; publish; publish; link; trim 2; turn 9; turn 9; pace",
+        "            if isinstance(frame, Gap):\n"
+        "                self.excluded = frozenset()\n"
+        "                return None",
+        "            if isinstance(frame, Gap):\n                continue",
+    ),
+    Mutant(
+        "the newest of each item is sent",
+        BEGIN + "set a 1; set a 2; turn 9; pace",
+        "                *known_items(sub, log.end, log.epoch),\n",
+        "",
+    ),
+    Mutant(
+        "of each item, only what has changed since is sent",
+        BEGIN + "set a 1; turn 9; pace; publish; turn 9; pace",
+        "        sub.cursor = since\n        pieces",
+        "        pieces",
+    ),
+    Mutant(
+        "10 a reader for which something waits continues after what it has",
+        BEGIN + "publish; turn 9; replace",
+        "        return end if self.since is None else self.since",
+        "        return end",
+    ),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.law))
+def test_each_rule_of_paced_groups_taken_out_is_missed(mutant: Mutant) -> None:
+    tell(mutant.story, Rules())
+    rules = Rules.of(mutated(mutant.old, mutant.new))
+    with pytest.raises(AssertionError):
+        tell(mutant.story, rules)
