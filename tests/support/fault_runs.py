@@ -60,12 +60,13 @@ class Client:
     def connect(self) -> HttpReader | None:
         if self.reader is None and time.monotonic() >= self.away_until:
             with contextlib.suppress(OSError):
-                self.reader = HttpReader(
-                    self.server.port, *self.channels, last_id=self.last_id
-                )
+                self.reader = self.make_reader()
                 self.left = self.rng.choice([0, 50, 500, self.impatience])
                 self.left += self.rng.randint(0, 300)
         return self.reader
+
+    def make_reader(self) -> HttpReader:
+        return HttpReader(self.server.port, *self.channels, last_id=self.last_id)
 
     def read(self) -> None:
         assert self.reader is not None
@@ -91,6 +92,9 @@ class Client:
 class Run:
     """One run: a server, publishers, readers, and the faults that happen to them."""
 
+    client_kind: type[Client] = Client
+    publisher_app = "apps.publisher"
+
     def __init__(self, server: Server, directory: Path, mutant: str, url: str = "") -> None:
         seed = random.randrange(10**6)
         print("seed", seed)
@@ -100,7 +104,8 @@ class Run:
         self.url = url or f"sqlite://{self.store}"
         self.mutant = mutant
         self.rng = random.Random(seed)
-        self.clients = [Client(server, random.Random(seed + n)) for n in range(12)]
+        kind = self.client_kind
+        self.clients = [kind(server, random.Random(seed + n)) for n in range(12)]
         self.publishers: list[subprocess.Popen[bytes]] = []
         self.publish_again()
         self.causes: list[Cause] = []
@@ -115,16 +120,18 @@ class Run:
         self.publishers = [self.start_publisher(n) for n in range(3)]
 
     def start_publisher(self, n: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "apps.publisher", self.url]
+        command = [sys.executable, "-m", self.publisher_app, self.url]
         return subprocess.Popen(
-            [*command, str(self.directory / f"notes{n}"), CHANNELS],
+            [*command, str(self.directory / f"notes{n}"), *self.publisher_words()],
             cwd=TESTS,
             env={**os.environ, "MUTANT": self.mutant} if self.mutant else None,
         )
 
+    def publisher_words(self) -> list[str]:
+        return [CHANNELS]
+
     def close(self) -> None:
-        for publisher in self.publishers:
-            self.end(publisher)
+        self.end_publishers()
         for client in self.clients:
             if client.reader is not None:
                 client.reader.close()
@@ -138,6 +145,10 @@ class Run:
         finally:
             end = time.time_ns() // 1000
             self.causes += [Cause(kind, start, end) for kind in kinds]
+
+    def end_publishers(self) -> None:
+        while self.publishers:
+            self.end(self.publishers.pop())
 
     def end(self, publisher: subprocess.Popen[bytes]) -> None:
         publisher.kill()
@@ -189,8 +200,7 @@ class Run:
 
     def come_to_the_end(self, patience: float = 30) -> list[str]:
         """End the publishing, and wait until every reader has the last event."""
-        while self.publishers:
-            self.end(self.publishers.pop())
+        self.end_publishers()
         for client in self.clients:
             client.patient = True
         last: dict[str, str] = {}
@@ -341,7 +351,9 @@ def retention(keep: int) -> list[Cause]:
 
 
 @contextlib.contextmanager
-def running(directory: Path, mutant: t.Any = None, **config: t.Any) -> cabc.Iterator[Run]:
+def running(
+    directory: Path, mutant: t.Any = None, kind: type[Run] = Run, **config: t.Any
+) -> cabc.Iterator[Run]:
     text = json.dumps(mutant) if mutant else ""
     if mutant:
         os.environ["MUTANT"] = text
@@ -353,7 +365,7 @@ def running(directory: Path, mutant: t.Any = None, **config: t.Any) -> cabc.Iter
             # While a safeguard is removed, the first answers may be errors.
             until(lambda: server.request("GET", "/position")[0] == 200 or not mutant)
             server.get("/position")
-            run = Run(server, directory, text)
+            run = kind(server, directory, text)
             run.causes += retention(config["PUSH_KEEP"])
             yield run
     finally:

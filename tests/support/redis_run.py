@@ -19,7 +19,6 @@ from flask_push import NotPublished
 from flask_push import PublishUncertain
 from flask_push.brokers import open_broker
 from support.fault_runs import CHANNELS
-from support.fault_runs import Client
 from support.fault_runs import retention
 from support.fault_runs import Run
 from support.proxies import Proxy
@@ -325,7 +324,7 @@ class RedisRun(Run):
     def crowd(self, count: int) -> None:
         """Add this many readers, which stay connected for longer."""
         rngs = [random.Random(self.rng.random()) for _ in range(count)]
-        self.clients += [Client(self.server, rng) for rng in rngs]
+        self.clients += [self.client_kind(self.server, rng) for rng in rngs]
         for client in self.clients:
             client.impatience = 50_000
 

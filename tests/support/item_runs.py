@@ -1,0 +1,237 @@
+"""As ``fault_runs.py`` and ``redis_run.py``, with readers of channels that have items.
+
+Several processes set and unset items and publish, while everything is killed. Whenever they
+are quiet, the items of each reader have to be those of the store; and those of the store
+have to be what was acknowledged. The log is judged as in all other runs.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import json
+import os
+import random
+import signal
+import time
+import typing as t
+from collections import Counter
+from collections import defaultdict
+
+from flask_push import Event
+from flask_push import Position
+from flask_push import Publisher
+from support.fault_runs import CHANNELS
+from support.fault_runs import Client
+from support.fault_runs import Run
+from support.reader import HttpReader
+from support.redis_run import RedisRun
+from support.servers import hubs
+from support.servers import Server
+
+#: The type that the judge of the log knows, of an event that is only a position for it.
+POSITION = "push:whole"
+
+
+class ItemClient(Client):
+    """Keeps the items of its channels, as a page does, over all of its connections."""
+
+    def __init__(self, server: Server, rng: random.Random) -> None:
+        super().__init__(server, rng)
+        #: By channel, the data of each item.
+        self.items: dict[str, dict[str, str]] = {name: {} for name in self.channels}
+        #: The word with which it says that it still has them.
+        self.holds = ""
+        self.whole = False
+        #: By epoch, channel and item, the number of the newest value that it had.
+        self.newest: dict[tuple[str, str, str], int] = defaultdict(int)
+        self.wrong: list[str] = []
+        self.received = 0
+        self.figures: Counter[str] = Counter()
+        #: How seldom it reads.
+        self.slow = rng.random() < 0.3
+
+    def make_reader(self) -> HttpReader:
+        return HttpReader(
+            self.server.port,
+            *self.channels,
+            last_id=self.last_id,
+            receive_buffer=4096 if self.slow else 0,
+            items="1",
+            holds=self.holds,
+        )
+
+    def read(self) -> None:
+        if self.slow and not self.patient and self.rng.random() < 0.8:
+            return
+        before = len(self.events)
+        super().read()
+        new = self.events[before:]
+        del self.events[before:]
+        for event in filter(None, map(self.take, new)):
+            if event.type == POSITION and self.events and self.events[-1].type == POSITION:
+                self.events.pop()
+            self.events.append(event)
+        # All that were read at once have the same time.
+        del self.times[len(self.events) :]
+
+    def take(self, event: Event) -> Event | None:
+        """Apply an event to the items, and return what it is for the judge of the log."""
+        self.received += 1
+        self.figures[event.type] += 1
+        if event.type == "push:items":
+            self.whole, self.holds = False, ""
+            for name in json.loads(event.data)["channels"]:
+                self.items[name].clear()
+            return None
+        elif event.type == "push:whole":
+            self.whole, self.holds = True, json.loads(event.data)["holds"]
+        elif event.type == "push:unset":
+            said = json.loads(event.data)
+            self.note(event.id, said["channel"], said["item"])
+            self.items[said["channel"]].pop(said["item"], None)
+        elif event.item and not event.type.startswith("push:"):
+            self.note(event.id, event.channel, str(event.item))
+            self.items[event.channel][str(event.item)] = event.data
+            self.figures["items"] += 1
+        else:
+            return event
+        return Event("", "", POSITION, id=str(Position.parse(event.id)))
+
+    def note(self, id: str, channel: str, item: str) -> None:
+        """Law 32: within an epoch, no item becomes older."""
+        position = Position.parse(id)
+        number = position.number
+        if id.count(".") > 2:
+            number = Position.parse(f"{position.epoch}-{id.rpartition('.')[2]}").number
+        key = position.epoch, channel, item
+        if number < self.newest[key]:
+            self.wrong.append(f"{item} of {channel} became older with {id}")
+        self.newest[key] = number
+
+
+class WithItems(Run):
+    client_kind = ItemClient
+    publisher_app = "apps.item_publisher"
+    #: How many items each call of a publisher changes.
+    at_once = 1
+
+    @property
+    def readers(self) -> list[ItemClient]:
+        return t.cast("list[ItemClient]", self.clients)
+
+    @property
+    def delivered(self) -> int:
+        return sum(reader.received for reader in self.readers)
+
+    def everything(self) -> list[cabc.Callable[[], t.Any]]:
+        raise NotImplementedError
+
+    def publisher_words(self) -> list[str]:
+        return [*super().publisher_words(), str(self.at_once)]
+
+    def changed(self) -> int:
+        """How many items were set or unset, counted in all processes."""
+        done = 0
+        for path in self.directory.glob("changes*"):
+            with path.open() as file:
+                done += sum(line == "done\n" for line in file)
+        return done * self.at_once
+
+    def stop_hub(self) -> None:
+        if pids := hubs(self.directory):
+            pid = self.rng.choice(pids)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+            self.serve_clients(0.2)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def come_to_the_end(self, patience: float = 30) -> list[str]:
+        wrong = super().come_to_the_end(patience) or self.come_to_all_items(patience)
+        return wrong + [line for reader in self.readers for line in reader.wrong]
+
+    def come_to_all_items(self, patience: float) -> list[str]:
+        """Now that all is quiet, wait until each reader has the items of the store."""
+        with contextlib.closing(Publisher(self.url)) as publisher:
+            held = {
+                name: {
+                    str(k): event.data for k, event in publisher.items(name).events.items()
+                }
+                for name in CHANNELS
+            }
+        deadline = time.monotonic() + patience
+        while late := [reader for reader in self.readers if not self.has_all(reader, held)]:
+            if time.monotonic() > deadline:
+                return [self.difference(reader, held) for reader in late]
+            self.serve_clients(0.02)
+        return [] if self.causes else self.judge_store(held)
+
+    def has_all(self, reader: ItemClient, held: dict[str, dict[str, str]]) -> bool:
+        return reader.whole and all(reader.items[c] == held[c] for c in reader.channels)
+
+    def difference(self, reader: ItemClient, held: dict[str, dict[str, str]]) -> str:
+        pairs = [({*held[c].items()}, {*reader.items[c].items()}) for c in reader.channels]
+        found = [sorted(there ^ here)[:5] for there, here in pairs]
+        return (
+            f"the items of a reader are {'whole' if reader.whole else 'not whole'}: {found}"
+        )
+
+    def judge_store(self, held: dict[str, dict[str, str]]) -> list[str]:
+        """Whether the store has the newest change of each item that one process owns."""
+        wrong = []
+        for path in self.directory.glob("changes*"):
+            possible: dict[tuple[str, str], set[str | None]] = defaultdict(lambda: {None})
+            said: t.Any = None
+            for line in path.read_text().splitlines():
+                if line != "done":
+                    said = json.loads(line)
+                for item in said["items"]:
+                    key = said["channel"], item
+                    if line == "done":
+                        possible[key].clear()
+                    possible[key].add(said.get("data"))
+            wrong += [
+                f"{item} of {channel} is {held[channel].get(item)}, and not of {found}"
+                for (channel, item), found in possible.items()
+                if not item.startswith("shared") and held[channel].get(item) not in found
+            ]
+        return wrong
+
+    def item_figures(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for reader in self.readers:
+            found += reader.figures
+            found["cuts"] += reader.cuts
+        found["changes"] = self.changed()
+        return found
+
+
+class ItemRun(WithItems, Run):
+    def faults(self) -> list[cabc.Callable[[], t.Any]]:
+        """Check that these lose nothing, and that no reader gets a gap."""
+        return [
+            *(self.kill_worker, self.kill_hub, self.replace_hub, self.restart_server),
+            *(self.kill_publisher, self.stop_publisher, self.stop_hub),
+        ]
+
+    def losses(self) -> list[cabc.Callable[[], t.Any]]:
+        return [self.move_store, self.back_up, self.restore]
+
+    def everything(self) -> list[cabc.Callable[[], t.Any]]:
+        return [*self.faults(), *self.losses()]
+
+
+class ItemRedisRun(WithItems, RedisRun):
+    def faults(self) -> list[cabc.Callable[[], t.Any]]:
+        """Check that these lose nothing, and that no reader gets a gap."""
+        return [
+            *(self.cut_links_of_stopped_hubs, self.overrun, self.stop_hub),
+            *(self.kill_hub, self.kill_worker, self.kill_publisher),
+        ]
+
+    def some_losses(self) -> list[cabc.Callable[[], t.Any]]:
+        return [self.save, self.crash, self.flush_everything]
+
+    def everything(self) -> list[cabc.Callable[[], t.Any]]:
+        return [*RedisRun.everything(self), self.stop_hub]
