@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+from support.failing import Store
 from support.item_hubs import ItemScene
+from support.item_hubs import keep_few_unsets
 from support.item_hubs import Run
 from support.item_hubs import run as run
+from support.item_hubs import run_with
+from support.item_hubs import truth
 from support.item_hubs import types
+from support.sockets import noise
 
 from flask_push import Event
 from flask_push import Position
 from flask_push.brokers import ItemChange
+from flask_push.brokers.redis import feed as redis_feed
+from flask_push.testing._sink import until
 
 
 def test_a_page_gets_all_items_and_then_what_changes(run: Run) -> None:
@@ -126,6 +136,136 @@ def test_a_page_that_was_away_gets_each_item_once_at_its_newest(run: Run) -> Non
         assert types(again.reader) == ["push:open", "message", "push:unset"]
 
     run(test)
+
+
+def test_a_stream_that_begins_some_events_back_gets_all_items(run: Run) -> None:
+    async def test(scene: ItemScene) -> None:
+        scene.say("a", "1", "2")
+        scene.set("a", x="3")
+        scene.say("a", "4")
+        page = scene.page("a", last=2)
+        await scene.is_whole(page)
+        await scene.has(page, x="3")
+        assert [text for _, text in page.events] == ["2", "4"]
+
+    run(test)
+
+
+def test_an_event_that_excludes_a_page_is_not_among_its_items(run: Run) -> None:
+    async def test(scene: ItemScene) -> None:
+        scene.set("a", x="1")
+        page = scene.page("a")
+        await scene.is_whole(page)
+        name = f"reader {len(scene.readers)}"
+        scene.store.change(
+            [
+                ItemChange("a", "x", "2"),
+                Event("a", "not for it", exclude=name),
+                ItemChange("a", "y", "3"),
+            ]
+        )
+        scene.say("a", "last")
+        await scene.has(page, x="2", y="3")
+        await scene.gets_events(page)
+        assert [text for _, text in page.events] == ["last"]
+
+    run(test)
+
+
+def test_a_page_that_was_away_for_too_many_unsets_gets_all_items(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_few_unsets(monkeypatch)
+
+    async def test(scene: ItemScene) -> None:
+        scene.set("a", **dict.fromkeys("uvwxyz", "1"))
+        page, live = scene.page("a"), scene.page("a")
+        await scene.is_whole(page)
+        await scene.is_whole(live)
+        page.reader.close()
+        scene.unset("a", *"uvwxy")
+        await scene.has(live, z="1")
+        scene.again(page, "a")
+        await scene.is_whole(page, 2)
+        assert page.opened == "all"
+        await scene.has(page, z="1")
+
+    run(test)
+
+
+def test_after_a_new_epoch_come_the_gap_and_all_items(run: Run) -> None:
+    async def test(scene: ItemScene) -> None:
+        scene.set("a", x="1", y="1")
+        pages = [scene.page("a") for _ in range(2)]
+        away = scene.page("a")
+        for page in *pages, away:
+            await scene.is_whole(page)
+        away.reader.close()
+        scene.begin_again()
+        scene.set("a", x="2")
+        expected = truth(scene.store, "a")
+        for page in pages:
+            await scene.is_whole(page, 2)
+            await scene.becomes(page, expected)
+            (gap,) = page.reader.gaps
+            assert gap["reason"] == "restarted"
+            told = types(page.reader)
+            assert told.index("push:gap") < told.index("push:items", told.index("push:gap"))
+        scene.again(away, "a")
+        await scene.is_whole(away, 2)
+        await scene.becomes(away, expected)
+        assert types(away.reader)[:3] == ["push:open", "push:gap", "push:items"]
+
+    # Otherwise the hub ends all streams, because it may not know all disconnects.
+    run(test, disconnect=False)
+
+
+def test_a_newcomer_does_not_wait_because_a_store_is_busy(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_feed, "_UNPROVED_TICK_SECONDS", 1000)
+    monkeypatch.setattr(redis_feed, "_TICK_SECONDS", 1000)
+
+    async def test(scene: ItemScene) -> None:
+        scene.set("a", x="1")
+        page = scene.page("a")
+        await scene.is_whole(page)
+        scene.set("a", x="2")
+        await scene.has(page, x="2")
+        other = scene.page("a")
+        await scene.is_whole(other)
+        await scene.has(other, x="2")
+
+    run(test)
+
+
+def test_a_lifetime_ends_after_all_items(run: Run) -> None:
+    async def test(scene: ItemScene) -> None:
+        many = {f"i{n}": noise(1000) for n in range(1000)}
+        scene.set("a", **many)
+        page = scene.page("a", lifetime=3600, gzip=False)
+        await scene.is_told(page)
+        (connection,) = scene.connections
+        await until(lambda: connection.blocked)
+        connection.ends = asyncio.get_running_loop().time()
+        scene.hub._timer.tick()
+        assert scene.connections == [connection]
+        await scene.until(page, lambda: page.reader.ended)
+        assert page.look().whole == 1 and len(page.items) == 1000
+
+    run(test, heartbeat=0.2)
+
+
+def test_a_store_without_items_has_none_to_send() -> None:
+    async def test(scene: ItemScene) -> None:
+        reader, page = await scene.open("a"), scene.page("a", items=True)
+        await scene.is_whole(page)
+        assert types(page.reader) == ["push:open", "push:items", "push:whole"]
+        scene.say("a", "1")
+        await reader.receives("1")
+        assert types(reader) == ["push:open", "message"]
+
+    run_with(test, Store())
 
 
 def test_a_poll_ends_when_it_has_all_items(run: Run) -> None:

@@ -9,6 +9,7 @@ import random
 import pytest
 from support.item_hubs import ItemPage
 from support.item_hubs import ItemScene
+from support.item_hubs import keep_few_unsets
 from support.item_hubs import Run
 from support.item_hubs import run as run
 from support.item_hubs import run_with
@@ -16,10 +17,7 @@ from support.item_hubs import truth
 
 from flask_push import Event
 from flask_push.brokers import ItemChange
-from flask_push.brokers.memory import item_rows
 from flask_push.brokers.memory import MemoryBroker
-from flask_push.brokers.redis import item_calls
-from flask_push.brokers.sqlite import item_channel
 from flask_push.testing._sink import until
 
 
@@ -60,8 +58,7 @@ OPERATIONS = "set set set unset unset say read read again away replace fail forg
 def test_pages_have_all_items_in_the_end(
     run: Run, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in item_rows, item_channel, item_calls:
-        monkeypatch.setattr(module, "MIN_TOMBSTONES", 1)
+    keep_few_unsets(monkeypatch)
     dice = random.Random(seed)
 
     async def test(first: ItemScene) -> None:

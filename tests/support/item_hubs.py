@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import redis
 
 from flask_push import Event
 from flask_push import Position
@@ -21,8 +22,13 @@ from flask_push.brokers import Broker
 from flask_push.brokers import ItemChange
 from flask_push.brokers import KeepsItems
 from flask_push.brokers import open_broker
+from flask_push.brokers.memory import item_rows
+from flask_push.brokers.memory import MemoryBroker
+from flask_push.brokers.redis import item_calls
+from flask_push.brokers.sqlite import item_channel
 from flask_push.testing._sink import until
 from support import coroutines
+from support.failing import Store
 from support.hubs import HubScene
 from support.reader import SocketReader
 from support.reader import StreamReader
@@ -166,6 +172,19 @@ class ItemScene(HubScene):
     def replace_hub(self) -> None:
         self.hub = self.make_hub(self.hub.freeze())
 
+    def begin_again(self) -> None:
+        """Begin another epoch of the store."""
+        if isinstance(self.broker, MemoryBroker):
+            Store.begin_again(self.broker)
+            return
+        kind, _, path = t.cast(Broker, self.broker).url.partition("://")
+        if kind == "sqlite":
+            for file in filter(Path.is_file, Path(path).parent.glob("push.db*")):
+                file.unlink()
+        else:
+            redis.Redis.from_url(t.cast(Broker, self.broker).url).flushall()
+        self.say("another", "event")
+
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[Run]:
@@ -192,6 +211,12 @@ def run_with(test: Scenario, broker: Broker, **options: t.Any) -> None:
             scene.close()
 
     coroutines.run(main())
+
+
+def keep_few_unsets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each store remove unsets soon."""
+    for module in item_rows, item_channel, item_calls:
+        monkeypatch.setattr(module, "MIN_TOMBSTONES", 1)
 
 
 def truth(store: KeepsItems, *channels: str) -> dict[tuple[str, str], str]:

@@ -70,6 +70,8 @@ class ItemReads:
         self._guard = failstop.guard
         self._alone = failstop.alone
         self._pump = pump
+        #: True while one reader changes it. An exception then concerns all readers.
+        self.torn = False
         # By their channels, readers for which no page is asked yet; and pages that were.
         self._wanting: dict[_Names, dict[Connection, None]] = {}
         self._reads: dict[_Names, _Read] = {}
@@ -133,6 +135,7 @@ class ItemReads:
             wanting = (names for names in self._wanting if names not in self._reads)
             if (names := next(wanting, None)) is None:
                 return
+            self.torn = True
             together = self._wanting.pop(names)
             places = [c.items.position for c in together if c.items is not None]
             after = min(connection.cursor for connection in together)
@@ -143,6 +146,7 @@ class ItemReads:
                 after=after,
                 upto=max(self._readers.log.end, *places),
             )
+            self.torn = False
 
     def _take(self, names: _Names, page: ItemsPage) -> None:
         together = self._reads.pop(names).readers
@@ -155,8 +159,8 @@ class ItemReads:
 
     def _schedule(self) -> None:
         if not self._scheduled:
-            self._scheduled = True
             self._loop.call_soon(self._guard, self._next_pass)
+            self._scheduled = True
 
     def _next_pass(self) -> None:
         self._scheduled = False

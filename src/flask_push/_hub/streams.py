@@ -265,7 +265,8 @@ class Streams:
     # When something fails.
 
     def is_torn(self) -> bool:
-        return self._torn or self._log.is_torn() or self._partial_frames.torn
+        parts = self._torn, self._log.is_torn(), self.item_reads.torn
+        return any(parts) or self._partial_frames.torn
 
     def keep_bounds(self) -> None:
         limit = max(self.limits.options.log_bytes, _MAX_PARTIAL_BYTES)
