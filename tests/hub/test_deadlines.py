@@ -193,15 +193,22 @@ class Counting(MemoryBroker):
         return super().change(changes)
 
 
-def test_a_batch_has_no_more_than_its_bound(rare: None) -> None:
+def test_several_batches_are_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    def uniform(*between: float) -> float:
+        pauses.append(3600)
+        return 3600
+
+    monkeypatch.setattr("flask_push._hub.deadlines.random.uniform", uniform)
     broker = Counting()
     broker.change(short(writer.MAX_CHANGES + 100))
 
     async def test() -> None:
         await until(lambda: len(broker.due(5000)) == writer.MAX_CHANGES + 100)
         with hub_of(broker):
-            await until(lambda: not broker.due())
-        assert broker.writes == [writer.MAX_CHANGES, 100]
+            await until(lambda: pauses)
+        assert broker.writes == [writer.MAX_CHANGES, 100] and len(pauses) == 1
 
     run(test())
 
@@ -264,8 +271,67 @@ def test_after_a_failure_a_hub_looks_only_if_items_end(often: None) -> None:
             # No feed says that it is gone.
             hub._feed.close()
             broker.change([ItemChange("a", "i", None)])
+            before = hub._deadlines
             hub._streams.failstop.fail(ZeroDivisionError("a mistake"))
-            await until(lambda: not looks(hub))
+            await until(lambda: not before._looks)
+            assert not looks(hub)
+
+    run(test())
+
+
+def test_a_later_look_that_fails_does_not_end_the_looks(
+    often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = MemoryBroker()
+
+    async def test() -> None:
+        with hub_of(broker) as hub:
+            real, wanted = hub._writer.want, 0
+
+            def want(state: writer.Wanted) -> None:
+                nonlocal wanted
+                wanted += 1
+                if wanted == 2:
+                    raise MemoryError
+                real(state)
+
+            monkeypatch.setattr(hub._writer, "want", want)
+            broker.change([ItemChange("a", "stays", "x", ttl=600)])
+            await until(lambda: wanted > 1)
+            broker.change(short())
+            await until(lambda: UNSET in rows(broker))
+
+    run(test())
+
+
+class Nothing:
+    """Is there already."""
+
+    is_there = False
+
+    def missing(self, broker: t.Any) -> list[ItemChange]:
+        return []
+
+    def answered(self, answer: writer.Answer) -> None:
+        self.is_there = True
+
+
+def test_a_hub_that_will_look_does_not_look_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deadlines, "_PAUSES_SECONDS", (3600, 3600))
+    broker = Counting()
+
+    async def test() -> None:
+        with hub_of(broker) as hub:
+            hub.timed(True)
+            await until(lambda: broker.looks == 1 and not hub._writer.busy)
+            hub.timed(False)
+            hub.timed(True)
+            # What is wanted later is answered later.
+            hub._writer.want(nothing := Nothing())
+            await until(lambda: nothing.is_there)
+            assert broker.looks == 1
 
     run(test())
 
