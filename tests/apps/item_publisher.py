@@ -41,27 +41,34 @@ def main(url: str, notes: str, channels: str, at_once: str = "1") -> None:
                 time.sleep(0.01)
 
     with path.open("a", buffering=1) as events, changes.open("a", buffering=1) as file:
+        channel, gone = "", list[str]()
         while True:
-            channel, now = random.choice(channels), time.time_ns()
+            now = time.time_ns()
+            channel = channel if gone else random.choice(channels)
             data = f"{path.stem} {now}"
             if random.random() < 0.1:
                 id = attempt(publisher.publish, channel, data, key=data)
                 note = {"channel": channel, "data": data, "id": id}
                 events.write(json.dumps(note) + "\n")
                 continue
-            owner = random.choice([path.stem, path.stem, "shared"])
+            owners = [*[path.stem] * 5, *["shared"] * 4, f"once {now}"]
+            owner = random.choice(owners)
             numbers = random.sample(range(ITEMS), int(at_once))
-            items = [f"{owner} {number}" for number in numbers]
+            items = gone or [f"{owner} {number}" for number in numbers]
             change = {"channel": channel, "items": items}
-            if random.random() < 0.3:
+            if gone or random.random() < 0.3:
                 file.write(json.dumps(change) + "\n")
                 attempt(publisher.unset, channel, *items)
+                gone = []
             else:
+                # The store has more unsets than it keeps, and forgets the oldest.
+                gone = items * owner.startswith("once")
                 file.write(json.dumps({**change, "data": data}) + "\n")
                 given = [Event(channel, data, item=item) for item in items]
                 attempt(publisher.publish_many, given)
             file.write("done\n")
-            time.sleep(random.choice([0, 0, 0.001]))
+            # Readers have to keep up now and then.
+            time.sleep(random.choice([0, 0.0005, 0.002]) * int(at_once))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from collections import defaultdict
 from flask_push import Event
 from flask_push import Position
 from flask_push import Publisher
+from flask_push.brokers.items import MIN_TOMBSTONES
 from support.fault_runs import CHANNELS
 from support.fault_runs import Client
 from support.fault_runs import Run
@@ -48,7 +49,9 @@ class ItemClient(Client):
         self.wrong: list[str] = []
         self.received = 0
         self.figures: Counter[str] = Counter()
-        #: How seldom it reads.
+        # Enough to come to the end of all items now and then.
+        self.impatience = 50_000
+        #: Whether it seldom reads.
         self.slow = rng.random() < 0.3
 
     def make_reader(self) -> HttpReader:
@@ -74,6 +77,9 @@ class ItemClient(Client):
             self.events.append(event)
         # All that were read at once have the same time.
         del self.times[len(self.events) :]
+
+    def has(self, channel: str, item: str) -> bool:
+        return self.whole and item in self.items.get(channel, ())
 
     def take(self, event: Event) -> Event | None:
         """Apply an event to the items, and return what it is for the judge of the log."""
@@ -115,6 +121,7 @@ class WithItems(Run):
     publisher_app = "apps.item_publisher"
     #: How many items each call of a publisher changes.
     at_once = 1
+    kept = 0
 
     @property
     def readers(self) -> list[ItemClient]:
@@ -146,6 +153,29 @@ class WithItems(Run):
             self.serve_clients(0.2)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+    def forget_unsets(self) -> None:
+        """While readers are away, an item is unset, and the store forgets that it was."""
+        name = self.rng.choice(CHANNELS)
+        self.kept += 1
+        item = f"kept {self.kept}"
+        with contextlib.closing(Publisher(self.url, timeout=20)) as publisher:
+            publisher.set(name, item, "x")
+            deadline = time.monotonic() + 30
+            while not (
+                having := [r for r in self.readers if item in r.items.get(name, ())]
+            ):
+                assert time.monotonic() < deadline, "no reader gets the item"
+                self.serve_clients(0.02)
+            for reader in having:
+                if reader.reader is not None:
+                    reader.cut()
+            publisher.unset(name, item)
+            more = [f"more {n}" for n in range(MIN_TOMBSTONES // 2)]
+            for _ in range(3):
+                publisher.publish_many([Event(name, "x", item=each) for each in more])
+                publisher.unset(name, *more)
+                more = [f"{each} {self.kept}" for each in more]
 
     def come_to_the_end(self, patience: float = 30) -> list[str]:
         wrong = super().come_to_the_end(patience) or self.come_to_all_items(patience)
@@ -187,15 +217,16 @@ class WithItems(Run):
                 if line != "done":
                     said = json.loads(line)
                 for item in said["items"]:
+                    if item.startswith("once"):
+                        continue
                     key = said["channel"], item
                     if line == "done":
                         possible[key].clear()
                     possible[key].add(said.get("data"))
-            wrong += [
-                f"{item} of {channel} is {held[channel].get(item)}, and not of {found}"
-                for (channel, item), found in possible.items()
-                if not item.startswith("shared") and held[channel].get(item) not in found
-            ]
+            for (channel, item), found in possible.items():
+                if not item.startswith("shared"):
+                    if (data := held[channel].get(item)) not in found:
+                        wrong.append(f"{item} of {channel} is {data}, and not of {found}")
         return wrong
 
     def item_figures(self) -> Counter[str]:
@@ -212,7 +243,7 @@ class ItemRun(WithItems, Run):
         """Check that these lose nothing, and that no reader gets a gap."""
         return [
             *(self.kill_worker, self.kill_hub, self.replace_hub, self.restart_server),
-            *(self.kill_publisher, self.stop_publisher, self.stop_hub),
+            *(self.kill_publisher, self.stop_publisher, self.stop_hub, self.forget_unsets),
         ]
 
     def losses(self) -> list[cabc.Callable[[], t.Any]]:
@@ -227,11 +258,11 @@ class ItemRedisRun(WithItems, RedisRun):
         """Check that these lose nothing, and that no reader gets a gap."""
         return [
             *(self.cut_links_of_stopped_hubs, self.overrun, self.stop_hub),
-            *(self.kill_hub, self.kill_worker, self.kill_publisher),
+            *(self.kill_hub, self.kill_worker, self.kill_publisher, self.forget_unsets),
         ]
 
     def some_losses(self) -> list[cabc.Callable[[], t.Any]]:
         return [self.save, self.crash, self.flush_everything]
 
     def everything(self) -> list[cabc.Callable[[], t.Any]]:
-        return [*RedisRun.everything(self), self.stop_hub]
+        return [*RedisRun.everything(self), self.stop_hub, self.forget_unsets]
