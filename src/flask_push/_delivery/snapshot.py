@@ -49,6 +49,10 @@ class LogState(t.NamedTuple):
         }
         return cls(log.epoch, log.birth, log.end, channels, items)
 
+    def to_json(self) -> list[t.Any]:
+        # As an older version has sent it, which does not know the last field.
+        return list(self if self.items else self[:-1])
+
     @classmethod
     def from_json(cls, values: list[t.Any]) -> LogState:
         return cls(*known_of_row(cls, values))
@@ -110,7 +114,9 @@ class ReaderState(t.NamedTuple):
             rest = [numbers[id(frame)], len(frame) - len(self.rest)]
         else:
             rest = bytes(self.rest).decode("latin-1")
-        return [stream, *self[1:4], rest, *self[5:]]
+        row = [stream, *self[1:4], rest, *self[5:]]
+        # As an older version has sent it, which does not know the last field.
+        return row if self.items is not None else row[:-1]
 
     @classmethod
     def from_json(

@@ -22,7 +22,7 @@ class Begin(Message):
     log: LogState
 
     def to_json(self) -> dict[str, t.Any]:
-        return {"hello": self.hello, self.key: self.log}
+        return {"hello": self.hello, self.key: self.log.to_json()}
 
     @classmethod
     def from_json(cls, message: dict[str, t.Any]) -> Begin:
