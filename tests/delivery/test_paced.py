@@ -20,6 +20,10 @@ from support.items_world import Rules
 from support.items_world import settle
 from support.mutants import mutated
 
+from flask_push._delivery.log import Log
+from flask_push._delivery.readers import Readers
+from flask_push._delivery.subscription import Subscription
+
 items = st.sampled_from("ab")
 three = st.integers(0, 2)
 
@@ -233,3 +237,16 @@ def test_each_rule_of_paced_groups_taken_out_is_missed(mutant: Mutant) -> None:
     rules = Rules.of(mutated(mutant.old, mutant.new))
     with pytest.raises(AssertionError):
         tell(mutant.story, rules)
+
+
+def test_a_paced_group_is_noted_when_the_end_has_reached_the_horizon_of_its_items() -> None:
+    log = Log(report=lambda *args: None)
+    sub = Subscription()
+    Readers(log, lambda: 0.0).join(sub, ["a", "b"], every=1)
+    log.hold(["a", "b"])
+    (group,) = log.turn("epoch", [], 10)
+    group.turn = []
+    log.take_horizons("epoch", {"a": 20, "b": 21}, [])
+    assert log.turn("epoch", [], 19) == []
+    # Nothing has come for the group. But its readers need all items.
+    assert sub.group in log.turn("epoch", [], 21)

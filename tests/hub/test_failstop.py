@@ -21,6 +21,7 @@ from support.hub_failures import Scenario
 from support.sockets import noise
 
 from flask_push import Event
+from flask_push import Position
 
 
 async def live(scene: FailureScene) -> None:
@@ -116,7 +117,44 @@ async def taken_over(scene: FailureScene) -> None:
     await scene.come_to_the_end()
 
 
-STORIES = [live, in_trouble, taken_over]
+async def paced(scene: FailureScene) -> None:
+    """What waits is lost as little as what is written at once."""
+    scene.causes = [Cause(kind, 0, 2**62) for kind in ("loss", "retention")]
+    scene.say("a", "0")
+    for gzip in False, True:
+        scene.add("a", "b", gzip=gzip, every=0.02, connection="me")
+        scene.add("a", gzip=gzip, every=0.02)
+    slow, leaver = scene.add("a", every=0.02), scene.add("c", every=60)
+    await scene.until(lambda: all(reader.events for reader in scene.returning))
+    slow.patient = False
+    (first,) = scene.say("c", "first")
+    await scene.until(lambda: leaver.is_at(Position.parse(first)))
+    scene.say("a", "1")
+    await scene.turn()
+    scene.publish(
+        Event("a", "passing", store=False),
+        Event("b", "not for me", exclude="me"),
+        *(Event("a", noise(100_000)) for _ in range(2)),
+        Event("c", "more"),
+        Event("c", "passing", store=False),
+    )
+    await scene.turn()
+    scene.add("a", every=0.02)
+    scene.remove(leaver)
+    scene.say("a", "2")
+    await scene.turn(20)
+    scene.say("a", *(noise(60_000) for _ in range(4)))
+    await scene.turn()
+    scene.replace_hub()
+    scene.say("b", "3")
+    await scene.turn()
+    t.cast(Store, scene.broker).begin_again()
+    scene.say("a", "4", "5")
+    await scene.turn()
+    await scene.come_to_the_end()
+
+
+STORIES = [live, in_trouble, taken_over, paced]
 
 
 @pytest.mark.parametrize("scenario", STORIES)

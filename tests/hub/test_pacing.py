@@ -17,6 +17,7 @@ from flask_push import Event
 from flask_push import Position
 from flask_push._delivery.paced import PacedGroup
 from flask_push._hub.hub import Hub
+from flask_push._system import sockets
 from flask_push.brokers import ItemChange
 from flask_push.brokers.base import Retention
 from flask_push.testing._sink import until
@@ -348,3 +349,69 @@ def test_a_paced_stream_gets_newer_ids_and_no_gap(waits: bool) -> None:
         assert not again.gaps
 
     run(test, Retention(age=0.4), heartbeat=0.2)
+
+
+def test_no_newer_id_comes_before_the_gap_of_a_new_epoch() -> None:
+    broker = Store(Retention(age=0.4))
+
+    async def test(scene: HubScene) -> None:
+        two = await open_paced(scene, "a")
+        idle = await scene.open("idle")
+        broker.begin_again()
+        epoch = broker.read([]).epoch
+        await until(lambda: scene.hub.status()["position"].startswith(epoch))
+        before = [len(reader.events) for reader in two]
+
+        def another() -> bool:
+            scene.say("busy", "x")
+            return len(idle.events) > 3 and idle.events[-1].type == "push:open"
+
+        await idle.until(another)
+        for reader, count in zip(two, before, strict=True):
+            reader.read()
+            assert len(reader.events) == count
+        flush(scene)
+        for reader in two:
+            await reader.receives_a_gap()
+            assert reader.gaps[0]["reason"] == "restarted"
+
+    run(test, broker=broker, heartbeat=0.2, disconnect=False)
+
+
+def test_a_reader_that_takes_half_a_heartbeat_gets_what_waits_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write, halves = sockets.write, 0
+
+    def half(fd: int, data: t.Any) -> int:
+        nonlocal halves
+        halves -= 1
+        return write(fd, data[: len(data) // 2] if halves >= 0 else data)
+
+    monkeypatch.setattr(sockets, "write", half)
+
+    async def test(scene: HubScene) -> None:
+        nonlocal halves
+        two = await open_paced(scene, "a", visible=True)
+        scene.say("a", "1")
+        await until(lambda: "2 groups" in waiting(scene))
+        halves = 2
+        for reader in two:
+            await reader.receives("first", "1")
+
+    run(test, heartbeat=0.2)
+
+
+def test_a_reader_for_which_something_waits_is_handed_over_with_its_place() -> None:
+    async def test(scene: HubScene) -> None:
+        await open_paced(scene, "a")
+        here = scene.hub._log.end
+        scene.say("a", "1")
+        await until(lambda: "2 groups" in waiting(scene))
+        end = scene.hub._log.end
+        assert end > here
+        assert [c.freeze(0, end).cursor for c in scene.connections] == [here, here]
+        flush(scene)
+        assert [c.freeze(0, end).cursor for c in scene.connections] == [end, end]
+
+    run(test)

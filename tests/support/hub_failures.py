@@ -100,8 +100,9 @@ class FailureScene(HubScene):
         return self.earlier + self.hub.failures
 
     def replace_hub(self) -> None:
-        self.earlier += self.hub.failures
-        self.hub = self.make_hub(self.hub.freeze())
+        before, frozen = self.hub, self.hub.freeze()
+        self.earlier += before.failures
+        self.hub = self.make_hub(frozen)
 
     def add(self, *channels: str, **how: t.Any) -> ReturningReader:
         reader = ReturningReader(self, *channels, **how)
