@@ -33,6 +33,9 @@ from support.servers import Server
 #: The type that the judge of the log knows, of an event that is only a position for it.
 POSITION = "push:whole"
 
+#: After all that happens in a run, in microseconds.
+LATER = 2**62
+
 
 class ItemClient(Client):
     """Keeps the items of its channels, as a page does, over all of its connections."""
@@ -134,6 +137,18 @@ class WithItems(Run):
     def everything(self) -> list[cabc.Callable[[], t.Any]]:
         raise NotImplementedError
 
+    @contextlib.contextmanager
+    def noting(self, *kinds: str) -> cabc.Iterator[None]:
+        """As in other runs. But a hub that is stopped notices it later, perhaps when a
+        reader comes to it that knew before."""
+        before = len(self.causes)
+        try:
+            with super().noting(*kinds):
+                yield
+        finally:
+            new = [cause._replace(end=LATER) for cause in self.causes[before:]]
+            self.causes[before:] = new
+
     def publisher_words(self) -> list[str]:
         return [*super().publisher_words(), str(self.at_once)]
 
@@ -179,6 +194,9 @@ class WithItems(Run):
 
     def come_to_the_end(self, patience: float = 30) -> list[str]:
         wrong = super().come_to_the_end(patience) or self.come_to_all_items(patience)
+        # All hubs that have a reader are in the newest epoch.
+        now = time.time_ns() // 1000
+        self.causes = [cause._replace(end=min(cause.end, now)) for cause in self.causes]
         return wrong + [line for reader in self.readers for line in reader.wrong]
 
     def come_to_all_items(self, patience: float) -> list[str]:
