@@ -28,7 +28,7 @@ def test_a_relay_ends_if_its_hub_does_not_end_it(
     adopt: Adopted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "_HUB_LATE_SECONDS", 0.5)
-    monkeypatch.setattr(relay_module, "_MOST_SECONDS", 2)
+    monkeypatch.setattr(relay_module, "MAX_ITEMS_SECONDS", 2)
     relays = Relays(2, 0.1)
     silent, busy = relays.open(STREAM, adopt, ""), relays.open(STREAM, adopt, "")
     assert (

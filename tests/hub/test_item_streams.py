@@ -17,6 +17,7 @@ from support.sockets import noise
 
 from flask_push import Event
 from flask_push import Position
+from flask_push._delivery.stream import MAX_ITEMS_SECONDS
 from flask_push.brokers import ItemChange
 from flask_push.brokers.redis import feed as redis_feed
 from flask_push.testing._sink import until
@@ -254,6 +255,22 @@ def test_a_lifetime_ends_after_all_items(run: Run) -> None:
         assert page.look().whole == 1 and len(page.items) == 1000
 
     run(test, heartbeat=0.2)
+
+
+def test_a_reader_that_never_gets_all_items_does_not_listen_for_much_longer(
+    run: Run,
+) -> None:
+    async def test(scene: ItemScene) -> None:
+        scene.set("a", **{f"i{n}": noise(1000) for n in range(1000)})
+        page = scene.page("a", lifetime=3600, gzip=False)
+        await scene.is_told(page)
+        (connection,) = scene.connections
+        await until(lambda: connection.blocked)
+        connection.ends = asyncio.get_running_loop().time() - MAX_ITEMS_SECONDS
+        scene.hub._timer.tick()
+        assert scene.connections == []
+
+    run(test)
 
 
 def test_a_store_without_items_has_none_to_send() -> None:

@@ -11,6 +11,9 @@ from .gzip import first_block
 #: A stream may wait for so many seconds before it is written to again. Browsers and proxies
 #: would notice a longer pause.
 MAX_EVERY = 60
+#: A stream that is still sent all items when its lifetime is over may go on for so many
+#: seconds. A reader that never gets them must not listen for longer (law 34).
+MAX_ITEMS_SECONDS = 600.0
 
 
 class Stream(t.NamedTuple):

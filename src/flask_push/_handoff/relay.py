@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 
+from .._delivery.stream import MAX_ITEMS_SECONDS
 from .._delivery.stream import Stream
 from .._ipc.client import Client
 from .._system.descriptors import is_scarce
@@ -23,8 +24,6 @@ logger = logging.getLogger("flask_push")
 
 # Seconds that a relay waits for its hub to end the stream, after it should have.
 _HUB_LATE_SECONDS = 5.0
-# Seconds that a relay lasts at most, if its stream is still sent all items (law 34).
-_MOST_SECONDS = 600.0
 
 
 def pair_with(stream: Stream, adopt: Adopt) -> socket.socket:
@@ -101,7 +100,7 @@ class Relay:
         # Empty when it is closed. Of several threads that close it, one takes the function.
         self._closed = [closed]
         now = time.monotonic()
-        self._ends, self._last = now + seconds, now + max(seconds, _MOST_SECONDS)
+        self._ends, self._last = now + seconds, now + max(seconds, MAX_ITEMS_SECONDS)
 
     def __iter__(self) -> Relay:
         return self

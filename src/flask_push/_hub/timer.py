@@ -6,6 +6,7 @@ import asyncio
 
 from .._delivery import wire
 from .._delivery.readers import Readers
+from .._delivery.stream import MAX_ITEMS_SECONDS
 from .connection import Connection
 from .disconnects import Disconnects
 from .feeding import Feeding
@@ -50,8 +51,11 @@ class Timer:
         now = self._loop.time()
         silent = now - self._streams.limits.options.heartbeat
         for connection in list(self._streams.connections.values()):
-            # All items count for no limit: the page might never have them (law 34).
-            if connection.ends <= now and connection.items is None:
+            ends = connection.ends
+            if connection.items is not None:
+                # The page might never have all items (law 34).
+                ends += MAX_ITEMS_SECONDS
+            if ends <= now:
                 self._alone(connection, self._streams.end)
             elif connection.since <= silent and not connection.blocked:
                 if connection.fd not in connection.group.live:
