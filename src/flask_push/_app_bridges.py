@@ -6,6 +6,7 @@ import collections.abc as cabc
 
 from ._delivery import wire
 from ._event import escape
+from ._names import plain
 from .brokers import Bridge
 from .brokers import Bridging
 from .brokers import Broker
@@ -58,4 +59,4 @@ def make_bridge(source: str, channel: str, type: str) -> Bridge:
         )
     escape(channel)
     wire.check_type(type)
-    return Bridge(source, channel, type)
+    return Bridge(plain(source), plain(channel), plain(type))

@@ -17,6 +17,7 @@ from ._event import escape
 from ._event import Event
 from ._event import MAX_NUMBER
 from ._names import item_name
+from ._names import plain
 from .brokers import ItemChange
 
 #: Makes JSON. Some libraries return bytes in UTF-8.
@@ -51,7 +52,9 @@ class EventChecks:
             check_key(event.key)
         if event.store is not True and event.store is not False:
             raise TypeError(f"store is True or False, not {event.store!r:.80}.")
-        data = event.data if isinstance(event.data, str) else self._json(event.data)
+        if not (type(event.channel) is type(event.type) is str):
+            event = replace(event, channel=plain(event.channel), type=plain(event.type))
+        data = plain(event.data) if isinstance(event.data, str) else self._json(event.data)
         try:
             encoded = data.encode()
         except UnicodeEncodeError:
@@ -122,8 +125,8 @@ def unset_change(channel: str, item: object, version: int | None) -> ItemChange:
     :raises ValueError: If it can't be one of an item.
     """
     escape(channel)
-    _check_version(version)
-    return ItemChange(channel, item_name(item), None, version=version)
+    version = _checked_version(version)
+    return ItemChange(plain(channel), item_name(item), None, version=version)
 
 
 # Law 21.
@@ -148,8 +151,8 @@ def _item_change(event: Event, data: str) -> ItemChange:
                 f"The item {item!r} can't have {name}, because {_NOT_OF_AN_ITEM[name]}"
             )
     _check_ttl(event.ttl)
-    _check_version(event.version)
-    return ItemChange(event.channel, item, data, event.type, event.ttl, event.version)
+    version = _checked_version(event.version)
+    return ItemChange(event.channel, item, data, event.type, event.ttl, version)
 
 
 def _check_ttl(ttl: float | None) -> None:
@@ -164,12 +167,14 @@ def _check_ttl(ttl: float | None) -> None:
         )
 
 
-def _check_version(version: int | None) -> None:
+def _checked_version(version: int | None) -> int | None:
     if version is None:
-        return
+        return None
     if isinstance(version, bool) or not isinstance(version, int):
         raise TypeError(
             f"version is a whole number that grows with each change, not {version!r:.80}."
         )
     if not 0 <= version <= MAX_NUMBER:
         raise ValueError(f"version is a number from 0 to 2**63 - 1, not {version!r:.80}.")
+    # A Redis takes no member of an enum.
+    return int(version)

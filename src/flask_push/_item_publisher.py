@@ -13,6 +13,7 @@ from ._event import Name
 from ._event import Position
 from ._event_checks import unset_change
 from ._names import item_name
+from ._names import plain
 from .brokers import Broker
 from .brokers import ItemChange
 from .brokers import ItemRow
@@ -26,9 +27,8 @@ from .brokers import PublishUncertain
 # different times.
 _NO_LIMIT = 2**40
 
-# How often items that are due are unset before a channel counts as full: all of the 10,000
-# that it may have by default.
-_MOST_UNSETS = 20
+# How many items that are due are unset in one transaction.
+_MAX_UNSETS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class ItemPublisher:
         :raises NotRead: If the store can't be read now.
         """
         escape(channel)
-        page = self._keeper().read_items([channel], limit=_NO_LIMIT)
+        page = self._keeper().read_items([plain(channel)], limit=_NO_LIMIT)
         events = {row.item: _event(row) for row in page.rows}
         return Items(events, str(Position(page.epoch, page.end)))
 
@@ -146,17 +146,14 @@ def change(
 ) -> tuple[list[Position], Position | None]:
     """Store events and changes of items.
 
-    If a channel is full, the items that are due are unset first: they count until then.
+    If a channel is full, its items that are due are unset first: they count until then.
 
     :return: The position of each; and the newest that the store certainly has now.
     """
-    for _ in range(_MOST_UNSETS):
-        try:
-            positions = items.change(changes)
-            break
-        except ItemsFull as full:
-            _unset_due(items, full)
-    else:
+    try:
+        positions = items.change(changes)
+    except ItemsFull as full:
+        _unset_due(items, changes, full)
         positions = items.change(changes)
     certain = [
         position
@@ -171,15 +168,30 @@ def id_of(change: ItemChange, position: Position) -> str:
     return f"{position}.{escape(change.channel)}.{escape_item(change.item)}"
 
 
-def _unset_due(items: KeepsItems, full: ItemsFull) -> None:
+def _unset_due(
+    items: KeepsItems, changes: cabc.Sequence[Event | ItemChange], full: ItemsFull
+) -> None:
+    names = {change.channel for change in changes if isinstance(change, ItemChange)}
     try:
-        due = items.due()
-        if due:
-            items.change(due)
-            return
+        due = _due(items, names) if items.due(1) else []
+        for start in range(0, len(due), _MAX_UNSETS):
+            items.change(due[start : start + _MAX_UNSETS])
     except (NotPublished, NotRead, PublishUncertain) as error:
         raise full from error
-    raise full
+    if not due:
+        raise full
+
+
+def _due(items: KeepsItems, names: cabc.Collection[str]) -> list[ItemChange]:
+    """Unsets of the items of these channels that are due. Other channels may have many
+    more, which ``KeepsItems.due`` might return first."""
+    rows = items.read_items(names, limit=_NO_LIMIT, due=True).rows
+    living = {row.number for row in items.read_items(names, limit=_NO_LIMIT).rows}
+    return [
+        ItemChange(row.channel, row.item, None, due=True)
+        for row in rows
+        if row.number not in living
+    ]
 
 
 def _is_certain(change: Event | ItemChange) -> bool:

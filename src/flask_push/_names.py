@@ -1,10 +1,16 @@
-"""The names that an app gives to users, sessions and items."""
+"""The names that an app gives to channels, users, sessions and items."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
 from ._event import escape_item
+
+
+def plain(text: str) -> str:
+    """The text itself. A member of an enum that is text is written as another text by some
+    functions of Python, so that it would name two things."""
+    return text if type(text) is str else str.__str__(text)
 
 
 def name_of(what: str, value: object) -> str:
@@ -19,7 +25,7 @@ def name_of(what: str, value: object) -> str:
             f"{what} is text, a whole number, a UUID or None, not {value!r:.80}. Pass what"
             f" identifies the {what}, such as str({what}.id)."
         )
-    name = str(value)
+    name = _text(value)
     if not name:
         raise ValueError(f"{what} is empty. Pass None for a stream without a {what}.")
     try:
@@ -40,9 +46,15 @@ def item_name(value: object) -> str:
             f"An item's name is text, a whole number or a UUID, not {value!r:.80}. Pass"
             " what identifies the item, such as str(row.id)."
         )
-    name = str(value)
+    name = _text(value)
     escape_item(name)
     return name
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return plain(value)
+    return int.__repr__(value) if isinstance(value, int) else str(value)
 
 
 def _may_name(value: object) -> bool:

@@ -22,6 +22,7 @@ from ._item_publisher import change
 from ._item_publisher import id_of
 from ._item_publisher import ItemPublisher
 from ._item_publisher import keeper_of
+from ._names import plain
 from ._selectors import disconnect_of
 from ._selectors import NOT_GIVEN
 from .brokers import Broker
@@ -141,7 +142,7 @@ class Publisher(ItemPublisher):
         :raises NotRead: If the store can't be read now.
         """
         escape(channel)
-        last = check_count("last", last)
+        channel, last = plain(channel), check_count("last", last)
         page = self._broker.read([channel], last=last, limit=_PAGE)
         epoch, end, entries = page.epoch, page.end, [*page.entries]
         while page.reach < end:

@@ -20,6 +20,7 @@ from ._delivery.stream import Stream
 from ._event import escape
 from ._event import Name
 from ._names import name_of
+from ._names import plain
 
 
 class BadChannels(BadRequest, ValueError):
@@ -57,7 +58,7 @@ class Grant(t.NamedTuple):
         position = position_of(last_id, words.get) if self.replay else ""
         poll = words.get("poll") == "1"
         return Stream(
-            channels=tuple(dict.fromkeys(self.channels)),
+            channels=tuple(dict.fromkeys(map(plain, self.channels))),
             # A browser that reconnects sends the id that it had.
             connection=new_connection_id(words.get("connection", "")),
             position=position,

@@ -7,6 +7,7 @@ import typing as t
 from ._delivery.disconnect import Disconnect
 from ._event import escape
 from ._names import name_of
+from ._names import plain
 
 #: Characters of the reason that browsers get.
 MAX_REASON = 1000
@@ -55,7 +56,7 @@ def _checked(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"A channel's name is text, not {value!r:.80}.")
     escape(value)
-    return value
+    return plain(value)
 
 
 def _reason(value: object) -> str:
