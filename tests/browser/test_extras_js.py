@@ -1,4 +1,4 @@
-"""extras.js and juggernaut.js in a real browser: the element, and what Juggernaut had."""
+"""element.js and juggernaut.js in a real browser: the element, and what Juggernaut had."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def publisher(directory: Path) -> contextlib.closing[Publisher]:
 # The element.
 
 ELEMENT = """async attributes => {
-    await import("/push/extras.js");
+    await import("/push/element.js");
     window.received = [];
     for (const type of ["message", "said", "push:gap", "push:error"])
         document.body.addEventListener(type, ({detail: {error, channel, data}}) => {
@@ -127,7 +127,7 @@ def test_alpine_needs_only_the_element(server: Server, windows: Windows) -> None
           <b x-text="said.join(' ')"></b>
         </div>`; window.element = document.querySelector("push-source")""")
     page.add_script_tag(path=LIBRARIES / "alpinejs" / "dist" / "cdn.js")
-    page.evaluate("import('/push/extras.js')")
+    page.evaluate("import('/push/element.js')")
     is_open(page)
     say(server, "a", "x", "y")
     page.wait_for_function("document.querySelector('b').textContent == 'x y'")
@@ -140,7 +140,7 @@ def test_htmx_needs_only_the_element(server: Server, windows: Windows) -> None:
         <b hx-get="/ping" hx-trigger="message from:push-source">old</b>`;
         window.element = document.querySelector("push-source")""")
     page.add_script_tag(path=LIBRARIES / "htmx.org" / "dist" / "htmx.js")
-    page.evaluate("htmx.process(document.body); import('/push/extras.js')")
+    page.evaluate("htmx.process(document.body); import('/push/element.js')")
     is_open(page)
     say(server, "a", 1)
     page.wait_for_function("document.querySelector('b').textContent == 'pong'")
@@ -268,7 +268,7 @@ def test_the_script_also_exists_as_a_classic_script(
     server: Server, windows: Windows
 ) -> None:
     page = windows.open(f"{server.url}/ping")
-    for name in "push", "extras", "juggernaut":
+    for name in "push", "extras", "items", "element", "juggernaut":
         page.add_script_tag(url=f"/push/{name}.classic.js")
     page.evaluate("""() => {
         window.received = [];
@@ -312,11 +312,11 @@ def test_the_sender_is_excluded_and_browsers_do_not_see_it(
 
 
 def test_a_script_that_is_cached_forever_imports_scripts_that_are() -> None:
-    for name in "extras.js", "juggernaut.js":
+    for name in "extras.js", "items.js", "element.js", "juggernaut.js":
         assert f'from"./push.js?v={version()}"' in script(name).text
     for name in "push.js", "push.classic.js":
         assert f'import("./extras.js?v={version()}")' in script(name).text
-    for name in "extras.d.ts", "juggernaut.d.ts":
+    for name in "extras.d.ts", "items.d.ts", "element.d.ts", "juggernaut.d.ts":
         assert 'from "./push.js"' in script(name).text
 
 

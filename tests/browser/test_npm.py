@@ -42,15 +42,20 @@ def test_everything_that_the_package_exports_exists_and_has_types(tmp_path: Path
     (modules / "flask-push").symlink_to(STATIC)
     code = """import * as push from "flask-push";
     import * as extras from "flask-push/extras";
+    import * as items from "flask-push/items";
+    import * as element from "flask-push/element";
     import * as juggernaut from "flask-push/juggernaut";
-    console.log(JSON.stringify([push, extras, juggernaut].map(Object.keys)));"""
+    const all = [push, extras, items, element, juggernaut];
+    console.log(JSON.stringify(all.map(Object.keys)));"""
     (tmp_path / "read.mjs").write_text(code)
     found = json.loads(run(str(BIN / "node"), "read.mjs", cwd=tmp_path))
-    push, extras, juggernaut = found
-    assert push == ["Listeners", "connect", "soon"]
+    push, extras, items, element, juggernaut = found
+    assert push == ["Listeners", "Push", "compare", "connect", "soon"]
     assert extras == ["PushEventSource", "connect"]
+    assert items == element == ["connect"]
     assert juggernaut == ["Juggernaut", "connect"]
     typed = {"push": ["connect"], "extras": extras, "juggernaut": juggernaut}
+    typed |= {"items": items, "element": element}
     for name, names in typed.items():
         text = (STATIC / f"{name}.d.ts").read_text()
         found = re.findall(r"^export .*?\b(\w+)(?= \}|[:<(]| \{)", text, re.M)

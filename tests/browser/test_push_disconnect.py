@@ -60,7 +60,7 @@ def test_the_element_fires_an_event_when_its_stream_is_disconnected(
 ) -> None:
     page = windows.open(f"{logins.server.url}/ping")
     page.evaluate("""async () => {
-        await import("/push/extras.js");
+        await import("/push/element.js");
         window.received = [];
         document.addEventListener("push:disconnect",
             ({detail}) => received.push("disconnect " + detail.reason));

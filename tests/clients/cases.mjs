@@ -1,29 +1,7 @@
 // push.js where everything is at hand: its clock, its storage, the server's words. Each case is
 // a function whose name is a sentence: cases.mjs [NAME]. Without a name, it lists them.
 import assert from "node:assert/strict";
-import { Browser, chance, Server, Time } from "./fakes.mjs";
-
-const WAYS = [true, "lock", false];
-
-const begin = (options = {}) => {
-  const time = new Time(), random = chance(7), server = new Server(time, random);
-  const browser = new Browser(time, random, server, 2);
-  const open = (given = {}, scope = browser.page()) => {
-    const heard = [], states = [], errors = [], gaps = [], reasons = [];
-    const push = scope.exported.connect("/stream", given);
-    const page = { scope, push, heard, states, errors, gaps, reasons };
-    push.on("state", (state, { status }) => states.push([state, status]));
-    push.on("disconnect", ({ reason }) => reasons.push(reason));
-    if (!given.silent) {
-      push.on("error", (error) => errors.push(error.message));
-      push.on("gap", (gap) => gaps.push(gap));
-    }
-    page.subscribe = (channel, given) => push.subscribe(channel, (data) => heard.push(data), given);
-    return page;
-  };
-  const publish = (channel, ...all) => all.map((data) => server.publish(channel, data));
-  return { time, server, browser, open, publish, pass: (wait = 100) => time.pass(wait), ...options };
-};
+import { begin, run, WAYS } from "./begin.mjs";
 
 const cases = {
   async a_later_subscription_gets_only_later_events() {
@@ -627,9 +605,4 @@ const cases = {
   },
 };
 
-const [name] = process.argv.slice(2);
-if (!name) console.log(Object.keys(cases).join("\n"));
-else {
-  await cases[name]();
-  process.exit(0);
-}
+await run(cases);

@@ -4,7 +4,7 @@ export const classic = (text) => {
   const inner = text
     .replace("import.meta.url", "HERE")
     .replace('{ type: "module", name: key }', "key")
-    .replace(/^import (.*) from "\.\/push\.js";$/m, "const $1 = FlaskPush;")
+    .replace(/^import (.*) from "\.\/\w+\.js";$/gm, "const $1 = FlaskPush;")
     .replace(/^export (class|const) |^export \{.*$/gm, "$1 ");
   return `var FlaskPush = { ...globalThis.FlaskPush, ...(() => {
     const HERE = globalThis.document?.currentScript.src || globalThis.location?.href;

@@ -1,15 +1,22 @@
 // A store with its hub, as docs/wire.md has them, and a browser with pages and workers, in a
 // time of their own: nothing waits, and the same seed gives the same run. Each page and worker
-// runs push.js itself: that which is served, or the file that PUSH_JS names.
+// runs push.js itself, with items.js: those which are served, or the files that PUSH_JS and
+// ITEMS_JS name.
 import { readFileSync } from "node:fs";
 import { classic } from "./classic.mjs";
 
-const SERVED = new URL("../../src/flask_push/static/min/push.classic.js", import.meta.url);
-const { PUSH_JS } = process.env;
-const CODE = PUSH_JS ? classic(readFileSync(PUSH_JS, "utf8")) : readFileSync(SERVED, "utf8");
+const STATIC = new URL("../../src/flask_push/static/", import.meta.url);
+const { PUSH_JS, ITEMS_JS } = process.env;
+const read = (path) => readFileSync(new URL(path, STATIC), "utf8");
+const [CODE, ITEMS] = PUSH_JS || ITEMS_JS
+  ? [PUSH_JS || "push.js", ITEMS_JS || "items.js"].map((path) => classic(read(path)))
+  : [read("min/push.classic.js"), read("min/items.classic.js")];
 const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const base62 = (n) => n < 62 ? DIGITS[n] : base62(Math.floor(n / 62)) + DIGITS[n % 62];
 const numberOf = (text) => [...text].reduce((sum, digit) => sum * 62 + DIGITS.indexOf(digit), 0);
+const escape = (name) => [...new TextEncoder().encode(name)].map((byte) =>
+  /\w|-/.test(String.fromCharCode(byte)) ? String.fromCharCode(byte) : `~${byte.toString(16)}`,
+).join("");
 const BEGAN = 1.764e12; // Milliseconds.
 
 /** Numbers by chance, but the same ones for a seed. */
@@ -71,6 +78,8 @@ export class Server {
   asked = [];
   denied = [];
   ahead = 0; // The hub's clock, of the store's.
+  rows = []; // The newest of each item. Those that were unset have no data.
+  horizons = {}; // By channel, the number up to which unsets may be forgotten.
   #last = 0;
   #epochs = 0;
   #sources = new Set();
@@ -101,6 +110,52 @@ export class Server {
     return { ...event, when: this.time.now };
   }
 
+  /** Set an item, or unset it if there is no data. */
+  set(channel, item, data, { type = "message", text = JSON.stringify(data) } = {}) {
+    const here = (row) => row.channel == channel && row.item == item;
+    if (text === undefined && !this.rows.some((row) => here(row) && !row.gone)) return;
+    const number = this.#last = Math.max(this.#last + 1, Math.floor(this.#clock));
+    this.rows = this.rows.filter((row) => !here(row));
+    const row = { number, channel, item, type };
+    if (text === undefined)
+      Object.assign(row, { type: "push:unset", data: JSON.stringify({ channel, item }), gone: true });
+    else row.data = text;
+    this.rows.push(row);
+    for (const source of this.#sources)
+      if (source.channels.includes(channel)) this.#sayRow(source, row);
+  }
+
+  #sayRow(source, { type, data, number, channel, item }, since) {
+    const tag = `${channel}.${escape(item)}`;
+    source.say(type, data, since ? `${since}.${tag}.${base62(number)}` : `${this.#at(number)}.${tag}`);
+  }
+
+  /** Forget which items were unset. */
+  forgetUnsets(channel) {
+    for (const row of this.rows) if (row.gone && row.channel == channel)
+      this.horizons[channel] = Math.max(this.horizons[channel] || 0, row.number);
+    this.rows = this.rows.filter((row) => !row.gone || row.channel != channel);
+  }
+
+  holds(channels) {
+    return `${this.epoch} ${[...channels].sort()}`;
+  }
+
+  /** All items, again, on each connection. */
+  repeat() {
+    for (const source of this.#sources) this.#sayAll(source, this.#last)();
+  }
+
+  #sayAll(source, from) {
+    const { channels } = source, data = { channels };
+    source.say("push:items", JSON.stringify(data));
+    for (const row of this.rows)
+      if (!row.gone && row.number <= from && channels.includes(row.channel))
+        this.#sayRow(source, row, this.#at(from));
+    return () =>
+      source.say("push:whole", JSON.stringify({ ...data, holds: this.holds(channels) }), this.position);
+  }
+
   /** Forget all that is kept of a channel. */
   trim(channel) {
     const kept = this.events.filter((e) => e.epoch == this.epoch && e.channel == channel);
@@ -108,11 +163,16 @@ export class Server {
   }
 
   /** Another life of the store. All are told. */
-  restart() {
+  restart(keepsItems = false) {
     this.epoch = "bcdefghijk"[this.#epochs++ % 10].repeat(5);
     this.forgotten = {};
+    this.horizons = {};
     this.#last = Math.max(this.#last + 1, Math.floor(this.#clock));
-    for (const source of this.#sources) this.#tellGap(source, source.channels, "restarted");
+    if (!keepsItems) this.rows = [];
+    for (const source of this.#sources) {
+      this.#tellGap(source, source.channels, "restarted");
+      if (source.items) this.#sayAll(source, this.#last)();
+    }
   }
 
   #tellGap(source, channels, reason, number = this.#last) {
@@ -132,6 +192,14 @@ export class Server {
       source.say("push:retry", '{"milliseconds":700}');
     }
     this.cut();
+  }
+
+  /** Each connection is cut off, perhaps in the middle of what is sent. */
+  snap() {
+    for (const source of this.#sources) {
+      this.#sources.delete(source);
+      source.snap();
+    }
   }
 
   end(source) {
@@ -157,24 +225,29 @@ export class Server {
     if (!this.up) return source.fail();
     const query = new URL(source.url).searchParams, channels = source.asked;
     const since = query.get("last_event_id") || "";
-    this.asked.push({ since, channels, url: source.url, posted: source.posted });
+    const holds = query.get("holds");
+    this.asked.push({ since, channels, holds, url: source.url, posted: source.posted });
     if (this.status) return source.refuse(this.status);
     source.open();
     source.channels = channels.filter((name) => !this.denied.includes(name));
     source.say("push:retry", '{"milliseconds":500}');
-    this.#begin(source, since, query.get("connection"));
+    source.items = query.get("items")
+      || this.rows.some((row) => source.channels.includes(row.channel));
+    this.#begin(source, since, query.get("connection"), query.get("holds"));
     if (query.get("poll")) source.fail();
     else this.#sources.add(source);
   }
 
-  #begin(source, since, called) {
+  #begin(source, since, called, holds) {
     const { channels } = source;
     const name = called || Math.floor(this.random() * 1e9).toString(36).padStart(16, "n");
     const open = { connection: called ? name : `${name}.secret`, channels };
     const [epoch, digits] = since.split("-");
     if (since && epoch != this.epoch) {
       source.say("push:open", JSON.stringify(open), "");
-      return this.#tellGap(source, channels, "restarted");
+      this.#tellGap(source, channels, "restarted");
+      if (source.items) this.#sayAll(source, this.#last)();
+      return;
     }
     const from = since ? numberOf(digits) : this.#last;
     const missed = this.events.filter((one) => one.epoch == this.epoch && one.number > from
@@ -186,13 +259,20 @@ export class Server {
       open.end = this.#at(newest);
       open.age = Math.max(0, Math.floor((this.#clock - newest) / 1e3) + this.ahead);
     }
+    const horizon = Math.max(...channels.map((name) => this.horizons[name] || 0));
+    const known = holds == this.holds(channels) && since && from >= horizon;
+    if (source.items) open.items = known ? "changes" : "all";
     source.say("push:open", JSON.stringify(open), this.#at(from));
+    const whole = open.items == "all" && this.#sayAll(source, from);
+    const rows = this.rows.filter((row) => channels.includes(row.channel) && row.number > from);
     const pieces = [
+      ...rows.map((row) => [row.number, () => this.#sayRow(source, row)]),
       ...missed.map((one) => [one.number, () => source.say(one.type, one.data, one.id)]),
       ...gaps.map((channel) => [this.forgotten[channel], () =>
         this.#tellGap(source, [channel], "trimmed", this.forgotten[channel])]),
     ];
     for (const [, say] of pieces.sort((a, b) => a[0] - b[0])) say();
+    if (whole) whole();
   }
 }
 
@@ -296,13 +376,15 @@ class Scope {
   }
 
   /** Run push.js. What it exports. */
-  start(more = {}) {
+  start(more = {}, items = true) {
     const globals = { ...this.globals(), ...more };
     globals.globalThis = globals.self = globals;
     const names = Object.keys(globals);
     // What is not named here is none.
     const none = ["SharedWorker", "document", "fetch", "window"].filter((n) => !(n in globals));
-    const make = new Function(...names, ...none, `${CODE}\nreturn FlaskPush;`);
+    const both = `${CODE}\nglobalThis.FlaskPush = FlaskPush;\n${ITEMS}`;
+    const code = `${items ? both : CODE}\nreturn FlaskPush;`;
+    const make = new Function(...names, ...none, code);
     this.exported = make(...names.map((name) => globals[name]));
     this.exported.Listeners.Source = this.browser.source(this, "PushEventSource");
     this.self = globals;
@@ -328,13 +410,13 @@ export class Browser {
     return new Pipe(this.time, this.random, latency);
   }
 
-  page() {
+  page({ items = true } = {}) {
     const scope = new Scope(this);
     this.scopes.push(scope);
     scope.start({
       document: { baseURI: "http://localhost/", currentScript: { src: "http://localhost/push.js" } },
       SharedWorker: this.#shared(scope),
-    });
+    }, items);
     return scope;
   }
 
@@ -484,16 +566,17 @@ export class Browser {
     class Source extends EventTarget {
       readyState = 0;
       #in = browser.#pipe();
+      #sent = 0; // How often it was cut off.
 
-      constructor(url, { body } = {}) {
+      constructor(given, { posts } = {}) {
         super();
         this.types = new Set();
-        this.url = String(url);
         this.scope = scope;
-        // Words of the page's own are not for us.
-        this.posted = body instanceof URLSearchParams;
-        const from = this.posted ? body : new URL(url).searchParams;
-        this.asked = from.getAll("channel");
+        const url = new URL(given);
+        this.asked = url.searchParams.getAll("channel");
+        this.posted = !!posts;
+        if (posts) url.searchParams.delete("channel");
+        this.url = url.href;
         browser.sources.add(this);
         this.lastEventId = "";
         browser.#pipe(browser.latency * 4).send(() => this.readyState == 2 || server.accept(this));
@@ -522,6 +605,13 @@ export class Browser {
         });
       }
 
+      /** What has not arrived is lost. */
+      snap() {
+        this.#in = browser.#pipe();
+        this.#sent++;
+        this.fail();
+      }
+
       fail() {
         this.#send(() => {
           this.readyState = 0;
@@ -539,7 +629,8 @@ export class Browser {
       }
 
       #send(then) {
-        this.#in.send(() => scope.run(() => this.readyState == 2 || then()));
+        const sent = this.#sent;
+        this.#in.send(() => scope.run(() => this.readyState == 2 || sent != this.#sent || then()));
       }
 
       close() {

@@ -6,20 +6,22 @@ import { classic } from "./classic.mjs";
 
 const STATIC = new URL("../../src/flask_push/static/", import.meta.url);
 const [, , target] = process.argv;
+// Names that begin with an underscore are the same in all files.
+const props = {};
 const minified = async (text, module) => {
   const { code } = await minify(text, {
     module,
     ecma: 2022,
     compress: { passes: 3, lhs_constants: false, booleans_as_integers: true, unsafe: true },
-    // `_call` is known to both files.
-    mangle: { properties: { regex: /^_/, reserved: ["_call"] } },
+    mangle: { properties: { regex: /^_/ } },
+    nameCache: { props },
   });
   return code;
 };
 
 mkdirSync(target, { recursive: true });
 const read = (name) => readFileSync(new URL(`${name}.js`, STATIC), "utf8");
-for (const name of ["push", "extras", "juggernaut"]) {
+for (const name of ["push", "extras", "items", "element", "juggernaut"]) {
   writeFileSync(`${target}/${name}.js`, await minified(read(name), true));
   writeFileSync(`${target}/${name}.classic.js`, await minified(classic(read(name)), false));
 }

@@ -33,8 +33,15 @@ PACKAGE = Path("src", "flask_push")
 #: Files that no import needs. A wheel without them would fail only when an app uses them.
 DATA = {
     "py.typed",
-    *(f"static/{name}.{end}" for name in ("push", "extras") for end in ("js", "d.ts")),
-    *(f"static/min/{name}.js" for name in ("push", "push.classic", "extras")),
+    *(
+        f"static/{name}.{end}"
+        for name in ("push", "extras", "items")
+        for end in ("js", "d.ts")
+    ),
+    *(
+        f"static/min/{name}.js"
+        for name in ("push", "push.classic", "extras", "items", "element")
+    ),
     *(f"brokers/redis/lua/{name}.lua" for name in ("begin", "publish", "read", "store")),
     "_pyinstaller/hook-flask_push.py",
 }

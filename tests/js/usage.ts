@@ -1,6 +1,8 @@
 // What the types allow, and what they don't: `tsc --noEmit` reads it.
 import { connect, type Disconnect, type Gap, type State } from "flask-push";
+import { connect as withElement } from "flask-push/element";
 import { connect as same, PushEventSource } from "flask-push/extras";
+import { connect as withItems } from "flask-push/items";
 import { Juggernaut } from "flask-push/juggernaut";
 
 interface Said {
@@ -37,10 +39,24 @@ source.onmessage = (event) => console.log(event.data, event.lastEventId);
 source.close();
 console.log(new PushEventSource("/stream", { headers: { "X-Who": "me" } }).status);
 
+const prices = withItems<{ stocks: number }>("/stream");
+const end: () => void = prices.items("stocks", (items, changed) => {
+  for (const name of changed) console.log(items.get(name)?.toFixed());
+});
+prices.items<Said>("stocks", (items) => items.get("x")?.text, { types: ["said"], parse: "json" });
+end();
+// @ts-expect-error The Map is not the callback's own.
+prices.items("stocks", (items) => items.clear());
+// @ts-expect-error The channel is none of those.
+prices.items("other", () => {});
+// @ts-expect-error push.js alone has no items.
+push.items("count", () => {});
+
 const element = document.querySelector("push-source");
 element?.addEventListener("push:gap", (event) => event.detail.channels.join());
 element?.addEventListener("push:disconnect", (event) => event.detail.reason.trim());
-console.log(element?.push?.id);
+element?.addEventListener("push:items", ({ detail }) => detail.items.get(detail.channel));
+console.log(element?.push?.id, withElement);
 
 const jug = new Juggernaut({ host: "example.org", port: 8080, meta: { user: 1 } });
 jug.subscribe("chat", (data) => console.log(data));

@@ -1,6 +1,5 @@
-// An EventSource as a script, and an element. push.js imports this file if it needs the
-// EventSource.
-import { connect, Listeners, soon } from "./push.js";
+// An EventSource as a script. push.js imports this file if it needs it.
+import { connect, Listeners } from "./push.js";
 
 // A page that needs both imports `connect` from here, so that there is one worker.
 export { connect };
@@ -56,6 +55,14 @@ export class PushEventSource extends EventTarget {
       throw new DOMException(url, "SyntaxError");
     }
     this.#options = options || {};
+    // Some servers refuse a long address, so push.js asks for many channels in the body.
+    if (options?.posts) {
+      const short = new URL(this.#url), body = new URLSearchParams(), { searchParams } = short;
+      for (const name of searchParams.getAll("channel")) body.append("channel", name);
+      searchParams.delete("channel");
+      this.#asked = this.#url = short.href;
+      this.#options = { ...options, method: "POST", body };
+    }
     // A page in the back-forward cache has no stream. It resumes when it is shown again.
     const { signal } = this.#gone, listen = globalThis.addEventListener;
     listen?.("pagehide", this.#drop, { signal });
@@ -184,70 +191,3 @@ export class PushEventSource extends EventTarget {
 
 // For places where a script can't import later, such as a service worker.
 Listeners.Source = PushEventSource;
-
-const words = (text) => text.match(/\S+/g) || [];
-const ATTRIBUTES = words("src channels types since parse key");
-
-const { customElements: elements } = globalThis;
-const define = () => elements.define("push-source", class extends HTMLElement {
-  static observedAttributes = ATTRIBUTES;
-  push = null;
-  #how = "";
-  #heard = new Set();
-
-  connectedCallback() {
-    this.#settle();
-  }
-
-  disconnectedCallback() {
-    this.#settle();
-  }
-
-  attributeChangedCallback() {
-    this.#settle();
-  }
-
-  /** An element that is moved keeps its connection. */
-  #settle = soon(() => {
-    const [src, channels = "", types = "message", since, parse, key] = ATTRIBUTES.map(
-      (name) => this.getAttribute(name) || undefined,
-    );
-    const how = this.isConnected && src ? [src, since, parse, key].join("\n") : "";
-    if (how != this.#how) {
-      this.push?.close();
-      this.#heard.clear();
-      this.#how = how;
-      const push = this.push = how ? connect(src, { since, parse, key }) : null;
-      push?.on("state", (state, reason) => {
-        this.setAttribute("state", state);
-        this.#tell("push:state", { state, reason });
-      });
-      push?.on("gap", (gap) => this.#tell("push:gap", gap));
-      push?.on("disconnect", (said) => this.#tell("push:disconnect", said));
-      push?.on("error", (error, data) => this.#tell("push:error", { error, data }));
-    }
-    if (how) this.#listen(channels, types);
-  });
-
-  #listen(channels, types) {
-    const wanted = new Set(words(channels));
-    for (const one of this.#heard) {
-      if (one.types == types && wanted.delete(one.channel)) continue;
-      one.unsubscribe();
-      this.#heard.delete(one);
-    }
-    for (const name of wanted) {
-      const one = this.push.subscribe(name);
-      one.types = types;
-      this.#heard.add(one);
-      for (const type of words(types)) one.on(type, (_, event) => this.#tell(type, event));
-    }
-  }
-
-  #tell(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true }));
-  }
-});
-
-// Workers have no elements.
-if (elements && !elements.get("push-source")) define();

@@ -4,6 +4,8 @@ export interface PushEvent<T = unknown> {
   data: T;
   id: string;
   channel: string;
+  /** The item that was set or unset, if it is a change of one. */
+  item?: string;
 }
 
 /** Events of these channels may be missing. Wait this many seconds, then fetch the data. */
@@ -80,6 +82,8 @@ export interface Push<Channels extends Record<string, any> = Record<string, any>
       since?: string;
     },
   ): Subscription<Channels[Name]>;
+  /** All items of a channel, if `connect` is imported from items.js. */
+  readonly items: unknown;
   on(name: "state", callback: (state: State, reason: Reason) => void): () => void;
   on(name: "gap", callback: (gap: Gap) => void): () => void;
   on(name: "disconnect", callback: (disconnect: Disconnect) => void): () => void;

@@ -10,18 +10,13 @@ const number = (id) => [...before(id).slice(6)].reduce(
 );
 const before = (id) => id.split(".")[0]; // The dot.
 // Only positions of one epoch compare.
-const compare = (one, other) =>
+export const compare = (one, other) =>
   one && other && one.slice(0, 6) == other.slice(0, 6) ? number(one) - number(other) : NaN;
 const PARSE = { json: JSON.parse, text: String };
-const parsed = (data) => {
-  try {
-    return JSON.parse(data);
-  } catch {
-    return {};
-  }
-};
+const parsed = JSON.parse;
 const OWN = [
-  "message", "push:open", "push:gap", "push:disconnect", "push:retry", "push:heartbeat",
+  "message", "push:open", "push:gap", "push:items", "push:whole", "push:disconnect", "push:retry",
+  "push:heartbeat",
 ];
 // After these statuses a retry can't help.
 const FINAL = /^(204|40[01345]|41[34]|431)$/;
@@ -42,6 +37,7 @@ const makeLine = (address, given, tell) => {
   let name = ""; // The connection's id: a name, a dot and a secret. An address has only the name.
   let channels = [];
   let types = [];
+  let holds = ""; // The server's word for the items, while each page that needs them has all.
   let status = { state: "closed", reason: {} };
   let source = null;
   let timer = 0;
@@ -66,7 +62,7 @@ const makeLine = (address, given, tell) => {
     say("closed", reason);
   };
 
-  const want = (since, connection) => {
+  const want = ({ since, connection, fresh }) => {
     const all = [...members.values()], had = types;
     types = [...OWN, ...all.flatMap((one) => one.types)];
     for (const type of had)
@@ -75,10 +71,11 @@ const makeLine = (address, given, tell) => {
     name ||= connection || "";
     const back = since && (!id || compare(since, id) < 0);
     if (back) id = since;
+    if (fresh) holds = "";
     if (!channels.length) {
       id = "";
       close();
-    } else if (back || status.state == "closed" || channels.some((name) => !asked.includes(name)))
+    } else if (back || fresh || status.state == "closed" || channels.some((name) => !asked.includes(name)))
       open();
     else listen();
   };
@@ -98,21 +95,21 @@ const makeLine = (address, given, tell) => {
 
   const open = (fetches) => {
     drop();
-    const url = new URL(address), options = { ...given };
+    const url = new URL(address);
     const ask = (name, value) => value && url.searchParams.append(name, value);
-    const body = new URLSearchParams(channels.map((name) => ["channel", name]));
-    const posts = !options.method && `${url}${body}`.length > LONGEST;
-    if (posts) Object.assign(options, { method: "POST", body });
-    else body.forEach((value, name) => ask(name, value));
+    for (const name of channels) ask("channel", name);
     ask("visible", 1);
     ask("poll", +polls);
     ask("last_event_id", from = before(id));
     ask("connection", before(name));
+    ask("items", +types.includes("push:unset"));
+    ask("holds", holds);
+    const options = { ...given, posts: !given.method && url.href.length > LONGEST };
     asked = channels;
     heard = Date.now();
     if (!polls || status.state != "open") say("connecting");
     timer = setInterval(wake, 5e3);
-    if (posts || fetches || options.transport == "fetch" || !globalThis.EventSource) {
+    if (options.posts || fetches || options.transport == "fetch" || !globalThis.EventSource) {
       // A placeholder until the script is loaded.
       const target = source = {};
       load().then(
@@ -144,10 +141,14 @@ const makeLine = (address, given, tell) => {
         const said = parsed(data), { connection } = said;
         if (connection?.includes(".")) name = connection;
         // When the newest event of the replay was published, by this clock.
-        opened = { ...said, connection: name, asked, when: heard - said.age + 1 };
+        opened = { ...said, connection: name, asked, types, when: heard - said.age + 1 };
         tell({ opened: { ...opened, from, at: lastEventId } });
         say("open");
-      } else tell({ type, data, id });
+      } else {
+        if (type == "push:items") holds = "";
+        if (type == "push:whole") holds = parsed(data).holds;
+        tell({ type, data, id });
+      }
     }
   };
 
@@ -179,7 +180,7 @@ const makeLine = (address, given, tell) => {
       else {
         if (said.bye) members.delete(who);
         else members.set(who, said.want);
-        want(said.since, said.connection);
+        want(said);
         if (opened) tell({ opened: { ...opened, from: id, at: id } });
       }
       tell(status);
@@ -188,7 +189,7 @@ const makeLine = (address, given, tell) => {
 };
 
 // In the SharedWorker, which has one line.
-if (/^flask-push 2/.test(globalThis.name)) {
+if (/^flask-push 3/.test(globalThis.name)) {
   let line;
   globalThis.onconnect ||= ({ ports: [port] }) => {
     port.onmessage = ({ data }) => {
@@ -304,24 +305,23 @@ export class Listeners {
 
 class Subscription extends Listeners {
   _more = 0;
-  #changed;
 
   constructor(channel, parse, changed) {
     super();
     this.channel = channel;
     this.parse = parse;
-    this.#changed = changed;
+    this._changed = changed;
   }
 
   on(type, callback) {
     const off = super.on(type, callback);
-    this.#changed();
+    this._changed();
     return off;
   }
 
   unsubscribe() {
     this._live = false;
-    this.#changed(this);
+    this._changed(this);
     this._call("push:end");
   }
 
@@ -365,7 +365,7 @@ const makeView = (push, changed) => {
     head = id || head;
     for (const one of [...all]) {
       const { _at, _live } = one, ahead = compare(id, _at);
-      if (!_live || ahead < 0 || ahead == 0 && first) continue;
+      if (!_live || !one._items && (ahead < 0 || ahead == 0 && first)) continue;
       one._at = id;
       one._made = 0;
       if (!(compare(id, one._end) + one._more + !first <= 0)) visit(one, _at);
@@ -374,8 +374,8 @@ const makeView = (push, changed) => {
 
   const lose = (id, gap, test) => {
     const names = new Set();
-    advance(id, true, ({ channel }, had) => {
-      if (had && test(channel, had)) names.add(channel);
+    advance(id, true, ({ channel, _items }, had) => {
+      if (!_items && had && test(channel, had)) names.add(channel);
     });
     if (names.size) push._tell("gap", { ...gap, channels: [...names] });
   };
@@ -393,28 +393,31 @@ const makeView = (push, changed) => {
 
     /** The lowest position of subscriptions that the line does not serve yet. */
     _needed() {
-      let since = "";
-      for (const { _live, _at } of all) {
-        if (!_live && _at && !(compare(_at, since) >= 0)) since = _at;
-      }
-      return since;
+      return [...all].reduce(
+        (since, { _live, _at }) => !_live && _at && !(compare(_at, since) >= 0) ? _at : since, "",
+      );
     },
 
     /** The line ended, or is another one. */
     _reset(id) {
       asked = [];
       head = id ?? head;
-      for (const one of all) one._live = false;
+      for (const one of all) {
+        one._live = false;
+        one._call("push:reset");
+      }
     },
 
     _open(said) {
-      const { from, at, channels } = { end, asked } = said;
+      const { from, at, channels, types } = { end, asked } = said;
       head = at || from;
       push.id = said.connection;
       for (const one of all) {
         const { channel } = one;
         one._at ||= at;
-        one._live = asked.includes(channel) && !(compare(from || at, one._at) > 0);
+        // A line that did not listen to a type lacks items.
+        one._live = asked.includes(channel) && !(compare(from || at, one._at) > 0)
+          && !(one._items && one._names.some((type) => !types.includes(type)));
         if (!one._live) {
           changed();
           continue;
@@ -441,9 +444,11 @@ const makeView = (push, changed) => {
     _event(type, data, id) {
       // In a replay, the first event at a position is stored. All others are not.
       const first = compare(id, head) != 0;
-      const channel = decodeURIComponent((id.split(".")[1] || "").replace(/~/g, "%"));
+      const [, channel, item, isOld] = id.replace(/~/g, "%").split(".").map(decodeURIComponent);
       advance(id, first, (one) => {
-        if (one.channel != channel) return;
+        // push:items has the id of the event before it.
+        const others = channel && one.channel != channel && type != "push:items";
+        if (others || isOld && !one._items) return;
         let value;
         try {
           value = PARSE[one.parse](data);
@@ -451,7 +456,7 @@ const makeView = (push, changed) => {
           push._tell("error", new SyntaxError(`not JSON on ${channel}: ${error.message}`), data);
           return;
         }
-        one._call(type, value, { type, data: value, id, channel });
+        one._call(type, value, { type, data: value, id, channel, item });
       });
     },
   };
@@ -475,6 +480,7 @@ const makeLink = (push, ways, ...given) => {
     link({
       want: { channels: all.map((one) => one.channel), types: all.flatMap((one) => one._names) },
       since: view._needed(),
+      fresh: all.some((one) => one._items && !one._live),
       connection: push.id,
     });
   };
@@ -548,13 +554,12 @@ const parser = (parse) => {
   return parse;
 };
 
-class Push extends Listeners {
+export class Push extends Listeners {
   state = "closed";
   reason = {};
   id = "";
   _since; // Where subscriptions begin until the line is open.
   #gone = new AbortController();
-  #link;
 
   constructor(url, {
     since, parse = "json", share = true, key,
@@ -564,12 +569,12 @@ class Push extends Listeners {
     super();
     this.parse = parser(parse);
     this._since = since;
-    this.#refuse(rest);
+    this._refuse(rest);
     const how = { withCredentials, transport, headers, method, body, base, cap, silence };
     const full = new URL(url, globalThis.document?.baseURI || globalThis.location?.href).href;
-    const name = `flask-push 2 ${full} ${key} ${JSON.stringify(how)}`;
+    const name = `flask-push 3 ${full} ${key} ${JSON.stringify(how)}`;
     const ways = [byWorker, byLock, alone].slice(share ? share == "lock" : 2);
-    const link = this.#link = makeLink(this, ways, full, how, name);
+    const link = this._link = makeLink(this, ways, full, how, name);
     const { signal } = this.#gone, listen = globalThis.addEventListener;
     // Some of these are events of the document, which don't bubble.
     for (const name of ["pagehide", "pageshow", "online", "focus", "visibilitychange", "resume"])
@@ -577,14 +582,14 @@ class Push extends Listeners {
   }
 
   on(name, callback) {
-    if (!["state", "gap", "disconnect", "error"].includes(name)) this.#refuse({ [name]: 1 });
+    if (!["state", "gap", "disconnect", "error"].includes(name)) this._refuse({ [name]: 1 });
     return super.on(name, callback);
   }
 
   subscribe(channel, callback, { parse = this.parse, since = this._since, ...rest } = {}) {
     if (!channel) throw new TypeError("Must provide a channel");
-    this.#refuse(rest);
-    const { _view: view, _changed: changed } = this.#link;
+    this._refuse(rest);
+    const { _view: view, _changed: changed } = this._link;
     const subscription = new Subscription(channel, parser(parse), (left) => {
       if (left) view._all.delete(left);
       changed();
@@ -595,10 +600,14 @@ class Push extends Listeners {
     return subscription;
   }
 
+  items() {
+    throw new TypeError("import items.js");
+  }
+
   close() {
     this.#gone.abort();
-    for (const subscription of this.#link._view._all) subscription.unsubscribe();
-    this.#link._end();
+    for (const subscription of this._link._view._all) subscription.unsubscribe();
+    this._link._end();
     this._be("closed", {});
   }
 
@@ -607,8 +616,9 @@ class Push extends Listeners {
     this.state = state;
     this.reason = reason;
     if (state == "open") this._since = "";
-    const why = state == "closed" && (reason.message || reason.status);
-    this._call("state", state, reason) || why && console.warn("push.js is closed:", why);
+    const why = reason.message || reason.status;
+    this._call("state", state, reason)
+      || state == "closed" && why && console.warn("push.js is closed:", why);
   }
 
   /** Calls the callbacks, or writes to the console if there are none. */
@@ -616,7 +626,7 @@ class Push extends Listeners {
     this._call(name, ...args) || console[name == "error" ? name : "warn"](name, ...args);
   }
 
-  #refuse(unknown) {
+  _refuse(unknown) {
     for (const name in unknown)
       queueMicrotask(() => this._tell("error", new TypeError(`there is no ${name}`)));
   }
