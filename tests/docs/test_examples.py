@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from httpx_sse import connect_sse
+from markupsafe import escape
 from playwright.sync_api import expect
 from playwright.sync_api import Page
 from playwright.sync_api import Route
@@ -26,11 +27,14 @@ from support.servers import ROOT
 from support.servers import Server
 from support.servers import TESTS
 
+import flask_push
+
 EXAMPLES = ROOT / "examples"
 README = (EXAMPLES / "README.md").read_text()
 COMMANDS = re.findall(r"^\$ (.*)$", README, re.MULTILINE)
-CHAT, CLOCK, FORUM, FRONTENDS = (
-    [c for c in COMMANDS if name in c] for name in ("chat", "clock", "forum", "frontends")
+NAMES = "chat", "clock", "dashboard", "forum", "frontends"
+CHAT, CLOCK, DASHBOARD, FORUM, FRONTENDS = (
+    [c for c in COMMANDS if name in c] for name in NAMES
 )
 
 Run = cabc.Callable[[str], Server]
@@ -71,7 +75,7 @@ def say(client: httpx.Client, message: str, key: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "most"), [("chat", 60), ("clock", 30), ("forum", 105), ("frontends", 60)]
+    ("name", "most"), [*zip(NAMES, (60, 30, 75, 105, 60), strict=True)]
 )
 def test_an_example_is_short(name: str, most: int) -> None:
     files = (EXAMPLES / name).rglob("*.py")
@@ -85,7 +89,7 @@ def test_every_example_is_in_the_readme() -> None:
 
 
 def test_each_example_is_shown_on_both_servers() -> None:
-    for commands in CHAT, CLOCK, FORUM, FRONTENDS:
+    for commands in CHAT, CLOCK, DASHBOARD, FORUM, FRONTENDS:
         assert [command.split()[0] for command in commands] == ["flask", "gunicorn"]
 
 
@@ -171,6 +175,24 @@ def test_the_clock_shows_each_second_once(run: Run, command: str) -> None:
         assert len(set(shown)) == len(shown)
         assert not reader.gaps
     assert "EventSource" in server.get("/")
+
+
+@pytest.mark.parametrize("command", DASHBOARD)
+def test_the_dashboard_sends_each_value_and_its_alarms(run: Run, command: str) -> None:
+    server = run(command)
+    with flask_push.connect(f"{server.url}/stream", items=True) as source:
+        values: dict[str, list[float]] = {}
+        alarms = []
+        for event in source:
+            if event.type == "alarm":
+                alarms.append(event.json)
+            elif event.item:
+                values.setdefault(str(event.item), []).append(event.json)
+            if alarms and len(values) == 50 and min(map(len, values.values())) > 1:
+                break
+    assert alarms[0]["name"] in values
+    # A page that opens later has it, too.
+    assert escape(json.dumps(alarms[0]["name"])) in server.get("/")
 
 
 @contextlib.contextmanager
