@@ -7,6 +7,7 @@ from flask_push._delivery.item_replay import known_items
 from flask_push._delivery.item_replay import replay_items
 from flask_push._delivery.log import Log
 from flask_push._delivery.readers import Readers
+from flask_push._delivery.subscription import ItemsPlace
 from flask_push._delivery.subscription import Subscription
 from flask_push._event import Entry
 from flask_push._event import Page
@@ -80,3 +81,17 @@ def test_a_page_from_beyond_the_log_or_the_budget_is_not_put_before_it() -> None
     small, sub = log_at(10, max_bytes=0)
     absorb_items(sub.group, page(1, *ROWS), small)
     assert floor(small) == 10
+
+
+def test_a_page_from_before_the_items_of_a_reader_began_is_not_used() -> None:
+    log, sub = log_at(30)
+    sub.epoch, sub.items = "epoch", ItemsPlace(5, base=30, sending=False)
+    older, newer = page(1, *ROWS), page(1, *ROWS)._replace(reach=30, end=30)
+    readers = Readers(log, lambda: 0.0)
+    # It may have rows that were unset before 30, and no longer have an unset.
+    assert readers.read(sub, 1000, older) is None
+    assert not sub.got_nothing_of(older), "another page helps now"
+    frames = readers.read(sub, 1000, newer)
+    assert frames and [number for number, _ in frames] == [7, 9, 13, 30]
+    sub.items = None
+    assert sub.got_nothing_of(older) and not sub.got_nothing_of(None)

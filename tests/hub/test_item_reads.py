@@ -7,9 +7,9 @@ import collections.abc as cabc
 import typing as t
 
 import pytest
-from support.item_hubs import ItemPage
 from support.item_hubs import ItemScene
 from support.item_hubs import run_with
+from support.item_hubs import SocketPage
 
 from flask_push._hub import item_reads
 from flask_push._hub.item_reads import ItemReads
@@ -79,7 +79,9 @@ def broker() -> HeldBroker:
     return HeldBroker()
 
 
-async def all_have(scene: ItemScene, pages: cabc.Iterable[ItemPage], items: t.Any) -> None:
+async def all_have(
+    scene: ItemScene, pages: cabc.Iterable[SocketPage], items: t.Any
+) -> None:
     for page in pages:
         await scene.is_whole(page)
         await scene.has(page, **items)
@@ -184,6 +186,23 @@ def test_a_few_readers_are_sent_items_in_one_pass(
     run_with(test, broker)
 
 
+def test_a_page_in_vain_is_asked_for_again_after_the_next_turn(broker: HeldBroker) -> None:
+    async def test(scene: ItemScene) -> None:
+        scene.set("a", **FEW)
+        page = scene.page("a")
+        await broker.is_asked()
+        found, callback = broker.asked.pop()
+        callback(found._replace(reach=found.after, rows=[]))
+        await asyncio.sleep(0.01)
+        assert not broker.asked
+        scene.say("another", "event")
+        await broker.is_asked()
+        broker.answer()
+        await all_have(scene, [page], FEW)
+
+    run_with(test, broker)
+
+
 def test_a_reader_that_leaves_is_not_waited_for(broker: HeldBroker) -> None:
     async def test(scene: ItemScene) -> None:
         scene.set("a", **FEW)
@@ -197,7 +216,15 @@ def test_a_reader_that_leaves_is_not_waited_for(broker: HeldBroker) -> None:
         assert repr(reads(scene)) == "<ItemReads [1 reads, 0 readers queued]>"
         broker.answer()
         assert is_idle(scene) and scene.hub.failures == 0
-        assert "a" not in scene.hub._log.channels and not scene.hub._log.item_budget._size
+        # What the log has of its items is dropped with its last reader.
+        last = scene.page("a")
+        await broker.is_asked()
+        broker.answer()
+        await scene.is_whole(last)
+        assert scene.hub._log.item_budget._size
+        last.reader.close()
+        await until(lambda: len(scene.connections) == 1)
+        assert not scene.hub._log.item_budget._size
 
     run_with(test, broker)
 

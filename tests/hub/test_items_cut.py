@@ -7,12 +7,12 @@ import contextlib
 import random
 
 import pytest
-from support.item_hubs import ItemPage
 from support.item_hubs import ItemScene
 from support.item_hubs import keep_few_unsets
 from support.item_hubs import Run
 from support.item_hubs import run as run
 from support.item_hubs import run_with
+from support.item_hubs import SocketPage
 from support.item_hubs import truth
 
 from flask_push import Event
@@ -90,7 +90,7 @@ class Story:
         for page, names in zip(self.pages, self.CHANNELS, strict=True):
             await self.has_all(page, names)
 
-    async def has_all(self, page: ItemPage, names: list[str]) -> None:
+    async def has_all(self, page: SocketPage, names: list[str]) -> None:
         expected = truth(self.store, *names)
         said = [(number, text) for number, name, text in self.said if name in names]
 

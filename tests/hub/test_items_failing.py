@@ -48,7 +48,7 @@ async def story(scene: FailureScene) -> None:
     pages += [ItemPage(slow), late]
     await scene.come_to_the_end()
     for page in pages:
-        names = page.reader.channels  # type: ignore[attr-defined]
+        names = page.reader.channels
         expected = truth(broker, *names)
         await scene.until(lambda: page.look().items == expected)  # noqa: B023
         said = ["1", "2", "3", "end", "end"] if "b" in names else ["1", "3", "end"]

@@ -6,10 +6,10 @@ import json
 import typing as t
 
 import pytest
-from support.item_hubs import ItemPage
 from support.item_hubs import ItemScene
 from support.item_hubs import Run
 from support.item_hubs import run as run
+from support.item_hubs import SocketPage
 from support.item_hubs import truth
 from support.sockets import noise
 
@@ -48,7 +48,7 @@ def replace(scene: ItemScene, older: bool = False) -> None:
     scene.hub = scene.make_hub(sent(scene.hub.freeze(), older))
 
 
-async def stuck(scene: ItemScene, **how: t.Any) -> ItemPage:
+async def stuck(scene: ItemScene, **how: t.Any) -> SocketPage:
     """A page whose socket is full in the middle of its items."""
     page = scene.page("a", **how)
     await scene.is_told(page)

@@ -36,15 +36,16 @@ from support.redises import Redis
 
 Scenario = cabc.Callable[["ItemScene"], cabc.Coroutine[t.Any, t.Any, None]]
 Run = cabc.Callable[..., None]
+R = t.TypeVar("R", bound=StreamReader)
 
 
-class ItemPage:
+class ItemPage(t.Generic[R]):
     """What a page knows of the items of its channels. It follows a reader.
 
     Raises :exc:`AssertionError` if an item becomes older.
     """
 
-    def __init__(self, reader: SocketReader) -> None:
+    def __init__(self, reader: R) -> None:
         self.reader = reader
         self.items: dict[tuple[str, str], str] = {}
         #: How often it was told to forget them, and that it has all.
@@ -60,9 +61,10 @@ class ItemPage:
         self._epoch = ""
         self._taken = 0
 
-    def begin(self) -> None:
-        """Be connected again. It keeps what it knows."""
-        self.opened = None
+    def begin(self, reader: R) -> None:
+        """Follow another reader. It keeps what it knows."""
+        self.look()
+        self.opened, self.reader, self._taken = None, reader, 0
 
     def look(self) -> t.Self:
         """Take what the reader has got since the last look."""
@@ -103,11 +105,10 @@ class ItemPage:
             self.items[name] = event.data
 
 
-class ItemScene(HubScene):
-    def __init__(self, broker: t.Any, options: Options) -> None:
-        super().__init__(broker, options)
-        self.pages: dict[SocketReader, ItemPage] = {}
+SocketPage = ItemPage[SocketReader]
 
+
+class ItemScene(HubScene):
     @property
     def store(self) -> KeepsItems:
         return t.cast(KeepsItems, self.broker)
@@ -118,21 +119,20 @@ class ItemScene(HubScene):
     def unset(self, channel: str, *items: str) -> list[Position]:
         return self.store.change([ItemChange(channel, item, None) for item in items])
 
-    def page(self, *channels: str, **how: t.Any) -> ItemPage:
+    def page(self, *channels: str, **how: t.Any) -> SocketPage:
         return ItemPage(self.adopt(*channels, **how))
 
-    def again(self, page: ItemPage, *channels: str, **how: t.Any) -> ItemPage:
+    def again(self, page: SocketPage, *channels: str, **how: t.Any) -> SocketPage:
         """Cut a page off, and let it reconnect with its last id, and what it holds."""
         page.reader.sock.close()
         how = {"position": page.reader.last_id, "holds": page.holds, **how}
         how.setdefault("gzip", page.reader.gzip)
         reader = self.adopt(*channels, **how)
-        page.look().begin()
-        page.reader, page._taken = reader, 0
+        page.begin(reader)
         reader.parser.last_event_id = how["position"]
         return page
 
-    async def has(self, page: ItemPage, **items: str) -> None:
+    async def has(self, page: SocketPage, **items: str) -> None:
         """Wait until a page has exactly these items, of all its channels."""
 
         def meets() -> bool:
@@ -141,7 +141,7 @@ class ItemScene(HubScene):
 
         await self.until(page, meets)
 
-    async def reads(self, page: ItemPage, count: int) -> None:
+    async def reads(self, page: SocketPage, count: int) -> None:
         """Let a page read so many bytes, and no more."""
         reader = page.reader
 
@@ -153,20 +153,20 @@ class ItemScene(HubScene):
         await until(read)
         page.look()
 
-    async def becomes(self, page: ItemPage, items: dict[tuple[str, str], str]) -> None:
+    async def becomes(self, page: SocketPage, items: dict[tuple[str, str], str]) -> None:
         await self.until(page, lambda: page.look().items == items)
 
-    async def gets_events(self, page: ItemPage) -> None:
+    async def gets_events(self, page: SocketPage) -> None:
         await self.until(page, lambda: page.look().events)
 
-    async def is_told(self, page: ItemPage) -> None:
+    async def is_told(self, page: SocketPage) -> None:
         """Wait until it has forgotten all items once."""
         await self.until(page, lambda: page.look().told)
 
-    async def is_whole(self, page: ItemPage, times: int = 1) -> None:
+    async def is_whole(self, page: SocketPage, times: int = 1) -> None:
         await self.until(page, lambda: page.look().whole >= times)
 
-    async def until(self, page: ItemPage, condition: cabc.Callable[[], object]) -> None:
+    async def until(self, page: SocketPage, condition: cabc.Callable[[], object]) -> None:
         await page.reader.until(condition)
 
     def replace_hub(self) -> None:
