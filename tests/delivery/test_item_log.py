@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
+
+import pytest
+
 from flask_push._delivery.item_log import ItemBudget
 from flask_push._delivery.item_log import ItemLog
 from flask_push._delivery.item_log import ItemPiece
+from flask_push._delivery.log import Log
 
 
 def piece(number: int, item: str, living: bool = True) -> ItemPiece:
@@ -83,3 +88,14 @@ def test_a_budget_of_nothing_keeps_nothing() -> None:
     for number in 1, 2, 3:
         budget.put(items, piece(number, "a"))
         assert len(items) == 0 and items.floor == number
+
+
+def test_an_exception_while_the_budget_is_changed_concerns_all_readers() -> None:
+    class Full(ItemLog):
+        def put_before(self, pieces: cabc.Iterable[ItemPiece]) -> None:
+            raise MemoryError
+
+    log = Log(report=lambda *_: None)
+    with pytest.raises(MemoryError):
+        log.item_budget.put_before(Full(5), [])
+    assert log.is_torn()

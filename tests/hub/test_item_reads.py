@@ -186,6 +186,28 @@ def test_a_few_readers_are_sent_items_in_one_pass(
     run_with(test, broker)
 
 
+def test_a_few_readers_begin_in_one_pass_with_what_the_log_has(
+    broker: HeldBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(item_reads, "_READERS_PER_PASS", 5)
+
+    async def test(scene: ItemScene) -> None:
+        scene.set("a", **FEW)
+        first = scene.page("a")
+        await broker.is_asked()
+        broker.answer()
+        await scene.is_whole(first)
+        pages = [scene.page("a") for _ in range(12)]
+        for page in pages:
+            page.reader.read()
+        # The first one may have been sent items in this pass, too.
+        assert sum(page.look().whole for page in pages) in (4, 5)
+        await all_have(scene, pages, FEW)
+        assert broker.answered == 1 and is_idle(scene)
+
+    run_with(test, broker)
+
+
 def test_a_page_in_vain_is_asked_for_again_after_the_next_turn(broker: HeldBroker) -> None:
     async def test(scene: ItemScene) -> None:
         scene.set("a", **FEW)

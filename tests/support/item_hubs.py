@@ -204,7 +204,7 @@ def run_with_url(url: str, test: Scenario, **options: t.Any) -> None:
 
 def run_with(test: Scenario, broker: Broker, **options: t.Any) -> None:
     async def main() -> None:
-        scene = ItemScene(broker, Options(**options))
+        scene = ItemScene(t.cast(MemoryBroker, broker), Options(**options))
         try:
             await asyncio.wait_for(test(scene), 30)
         finally:
