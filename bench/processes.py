@@ -114,10 +114,10 @@ class Processes:
                     total += int(path.read_text().split()[0])
         return total / 1e9
 
-    def memory(self) -> int:
+    def memory(self, pids: t.Iterable[int] | None = None) -> int:
         """Bytes of memory that they use. A shared page counts in proportion."""
         total = 0
-        for pid in self.pids():
+        for pid in self.pids() if pids is None else pids:
             with contextlib.suppress(OSError):
                 text = Path(f"/proc/{pid}/smaps_rollup").read_text()
                 (line,) = [line for line in text.splitlines() if line.startswith("Pss:")]

@@ -37,6 +37,14 @@ def publish_many() -> tuple[str, int]:
     return "", 204
 
 
+@app.post("/set")
+def set_item() -> tuple[str, int]:
+    """The data's last digits, of its number, choose one of a hundred items."""
+    data = request.get_data(as_text=True)
+    push.set(request.args["channel"], f"item{data[14:16]}", data)
+    return "", 204
+
+
 @app.get("/empty")
 def empty() -> str:
     return ""

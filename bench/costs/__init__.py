@@ -12,6 +12,8 @@ from compare import Scale
 
 from costs import disconnects
 from costs import gzip_blocks
+from costs import item_newcomers
+from costs import item_streams
 from costs import redis_feed
 from costs import redis_scripts
 from costs import set_items
@@ -21,6 +23,9 @@ COSTS: dict[str, cabc.Callable[[Scale], list[Row]]] = {
     "gzip_bytes": gzip_blocks.gzip_bytes,
     "gzip_time": gzip_blocks.gzip_time,
     "gzip_connect": gzip_blocks.gzip_connect,
+    "item_newcomers": item_newcomers.item_newcomers,
+    "item_slow_reader": item_streams.item_slow_reader,
+    "item_fan_out": item_streams.item_fan_out,
     "redis_publish": redis_scripts.redis_publish,
     "redis_hubs": redis_feed.redis_hubs,
     "redis_delay": redis_feed.redis_delay,

@@ -21,7 +21,7 @@ _MEASURED = {
 _COSTS = {
     *("gzip_bytes", "gzip_time", "gzip_connect"),
     *("redis_publish", "redis_hubs", "redis_delay", "redis_feed", "set_cost"),
-    "disconnect",
+    *("item_newcomers", "item_slow_reader", "item_fan_out", "disconnect"),
 }
 
 
@@ -133,7 +133,7 @@ def test_the_cost_of_each_part_is_measured(tmp_path: Path) -> None:
         "yardstick",
         "ours",
         "hub",
-        "set",
+        *("set", "items", "50 at once", "after 50 at once", "of all sets"),
     }
     for row in rows:
         assert row["value"] > 0 and not row["faults"], row
