@@ -70,7 +70,8 @@ def server(tmp_path: Path) -> cabc.Iterator[Server]:
     # A browser opens connections on which it requests nothing yet.
     config: dict[str, t.Any] = {"PUSH_RETRY": 0.5, "PUSH_HUB_LINGER": 0.5}
     config["PUSH_HEARTBEAT"] = 1
-    with serve(gunicorn, tmp_path, "-w", "3", **config) as server:
+    # The app is imported once, and not by each worker.
+    with serve(gunicorn, tmp_path, "-w", "3", "--preload", **config) as server:
         yield server
 
 

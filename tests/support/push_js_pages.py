@@ -41,7 +41,9 @@ TRANSPORTS = ["eventsource", "fetch"]
 def running(tmp_path_factory: pytest.TempPathFactory) -> cabc.Iterator[Server]:
     """A server for tests that do not stop it."""
     directory = tmp_path_factory.mktemp("running")
-    with serve(gunicorn, directory, "-w", "3", PUSH_RETRY=0.5, PUSH_HEARTBEAT=1) as server:
+    with serve(
+        gunicorn, directory, "-w", "3", "--preload", PUSH_RETRY=0.5, PUSH_HEARTBEAT=1
+    ) as server:
         yield server
 
 
