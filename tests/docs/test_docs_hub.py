@@ -35,7 +35,7 @@ PAGE = DOCS["hub"]
 HUB_PAGE = [command for block in commands(PAGE) for command in block]
 SEE, STOP, INSTALL, RELOAD, RUN, MAKE, REPLACE = HUB_PAGE
 CLI_PAGE = [command for block in commands(DOCS["cli"]) for command in block]
-STATUS, _, STOP_IT, PUBLISH, DISCONNECT, TAIL, _, RUN_IT = CLI_PAGE
+STATUS, _, STOP_IT, PUBLISH, DISCONNECT, TAIL, TAIL_ITEMS, _, RUN_IT = CLI_PAGE
 
 (CONFIG,) = blocks(PAGE, "python")
 (COMPOSE,) = [text for text in blocks(DOCS["docker"], "yaml") if "  hub:\n" in text]
