@@ -185,7 +185,7 @@ MUTANTS = [
     ),
     Mutant(
         "an event is no item",
-        "if (!item) return;",
+        "if (!event.item) return;",
         "",
         "a_channel_without_items_has_an_empty_map",
         "items",

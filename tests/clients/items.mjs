@@ -34,8 +34,10 @@ const cases = {
       assert.deepEqual(calls, [[{}, []]]);
       server.set("a", "x", 1);
       server.publish("a", "no item");
+      server.say("a", "{not JSON");
       await pass();
       assert.deepEqual(calls.slice(1), [[{ x: 1 }, ["x"]]]);
+      assert.deepEqual([page.errors, page.scope.said], [[], []]);
     }
   },
 

@@ -23,6 +23,7 @@ class Items {
     Object.assign(one, { parse: "text", _items: true, _live: false, _end: "", _made: 0 });
     for (const type of types) {
       one.on(type, (data, event) => {
+        if (!event.item) return; // An event of the channel.
         let value = data;
         try {
           if (parse == "json") value = JSON.parse(data);
@@ -64,7 +65,6 @@ class Items {
   }
 
   #change({ id, item }, value) {
-    if (!item) return; // An event of the channel.
     if (this.#next) {
       put(this.#next, item, value);
       this.#replace(id);
