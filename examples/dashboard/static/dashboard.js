@@ -1,6 +1,6 @@
 // The stream has the newest value of each metric twice a second, and the alarms between them.
 
-import { connect } from "./items.js";
+import { connect } from "../push/items.js";
 import { draw } from "./plot.js";
 
 const find = (selector) => document.querySelector(selector);
@@ -11,26 +11,15 @@ const MINUTE = 60_000;
 let chosen = find("td button");
 
 const { since, stream } = document.body.dataset;
-const source = connect(`${stream}?items=1&last_event_id=${since}`, show, {
-  alarm: warn,
-  // Alarms are missing: ask the view for the last ones.
-  "push:gap": ({ wait }) => reload(wait),
+const push = connect(stream, { since });
+push.items("metrics", show);
+push.subscribe("metrics").on("alarm", warn);
+push.on("state", (state) => {
+  find("#state").textContent = state === "open" ? "connected" : "reconnecting…";
+  find("#state").classList.toggle("connected", state === "open");
 });
-source.onopen = () => tell(true);
-source.onerror = () => {
-  tell(false);
-  // The server has refused the stream, and the browser does not reconnect.
-  if (source.readyState === EventSource.CLOSED) reload(3);
-};
-
-function tell(connected) {
-  find("#state").textContent = connected ? "connected" : "reconnecting…";
-  find("#state").classList.toggle("connected", connected);
-}
-
-function reload(seconds) {
-  setTimeout(() => location.reload(), seconds * 1000);
-}
+// Alarms are missing: ask the view for the last ones.
+push.on("gap", ({ wait }) => setTimeout(() => location.reload(), wait * 1000));
 
 /** Called with all items, and with the names of those that have changed. */
 function show(items, changed) {
@@ -87,6 +76,6 @@ function warn(alarm) {
 }
 
 for (const tile of tiles.values()) tile.addEventListener("click", () => choose(tile));
-setInterval(() => source.readyState === EventSource.OPEN && choose(chosen), 1000);
+setInterval(() => push.state === "open" && choose(chosen), 1000);
 for (const item of [...alarms.children]) describe(item, JSON.parse(item.dataset.alarm));
 choose(chosen);
