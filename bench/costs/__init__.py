@@ -14,6 +14,7 @@ from costs import disconnects
 from costs import gzip_blocks
 from costs import item_newcomers
 from costs import item_streams
+from costs import paced_items
 from costs import redis_feed
 from costs import redis_scripts
 from costs import set_items
@@ -26,6 +27,7 @@ COSTS: dict[str, cabc.Callable[[Scale], list[Row]]] = {
     "item_newcomers": item_newcomers.item_newcomers,
     "item_slow_reader": item_streams.item_slow_reader,
     "item_fan_out": item_streams.item_fan_out,
+    "paced_items": paced_items.paced_items,
     "redis_publish": redis_scripts.redis_publish,
     "redis_hubs": redis_feed.redis_hubs,
     "redis_delay": redis_feed.redis_delay,

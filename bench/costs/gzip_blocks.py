@@ -9,14 +9,10 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import contextlib
-import fcntl
 import json
 import multiprocessing
 import random
-import select
 import socket
-import sys
-import termios
 import time
 import zlib
 from functools import partial
@@ -26,6 +22,8 @@ from compare import Row
 from compare import Scale
 from compare import take_turns
 
+from costs.reading_process import discard
+from costs.reading_process import unread
 from flask_push import Event
 from flask_push import Position
 from flask_push._delivery import gzip
@@ -127,22 +125,7 @@ def _by_one_compressor(frames: _Frames) -> _Frames:
     return [it.compress(frame) + it.flush(zlib.Z_SYNC_FLUSH) for frame in frames]
 
 
-# The hub, and the process that reads.
-
-
-def _discard(socks: list[socket.socket]) -> None:
-    poll = select.epoll()
-    by_number = {sock.fileno(): sock for sock in socks}
-    for number in by_number:
-        poll.register(number, select.EPOLLIN)
-    while True:
-        for number, _ in poll.poll():
-            by_number[number].recv(2**18)
-
-
-def _unread(sock: socket.socket) -> int:
-    """The number of bytes that the reading process has not read yet."""
-    return int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), sys.byteorder)
+# The hub.
 
 
 class _Hub:
@@ -167,7 +150,7 @@ class _Hub:
                     stream = Stream(channels, f"c{n}", gzip=kind == "gzip")
                     streams.append((stream, theirs.detach()))
         context = multiprocessing.get_context("fork")
-        self.process = context.Process(target=_discard, args=(self.ours,), daemon=True)
+        self.process = context.Process(target=discard, args=(self.ours,), daemon=True)
         self.process.start()
         for stream, fd in streams:
             self.hub.adopt(stream, Client(fd))
@@ -175,7 +158,7 @@ class _Hub:
 
     async def _until_all_is_read(self) -> None:
         while True:
-            if self.hub.status()["behind"] == 0 and not any(map(_unread, self.ours)):
+            if self.hub.status()["behind"] == 0 and not any(map(unread, self.ours)):
                 return
             await asyncio.sleep(0.005)
 

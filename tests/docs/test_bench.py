@@ -21,7 +21,7 @@ _MEASURED = {
 _COSTS = {
     *("gzip_bytes", "gzip_time", "gzip_connect"),
     *("redis_publish", "redis_hubs", "redis_delay", "redis_feed", "set_cost"),
-    *("item_newcomers", "item_slow_reader", "item_fan_out", "disconnect"),
+    *("item_newcomers", "item_slow_reader", "item_fan_out", "disconnect", "paced_items"),
 }
 
 
