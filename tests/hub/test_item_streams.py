@@ -273,6 +273,26 @@ def test_a_reader_that_never_gets_all_items_does_not_listen_for_much_longer(
     run(test)
 
 
+def test_many_slow_readers_of_a_large_item_keep_it_once(run: Run) -> None:
+    """If each kept a copy, the hub would end them again and again, and none would ever get
+    all items."""
+
+    async def test(scene: ItemScene) -> None:
+        scene.set("a", i=noise(900_000))
+        pages = []
+        for n in range(40):
+            scene.say("a", str(n))
+            pages.append(scene.page("a", gzip=False))
+            await scene.is_told(pages[-1])
+        await until(lambda: all(each.blocked for each in scene.connections))
+        assert len(scene.connections) == 40
+        assert scene.hub._streams._partial_frames.size < 1_000_000
+        for page in pages:
+            await scene.is_whole(page)
+
+    run(test)
+
+
 def test_a_store_without_items_has_none_to_send() -> None:
     async def test(scene: ItemScene) -> None:
         reader, page = await scene.open("a"), scene.page("a", items=True)

@@ -62,6 +62,31 @@ class ExcludingFrame(bytes):
         return made
 
 
+class ItemFrame(bytes):
+    """A long frame of an item. Each reader may get it with another position in its id, but
+    the end is the same for all. So those that have received it in part share the end, which
+    the log keeps in any case."""
+
+    #: What the frame ends with.
+    tail: bytes
+    #: How many bytes at the end of both are the same.
+    shared: int
+
+    @classmethod
+    def of(cls, frame: bytes, tail: bytes, shared: int) -> ItemFrame:
+        made = cls(frame)
+        made.tail, made.shared = tail, shared
+        return made
+
+
+def rest_of(frame: Chunk, written: int) -> memoryview:
+    """What is left of a frame that was written in part."""
+    left = len(frame) - written
+    if isinstance(frame, ItemFrame) and left <= frame.shared:
+        return memoryview(frame.tail)[-left:]
+    return memoryview(frame)[written:]
+
+
 #: A group of readers. This file needs to know nothing else about it.
 G = t.TypeVar("G")
 

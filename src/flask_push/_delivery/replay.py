@@ -21,6 +21,7 @@ from .._event import Position
 from .._event import Proof
 from . import wire
 from .channel import Budget
+from .channel import ExcludingFrame
 from .channel import Frame
 from .channel import Gap
 from .channel import number_of
@@ -186,7 +187,7 @@ class RunCache:
         for number, same in groupby(merge(*sources, key=number_of), key=number_of):
             pieces = [piece for _, piece in same]
             # A gap, and a frame that excludes a reader, are not shared.
-            shared &= type(pieces[0]) is bytes
+            shared &= not isinstance(pieces[0], (ExcludingFrame, Gap))
             frame = sub.unless_excluded(self._render(number, pieces))
             frames.append((number, frame))
             limit -= len(frame)

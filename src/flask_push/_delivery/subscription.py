@@ -12,6 +12,7 @@ from .channel import ExcludingFrame
 from .channel import Frame
 from .channel import Gap
 from .channel import Piece
+from .channel import rest_of
 
 
 class ReaderGroup:
@@ -227,7 +228,7 @@ class Subscription:
             if written < len(frame):
                 if written or frame is rest:
                     # A view of this one frame, not of the turn's bytes.
-                    self.rest = memoryview(frame)[written:]
+                    self.rest = rest_of(frame, written)
                     self.cursor = number
                 return
             written -= len(frame)

@@ -22,6 +22,7 @@ from .._event import MAX_NUMBER
 from .._event import Position
 from .._event import UNSET
 from .channel import ExcludingFrame
+from .channel import ItemFrame
 
 #: Types with this prefix belong to Flask-Push. ``publish`` refuses them.
 RESERVED = "push:"
@@ -179,6 +180,11 @@ def holds(epoch: str, channels: cabc.Iterable[str]) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
+# Bytes from which readers share the end of an item's frame. It takes longer to make such a
+# frame, so shorter ones are copied.
+_LONG_TAIL = 4096
+
+
 def item_tail(
     channel: str, item: str, type: str, data: bytes, number: int, max_bytes: int
 ) -> bytes:
@@ -204,7 +210,8 @@ def change(position: str, tail: bytes) -> bytes:
     """The frame of an item that has changed. It has a number of its own for its id."""
     about, _, rest = tail.partition(b"\n")
     name = about[: about.rindex(b".")]
-    return b"".join((b"id: ", position.encode(), name, b"\n", rest))
+    frame = b"".join((b"id: ", position.encode(), name, b"\n", rest))
+    return frame if len(tail) < _LONG_TAIL else ItemFrame.of(frame, tail, len(rest))
 
 
 def one_of_all(position: str, tail: bytes) -> bytes:
@@ -212,7 +219,8 @@ def one_of_all(position: str, tail: bytes) -> bytes:
 
     :param position: That of the reader's logs, so that it resumes there.
     """
-    return b"".join((b"id: ", position.encode(), tail))
+    frame = b"".join((b"id: ", position.encode(), tail))
+    return frame if len(tail) < _LONG_TAIL else ItemFrame.of(frame, tail, len(tail))
 
 
 # The functions of :mod:`json` would make an encoder for each call.
