@@ -23,6 +23,7 @@ from support.sqlite_stores import store
 
 from flask_push import Event
 from flask_push import NotPublished
+from flask_push.brokers import ItemChange
 from flask_push.brokers.base import Retention
 from flask_push.brokers.sqlite import database
 from flask_push.brokers.sqlite import SqliteBroker
@@ -184,6 +185,32 @@ def test_a_hub_of_a_store_on_a_full_disk_hears_what_is_published(tmp_path: Path)
     with small_disk(tmp_path / "disk", 6 * 2**20) as mounted:
         directory = tmp_path / "disk" if mounted else tmp_path
         asyncio.run(main(directory / "push.db"))
+
+
+def test_a_full_disk_keeps_all_items(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 4 * 2**20) as mounted:
+        if not mounted:
+            return
+        broker = SqliteBroker(tmp_path / "disk" / "push.db", timeout=1)
+        kept = {}
+        with pytest.raises(NotPublished, match="full"):
+            for n in range(1000):
+                broker.publish([Event("a", "x" * 1000)])
+                broker.change([ItemChange("a", str(n), "x" * 5000)])
+                kept[str(n)] = n
+        assert len(kept) > 50
+        for what in Event("a", "x" * 100_000), ItemChange("a", "more", "x" * 100_000):
+            with pytest.raises(NotPublished):
+                broker.change([what])
+        with pytest.raises(NotPublished):
+            say(broker, "x" * 100_000)
+        mount = ["mount", "-o", "remount,size=16m", str(tmp_path / "disk")]
+        subprocess.run(mount, check=True)
+        broker._busy_until = 0
+        broker.change([ItemChange("a", "after", "x")])
+        rows = broker.read_items(["a"], limit=2**30).rows
+        assert [row.item for row in rows] == [*kept, "after"]
+        broker.close()
 
 
 def test_a_disk_that_others_have_filled_is_no_reason_to_forget(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from ..._event import Position
 from ..._system import fork
 from ..._system.logs import QuietLogger
 from ..base import Retention
+from . import item_tables
 from . import opening
 from . import retention as _forget
 from . import watch
@@ -145,7 +146,7 @@ class Database:
     def make_space(self, timeout: float, size: int, step: int, sure: bool) -> bool:
         """Make space for so many bytes on a disk that is full, and by more at each step: at
         first put into the database what is in its log, then delete the oldest events, then
-        the store.
+        the store, unless it has items, which are kept until they are unset (law 23).
 
         :param sure: Whether that is certain.
         :return: False if it would be of no use.
@@ -156,6 +157,7 @@ class Database:
             held = sum(map(watch.bytes_of, names))
             if held < max(_LOOK, 4 * size) and (step > 1 or not sure):
                 return False
+            has_items = item_tables.has_living(connection)
             connection.execute("ROLLBACK")
             try:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -165,6 +167,8 @@ class Database:
                     connection.execute("COMMIT")
             except sqlite3.OperationalError:
                 step += 1
+            if step > 2 and has_items:
+                return False
             if step > 1:
                 _quiet.warning(
                     "The disk of %s is full; deleted the oldest events, whose readers get a"

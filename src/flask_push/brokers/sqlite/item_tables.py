@@ -80,6 +80,12 @@ def make(connection: sqlite3.Connection, retention: Retention | None) -> None:
         execute(f"{change} != (?, ?)", bounds * 2)
 
 
+def has_living(connection: sqlite3.Connection) -> bool:
+    """Whether there are living rows, of any kind."""
+    found = "SELECT 1 FROM item_channel WHERE living > 0 LIMIT 1"
+    return connection.execute(found).fetchone() is not None
+
+
 def adds_up(connection: sqlite3.Connection) -> bool:
     """Whether the rows of the channels count the rows of items that there are."""
     living, tombs, size, *found = connection.execute(_ADDS_UP).fetchone()
