@@ -187,7 +187,9 @@ def test_a_hub_of_a_store_on_a_full_disk_hears_what_is_published(tmp_path: Path)
         asyncio.run(main(directory / "push.db"))
 
 
-def test_a_full_disk_keeps_all_items(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_all_items(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with small_disk(tmp_path / "disk", 4 * 2**20) as mounted:
         if not mounted:
             return
@@ -210,6 +212,7 @@ def test_a_full_disk_keeps_all_items(tmp_path: Path) -> None:
         broker.change([ItemChange("a", "after", "x")])
         rows = broker.read_items(["a"], limit=2**30).rows
         assert [row.item for row in rows] == [*kept, "after"]
+        assert caplog.text == "", "nothing was deleted"
         broker.close()
 
 

@@ -166,6 +166,8 @@ class Database:
                     _forget.make_space(connection, max(4 * size, held // 8))
                     connection.execute("COMMIT")
             except sqlite3.OperationalError:
+                if has_items:
+                    return step == 1
                 step += 1
             if step > 2 and has_items:
                 return False
