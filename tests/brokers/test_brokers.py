@@ -90,13 +90,15 @@ class OnRedis(ItemsContract, OwnLogContract, BrokerContract):
 
 
 class TestRedis(OnRedis):
-    @pytest.fixture(autouse=True)
-    def ticks(self) -> None:
-        """Have those that a hub has."""
+    pass
 
 
 class TestValkey(OnRedis):
     server = Valkey
+
+    @pytest.fixture(autouse=True)
+    def ticks(self) -> None:
+        """Have those that a hub has."""
 
 
 class TestValkeyWhoseClockIsSet(OnRedis):
