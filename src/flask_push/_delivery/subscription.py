@@ -66,7 +66,10 @@ class ReaderGroup:
 
     def has_items(self) -> bool:
         """Whether one of its channels has items, or has had some."""
-        return any(channel.items is not None for channel in self.channels)
+        for channel in self.channels:
+            if channel.items is not None:
+                return True
+        return False
 
     @staticmethod
     def key(names: cabc.Iterable[str]) -> cabc.Hashable:

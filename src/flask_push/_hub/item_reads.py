@@ -86,9 +86,9 @@ class ItemReads:
         return f"<ItemReads [{waiting} reads, {len(self._queue)} readers queued]>"
 
     def admits(self, connection: Connection) -> bool:
-        """Whether a reader may be sent items in this pass of the loop. If it may not, it
-        continues in a later one."""
-        if connection in self._admitted:
+        """Whether a reader may be sent more in this pass of the loop. If all items are
+        next, and it may not, it continues in a later one."""
+        if not connection.is_sent_items or connection in self._admitted:
             return True
         self._schedule()
         if len(self._admitted) >= _READERS_PER_PASS:

@@ -145,7 +145,7 @@ class Streams:
     ) -> None:
         budget = _PUMP_BYTES
         while True:
-            if connection.is_sent_items and not self.item_reads.admits(connection):
+            if connection.items is not None and not self.item_reads.admits(connection):
                 self._unblock(connection)
                 return
             frames = self._readers.read(connection, _READ_BYTES, page, rows)
