@@ -6,6 +6,8 @@ import contextlib
 import re
 import select
 import socket
+import sys
+import types
 import typing as t
 from pathlib import Path
 
@@ -64,6 +66,17 @@ def test_what_the_system_lacks_is_named(
 ) -> None:
     monkeypatch.delattr(module, name)
     assert re.match(f"this system has no {reason}", abilities.why_no_hub_process())
+
+
+def test_in_a_program_that_gevent_has_patched_the_hub_is_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gevent removes epoll from its module."""
+    gevent: t.Any = types.ModuleType("gevent.monkey")
+    gevent.is_object_patched = lambda *names: names == ("select", "epoll")
+    monkeypatch.setitem(sys.modules, "gevent.monkey", gevent)
+    monkeypatch.delattr(select, "epoll")
+    assert kind(make(tmp_path)) == "process"
 
 
 @pytest.mark.usefixtures("lacking")

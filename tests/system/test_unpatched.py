@@ -24,8 +24,12 @@ from gevent import monkey
 monkey.patch_all()
 import os, threading
 import gevent
-from flask_push._system import unpatched
+from flask_push._system import abilities, polling, unpatched
 
+assert abilities.why_no_hub_process() == ""
+selector = polling.new_selector()
+assert type(selector) is unpatched.original("select", "epoll")
+selector.close()
 assert unpatched.is_replaced("_thread", "start_new_thread")
 assert unpatched.is_replaced("select", "epoll")
 assert not unpatched.is_replaced("os", "getpid")

@@ -11,6 +11,7 @@ import importlib
 import os
 import select
 import socket
+import sys
 import typing as t
 
 try:
@@ -30,13 +31,20 @@ def why_no_unix_sockets() -> str:
     return "" if hasattr(socket, "AF_UNIX") else "this system has no Unix sockets"
 
 
+def has_epoll() -> bool:
+    """Whether the system has it. gevent removes it from its module."""
+    monkey: t.Any = sys.modules.get("gevent.monkey")
+    removed = monkey is not None and monkey.is_object_patched("select", "epoll")
+    return hasattr(select, "epoll") or removed
+
+
 def why_no_hub_process() -> str:
     """Why the hub can't be a process of its own; empty if it can."""
     needed = {
         "no Unix sockets that pass descriptors": hasattr(socket, "SCM_RIGHTS"),
         "no locks that end with their process": hasattr(fcntl, "flock"),
         "no fork": hasattr(os, "fork"),
-        "no epoll": hasattr(select, "epoll"),
+        "no epoll": has_epoll(),
         "no credentials of a socket's other end": hasattr(socket, "SO_PEERCRED"),
     }
     missing = [what for what, there in needed.items() if not there]

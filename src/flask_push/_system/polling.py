@@ -14,12 +14,13 @@ import selectors
 import socket
 import typing as t
 
+from .abilities import has_epoll
 from .descriptors import most_in_loop
 from .descriptors import why_scarce
 from .unpatched import is_replaced
 from .unpatched import original
 
-_HAS_EPOLL = hasattr(select, "epoll")
+_HAS_EPOLL = has_epoll()
 
 #: Masks for polling, and for what is found. The numbers are those of Linux.
 READABLE, WRITABLE = 0x1, 0x4
