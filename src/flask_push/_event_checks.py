@@ -54,7 +54,9 @@ class EventChecks:
             raise TypeError(f"store is True or False, not {event.store!r:.80}.")
         if not (type(event.channel) is type(event.type) is str):
             event = replace(event, channel=plain(event.channel), type=plain(event.type))
-        data = plain(event.data) if isinstance(event.data, str) else self._json(event.data)
+        data = event.data
+        if type(data) is not str:
+            data = plain(data) if isinstance(data, str) else self._json(data)
         try:
             encoded = data.encode()
         except UnicodeEncodeError:

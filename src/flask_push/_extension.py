@@ -247,8 +247,8 @@ class Push(ItemPublisher):
         may_return = replay and not stream.poll and asked.method == "GET"
         return respond(app.response_class, services, stream, may_return)
 
-    def _store(self, events: cabc.Iterable[Event | ItemChange]) -> str:
-        return self._services().publisher._store(events)
+    def _store(self, changes: list[Event | ItemChange]) -> str:
+        return self._services().publisher._store(changes)
 
     def _keeper(self) -> KeepsItems:
         return self._services().publisher._keeper()

@@ -82,7 +82,7 @@ class ItemPublisher:
             # The event would set no item.
             item_name(item)
         event = Event(channel, data, type, item=item, ttl=ttl, version=version)
-        return self._store([event])
+        return self.publish_many([event])
 
     def unset(self, channel: str, *items: Name, version: int | None = None) -> str:
         """Remove items of a channel, all or none, also from all pages that have them.
@@ -116,9 +116,13 @@ class ItemPublisher:
 
     # The rest of the publisher.
 
-    def _store(self, events: cabc.Iterable[Event | ItemChange]) -> str:
-        """Store events and changes in this order, all or none. Returns the id of the last.
-        They are checked before anything is stored, if they are events."""
+    def publish_many(self, events: cabc.Iterable[Event]) -> str:
+        """Check the events, and store them."""
+        raise NotImplementedError
+
+    def _store(self, changes: list[Event | ItemChange]) -> str:
+        """Store events and changes that were checked, in this order, all or none. Returns
+        the id of the last."""
         raise NotImplementedError
 
     def _keeper(self) -> KeepsItems:

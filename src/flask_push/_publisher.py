@@ -113,7 +113,7 @@ class Publisher(ItemPublisher):
         :raises PublishUncertain: If the event may have been stored or not. With a key,
             publish it again.
         """
-        return self.publish_many([Event(channel, data, type, key, store, exclude=exclude)])
+        return self.publish_many([Event(channel, data, type, key, store, "", exclude)])
 
     def publish_many(self, events: cabc.Iterable[Event]) -> str:
         """Store events in this order, all or none, in one transaction.
@@ -129,7 +129,8 @@ class Publisher(ItemPublisher):
             raise TypeError(
                 f"publish_many takes a list of events, not {events!r:.80}."
             ) from None
-        return self._store(given)
+        check = self._checks.check
+        return self._store([check(event) for event in given])
 
     def history(self, channel: str, last: int) -> History:
         """Read the newest stored events of a channel, and the position after them.
@@ -219,22 +220,24 @@ class Publisher(ItemPublisher):
     def _note(self, position: Position) -> None:
         """Called with each position that the store returned. For :class:`.AppPublisher`."""
 
-    def _store(self, events: cabc.Iterable[Event | ItemChange]) -> str:
-        check = self._checks.check
-        checked = [e if isinstance(e, ItemChange) else check(e) for e in events]
-        if not checked:
+    def _store(self, changes: list[Event | ItemChange]) -> str:
+        for each in changes:
+            if type(each) is ItemChange:
+                return self._change(changes)
+        if not changes:
             return ""
-        last = checked[-1]
-        if ItemChange in map(type, checked):
-            positions, known = change(self._keeper(), checked)
-            if known is not None:
-                self._note(known)
-            if isinstance(last, ItemChange):
-                return id_of(last, positions[-1])
-        else:
-            positions = self._broker.publish(t.cast(list[Event], checked))
-            self._note(positions[-1])
-        return f"{positions[-1]}.{escape(last.channel)}"
+        position = self._broker.publish(t.cast(list[Event], changes))[-1]
+        self._note(position)
+        return f"{position}.{escape(changes[-1].channel)}"
+
+    def _change(self, changes: list[Event | ItemChange]) -> str:
+        positions, known = change(self._keeper(), changes)
+        if known is not None:
+            self._note(known)
+        last, position = changes[-1], positions[-1]
+        if isinstance(last, ItemChange):
+            return id_of(last, position)
+        return f"{position}.{escape(last.channel)}"
 
     def _keeper(self) -> KeepsItems:
         # Finding out costs as much as storing an item in memory.

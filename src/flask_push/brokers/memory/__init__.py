@@ -207,8 +207,8 @@ class MemoryBroker(ItemCalls):
         most = self._retention.bytes - self._passing_bytes
         while self._log or self._keys:
             event = next(iter(self._log), MAX_NUMBER)
-            key = next(iter(self._keys.values()), MAX_NUMBER)
-            number = min(event, key)
+            key = next(iter(self._keys.values())) if self._keys else MAX_NUMBER
+            number = event if event < key else key
             if number == self._last or not (number < oldest or self._bytes > most):
                 break
             if key < event:
