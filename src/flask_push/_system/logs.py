@@ -29,8 +29,8 @@ class QuietLogger:
         # lock, which a fork could leave held: two threads may lose one of the count.
         self._kinds: dict[tuple[str, str], tuple[float, int]] = {}
 
-    def warning(self, text: str, *args: t.Any) -> None:
-        self._log(logging.WARNING, text, args)
+    def warning(self, text: str, *args: t.Any, kind: str = "") -> None:
+        self._log(logging.WARNING, text, args, kind=kind)
 
     def error(
         self, text: str, *args: t.Any, exc_info: t.Any = None, kind: str = ""

@@ -135,6 +135,7 @@ class Database:
                     " was reading. This system replaces no file that is open: end that"
                     " process.",
                     *(self.path, size),
+                    kind=str(self.path),
                 )
                 return
             logger.warning(
@@ -176,6 +177,7 @@ class Database:
                     "The disk of %s is full; deleted the oldest events, whose readers get a"
                     " gap. Free some space, or lower PUSH_STORE_BYTES.",
                     self.path,
+                    kind=str(self.path),
                 )
             if step > 2:
                 watch.remove(*reversed(names))

@@ -145,6 +145,7 @@ def replace_lost(connection: sqlite3.Connection, path: str, note: Note | None) -
         " in new ones, and its readers get a gap. Exclude its directory from programs that"
         " clean up.",
         path,
+        kind=path,
     )
     replace(connection, path, note)
 
