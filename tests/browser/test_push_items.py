@@ -49,7 +49,7 @@ MUTANTS = [
         "a page that has left its line needs all items",
         "one._items && !one._live",
         "false",
-        "2 1",
+        "19 1",
     ),
     Mutant(
         "the line says that its pages have all items",
@@ -62,6 +62,30 @@ MUTANTS = [
         'if (type == "push:items") holds = "";',
         "",
         "a_page_without_all_items_does_not_say_that_it_has_them",
+    ),
+    Mutant(
+        "after a server of an older version, no page has all items",
+        'if (!opened && items != "changes") holds = "";',
+        "",
+        "after_a_server_of_an_older_version_a_page_gets_all_items_again",
+    ),
+    Mutant(
+        "after a server of an older version, changes may be missing",
+        'if (!opened && items != "changes") holds = "";',
+        "",
+        STORIES,
+    ),
+    Mutant(
+        "a push:open that is repeated does not mention items",
+        "!opened && items",
+        "items",
+        "a_push_open_that_is_repeated_leaves_the_items_as_they_are",
+    ),
+    Mutant(
+        "a page that gets changes only has all items",
+        'if (!opened && items != "changes")',
+        "if (!opened)",
+        "a_push_open_that_is_repeated_leaves_the_items_as_they_are",
     ),
     Mutant(
         "the line says that its pages want items",
@@ -91,7 +115,7 @@ MUTANTS = [
         "a line that did not listen to a type lacks items",
         "\n          && !(one._items && one._names.some((type) => !types.includes(type)))",
         "",
-        STORIES,
+        "812 1",
     ),
     Mutant(
         "a page without the script gets an error that names it",

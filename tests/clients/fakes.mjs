@@ -75,6 +75,7 @@ export class Server {
   events = []; // All that were stored, of each epoch.
   forgotten = {}; // By channel, the number up to which nothing is kept.
   up = true;
+  old = false; // A hub of a version that had no items.
   asked = [];
   denied = [];
   ahead = 0; // The hub's clock, of the store's.
@@ -122,7 +123,7 @@ export class Server {
     else row.data = text;
     this.rows.push(row);
     for (const source of this.#sources)
-      if (source.channels.includes(channel)) this.#sayRow(source, row);
+      if (!source.old && source.channels.includes(channel)) this.#sayRow(source, row);
   }
 
   #sayRow(source, { type, data, number, channel, item }, since) {
@@ -143,7 +144,15 @@ export class Server {
 
   /** All items, again, on each connection. */
   repeat() {
-    for (const source of this.#sources) this.#sayAll(source, this.#last)();
+    for (const source of this.#sources) if (!source.old) this.#sayAll(source, this.#last)();
+  }
+
+  /** push:open, again, on each connection. */
+  reopen() {
+    for (const source of this.#sources) {
+      const { channels, connection } = source;
+      source.say("push:open", JSON.stringify({ connection, channels }), this.position);
+    }
   }
 
   #sayAll(source, from) {
@@ -231,8 +240,9 @@ export class Server {
     source.open();
     source.channels = channels.filter((name) => !this.denied.includes(name));
     source.say("push:retry", '{"milliseconds":500}');
-    source.items = query.get("items")
-      || this.rows.some((row) => source.channels.includes(row.channel));
+    source.old = this.old;
+    source.items = !this.old && (query.get("items")
+      || this.rows.some((row) => source.channels.includes(row.channel)));
     this.#begin(source, since, query.get("connection"), query.get("holds"));
     if (query.get("poll")) source.fail();
     else this.#sources.add(source);
@@ -242,6 +252,7 @@ export class Server {
     const { channels } = source;
     const name = called || Math.floor(this.random() * 1e9).toString(36).padStart(16, "n");
     const open = { connection: called ? name : `${name}.secret`, channels };
+    source.connection = open.connection;
     const [epoch, digits] = since.split("-");
     if (since && epoch != this.epoch) {
       source.say("push:open", JSON.stringify(open), "");
@@ -264,7 +275,8 @@ export class Server {
     if (source.items) open.items = known ? "changes" : "all";
     source.say("push:open", JSON.stringify(open), this.#at(from));
     const whole = open.items == "all" && this.#sayAll(source, from);
-    const rows = this.rows.filter((row) => channels.includes(row.channel) && row.number > from);
+    const rows = this.rows.filter((row) => !source.old && channels.includes(row.channel)
+      && row.number > from);
     const pieces = [
       ...rows.map((row) => [row.number, () => this.#sayRow(source, row)]),
       ...missed.map((one) => [one.number, () => source.say(one.type, one.data, one.id)]),

@@ -151,6 +151,49 @@ const cases = {
     }
   },
 
+  async after_a_server_of_an_older_version_a_page_gets_all_items_again() {
+    for (const share of WAYS) {
+      const { server, page, calls, pass } = await both({ share });
+      page.subscribe("a");
+      await pass();
+      server.old = true;
+      server.cut();
+      await pass(5e3);
+      server.set("a", "y");
+      server.set("a", "x", 3);
+      // The page's position is newer than changes that it does not have.
+      server.publish("a", "no item");
+      await pass();
+      assert.equal(calls.length, 1);
+      server.old = false;
+      server.cut();
+      await pass(5e3);
+      assert.deepEqual(calls.slice(1), [[{ x: 3 }, ["x", "y"]]]);
+      server.cut();
+      await pass(5e3);
+      const held = server.asked.map(({ holds }) => holds);
+      assert.deepEqual(held, [null, "aaaaa a", null, "aaaaa a"]);
+      assert.deepEqual([page.heard, page.errors, page.gaps], [["no item"], [], []]);
+    }
+  },
+
+  async a_push_open_that_is_repeated_leaves_the_items_as_they_are() {
+    for (const share of WAYS) {
+      const { server, page, calls, pass } = await both({ share });
+      await pass();
+      // It is repeated on a connection that began with all items, and on one with changes.
+      for (let n = 0; n < 2; n++) {
+        server.reopen();
+        server.cut();
+        server.set("a", "x", 3 + n);
+        await pass(5e3);
+      }
+      assert.deepEqual(calls.slice(1), [[{ x: 3, y: 2 }, ["x"]], [{ x: 4, y: 2 }, ["x"]]]);
+      assert.deepEqual(server.asked.map(({ holds }) => holds), [null, "aaaaa a", "aaaaa a"]);
+      assert.deepEqual([page.errors, page.gaps], [[], []]);
+    }
+  },
+
   async a_page_that_was_cut_off_amid_all_items_gets_all_again() {
     for (const share of WAYS) {
       for (let wait = 0; wait < 40; wait += 0.5) {

@@ -12,7 +12,7 @@ const minified = async (text, module) => {
   const { code } = await minify(text, {
     module,
     ecma: 2022,
-    compress: { passes: 3, lhs_constants: false, booleans_as_integers: true, unsafe: true },
+    compress: { lhs_constants: false, booleans_as_integers: true, unsafe: true },
     mangle: { properties: { regex: /^_/ } },
     nameCache: { props },
   });

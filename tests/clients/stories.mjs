@@ -136,6 +136,13 @@ class Story {
     if (!this.server.up) this.server.cut();
   }
 
+  /** The hub is replaced by one of the version before items, or by one that has them. */
+  replace() {
+    this.server.old = !this.server.old;
+    this.note(this.server.old ? "old" : "new");
+    this.server.cut();
+  }
+
   cut(how) {
     this.note(how);
     this.server[how]();
@@ -200,6 +207,8 @@ class Story {
       [3, () => this.cut("cut")],
       [6, () => this.cut("snap")],
       [2, () => this.cut("repeat")],
+      [2, () => this.cut("reopen")],
+      [2, () => this.replace()],
       [2, () => this.toggle()],
     ];
     const total = may.reduce((sum, [weight]) => sum + weight, 0);
@@ -212,6 +221,7 @@ class Story {
     }
     this.note("settle");
     this.server.up = true;
+    if (this.server.old) this.replace();
     while (this.pages.some((page) => page.hidden)) this.show();
     await this.time.pass(SETTLES);
     for (let n = 0; n < 3; n++) this.set();

@@ -12,8 +12,8 @@ const before = (id) => id.split(".")[0]; // The dot.
 // Only positions of one epoch compare.
 export const compare = (one, other) =>
   one && other && one.slice(0, 6) == other.slice(0, 6) ? number(one) - number(other) : NaN;
-const PARSE = { json: JSON.parse, text: String };
 const parsed = JSON.parse;
+const PARSE = { json: parsed, text: String };
 const OWN = [
   "message", "push:open", "push:gap", "push:items", "push:whole", "push:disconnect", "push:retry",
   "push:heartbeat",
@@ -138,8 +138,11 @@ const makeLine = (address, given, tell) => {
       id = lastEventId || id;
       if (type == "push:open") {
         tries = mute = 0;
-        const said = parsed(data), { connection } = said;
+        const said = parsed(data), { connection, items } = said;
         if (connection?.includes(".")) name = connection;
+        // A server of an older version sends no changes of items. A push:open that is repeated
+        // does not mention items.
+        if (!opened && items != "changes") holds = "";
         // When the newest event of the replay was published, by this clock.
         opened = { ...said, connection: name, asked, types, when: heard - said.age + 1 };
         tell({ opened: { ...opened, from, at: lastEventId } });
@@ -163,8 +166,7 @@ const makeLine = (address, given, tell) => {
 
   const again = (reason) => {
     drop();
-    const { base, cap } = given;
-    const most = tries++ || !polls ? Math.min(cap, base * 2 ** tries) : 0;
+    const most = tries++ || !polls ? Math.min(given.cap, given.base * 2 ** tries) : 0;
     const wait = Math.max(floor, Math.random() * most);
     if (!polls || tries > 1) say("waiting", { ...reason, retryAt: Date.now() + wait });
     timer = setTimeout(open, wait);
