@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import random
@@ -25,17 +26,39 @@ TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
 
 
-# Outside of the range that the kernel uses for connections, and never the same for two test
-# processes: so the port is still free when the server starts.
-_ports = random.SystemRandom()
+class _Ports:
+    """Ports of this process alone: outside of the range that the kernel uses for
+    connections, and held by a socket on the first of them. So another test process does not
+    begin a server on a port that this one has just found free."""
+
+    COUNT = 200
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        while True:
+            self.first = random.SystemRandom().randrange(10000, 32600, self.COUNT)
+            self.socket = socket.socket()
+            try:
+                self.socket.bind(("127.0.0.1", self.first))
+                self.socket.listen()
+                break
+            except OSError:
+                self.socket.close()
+        self.others = itertools.cycle(range(self.first + 1, self.first + self.COUNT))
+
+
+_ports = _Ports()
 
 
 def free_port() -> int:
-    while True:
-        port = _ports.randrange(10000, 32768)
+    global _ports
+    if _ports.pid != os.getpid():
+        _ports = _Ports()
+    for port in _ports.others:
         with socket.socket() as sock, contextlib.suppress(OSError):
             sock.bind(("127.0.0.1", port))
             return port
+    raise AssertionError("A cycle has no end.")
 
 
 def until(
