@@ -1,34 +1,21 @@
 // What push.js promises, whatever happens: each subscription gets exactly the events of its
-// channel after its beginning, in order and once, or a gap before any later one. Runs of what
-// may happen by chance: joins.mjs FIRST COUNT [verbose]
-import { Browser, chance, Server, Time } from "./fakes.mjs";
+// channel after its beginning, in order and once, or a gap before any later one. Stories of
+// what may happen by chance: joins.mjs FIRST COUNT [verbose]
+import { play, Story } from "./story.mjs";
 
 const CHANNELS = ["a", "b", "c"];
-const SETTLES = 180e3; // Until all that was broken is mended, at the longest.
 
-class Run {
+class EventStory extends Story {
   constructor(seed, log) {
-    this.log = log;
-    this.random = chance(seed);
-    this.time = new Time();
-    this.server = new Server(this.time, this.random);
-    const latency = this.random.of([1, 5, 20]);
+    super(seed, log);
     // An event goes from the hub to the line, and from there to the page.
-    this.late = 2 * latency + 3;
-    this.browser = new Browser(this.time, this.random, this.server, latency);
-    this.share = this.random.of([true, true, "lock", "lock", false]);
+    this.late = 2 * this.latency + 3;
     if (this.random() < 0.1) this.browser.blocked = this.random.of([
       { worker: "throws" }, { worker: "fails" }, { locks: true }, { locks: true, air: true },
     ]);
-    this.pages = [];
     this.published = [];
     this.causes = []; // Of gaps.
     this.positions = [{ id: this.server.position, when: 0, index: 0 }];
-    this.serial = 0;
-  }
-
-  note(...said) {
-    if (this.log) console.log(Math.round(this.time.now), ...said);
   }
 
   fail(what, sub) {
@@ -102,23 +89,8 @@ class Run {
   }
 
   leave(how) {
-    const page = this.random.of(this.awake());
-    if (!page) return;
-    this.note(how, page.index);
-    if (how == "crash") this.browser.crash(page.scope);
-    else if (how == "close") page.push.close();
-    else this.browser.hide(page.scope, how == "hide");
-    page.left ??= this.time.now;
-    if (how == "hide") page.hidden = true;
-    else this.pages.splice(this.pages.indexOf(page), 1);
-  }
-
-  show() {
-    const page = this.pages.find((page) => page.hidden);
-    if (!page) return;
-    this.note("show", page.index);
-    page.hidden = false;
-    this.browser.show(page.scope);
+    const page = super.leave(how);
+    if (page) page.left ??= this.time.now;
   }
 
   crashWorker() {
@@ -142,19 +114,25 @@ class Run {
     this.causes.push({ when: this.time.now });
   }
 
-  cut() {
-    this.note("cut");
-    this.server.cut();
+  change() {
+    this.publish(6);
   }
 
-  toggle() {
-    this.server.up = !this.server.up;
-    this.note(this.server.up ? "up" : "down");
-    if (!this.server.up) this.server.cut();
-  }
-
-  awake() {
-    return this.pages.filter((page) => !page.hidden);
+  may() {
+    return [
+      [30, () => this.publish()],
+      [8, () => this.subscribe()],
+      [4, () => this.unsubscribe()],
+      [4, () => this.pages.length < 5 && this.open()],
+      [2, () => this.pages.length > 1 && this.leave(this.random.of(["crash", "close", "unload"]))],
+      [2, () => this.leave("hide")],
+      [3, () => this.show()],
+      [1, () => this.crashWorker()],
+      [2, () => this.trim()],
+      [1, () => this.restart()],
+      [3, () => this.cut()],
+      [2, () => this.toggle()],
+    ];
   }
 
   // How it is judged.
@@ -199,62 +177,16 @@ class Run {
     }
   }
 
-  async go(steps) {
-    const may = [
-      [30, () => this.publish()],
-      [8, () => this.subscribe()],
-      [4, () => this.unsubscribe()],
-      [4, () => this.pages.length < 5 && this.open()],
-      [2, () => this.pages.length > 1 && this.leave(this.random.of(["crash", "close", "unload"]))],
-      [2, () => this.leave("hide")],
-      [3, () => this.show()],
-      [1, () => this.crashWorker()],
-      [2, () => this.trim()],
-      [1, () => this.restart()],
-      [3, () => this.cut()],
-      [2, () => this.toggle()],
-    ];
-    const total = may.reduce((sum, [weight]) => sum + weight, 0);
-    this.open();
-    for (let step = 0; step < steps; step++) {
-      let index = 0, left = this.random() * total;
-      while ((left -= may[index][0]) > 0) index++;
-      may[index][1]();
-      await this.time.pass(this.random() ** 3 * this.random.of([1, 20, 500, 5e3]));
+  judge({ subs }) {
+    for (const sub of subs) {
+      const [missed] = this.owed(sub);
+      if (missed) this.fail(`${JSON.parse(missed.data)} never came`, sub);
     }
-    this.note("settle");
-    this.server.up = true;
-    while (this.pages.some((page) => page.hidden)) this.show();
-    await this.time.pass(SETTLES);
-    this.publish(6);
-    await this.time.pass(1e3);
-    for (const page of this.pages) {
-      for (const sub of page.subs) {
-        const [missed] = this.owed(sub);
-        if (missed) this.fail(`${JSON.parse(missed.data)} never came`, sub);
-      }
-      const wrong = [...page.errors, ...page.scope.said];
-      if (wrong.length) throw new Error(`page ${page.index}: ${wrong}`);
-    }
-    const lines = this.server.asked.length;
-    return { lines, events: this.published.length };
+  }
+
+  figures() {
+    return { events: this.published.length, connections: this.server.asked.length };
   }
 }
 
-const [first = 1, count = 100, verbose] = process.argv.slice(2).map(Number);
-let failed = 0, lines = 0, events = 0;
-for (let seed = first; seed < first + count; seed++) {
-  const run = new Run(seed, verbose);
-  try {
-    const done = await run.go(60);
-    lines += done.lines;
-    events += done.events;
-  } catch (error) {
-    failed++;
-    console.log(`seed ${seed} (share ${run.share}, ${JSON.stringify(run.browser.blocked)}): ${error.message}`);
-    if (verbose || !/page/.test(error.message)) console.log(error.stack);
-    if (failed >= 10) break;
-  }
-}
-console.log(`${count} runs, ${failed} failed; ${events} events, ${lines} connections`);
-process.exit(failed ? 1 : 0);
+await play(EventStory);

@@ -1,27 +1,17 @@
 // What push.items promises, whatever happens: a page is called back with all items or none, no
 // item becomes older, each change is named, and in the end each page has what the store has.
 // Stories of what may happen by chance: stories.mjs FIRST COUNT [verbose]
-import { Browser, chance, Server, Time } from "./fakes.mjs";
+import { play, Story } from "./story.mjs";
 
 const CHANNELS = ["a", "b"];
 const ITEMS = ["x", "y", "z"];
 const TYPES = [["message"], ["message", "quote"]];
-const SETTLES = 180e3; // Until all that was broken is mended, at the longest.
 
-class Story {
+class ItemStory extends Story {
   constructor(seed, log) {
-    this.log = log;
-    this.random = chance(seed);
-    this.time = new Time();
-    this.server = new Server(this.time, this.random);
-    const latency = this.random.of([1, 5, 20]);
-    this.browser = new Browser(this.time, this.random, this.server, latency);
-    this.share = this.random.of([true, true, "lock", "lock", false]);
-    this.pages = [];
+    super(seed, log);
     this.history = []; // Each change of the store, with what each channel had after it.
     this.positions = [];
-    this.serial = 0;
-    this.note = (...said) => log && console.log(Math.round(this.time.now), ...said);
     this.#keep();
   }
 
@@ -111,29 +101,8 @@ class Story {
   }
 
   leave(how) {
-    const page = this.random.of(this.awake());
-    if (!page) return;
-    this.note(how, page.index);
-    if (how == "crash") this.browser.crash(page.scope);
-    else if (how == "close") page.push.close();
-    else this.browser.hide(page.scope, true);
-    if (how == "hide") page.hidden = true;
-    else this.pages.splice(this.pages.indexOf(page), 1);
-    if (how == "close") for (const user of page.users) user.ended = true;
-  }
-
-  show() {
-    const page = this.pages.find((page) => page.hidden);
-    if (!page) return;
-    this.note("show", page.index);
-    page.hidden = false;
-    this.browser.show(page.scope);
-  }
-
-  toggle() {
-    this.server.up = !this.server.up;
-    this.note(this.server.up ? "up" : "down");
-    if (!this.server.up) this.server.cut();
+    const page = super.leave(how);
+    if (how == "close" && page) for (const user of page.users) user.ended = true;
   }
 
   /** The hub is replaced by one of the version before items, or by one that has them. */
@@ -143,13 +112,35 @@ class Story {
     this.server.cut();
   }
 
-  cut(how) {
-    this.note(how);
-    this.server[how]();
+  mend() {
+    if (this.server.old) this.replace();
+    super.mend();
   }
 
-  awake() {
-    return this.pages.filter((page) => !page.hidden);
+  change() {
+    for (let n = 0; n < 3; n++) this.set();
+  }
+
+  may() {
+    return [
+      [30, () => this.set()],
+      [6, () => this.publish()],
+      [6, () => this.use()],
+      [4, () => this.subscribe()],
+      [4, () => this.end()],
+      [4, () => this.pages.length < 4 && this.open()],
+      [2, () => this.pages.length > 1 && this.leave(this.random.of(["crash", "close"]))],
+      [2, () => this.leave("hide")],
+      [3, () => this.show()],
+      [2, () => this.forget()],
+      [1, () => this.restart()],
+      [3, () => this.cut("cut")],
+      [6, () => this.cut("snap")],
+      [2, () => this.cut("repeat")],
+      [2, () => this.cut("reopen")],
+      [2, () => this.replace()],
+      [2, () => this.toggle()],
+    ];
   }
 
   // How it is judged.
@@ -191,69 +182,19 @@ class Story {
     user.at.set(item, index);
   }
 
-  async go(steps) {
-    const may = [
-      [30, () => this.set()],
-      [6, () => this.publish()],
-      [6, () => this.use()],
-      [4, () => this.subscribe()],
-      [4, () => this.end()],
-      [4, () => this.pages.length < 4 && this.open()],
-      [2, () => this.pages.length > 1 && this.leave(this.random.of(["crash", "close"]))],
-      [2, () => this.leave("hide")],
-      [3, () => this.show()],
-      [2, () => this.forget()],
-      [1, () => this.restart()],
-      [3, () => this.cut("cut")],
-      [6, () => this.cut("snap")],
-      [2, () => this.cut("repeat")],
-      [2, () => this.cut("reopen")],
-      [2, () => this.replace()],
-      [2, () => this.toggle()],
-    ];
-    const total = may.reduce((sum, [weight]) => sum + weight, 0);
-    this.open();
-    for (let step = 0; step < steps; step++) {
-      let index = 0, left = this.random() * total;
-      while ((left -= may[index][0]) > 0) index++;
-      may[index][1]();
-      await this.time.pass(this.random() ** 3 * this.random.of([1, 20, 500, 5e3]));
+  judge({ users }) {
+    for (const user of users) {
+      if (!user.had) this.fail("never called back", user);
+      const there = [...user.had].sort(), expected = this.#seen(user).sort();
+      if (String(there) != String(expected)) this.fail(`it has ${there} and not ${expected}`, user);
     }
-    this.note("settle");
-    this.server.up = true;
-    if (this.server.old) this.replace();
-    while (this.pages.some((page) => page.hidden)) this.show();
-    await this.time.pass(SETTLES);
-    for (let n = 0; n < 3; n++) this.set();
-    await this.time.pass(1e3);
-    for (const page of this.pages) {
-      for (const user of page.users) {
-        if (!user.had) this.fail("never called back", user);
-        const there = [...user.had].sort(), expected = this.#seen(user).sort();
-        if (String(there) != String(expected)) this.fail(`it has ${there} and not ${expected}`, user);
-      }
-      const wrong = [...page.errors, ...page.scope.said];
-      if (wrong.length) throw new Error(`page ${page.index}: ${wrong}`);
-    }
+  }
+
+  figures() {
     const { asked } = this.server;
-    return { lines: asked.length, held: asked.filter(({ holds }) => holds).length };
+    const held = asked.filter(({ holds }) => holds).length;
+    return { connections: asked.length, "for changes only": held };
   }
 }
 
-const [first = 1, count = 100, verbose] = process.argv.slice(2).map(Number);
-let failed = 0, lines = 0, held = 0;
-for (let seed = first; seed < first + count; seed++) {
-  const story = new Story(seed, verbose);
-  try {
-    const done = await story.go(60);
-    lines += done.lines;
-    held += done.held;
-  } catch (error) {
-    failed++;
-    console.log(`seed ${seed} (share ${story.share}): ${error.message}`);
-    if (verbose || !/page/.test(error.message)) console.log(error.stack);
-    if (failed >= 10) break;
-  }
-}
-console.log(`${count} stories, ${failed} failed; ${lines} connections, ${held} for changes only`);
-process.exit(failed ? 1 : 0);
+await play(ItemStory);
