@@ -5,26 +5,20 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from hypothesis import given
-from hypothesis import HealthCheck
-from hypothesis import Phase
-from hypothesis import settings
 from hypothesis import strategies as st
+from support.item_stories import is_missed
+from support.item_stories import Mutant
+from support.item_stories import search
+from support.item_stories import Step
+from support.item_stories import steps
+from support.item_stories import tell
+from support.item_stories import World
 from support.items_store import ITEMS
-from support.items_store import ItemsStore
 from support.items_store import LOG
-from support.items_world import ItemsClient
-from support.items_world import ItemsHub
 from support.items_world import Rules
-from support.items_world import settle
-from support.mutants import mutated
 
 two = st.integers(0, 1)
 items = st.sampled_from("abc")
-
-
-def steps(*words: st.SearchStrategy[t.Any] | str) -> st.SearchStrategy[tuple[t.Any, ...]]:
-    return st.tuples(*(st.just(word) if isinstance(word, str) else word for word in words))
 
 
 #: Everything that can happen.
@@ -76,79 +70,21 @@ HUBS = st.one_of(
 )
 
 
-def play(story: t.Sequence[tuple[t.Any, ...]], rules: Rules, pushes: bool) -> None:
+def play(story: t.Sequence[Step], rules: Rules, pushes: bool) -> None:
     """Let this happen, and then everything arrive."""
-    store = ItemsStore()
-    hubs = [ItemsHub(store, rules, pushes) for _ in range(2)]
-    clients = [ItemsClient(store, claims=False), ItemsClient(store, claims=True)]
-    for verb, *args in story:
-        match verb, args:
-            case ("set", [item, value]):
-                store.store(item, str(value))
-            case ("unset", [item]):
-                store.store(item, None)
-            case ("fail", [lost]):
-                store.fail_over(lost)
-                for hub in hubs:
-                    hub.joined = False
-            case ("turn", [hub, count]):
-                hubs[hub].turn(count)
-            case ("link", [hub]):
-                hubs[hub].cut()
-            case ("lose", [hub]):
-                hubs[hub].lose()
-            case ("evict", [hub, channel, count]):
-                hubs[hub].evict(channel, count)
-            case ("restart", [hub]):
-                hubs[hub].restart()
-            case ("replace", [hub]):
-                hubs[hub].take_over()
-            case ("connect", [client, hub]):
-                clients[client].connect(hubs[hub])
-            case ("cut", [client]):
-                clients[client].cut()
-            case ("deliver", [client, count]):
-                clients[client].deliver(count)
-            case ("grant", [client, both]):
-                clients[client].cut()
-                clients[client].channels = {LOG, ITEMS} if both else {LOG}
-            case ("eager", [client, eager]):
-                clients[client].eager = eager
-            case _:
-                getattr(store, verb)(*args)
-    settle(store, hubs, clients)
-
-
-def search(rules: Rules, happens: st.SearchStrategy[t.Any], examples: int) -> None:
-    @settings(
-        max_examples=examples,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        phases=set(Phase) - {Phase.explain},
-        report_multiple_bugs=False,
-    )
-    @given(st.lists(happens, min_size=12, max_size=60), st.booleans())
-    def run(story: list[tuple[t.Any, ...]], pushes: bool) -> None:
-        play(story, rules, pushes)
-
-    run()
+    world = World(rules, pushes, hubs=2)
+    world.add_client(claims=False)
+    world.add_client(claims=True)
+    for step in story:
+        world.happen(*step)
+    world.settle()
 
 
 @pytest.mark.parametrize("happens", [ALL, FOCUS, HUBS], ids=["all", "focus", "hubs"])
 def test_readers_get_all_items_and_every_change(
-    happens: st.SearchStrategy[tuple[t.Any, ...]],
+    happens: st.SearchStrategy[Step],
 ) -> None:
-    search(Rules(), happens, 400)
-
-
-class Mutant(t.NamedTuple):
-    """A rule taken out of the source, and a story that misses it."""
-
-    law: str
-    story: str
-    old: str
-    new: str
-    pushes: bool
+    search(play, happens, 400)
 
 
 MUTANTS = [
@@ -276,19 +212,9 @@ MUTANTS = [
 ]
 
 
-def tell(story: str, rules: Rules, pushes: bool) -> None:
-    """Play a story that is written in short."""
-    words = [step.split() for step in story.split("; ")]
-    steps = [tuple(int(w) if w.isdigit() else w for w in step) for step in words]
-    play(steps, rules, pushes)
-
-
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.law))
 def test_each_law_of_items_taken_out_is_missed(mutant: Mutant) -> None:
-    tell(mutant.story, Rules(), mutant.pushes)
-    rules = Rules.of(mutated(mutant.old, mutant.new))
-    with pytest.raises(AssertionError):
-        tell(mutant.story, rules, mutant.pushes)
+    is_missed(play, mutant)
 
 
 def test_rows_that_a_feed_has_skipped_are_not_replaced_by_older_ones() -> None:
@@ -296,7 +222,7 @@ def test_rows_that_a_feed_has_skipped_are_not_replaced_by_older_ones() -> None:
         "set a 1; turn 1 2; set a 2; turn 0 1; connect 0 0; deliver 0 3; publish; "
         "connect 0 1; unset a; turn 1 1; deliver 0 7"
     )
-    tell(story, Rules(), pushes=False)
+    tell(play, story, Rules(), pushes=False)
 
 
 def test_all_rows_before_a_lost_one_may_be_lost() -> None:
@@ -304,11 +230,12 @@ def test_all_rows_before_a_lost_one_may_be_lost() -> None:
         "publish; set b 2; publish; set c 2; publish; turn 0 3; set b 2; set b 2; "
         "lose 0; lose 0"
     )
-    tell(story, Rules(), pushes=True)
+    tell(play, story, Rules(), pushes=True)
 
 
 def test_the_first_item_may_be_before_the_position_of_a_reader() -> None:
     tell(
+        play,
         "connect 0 0; set a 1; turn 0 9; deliver 0 2; connect 0 1; deliver 0 2",
         Rules(),
         pushes=True,
@@ -318,6 +245,6 @@ def test_the_first_item_may_be_before_the_position_of_a_reader() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("happens", [ALL, FOCUS, HUBS], ids=["all", "focus", "hubs"])
 def test_very_many_interleavings_keep_the_promise_of_items(
-    happens: st.SearchStrategy[tuple[t.Any, ...]],
+    happens: st.SearchStrategy[Step],
 ) -> None:
-    search(Rules(), happens, 20_000)
+    search(play, happens, 20_000)

@@ -6,19 +6,16 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from hypothesis import given
-from hypothesis import HealthCheck
-from hypothesis import Phase
-from hypothesis import settings
 from hypothesis import strategies as st
+from support.item_stories import is_missed
+from support.item_stories import Mutant
+from support.item_stories import search
+from support.item_stories import Step
+from support.item_stories import steps
+from support.item_stories import World
 from support.items_store import ITEMS
-from support.items_store import ItemsStore
 from support.items_store import LOG
-from support.items_world import ItemsClient
-from support.items_world import ItemsHub
 from support.items_world import Rules
-from support.items_world import settle
-from support.mutants import mutated
 
 from flask_push._delivery.log import Log
 from flask_push._delivery.readers import Readers
@@ -26,10 +23,6 @@ from flask_push._delivery.subscription import Subscription
 
 items = st.sampled_from("ab")
 three = st.integers(0, 2)
-
-
-def steps(*words: st.SearchStrategy[t.Any] | str) -> st.SearchStrategy[tuple[t.Any, ...]]:
-    return st.tuples(*(st.just(word) if isinstance(word, str) else word for word in words))
 
 
 #: What happens to one hub with three readers, of which two are paced.
@@ -56,46 +49,23 @@ HAPPENS = st.one_of(
 )
 
 
-def play(story: t.Sequence[tuple[t.Any, ...]], rules: Rules, pushes: bool) -> None:
+def play(story: t.Sequence[Step], rules: Rules, pushes: bool) -> None:
     """Let this happen, and then everything arrive."""
-    store = ItemsStore()
-    hub = ItemsHub(store, rules, pushes)
-    clients = [
-        ItemsClient(store, claims=False, every=1),
-        ItemsClient(store, claims=True, every=1),
-        ItemsClient(store, claims=False),
-    ]
+    world = World(rules, pushes)
+    world.add_client(claims=False, every=1)
+    world.add_client(claims=True, every=1)
+    world.add_client(claims=False)
     for number, (verb, *args) in enumerate(story):
-        match verb, args:
-            case ("set", [item, value]):
-                store.store(item, str(value))
-            case ("unset", [item]):
-                store.store(item, None)
-            case ("pass", []):
-                hub.pass_by(f"t{number}")
-            case ("fail", [lost]):
-                store.fail_over(lost)
-                hub.joined = False
-            case ("link", []):
-                hub.cut()
-            case ("replace", []):
-                hub.take_over()
-            case ("connect", [client]):
-                clients[client].connect(hub)
-            case ("cut", [client]):
-                clients[client].cut()
-            case ("deliver", [client, count]):
-                clients[client].deliver(count)
-            case ("grant", [client, both]):
-                clients[client].cut()
-                clients[client].channels = {LOG, ITEMS} if both else {LOG}
-            case ("eager", [client, eager]):
-                clients[client].eager = eager
-            case ("turn" | "pace" | "evict" | "lose", _):
-                getattr(hub, verb)(*args)
+        match verb:
+            case "pass":
+                world.hubs[0].pass_by(f"t{number}")
+            case "connect":
+                world.happen(verb, *args, 0)
+            case "turn" | "pace" | "evict" | "lose" | "link" | "replace":
+                world.happen(verb, 0, *args)
             case _:
-                getattr(store, verb)(*args)
-    settle(store, [hub], clients)
+                world.happen(verb, *args)
+    world.settle()
 
 
 #: One paced reader that keeps up, mostly.
@@ -113,42 +83,11 @@ FOCUS = st.one_of(
 )
 
 
-def search(rules: Rules, happens: st.SearchStrategy[t.Any], examples: int) -> None:
-    @settings(
-        max_examples=examples,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        phases=set(Phase) - {Phase.explain},
-        report_multiple_bugs=False,
-    )
-    @given(st.lists(happens, min_size=12, max_size=60), st.booleans())
-    def run(story: list[tuple[t.Any, ...]], pushes: bool) -> None:
-        play(story, rules, pushes)
-
-    run()
-
-
 @pytest.mark.parametrize("happens", [HAPPENS, FOCUS], ids=["all", "focus"])
 def test_paced_readers_get_every_event_and_the_newest_of_each_item(
-    happens: st.SearchStrategy[tuple[t.Any, ...]],
+    happens: st.SearchStrategy[Step],
 ) -> None:
-    search(Rules(), happens, 300)
-
-
-def tell(story: str, rules: Rules, pushes: bool = True) -> None:
-    """Play a story that is written in short."""
-    words = [step.split() for step in story.split("; ")]
-    steps = [tuple(int(w) if w.isdigit() else w for w in step) for step in words]
-    play(steps, rules, pushes)
-
-
-class Mutant(t.NamedTuple):
-    """A rule taken out of the source, and a story that misses it."""
-
-    law: str
-    story: str
-    old: str
-    new: str
+    search(play, happens, 300)
 
 
 BEGIN = "connect 0; deliver 0 9; turn 9; pace; "
@@ -233,10 +172,7 @@ MUTANTS = [
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.law))
 def test_each_rule_of_paced_groups_taken_out_is_missed(mutant: Mutant) -> None:
-    tell(mutant.story, Rules())
-    rules = Rules.of(mutated(mutant.old, mutant.new))
-    with pytest.raises(AssertionError):
-        tell(mutant.story, rules)
+    is_missed(play, mutant)
 
 
 def test_a_paced_group_is_noted_when_the_end_has_reached_the_horizon_of_its_items() -> None:
