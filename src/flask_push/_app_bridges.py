@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc as cabc
 
 from ._delivery import wire
-from ._event import escape
+from ._names import channel_name
 from ._names import plain
 from .brokers import Bridge
 from .brokers import Bridging
@@ -57,6 +57,6 @@ def make_bridge(source: str, channel: str, type: str) -> Bridge:
             "The source of a bridge is a channel in the Redis of PUSH_BROKER_URL, such as"
             f" 'redis:chat', not {source!r}."
         )
-    escape(channel)
+    channel = channel_name(channel)
     wire.check_type(type)
-    return Bridge(plain(source), plain(channel), plain(type))
+    return Bridge(plain(source), channel, plain(type))

@@ -217,6 +217,12 @@ def unescape(tag: str) -> str:
         return ""
 
 
+def event_id(position: Position, channel: str, item: str = "") -> str:
+    """The id of an event, or of an item that is set or unset."""
+    id = f"{position!s}.{escape(channel)}"
+    return f"{id}.{escape_item(item)}" if item else id
+
+
 def channel_of(id: str) -> str:
     """The channel in an event's id. Empty if it is not an id of Flask-Push."""
     return _part_of(id, 1)

@@ -16,6 +16,7 @@ from ._delivery.connection_id import public_id_of
 from ._event import escape
 from ._event import Event
 from ._event import MAX_NUMBER
+from ._names import channel_name
 from ._names import item_name
 from ._names import plain
 from .brokers import ItemChange
@@ -126,9 +127,8 @@ def unset_change(channel: str, item: object, version: int | None) -> ItemChange:
     :raises TypeError: If a value has another type.
     :raises ValueError: If it can't be one of an item.
     """
-    escape(channel)
-    version = _checked_version(version)
-    return ItemChange(plain(channel), item_name(item), None, version=version)
+    channel, version = channel_name(channel), _checked_version(version)
+    return ItemChange(channel, item_name(item), None, version=version)
 
 
 # Law 21.

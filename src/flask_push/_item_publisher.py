@@ -6,14 +6,13 @@ import collections.abc as cabc
 import typing as t
 from dataclasses import dataclass
 
-from ._event import escape
-from ._event import escape_item
 from ._event import Event
+from ._event import event_id
 from ._event import Name
 from ._event import Position
 from ._event_checks import unset_change
+from ._names import channel_name
 from ._names import item_name
-from ._names import plain
 from .brokers import Broker
 from .brokers import ItemChange
 from .brokers import ItemRow
@@ -109,8 +108,8 @@ class ItemPublisher:
         :raises RuntimeError: If the broker keeps no items.
         :raises NotRead: If the store can't be read now.
         """
-        escape(channel)
-        page = self._keeper().read_items([plain(channel)], limit=_NO_LIMIT)
+        channel = channel_name(channel)
+        page = self._keeper().read_items([channel], limit=_NO_LIMIT)
         events = {row.item: _event(row) for row in page.rows}
         return Items(events, str(Position(page.epoch, page.end)))
 
@@ -167,11 +166,6 @@ def change(
     return positions, certain[-1] if certain else None
 
 
-def id_of(change: ItemChange, position: Position) -> str:
-    """The id of an item that was set or unset."""
-    return f"{position}.{escape(change.channel)}.{escape_item(change.item)}"
-
-
 def _unset_due(
     items: KeepsItems, changes: cabc.Sequence[Event | ItemChange], full: ItemsFull
 ) -> None:
@@ -209,7 +203,7 @@ def _event(row: ItemRow) -> Event:
         row.channel,
         row.data.decode(errors="replace"),
         row.type,
-        id=f"{row.position}.{escape(row.channel)}.{escape_item(row.item)}",
+        id=event_id(row.position, row.channel, row.item),
         item=row.item,
         version=row.version,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from ._event import escape
 from ._event import escape_item
 
 
@@ -11,6 +12,15 @@ def plain(text: str) -> str:
     """The text itself. A member of an enum that is text is written as another text by some
     functions of Python, so that it would name two things."""
     return text if type(text) is str else str.__str__(text)
+
+
+def channel_name(value: str) -> str:
+    """The name of a channel as text.
+
+    :raises ValueError: If it can't be one.
+    """
+    escape(value)
+    return plain(value)
 
 
 def name_of(what: str, value: object) -> str:

@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from ._checks import check_count
 from ._delivery.options import Options
 from ._event import Entry
-from ._event import escape
 from ._event import Event
+from ._event import event_id
 from ._event import GAP
 from ._event import Name
 from ._event import Position
 from ._event_checks import Dumps
 from ._event_checks import EventChecks
 from ._item_publisher import change
-from ._item_publisher import id_of
 from ._item_publisher import ItemPublisher
 from ._item_publisher import keeper_of
-from ._names import plain
+from ._names import channel_name
 from ._selectors import disconnect_of
 from ._selectors import NOT_GIVEN
 from .brokers import Broker
@@ -142,8 +141,7 @@ class Publisher(ItemPublisher):
         :raises ValueError: If the channel's name or the number is invalid.
         :raises NotRead: If the store can't be read now.
         """
-        escape(channel)
-        channel, last = plain(channel), check_count("last", last)
+        channel, last = channel_name(channel), check_count("last", last)
         page = self._broker.read([channel], last=last, limit=_PAGE)
         epoch, end, entries = page.epoch, page.end, [*page.entries]
         while page.reach < end:
@@ -228,16 +226,15 @@ class Publisher(ItemPublisher):
             return ""
         position = self._broker.publish(t.cast(list[Event], changes))[-1]
         self._note(position)
-        return f"{position}.{escape(changes[-1].channel)}"
+        return event_id(position, changes[-1].channel)
 
     def _change(self, changes: list[Event | ItemChange]) -> str:
         positions, known = change(self._keeper(), changes)
         if known is not None:
             self._note(known)
-        last, position = changes[-1], positions[-1]
-        if isinstance(last, ItemChange):
-            return id_of(last, position)
-        return f"{position}.{escape(last.channel)}"
+        last = changes[-1]
+        item = last.item if isinstance(last, ItemChange) else ""
+        return event_id(positions[-1], last.channel, item)
 
     def _keeper(self) -> KeepsItems:
         # Finding out costs as much as storing an item in memory.
@@ -258,5 +255,5 @@ def _check_options(timeout: float, max_event_bytes: int, dumps: Dumps) -> None:
 
 
 def _event(epoch: str, entry: Entry) -> Event:
-    id = f"{Position(epoch, entry.number)}.{escape(entry.channel)}"
+    id = event_id(Position(epoch, entry.number), entry.channel)
     return Event(entry.channel, entry.data.decode(errors="replace"), entry.type, id=id)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import typing as t
 
 from ._delivery.disconnect import Disconnect
-from ._event import escape
+from ._names import channel_name
 from ._names import name_of
-from ._names import plain
 
 #: Characters of the reason that browsers get.
 MAX_REASON = 1000
@@ -55,8 +54,7 @@ def _checked(name: str, value: object) -> str:
         return name_of(name, value)
     if not isinstance(value, str):
         raise TypeError(f"A channel's name is text, not {value!r:.80}.")
-    escape(value)
-    return plain(value)
+    return channel_name(value)
 
 
 def _reason(value: object) -> str:
