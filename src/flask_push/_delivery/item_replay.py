@@ -39,16 +39,14 @@ def replay_items(
     """The rows of the page that the log does not have, up to each channel's floor."""
     channels = sub.group.channels
     floors = {c.name: c.items.floor for c in channels if c.items is not None}
-    pieces = (
-        piece
-        for name, piece in _rows(page, log)
-        if sub.cursor < piece.number <= min(reach, floors.get(name, 0))
-    )
+    upto = {name: min(reach, floor) for name, floor in floors.items()}
+    pieces = (piece for _, piece in _rows(page, sub.cursor, upto, log))
     yield from _changes(pieces, page.epoch)
 
 
 def absorb_items(group: ReaderGroup, page: Page, log: Log) -> None:
     """Put the page before the log, if the budget allows it."""
+    floors = {}
     for channel in group.channels:
         items, horizon = channel.items, page.horizons.get(channel.name, 0)
         if items is None or not page.after < items.floor <= page.reach:
@@ -56,15 +54,25 @@ def absorb_items(group: ReaderGroup, page: Page, log: Log) -> None:
         # Beyond the end, unsets may be forgotten that the log has not reached.
         if horizon > log.end:
             continue
-        pieces = [piece for name, piece in _rows(page, log) if name == channel.name]
-        if log.item_budget.put_before(items, pieces):
-            items.floor = page.after
-            log.horizons.rise(channel, horizon, log.end)
+        floors[channel.name] = items.floor
+    pieces: dict[str, list[ItemPiece]] = {name: [] for name in floors}
+    if floors:
+        for name, piece in _rows(page, page.after, floors, log):
+            pieces[name].append(piece)
+    for name in floors:
+        channel = log.channels[name]
+        assert channel.items is not None
+        if log.item_budget.put_before(channel.items, pieces[name]):
+            channel.items.floor = page.after
+            log.horizons.rise(channel, page.horizons.get(name, 0), log.end)
 
 
-def _rows(page: Page, log: Log) -> cabc.Iterator[tuple[str, ItemPiece]]:
+def _rows(
+    page: Page, after: int, upto: cabc.Mapping[str, int], log: Log
+) -> cabc.Iterator[tuple[str, ItemPiece]]:
+    """Rows of the page after a number, of these channels up to theirs."""
     for entry in page.entries:
-        if entry.item:
+        if entry.item and after < entry.number <= upto.get(entry.channel, 0):
             position = Position(page.epoch, entry.number)
             about = entry.channel, entry.item, entry.type, entry.data
             piece = log.encoder.item(*about, position)
