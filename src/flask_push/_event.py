@@ -150,6 +150,39 @@ class Page(t.NamedTuple):
     horizons: t.Mapping[str, int] = {}
 
 
+class ItemRow(t.NamedTuple):
+    """A living row: the newest set of an item."""
+
+    #: Its number, and the epoch in which it was stored.
+    position: Position
+    channel: str
+    item: str
+    type: str
+    data: bytes
+    version: int | None = None
+    owner: str = ""
+
+    @property
+    def number(self) -> int:
+        return self.position.number
+
+
+class ItemsPage(t.NamedTuple):
+    """Living rows of some channels. It is read in one snapshot of the store."""
+
+    epoch: str
+    #: Where it starts.
+    after: int
+    #: The page has all living rows of its channels in ``(after, reach]``.
+    reach: int
+    #: The store's position when the page was read.
+    end: int
+    #: In the order of numbers.
+    rows: t.Sequence[ItemRow]
+    #: One for each channel.
+    horizons: t.Mapping[str, int]
+
+
 def base62(number: int) -> str:
     # It is called for every event, and the first digits seldom change.
     high, low = divmod(number, 62**2)

@@ -17,6 +17,7 @@ import typing as t
 from heapq import merge
 from operator import attrgetter
 
+from .._event import ItemsPage
 from .._event import Position
 from . import wire
 from .channel import Frame
@@ -29,41 +30,8 @@ from .subscription import Subscription
 _number_of = attrgetter("number")
 
 
-class Row(t.Protocol):
-    """A living row of the store: an item as it was set."""
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def channel(self) -> str: ...
-    @property
-    def item(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def data(self) -> bytes: ...
-
-
-class Rows(t.Protocol):
-    """All living rows of some channels, after a number and up to another, read in one
-    snapshot of the store."""
-
-    @property
-    def epoch(self) -> str: ...
-    @property
-    def after(self) -> int: ...
-    @property
-    def reach(self) -> int: ...
-    @property
-    def end(self) -> int: ...
-    @property
-    def rows(self) -> cabc.Sequence[Row]: ...
-    @property
-    def horizons(self) -> cabc.Mapping[str, int]: ...
-
-
 class LivingPieces(t.NamedTuple):
-    """The same, encoded for all readers of a group."""
+    """A page of living rows, encoded for all readers of a group."""
 
     epoch: str
     after: int
@@ -143,7 +111,7 @@ def _fits(page: LivingPieces, sub: Subscription, log: Log) -> bool:
     return page.after <= sub.cursor < page.reach
 
 
-def take_rows(group: ReaderGroup, page: Rows, log: Log) -> LivingPieces:
+def take_rows(group: ReaderGroup, page: ItemsPage, log: Log) -> LivingPieces:
     """Encode the rows of a page. The log keeps them, too, if its budget allows it."""
     pieces: list[ItemPiece] = []
     taken = LivingPieces(page.epoch, page.after, page.reach, page.end, pieces)

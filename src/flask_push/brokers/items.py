@@ -52,6 +52,8 @@ import re
 import typing as t
 
 from .._event import Event
+from .._event import ItemRow as ItemRow
+from .._event import ItemsPage as ItemsPage
 from .._event import MAX_NUMBER
 from .._event import Page
 from .._event import Position
@@ -104,39 +106,6 @@ class ItemChange(t.NamedTuple):
 
 #: The fields after the first four, of a change that has no others.
 PLAIN = ItemChange("", "", None)[4:]
-
-
-class ItemRow(t.NamedTuple):
-    """A living row: the newest set of an item."""
-
-    #: Its number, and the epoch in which it was stored.
-    position: Position
-    channel: str
-    item: str
-    type: str
-    data: bytes
-    version: int | None = None
-    owner: str = ""
-
-    @property
-    def number(self) -> int:
-        return self.position.number
-
-
-class ItemsPage(t.NamedTuple):
-    """Living rows of some channels. It is read in one snapshot of the store."""
-
-    epoch: str
-    #: Where it starts.
-    after: int
-    #: The page has all living rows of its channels in ``(after, reach]``.
-    reach: int
-    #: The store's position when the page was read.
-    end: int
-    #: In the order of numbers.
-    rows: t.Sequence[ItemRow]
-    #: One for each channel.
-    horizons: t.Mapping[str, int]
 
 
 @t.runtime_checkable
