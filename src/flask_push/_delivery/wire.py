@@ -147,12 +147,16 @@ def event(entry: Entry, epoch: str, number: int, max_bytes: int = MAX_NUMBER) ->
     :param max_bytes: How many bytes of data it may have, as they are sent.
     :raises ValueError: If the event breaks the rules: another program has stored it.
     """
-    if len(entry.data) * 7 > max_bytes and sse.sent_size(entry.data) > max_bytes:
-        size = sse.sent_size(entry.data)
-        raise ValueError(f"{size} bytes of data are more than PUSH_MAX_EVENT_BYTES")
+    if len(entry.data) * 7 > max_bytes:
+        _check_size(entry.data, max_bytes)
     id_line = f"id: {epoch}-{base62(number)}.{escape(entry.channel)}\n".encode()
     frame = sse.frame(id_line + sse.type_line(entry.type), entry.data)
     return ExcludingFrame.of(frame, entry.exclude) if entry.exclude else frame
+
+
+def _check_size(data: bytes, most: int) -> None:
+    if (size := sse.sent_size(data)) > most:
+        raise ValueError(f"{size} bytes of data are more than PUSH_MAX_EVENT_BYTES")
 
 
 def all_items(channels: cabc.Iterable[str]) -> bytes:
@@ -193,9 +197,8 @@ def item_tail(
     :param max_bytes: How many bytes of data it may have, as they are sent.
     :raises ValueError: If the item breaks the rules: another program has stored it.
     """
-    if len(data) * 7 > max_bytes and sse.sent_size(data) > max_bytes:
-        size = sse.sent_size(data)
-        raise ValueError(f"{size} bytes of data are more than PUSH_MAX_EVENT_BYTES")
+    if len(data) * 7 > max_bytes:
+        _check_size(data, max_bytes)
     about = f".{escape(channel)}.{escape_item(item)}.{base62(number)}\n".encode()
     return sse.frame(about + sse.type_line(type), data)
 
