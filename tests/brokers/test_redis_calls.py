@@ -188,6 +188,21 @@ def test_the_arguments_begin_with_the_number_of_keys() -> None:
     assert args[7:] == ["", 1, *runs.args]
 
 
+def test_arguments_are_of_one_life_when_another_thread_learns_of_one_meanwhile() -> None:
+    store = Store(NAMES, None)
+    lives = [b"first", b"second"]
+
+    def make() -> list[t.Any]:
+        keys: list[t.Any] = [store.key("log", "a")]
+        if lives:
+            assert store.is_another([b"", b"", lives.pop(0)])
+        return store.args(keys, [])
+
+    args = store.in_one_life(make)
+    keys = ["{push}:store", "{push}:second:heads", "{push}:second:log:a"]
+    assert args[1:4] == keys and args[5:] == ["second"]
+
+
 def test_the_store_keeps_as_much_as_it_kept_unless_it_is_told() -> None:
     words = words_of(Store(NAMES, None).read([], 0, 0, 0))
     assert words[4:7] == ["-", "-", "-"]

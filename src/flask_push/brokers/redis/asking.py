@@ -144,9 +144,9 @@ class Asking:
         connection = self.pool.take(deadline)
         unsure, attempt.unsure = attempt.unsure, True
         try:
-            reply = self._tell(connection, script, args(), deadline)
+            reply = self._tell(connection, script, args, deadline)
             while self._store.is_another(reply):
-                reply = self._tell(connection, script, args(), deadline)
+                reply = self._tell(connection, script, args, deadline)
         except Refused as error:
             attempt.unsure = unsure or is_uncertain(error)
             if type(error).__name__ == "ReadOnlyError":
@@ -162,12 +162,17 @@ class Asking:
         return reply
 
     def _tell(
-        self, connection: t.Any, script: Script, args: list[Arg], deadline: float
+        self,
+        connection: t.Any,
+        script: Script,
+        args: cabc.Callable[[], list[Arg]],
+        deadline: float,
     ) -> t.Any:
+        made = self._store.in_one_life(args)
         try:
-            return self.pool.ask(connection, script.by_sha(args), deadline)
+            return self.pool.ask(connection, script.by_sha(made), deadline)
         except Refused as error:
             # redis-py drops the code NOSCRIPT from the text.
             if type(error).__name__ != "NoScriptError":
                 raise
-        return self.pool.ask(connection, script.by_text(args), deadline)
+        return self.pool.ask(connection, script.by_text(made), deadline)

@@ -126,8 +126,8 @@ class Store:
         self._retention = retention
         # Part of the keys' names. A script that gets the wrong one returns the right one.
         self._life = ""
-        #: How the names of all keys of this life begin.
-        self.start = names.key("", "")
+        # How the names of all keys of this life begin.
+        self._start = names.key("", "")
         self._time = _Time()
 
     def is_another(self, reply: list[t.Any]) -> bool:
@@ -137,13 +137,23 @@ class Store:
             if len(reply) in _TIMED:
                 self._time.learn(reply[-1], since_boot())
             return False
-        self._life = reply[2].decode()
-        self.start = self.names.key(self._life, "")
+        life = reply[2].decode()
+        # This is the first to change: a script that gets an old life does nothing.
+        self._start = self.names.key(life, "")
+        self._life = life
         return True
+
+    def in_one_life(self, args: cabc.Callable[[], list[Arg]]) -> list[Arg]:
+        """Arguments whose keys are of the life that they name. Another thread may learn of
+        another life while they are made."""
+        while True:
+            life, made = self._life, args()
+            if life == self._life:
+                return made
 
     def key(self, *parts: str) -> str:
         """A key of this life of the store."""
-        return self.names.key(self._life, *parts)
+        return self._start + ":".join(parts)
 
     def args(
         self, keys: cabc.Sequence[Arg], args: cabc.Sequence[Arg], seen: str = "- 0 0"
@@ -160,7 +170,7 @@ class Store:
         return runs.keys(self.names, self._life)
 
     def publish(self, runs: Runs, caller: Caller) -> list[Arg]:
-        key = self.names.key(self._life, "call", caller.name)
+        key = self.key("call", caller.name)
         return self.store(runs, [key], [caller.count])
 
     def store(
@@ -174,7 +184,7 @@ class Store:
         return self._args(self._life, keys, [*args, *runs.args])
 
     def prune(self, channels: cabc.Iterable[str]) -> list[Arg]:
-        keys = [self.names.key(self._life, "keys"), *self._logs(channels)]
+        keys = [self.key("keys"), *self._logs(channels)]
         return self._args(self._life, keys, [])
 
     def read(
@@ -191,8 +201,8 @@ class Store:
         return self._args(self._life, self._logs(channels), args, f"{epoch or '-'} {end} 1")
 
     def append(self, log: str, data: bytes, keep: float, caller: Caller) -> list[Arg]:
-        call = self.names.key(self._life, "call", caller.name)
-        own = self.names.key(self._life, "own", log)
+        call = self.key("call", caller.name)
+        own = self.key("own", log)
         keys: list[Arg] = [call, own, self.names.own_channel(log)]
         time = round(min(keep, MAX_KEEP_SECONDS) * 1_000_000)
         args: list[Arg] = [caller.count, log, time, data, MAX_OWN_ENTRIES, MAX_OWN_BYTES]
@@ -203,12 +213,12 @@ class Store:
         :param after: The epoch may be empty, if the caller knows none.
         """
         epoch, end = after
-        keys = [self.names.key(self._life, "own", log)]
+        keys = [self.key("own", log)]
         seen = f"{epoch} {end} 1" if epoch else "- 0 0"
         return self._args(self._life, keys, [log, epoch, end, limit], seen)
 
     def _logs(self, channels: cabc.Iterable[str]) -> list[Arg]:
-        return [self.names.key(self._life, "log", name) for name in channels]
+        return [self.key("log", name) for name in channels]
 
     def _args(
         self,

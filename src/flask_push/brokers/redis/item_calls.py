@@ -236,12 +236,11 @@ class ItemCalls:
         return [*logs, *self._common(), *self._channels("", channels)]
 
     def _common(self) -> list[Arg]:
-        start = self.store.start
-        return [f"{start}items", f"{start}deadlines", f"{start}owners"]
+        return [self.store.key(name) for name in ("items", "deadlines", "owners")]
 
     def _channels(self, kind: str, channels: cabc.Iterable[str]) -> list[Arg]:
         return [key for name in channels for key in self._channel(kind, name)]
 
     def _channel(self, kind: str, channel: str) -> list[Arg]:
-        start, name = self.store.start, f"{kind}:{channel}"
-        return [f"{start}rows:{name}", f"{start}order:{name}", f"{start}unset:{name}"]
+        key = self.store.key
+        return [key(name, kind, channel) for name in ("rows", "order", "unset")]
