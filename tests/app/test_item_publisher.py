@@ -11,7 +11,8 @@ import pytest
 from support.apps import app as app
 from support.apps import make_app
 from support.apps import push as push
-from support.redises import Redis
+from support.each_store import STORES
+from support.each_store import url as url
 from support.servers import until
 
 from flask_push import Event
@@ -29,17 +30,6 @@ from flask_push.brokers import Broker
 from flask_push.brokers import ItemChange
 from flask_push.brokers import Retention
 from flask_push.brokers.memory import MemoryBroker
-
-STORES = ["memory", "sqlite", "redis"]
-
-
-@pytest.fixture(params=STORES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[str]:
-    if request.param == "redis":
-        with Redis.started(tmp_path) as redis:
-            yield redis.url
-    else:
-        yield "memory:" if request.param == "memory" else f"sqlite://{tmp_path}/push.db"
 
 
 @pytest.fixture

@@ -6,30 +6,28 @@ import asyncio
 import collections.abc as cabc
 import contextlib
 import os
-import socket
 import threading
 import typing as t
 from pathlib import Path
 
 import pytest
 from support import coroutines
+from support.each_store import url as url
 from support.failing import Line
 from support.failing import Tracer
+from support.hub_threads import connect
 from support.hub_threads import hub as hub
 from support.redises import Clock
-from support.redises import Redis
 from support.servers import until as until_in_thread
-from support.sockets import read_until
 
 from flask_push import Event
 from flask_push._delivery.options import Options
-from flask_push._delivery.stream import Stream
 from flask_push._hub import deadlines
 from flask_push._hub import writer
 from flask_push._hub.hub import Hub
 from flask_push._hub.thread import ThreadDoor
-from flask_push._ipc.client import Client
 from flask_push.brokers import ItemChange
+from flask_push.brokers import open_broker
 from flask_push.brokers.items import UNSET
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.redis import RedisBroker
@@ -41,23 +39,18 @@ from flask_push.testing._sink import until
 Open = cabc.Callable[[], Both]
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[Open]:
+@pytest.fixture
+def store(url: str) -> cabc.Iterator[Open]:
     """Opens the same store each time."""
+    in_memory = MemoryBroker()
     with contextlib.ExitStack() as stack:
 
-        def opened(broker: t.Any) -> Both:
+        def opened() -> Both:
+            broker = in_memory if url == "memory:" else open_broker(url)
             stack.callback(broker.close)
             return t.cast(Both, broker)
 
-        if request.param == "memory":
-            in_memory = MemoryBroker()
-            yield lambda: opened(in_memory)
-        elif request.param == "sqlite":
-            yield lambda: opened(SqliteBroker(tmp_path / "push.db"))
-        else:
-            redis = stack.enter_context(Redis.started(tmp_path))
-            yield lambda: opened(RedisBroker(redis.url))
+        yield opened
 
 
 @contextlib.contextmanager
@@ -416,14 +409,6 @@ def broker(tmp_path: Path) -> cabc.Iterator[SqliteBroker]:
     broker = SqliteBroker(tmp_path / "push.db")
     yield broker
     broker.close()
-
-
-def connect(hub: ThreadDoor) -> socket.socket:
-    browser, theirs = socket.socketpair()
-    browser.settimeout(20)
-    hub.adopt(Stream(("a",), "x"), Client(theirs.detach()))
-    read_until(browser, b"push:open")
-    return browser
 
 
 def test_a_hub_in_a_thread_ends_items(hub: ThreadDoor, broker: SqliteBroker) -> None:

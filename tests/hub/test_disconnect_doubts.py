@@ -9,11 +9,12 @@ from support import hubs
 from support.disconnects import is_ended
 from support.disconnects import is_sent_back
 from support.disconnects import reasons
-from support.disconnects import Run
 from support.disconnects import run as run
 from support.disconnects import run_with
 from support.disconnects import Scene
+from support.each_store import url as url
 from support.failing import Store
+from support.hubs import Run
 
 from flask_push._delivery.options import Options
 from flask_push._event import Entry

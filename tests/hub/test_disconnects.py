@@ -13,10 +13,11 @@ from support.disconnects import is_ended
 from support.disconnects import is_sent_back
 from support.disconnects import Plain
 from support.disconnects import reasons
-from support.disconnects import Run
 from support.disconnects import run as run
 from support.disconnects import run_with
 from support.disconnects import Scene
+from support.each_store import url as url
+from support.hubs import Run
 from support.sockets import noise
 
 from flask_push import Position

@@ -7,9 +7,10 @@ import contextlib
 import random
 
 import pytest
+from support.each_store import url as url
+from support.hubs import Run
 from support.item_hubs import ItemScene
 from support.item_hubs import keep_few_unsets
-from support.item_hubs import Run
 from support.item_hubs import run as run
 from support.item_hubs import run_with
 from support.item_hubs import SocketPage

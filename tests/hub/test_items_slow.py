@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tracemalloc
 
+from support.each_store import url as url
+from support.hubs import Run
 from support.item_hubs import ItemScene
-from support.item_hubs import Run
 from support.item_hubs import run as run
 from support.item_hubs import run_with
 from support.item_hubs import truth

@@ -6,8 +6,9 @@ import json
 import typing as t
 
 import pytest
+from support.each_store import url as url
+from support.hubs import Run
 from support.item_hubs import ItemScene
-from support.item_hubs import Run
 from support.item_hubs import run as run
 from support.item_hubs import SocketPage
 from support.item_hubs import truth

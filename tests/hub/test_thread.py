@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.hub_threads import broker as broker
+from support.hub_threads import connect
 from support.hub_threads import hub as hub
 from support.servers import until
 from support.sockets import read_until
@@ -28,14 +29,6 @@ from flask_push._hub.thread import ThreadDoor
 from flask_push._ipc.client import Client
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.sqlite import SqliteBroker
-
-
-def connect(hub: ThreadDoor) -> socket.socket:
-    browser, theirs = socket.socketpair()
-    browser.settimeout(20)
-    hub.adopt(Stream(("a",), "x"), Client(theirs.detach()))
-    read_until(browser, b"push:open")
-    return browser
 
 
 def threads() -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support import coroutines
+from support.each_store import url as url
 from support.redises import Redis
 from support.without_linux.real import descriptor_numbers
 
@@ -29,6 +30,7 @@ from flask_push.brokers import Conflict
 from flask_push.brokers import ItemChange
 from flask_push.brokers import KeepsItems
 from flask_push.brokers import NotRead
+from flask_push.brokers import open_broker
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.redis import RedisBroker
 from flask_push.brokers.sqlite import SqliteBroker
@@ -83,17 +85,10 @@ def run(broker: t.Any, test: Test) -> None:
     coroutines.run(main())
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[t.Any]:
-    if request.param == "memory":
-        yield MemoryBroker()
-    elif request.param == "sqlite":
-        with contextlib.closing(SqliteBroker(tmp_path / "push.db")) as in_a_file:
-            yield in_a_file
-    else:
-        with Redis.started(tmp_path) as redis:
-            with contextlib.closing(RedisBroker(redis.url)) as in_redis:
-                yield in_redis
+@pytest.fixture
+def broker(url: str) -> cabc.Iterator[t.Any]:
+    with contextlib.closing(open_broker(url)) as broker:
+        yield broker
 
 
 def test_what_is_wanted_is_stored_again_and_again(broker: t.Any) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
-import contextlib
 import json
 import typing as t
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -19,17 +17,16 @@ from flask_push._delivery.stream import Stream
 from flask_push._hub.disconnect_list import DisconnectIndex
 from flask_push._hub.hub import Hub
 from flask_push.brokers import KeepsOwnLogs
-from flask_push.brokers import open_broker
 from flask_push.brokers import Sink
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.memory.feed import MemoryFeed
 from flask_push.testing._sink import until
-from support import coroutines
 from support.hubs import HubScene
+from support.hubs import Run
+from support.hubs import run_scene
+from support.hubs import run_with_url
 from support.reader import SocketReader
-from support.redises import Redis
 
-Run = cabc.Callable[..., None]
 Scenario = cabc.Callable[["Scene"], cabc.Coroutine[t.Any, t.Any, None]]
 
 
@@ -100,20 +97,10 @@ def is_sent_back(reader: SocketReader) -> bool:
     return bool(reader.ended) and not reasons(reader) and b"retry: " in reader.body
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[Run]:
+@pytest.fixture
+def run(url: str) -> Run:
     """Runs a scenario with each store."""
-    with contextlib.ExitStack() as stack:
-        if request.param == "redis":
-            url = stack.enter_context(Redis.started(tmp_path)).url
-        else:
-            url = "memory:" if request.param == "memory" else f"sqlite://{tmp_path}/push.db"
-        yield partial(run_with_url, url)
-
-
-def run_with_url(url: str, test: Scenario, **options: t.Any) -> None:
-    with contextlib.closing(open_broker(url)) as broker:
-        run_with(test, broker, **options)
+    return partial(run_with_url, run_with, url)
 
 
 class Plain(MemoryBroker):
@@ -133,14 +120,7 @@ class PlainSink:
 
 
 def run_with(test: Scenario, broker: t.Any, **options: t.Any) -> None:
-    async def main() -> None:
-        scene = Scene(broker, Options(retry=0.5, **options))
-        try:
-            await asyncio.wait_for(test(scene), 30)
-        finally:
-            scene.close()
-
-    coroutines.run(main())
+    run_scene(lambda: Scene(broker, Options(retry=0.5, **options)), test)
 
 
 def matches(said: Disconnect, stream: Stream) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
+import contextlib
 import typing as t
 
 import pytest
@@ -16,12 +17,15 @@ from flask_push._hub.connection import Connection
 from flask_push._hub.hub import Hub
 from flask_push._ipc.client import Client
 from flask_push.brokers import Broker
+from flask_push.brokers import open_broker
 from flask_push.brokers.base import Retention
 from flask_push.brokers.memory import MemoryBroker
 from support import coroutines
 from support.reader import SocketReader
 
 Test = cabc.Callable[["HubScene"], cabc.Coroutine[t.Any, t.Any, None]]
+Run = cabc.Callable[..., None]
+S = t.TypeVar("S", bound="HubScene")
 
 
 class HubScene:
@@ -77,14 +81,27 @@ def run(
     broker: MemoryBroker | None = None,
     **options: t.Any,
 ) -> None:
+    run_scene(lambda: HubScene(broker or MemoryBroker(retention), Options(**options)), test)
+
+
+def run_scene(
+    make: cabc.Callable[[], S], test: cabc.Callable[[S], cabc.Coroutine[t.Any, t.Any, None]]
+) -> None:
+    """Make a scene on a loop of its own, and run a test with it."""
+
     async def main() -> None:
-        scene = HubScene(broker or MemoryBroker(retention), Options(**options))
+        scene = make()
         try:
             await asyncio.wait_for(test(scene), 30)
         finally:
             scene.close()
 
     coroutines.run(main())
+
+
+def run_with_url(run_with: Run, url: str, test: t.Any, **options: t.Any) -> None:
+    with contextlib.closing(open_broker(url)) as broker:
+        run_with(test, broker, **options)
 
 
 @pytest.fixture(params=["plain", "gzip"], autouse=True)

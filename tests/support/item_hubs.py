@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections.abc as cabc
-import contextlib
 import json
 import typing as t
 from functools import partial
@@ -21,21 +19,20 @@ from flask_push._event import UNSET
 from flask_push.brokers import Broker
 from flask_push.brokers import ItemChange
 from flask_push.brokers import KeepsItems
-from flask_push.brokers import open_broker
 from flask_push.brokers.memory import item_rows
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.redis import item_calls
 from flask_push.brokers.sqlite import item_channel
 from flask_push.testing._sink import until
-from support import coroutines
 from support.failing import Store
 from support.hubs import HubScene
+from support.hubs import Run
+from support.hubs import run_scene
+from support.hubs import run_with_url
 from support.reader import SocketReader
 from support.reader import StreamReader
-from support.redises import Redis
 
 Scenario = cabc.Callable[["ItemScene"], cabc.Coroutine[t.Any, t.Any, None]]
-Run = cabc.Callable[..., None]
 R = t.TypeVar("R", bound=StreamReader)
 
 
@@ -186,31 +183,14 @@ class ItemScene(HubScene):
         self.say("another", "event")
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[Run]:
+@pytest.fixture
+def run(url: str) -> Run:
     """Runs a scenario with each store."""
-    with contextlib.ExitStack() as stack:
-        if request.param == "redis":
-            url = stack.enter_context(Redis.started(tmp_path)).url
-        else:
-            url = "memory:" if request.param == "memory" else f"sqlite://{tmp_path}/push.db"
-        yield partial(run_with_url, url)
-
-
-def run_with_url(url: str, test: Scenario, **options: t.Any) -> None:
-    with contextlib.closing(open_broker(url)) as broker:
-        run_with(test, broker, **options)
+    return partial(run_with_url, run_with, url)
 
 
 def run_with(test: Scenario, broker: Broker, **options: t.Any) -> None:
-    async def main() -> None:
-        scene = ItemScene(t.cast(MemoryBroker, broker), Options(**options))
-        try:
-            await asyncio.wait_for(test(scene), 30)
-        finally:
-            scene.close()
-
-    coroutines.run(main())
+    run_scene(lambda: ItemScene(t.cast(MemoryBroker, broker), Options(**options)), test)
 
 
 def keep_few_unsets(monkeypatch: pytest.MonkeyPatch) -> None:
