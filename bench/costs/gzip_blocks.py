@@ -10,7 +10,6 @@ import asyncio
 import collections.abc as cabc
 import contextlib
 import json
-import multiprocessing
 import random
 import socket
 import time
@@ -22,8 +21,7 @@ from compare import Row
 from compare import Scale
 from compare import take_turns
 
-from costs.reading_process import discard
-from costs.reading_process import unread
+from costs.reading_process import ReadHub
 from flask_push import Event
 from flask_push import Position
 from flask_push._delivery import gzip
@@ -31,9 +29,7 @@ from flask_push._delivery import wire
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._event import Entry
-from flask_push._hub.hub import Hub
 from flask_push._ipc.client import Client
-from flask_push.brokers.memory import MemoryBroker
 
 #: Events that the hub sends together.
 _TOGETHER = (1, 10, 100)
@@ -128,39 +124,22 @@ def _by_one_compressor(frames: _Frames) -> _Frames:
 # The hub.
 
 
-class _Hub:
-    """A hub on a loop of its own, with a channel for each kind of readers.
+class _Hub(ReadHub):
+    """A hub with a channel for each kind of readers.
 
     The first reader of each kind has a second one, "plain alone" or "gzip alone".
     """
 
     def __init__(self, readers: int) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.broker = MemoryBroker()
-        options = Options(max_streams=10**6, heartbeat=3600, log_bytes=2**30)
-        self.hub = Hub(self.broker, options, self.loop)
-        self.ours: list[socket.socket] = []
-        streams = []
+        super().__init__(Options(max_streams=10**6, heartbeat=3600, log_bytes=2**30))
         with socket.create_server(("127.0.0.1", 0), backlog=1000) as listener:
             for n in range(readers):
                 for kind in "plain", "gzip":
-                    self.ours.append(socket.create_connection(listener.getsockname()))
+                    ours = socket.create_connection(listener.getsockname())
                     theirs, _ = listener.accept()
                     channels = (kind,) if n else (f"{kind} alone", kind)
-                    stream = Stream(channels, f"c{n}", gzip=kind == "gzip")
-                    streams.append((stream, theirs.detach()))
-        context = multiprocessing.get_context("fork")
-        self.process = context.Process(target=discard, args=(self.ours,), daemon=True)
-        self.process.start()
-        for stream, fd in streams:
-            self.hub.adopt(stream, Client(fd))
-        self.loop.run_until_complete(self._until_all_is_read())
-
-    async def _until_all_is_read(self) -> None:
-        while True:
-            if self.hub.status()["behind"] == 0 and not any(map(unread, self.ours)):
-                return
-            await asyncio.sleep(0.005)
+                    self.add(Stream(channels, f"c{n}", gzip=kind == "gzip"), ours, theirs)
+        self.begin()
 
     def publish(self, channel: str, turns: list[list[str]]) -> float:
         """Processor time to write the events of all turns, in microseconds."""
@@ -174,7 +153,7 @@ class _Hub:
             while Position.parse(self.hub.status()["position"]).number < position.number:
                 await asyncio.sleep(0)
             taken += time.process_time() - before
-            await self._until_all_is_read()
+            await self.until_all_is_read()
         return taken * 1e6
 
     def connect(self, count: int, position: str, gzip: bool) -> float:
@@ -199,16 +178,6 @@ class _Hub:
         while self.hub.status()["streams"] > connected:
             await asyncio.sleep(0)
         return taken * 1e6 / count
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.join()
-        self.hub.stop()
-        for sock in self.ours:
-            sock.close()
-        self.broker.close()
-        self.loop.run_until_complete(asyncio.sleep(0))
-        self.loop.close()
 
 
 # Time.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import socket
 import time
 from functools import partial
@@ -19,43 +18,23 @@ from compare import Row
 from compare import Scale
 from compare import take_turns
 
-from costs.reading_process import discard
-from costs.reading_process import unread
+from costs.reading_process import ReadHub
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
-from flask_push._hub.hub import Hub
-from flask_push._ipc.client import Client
 from flask_push.brokers import ItemChange
-from flask_push.brokers.memory import MemoryBroker
 
 METRICS, SETS_PER_SECOND = 50, 100
 #: By channel, the pause of its readers.
 EVERY = {"every=0": 0, "every=0.5": 0.5}
 
 
-class _Hub:
+class _Hub(ReadHub):
     def __init__(self, readers: int) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.broker = MemoryBroker()
-        options = Options(max_streams=10**6, heartbeat=3600)
-        self.hub = Hub(self.broker, options, self.loop)
-        self.ours: list[socket.socket] = []
-        theirs: list[tuple[Stream, int]] = []
+        super().__init__(Options(max_streams=10**6, heartbeat=3600))
         for channel, every in EVERY.items():
             for n in range(readers):
-                ours, other = socket.socketpair()
-                self.ours.append(ours)
-                theirs.append((Stream((channel,), f"c{n}", every=every), other.detach()))
-        context = multiprocessing.get_context("fork")
-        self.process = context.Process(target=discard, args=(self.ours,), daemon=True)
-        self.process.start()
-        for stream, fd in theirs:
-            self.hub.adopt(stream, Client(fd))
-        self.loop.run_until_complete(self._until_all_is_read())
-
-    async def _until_all_is_read(self) -> None:
-        while self.hub.status()["behind"] or any(map(unread, self.ours)):
-            await asyncio.sleep(0.005)
+                self.add(Stream((channel,), f"c{n}", every=every), *socket.socketpair())
+        self.begin()
 
     def set_items(self, channel: str, seconds: float) -> float:
         """Processor time of a second in which the items of a channel are set."""
@@ -70,18 +49,8 @@ class _Hub:
         # What waits belongs to these seconds, too.
         await asyncio.sleep(2 * EVERY[channel])
         taken = time.process_time() - before
-        await self._until_all_is_read()
+        await self.until_all_is_read()
         return taken / seconds
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.join()
-        self.hub.stop()
-        for sock in self.ours:
-            sock.close()
-        self.broker.close()
-        self.loop.run_until_complete(asyncio.sleep(0))
-        self.loop.close()
 
 
 def paced_items(scale: Scale) -> list[Row]:
