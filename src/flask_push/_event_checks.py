@@ -51,6 +51,8 @@ class EventChecks:
             wire.check_type(event.type)
         if event.key is not None:
             check_key(event.key)
+            if type(event.key) is not str:
+                event = replace(event, key=plain(event.key))
         if event.store is not True and event.store is not False:
             raise TypeError(f"store is True or False, not {event.store!r:.80}.")
         if not (type(event.channel) is type(event.type) is str):

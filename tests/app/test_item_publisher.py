@@ -83,7 +83,8 @@ def test_members_of_enums_are_the_text_and_the_numbers_that_they_are(
     for name in Word.RED, Count.ONE:
         publisher.set(Word.RED, name, Word.RED, type=Word.RED)
         publisher.set(Word.RED, name, Word.RED, type=Word.RED, version=Count.ONE)
-    publisher.publish(Word.RED, Word.RED, type=Word.RED)
+    id = publisher.publish(Word.RED, Word.RED, type=Word.RED, key=Word.RED)
+    assert publisher.publish("red", "the same key", key="red") == id
     for channel in "red", Word.RED:
         found = publisher.items(channel).events
         events = [*found.values(), *publisher.history(channel, 9).events]
