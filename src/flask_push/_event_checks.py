@@ -133,27 +133,27 @@ def unset_change(channel: str, item: object, version: int | None) -> ItemChange:
     return ItemChange(channel, item_name(item), None, version=version)
 
 
-# Law 21.
-_NOT_OF_AN_ITEM = {
-    "store=False": "items are always stored. Set it with a ttl, or publish an event.",
-    "key": "only its newest value is kept. Use a version to refuse an older one.",
-    "exclude": "every page needs all items. Remove exclude; the page that made the change"
-    " sees the value that it knows.",
-}
-
-
 def _item_change(event: Event, data: str) -> ItemChange:
     item = item_name(event.item)
-    given = {
-        "store=False": not event.store,
-        "key": event.key is not None,
-        "exclude": event.exclude is not None,
-    }
-    for name, is_given in given.items():
-        if is_given:
-            raise ValueError(
-                f"The item {item!r} can't have {name}, because {_NOT_OF_AN_ITEM[name]}"
-            )
+    # Law 21.
+    refused = ""
+    if not event.store:
+        refused = (
+            "store=False, because items are always stored. Set it with a ttl, or publish an"
+            " event."
+        )
+    elif event.key is not None:
+        refused = (
+            "key, because only its newest value is kept. Use a version to refuse an older"
+            " one."
+        )
+    elif event.exclude is not None:
+        refused = (
+            "exclude, because every page needs all items. Remove exclude; the page that"
+            " made the change sees the value that it knows."
+        )
+    if refused:
+        raise ValueError(f"The item {item!r} can't have {refused}")
     _check_ttl(event.ttl)
     version = _checked_version(event.version)
     return ItemChange(event.channel, item, data, event.type, event.ttl, version)
