@@ -258,9 +258,11 @@ def check_change(change: ItemChange) -> None:
 
     :raises ValueError: With the reason.
     """
-    check_kind(change.kind)
     if not change.item:
         raise ValueError("An item's name is not empty.")
+    if change[4:] == PLAIN:
+        return
+    check_kind(change.kind)
     if change.ttl is not None:
         if change.data is None:
             raise ValueError("An unset has no ttl, because it does not end.")

@@ -20,7 +20,6 @@ from ..base import Retention
 from ..items import check_change
 from ..items import ItemChange
 from ..items import ItemRow
-from ..items import PLAIN
 from .item_rows import ChannelItems
 from .item_rows import Key
 from .item_rows import Plan
@@ -73,9 +72,10 @@ class Items:
             if not isinstance(change, ItemChange):
                 # It fails if this can't be stored.
                 change.data.encode()
-            elif not change.item or change[4:] != PLAIN:
+            else:
                 check_change(change)
-                self._check_expectation(change, now)
+                if change.expect is not None:
+                    self._check_expectation(change, now)
         call = Call([], {})
         for change in changes:
             step = self._step(change, call, now) if isinstance(change, ItemChange) else None
@@ -153,8 +153,6 @@ class Items:
         return Step([*rows, new], new) if rows else new
 
     def _check_expectation(self, change: ItemChange, now: int) -> None:
-        if change.expect is None:
-            return
         row = self._row((change.kind, change.channel, change.item))
         living = row if row and row.data is not None and row.deadline > now else None
         found = str(living.position) if living else ""

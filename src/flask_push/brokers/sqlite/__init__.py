@@ -32,7 +32,6 @@ from ..items import check_kind
 from ..items import ItemChange
 from ..items import ItemRow
 from ..items import ItemsPage
-from ..items import PLAIN
 from ..own import check_own
 from ..own import OwnPage
 from . import history
@@ -142,7 +141,7 @@ class SqliteBroker:
     def change(self, changes: cabc.Sequence[Event | ItemChange]) -> list[Position]:
         data = []
         for change in changes:
-            if isinstance(change, ItemChange) and (change[4:] != PLAIN or not change.item):
+            if isinstance(change, ItemChange):
                 check_change(change)
             data.append((change.data or "").encode())
         return self._write(items.change, items.again, changes, data)
