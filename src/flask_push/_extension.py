@@ -13,7 +13,6 @@ from flask import has_app_context
 from flask import render_template
 from flask import Request
 from flask import request
-from flask import Response
 
 from . import _request
 from ._app_bridges import AppBridges
@@ -25,6 +24,7 @@ from ._event import Name
 from ._item_publisher import ItemPublisher
 from ._publisher import History
 from ._response import respond
+from ._response import StreamResponse
 from ._scripts import serve_scripts
 from ._selectors import NOT_GIVEN
 from ._state import AppState
@@ -210,7 +210,7 @@ class Push(ItemPublisher):
         lifetime: float | None = None,
         replay: bool = True,
         every: float = 0,
-    ) -> Response:
+    ) -> StreamResponse:
         """Answer the request with a stream of these channels. Return it from a view.
 
         The view grants the channels, with the events that they store. It ends as any view:
@@ -230,6 +230,8 @@ class Push(ItemPublisher):
         :param every: Write to the stream at most once in so many seconds, up to 60. What
             happens in between is sent together: each event, and of each item only its
             newest value. ``0`` sends everything at once.
+        :return: The response. Its ``connection`` is the id that the page will get with
+            ``push:open``.
         :raises ValueError: If there are too many channels, or a name is invalid.
         :raises TypeError: If an argument has the wrong type.
         """

@@ -35,6 +35,11 @@ class StreamResponse(Response):
     stream_: Stream
     may_return: bool
 
+    @property
+    def connection(self) -> str:
+        """The id of the stream's connection, as its page gets it with ``push:open``."""
+        return self.stream_.connection
+
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> cabc.Iterable[bytes]:

@@ -252,7 +252,7 @@ def test_a_stream_with_invalid_arguments_is_refused(
 def test_user_may_be_text_a_number_or_a_uuid(user: t.Any, push: Push) -> None:
     (app,) = push._states
     with app.test_request_context():
-        stream = push.stream("a", user=user).stream_  # type: ignore[attr-defined]
+        stream = push.stream("a", user=user).stream_
     assert stream.user == (None if user is None else str(user))
     assert type(stream.user) in (str, type(None))
 

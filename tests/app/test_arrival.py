@@ -38,7 +38,7 @@ def carrying(push: Push, app: Flask) -> Seen:
     @app.get("/seen")
     def view() -> Response:
         response = push.stream("a")
-        stream: Stream = response.stream_  # type: ignore[attr-defined]
+        stream: Stream = response.stream_
         seen.append(Position.parse(stream.seen))
         return response
 
@@ -108,7 +108,7 @@ def test_an_app_whose_wsgi_app_was_replaced_says_how_to_wrap_it(push: Push) -> N
 def test_in_a_test_a_stream_needs_no_request_that_arrives(push: Push, app: Flask) -> None:
     push.publish("a", "x")
     with app.test_request_context():
-        stream: Stream = push.stream("a").stream_  # type: ignore[attr-defined]
+        stream: Stream = push.stream("a").stream_
     assert stream.seen == push.position()
 
 
@@ -127,7 +127,7 @@ def test_each_of_two_pushes_of_an_app_has_its_own_position(push: Push, app: Flas
     @app.get("/other")
     def another() -> Response:
         response = other.stream("a")
-        others.append(response.stream_.seen)  # type: ignore[attr-defined]
+        others.append(response.stream_.seen)
         return response
 
     get(app)
@@ -144,7 +144,7 @@ def test_streams_carry_nothing_if_disconnects_are_turned_off(push: Push) -> None
     get(app)
     assert seen == [Position("", 0)]
     with app.test_request_context():
-        assert push.stream("a").stream_.seen == ""  # type: ignore[attr-defined]
+        assert push.stream("a").stream_.seen == ""
 
 
 class Other:

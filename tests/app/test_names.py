@@ -52,7 +52,7 @@ def test_a_member_of_an_enum_names_the_same_in_a_stream_and_in_a_disconnect(
 ) -> None:
     names: dict[str, t.Any] = {"user": Word.RED, "session": Word.RED}
     with app.test_request_context():
-        stream = push.stream(Word.RED, **names).stream_  # type: ignore[attr-defined]
+        stream = push.stream(Word.RED, **names).stream_
     assert repr((stream.user, stream.session, *stream.channels)) == repr(("red",) * 3)
     selected = disconnect_of(Word.RED, Word.RED, Word.RED, "")
     assert selected == Disconnect("red", "red", "red")

@@ -160,8 +160,8 @@ def test_a_page_may_ask_for_items_and_say_which_it_has(
     query: str, items: bool, holds: str, push: Push, app: Flask
 ) -> None:
     with app.test_request_context(f"/stream?{query}"):
-        stream = push.stream("a").stream_  # type: ignore[attr-defined]
-        again = push.stream("a", replay=False).stream_  # type: ignore[attr-defined]
+        stream = push.stream("a").stream_
+        again = push.stream("a", replay=False).stream_
     assert (stream.items, stream.holds) == (items, holds)
     assert (again.items, again.holds) == (items, ""), "its position is ignored"
 
@@ -171,6 +171,6 @@ def test_a_view_may_grant_a_stream_with_a_pause_but_a_poll_has_none(
 ) -> None:
     for query, every in ("", 0.5), ("?poll=1", 0):
         with app.test_request_context(f"/stream{query}"):
-            stream = push.stream("a", every=0.5).stream_  # type: ignore[attr-defined]
+            stream = push.stream("a", every=0.5).stream_
             assert stream.every == every
-            assert push.stream("a").stream_.every == 0  # type: ignore[attr-defined]
+            assert push.stream("a").stream_.every == 0

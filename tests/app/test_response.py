@@ -43,6 +43,29 @@ def test_an_app_may_have_a_response_class_of_its_own(push: Push) -> None:
     assert seen == ["mine"]
 
 
+@pytest.mark.parametrize("asked", ["", "a" * 16, "a page may send anything"])
+def test_a_view_knows_the_connection_of_its_stream_before_the_page(
+    push: Push, asked: str
+) -> None:
+    app = make_app(push)
+    known = []
+
+    @app.get("/known")
+    def view() -> Response:
+        response = push.stream("a")
+        known.append(response.connection)
+        return response
+
+    with app.test_client().get("/known", query_string={"connection": asked}) as response:
+        (opened,) = read_events(response, 1, own=True)
+        assert known == [opened.json["connection"]]
+        push.publish("a", "excluded", exclude=known[0])
+        push.publish("a", "sent")
+        (first, *_) = read_events(response, 1)
+    # Of a connection that continues, a page names only the public part.
+    assert first.data == ("excluded" if known == ["a" * 16] else "sent")
+
+
 def test_response_classes_of_old_apps_are_dropped(push: Push) -> None:
     app = make_app(push)
     client = app.test_client()

@@ -45,7 +45,7 @@ def test_stream_and_disconnect_name_the_same(
     push: Push, app: Flask, name: str, value: t.Any
 ) -> None:
     with app.test_request_context():
-        stream = push.stream("a", **{name: value}).stream_  # type: ignore[attr-defined]
+        stream: t.Any = push.stream("a", **{name: value}).stream_
         push.disconnect(**{name: value})
         (selected,) = stored(push._services().broker)
     assert names(selected, stream)
@@ -55,7 +55,7 @@ def test_stream_and_disconnect_name_the_same(
 
 def test_a_stream_without_a_session_has_an_empty_one(push: Push, app: Flask) -> None:
     with app.test_request_context():
-        stream = push.stream("a").stream_  # type: ignore[attr-defined]
+        stream = push.stream("a").stream_
     assert (stream.user, stream.session) == (None, "")
     assert not names(Disconnect(session="x"), stream)
 

@@ -19,6 +19,7 @@ from flask_push import History
 from flask_push import Items
 from flask_push import Publisher
 from flask_push import Push
+from flask_push._response import StreamResponse
 from flask_push.testing import read_events
 
 
@@ -38,7 +39,10 @@ def test_the_types_of_user_are_accepted(push: Push) -> None:
             push.stream("a", user=user.name, last=1, lifetime=60, replay=False),
             push.stream(*push.requested(), "a", user=None, lifetime=None),
         ):
-            t.assert_type(response, Response)
+            t.assert_type(response, StreamResponse)
+            answer: Response = response
+            t.assert_type(response.connection, str)
+            assert answer.status_code == 200 and response.connection
         with pytest.raises(TypeError):
             push.stream("a", user=user)  # type: ignore[arg-type]
         with pytest.raises(TypeError):
