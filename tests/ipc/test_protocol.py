@@ -16,6 +16,7 @@ from flask_push._delivery.snapshot import LogState
 from flask_push._delivery.snapshot import ReaderState
 from flask_push._delivery.snapshot import stream_to_json
 from flask_push._delivery.stream import Stream
+from flask_push._delivery.stream_presence import StreamPresence
 from flask_push._ipc import protocol
 from flask_push._ipc import takeover_protocol
 from flask_push._ipc.agreement import Agreement
@@ -42,7 +43,12 @@ STREAM = Stream(
 )
 #: As a worker sends it today.
 NEWER = STREAM._replace(
-    session="s1", seen="e-1g", items=True, holds="5f0a31be7cc92d04", every=0.5
+    session="s1",
+    seen="e-1g",
+    items=True,
+    holds="5f0a31be7cc92d04",
+    every=0.5,
+    presence=StreamPresence((("chat", '{"name":"Ann"}'),), ("chat",), ("hall",)),
 )
 ANOTHER_STORE = (
     "The hub at /srv/shop/hub.sock serves another store than this app's PUSH_BROKER_URL"

@@ -8,6 +8,7 @@ from flask_push._delivery.snapshot import ReaderState
 from flask_push._delivery.snapshot import stream_from_json
 from flask_push._delivery.snapshot import stream_to_json
 from flask_push._delivery.stream import Stream
+from flask_push._delivery.stream_presence import StreamPresence
 
 # What one version writes, another reads.
 
@@ -17,6 +18,7 @@ def test_what_is_sent_comes_back_the_same() -> None:
     stream = stream._replace(
         session="s", seen="epoch-1", items=True, holds="5f0a", every=2.5
     )
+    stream = stream._replace(presence=StreamPresence((("a", "1"),), ("a", "b"), ("c",)))
     assert stream_from_json(stream_to_json(stream)) == stream
     place = ReaderState(stream, True, "epoch", 5, b"\x00\xffrest", 4, None, 9, 1, 2)
     assert ReaderState.from_json(place.to_json()) == place
@@ -30,9 +32,8 @@ def test_added_fields_are_ignored_and_missing_fields_have_defaults() -> None:
     stream = Stream(("a",), "c")
     values = {**stream_to_json(stream), "new": 1}
     del values["user"]
-    assert not {"session", "seen", "items", "holds", "every"} & values.keys(), (
-        "no older version has them"
-    )
+    added = {"session", "seen", "items", "holds", "every", "presence"}
+    assert not added & values.keys(), "no older version has them"
     assert stream_from_json(values) == stream
     place = ReaderState(stream, False, "", 0, b"", 0, 1.0, 0, items=[1, 2, 0])
     assert ReaderState.from_json([*place.to_json(), "new"]) == place

@@ -19,9 +19,10 @@ from .known import known
 from .known import known_of_row
 from .log import Log
 from .stream import Stream
+from .stream_presence import StreamPresence
 
 # Fields of a stream that some older version does not know.
-_ADDED = ("session", "seen", "items", "holds", "every")
+_ADDED = ("session", "seen", "items", "holds", "every", "presence")
 
 
 class LogState(t.NamedTuple):
@@ -154,6 +155,8 @@ def stream_to_json(stream: Stream) -> dict[str, t.Any]:
     for name in _ADDED:
         if values[name] == Stream._field_defaults[name]:
             del values[name]
+    if "presence" in values:
+        values["presence"] = stream.presence.to_json()
     return values
 
 
@@ -161,4 +164,6 @@ def stream_from_json(values: dict[str, t.Any]) -> Stream:
     given = known(Stream, values)
     given["channels"] = tuple(given["channels"])
     given["head"] = given["head"].encode("latin-1")
+    if "presence" in given:
+        given["presence"] = StreamPresence.from_json(given["presence"])
     return Stream(**given)

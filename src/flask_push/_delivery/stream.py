@@ -7,6 +7,8 @@ from itertools import repeat
 
 from . import wire
 from .gzip import first_block
+from .stream_presence import NOTHING
+from .stream_presence import StreamPresence
 
 #: A stream may wait for so many seconds before it is written to again. Browsers and proxies
 #: would notice a longer pause.
@@ -56,6 +58,8 @@ class Stream(t.NamedTuple):
     holds: str = ""
     #: Seconds between two writes to it, in which items are collected; 0 for none.
     every: float = 0
+    #: Where its user is shown as present, and whose presence its page receives.
+    presence: StreamPresence = NOTHING
 
     @property
     def group(self) -> tuple[tuple[str, ...], bool, float]:
@@ -74,7 +78,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **{"last": (int,), "user": (str, type(None)), "address": (str, type(None))},
     **{"lifetime": (int, float), "poll": (bool,), "visible": (bool,), "gzip": (bool,)},
     **{"session": (str, type(None)), "seen": (str,), "items": (bool,), "holds": (str,)},
-    **{"every": (int, float)},
+    **{"every": (int, float), "presence": (StreamPresence,)},
 }
 _KINDS_IN_ORDER = tuple(_KINDS[name] for name in Stream._fields)
 
