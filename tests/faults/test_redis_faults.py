@@ -109,9 +109,9 @@ MUTANTS = {
         "self._answered(question, names, reply, [])",
     ),
     "filling": (
-        "flask_push._hub.hub",
-        "self._fanout.send(self._log.fill(page), start)",
-        "self._log.end, self._log.hole = max(page.end, self._log.hole), 0",
+        "flask_push._hub.filling",
+        "touched = log.fill(page)",
+        "touched, log.end, log.hole = [], max(page.end, log.hole), 0",
     ),
     "replay": (
         "flask_push._delivery.readers",

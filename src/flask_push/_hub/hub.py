@@ -22,8 +22,8 @@ from .._delivery.readers import Readers
 from .._delivery.snapshot import HubState
 from .._delivery.snapshot import LogState
 from .._delivery.stream import Stream
+from .._delivery.subscription import ReaderGroup
 from .._event import Entry
-from .._event import Page
 from .._event import Position
 from .._ipc.client import Client
 from .._system import sockets
@@ -37,13 +37,11 @@ from .deadlines import Deadlines
 from .disconnects import Disconnects
 from .fanout import FanOut
 from .feeding import Feeding
+from .filling import Filling
 from .pacing import Pacing
 from .streams import Streams
 from .timer import Timer
 from .writer import Writer
-
-# Seconds before the store is read again, if it did not have the missing events yet.
-_REREAD_SECONDS = 0.05
 
 
 class Hub:
@@ -89,7 +87,6 @@ class Hub:
         :param after: Where another hub ended.
         """
         streams, loop = self._streams, self._loop
-        self._filling = False
         self._log = Log(
             report=partial(_log_unsendable, self._quiet),
             max_event=self.options.max_event,
@@ -97,6 +94,7 @@ class Hub:
         )
         self._readers = Readers(self._log, streams.refetch_after)
         feed = self._feed = Feeding(loop, self, self._guard)
+        self._filling = Filling(loop, self._log, feed, self._guard, self._send)
         self._deadlines = Deadlines(self._writer, loop, self._guard)
         self.disconnects.begin(self._log, after)
         streams.begin(self._readers, feed, self.disconnects)
@@ -225,6 +223,7 @@ class Hub:
     def _close(self) -> None:
         self._closed = True
         self._timer.cancel()
+        self._filling.cancel()
         self._feed.close()
         self._streams.poller.stop(self._loop)
         self._writer.close()
@@ -237,6 +236,7 @@ class Hub:
 
     def _begin_again(self, delay: float) -> None:
         self._feed.give_up()
+        self._filling.cancel()
         self._timer.cancel()
         self._deadlines.timed(False)
         self._begin()
@@ -254,8 +254,8 @@ class Hub:
     def deliver(self, epoch: str, entries: cabc.Sequence[Entry], end: int | None) -> None:
         start = self._log.end
         self._fanout.send(self._log.turn(epoch, entries, end), start)
-        if self._log.hole and not self._filling:
-            self._fill()
+        if self._log.hole:
+            self._filling.fill()
         self._streams.continue_waiting()
 
     def missed(self, end: int) -> None:
@@ -275,24 +275,11 @@ class Hub:
         if log == DISCONNECT_LOG:
             self.disconnects.take(page)
 
-    def _fill(self) -> None:
-        self._filling = True
-        self._feed.read(self._log.holds(), self._filled, after=self._log.end)
-
-    def _filled(self, page: Page) -> None:
-        start = self._log.end
-        self._fanout.send(self._log.fill(page), start)
-        self._filling = bool(self._log.hole)
+    def _send(self, touched: list[ReaderGroup], start: int) -> None:
+        """Send what a page has filled in."""
+        self._fanout.send(touched, start)
         if self._log.end > start:
-            if self._filling:
-                self._fill()
             self._streams.continue_waiting()
-        elif self._filling:
-            self._loop.call_later(_REREAD_SECONDS, self._guard, self._fill_later, self._log)
-
-    def _fill_later(self, log: Log) -> None:
-        if log is self._log and not self._closed:
-            self._fill()
 
 
 def _log_unsendable(
