@@ -31,6 +31,9 @@ GAP = "push:gap"
 #: The type of an entry that unsets an item.
 UNSET = "push:unset"
 
+# The text of an own channel begins with it.
+_OWN = "\udcff"
+
 #: What may name a user, a session or an item. Its text is the name.
 Name: t.TypeAlias = str | int | UUID
 
@@ -119,6 +122,46 @@ class Entry(t.NamedTuple):
     exclude: str = ""
     #: The name of the item that is set or unset. Empty for an event of the channel's log.
     item: str = ""
+
+
+class OwnChannel(str):
+    """The name of a channel that has items of one of Flask-Push's own kinds.
+
+    Feeds and the hub use it like any other name. Its text has a lone surrogate, so it is
+    the name of no channel of an app, and it can't be sent or stored by mistake: stores keep
+    the kind and the channel.
+    """
+
+    __slots__ = ("kind", "channel")
+
+    #: Of 1 to 32 letters a to z.
+    kind: str
+    #: The channel's name without the kind. An app may have a channel of this name, too.
+    channel: str
+
+    def __new__(cls, kind: str, channel: str) -> OwnChannel:
+        name = super().__new__(cls, f"{_OWN}{kind}:{channel}")
+        name.kind, name.channel = kind, channel
+        return name
+
+    def __repr__(self) -> str:
+        return f"OwnChannel({self.kind!r}, {self.channel!r})"
+
+    @classmethod
+    def of(cls, kind: str, channel: str) -> str:
+        """The name of a channel with items of a kind, which is empty for an app's."""
+        return cls(kind, channel) if kind else channel
+
+    @classmethod
+    def parse(cls, text: str) -> str:
+        """The name that has this text."""
+        kind, _, channel = text.removeprefix(_OWN).partition(":")
+        return cls(kind, channel) if text.startswith(_OWN) else text
+
+    @staticmethod
+    def parts(name: str) -> tuple[str, str]:
+        """The kind and the channel. The kind of an app's channel is empty."""
+        return (name.kind, name.channel) if isinstance(name, OwnChannel) else ("", name)
 
 
 class Proof(t.NamedTuple):

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_push import _event
+from flask_push._event import escape
+from flask_push._event import OwnChannel
 from flask_push._event import Position
 
 
@@ -99,6 +101,22 @@ def test_a_channel_of_any_length_is_refused_in_few_words() -> None:
 )
 def test_an_id_that_is_not_ours_names_no_channel(id: str) -> None:
     assert _event.channel_of(id) == ""
+
+
+def test_an_own_channel_is_a_name_that_no_app_can_use() -> None:
+    own = OwnChannel("present", "a")
+    assert (own.kind, own.channel) == OwnChannel.parts(own) == ("present", "a")
+    assert repr(own) == "OwnChannel('present', 'a')"
+    assert own == OwnChannel.of("present", "a") == OwnChannel.parse(str(own))
+    assert isinstance(OwnChannel.parse(str(own)), OwnChannel)
+    assert OwnChannel.parse("present:a") == "present:a"
+    assert len({own, OwnChannel("present", "a"), OwnChannel("present", "b"), "a"}) == 3
+    assert OwnChannel.of("", "a") == "a" and OwnChannel.parts("a") == ("", "a")
+    for name in own, str(own):
+        with pytest.raises(ValueError, match="holds a lone surrogate"):
+            escape(name)
+        with pytest.raises(UnicodeEncodeError):
+            name.encode()
 
 
 def test_items_are_escaped_for_ids() -> None:

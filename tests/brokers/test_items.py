@@ -8,15 +8,19 @@ import typing as t
 import pytest
 
 from flask_push import NotPublished
+from flask_push._event import OwnChannel
 from flask_push._event import Position
 from flask_push.brokers import Conflict
 from flask_push.brokers import ItemChange
 from flask_push.brokers import ItemRow
 from flask_push.brokers import ItemsFull
+from flask_push.brokers import ItemsPage
 from flask_push.brokers import Retention
+from flask_push.brokers._items import as_watched
 from flask_push.brokers._items import check_bounds
 from flask_push.brokers._items import check_expectation
 from flask_push.brokers._items import Horizons
+from flask_push.brokers._items import one_kind
 from flask_push.brokers.items import bounds
 from flask_push.brokers.items import check_change
 from flask_push.brokers.items import row_bytes
@@ -150,6 +154,23 @@ def test_a_sink_that_takes_no_items_is_given_no_horizons() -> None:
     horizons = Horizons(Plain())
     assert not horizons
     horizons.give("one", {"a": 5}, ())
+
+
+def test_a_page_names_channels_as_they_are_watched() -> None:
+    row = ItemRow(Position("epoch", 5), "a", "i", "message", b"1")
+    page = ItemsPage("epoch", 0, 9, 9, [row], {"a": 2})
+    assert as_watched(page, "") is page
+    own = OwnChannel("own", "a")
+    assert as_watched(page, "own") == page._replace(
+        rows=[row._replace(channel=own)], horizons={own: 2}
+    )
+
+
+def test_channels_of_one_kind_are_read_together() -> None:
+    assert one_kind([]) == ("", []) and one_kind("ab") == ("", ["a", "b"])
+    assert one_kind([OwnChannel("own", "a"), OwnChannel("own", "b")]) == ("own", ["a", "b"])
+    with pytest.raises(ValueError, match="Channels of one kind are read together, not of"):
+        one_kind(["a", OwnChannel("own", "a")])
 
 
 def test_a_row_counts_the_bytes_of_its_data_type_and_name() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from flask_push import Event
 from flask_push import Position
+from flask_push.brokers import OwnChannel
 from flask_push.brokers import Retention
 from flask_push.brokers.redis import calls
 from flask_push.brokers.redis.calls import Callers
@@ -114,6 +115,10 @@ def test_the_keys_of_a_store_share_one_hash_tag() -> None:
     assert NAMES.key("life", "log", "ü") == "{push}:life:log:ü"
     # The number of the database keeps apart what is published in two of them.
     assert NAMES.channel("ü") == "{push}:3:ü".encode()
+    own = OwnChannel("own", "ü")
+    part = NAMES.channel(own).removeprefix(b"{push}:3:")
+    assert part == b"\xffown:\xc3\xbc" and isinstance(calls.own_name(part), OwnChannel)
+    assert calls.own_name(part) == own
 
 
 # Callers.

@@ -7,6 +7,7 @@ import pytest
 from flask_push import Event
 from flask_push import Position
 from flask_push.brokers import ItemChange
+from flask_push.brokers import OwnChannel
 from flask_push.brokers import Retention
 from flask_push.brokers.redis import calls
 from flask_push.brokers.redis.item_calls import Changes
@@ -124,11 +125,15 @@ def test_all_keys_are_named(store: calls.Store) -> None:
     changes = Changes([ItemChange("a", "x", "1", kind="own"), Event("b", "2")])
     log = ["{shop}:life1:log:b", b"{shop}:3:b"]
     called = item_calls.change(changes, calls.Caller(0))
-    assert keys(called)[1:] == [*common, *rows, *log]
+    assert keys(called)[1:] == [*common, *rows, b"{shop}:3:\xffown:a", *log]
     assert keys(item_calls.read(["a"], 0, None, 9, "own", True)) == [*common, *rows]
     args = item_calls.rows("own", [("a", "x"), ("a", "y")])
     assert keys(args) == [*common, *rows]
     assert args[-6:] == [1, "a", 1, "x", 1, "y"]
+    own, other = OwnChannel("own", "a"), OwnChannel("other", "ä")
+    args = item_calls.join([own], [other], "epoch", 5)
+    assert keys(args) == [b"{shop}:life1:log:\xffown:a", *common, *rows]
+    assert args[-1] == b"\xffother:\xc3\xa4"
 
 
 def test_bounds_are_sent_only_if_they_are_given(store: calls.Store) -> None:

@@ -31,6 +31,7 @@ from flask_push import Event
 from flask_push.brokers import ItemChange
 from flask_push.brokers import ItemRow
 from flask_push.brokers import ItemsPage
+from flask_push.brokers import OwnChannel
 from flask_push.brokers import Retention
 from flask_push.brokers.items import UNSET
 from flask_push.brokers.redis import calls
@@ -133,6 +134,27 @@ def test_a_horizon_that_grows_is_given_before_the_end_is(
 
         for cut in False, True, False:
             await horizon_grows(cut)
+        assert not hub.missing
+
+    run(other, test)
+    other.close()
+
+
+def test_rows_of_an_own_channel_are_read_after_a_cut(redis: Redis) -> None:
+    other = RedisBroker(redis.url, timeout=20)
+    own = OwnChannel("own", "a")
+
+    async def test(hub: ItemSinkOfTests) -> None:
+        await hub.watch("a", own)
+        for item in "xyz":
+            set_item(other, item, "1", kind="own")
+        redis.do("CLIENT", "KILL", "TYPE", "pubsub")
+        set_item(other, "x", "2", kind="own")
+        set_item(other, "x", "3")
+        (last,) = other.change([ItemChange("a", "y", None, kind="own")])
+        await until_on_loop(lambda: hub.end >= last.number)
+        assert dict(hub.rows(own)) == {"x": b"2", "y": b"", "z": b"1"}
+        assert hub.rows() == [("x", b"3")] and hub.entries[-1].number == last.number
         assert not hub.missing
 
     run(other, test)

@@ -14,6 +14,7 @@ from support.sqlite_items import SECOND
 from support.sqlite_items import Store
 
 from flask_push import Event
+from flask_push._event import OwnChannel
 from flask_push.brokers import ItemChange
 from flask_push.brokers.base import ENTRY_BYTES
 from flask_push.brokers.sqlite import history
@@ -29,7 +30,7 @@ DAY = 86_400 * SECOND
 @pytest.fixture
 def store() -> cabc.Iterator[Store]:
     with opened() as store:
-        store.connection.create_function("watched", 1, {"a", "b"}.__contains__)
+        history.select(store.connection, {"a", "b", OwnChannel("watched", "a")})
         yield store
 
 
@@ -144,6 +145,19 @@ def test_kinds_do_not_mix(store: Store) -> None:
     assert [entry.data for entry in store.entries()] == [b"1"]
     unread, _ = look(store, store.horizon())
     assert [entry.data for entry in unread.entries] == [b"1"]
+
+
+def test_a_look_has_the_rows_of_an_own_channel_that_is_watched(store: Store) -> None:
+    store.change(item("x", "1"), item("x", "2", kind="watched"), item("x", "3", "b"))
+    store.change(item("x", "4", "b", kind="watched"), item("y", "5", kind="watched"))
+    unread, _ = look(store, store.horizon())
+    found = [(entry.channel, entry.data) for entry in unread.entries]
+    own = OwnChannel("watched", "a")
+    assert found == [("a", b"1"), (own, b"2"), ("b", b"3"), (own, b"5")]
+    assert unread.entries[3].prev == unread.entries[1].number
+    known = item_reads.horizons(store.connection, ["a", own, OwnChannel("own", "a")])
+    assert known.numbers.keys() == {"a", own, OwnChannel("own", "a")}
+    assert known.without == [OwnChannel("own", "a")]
 
 
 def test_rows_that_are_due_are_found_in_the_order_of_their_deadlines(

@@ -168,7 +168,7 @@ def test_a_call_is_stored_all_or_not_if_its_process_is_killed_anywhere(
 def test_every_statement_finds_its_rows_by_an_index() -> None:
     with opened() as items:
         connection = items.connection
-        connection.create_function("watched", 1, lambda name: True)
+        history.select(connection, {"a", "b"})
         items.change(*(item(f"{n}", "1", owner="o") for n in range(30)))
         items.change(*(item(f"{n}", None) for n in range(20)))
         items.change(item("x", "1", "b"), item("x", None, "b"))

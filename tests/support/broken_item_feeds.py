@@ -8,13 +8,13 @@ import typing as t
 from flask_push import Event
 from flask_push import Position
 from flask_push._event import Entry
+from flask_push._event import OwnChannel
 from flask_push.brokers import ItemChange
 from flask_push.brokers import ItemSink
 from flask_push.brokers import Page
 from flask_push.brokers import Sink
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.memory.feed import MemoryFeed
-from flask_push.brokers.memory.item_rows import Row
 from flask_push.brokers.memory.items import Items
 
 
@@ -49,13 +49,18 @@ class Giving(MemoryBroker):
 
 
 class _AllKinds(Items):
-    def _put(self, row: Row) -> None:
-        super()._put(row)
-        self._log[row.number] = row
+    def unread(self, after: int, upto: int) -> dict[str, list[Entry]]:
+        found: dict[str, list[Entry]] = {}
+        for name, entries in super().unread(after, upto).items():
+            _, channel = OwnChannel.parts(name)
+            found.setdefault(channel, []).extend(
+                entry._replace(channel=channel) for entry in entries
+            )
+        return found
 
 
 class AllKinds(MemoryBroker):
-    """Delivers items of any kind."""
+    """Delivers items of any kind with the app's."""
 
     def _begin(self) -> None:
         super()._begin()

@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from .._event import Entry
+from .._event import OwnChannel
 from .._event import Page
 from .._event import Proof
 from ._urls import hide_password
@@ -59,6 +60,7 @@ __all__ = [
     "NotRead",
     "open_broker",
     "OWN_LOGS",
+    "OwnChannel",
     "OwnEntry",
     "OwnPage",
     "OwnSink",

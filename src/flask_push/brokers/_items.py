@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc as cabc
 
+from .._event import OwnChannel
 from .base import Retention
 from .base import Sink
 from .items import bounds
@@ -11,6 +12,7 @@ from .items import Conflict
 from .items import ItemChange
 from .items import ItemsFull
 from .items import ItemSink
+from .items import ItemsPage
 from .items import TimedSink
 
 
@@ -50,6 +52,29 @@ def check_expectation(change: ItemChange, found: str) -> None:
             f"The item {change.item!r} of the channel {change.channel!r} has the id"
             f" {found!r}, and the change expects {change.expect!r}. Read the item again."
         )
+
+
+def one_kind(channels: cabc.Iterable[str]) -> tuple[str, list[str]]:
+    """The kind of the channels of which a sink reads the items, and their names.
+
+    :raises ValueError: If they are of several kinds.
+    """
+    pairs = [OwnChannel.parts(name) for name in channels]
+    kinds = {kind for kind, _ in pairs} or {""}
+    if len(kinds) > 1:
+        raise ValueError(f"Channels of one kind are read together, not of {kinds}.")
+    return kinds.pop(), [channel for _, channel in pairs]
+
+
+def as_watched(page: ItemsPage, kind: str) -> ItemsPage:
+    """A page of items with the names of channels by which a sink watches them."""
+    if not kind:
+        return page
+    names = {channel: OwnChannel(kind, channel) for channel in page.horizons}
+    return page._replace(
+        rows=[row._replace(channel=names[row.channel]) for row in page.rows],
+        horizons={names[channel]: number for channel, number in page.horizons.items()},
+    )
 
 
 class Horizons:

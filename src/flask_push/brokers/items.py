@@ -40,6 +40,12 @@ A feed gives items to a sink that is an :class:`ItemSink`:
 5. It has ``read_items``: see :class:`ItemFeed`. After a call, it soon delivers an end that
    is not below ``upto``, because readers get no items before that.
 
+A sink may also watch items of Flask-Push's own kinds, which are no channel's of an app. It
+names their channel by an :class:`.OwnChannel`, in ``watch``, in ``unwatch``, when a feed is
+opened, and in ``read_items``; but not in ``read``. The feed uses such a name in the same
+way wherever it names a channel: in entries, in ``horizons``, in ``watched``, and on pages
+of items. All of the above is valid for their rows, too.
+
 Other sinks receive no items. A feed also calls ``timed`` of each sink that is a
 :class:`TimedSink`.
 """
@@ -226,7 +232,10 @@ class ItemFeed(t.Protocol):
         upto: int | None = None,
     ) -> None:
         """As :meth:`KeepsItems.read_items`, with rows that are due. Calls back later, when
-        the store can be read."""
+        the store can be read.
+
+        :param channels: They are all of one kind.
+        """
 
 
 def bounds(kind: str, retention: Retention) -> tuple[int, int]:

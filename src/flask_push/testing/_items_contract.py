@@ -27,19 +27,14 @@ from ._item_judge import set_
 from ._item_judge import SOON
 from ._item_judge import unset
 from ._item_sink import ItemRecordingSink
-from ._item_store_contract import ItemStoreContract
+from ._own_items_contract import OwnItemsContract
 from ._sink import RecordingSink
 from ._sink import until
 
 
-class ItemsContract(ItemStoreContract):
+class ItemsContract(OwnItemsContract):
     """Inherit it beside :class:`BrokerContract` if your broker is a
     :class:`.KeepsItems`."""
-
-    def begin_again(self) -> bool:
-        """Begin another epoch of the store of this test, as if it had been emptied while it
-        is used. ``False`` if that can't be: then it is not tested."""
-        return False
 
     def test_a_feed_delivers_rows_and_events_in_one_order(self) -> None:
         async def test(broker: Both, hub: ItemRecordingSink) -> None:
@@ -261,18 +256,6 @@ class ItemsContract(ItemStoreContract):
             assert not page.horizons
 
         self.run(test)
-
-    # How the tests above open the broker.
-
-    def _run_items(
-        self,
-        test: cabc.Callable[[Both, ItemRecordingSink], cabc.Awaitable[None]],
-        retention: Retention | None = None,
-    ) -> None:
-        async def main(broker: Broker, hub: RecordingSink) -> None:
-            await test(t.cast(Both, broker), t.cast(ItemRecordingSink, hub))
-
-        self.run(main, retention, sink=ItemRecordingSink)
 
 
 @contextlib.contextmanager

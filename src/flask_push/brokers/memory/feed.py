@@ -11,7 +11,9 @@ from heapq import merge
 from ..._event import Entry
 from ..._event import Page
 from ..._event import Position
+from .._items import as_watched
 from .._items import Horizons
+from .._items import one_kind
 from .._items import Timed
 from ..base import Sink
 from ..items import ItemsPage
@@ -46,6 +48,7 @@ class _Store(t.Protocol):
         *,
         after: int = 0,
         upto: int | None = None,
+        kind: str = "",
         due: bool = False,
     ) -> ItemsPage: ...
 
@@ -125,10 +128,13 @@ class MemoryFeed:
         after: int = 0,
         upto: int | None = None,
     ) -> None:
+        kind, names = one_kind(channels)
+
         def answer() -> None:
             if not self._closed:
-                read = self._broker.read_items
-                callback(read(channels, after=after, upto=upto, due=True))
+                where: dict[str, t.Any] = {"after": after, "upto": upto, "kind": kind}
+                page = self._broker.read_items(names, **where, due=True)
+                callback(as_watched(page, kind))
 
         self._loop.call_soon(answer)
 

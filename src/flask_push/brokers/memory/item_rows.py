@@ -9,6 +9,7 @@ from dataclasses import field
 
 from ..._event import Entry
 from ..._event import MAX_NUMBER
+from ..._event import OwnChannel
 from ..._event import Position
 from ..items import ItemRow
 from ..items import MIN_TOMBSTONES
@@ -48,6 +49,11 @@ class Row:
         return self.kind, self.channel, self.item
 
     @property
+    def name(self) -> str:
+        """The name by which feeds watch its channel."""
+        return OwnChannel.of(self.kind, self.channel)
+
+    @property
     def number(self) -> int:
         return self.position.number
 
@@ -64,7 +70,7 @@ class Row:
         return ItemRow(self.position, *about, self.version, self.owner)
 
     def entry(self, prev: int) -> Entry:
-        about = self.channel, self.type, self.data or b""
+        about = self.name, self.type, self.data or b""
         return Entry(self.number, prev, *about, item=self.item)
 
 

@@ -13,6 +13,7 @@ from itertools import takewhile
 
 from ..._event import Entry
 from ..._event import Event
+from ..._event import OwnChannel
 from ..._event import Position
 from .._items import check_bounds
 from .._items import check_expectation
@@ -51,7 +52,7 @@ class Items:
         self._channels: dict[tuple[str, str], ChannelItems] = {}
         # Those that have nothing but tombstones, in the order of their newest one.
         self._empty: dict[tuple[str, str], ChannelItems] = {}
-        # All rows of apps, by number and in order; and rows of any kind with a deadline.
+        # All rows, by number and in order; and those that have a deadline.
         self._log: dict[int, Row] = {}
         self._timed: dict[Key, Row] = {}
 
@@ -173,8 +174,7 @@ class Items:
             if old.ttl is not None:
                 self._timed.pop(row.key, None)
         number = row.position.number
-        if not row.kind:
-            self._log[number] = row
+        self._log[number] = row
         if row.ttl is not None:
             row.begin(number)
             self._timed[row.key] = row
@@ -204,26 +204,29 @@ class Items:
         return entries
 
     def unread(self, after: int, upto: int) -> dict[str, list[Entry]]:
-        """The rows of apps after a number and up to another, by channel."""
+        """The rows after a number and up to another, by the names of their channels."""
         found: dict[str, list[Entry]] = {}
         newest = takewhile(lambda row: row.number > after, reversed(self._log.values()))
         for row in [*newest][::-1]:
             if row.number > upto:
                 break
-            entries = found.setdefault(row.channel, [])
-            prev = entries[-1].number if entries else min(self._horizon(row.channel), after)
+            entries = found.setdefault(name := row.name, [])
+            prev = entries[-1].number if entries else min(self._horizon(name), after)
             entries.append(row.entry(prev))
         return found
 
     def horizons(
         self, names: cabc.Iterable[str], kind: str = ""
     ) -> tuple[dict[str, int], set[str]]:
-        """Those of channels, and the channels that have no row."""
+        """Those of channels, and the channels that have no row.
+
+        :param kind: Of channels that are not named by an :class:`.OwnChannel`.
+        """
         numbers = {name: self._horizon(name, kind) for name in names}
-        return numbers, {name for name in numbers if (kind, name) not in self._channels}
+        return numbers, {n for n in numbers if _home(n, kind) not in self._channels}
 
     def _horizon(self, name: str, kind: str = "") -> int:
-        channel = self._channels.get((kind, name))
+        channel = self._channels.get(_home(name, kind))
         return channel.horizon if channel else self._floor
 
     def due(self, now: int, limit: int) -> list[ItemChange]:
@@ -245,6 +248,11 @@ class Items:
         channel = self._channels.get(name)
         rows = reversed(channel.rows.values()) if channel else ()
         return [*takewhile(lambda row: row.number > after, rows)][::-1]
+
+
+def _home(name: str, kind: str = "") -> tuple[str, str]:
+    """The kind and the channel."""
+    return OwnChannel.parts(name) if isinstance(name, OwnChannel) else (kind, name)
 
 
 def _is_older(version: int | None, stored: int | None) -> bool:

@@ -10,6 +10,7 @@ import typing as t
 from collections import deque
 
 from ..._event import Event
+from ..._event import OwnChannel
 from ..._event import Position
 from ..._system.clock import since_boot
 from .._common import new_epoch
@@ -51,12 +52,19 @@ class Names(t.NamedTuple):
         return f"{{{self.prefix}}}:{':'.join(parts)}"
 
     def channel(self, name: str) -> bytes:
-        return self.key(str(self.database), name).encode()
+        """On which events and items of a channel arrive. Those of an own channel have a
+        byte that no text has."""
+        return self.key(str(self.database), name).encode(errors="surrogateescape")
 
     def own_channel(self, log: str) -> bytes:
         """On which entries of an own log arrive. It is no channel of events, because a
         number stands before their names."""
         return self.key("own", str(self.database), log).encode()
+
+
+def own_name(part: bytes) -> str:
+    """The own channel that the last part of :meth:`Names.channel` names."""
+    return OwnChannel.parse(part.decode(errors="surrogateescape"))
 
 
 class Caller:

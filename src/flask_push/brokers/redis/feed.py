@@ -23,6 +23,8 @@ from ..._event import Entry
 from ..._event import Page
 from ..._event import Position
 from .._common import PageRequest
+from .._items import as_watched
+from .._items import one_kind
 from ..base import Retention
 from ..base import Sink
 from ..items import ItemsPage
@@ -109,7 +111,12 @@ class RedisFeed:
         after: int = 0,
         upto: int | None = None,
     ) -> None:
-        request = ItemsRequest(list(channels), after, upto, callback)
+        kind, names = one_kind(channels)
+
+        def answer(page: ItemsPage) -> None:
+            callback(as_watched(page, kind))
+
+        request = ItemsRequest(names, after, upto, answer, kind)
         self._reads.add(self._items.rows(request))
         if not self._progress.is_proved:
             # The readers wait until what was handed on is proved complete.
@@ -140,7 +147,10 @@ class RedisFeed:
         entries: list[Entry] = []
         fits = True
         for channel, data in published:
-            name = channel[self._prefix :].decode()
+            try:
+                name = channel[self._prefix :].decode()
+            except UnicodeDecodeError:
+                name = calls.own_name(channel[self._prefix :])
             if name not in self._channels.watched:
                 continue
             try:

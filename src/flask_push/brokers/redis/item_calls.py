@@ -7,6 +7,7 @@ import typing as t
 from itertools import groupby
 
 from ..._event import Event
+from ..._event import OwnChannel
 from ..._event import Position
 from ..base import Retention
 from ..items import check_change
@@ -146,6 +147,11 @@ class Changes:
         return positions
 
 
+def _as_bytes(text: str) -> bytes:
+    """As :meth:`.Names.channel`."""
+    return text.encode(errors="surrogateescape")
+
+
 def _expected(id: str) -> str:
     epoch, number = Position.parse(id)
     return f"={number}:{epoch}" if id else "="
@@ -167,8 +173,7 @@ class ItemCalls:
         args.append(7 + 2 * len(changes.channels) + len(steps))
         for kind, channel in changes.channels:
             keys += self._channel(kind, channel)
-            if not kind:
-                keys.append(self.store.names.channel(channel))
+            keys.append(self.store.names.channel(OwnChannel.of(kind, channel)))
             args += [kind, channel]
         for step in changes.steps:
             if isinstance(step, Runs):
@@ -209,7 +214,8 @@ class ItemCalls:
         :param others: Channels of which only the horizon is wanted.
         """
         # Rows and events get half of the bytes each.
-        args: list[Arg] = [end, 0, JOIN_BYTES // 2, 1, len(channels), self._kept, *others]
+        args: list[Arg] = [end, 0, JOIN_BYTES // 2, 1, len(channels), self._kept]
+        args += map(_as_bytes, others)
         seen = f"{epoch or '-'} {end} 1"
         return self.store.args(self._with_logs(channels), args, seen)
 
@@ -232,8 +238,10 @@ class ItemCalls:
         return self.store.args(keys, args)
 
     def _with_logs(self, channels: cabc.Sequence[str]) -> list[Arg]:
-        logs = [self.store.key("log", name) for name in channels]
-        return [*logs, *self._common(), *self._channels("", channels)]
+        # That of an own channel is never there.
+        logs = [_as_bytes(self.store.key("log", name)) for name in channels]
+        rows = [key for name in channels for key in self._channel(*OwnChannel.parts(name))]
+        return [*logs, *self._common(), *rows]
 
     def _common(self) -> list[Arg]:
         return [self.store.key(name) for name in ("items", "deadlines", "owners")]

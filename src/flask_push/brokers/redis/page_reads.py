@@ -100,6 +100,7 @@ class ItemsRequest(t.NamedTuple):
     after: int
     upto: int | None
     callback: cabc.Callable[[ItemsPage], None]
+    kind: str = ""
 
 
 class ItemsRead:
@@ -111,15 +112,15 @@ class ItemsRead:
 
     @property
     def args(self) -> list[Arg]:
-        channels, after, upto, _ = self._request
-        return self._calls.read(channels, after, upto, _limit(channels), "", True)
+        channels, after, upto, _, kind = self._request
+        return self._calls.read(channels, after, upto, _limit(channels), kind, True)
 
     def page(self, reply: list[t.Any]) -> ItemsPage:
-        channels, after, _, _ = self._request
+        channels, after, *_ = self._request
         return item_replies.items_page(reply, channels, after)
 
     def nothing(self, end: Position) -> ItemsPage:
-        channels, after, _, _ = self._request
+        channels, after, *_ = self._request
         horizons = dict.fromkeys(channels, end.number)
         # Items have no gap, so their readers wait.
         return ItemsPage(end.epoch, after, after, end.number, [], horizons)

@@ -14,6 +14,8 @@ from pathlib import Path
 from ..._event import Page
 from ..._event import Position
 from .._common import PageRequest
+from .._items import as_watched
+from .._items import one_kind
 from ..base import PAGE_BYTES
 from ..base import Retention
 from ..base import Sink
@@ -107,7 +109,12 @@ class SqliteFeed:
         after: int = 0,
         upto: int | None = None,
     ) -> None:
-        self._reads.append(ItemsRequest(list(channels), after, upto, callback))
+        kind, names = one_kind(channels)
+
+        def answer(page: ItemsPage) -> None:
+            callback(as_watched(page, kind))
+
+        self._reads.append(ItemsRequest(names, after, upto, answer, kind))
         self._look_soon()
 
     def close(self) -> None:
@@ -169,7 +176,7 @@ class SqliteFeed:
             with self._database.read(None) as connection:
                 if connection is not self._connection:
                     self._connection = connection
-                    connection.create_function("watched", 1, self._channels.__contains__)
+                    history.select(connection, self._channels)
                 unread, horizons = self._read_new(connection, wanted)
                 logs = self._read_own(connection, unread.epoch)
                 answers = self._read_pages(connection, reads)
@@ -223,9 +230,8 @@ class SqliteFeed:
         self, connection: sqlite3.Connection, read: PageRequest | ItemsRequest
     ) -> cabc.Callable[[], None]:
         if isinstance(read, ItemsRequest):
-            return partial(
-                read.callback, item_reads.items_page(connection, read, PAGE_BYTES)
-            )
+            rows = item_reads.items_page(connection, read, PAGE_BYTES, read.kind)
+            return partial(read.callback, rows)
         page = history.page(connection, *read[:3], PAGE_BYTES)
         if self._items:
             page = item_reads.with_items(connection, page, read.channels, PAGE_BYTES)

@@ -13,6 +13,7 @@ from itertools import islice
 from itertools import starmap
 
 from ..._event import Entry
+from ..._event import OwnChannel
 from ..._event import Page
 from ..._event import Proof
 from .._common import stored_entry
@@ -131,10 +132,20 @@ class Unread(t.NamedTuple):
     forgotten: bool = False
 
 
+def select(connection: sqlite3.Connection, channels: cabc.Container[str]) -> None:
+    """Have this connection find what is new on these channels. They may change later."""
+
+    def watched_items(kind: str, channel: str) -> bool:
+        return OwnChannel.of(kind, channel) in channels
+
+    connection.create_function("watched", 1, channels.__contains__)
+    connection.create_function("watched_items", 2, watched_items)
+
+
 def unread(connection: sqlite3.Connection, epoch: str, after: int) -> Unread:
     """Events after a number of the epoch. If the epoch has changed, only the end.
 
-    The connection has a function ``watched``, which selects the feed's channels.
+    :func:`select` has named the feed's channels.
     """
     execute = connection.execute
     now_epoch, birth, last, floor, age = store_row(connection)

@@ -13,6 +13,7 @@ from itertools import takewhile
 from operator import attrgetter
 
 from ..._event import Entry
+from ..._event import OwnChannel
 from ..._event import Page
 from ..._event import Position
 from .._common import take
@@ -48,11 +49,11 @@ SELECT (SELECT newest FROM item_channel WHERE newest > ? ORDER BY newest LIMIT 1
 FROM item_store
 """
 _CHANGED = """
-SELECT channel, id, horizon, newest FROM item_channel
-WHERE newest > ? AND kind = '' AND watched(channel)
+SELECT kind, channel, id, horizon, newest FROM item_channel
+WHERE newest > ? AND watched_items(kind, channel)
 """
 _RAISED = """
-SELECT channel FROM item_channel WHERE raised > ? AND kind = '' AND watched(channel)
+SELECT kind, channel FROM item_channel WHERE raised > ? AND watched_items(kind, channel)
 """
 _DUE = """
 SELECT channel, item, kind FROM item CROSS JOIN item_channel ON id = home
@@ -76,6 +77,7 @@ class ItemsRequest(t.NamedTuple):
     after: int
     upto: int | None
     callback: cabc.Callable[[ItemsPage], None] = lambda page: None
+    kind: str = ""
 
 
 class _Home(t.NamedTuple):
@@ -115,11 +117,19 @@ class FoundHorizons(t.NamedTuple):
 def horizons(
     connection: sqlite3.Connection, channels: cabc.Collection[str]
 ) -> FoundHorizons:
-    homes = _homes(connection, channels, "")
-    return FoundHorizons(
-        {home.channel: home.horizon for home in homes},
-        [home.channel for home in homes if home.newest is None],
-    )
+    """The horizons of channels that a feed watches."""
+    kinds: dict[str, list[str]] = {}
+    for name in channels:
+        kind, channel = OwnChannel.parts(name)
+        kinds.setdefault(kind, []).append(channel)
+    numbers: dict[str, int] = {}
+    without = []
+    for kind, names in kinds.items():
+        for channel, _, horizon, newest in _homes(connection, names, kind):
+            name = OwnChannel.of(kind, channel)
+            numbers[name] = horizon
+            without += [name] if newest is None else []
+    return FoundHorizons(numbers, without)
 
 
 _Found = tuple[int, int, str, str, str, bytes, int | None, str]
@@ -163,7 +173,7 @@ def items_page(
 
     :param clock: If given, rows that are due are left out.
     """
-    channels, after, upto, _ = request
+    channels, after, upto, *_ = request
     epoch, _, end, _, _ = store_row(connection)
     homes = _homes(connection, channels, kind)
     now = 0 if clock is None else max(clock(end), end)
@@ -234,10 +244,13 @@ def look(
     if all_raised > seen:
         names = channels
     elif raised is not None:
-        names = [name for (name,) in execute(_RAISED, (seen,))]
+        names = [OwnChannel.of(*row) for row in execute(_RAISED, (seen,))]
     if unread.forgotten or changed is None:
         return unread, names
-    homes = [_Home(*row) for row in execute(_CHANGED, (after,))]
+    homes = [
+        _Home(OwnChannel.of(kind, channel), *more)
+        for kind, channel, *more in execute(_CHANGED, (after,))
+    ]
     # As many rows as a look has events; but of each channel, one is read in any case.
     most = max(BATCH, 2 * len(homes))
     found, end = _rows(connection, homes, (after, unread.end), BATCH_BYTES, None, most)

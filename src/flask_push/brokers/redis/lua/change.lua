@@ -2,8 +2,8 @@
 -- call as publish.lua does.
 --
 -- KEYS: the store, its heads, the caller; the channels with items, the deadlines, the owners;
--- of each channel, its rows, the numbers of living ones, those of tombstones, and for items of
--- the app the channel to publish on; and the runs'. ARGV: words, life, the number of the call;
+-- of each channel, its rows, the numbers of living ones, those of tombstones, and the channel to
+-- publish on; and the runs'. ARGV: words, life, the number of the call;
 -- the bounds of items; how many channels there are, and the index of the first run; kind and
 -- name of each channel; the steps; and the runs. A step is one of these:
 -- - the word `runs`, and how many of the ARGV they take;
@@ -53,9 +53,9 @@ for i = 1, tonumber(ARGV[5]) do
     end
     channel = lose(channel)
   end
-  if kind == '' then channel.publishes_on = KEYS[at + 3] end
+  channel.publishes_on = KEYS[at + 3]
   channel.before = {channel.living, channel.bytes}
-  channels[i], at = channel, at + (kind == '' and 4 or 3)
+  channels[i], at = channel, at + 4
 end
 local epoch, last, bytes, most, count = s.epoch, s.last, s.bytes, s.most, s.count
 local due = s.channels + s.keys > 0 and s.oldest < old() - s.age / 64

@@ -7,14 +7,10 @@ if redis.acl_check_cmd then
   for i = 1, tonumber(ARGV[5]) do
     local order = KEYS[k + 1]
     for _, words in ipairs({{'DEL', order}, {'ZRANGE', order, '0', '0'},
-        {'ZREMRANGEBYRANK', order, '0', '0'}}) do
+        {'ZREMRANGEBYRANK', order, '0', '0'}, {'PUBLISH', KEYS[k + 3], 'x'}}) do
       needed[#needed + 1] = words
     end
-    if ARGV[5 + 2 * i] == '' then
-      needed[#needed + 1] = {'PUBLISH', KEYS[k + 3], 'x'}
-      k = k + 1
-    end
-    k = k + 3
+    k = k + 4
   end
   if first <= size then
     local log_key = KEYS[k]

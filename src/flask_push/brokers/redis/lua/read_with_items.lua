@@ -14,10 +14,14 @@ local items_key, deadlines_key, owners_key = unpack(KEYS, last_log + 1, last_log
 local kept = ARGV[8]
 -- include open_items.lua
 local channels, horizons, lists = {}, {}, {}
+-- The name of an own channel begins with a byte that no text has, and with its kind.
+local function items_of(name, rows, order, unset)
+  local kind, channel = match(name, '^\255(%l+):(.*)$')
+  return channel_items(kind or '', channel or name, rows, order, unset)
+end
 for i = 3, s.life == ARGV[2] and last_log or 0 do
   local k = last_log + 4 + 3 * (i - 3)
-  local channel = channel_items('', string.sub(KEYS[i], #heads), KEYS[k], KEYS[k + 1],
-    KEYS[k + 2])
+  local channel = items_of(string.sub(KEYS[i], #heads), KEYS[k], KEYS[k + 1], KEYS[k + 2])
   if channel.known and not is_there(channel) then channel = lose(channel) end
   horizons[i - 2], channel.index = horizon_of(channel), i - 2
   if channel.living > 0 then
@@ -28,7 +32,7 @@ for i = 3, s.life == ARGV[2] and last_log or 0 do
   end
 end
 for i = 9, s.life == ARGV[2] and #ARGV or 0 do
-  horizons[#horizons + 1] = horizon_of(channel_items('', ARGV[i]))
+  horizons[#horizons + 1] = horizon_of(items_of(ARGV[i]))
 end
 local function read_logs()
   -- include page.lua

@@ -30,11 +30,9 @@ local function store_row(row)
     if row.owner ~= '' then
       s.items[3] = s.items[3] + call('ZADD', owners_key, '0', owner_of(channel, row))
     end
-    if channel.publishes_on then
-      call('PUBLISH', channel.publishes_on, table.concat({epoch, row.number,
-        'i' .. whole(channel.newest), #row.type, row.type .. #row.item .. ' ' .. #row.data,
-        row.item .. row.data}, ':'))
-    end
+    call('PUBLISH', channel.publishes_on, table.concat({epoch, row.number,
+      'i' .. whole(channel.newest), #row.type, row.type .. #row.item .. ' ' .. #row.data,
+      row.item .. row.data}, ':'))
     channel.newest, channel.stored = last, true
   end
 end
@@ -61,10 +59,8 @@ local function forget_tombstones(channel)
   end
   if not horizon then return end
   channel.horizon = math.max(channel.horizon, horizon)
-  if channel.publishes_on then
-    call('PUBLISH', channel.publishes_on,
-      table.concat({epoch, whole(last), 'h', whole(channel.horizon)}, ':'))
-  end
+  call('PUBLISH', channel.publishes_on,
+    table.concat({epoch, whole(last), 'h', whole(channel.horizon)}, ':'))
 end
 -- A Redis looks for the names in a small key one after the other. A name of more than 64 bytes
 -- gives the key its other form, for good.
