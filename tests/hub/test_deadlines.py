@@ -300,7 +300,7 @@ def test_a_later_look_that_fails_does_not_end_the_looks(
 class Nothing:
     """Is there already."""
 
-    is_there = False
+    goes_on, is_there = True, False
 
     def missing(self, broker: t.Any) -> list[ItemChange]:
         return []

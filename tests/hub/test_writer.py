@@ -40,6 +40,8 @@ from flask_push.testing._sink import until
 class Items:
     """These items are to be on the channel a, and no others."""
 
+    goes_on = True
+
     def __init__(self, *items: str) -> None:
         self.items = set(items)
         self.answers: list[Answer] = []
@@ -262,6 +264,40 @@ def test_a_conflict_is_answered(broker: t.Any) -> None:
         assert last.error is None and items(broker) == {"i"}
 
     run(broker, test)
+
+
+def test_a_conflict_is_no_failure_of_the_store(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(writer: Writer) -> None:
+        # Without its thread.
+        assert writer._bring_about(Expecting(), MemoryBroker(), 4.0) == 0.25
+
+    run(MemoryBroker(), test)
+    assert not caplog.records
+
+
+class Asking(Items):
+    """The hub asks again, because the next changes depend on the answer."""
+
+    goes_on = False
+
+    def missing(self, broker: KeepsItems) -> list[ItemChange]:
+        if len(self.answers) == 2:
+            raise NotRead("away")
+        return super().missing(broker)
+
+
+def test_the_hub_asks_again_if_the_next_changes_depend_on_the_answer() -> None:
+    async def test(writer: Writer) -> None:
+        wanted = Asking(*map(str, range(MAX_CHANGES + 9)))
+        for count in 1, 2, 3:
+            writer.want(wanted)
+            await until(lambda: len(wanted.answers) == count)  # noqa: B023
+            assert not wanted.answers[-1].goes_on and not writer._wanted
+        counts = [len(answer.positions) for answer in wanted.answers]
+        assert counts == [MAX_CHANGES, 9, 0]
+        assert isinstance(wanted.answers[2].error, NotRead)
+
+    run(MemoryBroker(), test)
 
 
 def test_a_store_that_is_away_for_a_while_is_logged_once(

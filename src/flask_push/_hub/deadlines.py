@@ -27,6 +27,8 @@ class Deadlines:
     :param guard: Calls a function, and handles its exceptions.
     """
 
+    goes_on = True
+
     def __init__(
         self,
         writer: Writer,

@@ -6,7 +6,7 @@ is stored in this thread.
 What is *wanted* is a state of the store, and not a list of commands: the thread asks which
 changes are still missing, stores them, and asks again until none is missing. So it does not
 matter what other processes store meanwhile, and nothing piles up while the store can't be
-reached.
+reached. If the next changes depend on what became of these, the hub asks for them instead.
 
 The thread starts when something is wanted for the first time. A hub that wants nothing has
 no thread, and neither reads nor writes the store.
@@ -23,6 +23,7 @@ from .._event import Position
 from .._system import unpatched
 from .._system.logs import QuietLogger
 from ..brokers import Broker
+from ..brokers import Conflict
 from ..brokers import ItemChange
 from ..brokers import KeepsItems
 
@@ -41,7 +42,8 @@ class Answer(t.NamedTuple):
     changes: cabc.Sequence[ItemChange]
     #: Of each change. Empty if there is an error.
     positions: cabc.Sequence[Position]
-    #: Why nothing was stored; or why it is not known, if it is ``PublishUncertain``.
+    #: Why nothing was stored; or why it is not known, if it is ``PublishUncertain``. A
+    #: ``Conflict`` is no failure of the store.
     error: Exception | None
     #: Whether the thread goes on, because changes may be missing.
     goes_on: bool
@@ -49,6 +51,10 @@ class Answer(t.NamedTuple):
 
 class Wanted(t.Protocol):
     """A state that a hub wants the store to have."""
+
+    #: Whether the thread goes on while changes may be missing. If it does not, because the
+    #: next changes depend on the answer, the hub asks for them again.
+    goes_on: bool
 
     def missing(self, broker: KeepsItems) -> list[ItemChange]:
         """Changes that the store needs for it, at most :data:`MAX_CHANGES`. Called in the
@@ -92,7 +98,7 @@ class Writer:
         return f"<Writer {started}, {len(self._wanted)} wanted>"
 
     def want(self, wanted: Wanted) -> None:
-        """Bring about a state of the store, and go on until it has it."""
+        """Bring about a state of the store."""
         if self._closed or self._broker is None:
             return
         with self._lock:
@@ -167,6 +173,8 @@ class Writer:
         with contextlib.suppress(RuntimeError):
             # Otherwise the loop has ended.
             self._loop.call_soon_threadsafe(self._answer, wanted, answer)
+        if isinstance(answer.error, Conflict):
+            return _PAUSE_SECONDS
         if answer.error is None:
             return 0.0 if answer.goes_on else _PAUSE_SECONDS
         self._quiet.error(
@@ -184,9 +192,9 @@ class Writer:
             if changes:
                 positions = broker.change(changes)
         except Exception as error:
-            return Answer(changes, [], error, goes_on=True)
+            return Answer(changes, [], error, wanted.goes_on)
         finally:
             self.busy = False
         # If all have one position, none was stored: another hub is doing the same.
         is_full = len(changes) >= MAX_CHANGES and len({*positions}) > 1
-        return Answer(changes, positions, None, is_full)
+        return Answer(changes, positions, None, is_full and wanted.goes_on)
