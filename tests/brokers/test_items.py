@@ -180,7 +180,7 @@ def test_a_row_counts_the_bytes_of_its_data_type_and_name() -> None:
 def test_the_bounds_of_an_app_are_not_those_of_our_own_items() -> None:
     retention = Retention(items=5, item_bytes=900)
     assert bounds("", retention) == (5, 900)
-    assert bounds("members", retention) == (10_000, 4 * 2**20)
+    assert bounds("members", retention) == (100_000, 64 * 2**20)
 
 
 def test_a_row_has_the_number_of_its_position() -> None:

@@ -23,6 +23,7 @@ from support.servers import until
 
 from flask_push import Event
 from flask_push.brokers import ItemChange
+from flask_push.brokers import items as items_of_brokers
 from flask_push.brokers import ItemsFull
 from flask_push.brokers import Retention
 from flask_push.brokers.redis import item_calls
@@ -181,7 +182,7 @@ def test_versions_that_no_double_can_tell_apart_are_told_apart(broker: RedisBrok
 
 
 def test_bounds_are_those_of_the_last_who_set_them(
-    redis: Redis, broker: RedisBroker
+    redis: Redis, broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(3):
         set_item(broker, str(n), "x")
@@ -195,9 +196,17 @@ def test_bounds_are_those_of_the_last_who_set_them(
             set_item(broker, item, "y")
     with pytest.raises(ItemsFull, match="PUSH_ITEMS_BYTES"):
         set_item(broker, "0", "x" * 500)
-    # Those of Flask-Push's own have the usual bounds.
+    # Those of Flask-Push's own have other bounds.
     broker.change([ItemChange("a", str(n), "x" * 500, kind="own") for n in range(9)])
     assert items(broker) == {"0": b"y", "1": b"x", "2": b"x"}
+    for module in items_of_brokers, item_calls:
+        monkeypatch.setattr(module, "OWN_BOUNDS", (9, 6000))
+    bounded = RedisBroker(redis.url, timeout=20)
+    with pytest.raises(ItemsFull, match="would have 10 items, more than"):
+        set_item(bounded, "9", "x", kind="own")
+    with pytest.raises(ItemsFull, match="would have .* bytes, more than"):
+        set_item(bounded, "8", "x" * 1100, kind="own")
+    bounded.close()
     other.close()
 
 

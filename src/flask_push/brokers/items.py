@@ -70,6 +70,9 @@ from .base import Retention
 
 #: What a living row counts besides the bytes of its data, its type and its item's name.
 ROW_BYTES = 100
+#: How many items of an own kind a channel may have, and how many bytes of them. All hubs
+#: store theirs there, and one that could not would lose the rest of its call.
+OWN_BOUNDS = 100_000, 64 * 2**20
 #: As many tombstones a channel keeps at least, if they are not too old.
 MIN_TOMBSTONES = 1000
 
@@ -241,8 +244,7 @@ class ItemFeed(t.Protocol):
 def bounds(kind: str, retention: Retention) -> tuple[int, int]:
     """How many living rows a channel has at most, and how many bytes of them. What an app
     configures for its items is not valid for those of Flask-Push's own."""
-    kept = Retention() if kind else retention
-    return kept.items, kept.item_bytes
+    return OWN_BOUNDS if kind else (retention.items, retention.item_bytes)
 
 
 def row_bytes(item: str, type: str, data: bytes) -> int:

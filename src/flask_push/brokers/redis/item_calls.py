@@ -13,6 +13,7 @@ from ..base import Retention
 from ..items import check_change
 from ..items import ItemChange
 from ..items import MIN_TOMBSTONES
+from ..items import OWN_BOUNDS
 from ..items import PLAIN
 from .calls import Caller
 from .calls import JOIN_BYTES
@@ -164,7 +165,8 @@ class ItemCalls:
         self.store = store
         new = Retention()
         given = f"{retention.items} {retention.item_bytes}" if retention else "- -"
-        self._kept = f"{given} {new.items} {new.item_bytes} {MIN_TOMBSTONES}"
+        bounds = new.items, new.item_bytes, MIN_TOMBSTONES, *OWN_BOUNDS
+        self._kept = " ".join([given, *map(str, bounds)])
 
     def change(self, changes: Changes, caller: Caller) -> list[Arg]:
         keys: list[Arg] = [self.store.key("call", caller.name), *self._common()]
