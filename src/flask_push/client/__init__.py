@@ -19,6 +19,8 @@ from collections import deque
 from urllib import parse
 
 from .. import sse
+from .._delivery.own_events import HeldItems
+from .._delivery.own_events import is_returned
 from .._event import Event
 from .._system.terminal import shown
 from .address import Address
@@ -31,8 +33,6 @@ from .outcome import judge
 from .outcome import Lost
 from .outcome import pause_before
 from .outcome import Refused
-from .own_events import HeldItems
-from .own_events import is_returned
 
 __all__ = ["connect", "Refused", "Source"]
 

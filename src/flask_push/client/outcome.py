@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import random
 import re
-import typing as t
 
+from .._delivery.own_events import word_of
 from .._event import Event
 from .._system.terminal import shown
 from .answer import Head
@@ -87,12 +85,3 @@ def connection_of(opening: Event) -> str:
     connection = word_of(opening, "connection")
     # An id without a secret is the one that this request sent.
     return connection if _CONNECTION.fullmatch(connection) else ""
-
-
-def word_of(event: Event, name: str) -> str:
-    """The text that an event of Flask-Push has in a field; empty if it has none."""
-    with contextlib.suppress(ValueError, RecursionError):
-        data: t.Any = json.loads(event.data)
-        word = data.get(name) if isinstance(data, dict) else None
-        return word if isinstance(word, str) else ""
-    return ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import typing as t
 
-from .._delivery import wire
 from .._event import Event
 from .._event import GAP
 from .._event import UNSET
-from .outcome import word_of
+from . import wire
 
 _RETURNED = frozenset({GAP, UNSET, "push:items", "push:whole"})
 _WORD = re.compile(r"[0-9A-Za-z_-]{1,64}")
@@ -16,6 +17,16 @@ _WORD = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 def is_returned(event: Event) -> bool:
     return not event.type.startswith(wire.RESERVED) or event.type in _RETURNED
+
+
+def word_of(event: Event, name: str) -> str:
+    """The text that an event of Flask-Push has in a field; empty if it has none."""
+    try:
+        data: t.Any = json.loads(event.data)
+    except (ValueError, RecursionError):
+        return ""
+    word = data.get(name) if isinstance(data, dict) else None
+    return word if isinstance(word, str) else ""
 
 
 class HeldItems:

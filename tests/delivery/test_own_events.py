@@ -14,8 +14,8 @@ from support.scripted import status
 
 import flask_push
 from flask_push._delivery import wire
+from flask_push._delivery.own_events import HeldItems
 from flask_push._event import Position
-from flask_push.client.own_events import HeldItems
 
 WORD = wire.holds("aaaaa", ["p"])
 OPEN = wire.opening("x.y", ["p"], Position("aaaaa", 5))
