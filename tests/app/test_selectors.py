@@ -14,6 +14,7 @@ from support.disconnects import names
 from flask_push import Publisher
 from flask_push import Push
 from flask_push._delivery.disconnect import Disconnect
+from flask_push._delivery.stream import LISTENER
 from flask_push._selectors import disconnect_of
 from flask_push._selectors import NOT_GIVEN
 from flask_push.brokers import KeepsOwnLogs
@@ -93,6 +94,7 @@ def test_what_disconnect_can_not_mean_is_a_type_error(
         ({"user": ""}, "user is empty, and no stream has an empty user"),
         ({"session": ""}, "session is empty"),
         ({"user": "\ud800"}, "holds a lone surrogate"),
+        ({"session": LISTENER}, "holds a lone surrogate"),
         ({"channel": ""}, "non-empty string"),
         ({"channel": "x" * 65}, "takes 65 bytes"),
         ({"user": 7, "reason": "x" * 1001}, "1,001 characters, 1,000 at most"),
@@ -114,6 +116,7 @@ def test_what_can_not_be_a_name_is_a_value_error(
         ({"session": 1.5}, TypeError, "session is text, a whole number, a UUID or None"),
         ({"user": True}, TypeError, "user is text, a whole number, a UUID or None"),
         ({"session": "\udcff"}, ValueError, "The session .* holds a lone surrogate"),
+        ({"session": LISTENER}, ValueError, "The session .* holds a lone surrogate"),
     ],
 )
 def test_stream_refuses_what_can_not_be_a_name(

@@ -9,6 +9,10 @@ from support.laws import tell
 
 from flask_push._delivery.channel import Channel
 from flask_push._delivery.channel import MOST_LOST
+from flask_push._delivery.snapshot import stream_from_json
+from flask_push._delivery.snapshot import stream_to_json
+from flask_push._delivery.stream import LISTENER
+from flask_push._delivery.stream import Stream
 
 
 def test_ranges_of_what_was_lost_are_kept_over_a_take_over() -> None:
@@ -39,3 +43,11 @@ def test_a_new_hub_may_send_a_gap_for_events_that_were_dropped_before_it_started
     """It knows no predecessor of what its feed begins with, and tells too much."""
     story = "start 0; connect 0 abc nothing; watch 0 3; publish a; " + "elsewhere; " * 3
     tell(story + "publish b; publish a; elsewhere; replace 0", None)
+
+
+def test_a_take_over_keeps_what_the_app_itself_listens_to() -> None:
+    listener = Stream(("a",), "x", session=LISTENER)
+    sent = json.loads(json.dumps(stream_to_json(listener)))
+    assert stream_from_json(sent) == listener and listener.is_listener
+    # A hub of an older version returns it too: it knows the field.
+    assert sent["session"] == LISTENER

@@ -21,6 +21,7 @@ from support.hubs import Run
 from support.sockets import noise
 
 from flask_push import Position
+from flask_push._delivery.stream import LISTENER
 from flask_push.brokers import KeepsOwnLogs
 from flask_push.testing._sink import until
 
@@ -49,6 +50,24 @@ def test_each_stream_that_matches_ends_with_the_reason_and_no_other_does(run: Ru
         assert scene.disconnects() == (2, 0)
         status = scene.hub.status()
         assert (status["with_user"], status["without_user"]) == (1, 1)
+
+    run(test)
+
+
+def test_what_the_app_itself_listens_to_is_not_disconnected(run: Run) -> None:
+    async def test(scene: Scene) -> None:
+        listener = await scene.open("a", session=LISTENER)
+        browser = await scene.user("ann", "a")
+        scene.disconnect(None, None, "a")
+        await is_ended(browser)
+        late = await scene.open("a", session=LISTENER)
+        scene.replace_hub()
+        scene.disconnect(None, None, "a")
+        last = await scene.open("a", session=LISTENER, seen="unknown")
+        scene.say("a", "x")
+        for reader in listener, late, last:
+            await reader.receives("x")
+        assert scene.disconnects() == (0, 0)
 
     run(test)
 

@@ -15,6 +15,7 @@ from support.reader import SocketReader
 
 from flask_push._config import Config
 from flask_push._delivery.options import Options
+from flask_push._delivery.stream import LISTENER
 from flask_push._delivery.stream import Stream
 from flask_push._ipc.client import Client
 from flask_push._system import descriptors
@@ -191,3 +192,25 @@ def test_the_wait_in_a_gap_grows_with_the_number_of_streams() -> None:
         assert len(set(waits)) > 5
 
     run(test)
+
+
+def test_no_limit_counts_what_the_app_itself_listens_to() -> None:
+    async def test(scene: HubScene) -> None:
+        listeners = [await scene.open("a", session=LISTENER) for _ in range(3)]
+        browsers = [await scene.open("a") for _ in range(2)]
+        refused = scene.adopt("a")
+        await refused.ends()
+        listeners.append(await scene.open("a", session=LISTENER))
+        status = scene.hub.status()
+        assert (status["streams"], status["without_user"]) == (6, 2)
+        listeners.pop().sock.close()
+        await until(lambda: "5 connections" in repr(scene.hub))
+        await scene.adopt("a").ends()
+        browsers.pop().sock.close()
+        await until(lambda: "4 connections" in repr(scene.hub))
+        browsers.append(await scene.open("a"))
+        scene.say("a", "x")
+        for reader in [*listeners, *browsers]:
+            await reader.receives("x")
+
+    run(test, max_streams=2)

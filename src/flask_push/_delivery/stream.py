@@ -16,6 +16,10 @@ MAX_EVERY = 60
 #: A stream that is still sent all items when its lifetime is over may go on for so many
 #: seconds. A reader that never gets them must not listen for longer (law 34).
 MAX_ITEMS_SECONDS = 600.0
+#: The session of streams that the app's own code reads. It can't be encoded, so no app can
+#: have a session of this name. A field of its own would be kept of each stream, and hubs of
+#: older versions would drop it when they are replaced.
+LISTENER = "\udcfflistener"
 
 
 class Stream(t.NamedTuple):
@@ -60,6 +64,13 @@ class Stream(t.NamedTuple):
     every: float = 0
     #: Where its user is shown as present, and whose presence its page receives.
     presence: StreamPresence = NOTHING
+
+    @property
+    def is_listener(self) -> bool:
+        """Whether the app's own code reads it, and no browser. No view has granted it, so
+        no limit counts it, and no disconnect ends it (law 59). An older version treats it
+        like any other, and may disconnect it."""
+        return self.session == LISTENER
 
     @property
     def group(self) -> tuple[tuple[str, ...], bool, float]:

@@ -13,6 +13,8 @@ it ends them without a reason, and their views decide. That is so if the store b
 another epoch, or if disconnects have expired that the hub had not read. A stream is also
 sent back when it begins, if its ``seen`` is of another epoch, or older than the hub's list.
 A stream that an older version hands over has none: the list alone decides.
+
+What the app's own code reads, no view has granted, and nothing here ends it.
 """
 
 from __future__ import annotations
@@ -135,9 +137,9 @@ class Disconnects:
 
     def admits(self, connection: Connection) -> bool:
         """Whether a stream may begin now. If it may not, it waits, or was ended here."""
-        if not self.on:
-            return True
         stream = connection.stream
+        if not self.on or stream.is_listener:
+            return True
         if stream.seen == self._recent and not self._list.index.session_of(stream):
             return True
         if not self._list.known:
@@ -201,7 +203,8 @@ class Disconnects:
 
     def _begun(self) -> list[Connection]:
         """Those that have not begun are checked when they begin."""
-        return [c for c in self._streams.connections.values() if c.begun]
+        connections = self._streams.connections.values()
+        return [c for c in connections if c.begun and not c.stream.is_listener]
 
     def _disconnect(self, connection: Connection, found: Found, streams: int) -> None:
         self.disconnected += 1

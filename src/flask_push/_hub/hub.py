@@ -152,13 +152,13 @@ class Hub:
 
     def status(self) -> dict[str, t.Any]:
         """The hub in numbers."""
-        streams, users = len(self._streams.connections), self._streams.limits.users
+        streams, limits = len(self._streams.connections), self._streams.limits
         live = sum(group.up_to_date() for group in self._log.groups.values())
         return {
             "streams": streams,
             "behind": streams - live,
-            "with_user": users,
-            "without_user": streams - users,
+            "with_user": limits.users,
+            "without_user": streams - limits.users - limits.listeners,
             "disconnected": self.disconnects.disconnected,
             "sent_back": self.disconnects.sent_back,
             "channels": len(self._log.channels),

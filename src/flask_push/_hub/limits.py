@@ -24,6 +24,8 @@ class Limits:
         # How many streams each user has, and each address.
         self._users: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
+        #: How many streams the app's own code reads. No limit counts them.
+        self.listeners = 0
         # By configuration key: how many streams were refused since the last log line, and
         # when that was.
         self._refused: dict[str, tuple[int, float]] = {}
@@ -41,7 +43,9 @@ class Limits:
                 *(streams, why_scarce()),
             )
             return False
-        if streams >= options.max_streams:
+        if stream.is_listener:
+            return True
+        if streams - self.listeners >= options.max_streams:
             return self._refuse("PUSH_MAX_STREAMS", options.max_streams, now)
         if user and 0 < options.max_per_user <= self._users[user]:
             return self._refuse("PUSH_MAX_STREAMS_PER_USER", options.max_per_user, now)
@@ -65,8 +69,10 @@ class Limits:
         """Note that there are no streams."""
         self._users.clear()
         self._addresses.clear()
+        self.listeners = 0
 
     def _count(self, stream: Stream, change: int) -> None:
+        self.listeners += change * stream.is_listener
         for counter, key in (
             (self._users, stream.user),
             (self._addresses, stream.address),
