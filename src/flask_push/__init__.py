@@ -14,10 +14,11 @@ from .brokers import PublishUncertain
 
 if _t.TYPE_CHECKING:
     from ._extension import Push
+    from ._handoff.listener import Listener
     from .client import connect
 
-__all__ = ["connect", "Event", "History", "Items", "ItemsFull", "NotPublished", "NotRead"]
-__all__ += ["Position", "Publisher", "PublishUncertain", "Push"]
+__all__ = ["connect", "Event", "History", "Items", "ItemsFull", "Listener", "NotPublished"]
+__all__ += ["NotRead", "Position", "Publisher", "PublishUncertain", "Push"]
 
 
 def __getattr__(name: str) -> _t.Any:
@@ -30,4 +31,8 @@ def __getattr__(name: str) -> _t.Any:
         from .client import connect
 
         return connect
+    if name == "Listener":
+        from ._handoff.listener import Listener
+
+        return Listener
     raise AttributeError(name)

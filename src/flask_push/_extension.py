@@ -21,7 +21,9 @@ from ._app_log import add_default_handler
 from ._arrival import Arrival
 from ._event import Event
 from ._event import Name
+from ._handoff.listeners_hub import ListenersHub
 from ._item_publisher import ItemPublisher
+from ._listening import Listens
 from ._publisher import History
 from ._response import respond
 from ._response import StreamResponse
@@ -34,7 +36,7 @@ from .brokers import ItemChange
 from .brokers import KeepsItems
 
 
-class Push(ItemPublisher):
+class Push(ItemPublisher, Listens):
     """Server push for one app or several.
 
     :param app: Passed to :meth:`init_app`.
@@ -254,6 +256,9 @@ class Push(ItemPublisher):
 
     def _keeper(self) -> KeepsItems:
         return self._services().publisher._keeper()
+
+    def _listeners_hub(self) -> ListenersHub:
+        return self._services().listeners
 
     def _services(self) -> Services:
         if has_app_context():

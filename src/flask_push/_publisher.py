@@ -21,6 +21,8 @@ from ._event_checks import EventChecks
 from ._item_publisher import change
 from ._item_publisher import ItemPublisher
 from ._item_publisher import keeper_of
+from ._listening import hub_without_app
+from ._listening import Listens
 from ._names import channel_name
 from ._selectors import disconnect_of
 from ._selectors import NOT_GIVEN
@@ -30,6 +32,9 @@ from .brokers import ItemChange
 from .brokers import KeepsItems
 from .brokers import KeepsOwnLogs
 from .brokers import open_broker
+
+if t.TYPE_CHECKING:
+    from ._handoff.listeners_hub import ListenersHub
 
 # Bytes of history that are read at once. One page is enough for most calls.
 _PAGE = 4 * 2**20
@@ -48,7 +53,7 @@ class History:
     position: str
 
 
-class Publisher(ItemPublisher):
+class Publisher(ItemPublisher, Listens):
     """Publish to a store and read its history without an app: in a task, a cron job, a
     script. Any thread, any process, before or after a fork.
 
@@ -71,9 +76,13 @@ class Publisher(ItemPublisher):
         dumps: Dumps = json.dumps,
     ) -> None:
         _check_options(timeout, max_event_bytes, dumps)
-        if not isinstance(url, Broker):
-            url = open_broker(url, timeout=timeout)
-        self._broker = url
+        broker = url if isinstance(url, Broker) else open_broker(url, timeout=timeout)
+        self._broker = broker
+        # Whether another broker at its URL is the same. A broker that was given may have
+        # been made in another way.
+        self._opens = broker.url != "memory:" and not isinstance(url, Broker)
+        self._timeout, self._max_event_bytes = timeout, max_event_bytes
+        self._listeners: ListenersHub | None = None
         self._items: KeepsItems | None = None
         self._checks = EventChecks(max_event_bytes, dumps)
 
@@ -241,6 +250,20 @@ class Publisher(ItemPublisher):
         if self._items is None:
             self._items = keeper_of(self._broker)
         return self._items
+
+    def _listeners_hub(self) -> ListenersHub:
+        if self._listeners is None:
+            self._listeners = hub_without_app(
+                self._broker_of_thread, self._max_event_bytes, self.position
+            )
+        return self._listeners
+
+    def _broker_of_thread(self) -> Broker:
+        """The same store, for a hub in a thread. It has connections of its own if possible:
+        one that gevent has opened in a thread works in no other."""
+        if not self._opens:
+            return self._broker
+        return open_broker(self._broker.url, timeout=self._timeout)
 
 
 def _check_options(timeout: float, max_event_bytes: int, dumps: Dumps) -> None:

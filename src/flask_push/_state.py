@@ -30,6 +30,7 @@ from ._app_publisher import AppPublisher
 from ._config import Config
 from ._delivery.stream import Stream
 from ._handoff.door import Door
+from ._handoff.listeners_hub import ListenersHub
 from ._handoff.process_door import ProcessDoor
 from ._handoff.relay import Relays
 from ._handoff.shared_doors import SharedDoors
@@ -192,16 +193,21 @@ class Services:
         # With hubs in threads, nginx could reach only the hub of one process.
         if config.return_ticket and kind != "thread":
             self.ticket_cookie = TicketCookie(app, self.broker.url, config.return_ticket)
+        #: The ways to hubs that start no process, for listeners.
+        self._doors: list[Door] = []
         self.hub = self._choose_hub(kind, directory, why_development(app, config))
         most = 1000 if app.testing else config.relay_max
         self.known: KnownPositions | None = None
         if config.disconnect and isinstance(self.broker, KeepsOwnLogs):
             self.known = KnownPositions(self.hub, self.publisher)
         self.relays = Relays(most, config.relay_lifetime)
+        #: The hub of the app's own listeners.
+        self.listeners = ListenersHub(
+            self._doors, self._thread, self.publisher.position, self._seen, config.heartbeat
+        )
 
     def _choose_hub(self, kind: str, directory: Path | None, development: str) -> Door:
-        config, broker = self.config, self.broker
-        accel = None
+        config, accel = self.config, None
         keys = [] if self.ticket_cookie is None else self.ticket_cookie.keys
         if directory is not None and (config.accel or keys):
             accel = directory / "accel.sock"
@@ -216,12 +222,32 @@ class Services:
         def thread() -> ThreadDoor:
             return ThreadDoor(opened, config.options, accel, self.bridges)
 
+        self._thread: cabc.Callable[[], Door] = thread
         if kind == "thread":
             # It is one hub, and has all streams of this process.
             config = replace(config, hub_processes=1)
-            return thread()
-        hello = {
-            "url": broker.url,
+            self._doors.append(door := thread())
+            return door
+        hello = self._hello(accel, keys)
+        if kind != "process":
+            by_hand = HubFiles(Path(kind))
+            self._doors.append(ProcessDoor(by_hand, hello, starts=False))
+            return ProcessDoor(by_hand, hello, starts=False)
+        assert directory is not None
+        others = {**hello, "accel": None}
+        first, *more = files_in(directory, config)
+        self._doors.append(ProcessDoor(first, hello, starts=False))
+        self._doors += [ProcessDoor(files, others, starts=False) for files in more]
+        door_to_first = ProcessDoor(first, hello, instead=thread)
+        if not more:
+            return door_to_first
+        return SharedDoors([door_to_first, *(ProcessDoor(f, others) for f in more)])
+
+    def _hello(self, accel: Path | None, keys: list[bytes]) -> dict[str, t.Any]:
+        """What this process tells a hub process first."""
+        config = self.config
+        return {
+            "url": self.broker.url,
             # Older hubs take three values, and no more.
             "retention": astuple(config.given_retention)[:3],
             "items": astuple(config.given_retention)[3:],
@@ -232,15 +258,6 @@ class Services:
             "bridges": [bridge._asdict() for bridge in self.bridges],
             "return_keys": [key.hex() for key in keys],
         }
-        if kind != "process":
-            return ProcessDoor(HubFiles(Path(kind)), hello, starts=False)
-        assert directory is not None
-        first = ProcessDoor(HubFiles.of(directory), hello, instead=thread)
-        if config.hub_processes == 1:
-            return first
-        hello = {**hello, "accel": None}
-        all_files = files_in(directory, config)[1:]
-        return SharedDoors([first, *(ProcessDoor(files, hello) for files in all_files)])
 
     def _broker_of_thread(self) -> Broker:
         """The same store, with connections of its own: one that gevent has opened in a
@@ -251,8 +268,14 @@ class Services:
         return open_broker(self.broker.url, None, kept, timeout)
 
     def close(self) -> None:
+        self.listeners.stop()
         self.hub.stop()
         self.broker.close()
+
+    def _seen(self, stream: Stream) -> str:
+        """The position that a listener's stream carries, for hubs of older versions, which
+        may disconnect it."""
+        return "" if self.known is None else self.known.seen(self.known.now(), stream)
 
     def retry_later(self, stream: Stream) -> list[bytes]:
         """The body of a stream that ends at once and tells the browser when to reconnect.

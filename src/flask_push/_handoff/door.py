@@ -13,6 +13,10 @@ from .._ipc.client import Client
 Adopt = cabc.Callable[[Stream, Client], None]
 
 
+class NoHubThere(RuntimeError):
+    """No hub process runs that takes this process's streams, and none was started."""
+
+
 class Door(t.Protocol):
     """A hub in a thread of this process, in a process of its own, or in several."""
 

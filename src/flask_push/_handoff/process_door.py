@@ -37,6 +37,7 @@ from .._ipc.version import version
 from .._system.fork import PerProcess
 from .._system.logs import QuietLogger
 from .door import Door
+from .door import NoHubThere
 from .hub_connection import HubConnection
 from .spawn import connect_to_hub
 from .spawn import is_passing
@@ -137,7 +138,7 @@ class ProcessDoor(PerProcess):
                 except NoHub as error:
                     thread = self._stand_in.count_failure(str(error), self.files)
                     if thread is None:
-                        raise RuntimeError(f"There is no hub now. {error}") from error
+                        raise NoHubThere(f"There is no hub now. {error}") from error
             return thread
 
     def stop(self) -> None:

@@ -1,0 +1,186 @@
+"""Programs that listen, beside workers and a hub that is killed and replaced."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+from support.hub_processes import replace
+from support.redises import Redis
+from support.servers import gunicorn
+from support.servers import hubs
+from support.servers import program
+from support.servers import serve
+from support.servers import Server
+from support.servers import status
+from support.servers import TESTS
+from support.servers import the_hub
+from support.servers import until
+
+from flask_push import Event
+from flask_push import Publisher
+
+Listen = cabc.Callable[..., "Listening"]
+
+
+class Listening:
+    """A program that listens, and what it has got."""
+
+    def __init__(self, path: Path, process: subprocess.Popen[t.Any]) -> None:
+        self.path = path
+        self.process = process
+
+    @property
+    def rows(self) -> list[list[str]]:
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    @property
+    def is_begun(self) -> bool:
+        return any(type == "push:whole" for _, _, type, *_ in self.rows)
+
+    @property
+    def data(self) -> list[str]:
+        return [data for _, _, type, _, data, _ in self.rows if type == "message"]
+
+    def read_data(self, count: int) -> list[str]:
+        until(lambda: len(self.data) >= count)
+        return self.data
+
+    @property
+    def gaps(self) -> int:
+        return [type for _, _, type, *_ in self.rows].count("push:gap")
+
+
+@pytest.fixture
+def listen(tmp_path: Path) -> cabc.Iterator[Listen]:
+    with contextlib.ExitStack() as stack:
+        count = 0
+
+        def listen(where: str, *channels: str, since: str = "", **env: str) -> Listening:
+            nonlocal count
+            count += 1
+            path = tmp_path / f"listened-{count}"
+            words = [sys.executable, "-m", "apps.listening", where, str(path), since]
+            env = {**os.environ, "INSTANCE": str(tmp_path), **env}
+            process = program([*words, *channels], cwd=TESTS, env=env)
+            return Listening(path, stack.enter_context(process))
+
+        yield listen
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[Server]:
+    with contextlib.ExitStack() as stack:
+        options: dict[str, t.Any] = {}
+        if request.param == "redis":
+            redis = stack.enter_context(Redis.started(tmp_path))
+            options["PUSH_BROKER_URL"] = redis.url
+        yield stack.enter_context(serve(gunicorn, tmp_path, "-w", "2", **options))
+
+
+def environment(server: Server) -> dict[str, str]:
+    return {name: server.env[name] for name in server.env if name.startswith("FLASK_")}
+
+
+def store_of(server: Server, tmp_path: Path) -> str:
+    url = json.loads(server.env.get("FLASK_PUSH_BROKER_URL", "null"))
+    return url or f"sqlite://{tmp_path}/push-basic/push.db"
+
+
+def test_a_program_uses_the_hub_of_the_workers_and_one_with_a_url_its_own(
+    server: Server, listen: Listen, tmp_path: Path
+) -> None:
+    server.stream("a").opened()
+    hub = the_hub(tmp_path)
+    with_app = listen("app", "a", **environment(server))
+    with_url = listen(store_of(server, tmp_path), "a")
+    until(lambda: with_app.is_begun and with_url.is_begun)
+    ids = [server.publish("a", str(n)) for n in range(50)]
+    for listening in with_app, with_url:
+        listening.read_data(50)
+        rows = [row for row in listening.rows if row[2] == "message"]
+        assert [row[0] for row in rows] == ids
+        assert listening.gaps == 0
+    assert hubs(tmp_path) == [hub]
+    shown = status(tmp_path)
+    assert (shown["streams"], shown["without_user"]) == (2, 1), "the browser and one more"
+
+
+def test_a_program_without_a_hub_process_starts_none(
+    listen: Listen, tmp_path: Path
+) -> None:
+    listening = listen("app", "a")
+    until(lambda: listening.is_begun)
+    publisher = Publisher(f"sqlite://{tmp_path}/push-basic/push.db")
+    publisher.publish("a", "x")
+    assert listening.read_data(1) == ["x"]
+    publisher.close()
+    assert hubs(tmp_path) == []
+
+
+def test_nothing_is_missed_while_the_hub_is_killed_and_replaced(
+    server: Server, listen: Listen, tmp_path: Path
+) -> None:
+    server.stream("a").opened()
+    listenings = [listen("app", "a", "b", **environment(server))]
+    listenings.append(listen(store_of(server, tmp_path), "a", "b"))
+    until(lambda: all(listening.is_begun for listening in listenings))
+    publisher = Publisher(store_of(server, tmp_path), timeout=20)
+    said: list[str] = []
+    for n in range(8):
+        before = the_hub(tmp_path)
+        if n % 2:
+            os.kill(before, signal.SIGKILL)
+        else:
+            replace(tmp_path)
+        for _ in range(20):
+            events = [Event(random.choice("ab"), f"{len(said) + k}") for k in range(10)]
+            publisher.publish_many(events)
+            said += [str(event.data) for event in events]
+        the_hub(tmp_path, but=before)
+    for listening in listenings:
+        assert listening.read_data(len(said)) == said and listening.gaps == 0
+    publisher.close()
+
+
+def test_a_program_that_was_killed_goes_on_at_its_position(
+    server: Server, listen: Listen, tmp_path: Path
+) -> None:
+    first = listen("app", "a", **environment(server))
+    until(lambda: first.is_begun)
+    server.publish("a", *map(str, range(30)))
+    until(lambda: len(first.data) > 3)
+    first.process.kill()
+    first.process.wait()
+    server.publish("a", *map(str, range(30, 60)))
+    rows = first.rows
+    again = listen("app", "a", since=rows[-1][-1], **environment(server))
+    until(lambda: len(first.data) + len(again.data) == 60)
+    assert first.data + again.data == list(map(str, range(60)))
+    assert again.gaps == 0
+
+
+def test_disconnect_does_not_end_what_a_program_listens_to(
+    server: Server, listen: Listen, tmp_path: Path
+) -> None:
+    browser = server.stream("a").opened()
+    listening = listen("app", "a", **environment(server))
+    until(lambda: listening.is_begun)
+    publisher = Publisher(store_of(server, tmp_path))
+    publisher.disconnect(channel="a")
+    browser.read_to_end()
+    publisher.publish("a", "x")
+    assert listening.read_data(1) == ["x"]
+    publisher.close()
