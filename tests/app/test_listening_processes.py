@@ -58,6 +58,12 @@ class Listening:
         until(lambda: len(self.data) >= count)
         return self.data
 
+    def has_end(self) -> bool:
+        """Whether it has got the event that is published last."""
+        with self.path.open("rb") as file:
+            file.seek(max(0, self.path.stat().st_size - 400))
+            return b'"end"' in file.read()
+
     @property
     def gaps(self) -> int:
         return [type for _, _, type, *_ in self.rows].count("push:gap")
@@ -130,29 +136,77 @@ def test_a_program_without_a_hub_process_starts_none(
     assert hubs(tmp_path) == []
 
 
-def test_nothing_is_missed_while_the_hub_is_killed_and_replaced(
-    server: Server, listen: Listen, tmp_path: Path
-) -> None:
+def begun(server: Server, listen: Listen, tmp_path: Path) -> list[Listening]:
+    """A program with the app, and one with the URL of the store."""
     server.stream("a").opened()
     listenings = [listen("app", "a", "b", **environment(server))]
     listenings.append(listen(store_of(server, tmp_path), "a", "b"))
     until(lambda: all(listening.is_begun for listening in listenings))
+    return listenings
+
+
+def publish(server: Server, tmp_path: Path, deaths: int, calls: int, each: int) -> str:
+    """Publish numbers while the hub is killed and replaced. Returns their channels."""
     publisher = Publisher(store_of(server, tmp_path), timeout=20)
-    said: list[str] = []
-    for n in range(8):
+    said = ""
+    for n in range(deaths):
         before = the_hub(tmp_path)
         if n % 2:
             os.kill(before, signal.SIGKILL)
         else:
             replace(tmp_path)
-        for _ in range(20):
-            events = [Event(random.choice("ab"), f"{len(said) + k}") for k in range(10)]
-            publisher.publish_many(events)
-            said += [str(event.data) for event in events]
+        for _ in range(calls):
+            start = len(said)
+            said += "".join(random.choices("ab", k=each))
+            new = enumerate(said[start:], start)
+            publisher.publish_many(Event(channel, str(n)) for n, channel in new)
         the_hub(tmp_path, but=before)
-    for listening in listenings:
-        assert listening.read_data(len(said)) == said and listening.gaps == 0
     publisher.close()
+    return said
+
+
+def test_nothing_is_missed_while_the_hub_is_killed_and_replaced(
+    server: Server, listen: Listen, tmp_path: Path
+) -> None:
+    listenings = begun(server, listen, tmp_path)
+    said = publish(server, tmp_path, deaths=8, calls=20, each=10)
+    for listening in listenings:
+        assert listening.read_data(len(said)) == list(map(str, range(len(said))))
+        assert listening.gaps == 0
+
+
+@pytest.mark.slow
+def test_a_million_events_over_twenty_hubs_arrive_once_and_in_order_or_there_is_a_gap(
+    server: Server, listen: Listen, tmp_path: Path
+) -> None:
+    listenings = begun(server, listen, tmp_path)
+    said = publish(server, tmp_path, deaths=20, calls=50, each=1000)
+    server.publish("a", "end")
+    for listening in listenings:
+        until(listening.has_end, 600)
+        judge(listening.rows, said)
+
+
+def judge(rows: list[list[str]], said: str) -> None:
+    """Each event arrives once and in order, and what is left out comes after a gap of its
+    channel.
+
+    :param said: The channel of each number.
+    """
+    left = {name: [n for n, of in enumerate(said) if of == name] for name in "ab"}
+    for numbers in left.values():
+        numbers.reverse()
+    may_skip = set[str]()
+    for _, channel, type, _, data, _ in rows:
+        if type == "push:gap":
+            may_skip |= {*json.loads(data)["channels"]}
+        elif type == "message" and data != "end":
+            number = left[channel].pop()
+            while number < int(data) and channel in may_skip:
+                number = left[channel].pop()
+            assert number == int(data)
+            may_skip.discard(channel)
+    assert all(not numbers or name in may_skip for name, numbers in left.items())
 
 
 def test_a_program_that_was_killed_goes_on_at_its_position(
