@@ -58,26 +58,11 @@ def types(reader: HttpReader) -> list[str]:
     return [event.type for event in reader.events]
 
 
-def opened(server: Server, user: str, last_id: str = "") -> HttpReader:
-    """A user's stream, once its view and the hub let it begin."""
-    found: list[HttpReader] = []
-
-    def come() -> bool:
-        again = server.stream("a", user=user, last_id=last_id)
-        while not again.ended and "push:open" not in types(again):
-            again.read()
-        found.append(again)
-        return not again.ended
-
-    until(come)
-    return found[-1]
-
-
 @pytest.mark.parametrize("hub", ["has read it", "was stopped"])
 def test_a_failover_that_loses_a_disconnect_writes_nothing_to_those_it_named(
     hub: str, server: Server, redis: Replicated, tmp_path: Path
 ) -> None:
-    ann, bob = opened(server, "ann"), opened(server, "bob")
+    ann, bob = (server.open_stream("a", user=name) for name in ("ann", "bob"))
     # Their views have decided, and their streams reach the hub after the failover.
     held = {name: tmp_path / name for name in ("ann", "bob")}
     late = {
@@ -125,7 +110,7 @@ def test_a_failover_that_loses_a_disconnect_writes_nothing_to_those_it_named(
 
     # Each view grants its stream again, which resumes with a gap for the new epoch.
     for reader, user in (ann, "ann"), (bob, "bob"):
-        again = opened(server, user, reader.last_id)
+        again = server.open_stream("a", user=user, last_id=reader.last_id)
         published(server, f"for {user}")
         again.read_until(lambda r, user=user: f"for {user}" in r.data)  # type: ignore[misc]
         assert [gap["channels"] for gap in again.gaps] == [["a"]]

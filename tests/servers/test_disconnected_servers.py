@@ -79,21 +79,6 @@ def is_disconnected(reader: HttpReader, reason: str = "") -> bool:
     return (last.type, json.loads(last.data)) == ("push:disconnect", {"reason": reason})
 
 
-def lets_in(server: Server, *channels: str, **query: str) -> HttpReader:
-    """Request the stream as a browser does, until one stays open."""
-    found: list[HttpReader] = []
-
-    def come() -> bool:
-        reader = server.stream(*channels, **query)
-        while not reader.ended and "push:open" not in types(reader):
-            reader.read()
-        found.append(reader)
-        return not reader.ended
-
-    until(come)
-    return found[-1]
-
-
 def held(server: Server, file: Path, *channels: str, **query: str) -> HttpReader:
     """A stream whose view runs for as long as the file is there."""
     reader = server.stream(*channels, held=str(file), **query)
@@ -104,10 +89,10 @@ def held(server: Server, file: Path, *channels: str, **query: str) -> HttpReader
 def test_the_streams_that_are_named_end_and_no_others(
     server: Server, tmp_path: Path
 ) -> None:
-    ada = lets_in(server, "a", user="ada", session="one")
-    other = lets_in(server, "a", user="ada", session="two")
-    bob = lets_in(server, "a", "b", user="bob", session="three")
-    visitor = lets_in(server, "a", "b")
+    ada = server.open_stream("a", user="ada", session="one")
+    other = server.open_stream("a", user="ada", session="two")
+    bob = server.open_stream("a", "b", user="bob", session="three")
+    visitor = server.open_stream("a", "b")
     server.publish("a", "1")
     for reader in ada, other, bob, visitor:
         assert reader.read_data(1) == ["1"]
@@ -128,7 +113,7 @@ def test_the_streams_that_are_named_end_and_no_others(
     assert visitor.read_data(4) == ["1", "2", "3", "4"], "it goes on"
     assert types(visitor) == ["push:open"] and not visitor.ended
 
-    again = lets_in(server, "a", user="ada", session="two", last_id=other.last_id)
+    again = server.open_stream("a", user="ada", session="two", last_id=other.last_id)
     assert again.read_data(2) == ["3", "4"], "it resumes exactly"
     late = server.stream("a", user="ada", session="one")
     assert is_disconnected(late, "logged out"), "the session stays disconnected"
@@ -136,7 +121,7 @@ def test_the_streams_that_are_named_end_and_no_others(
 
 def test_a_view_that_was_running_is_asked_again(server: Server, tmp_path: Path) -> None:
     """It has granted the stream before the call, and returns it afterwards."""
-    first = lets_in(server, "a", user="ada")
+    first = server.open_stream("a", user="ada")
     late = held(server, tmp_path / "late", "a", user="ada")
     other = held(server, tmp_path / "other", "a", user="bob")
     disconnect(server, user="ada", reason="removed")
@@ -148,7 +133,7 @@ def test_a_view_that_was_running_is_asked_again(server: Server, tmp_path: Path) 
     other.opened()
     late.read_to_end()
     assert late.data == [] and "push:open" not in types(late)
-    again = lets_in(server, "a", user="ada", last_id=first.last_id)
+    again = server.open_stream("a", user="ada", last_id=first.last_id)
     assert again.read_data(1) == ["after"]
     server.publish("a", "more")
     assert again.read_data(2) == ["after", "more"]
@@ -158,7 +143,7 @@ def test_a_view_that_was_running_is_asked_again(server: Server, tmp_path: Path) 
 def test_a_poll_of_a_view_that_was_running_reads_nothing(
     server: Server, tmp_path: Path
 ) -> None:
-    first = lets_in(server, "a", user="ada")
+    first = server.open_stream("a", user="ada")
     first_id = first.last_id
     poll = held(server, tmp_path / "poll", "a", user="ada", poll="1", last_id=first_id)
     disconnect(server, user="ada")

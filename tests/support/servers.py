@@ -194,6 +194,18 @@ class Server:
         self.readers.append(HttpReader(self.port, *channels, **options))
         return self.readers[-1]
 
+    def open_stream(self, *channels: str, **options: t.Any) -> HttpReader:
+        """Request a stream as a browser does, until one stays open."""
+
+        def opened() -> HttpReader | None:
+            reader = self.stream(*channels, **options)
+            while not reader.ended and "push:open" not in [e.type for e in reader.events]:
+                reader.read()
+            return None if reader.ended else reader
+
+        reader: HttpReader = until(opened)
+        return reader
+
 
 def hubs(directory: Path) -> list[int]:
     """The hub processes of apps whose files are in the directory or below."""
