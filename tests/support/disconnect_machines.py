@@ -32,7 +32,10 @@ from support.checker import Cause
 from support.checker import judge
 from support.checker import Trace
 from support.checker import Truth
+from support.disconnects import Connection
+from support.disconnects import figures
 from support.disconnects import matches
+from support.disconnects import written
 from support.reader import SocketReader
 
 _OPTIONS = Options(retry=0.5, heartbeat=1000)
@@ -121,13 +124,9 @@ class Request:
 
 
 @dataclass
-class Connection:
-    """What was written to one connection."""
-
-    stream: Stream
+class Entered(Connection):
+    #: When its request entered the app.
     step: int
-    #: Its first event among those of its browser.
-    first: int
 
 
 class Browser(SocketReader):
@@ -139,7 +138,7 @@ class Browser(SocketReader):
         self.ended = True
         self.name = name
         self.stream = stream
-        self.connections: list[Connection] = []
+        self.connections: list[Entered] = []
         self.times: list[int] = []
         self.waiting = False
 
@@ -149,21 +148,13 @@ class Browser(SocketReader):
         self.connect()
         self.begin()
         self.waiting = False
-        self.connections.append(Connection(request.stream, request.step, len(self.events)))
+        self.connections.append(Entered(request.stream, len(self.events), request.step))
         return self.theirs.detach()
 
     def feed(self, data: bytes) -> list[Event]:
         events = super().feed(data)
         self.times += [time.time_ns() // 1000] * len(events)
         return events
-
-    def written(self) -> cabc.Iterator[tuple[Connection, Position]]:
-        """Each event that was published, and the connection on which it came."""
-        ends = [c.first for c in self.connections[1:]] + [len(self.events)]
-        for connection, end in zip(self.connections, ends, strict=True):
-            for event in self.events[connection.first : end]:
-                if not event.type.startswith("push:"):
-                    yield connection, Position.parse(event.id)
 
 
 class Ended(t.NamedTuple):
@@ -279,7 +270,7 @@ class Story:
                 browser.read(self.rng.choice([10, 100, 1000, 2**20]))
 
     def cut(self) -> None:
-        """A browser loses its connection, and what it had not read."""
+        """A browser loses its connection, and the bytes that it had not read."""
         if open := [b for b in self.browsers if not b.ended and not b.waiting]:
             browser = self.rng.choice(open)
             browser.sock.close()
@@ -400,7 +391,7 @@ class Story:
         for browser in self.browsers:
             found = Trace([*browser.stream.channels], browser.events, browser.times)
             wrong += [f"{browser.name}: {line}" for line in judge(found, truth, causes)]
-            for connection, position in browser.written():
+            for connection, position in written(browser):
                 wrong += [
                     f"{browser.name}: {position} was written after {ended}"
                     for ended in self.ended
@@ -411,15 +402,9 @@ class Story:
         return wrong
 
     def figures(self) -> Counter[str]:
-        types = Counter(event.type for b in self.browsers for event in b.events)
-        return Counter(
+        return figures(self.browsers, self.ended) + Counter(
             {
                 **{f"times {name}": count for name, count in self.acts.items()},
                 "stories": 1,
-                "connections": sum(len(b.connections) for b in self.browsers),
-                "disconnects": len(self.ended),
-                "events read": types["message"],
-                "reasons read": types["push:disconnect"],
-                "gaps": types["push:gap"],
             }
         )

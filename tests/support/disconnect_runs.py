@@ -26,7 +26,10 @@ from flask_push.brokers import DISCONNECT_LOG
 from flask_push.brokers import KeepsOwnLogs
 from flask_push.brokers import open_broker
 from support.asgi_servers import SERVERS
+from support.disconnects import Connection
+from support.disconnects import figures
 from support.disconnects import matches
+from support.disconnects import written
 from support.fault_runs import CHANNELS
 from support.fault_runs import Client
 from support.fault_runs import Run
@@ -41,13 +44,9 @@ from support.servers import Server
 
 
 @dataclass
-class Connection:
-    """One connection of a client, and when its request was seen in the app."""
-
-    stream: Stream
-    #: Its first event among those of its client.
-    first: int
-    #: The number of disconnects that had been called by then; 0 if it was not seen yet.
+class Seen(Connection):
+    #: The number of disconnects that had been called when its request was seen in the app;
+    #: 0 if it was not seen yet.
     seen: int = 0
 
 
@@ -61,7 +60,7 @@ class User(Client):
         self.user = self.rng.choice(["ann", "bob", None])
         self.logins = 0
         self.cookies: dict[str, str] = {}
-        self.connections: list[Connection] = []
+        self.connections: list[Seen] = []
         self.held: Path | None = None
 
     @property
@@ -92,7 +91,7 @@ class User(Client):
                 self.left = self.rng.choice([50, 500, self.impatience, self.impatience])
                 names = tuple(self.channels)
                 stream = Stream(names, "c", user=self.user, session=self.session)
-                self.connections.append(Connection(stream, len(self.events)))
+                self.connections.append(Seen(stream, len(self.events)))
         return self.reader
 
     def headers(self) -> dict[str, str]:
@@ -127,14 +126,6 @@ class User(Client):
         if self.held is not None:
             self.held.unlink(missing_ok=True)
             self.held = None
-
-    def written(self) -> cabc.Iterator[tuple[Connection, Position]]:
-        """Each event that was published, and the connection on which it came."""
-        ends = [c.first for c in self.connections[1:]] + [len(self.events)]
-        for connection, end in zip(self.connections, ends, strict=True):
-            for event in self.events[connection.first : end]:
-                if not event.type.startswith("push:"):
-                    yield connection, Position.parse(event.id)
 
 
 class Ended(t.NamedTuple):
@@ -206,7 +197,7 @@ class DisconnectRun(Run):
 
     def by_app(self, said: Disconnect) -> str | None:
         server = self.rng.choice(self.fronts)
-        # What is not given must not be said.
+        # ``push.disconnect`` raises if a selector is ``None``.
         given = {name: text for name, text in said._asdict().items() if text}
         with contextlib.suppress(OSError, HTTPException):
             words = json.dumps(given).encode()
@@ -246,7 +237,7 @@ class DisconnectRun(Run):
         return super().judge() + [
             f"{user.number}: {position} was written after {ended}"
             for user in self.users
-            for connection, position in user.written()
+            for connection, position in written(user)
             for ended in self.ended
             if 0 < connection.seen < ended.call
             and position.number > ended.number
@@ -287,16 +278,7 @@ class DisconnectRun(Run):
         self.move_store()
 
     def figures(self) -> Counter[str]:
-        types = Counter(event.type for user in self.users for event in user.events)
-        return Counter(
-            {
-                "disconnects": len(self.ended),
-                "connections": sum(len(user.connections) for user in self.users),
-                "events read": types["message"],
-                "reasons read": types["push:disconnect"],
-                "gaps": types["push:gap"],
-            }
-        )
+        return figures(self.users, self.ended)
 
 
 class RedisDisconnectRun(DisconnectRun):

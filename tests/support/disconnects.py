@@ -6,10 +6,13 @@ import asyncio
 import collections.abc as cabc
 import json
 import typing as t
+from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 
 import pytest
 
+from flask_push import Event
 from flask_push import Position
 from flask_push._delivery.disconnect import Disconnect
 from flask_push._delivery.options import Options
@@ -121,6 +124,48 @@ class PlainSink:
 
 def run_with(test: Scenario, broker: t.Any, **options: t.Any) -> None:
     run_scene(lambda: Scene(broker, Options(retry=0.5, **options)), test)
+
+
+@dataclass
+class Connection:
+    """One connection of a reader."""
+
+    stream: Stream
+    #: Its first event among those of its reader.
+    first: int
+
+
+C = t.TypeVar("C", bound=Connection)
+
+
+class Reads(t.Protocol[C]):
+    """A reader that resumes: its events are those of all its connections."""
+
+    connections: list[C]
+    events: list[Event]
+
+
+def written(reader: Reads[C]) -> cabc.Iterator[tuple[C, Position]]:
+    """Each event that was published, and the connection on which it came."""
+    ends = [c.first for c in reader.connections[1:]] + [len(reader.events)]
+    for connection, end in zip(reader.connections, ends, strict=True):
+        for event in reader.events[connection.first : end]:
+            if not event.type.startswith("push:"):
+                yield connection, Position.parse(event.id)
+
+
+def figures(readers: cabc.Collection[Reads[t.Any]], ended: cabc.Sized) -> Counter[str]:
+    """What readers got, and how many disconnects there were."""
+    types = Counter(event.type for reader in readers for event in reader.events)
+    return Counter(
+        {
+            "connections": sum(len(reader.connections) for reader in readers),
+            "disconnects": len(ended),
+            "events read": types["message"],
+            "reasons read": types["push:disconnect"],
+            "gaps": types["push:gap"],
+        }
+    )
 
 
 def matches(said: Disconnect, stream: Stream) -> bool:
