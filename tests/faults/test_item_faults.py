@@ -13,33 +13,23 @@ from support.item_runs import ItemRun
 from support.item_runs import WithItems
 from support.redis_run import running as running_on_redis
 
-
-def test_no_reader_has_other_items_than_the_store(tmp_path: Path) -> None:
-    with running(tmp_path, kind=ItemRun, PUSH_KEEP=1_000_000) as run:
-        assert isinstance(run, ItemRun)
-        run.go(run.faults(), deliveries=1_000, cuts=50, each=1)
-        assert run.come_to_the_end() == []
-        assert not run.gaps()
-        run.publish_again()
-        run.go(run.losses(), deliveries=0, cuts=0, each=1)
-        assert run.finish() == []
+STARTS: dict[str, t.Any] = {
+    "SQLite": (running, ItemRun),
+    "Redis": (running_on_redis, ItemRedisRun),
+}
 
 
-def test_no_reader_has_other_items_than_a_redis(tmp_path: Path) -> None:
-    with running_on_redis(tmp_path, kind=ItemRedisRun, PUSH_KEEP=1_000_000) as run:
-        assert isinstance(run, ItemRedisRun)
+@pytest.mark.parametrize("name", STARTS)
+def test_no_reader_has_other_items_than_the_store(name: str, tmp_path: Path) -> None:
+    start, kind = STARTS[name]
+    with start(tmp_path, kind=kind, PUSH_KEEP=1_000_000) as run:
+        assert isinstance(run, WithItems)
         run.go(run.faults(), deliveries=1_000, cuts=50, each=1)
         assert run.come_to_the_end() == []
         assert not run.gaps()
         run.publish_again()
         run.go(run.some_losses(), deliveries=0, cuts=0, each=1)
         assert run.finish() == []
-
-
-STARTS: dict[str, t.Any] = {
-    "SQLite": (running, ItemRun),
-    "Redis": (running_on_redis, ItemRedisRun),
-}
 
 
 @pytest.mark.slow
