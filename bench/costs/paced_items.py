@@ -46,7 +46,7 @@ class _Hub(ReadHub):
             item = f"metric {n % METRICS}"
             self.broker.change([ItemChange(channel, item, f'{{"value": {begun + n}}}')])
             await asyncio.sleep(begun + n / SETS_PER_SECOND - self.loop.time())
-        # What waits belongs to these seconds, too.
+        # Events that wait belong to these seconds, too.
         await asyncio.sleep(2 * EVERY[channel])
         taken = time.process_time() - before
         await self.until_all_is_read()

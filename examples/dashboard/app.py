@@ -27,7 +27,7 @@ def sample() -> None:
         now = round(time.time(), 1)
         events = []
         for name, (value, is_too_high) in measure(now).items():
-            # What is no longer measured disappears after five seconds.
+            # A value that is no longer measured disappears after five seconds.
             events.append(Event("metrics", value, item=name, ttl=5))
             if is_too_high:
                 # Every process of the app measures. The key stores an alarm once a minute.

@@ -26,7 +26,7 @@ from support.servers import TESTS
 
 SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
 
-# Measures what the test says.
+# Measures the values that the test has written to a file.
 MACHINES = """
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Listening from Python to the items of real hubs, while streams end and hubs die."""
+"""Python reads the items of real hubs, while streams end and hubs are killed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Script:
         assert URL in LOOP
         self.source: Source
         self.events: list[Event] = []
-        #: What it showed last.
+        #: The items that it showed last.
         self.shown: dict[str, str] | None = None
         code = LOOP.replace(URL, url)
         names = {"flask_push": self, "show": self._show}

@@ -617,7 +617,7 @@ export class Browser {
         });
       }
 
-      /** What has not arrived is lost. */
+      /** Events that have not arrived are lost. */
       snap() {
         this.#in = browser.#pipe();
         this.#sent++;

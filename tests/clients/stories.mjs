@@ -162,7 +162,7 @@ class ItemStory extends Story {
     for (const item of changed) this.#isNotOlder(user, item, items.get(item));
     // A page that has these items already may be in the middle of what it missed.
     if (!user.had && !user.later) {
-      // What was on its way to the page counts too.
+      // Changes that were on their way to the page count too.
       const first = this.history.findLastIndex(({ when }) => when < user.when - 100);
       const then = this.history.slice(Math.max(first, 0))
         .some((one) => String(this.#seen(user, one).sort()) == String([...items].sort()));

@@ -54,7 +54,7 @@ def test_living_rows_are_complete_from_the_floor_or_below_a_number() -> None:
     assert ItemLog(10, whole=True).living_to(0, 20) == 20
 
 
-def test_what_is_dropped_is_no_longer_complete() -> None:
+def test_items_are_no_longer_complete_when_the_log_has_dropped_some() -> None:
     items = ItemLog(10)
     for number, item in (11, "a"), (12, "b"), (13, "c"):
         items.put(piece(number, item))

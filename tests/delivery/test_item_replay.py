@@ -88,7 +88,7 @@ def test_a_page_from_before_the_items_of_a_reader_began_is_not_used() -> None:
     sub.epoch, sub.items = "epoch", ItemsPlace(5, base=30, sending=False)
     older, newer = page(1, *ROWS), page(1, *ROWS)._replace(reach=30, end=30)
     readers = Readers(log, lambda: 0.0)
-    # It may have rows that were unset before 30, and no longer have an unset.
+    # It may have rows that were unset before 30, and the store may have dropped the unsets.
     assert readers.read(sub, 1000, older) is None
     assert not sub.got_nothing_of(older), "another page helps now"
     frames = readers.read(sub, 1000, newer)

@@ -68,7 +68,7 @@ def play(story: t.Sequence[Step], rules: Rules, pushes: bool) -> None:
     world.settle()
 
 
-#: One paced reader that keeps up, mostly.
+#: One paced reader that keeps up most of the time.
 FOCUS = st.one_of(
     *[steps("publish")] * 2,
     *[steps("set", items, st.integers(1, 2))] * 2,

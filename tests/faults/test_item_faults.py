@@ -1,5 +1,5 @@
 """Items are set and unset while everything is killed: the items of each reader are always
-those of the store in the end, and of the events beside them none is lost untold."""
+those of the store in the end, and no other event is lost without a gap."""
 
 from __future__ import annotations
 

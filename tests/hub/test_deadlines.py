@@ -227,11 +227,11 @@ def test_a_hub_of_a_store_whose_items_do_not_end_costs_nothing(often: None) -> N
             assert not looks(hub) and threads() == broker.looks == 0
             broker.change(short())
             await until(lambda: rows(broker)[-1] == UNSET)
-            # It stops to look when no item ends any more.
+            # It stops looking when no item ends any more.
             await until(lambda: not looks(hub))
             assert repr(hub._writer) == "<Writer busy=False, 0 wanted>"
             assert broker.looks and broker.writes == [1]
-            # And goes on when there is one again.
+            # It starts to look again when there is one.
             broker.change(short(2)[1:])
             await until(lambda: rows(broker).count(UNSET) == 2)
         assert threads() == 0
@@ -321,7 +321,7 @@ def test_a_hub_that_will_look_does_not_look_before(
             await until(lambda: broker.looks == 1 and not hub._writer.busy)
             hub.timed(False)
             hub.timed(True)
-            # What is wanted later is answered later.
+            # If the hub wanted to look, it would look first.
             hub._writer.want(nothing := Nothing())
             await until(lambda: nothing.is_there)
             assert broker.looks == 1

@@ -118,7 +118,7 @@ async def taken_over(scene: FailureScene) -> None:
 
 
 async def paced(scene: FailureScene) -> None:
-    """What waits is lost as little as what is written at once."""
+    """Events that wait for the end of a pause are not lost either."""
     scene.causes = [Cause(kind, 0, 2**62) for kind in ("loss", "retention")]
     scene.say("a", "0")
     for gzip in False, True:

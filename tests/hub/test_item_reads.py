@@ -138,7 +138,7 @@ def test_a_reader_takes_no_page_that_was_read_before_its_items_began(
         await until(lambda: len(items) == 1)
         second = scene.page("a", gzip=False)
         await scene.until(second, lambda: second.look().told)
-        # What the log knows of the unset is dropped.
+        # The log drops the unset.
         scene.hub._log.item_budget.forget(items)
         broker.answer()
         await broker.is_asked()
@@ -208,7 +208,9 @@ def test_a_few_readers_begin_in_one_pass_with_what_the_log_has(
     run_with(test, broker)
 
 
-def test_a_page_in_vain_is_asked_for_again_after_the_next_turn(broker: HeldBroker) -> None:
+def test_a_page_without_rows_is_asked_for_again_after_the_next_turn(
+    broker: HeldBroker,
+) -> None:
     async def test(scene: ItemScene) -> None:
         scene.set("a", **FEW)
         page = scene.page("a")
@@ -238,7 +240,7 @@ def test_a_reader_that_leaves_is_not_waited_for(broker: HeldBroker) -> None:
         assert repr(reads(scene)) == "<ItemReads [1 reads, 0 readers queued]>"
         broker.answer()
         assert is_idle(scene) and scene.hub.failures == 0
-        # What the log has of its items is dropped with its last reader.
+        # The log drops a channel's items with its last reader.
         last = scene.page("a")
         await broker.is_asked()
         broker.answer()

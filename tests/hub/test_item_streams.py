@@ -49,7 +49,7 @@ def test_a_page_gets_all_items_and_then_what_changes(run: Run) -> None:
     run(test)
 
 
-def test_a_page_that_asks_is_told_that_there_are_no_items(run: Run) -> None:
+def test_a_page_that_asks_for_items_learns_that_there_are_none(run: Run) -> None:
     async def test(scene: ItemScene) -> None:
         page = scene.page("a", items=True)
         await scene.is_whole(page)

@@ -48,7 +48,7 @@ def test_slow_readers_take_no_memory_for_each_item() -> None:
         await until(lambda: sum(c.blocked for c in scene.connections) == 50)
         after, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        # All of them together, what they have in their sockets apart.
+        # All of them together, without the bytes in their sockets.
         assert after - before < 50 * 20_000 and peak - before < 5 * 2**20
         scene.set("a", i5="new")
         await scene.until(first, lambda: first.look().items["a", "i5"] == "new")

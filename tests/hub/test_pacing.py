@@ -22,7 +22,7 @@ from flask_push.brokers import ItemChange
 from flask_push.brokers.base import Retention
 from flask_push.testing._sink import until
 
-#: Longer than any test. What waits comes only when it is flushed.
+#: Longer than any test. Events that wait are written only when the test flushes them.
 LONG = 60
 
 
@@ -80,7 +80,7 @@ def test_the_first_event_is_sent_at_once_and_others_wait_together() -> None:
     run(test)
 
 
-def test_what_waits_is_sent_when_the_pause_is_over() -> None:
+def test_events_that_wait_are_sent_when_the_pause_is_over() -> None:
     async def test(scene: HubScene) -> None:
         fast, *paced = [await scene.open("a", every=n / 100) for n in range(7)]
         for n in range(100):
@@ -166,7 +166,7 @@ def test_a_stream_that_begins_while_others_wait_waits_with_them() -> None:
     run(test)
 
 
-def test_a_connection_is_excluded_from_what_waits() -> None:
+def test_a_connection_is_excluded_from_events_that_wait() -> None:
     async def test(scene: HubScene) -> None:
         me = [await scene.open("a", every=LONG) for _ in range(2)]
         other = [await scene.open("a", every=LONG) for _ in range(2)]

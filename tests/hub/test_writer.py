@@ -38,7 +38,7 @@ from flask_push.testing._sink import until
 
 
 class Items:
-    """These items are to be on the channel a, and no others."""
+    """Wants the channel a to have these items and no others."""
 
     goes_on = True
 
@@ -93,7 +93,7 @@ def broker(url: str) -> cabc.Iterator[t.Any]:
         yield broker
 
 
-def test_what_is_wanted_is_stored_again_and_again(broker: t.Any) -> None:
+def test_changes_are_stored_again_when_they_are_missing_again(broker: t.Any) -> None:
     async def test(writer: Writer) -> None:
         wanted = Items("i", "j")
         writer.want(wanted)
@@ -174,7 +174,7 @@ def test_many_changes_are_stored_in_batches_without_a_pause(
 
 
 class Repeating(Items):
-    """Its changes are always there already."""
+    """Wants changes that the store has already."""
 
     def missing(self, broker: KeepsItems) -> list[ItemChange]:
         return [ItemChange("a", f"{n}", None) for n in range(MAX_CHANGES)]
@@ -202,7 +202,7 @@ class Gate(Counting):
         return super().change(changes)
 
 
-def test_what_is_wanted_during_a_batch_is_not_lost() -> None:
+def test_changes_that_are_wanted_during_a_batch_are_not_lost() -> None:
     broker = Gate()
 
     async def test(writer: Writer) -> None:
@@ -242,7 +242,8 @@ def test_two_wanted_things_take_turns() -> None:
 
 
 class Expecting(Items):
-    """Expects a row that is not there, until it is told of another."""
+    """Its first change expects a row that does not exist, and conflicts. The next ones
+    expect that there is no row."""
 
     expect = "1-1"
 
@@ -324,7 +325,7 @@ def test_a_store_that_is_away_for_a_while_is_logged_once(
 
 
 class Away(MemoryBroker):
-    """Its calls fail, as many as are left to fail."""
+    """Its next calls fail, as many as a test wants."""
 
     failures = 0
 
@@ -430,7 +431,7 @@ def test_closing_waits_for_the_batch_and_nothing_is_answered_later() -> None:
         writer.close()
         assert threads() == 0 and not writer.busy
         assert items(broker) == {"i"}
-        # Closing has made it the last one.
+        # Because the writer closed, it is the last one.
         writer.want(wanted)
         writer.close()
         await asyncio.sleep(0)
@@ -491,7 +492,7 @@ def test_a_call_that_hangs_does_not_keep_a_hub_from_ending(
         assert threads() == 1
 
     coroutines.run(main())
-    # Its loop has ended: what is answered goes nowhere.
+    # The call returns after the loop has ended, so its answer is dropped.
     broker.open.set()
 
 

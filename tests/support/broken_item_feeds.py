@@ -227,7 +227,7 @@ class Resting(MemoryBroker):
 
 
 class Untimed(Giving):
-    """Does not say whether rows have a time to live."""
+    """Never reports that rows have a time to live."""
 
 
 class _AlwaysTimed(Between):
@@ -237,6 +237,6 @@ class _AlwaysTimed(Between):
 
 
 class AlwaysTimed(Giving):
-    """Does not say that no row has a time to live any more."""
+    """Never reports that no row has a time to live any more."""
 
     between = _AlwaysTimed

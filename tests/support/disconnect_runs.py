@@ -131,7 +131,7 @@ class User(Client):
 class Ended(t.NamedTuple):
     """A disconnect that has returned."""
 
-    #: How many were called before it, and it.
+    #: Its place among all disconnects in the order of their calls, from 1.
     call: int
     number: int
     said: Disconnect

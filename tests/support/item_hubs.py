@@ -45,7 +45,7 @@ class ItemPage(t.Generic[R]):
     def __init__(self, reader: R) -> None:
         self.reader = reader
         self.items: dict[tuple[str, str], str] = {}
-        #: How often it was told to forget them, and that it has all.
+        #: How many ``push:items`` and ``push:whole`` it has got.
         self.told = self.whole = 0
         #: The word of the last ``push:whole``.
         self.holds = ""
@@ -53,7 +53,7 @@ class ItemPage(t.Generic[R]):
         self.opened: str | None = None
         #: The numbers of all values it has got, by item.
         self.numbers: dict[tuple[str, str], int] = {}
-        #: The events of the channels that are no items, with their numbers.
+        #: The other events of its channels, with their numbers.
         self.events: list[tuple[int, str]] = []
         self._epoch = ""
         self._taken = 0

@@ -44,7 +44,7 @@ class ItemsStore:
     def __init__(self) -> None:
         self.number, self.lives = 100, 0
         self.life = Life()
-        #: For each hub, what its feed still has to push.
+        #: For each hub, the entries that its feed has not pushed yet.
         self.queues: list[list[Entry]] = []
         self._begin()
 
