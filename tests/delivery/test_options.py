@@ -13,7 +13,9 @@ from flask_push._delivery.options import Options
 
 
 def test_options_are_read_as_they_were_sent() -> None:
-    options = Options(heartbeat=0.5, retry=1, max_per_user=0, log_bytes=0, disconnect=False)
+    options = Options(
+        heartbeat=0.5, retry=1, max_per_user=0, log_bytes=0, disconnect=False, grace=0
+    )
     assert Options.from_json(asdict(options)) == options
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from flask_push._delivery import tickets as _return
 from flask_push._delivery.stream import Stream
+from flask_push._delivery.stream_presence import NOTHING
+from flask_push._delivery.stream_presence import StreamPresence
 from flask_push._delivery.tickets import derive_key
 from flask_push._delivery.tickets import ReturnTickets
 from flask_push._delivery.tickets import TicketRequest
@@ -69,6 +71,16 @@ def test_a_return_ticket_has_the_session_and_what_its_request_had_seen() -> None
 def test_a_return_ticket_has_the_pause_that_the_view_granted(every: float) -> None:
     stream = look(make(stream=STREAM._replace(every=every)))
     assert stream is not None and stream.every == every
+
+
+@pytest.mark.parametrize(
+    "presence", [NOTHING, StreamPresence((("r", '{"name": "Ann"}'),), ("r",), ("shop",))]
+)
+def test_a_return_ticket_has_the_presence_that_the_view_granted(
+    presence: StreamPresence,
+) -> None:
+    stream = look(make(stream=STREAM._replace(presence=presence)))
+    assert stream is not None and stream.presence == presence
 
 
 def test_a_ticket_of_a_version_that_disconnects_no_stream_is_not_valid() -> None:

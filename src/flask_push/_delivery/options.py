@@ -34,6 +34,8 @@ class Options:
     #: Whether apps disconnect users, so that no stream goes on if something about this is
     #: not certain.
     disconnect: bool = True
+    #: Seconds for which a user stays present without a stream.
+    grace: float = 10
 
     @classmethod
     def from_json(cls, values: dict[str, t.Any]) -> Options:

@@ -27,6 +27,7 @@ from .last_event_id import holds_of
 from .last_event_id import position_of
 from .last_event_id import POSITIONS
 from .stream import Stream
+from .stream_presence import StreamPresence
 
 COOKIE = "push_ticket"
 # Parameters that are different for each connection.
@@ -185,6 +186,7 @@ class ReturnTickets:
             "session": stream.session,
             "seen": stream.seen,
             **({"every": stream.every} if stream.every else {}),
+            **({"presence": stream.presence.to_json()} if any(stream.presence) else {}),
             "ends": ends,
             "good": min(now + seconds, ends or float("inf")),
             "mark": asked.mark(cookies),
@@ -236,6 +238,7 @@ class ReturnTickets:
             items=asked.items,
             holds=asked.holds,
             every=says.get("every", 0),
+            presence=StreamPresence.from_json(says.get("presence", {})),
         )
 
 
