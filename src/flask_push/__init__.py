@@ -5,6 +5,8 @@ import typing as _t
 from ._event import Event
 from ._event import Position
 from ._item_publisher import Items
+from ._presence import Member
+from ._presence import Presence
 from ._publisher import History
 from ._publisher import Publisher
 from .brokers import ItemsFull
@@ -17,8 +19,9 @@ if _t.TYPE_CHECKING:
     from ._handoff.listener import Listener
     from .client import connect
 
-__all__ = ["connect", "Event", "History", "Items", "ItemsFull", "Listener", "NotPublished"]
-__all__ += ["NotRead", "Position", "Publisher", "PublishUncertain", "Push"]
+__all__ = ["connect", "Event", "History", "Items", "ItemsFull", "Listener", "Member"]
+__all__ += ["NotPublished", "NotRead", "Position", "Presence", "Publisher"]
+__all__ += ["PublishUncertain", "Push"]
 
 
 def __getattr__(name: str) -> _t.Any:
@@ -27,12 +30,9 @@ def __getattr__(name: str) -> _t.Any:
         from ._extension import Push
 
         return Push
-    if name == "connect":
+    if name in ("connect", "Listener"):
+        from ._handoff.listener import Listener
         from .client import connect
 
-        return connect
-    if name == "Listener":
-        from ._handoff.listener import Listener
-
-        return Listener
+        return connect if name == "connect" else Listener
     raise AttributeError(name)

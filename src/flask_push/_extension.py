@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import gc
 import typing as t
 import weakref
@@ -10,7 +9,6 @@ import weakref
 from flask import current_app
 from flask import Flask
 from flask import has_app_context
-from flask import render_template
 from flask import Request
 from flask import request
 
@@ -19,24 +17,17 @@ from ._app_bridges import AppBridges
 from ._app_bridges import make_bridge
 from ._app_log import add_default_handler
 from ._arrival import Arrival
-from ._event import Event
 from ._event import Name
-from ._handoff.listeners_hub import ListenersHub
-from ._item_publisher import ItemPublisher
-from ._listening import Listens
-from ._publisher import History
+from ._push_publisher import PushPublisher
 from ._response import respond
 from ._response import StreamResponse
 from ._scripts import serve_scripts
-from ._selectors import NOT_GIVEN
 from ._state import AppState
 from ._state import Services
 from .brokers import Bridge
-from .brokers import ItemChange
-from .brokers import KeepsItems
 
 
-class Push(ItemPublisher, Listens):
+class Push(PushPublisher):
     """Server push for one app or several.
 
     :param app: Passed to :meth:`init_app`.
@@ -111,88 +102,6 @@ class Push(ItemPublisher, Listens):
         else:
             raise RuntimeError(_unknown(app))
 
-    def publish(
-        self,
-        channel: str,
-        data: t.Any,
-        *,
-        type: str = "message",
-        key: str | None = None,
-        store: bool = True,
-        exclude: str | None = None,
-    ) -> str:
-        """Store an event, and send it to all streams of its channel.
-
-        As :meth:`Publisher.publish`, but ``app.json`` makes the JSON. It works in a view, a
-        thread or an ``atexit`` hook. It needs an app context only if this Push has
-        several apps.
-        """
-        publisher = self._services().publisher
-        return publisher.publish(
-            channel, data, type=type, key=key, store=store, exclude=exclude
-        )
-
-    def publish_template(
-        self,
-        channel: str,
-        template: str,
-        /,
-        *,
-        type: str = "message",
-        key: str | None = None,
-        store: bool = True,
-        exclude: str | None = None,
-        **context: t.Any,
-    ) -> str:
-        """Render a template, and publish the result.
-
-        As ``flask.render_template`` and :meth:`publish`, in an app context. The template
-        is rendered once, for all readers.
-        """
-        data = render_template(template, **context)
-        return self.publish(channel, data, type=type, key=key, store=store, exclude=exclude)
-
-    def publish_many(self, events: cabc.Iterable[Event]) -> str:
-        """Store events in this order, all or none. As :meth:`Publisher.publish_many`."""
-        return self._services().publisher.publish_many(events)
-
-    def history(self, channel: str, last: int) -> History:
-        """The newest events of a channel. As :meth:`Publisher.history`."""
-        return self._services().publisher.history(channel, last)
-
-    def position(self) -> str:
-        """The position of the store now. As :meth:`Publisher.position`."""
-        return self._services().publisher.position()
-
-    def disconnect(
-        self,
-        *,
-        user: Name = NOT_GIVEN,
-        session: Name = NOT_GIVEN,
-        channel: str = NOT_GIVEN,
-        reason: str = "",
-    ) -> str:
-        """End the streams of a user, of a session, or of a channel, on all machines.
-
-        As :meth:`Publisher.disconnect`. A view that was still running when this was called
-        can't open such a stream either: its browser asks it again.
-
-        :raises RuntimeError: If ``PUSH_DISCONNECT`` is ``False``.
-        """
-        services = self._services()
-        if not services.config.disconnect:
-            raise RuntimeError(
-                "PUSH_DISCONNECT is False, so hubs don't end streams. Remove that key."
-            )
-        return services.publisher.disconnect(
-            user=user, session=session, channel=channel, reason=reason
-        )
-
-    @property
-    def broker_url(self) -> str:
-        """The store's URL, for a :class:`Publisher` in a process without the app."""
-        return self._services().broker.url
-
     def requested(self) -> tuple[str, ...]:
         """The channels that the request asks for: one ``channel=`` each in its address, or
         in the body of a POST, as a form or as JSON: ``{"channel": […]}``.
@@ -250,15 +159,6 @@ class Push(ItemPublisher, Listens):
         # A ticket is for an address. The body of a POST may ask for more.
         may_return = replay and not stream.poll and asked.method == "GET"
         return respond(app.response_class, services, stream, may_return)
-
-    def _store(self, changes: list[Event | ItemChange]) -> str:
-        return self._services().publisher._store(changes)
-
-    def _keeper(self) -> KeepsItems:
-        return self._services().publisher._keeper()
-
-    def _listeners_hub(self) -> ListenersHub:
-        return self._services().listeners
 
     def _services(self) -> Services:
         if has_app_context():

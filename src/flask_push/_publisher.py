@@ -19,11 +19,11 @@ from ._event import Position
 from ._event_checks import Dumps
 from ._event_checks import EventChecks
 from ._item_publisher import change
-from ._item_publisher import ItemPublisher
 from ._item_publisher import keeper_of
 from ._listening import hub_without_app
 from ._listening import Listens
 from ._names import channel_name
+from ._presence import PresencePublisher
 from ._selectors import disconnect_of
 from ._selectors import NOT_GIVEN
 from .brokers import Broker
@@ -53,7 +53,7 @@ class History:
     position: str
 
 
-class Publisher(ItemPublisher, Listens):
+class Publisher(PresencePublisher, Listens):
     """Publish to a store and read its history without an app: in a task, a cron job, a
     script. Any thread, any process, before or after a fork.
 

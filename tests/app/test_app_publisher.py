@@ -6,12 +6,10 @@ import typing as t
 
 import pytest
 from support.apps import app as app
-from support.apps import make_app
 from support.apps import push as push
 
 from flask_push import Event
 from flask_push import Position
-from flask_push import Push
 from flask_push._app_publisher import AppPublisher
 from flask_push._config import Config
 from flask_push.brokers.memory import MemoryBroker
@@ -65,11 +63,3 @@ def test_a_disconnect_is_kept_as_long_as_return_tickets_are_valid(
     """An hour at least, and a day at most."""
     AppPublisher(Noting(), Config(return_ticket=ticket), str).disconnect(user=7)
     assert Noting.kept.pop() == kept
-
-
-def test_an_app_that_turned_disconnects_off_can_make_none(push: Push) -> None:
-    app = make_app(push, PUSH_DISCONNECT=False)
-    with app.app_context():
-        with pytest.raises(RuntimeError, match="PUSH_DISCONNECT is False.*Remove that key"):
-            push.disconnect(user=7)
-        assert not push._services().config.options.disconnect

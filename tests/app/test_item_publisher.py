@@ -13,6 +13,7 @@ from support.apps import make_app
 from support.apps import push as push
 from support.each_store import STORES
 from support.each_store import url as url
+from support.plain_broker import Plain
 from support.servers import until
 
 from flask_push import Event
@@ -267,17 +268,6 @@ def test_a_full_channel_has_room_however_many_items_of_others_are_due() -> None:
 # Brokers of others.
 
 
-class Plain:
-    """A broker without items: it has all methods of the protocol and no more."""
-
-    url = "plain:"
-
-    def __init__(self) -> None:
-        broker = MemoryBroker()
-        self.publish, self.read = broker.publish, broker.read
-        self.feed, self.close = broker.feed, broker.close
-
-
 def test_a_broker_that_keeps_no_items_says_so() -> None:
     assert isinstance(plain := Plain(), Broker)
     publisher = Publisher(plain)
@@ -293,25 +283,6 @@ def test_a_broker_that_keeps_no_items_says_so() -> None:
             call()
     assert publisher.history("a", 9).events == []
     publisher.publish("a", "event")
-
-
-# A Push.
-
-
-def test_a_push_sets_and_reads_items_with_the_json_of_its_app(push: Push) -> None:
-    app = make_app(push)
-    with app.app_context():
-        position = push.position()
-        id = push.set("a", "x", {"n": 1}, ttl=60, version=1)
-        assert position < id and push.items("a").events["x"].id == id
-        assert push.unset("a", "x", version=2) > id
-        assert push.items("a").events == {}
-    two = make_app(push, "two")
-    with pytest.raises(RuntimeError, match="2 apps.*app_context"):
-        push.set("a", "x", 1)
-    for each in app, two:
-        with each.app_context():
-            push._services().close()
 
 
 def test_the_position_of_a_change_is_known_if_it_is_certainly_new() -> None:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import itertools
 import threading
-import typing as t
 from pathlib import Path
 
 import pytest
 from flask import Flask
-from flask import has_request_context
-from flask import request
-from jinja2 import DictLoader
-from jinja2 import TemplateNotFound
 from support.apps import app as app
 from support.apps import client as client
 from support.apps import hub_of
@@ -28,18 +23,6 @@ from flask_push.testing import read_events
 # Publishing.
 
 
-def test_the_json_provider_of_the_app_makes_the_json(push: Push, app: Flask) -> None:
-    class Mine(type(app.json)):  # type: ignore[misc]
-        def dumps(self, data: t.Any, **kwargs: t.Any) -> str:
-            return f"<{data}>"
-
-    app.json = Mine(app)
-    push.publish("a", 5)
-    push.publish("a", "text")
-    push.publish("a", None)
-    assert [e.data for e in push.history("a", 9).events] == ["<5>", "text", "<None>"]
-
-
 @pytest.mark.parametrize("url", ["memory:", "sqlite:"])
 def test_a_very_large_last_is_accepted(url: str, push: Push, tmp_path: Path) -> None:
     """It may come from an address. An invalid one must not affect other readers."""
@@ -53,35 +36,6 @@ def test_a_very_large_last_is_accepted(url: str, push: Push, tmp_path: Path) -> 
         assert [event.data for event in read_events(good, 2)] == ["1", "2"]
     assert len(push.history("a", last=10**30).events) == 2
     hub_of(push).stop()
-
-
-def test_a_template_is_rendered_and_published(push: Push, app: Flask) -> None:
-    templates = {"_said.html": "<b>{{ who }}</b>\n{{ channel }}, {{ request_path }}"}
-    app.jinja_env.loader = DictLoader(templates)
-
-    @app.context_processor
-    def path() -> dict[str, str]:
-        return {"request_path": request.path if has_request_context() else "none"}
-
-    @app.get("/say")
-    def say() -> str:
-        return push.publish_template("a", "_said.html", who="<Ann>", type="said")
-
-    client = app.test_client()
-    with client.get("/stream") as response:
-        id = client.get("/say").text
-        with app.app_context():
-            for _ in range(2):
-                push.publish_template("a", "_said.html", who="Ben", channel="c", key="k")
-        first, second = read_events(response, 2)
-    assert (first.id, first.type) == (id, "said")
-    assert first.data == "<b>&lt;Ann&gt;</b>\n, /say"
-    assert (second.type, second.data) == ("message", "<b>Ben</b>\nc, none")
-    assert len(push.history("a", 9).events) == 2
-    with app.app_context(), pytest.raises(TemplateNotFound):
-        push.publish_template("a", "none.html")
-    with pytest.raises(RuntimeError, match="application context"):
-        push.publish_template("a", "_said.html")
 
 
 def test_data_that_is_not_json_is_refused(push: Push, app: Flask) -> None:
