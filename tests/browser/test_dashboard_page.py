@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import typing as t
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from support.browser import Windows
 from support.chats import fits
 from support.chats import SCHEMES
 from support.servers import flask_run
-from support.servers import hubs
+from support.servers import kill_hubs
 from support.servers import ROOT
 from support.servers import serve
 from support.servers import Server
@@ -52,8 +51,7 @@ class Dashboard:
     def kill(self) -> None:
         """The server, and the process that holds the streams."""
         self.server.kill()
-        for pid in hubs(self._folder):
-            os.kill(pid, signal.SIGKILL)
+        kill_hubs(self._folder)
 
     def measure(self, **values: float) -> None:
         measured = {name.replace("_", "-"): value for name, value in values.items()}

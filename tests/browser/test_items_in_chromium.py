@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import contextlib
-import os
-import signal
 import typing as t
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from support.push_js import hurry
 from support.push_js import Way
 from support.push_js import WAYS
 from support.servers import gunicorn
-from support.servers import hubs
+from support.servers import kill_hubs
 from support.servers import ROOT
 from support.servers import serve
 from support.servers import Server
@@ -61,8 +59,7 @@ def has(page: Page, *calls: t.Any) -> None:
 
 def kill(server: Server, directory: Path) -> None:
     server.kill_without_readers()
-    for pid in hubs(directory):
-        os.kill(pid, signal.SIGKILL)
+    kill_hubs(directory)
 
 
 BOTH = [{"x": 1, "y.z ü": 2}, ["x", "y.z ü"]]

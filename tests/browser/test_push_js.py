@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import typing as t
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from support.push_js import open_pages
 from support.push_js import receives
 from support.push_js import say
 from support.push_js import WAYS
-from support.servers import hubs
+from support.servers import kill_hubs
 from support.servers import Server
 from support.servers import status
 from support.servers import until
@@ -120,8 +118,7 @@ def test_channels_of_a_crashed_page_are_no_longer_requested(
     until(lambda: status(tmp_path)["channels"] == 3)
     # Not the page in whose process the worker runs.
     crash(pages[1])
-    for pid in hubs(tmp_path):
-        os.kill(pid, signal.SIGKILL)
+    kill_hubs(tmp_path)
     until(lambda: status(tmp_path).get("channels") == 2)
 
 

@@ -7,7 +7,6 @@ import collections.abc as cabc
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import typing as t
 from functools import partial
@@ -26,6 +25,7 @@ from support.reader import events_in
 from support.reader import HttpReader
 from support.servers import gunicorn
 from support.servers import hubs
+from support.servers import kill_hubs
 from support.servers import program
 from support.servers import serve
 from support.servers import Server
@@ -135,8 +135,7 @@ def test_no_reader_of_gzip_loses_an_event_when_the_hub_is_killed(
 ) -> None:
     readers = readers_of_both(server, "a", "b")
     hear_the_same(server, readers)
-    (pid,) = hubs(tmp_path)
-    os.kill(pid, signal.SIGKILL)
+    assert len(kill_hubs(tmp_path)) == 1
     for reader in readers:
         reader.read_to_end()
     server.publish("a", "missed")
@@ -174,8 +173,7 @@ def test_flask_push_connect_reads_it_if_it_asks_for_it(server: Server) -> None:
             server.publish("a", str(n))
             assert next(source).data == next(plain).data == str(n)
         # The connection ends, and it comes back for what it has missed.
-        (pid,) = hubs(Path(server.env["INSTANCE"]))
-        os.kill(pid, signal.SIGKILL)
+        assert len(kill_hubs(Path(server.env["INSTANCE"]))) == 1
         server.publish("a", "missed")
         assert next(source).data == next(plain).data == "missed"
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import signal
 import typing as t
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from support.return_tickets import server as server
 from support.return_tickets import views
 from support.servers import gunicorn
 from support.servers import hubs
+from support.servers import kill_hubs
 from support.servers import serve
 from support.servers import Server
 from support.servers import status
@@ -91,8 +90,7 @@ def test_who_was_never_here_is_asked_by_the_view(front: Server) -> None:
 def test_a_ticket_outlives_the_hub_that_gave_it(front: Server, tmp_path: Path) -> None:
     cookies: dict[str, str] = {}
     first = come(front, cookies)
-    (pid,) = hubs(tmp_path)
-    os.kill(pid, signal.SIGKILL)
+    (pid,) = kill_hubs(tmp_path)
     until(lambda: hubs(tmp_path) not in ([], [pid]) and status(tmp_path))
     front.publish("a", "1")
     before = views(front)

@@ -18,6 +18,7 @@ from support.listeners import take
 from support.process_doors import worker as worker
 from support.servers import end_hubs
 from support.servers import hubs
+from support.servers import kill_hubs
 from support.servers import the_hub
 from support.servers import until
 from support.sockets import read_until
@@ -132,7 +133,7 @@ def test_if_no_next_hub_process_comes_a_thread_is_used(
         listener = scene.listen("a")
         take(listener, 2)
         worker.stop()
-        os.kill(the_hub(tmp_path), signal.SIGKILL)
+        assert len(kill_hubs(tmp_path)) == 1
         scene.say("a", "x")
         assert data_of(listener, 1) == ["x"]
     assert len(scene.threads) == 1 and hubs(tmp_path) == []

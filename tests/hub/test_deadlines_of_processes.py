@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import typing as t
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from support.hub_processes import replace
 from support.hub_stores import store
 from support.redises import Redis
 from support.servers import gunicorn
+from support.servers import kill_hubs
 from support.servers import serve
 from support.servers import the_hub
 from support.servers import until
@@ -46,7 +45,7 @@ def test_a_hub_process_ends_items_and_so_does_its_successor(tmp_path: Path) -> N
         until(lambda: rows(broker) == [("stays", "message"), ("i", UNSET)])
         assert threads(first) == 2
         # The item is due when no hub is there.
-        os.kill(first, signal.SIGKILL)
+        assert kill_hubs(tmp_path) == [first]
         broker.change([ItemChange("a", "j", "x", ttl=0.05)])
         until(broker.due)
         server.stream("b").opened()

@@ -20,6 +20,7 @@ from support.failing import Tracer
 from support.hub_processes import replace
 from support.servers import gunicorn
 from support.servers import hubs
+from support.servers import kill_hubs
 from support.servers import serve
 from support.servers import Server
 from support.servers import status
@@ -191,8 +192,7 @@ def test_if_a_hub_is_killed_while_it_is_replaced_all_browsers_resume(
         one.ask()
         one.read_until("places")
         before = list(crowd.readers.values())
-        for pid in hubs(tmp_path):
-            os.kill(pid, signal.SIGKILL)
+        kill_hubs(tmp_path)
         one.close()
         one.fds.clear()
         # Some may come while there is no hub, and be sent away once more.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 from support.hub_files import files as files
 from support.hub_files import run_dir as run_dir
 from support.servers import gunicorn
 from support.servers import hubs
+from support.servers import kill_hubs
 from support.servers import serve
 from support.servers import status
-from support.servers import the_hub
 from support.servers import until
 
 from flask_push._ipc.files import HubFiles
@@ -68,7 +66,7 @@ def test_where_no_socket_can_be_made_the_door_is_elsewhere(tmp_path: Path) -> No
         assert "events are delivered up to 0.1 seconds later" in files.log.read_text()
         # A worker logs it after the hub.
         until(lambda: f"The hub listens at {files.elsewhere} instead" in server.log)
-        os.kill(pid := the_hub(tmp_path), signal.SIGKILL)
+        (pid,) = kill_hubs(tmp_path)
         until(lambda: hubs(tmp_path) not in ([], [pid]))
         again = server.stream("a", last_id=readers[0].last_id).opened()
         server.publish("a", "y")

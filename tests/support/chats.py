@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import contextlib
-import os
 import re
 import shutil
-import signal
 import time
 import typing as t
 from pathlib import Path
@@ -20,7 +18,7 @@ from playwright.sync_api import Page
 from flask_push import Publisher
 from support.servers import flask_run
 from support.servers import gunicorn
-from support.servers import hubs
+from support.servers import kill_hubs
 from support.servers import ROOT
 from support.servers import serve
 from support.servers import Server
@@ -44,8 +42,7 @@ class Chat:
     def kill(self) -> None:
         """The server, and the process that holds the streams."""
         self.server.kill()
-        for pid in hubs(self.store.parent):
-            os.kill(pid, signal.SIGKILL)
+        kill_hubs(self.store.parent)
 
     def speak(self, *texts: str, name: str = "Eve", **more: t.Any) -> None:
         """Publish a line as another process of the app would."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import os
-import signal
 import typing as t
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 from support import push_js
 from support.browser import Windows
 from support.servers import gunicorn
-from support.servers import hubs
+from support.servers import kill_hubs
 from support.servers import serve
 from support.servers import Server
 from support.webdriver import Tabs
@@ -63,8 +61,7 @@ def test_a_browser_reads_a_compressed_stream_at_once_and_reconnects(
         page.wait_for_function("n => received.length > n && plain.length > n", arg=n)
     # Its stream ends in the middle of the compressed data.
     page.wait_for_function("opened == 2")
-    (pid,) = hubs(tmp_path)
-    os.kill(pid, signal.SIGKILL)
+    assert len(kill_hubs(tmp_path)) == 1
     push_js.say(server, "a", "missed")
     page.wait_for_function("received.length > 10 && plain.length > 10")
     expected = [*range(10), "missed"]

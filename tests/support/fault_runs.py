@@ -31,7 +31,7 @@ from support.checker import Trace
 from support.checker import Truth
 from support.reader import HttpReader
 from support.servers import gunicorn
-from support.servers import hubs
+from support.servers import kill_hubs
 from support.servers import serve
 from support.servers import Server
 from support.servers import TESTS
@@ -279,8 +279,7 @@ class Run:
             os.kill(self.rng.choice(workers), signal.SIGKILL)
 
     def kill_hub(self) -> None:
-        for pid in hubs(self.directory):
-            os.kill(pid, signal.SIGKILL)
+        kill_hubs(self.directory)
 
     def replace_hub(self) -> None:
         start_process(HubFiles.of(self.store.parent), "--replace", "--force")

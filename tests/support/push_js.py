@@ -5,9 +5,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import contextlib
 import json
-import os
 import select
-import signal
 import socket
 import threading
 import typing as t
@@ -18,7 +16,7 @@ from playwright.sync_api import Page
 
 from support.browser import Windows
 from support.servers import gunicorn
-from support.servers import hubs
+from support.servers import kill_hubs
 from support.servers import serve
 from support.servers import Server
 from support.servers import status
@@ -184,8 +182,7 @@ def test_nothing_is_lost_when_the_server_is_killed(
     say(server, "a", 1, 2)
     receives(page, 1, 2)
     server.kill_without_readers()
-    for pid in hubs(tmp_path):
-        os.kill(pid, signal.SIGKILL)
+    kill_hubs(tmp_path)
     page.wait_for_function("push.state == 'waiting' && push.reason.retryAt > 0")
     server.start()
     say(server, "a", 3)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import os
-import signal
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,7 +16,7 @@ from support.push_js import receives
 from support.push_js import say
 from support.push_js import server as server
 from support.servers import gunicorn
-from support.servers import hubs
+from support.servers import kill_hubs
 from support.servers import serve
 from support.servers import Server
 from support.servers import until
@@ -81,8 +79,7 @@ NAMES = [f"a channel with a long name {n}" for n in range(90)]
 
 def stop(server: Server, directory: Path) -> None:
     server.kill_without_readers()
-    for pid in hubs(directory):
-        os.kill(pid, signal.SIGKILL)
+    kill_hubs(directory)
 
 
 def test_a_frame_that_may_not_share_has_its_own_connection(

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -241,6 +242,19 @@ def status(directory: Path, name: str = "push-basic") -> dict[str, t.Any]:
         finally:
             messages.close()
     return {}
+
+
+def kill_hubs(directory: Path) -> list[int]:
+    """Kill them, and wait until they have ended. Until then a server may still send the
+    next stream to one, whose connection breaks as all others do."""
+    found = hubs(directory)
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            ended = os.pidfd_open(pid)
+            os.kill(pid, signal.SIGKILL)
+            assert select.select([ended], [], [], 30)[0], "a killed hub does not end"
+            os.close(ended)
+    return found
 
 
 def end_hubs(directory: Path) -> None:
