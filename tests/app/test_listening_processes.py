@@ -27,7 +27,9 @@ from support.servers import the_hub
 from support.servers import until
 
 from flask_push import Event
+from flask_push import NotPublished
 from flask_push import Publisher
+from flask_push import PublishUncertain
 
 Listen = cabc.Callable[..., "Listening"]
 
@@ -224,6 +226,29 @@ def test_a_program_that_was_killed_goes_on_at_its_position(
     until(lambda: len(first.data) + len(again.data) == 60)
     assert first.data + again.data == list(map(str, range(60)))
     assert again.gaps == 0
+
+
+def test_a_program_waits_while_its_store_is_away(listen: Listen, tmp_path: Path) -> None:
+    with Redis.started(tmp_path) as redis:
+        publisher = Publisher(redis.url, timeout=1)
+        since = publisher.position()
+        redis.stop()
+        early = listen(redis.url, "a")
+        late = listen(redis.url, "a", since=since)
+        with pytest.raises((NotPublished, PublishUncertain)):
+            publisher.publish("a", "lost or not", key="once")
+        redis.go_on()
+        until(lambda: early.is_begun and late.is_begun)
+        publisher.publish("a", "lost or not", key="once")
+        publisher.publish("a", "x")
+        assert late.read_data(2) == ["lost or not", "x"]
+        until(lambda: early.data[-1:] == ["x"])
+        redis.kill()
+        redis.start()
+        until(lambda: early.gaps == late.gaps == 1, what="the store has lost all it had")
+        publisher.publish("a", "y")
+        until(lambda: early.data[-1] == late.data[-1] == "y")
+        publisher.close()
 
 
 def test_disconnect_does_not_end_what_a_program_listens_to(

@@ -1,8 +1,10 @@
-"""Tasks, jobs, greenlets, scripts and commands publish, and a stream receives it."""
+"""Tasks, jobs, greenlets, scripts and commands publish, and a stream receives it. Tasks
+listen too."""
 
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
 import json
 import os
 import subprocess
@@ -13,10 +15,13 @@ import pytest
 from support.reader import HttpReader
 from support.redises import Redis
 from support.servers import gunicorn
+from support.servers import program
 from support.servers import serve
 from support.servers import Server
 from support.servers import TESTS
 from support.servers import until
+
+from flask_push import Publisher
 
 
 @pytest.fixture
@@ -53,18 +58,43 @@ def numbers(reader: HttpReader, count: int) -> list[int]:
 
 def test_tasks_of_celery_publish(redis: Redis, server: Server, tmp_path: Path) -> None:
     reader = server.stream("celery").opened()
+    with celery(redis, tmp_path) as log:
+        code = "from apps.celery_tasks import announce as a\nfor n in range(20): a.delay(n)"
+        run(redis, "-c", code)
+        until(lambda: json_numbers(reader, 20), 60, log.read_text())
+
+
+def test_tasks_of_celery_listen(redis: Redis, tmp_path: Path) -> None:
+    """Two run at once, in the worker's processes."""
+    publisher = Publisher(redis.url)
+    since = publisher.publish("listened", "before")
+    code = (
+        "from apps.celery_tasks import listen\n"
+        f"found = [listen.delay({since!r}) for _ in range(2)]\n"
+        "print([task.get(timeout=60) for task in found])"
+    )
+    command = [sys.executable, "-c", code]
+    options = {"cwd": TESTS, "env": environment(redis), "text": True}
+    with celery(redis, tmp_path), program(command, **options) as getting:
+        for number in range(5):
+            publisher.publish("listened", f"{number}")
+        publisher.publish("listened", "end")
+        assert getting.communicate(timeout=60)[0] == f"{[[*'01234']] * 2}\n"
+    publisher.close()
+
+
+@contextlib.contextmanager
+def celery(redis: Redis, directory: Path) -> cabc.Iterator[Path]:
+    """A worker of Celery with two processes, and its log."""
     command = [sys.executable, "-m", "celery", "-A", "apps.celery_tasks", "worker"]
     more = ["--concurrency=2", "--pool=prefork", "--without-gossip", "--without-mingle"]
-    log = (tmp_path / "celery.log").open("w")
+    path = directory / "celery.log"
+    log = path.open("w")
     worker = subprocess.Popen(
         [*command, *more], cwd=TESTS, env=environment(redis), stdout=log, stderr=log
     )
     try:
-        code = (
-            "from apps.celery_tasks import announce\nfor n in range(20): announce.delay(n)"
-        )
-        run(redis, "-c", code)
-        until(lambda: json_numbers(reader, 20), 60, (tmp_path / "celery.log").read_text())
+        yield path
     finally:
         worker.terminate()
         worker.wait(30)
