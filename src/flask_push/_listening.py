@@ -7,6 +7,7 @@ import math
 import typing as t
 
 from ._delivery.options import Options
+from ._event import Position
 from ._names import channel_name
 from ._names import plain
 from .brokers import Broker
@@ -40,10 +41,7 @@ class Listens:
         from ._handoff.listener import Listener
 
         names = _checked(channels)
-        if not isinstance(since, str):
-            raise TypeError(
-                f"since is a position or the id of an event, as text, not {since!r:.80}."
-            )
+        _check_since(since)
         if timeout is not None:
             _check_timeout(timeout)
         return Listener(self._listeners_hub(), names, plain(since), timeout)
@@ -84,6 +82,18 @@ def _checked(channels: tuple[str, ...]) -> tuple[str, ...]:
                 " several arguments: listen(*channels)."
             )
     return tuple(dict.fromkeys(map(channel_name, channels)))
+
+
+def _check_since(since: str) -> None:
+    if not isinstance(since, str):
+        raise TypeError(
+            f"since is a position or the id of an event, as text, not {since!r:.80}."
+        )
+    if since and not Position.parse(since).epoch:
+        raise ValueError(
+            f"since is {since!r:.80}, which is neither a position nor the id of an event."
+            " Pass what push.position() returned, or the position of a listener."
+        )
 
 
 def _check_timeout(timeout: float) -> None:

@@ -160,6 +160,7 @@ def test_many_threads_of_a_publisher_share_one_hub(monkeypatch: pytest.MonkeyPat
         ((["a"],), {}, TypeError, r"listen\(\*channels\)"),
         (("x" * 99,), {}, ValueError, "Use a shorter name"),
         (("a",), {"since": None}, TypeError, "since is a position"),
+        (("a",), {"since": "yesterday"}, ValueError, "neither a position nor the id"),
         (("a",), {"timeout": "1"}, TypeError, "timeout is a number of seconds"),
         (("a",), {"timeout": True}, TypeError, "timeout is a number of seconds"),
         (("a",), {"timeout": 0}, ValueError, "None waits without end"),

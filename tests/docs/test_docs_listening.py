@@ -53,7 +53,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> cabc.Iterator[Page]
 
     monkeypatch.setattr(push, "listen", note)
     names = {"app": app, "push": push, "sqlite3": sqlite3, "threading": threading}
-    names |= {"current_user": SimpleNamespace(id=7)}
+    names |= {"closing": closing, "current_user": SimpleNamespace(id=7)}
     names |= {"print": lambda *words: printed.append(words)}
     yield Page(names, app, push, printed, listeners)
     for listener in listeners:

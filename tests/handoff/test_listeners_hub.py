@@ -94,6 +94,30 @@ def test_the_hub_process_that_is_there_is_used(
         assert len(hubs(tmp_path)) == 1
 
 
+def test_a_child_of_a_fork_has_a_stream_of_its_own_at_the_hub_process(
+    scene: ListenScene, worker: ProcessDoor
+) -> None:
+    with adopt(worker) as browser:
+        read_until(browser, b"push:open")
+        listener = scene.listen("a")
+        scene.say("a", "0")
+        assert data_of(listener, 1) == ["0"]
+        stream = listener._socket
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                status = 0 if data_of(listener, 2) == ["1", "2"] else 2
+                listener.close()
+            finally:
+                os._exit(status)
+        scene.say("a", "1", "2")
+        assert os.waitpid(child, 0)[1] == 0
+        scene.say("a", "3")
+        assert data_of(listener, 3) == ["1", "2", "3"]
+        assert listener._socket is stream, "the child has not ended it"
+
+
 def test_without_a_hub_process_none_is_started(scene: ListenScene, tmp_path: Path) -> None:
     listener = scene.listen("a")
     scene.say("a", "x")
