@@ -129,7 +129,7 @@ MUTANTS = [
     Mutant(
         "28 a page holds the items of exactly its channels",
         "set a 1; turn 0 9; grant 1 0; connect 1 0; deliver 1 9; grant 1 1; connect 1 0",
-        "sub.holds == wire.holds(epoch, group.names)",
+        "sub.holds == word",
         "sub.holds",
         False,
     ),

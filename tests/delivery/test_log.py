@@ -192,8 +192,8 @@ MUTANTS = [
     Mutant(
         "12 an opening before a gap for all has no position",
         "start 0; connect 0 a garbage",
-        "sub.send_first(wire.opening(connection_id, names, None, items))",
-        "sub.send_first(wire.opening(connection_id, names, Position(log.epoch, end)))",
+        "wire.opening(connection_id, names, None, items, watch)",
+        "wire.opening(connection_id, names, Position(log.epoch, end))",
     ),
     Mutant(
         "12 only the store knows what was not told elsewhere",

@@ -37,6 +37,7 @@ from flask_push._config import Config
 from flask_push._config import KEYS
 from flask_push._delivery import gzip
 from flask_push._delivery import last_event_id
+from flask_push._delivery import presence_wire
 from flask_push._delivery import replay
 from flask_push._delivery import tickets
 from flask_push._delivery import wire
@@ -256,7 +257,10 @@ def own_events() -> dict[str, dict[str, t.Any]]:
     data += wire.first_bytes(500, visible=True) + wire.heartbeat(15, visible=True)
     data += wire.disconnect("logged out")
     data += wire.all_items(["a"]) + wire.whole(["a"], position)
-    data += wire.one_of_all(str(position), wire.unset_tail("a", "i", 1))
+    tails = [wire.unset_tail("a", "i", 1), presence_wire.count_tail("a", 5, 1)]
+    tails.append(presence_wire.joined_tail("a", "ada", b"{}", 1, 100))
+    tails.append(presence_wire.left_tail("a", "ada", 1))
+    data += b"".join(wire.one_of_all(str(position), tail) for tail in tails)
     said = {event.type: json.loads(event.data) for event in Parser().feed(data)}
     probe = wire.probe("a", "x")
     return {**said, probe.type: json.loads(probe.data)}

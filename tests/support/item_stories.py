@@ -29,6 +29,9 @@ Play = cabc.Callable[[cabc.Sequence[Step], Rules, bool], None]
 class World:
     """A store, hubs and clients, to which the steps of a story happen."""
 
+    store: ItemsStore
+    hubs: cabc.Sequence[ItemsHub]
+
     def __init__(self, rules: Rules, pushes: bool, hubs: int = 1) -> None:
         self.store = ItemsStore()
         self.hubs = [ItemsHub(self.store, rules, pushes) for _ in range(hubs)]

@@ -16,6 +16,7 @@ from flask_push._delivery.all_items import take_rows
 from flask_push._delivery.log import Log
 from flask_push._delivery.readers import Readers
 from flask_push._delivery.snapshot import LogState
+from flask_push._delivery.snapshot import RosterState
 from flask_push._delivery.subscription import ItemsPlace
 from flask_push._delivery.subscription import ReaderGroup
 from flask_push._delivery.subscription import Subscription
@@ -41,10 +42,12 @@ class Rules(t.NamedTuple):
     state: type[LogState] = LogState
     place: type[ItemsPlace] = ItemsPlace
     take_rows: t.Callable[[ReaderGroup, ItemsPage, Log], LivingPieces] = take_rows
+    roster: type[RosterState] = RosterState
 
     @classmethod
     def of(cls, m: types.ModuleType) -> Rules:
-        return cls(m.Log, m.Readers, m.Subscription, m.LogState, m.ItemsPlace, m.take_rows)
+        states = m.LogState, m.ItemsPlace, m.take_rows, m.RosterState
+        return cls(m.Log, m.Readers, m.Subscription, *states)
 
 
 def fail(entry: Entry, position: Position, error: Exception) -> None:
@@ -225,6 +228,9 @@ class ItemsHub:
     :param pushes: Whether its feed pushes what happens. Otherwise, it reads it.
     """
 
+    #: What its feed hands over.
+    watched: tuple[str, ...] = (LOG, ITEMS)
+
     def __init__(self, store: ItemsStore, rules: Rules, pushes: bool) -> None:
         self.store, self.rules, self.pushes = store, rules, pushes
         self.queue: list[Entry] = []
@@ -259,7 +265,7 @@ class ItemsHub:
     def tell_horizons(self) -> None:
         store = self.store
         self.log.take_horizons(store.epoch, store.horizons(), store.without())
-        self.told = store.life.horizon
+        self.told = store.horizons()
 
     def restart(self) -> None:
         for connection in list(self.connections):
@@ -300,11 +306,12 @@ class ItemsHub:
             end = None if self.queue else store.number
             self.flush(log.turn(store.epoch, batch, end), start)
         else:
-            page = store.page([LOG, ITEMS], start, count)
+            page = store.page(self.watched, start, count)
             self.joined = page.reach == page.end
             if self.joined:
                 self.queue.clear()
-            if self.told < store.life.horizon <= page.reach:
+            horizons = store.horizons().items()
+            if any(self.told[name] < number <= page.reach for name, number in horizons):
                 self.tell_horizons()
             if store.life.since > start:
                 log.hole = max(log.hole, store.number)
@@ -446,7 +453,9 @@ class ItemsHub:
         return True
 
 
-def settle(store: ItemsStore, hubs: list[ItemsHub], clients: list[ItemsClient]) -> None:
+def settle(
+    store: ItemsStore, hubs: t.Sequence[ItemsHub], clients: t.Sequence[ItemsClient]
+) -> None:
     """Let everything arrive, and check that it is true."""
     for client in clients:
         if client.hub is None:

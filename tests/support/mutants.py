@@ -10,17 +10,9 @@ from unittest import mock
 
 # Each after those that it imports.
 _PARTS = (
-    *(
-        "item_log",
-        "channel",
-        "subscription",
-        "gzip",
-        "replay",
-        "encoder",
-        "horizons",
-        "log",
-    ),
-    *("item_replay", "all_items", "paced", "readers", "snapshot"),
+    *("item_log", "channel", "roster", "encoder", "rosters", "subscription", "gzip"),
+    *("replay", "horizons", "log"),
+    *("item_replay", "all_items", "paced", "groups", "readers", "snapshot"),
 )
 
 
@@ -43,6 +35,7 @@ def mutated(old: str, new: str) -> types.ModuleType:
     assert found == 1, f"the source has {old!r} {found} times"
     readers = modules["flask_push._delivery.readers"]
     vars(readers)["LogState"] = modules["flask_push._delivery.snapshot"].LogState
+    vars(readers)["RosterState"] = modules["flask_push._delivery.snapshot"].RosterState
     vars(readers)["take_rows"] = modules["flask_push._delivery.all_items"].take_rows
     vars(readers)["ItemsPlace"] = modules["flask_push._delivery.subscription"].ItemsPlace
     return readers

@@ -27,7 +27,7 @@ from .subscription import ItemsPlace
 from .subscription import ReaderGroup
 from .subscription import Subscription
 
-_number_of = attrgetter("number")
+_number_of, _is_living = attrgetter("number"), attrgetter("living")
 
 
 class LivingPieces(t.NamedTuple):
@@ -63,8 +63,10 @@ def read_items(
         # beyond the end. So it may have an older one (law 32).
         if log.proved < place.position:
             return None
+        if sub.group.lacks_rosters:
+            return None
         place.base, sub.cursor = log.end, 0
-        sub.send_first(wire.all_items(sub.group.names))
+        sub.send_first(wire.all_items(sub.group.names, sub.group.watch))
         return [(0, sub.rest)]
     position = str(Position(log.epoch, place.position))
     while sub.cursor < place.position:
@@ -73,7 +75,7 @@ def read_items(
         reach, pieces = (
             _known(sub, place.position)
             if page is None
-            else (min(page.reach, place.position), page.pieces)
+            else _read(sub, min(page.reach, place.position), page.pieces)
         )
         if reach <= sub.cursor:
             return None
@@ -98,10 +100,19 @@ def read_items(
 def _known(sub: Subscription, upto: int) -> tuple[int, cabc.Iterable[ItemPiece]]:
     """The living rows that the log has after the reader's cursor, and how far they are
     complete."""
-    logs = [c.items for c in sub.group.channels if c.items is not None]
+    logs = [c.items for c in sub.group.with_items if c.items is not None]
     reach = min([upto, *(items.living_to(sub.cursor, upto) for items in logs)])
     rows = merge(*(items.between(sub.cursor, reach) for items in logs), key=_number_of)
     return reach, (piece for piece in rows if piece.living)
+
+
+def _read(
+    sub: Subscription, reach: int, pieces: cabc.Iterable[ItemPiece]
+) -> tuple[int, cabc.Iterable[ItemPiece]]:
+    """The pieces of a page, and those of rosters, which no page has."""
+    rosters = [roster.items.between(sub.cursor, reach) for roster in sub.group.rosters]
+    living = [filter(_is_living, roster) for roster in rosters]
+    return reach, merge(pieces, *living, key=_number_of)
 
 
 def _fits(page: LivingPieces, sub: Subscription, log: Log) -> bool:

@@ -8,8 +8,11 @@ from .._event import Entry
 from .._event import GAP
 from .._event import Position
 from .._event import UNSET
+from . import presence_wire
 from . import wire
 from .item_log import ItemPiece
+from .roster import Change
+from .roster import COUNT
 
 
 class Encoder:
@@ -54,5 +57,27 @@ class Encoder:
             self._report(Entry(number, 0, channel, type, data, item=item), position, error)
         try:
             return ItemPiece(number, item, False, wire.unset_tail(channel, item, number))
+        except ValueError:
+            return None
+
+    def member(self, channel: str, change: Change, position: Position) -> ItemPiece | None:
+        """What has changed in a roster, as the log keeps it. A member whose info can't be
+        sent counts as one who has left. ``None`` if not even the name can be sent."""
+        number, user, data = change
+        try:
+            if user == COUNT:
+                tail = presence_wire.count_tail(channel, int(data or 0), number)
+                return ItemPiece(number, user, data is not None, tail)
+            if data is not None:
+                about = channel, user, data, number, self.max_event
+                return ItemPiece(number, user, True, presence_wire.joined_tail(*about))
+        except MemoryError:
+            raise
+        except Exception as error:
+            entry = Entry(number, 0, channel, presence_wire.JOINED, data or b"", item=user)
+            self._report(entry, position, error)
+        try:
+            tail = presence_wire.left_tail(channel, user, number)
+            return ItemPiece(number, user, False, tail)
         except ValueError:
             return None

@@ -84,6 +84,15 @@ class ItemLog:
         self.last = max(self.last, upto)
         self._replace([p for p in self._rows.values() if p.number > self.floor])
 
+    def forget_unsets(self, keep: int) -> int:
+        """Drop unsets but for the newest ones, and return the number of the newest that
+        was dropped."""
+        unsets = [piece for piece in self._rows.values() if not piece.living]
+        dropped = unsets[: len(unsets) - keep]
+        gone = {piece.item for piece in dropped}
+        self._replace([p for p in self._rows.values() if p.item not in gone])
+        return dropped[-1].number if dropped else 0
+
     def _replace(self, rows: list[ItemPiece]) -> None:
         self._rows = {piece.item: piece for piece in rows}
         self._pieces = rows

@@ -23,7 +23,7 @@ def known_items(sub: Subscription, reach: int, epoch: str) -> list[cabc.Iterable
     """The rows that the log has, by channel."""
     return [
         _changes(channel.items.between(max(sub.cursor, channel.items.floor), reach), epoch)
-        for channel in sub.group.channels
+        for channel in sub.group.with_items
         if channel.items is not None
     ]
 

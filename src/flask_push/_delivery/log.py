@@ -39,9 +39,12 @@ from .horizons import Horizons
 from .item_log import ItemBudget
 from .item_log import ItemLog
 from .replay import gaps
+from .rosters import Rosters
+from .rosters import WatchedRoster
 from .subscription import ReaderGroup
 
 _Channel = Channel[ReaderGroup]
+_Roster = WatchedRoster[ReaderGroup]
 # The groups to which this turn brings something.
 _Touched = list[ReaderGroup]
 
@@ -84,6 +87,7 @@ class Log:
         #: The same for items.
         self.item_budget = ItemBudget(max_bytes)
         self.horizons = Horizons(self.item_budget)
+        self.rosters: Rosters[ReaderGroup] = Rosters(self.encoder)
 
     def __repr__(self) -> str:
         place = f"{Position(self.epoch, self.end)}{' with a hole' if self.hole else ''}"
@@ -104,7 +108,7 @@ class Log:
         """
         whole = []
         for name in names:
-            channel = self.channels.get(name)
+            channel = self.channels.get(name, self.rosters.by_name.get(name))
             if channel is None or channel.held:
                 continue
             channel.hold(self.end)
@@ -117,6 +121,10 @@ class Log:
     def holds(self) -> list[str]:
         """The channels of which :meth:`fill` needs a page."""
         return [name for name, channel in self.channels.items() if channel.held]
+
+    def settle_rosters(self) -> list[_Roster]:
+        """The rosters that have become whole: they have all rows up to the end."""
+        return [] if self.hole else self.rosters.settle(self.end, self.epoch)
 
     def turn(
         self, epoch: str, entries: cabc.Iterable[Entry], end: int | None = None
@@ -156,6 +164,7 @@ class Log:
         self.horizons.known = True
         if epoch == self.epoch:
             self.horizons.take(self.channels, horizons, without, self.end)
+            self.rosters.take_horizons(horizons, without, self.end)
         else:
             self.horizons.announce(epoch, horizons, without)
 
@@ -173,6 +182,8 @@ class Log:
         if not page.proofs.keys() >= set(names):
             return touched
         hole, self.hole = self.hole, 0
+        # No page has their rows, and the feed may hand over some that are behind the end.
+        self.rosters.lose_all()
         for name, number in page.horizons.items():
             if name in self.channels:
                 self.horizons.rise(self.channels[name], number, self.end)
@@ -219,8 +230,17 @@ class Log:
             else:
                 frame = self.encode(entry, self.epoch, number)
             self._put(channel, (number, frame or Gap((name,), "unknown")), touched)
+        elif self.rosters:
+            self._take_row(entry, touched)
         self.end = number
         return True
+
+    def _take_row(self, entry: Entry, touched: _Touched) -> None:
+        """Take one row of a roster, perhaps."""
+        if change := self.rosters.take(entry, self.epoch, self.proved):
+            roster, piece = change
+            frame = wire.change(str(Position(self.epoch, entry.number)), piece.tail)
+            self._show(roster, (entry.number, frame), touched)
 
     def _take_item(
         self, channel: _Channel, entry: Entry, touched: _Touched, final: bool
@@ -246,7 +266,7 @@ class Log:
         self.budget.put(channel, piece)
         self._show(channel, piece, touched)
 
-    def _show(self, channel: _Channel, piece: Piece, touched: _Touched) -> None:
+    def _show(self, channel: _Channel | _Roster, piece: Piece, touched: _Touched) -> None:
         for group in channel.groups:
             if not group.turn:
                 touched.append(group)
@@ -257,6 +277,7 @@ class Log:
         self.epoch, self.hole = epoch, 0
         self.end = self.birth = self.proved = end
         self.budget.clear()
+        self.rosters.lose_all()
         for channel in self.channels.values():
             if channel.held:
                 channel.hold(end)

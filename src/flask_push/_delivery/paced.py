@@ -11,7 +11,6 @@ written, as far as the budget of all groups allows it.
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import typing as t
 from heapq import merge
 
@@ -24,6 +23,7 @@ from .channel import Piece
 from .gzip import GzipGroup
 from .item_replay import known_items
 from .log import Log
+from .rosters import WatchedRoster
 from .stream import MAX_EVERY
 from .subscription import ReaderGroup
 from .subscription import Subscription
@@ -40,10 +40,11 @@ class PacedGroup(ReaderGroup):
     def __init__(
         self,
         channels: tuple[Channel[ReaderGroup], ...],
+        rosters: tuple[WatchedRoster[ReaderGroup], ...],
         every: float,
         log: Log,
     ) -> None:
-        super().__init__(channels)
+        super().__init__(channels, rosters)
         self.every = every
         # So the fan-out never sends it a turn.
         self.gaps = True
@@ -156,28 +157,3 @@ class PacedGzipGroup(GzipGroup, PacedGroup):
     """The same for compressed streams."""
 
     __slots__ = ()
-
-
-def group_key(names: cabc.Iterable[str], gzip: bool, every: float) -> cabc.Hashable:
-    """The key of the one group with these channels and this pause."""
-    key = (GzipGroup if gzip else ReaderGroup).key(names)
-    return (every, key) if every else key
-
-
-def key_of(group: ReaderGroup) -> cabc.Hashable:
-    key = group.key(group.names)
-    return (group.every, key) if group.every else key
-
-
-def new_group(
-    channels: tuple[Channel[ReaderGroup], ...], gzip: bool, every: float, log: Log
-) -> ReaderGroup:
-    """A group that reads these channels, without members."""
-    group: ReaderGroup
-    if every:
-        group = (PacedGzipGroup if gzip else PacedGroup)(channels, every, log)
-    else:
-        group = (GzipGroup if gzip else ReaderGroup)(channels)
-    for channel in channels:
-        channel.groups.add(group)
-    return group

@@ -20,16 +20,14 @@ from . import wire
 from .all_items import begin_items
 from .all_items import LivingPieces
 from .all_items import read_items
-from .channel import Channel
 from .channel import Frame
 from .channel import Gap
+from .groups import drop_group
+from .groups import join_group
 from .item_replay import absorb_items
 from .item_replay import known_items
 from .item_replay import replay_items
 from .log import Log
-from .paced import group_key
-from .paced import key_of
-from .paced import new_group
 from .replay import absorb
 from .replay import gap_frame
 from .replay import gaps
@@ -62,36 +60,20 @@ class Readers:
 
         :return: Channels that the feed does not watch yet.
         """
-        log, names = self.log, sorted({*names})
-        key = group_key(names, gzip, every)
-        new = [name for name in names if name not in log.channels]
-        for name in new:
-            log.channels[name] = Channel(name)
-        if key not in log.groups:
-            channels = tuple(log.channels[name] for name in names)
-            log.groups[key] = new_group(channels, gzip, every, log)
-        sub.enter(log.groups[key])
+        group, new = join_group(self.log, names, gzip, every)
+        sub.enter(group)
         return new
 
     def leave(self, sub: Subscription) -> list[str]:
         """Remove a reader that is no longer live.
 
-        :return: Channels that have no reader now, and whose events were dropped (law 8).
+        :return: Channels that have no reader now, and whose events were dropped (law 8);
+            and rosters.
         """
         sub.group.members -= 1
         if sub.group.members:
             return []
-        del self.log.groups[key_of(sub.group)]
-        unread = []
-        for channel in sub.group.channels:
-            channel.groups.remove(sub.group)
-            if not channel.groups:
-                del self.log.channels[channel.name]
-                self.log.budget.forget(channel)
-                if channel.items is not None:
-                    self.log.item_budget.forget(channel.items)
-                unread.append(channel.name)
-        return unread
+        return drop_group(self.log, sub.group)
 
     def lacks(self, sub: Subscription, position: Position) -> int:
         """The highest number at which the page that a reader begins with may start."""
@@ -133,7 +115,8 @@ class Readers:
             # Or there are some that the log has not reached.
             unsure = log.horizons.known and (known or end > log.end)
             items = "all" if unsure else self._items_for(sub, None)
-            sub.send_first(wire.opening(connection_id, names, None, items))
+            watch = sub.group.watch
+            sub.send_first(wire.opening(connection_id, names, None, items, watch))
             self._send_gap(sub, "restarted" if known else "unknown", end)
             if items:
                 begin_items(sub)
@@ -145,7 +128,7 @@ class Readers:
             # The first item may be before the reader's position.
             return False
         here = Position(log.epoch, sub.cursor)
-        sub.open(wire.opening(connection_id, names, here, items), page)
+        sub.open(wire.opening(connection_id, names, here, items, sub.group.watch), page)
         if items == "all":
             begin_items(sub)
         return True
@@ -160,7 +143,8 @@ class Readers:
             if not (sub.asks_for_items or group.has_items()):
                 return ""
             # A position alone does not say that its page has the items (law 28).
-            if position is not None and sub.holds == wire.holds(epoch, group.names):
+            word = wire.holds(epoch, group.names, group.watch)
+            if position is not None and sub.holds == word:
                 return "changes"
         return "all"
 
@@ -242,10 +226,22 @@ class Readers:
             return None
         if sub.items is None:
             return []
+        if (group := sub.group).lacks_rosters:
+            return None
         # The reader has all items, at this number (law 31).
         sub.items = None
-        sub.send_first(wire.whole(sub.group.names, Position(log.epoch, log.end)))
+        here = Position(log.epoch, log.end)
+        sub.send_first(wire.whole(group.names, here, group.watch))
         return [(sub.cursor, sub.rest)]
+
+    def send_again(self, sub: Subscription) -> None:
+        """Send a reader all items again, which is not live. A roster of it was lost, and is
+        whole again. The log's end may be where it was."""
+        self._runs.clear()
+        if sub.epoch == self.log.epoch:
+            if sub.items is not None and sub.items.sending:
+                sub.cursor = sub.items.position
+            begin_items(sub)
 
     def _lacks_items(self, sub: Subscription, horizon: int) -> bool:
         """Whether unsets that the reader has missed may be forgotten."""
@@ -280,7 +276,7 @@ class Readers:
         """Send a newer id to a reader that was live, and no longer is."""
         sub.cursor, names = sub.group.place(self.log.end), sub.group.names
         here = Position(self.log.epoch, sub.cursor)
-        sub.send_first(wire.opening(connection_id, names, here))
+        sub.send_first(wire.opening(connection_id, names, here, watch=sub.group.watch))
 
     def _render(self, number: int, pieces: list[bytes | Gap]) -> bytes:
         if isinstance(pieces[0], bytes):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import typing as t
 
+from .._event import OwnChannel
 from .._event import Position
 from .channel import Chunk
 from .channel import frame_of
@@ -18,6 +19,9 @@ from .item_log import ItemLog
 from .known import known
 from .known import known_of_row
 from .log import Log
+from .roster import PRESENT
+from .roster import Roster
+from .roster import RosterRow
 from .stream import Stream
 from .stream_presence import StreamPresence
 
@@ -136,12 +140,45 @@ class ReaderState(t.NamedTuple):
         return cls(stream_from_json(stream), begun, epoch, cursor, left, *others)
 
 
+class RosterState(t.NamedTuple):
+    """A roster of which the hub has all rows, up to the end of its log."""
+
+    channel: str
+    #: See :class:`.Roster`.
+    sure: int
+    #: Each as ``[number, item, data]``.
+    rows: list[list[t.Any]]
+
+    @classmethod
+    def all_of(cls, log: Log) -> list[RosterState]:
+        return [
+            cls(watched.name.channel, watched.whole.sure, _to_rows(watched.whole))
+            for watched in log.rosters.by_name.values()
+            if watched.whole is not None
+        ]
+
+    def restore(self, log: Log) -> None:
+        """Make a log go on with the roster. It is at the end of the other hub's."""
+        rows = [RosterRow(number, item, data.encode()) for number, item, data in self.rows]
+        name = OwnChannel(PRESENT, self.channel)
+        log.rosters.restore(name, Roster(rows, self.sure), log.end, log.epoch)
+
+
+def _to_rows(roster: Roster) -> list[list[t.Any]]:
+    return [
+        [row.number, row.item, (row.data or b"").decode(errors="replace")]
+        for row in roster.rows()
+    ]
+
+
 class HubState(t.NamedTuple):
     log: LogState
     #: Each with its descriptor.
     readers: list[tuple[ReaderState, int]]
     #: Descriptors from which the hub drops what servers still write to their clients.
     drains: list[int]
+    #: An older version has sent none.
+    rosters: list[RosterState] = []
 
     @classmethod
     def nothing(cls) -> HubState:

@@ -13,23 +13,30 @@ from .channel import Frame
 from .channel import Gap
 from .channel import Piece
 from .channel import rest_of
+from .rosters import WatchedRoster
 
 
 class ReaderGroup:
-    """All subscriptions to the same channels."""
+    """All subscriptions to the same channels and rosters."""
 
     __slots__ = (
-        *("channels", "names", "missing", "members"),
+        *("channels", "names", "rosters", "missing", "members"),
         *("live", "turn", "gaps", "excluded", "last_id_number", "stamp"),
     )
     #: Seconds between two writes to its members: see :class:`.PacedGroup`.
     every: float = 0
 
-    def __init__(self, channels: tuple[Channel[ReaderGroup], ...]) -> None:
+    def __init__(
+        self,
+        channels: tuple[Channel[ReaderGroup], ...],
+        rosters: tuple[WatchedRoster[ReaderGroup], ...] = (),
+    ) -> None:
         self.channels = channels
         self.names = tuple(channel.name for channel in channels)
-        #: How many of its channels the feed does not watch yet.
-        self.missing = sum(not channel.held for channel in channels)
+        self.rosters = rosters
+        #: How many of its channels the feed does not watch yet, and how many of its rosters
+        #: have not been read yet.
+        self.missing = sum(not channel.held for channel in self.with_items)
         self.members = 0
         #: The members that are at the end. The caller chooses the keys.
         self.live: dict[int, t.Any] = {}
@@ -60,12 +67,31 @@ class ReaderGroup:
         """Whether the log has everything after the number."""
         return all(channel.reaches(number) for channel in self.channels)
 
+    @property
+    def with_items(
+        self,
+    ) -> tuple[Channel[ReaderGroup] | WatchedRoster[ReaderGroup], ...]:
+        """The channels and the rosters."""
+        return (*self.channels, *self.rosters) if self.rosters else self.channels
+
+    @property
+    def watch(self) -> list[str]:
+        """The channels of its rosters."""
+        return [roster.name.channel for roster in self.rosters]
+
+    @property
+    def lacks_rosters(self) -> bool:
+        """Whether one of its rosters has to be read first."""
+        return not all(roster.is_whole for roster in self.rosters)
+
     def horizon(self) -> int:
         """A reader from before this number needs all items."""
-        return max(channel.horizon for channel in self.channels)
+        return max(channel.horizon for channel in self.with_items)
 
     def has_items(self) -> bool:
-        """Whether one of its channels has items, or has had some."""
+        """Whether one of its channels has items, or has had some. Its rosters have."""
+        if self.rosters:
+            return True
         for channel in self.channels:
             if channel.items is not None:
                 return True

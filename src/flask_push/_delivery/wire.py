@@ -103,15 +103,20 @@ def opening(
     channels: cabc.Iterable[str],
     position: Position | None,
     items: str = "",
+    watch: cabc.Sequence[str] = (),
 ) -> bytes:
     """``push:open``. It has no position if a gap for all channels follows. A browser that
     is cut off between the two reconnects with its old id, and gets the gap again.
 
     :param items: ``all`` if all items follow, ``changes`` if those that the page holds are
         enough, empty if the channels have no items.
+    :param watch: The channels of the rosters that it watches.
     """
+    data: dict[str, t.Any]
     data = {"connection": connection_id, "channels": list(channels)}
-    return _own("push:open", {**data, "items": items} if items else data, position)
+    if items:
+        data["items"] = items
+    return _own("push:open", _with_rosters(data, watch), position)
 
 
 def with_replay(opening: bytes, end: Position, age: int) -> bytes:
@@ -159,28 +164,33 @@ def _check_size(data: bytes, most: int) -> None:
         raise ValueError(f"{size} bytes of data are more than PUSH_MAX_EVENT_BYTES")
 
 
-def all_items(channels: cabc.Iterable[str]) -> bytes:
-    """``push:items``: all items of these channels follow. A page forgets those that it has.
+def all_items(channels: cabc.Iterable[str], watch: cabc.Sequence[str] = ()) -> bytes:
+    """``push:items``: all items of these channels follow, and all members of these rosters.
+    A page forgets those that it has.
 
     It has no position. A browser that is cut off after it gets all items again.
     """
-    return _own("push:items", {"channels": list(channels)}, None)
+    return _own("push:items", _with_rosters({"channels": list(channels)}, watch), None)
 
 
-def whole(channels: cabc.Iterable[str], position: Position) -> bytes:
+def whole(
+    channels: cabc.Iterable[str], position: Position, watch: cabc.Sequence[str] = ()
+) -> bytes:
     """``push:whole``: each item is as it was at the position, or a change of it follows.
 
     A page that has got this, and every event since, sends the word ``holds`` when it
     reconnects, and gets changes only.
     """
     names = list(channels)
-    data = {"channels": names, "holds": holds(position.epoch, names)}
-    return _own("push:whole", data, position)
+    data = {"channels": names, "holds": holds(position.epoch, names, watch)}
+    return _own("push:whole", _with_rosters(data, watch), position)
 
 
-def holds(epoch: str, channels: cabc.Iterable[str]) -> str:
-    """The word of a page that holds all items of exactly these channels in this epoch."""
-    text = json.dumps([epoch, *sorted(channels)])
+def holds(epoch: str, channels: cabc.Iterable[str], watch: cabc.Sequence[str] = ()) -> str:
+    """The word of a page that holds all items of exactly these channels in this epoch, and
+    all members of exactly these rosters."""
+    names: list[t.Any] = [epoch, *sorted(channels)]
+    text = json.dumps([*names, sorted(watch)] if watch else names)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
@@ -228,6 +238,10 @@ def one_of_all(position: str, tail: bytes) -> bytes:
 
 # The functions of :mod:`json` would make an encoder for each call.
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def _with_rosters(data: dict[str, t.Any], watch: cabc.Sequence[str]) -> dict[str, t.Any]:
+    return {**data, "watch": list(watch)} if watch else data
 
 
 def _own(event_type: str, data: dict[str, t.Any], position: Position | None) -> bytes:
