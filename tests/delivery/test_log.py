@@ -105,7 +105,7 @@ MUTANTS = [
         "if False:",
     ),
     Mutant(
-        "6 a reader is told at the first of two gaps, not at the second",
+        "6 a reader gets the first of two gaps, not the second",
         "start 0; replace 0; connect 0 ab nothing; watch 0 2; publish b; publish a; "
         "lose 0 1 1; publish a; publish b; replace 0; replace 0; lose 0 1 1; publish b; "
         "replace 0; lose 0 1 1",
@@ -150,7 +150,7 @@ MUTANTS = [
         "log.epoch, log.birth, log.end, channels, items = self; log.end += 1",
     ),
     Mutant(
-        "10 nobody is replaced whose end is in doubt",
+        "10 a hub whose end is in doubt is not replaced",
         "start 0; connect 0 ab nothing; watch 0 2; publish b; lose 0 1 1; "
         "connect 0 a nothing; publish a; watch 0 1; replace 0; lose 0 1 1; publish b; "
         "watch 0 1",
@@ -158,7 +158,7 @@ MUTANTS = [
         "return True",
     ),
     Mutant(
-        "10 a reader in an older epoch is told of the new one",
+        "10 a reader in an older epoch gets a gap for the new one",
         "start 0; connect 1 a nothing; watch 1 1; epoch; connect 1 a nothing 1 0; "
         "lose 1 1 1; replace 1",
         "return cls(log.epoch, log.birth,",
@@ -184,7 +184,7 @@ MUTANTS = [
         "gaps = [piece for piece in pieces if isinstance(piece, Gap)][:1]",
     ),
     Mutant(
-        "12 a new epoch is told",
+        "12 a new epoch is a gap",
         "start 0; connect 0 a nothing; watch 0 1; epoch; publish a",
         'self._send_gap(sub, "restarted", log.birth)',
         "sub.cursor = log.birth",
@@ -196,7 +196,7 @@ MUTANTS = [
         "wire.opening(connection_id, names, Position(log.epoch, end))",
     ),
     Mutant(
-        "12 only the store knows what was not told elsewhere",
+        "12 only the store knows which gaps another hub has not sent",
         "start 600; connect 0 ab page; publish a; watch 0 2; connect 0 a nothing; "
         "publish a; cut 0; back 0 0; publish a; elsewhere; elsewhere; elsewhere; "
         "publish b; trim b 1; elsewhere",
@@ -272,7 +272,7 @@ MUTANTS = [
         "return frozenset(names)",
     ),
     Mutant(
-        "what one is told alone is compressed",
+        "frames for a single reader are compressed",
         "start 0; connect 0 a nothing 1 100000 A gzip",
         "        return block(data)",
         "        return data",

@@ -1,4 +1,5 @@
-"""What many readers have missed is read once, and gaps are told where the store forgot."""
+"""Events that many readers have missed are read once, and readers get a gap where the store
+has dropped some."""
 
 from __future__ import annotations
 

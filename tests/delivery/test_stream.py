@@ -172,7 +172,7 @@ def test_flask_push_connect_reads_it_if_it_asks_for_it(server: Server) -> None:
         for n in range(10):
             server.publish("a", str(n))
             assert next(source).data == next(plain).data == str(n)
-        # The connection ends, and it comes back for what it has missed.
+        # The connection ends, and it reconnects for the event that it has missed.
         assert len(kill_hubs(Path(server.env["INSTANCE"]))) == 1
         server.publish("a", "missed")
         assert next(source).data == next(plain).data == "missed"

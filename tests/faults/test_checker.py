@@ -1,4 +1,4 @@
-"""Whoever judges the others is judged first: each wrong that there is, it finds."""
+"""The judge of the runs finds each mistake that a reader can make."""
 
 from __future__ import annotations
 

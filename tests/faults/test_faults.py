@@ -23,7 +23,7 @@ def test_nothing_is_lost_when_anything_is_killed_or_moved(tmp_path: Path) -> Non
         assert run.missing() == []
 
 
-def test_what_the_store_has_forgotten_is_told(tmp_path: Path) -> None:
+def test_readers_get_a_gap_for_events_that_the_store_has_dropped(tmp_path: Path) -> None:
     with running(tmp_path, PUSH_KEEP=20, PUSH_LOG_BYTES=4096) as run:
         run.go(killing(run), deliveries=1_000, cuts=150, each=3)
         assert run.finish() == []

@@ -28,7 +28,7 @@ def test_nothing_is_lost_whatever_befalls_a_redis(tmp_path: Path) -> None:
         assert run.gaps()
 
 
-def test_nothing_is_lost_and_nobody_told_of_a_gap_whatever_the_clock_says(
+def test_a_clock_that_jumps_loses_nothing_and_gives_no_reader_a_gap(
     tmp_path: Path,
 ) -> None:
     with running(tmp_path, kind=ClockRun, PUSH_KEEP=1_000_000) as run:
@@ -37,13 +37,13 @@ def test_nothing_is_lost_and_nobody_told_of_a_gap_whatever_the_clock_says(
         assert not run.gaps()
 
 
-def test_what_the_store_has_forgotten_is_told(tmp_path: Path) -> None:
+def test_readers_get_a_gap_for_events_that_the_store_has_dropped(tmp_path: Path) -> None:
     with running(tmp_path, PUSH_KEEP=20, PUSH_LOG_BYTES=4096) as run:
         run.go(run.troubles(), deliveries=2_000, cuts=100, each=1)
         assert run.finish() == []
 
 
-def test_what_a_failover_has_lost_is_told(tmp_path: Path) -> None:
+def test_readers_get_a_gap_for_events_that_a_failover_has_lost(tmp_path: Path) -> None:
     with running_with_sentinel(tmp_path, PUSH_KEEP=1_000_000) as run:
         faults = [run.fail_over, run.fail_over_and_back]
         run.go(faults, deliveries=0, cuts=0, each=1)
@@ -68,7 +68,7 @@ def test_nothing_is_lost_in_a_million_deliveries(name: str, tmp_path: Path) -> N
     with STARTS[name](tmp_path, PUSH_KEEP=keep) as run:
         run.crowd(40)
         for _ in range(10):
-            # One of each, and then calm, so that much is read and not only told of.
+            # One of each, and then calm, so that readers get events and not only gaps.
             run.go(run.everything(), deliveries=0, cuts=0, each=1, seconds=300)
             calm = run.delivered + 30_000
             run.go([], deliveries=calm, cuts=0, each=0, seconds=300)

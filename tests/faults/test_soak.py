@@ -1,5 +1,5 @@
-"""Everything that clients and operators do to a server, again and again: nothing is left
-of it, and nobody complains."""
+"""Everything that clients and operators do to a server, again and again: no file, process
+or descriptor is left, and the log has no error."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_a_visible_stream_sends_heartbeats_and_retry_as_events() -> None:
 
 
 class Quick(MemoryBroker):
-    """Its clock runs as fast as it is told to."""
+    """Its clock runs as fast as the test wants."""
 
     @property
     def retention(self) -> int:

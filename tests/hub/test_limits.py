@@ -140,7 +140,7 @@ def test_an_event_that_is_too_large_is_a_gap(
 
 
 def retries(*browsers: SocketReader) -> list[int]:
-    """The last that each was told."""
+    """The last ``retry:`` that each browser got."""
     return [int(re.findall(rb"retry: (\d+)\n", browser.body)[-1]) for browser in browsers]
 
 
@@ -149,7 +149,7 @@ def test_reconnects_of_all_browsers_are_spread() -> None:
         scene = HubScene(MemoryBroker(), Options(return_rate=2, max_streams=40))
         try:
             streams = [await scene.open("a") for _ in range(39)]
-            # Who ends alone comes back alone.
+            # A browser whose stream ends alone reconnects alone.
             alone = scene.adopt("a", poll=True)
             await alone.until(lambda: alone.ended)
             assert max(retries(alone, *streams)) <= 4000

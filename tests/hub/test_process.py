@@ -49,7 +49,7 @@ def test_a_hub_needs_neither_flask_nor_the_app() -> None:
 
 def test_a_hub_is_a_process_of_its_own(tmp_path: Path) -> None:
     with serve(gunicorn, tmp_path, "-w", "2") as server:
-        assert hubs(tmp_path) == [], "nobody needs one yet"
+        assert hubs(tmp_path) == [], "no stream needs one yet"
         reader = server.stream("a").opened()
         pid = the_hub(tmp_path)
         shown = Path(f"/proc/{pid}/status").read_text()
@@ -134,7 +134,7 @@ def test_no_stream_ends_when_the_server_stops_and_starts(act: Act, tmp_path: Pat
     def befall(server: Server) -> None:
         server.stop()
         server.start()
-        # Nobody asks for anything, for longer than a hub lingers.
+        # No request arrives for longer than a hub lingers.
         before = the_hub(tmp_path)
         deadline = time.monotonic() + 12
         while time.monotonic() < deadline:
@@ -213,7 +213,7 @@ def test_streams_of_a_hub_that_is_killed_resume_in_the_next(
                 os.kill(pid, signal.SIGKILL)
                 until(lambda p=pid: hubs(tmp_path) not in ([], [p]))  # type: ignore[misc]
                 until(lambda: status(tmp_path).get("streams") == many, 120)
-            # Some are cut off while they come back, before they were open.
+            # Some are cut off while they reconnect, before they were open.
             assert crowd.ended >= 3 * many
         assert len(hubs(tmp_path)) == 1
         # A worker that finds the next hub first logs the death of the last a moment later.

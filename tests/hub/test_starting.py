@@ -152,7 +152,7 @@ def test_newer_tunables_count(tmp_path: Path) -> None:
             other.kill()
 
 
-# Return tickets, of which the hub is told the keys.
+# Return tickets, whose keys the hub gets from its workers.
 
 
 def return_by_the_hub(directory: Path, reader: HttpReader) -> int:

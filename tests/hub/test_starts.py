@@ -20,9 +20,9 @@ from flask_push.testing._sink import until
 
 
 class Patient(MemoryBroker):
-    """Its feed answers when it is told to, and loses what is called lost."""
+    """Its feed answers when the test lets it, and loses the events that the test names."""
 
-    #: Whether it reads when it is told to, too, and not as soon as it is asked.
+    #: Whether it reads, too, when the test lets it, and not as soon as it is asked.
     reads_late = True
     holds = False
 

@@ -168,7 +168,7 @@ def test_after_its_lifetime_a_stream_ends_and_resumes(server: Server, channel: s
         assert seen == ["1", "2"]
 
 
-# What is gone is told.
+# Browsers get a gap for events that the store has dropped.
 
 
 def test_history_that_is_gone_is_a_gap_before_what_is_newer(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_position_that_is_nowhere_is_told(
         assert reader.gaps[0]["channels"] == sorted([channel, "also"])
         assert reader.gaps[0]["reason"] == reason
         assert len(reader.gaps) == 1
-        # Until it is told it keeps its old id, and after that it has a new one.
+        # It keeps its old id until the gap, and then has a new one.
         assert [bool(event.id) for event in reader.events[:2]] == [False, True]
     with server.stream(channel, "also", last_id=reader.last_id) as reader:
         assert reader.opened().gaps == []

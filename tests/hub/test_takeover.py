@@ -151,7 +151,7 @@ def test_after_commit_the_old_hub_writes_nothing(
     one.messages.send({"taken": 1})
     until(lambda: not hubs(tmp_path))
     assert reader.data == []
-    # It is ours now, and nobody else's: when we let go, it ends.
+    # Only this process has the stream's socket now: the stream ends when it is closed.
     one.close()
     one.fds.clear()
     assert reader.read_to_end().data == []

@@ -37,7 +37,7 @@ class ReturningReader(SocketReader):
         self.channels = channels
         position = how.pop("position", "")
         self.patient = how.pop("patient", True)
-        self.name = how.setdefault("connection", "somebody")
+        self.name = how.setdefault("connection", "another")
         self.how = how
         self.comes_back = True
         self.endings = 0

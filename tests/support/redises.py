@@ -216,7 +216,7 @@ class Cluster:
         for first, last, (_, port, *_), *_ in self.slots(node):
             if first <= self.slot <= last:
                 return next(node for node in self.nodes if node.port == port)
-        raise AssertionError("nobody has the slot")
+        raise AssertionError("no node has the slot")
 
     def agrees(self) -> bool:
         """Whether all running nodes are well and agree."""
