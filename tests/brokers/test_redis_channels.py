@@ -46,5 +46,7 @@ def test_a_channel_that_is_wanted_twice_waits_for_the_later_question() -> None:
     channels = Channels([])
     channels.watch(["a"], 5)
     channels.watch(["a"], 6)
+    assert not channels.is_confirmed("a", 5) and channels.is_confirmed("a", 6)
     assert channels.take_answered(5) == []
     assert channels.take_answered(6) == ["a"]
+    assert channels.is_confirmed("a", 5) and not channels.is_confirmed("b", 6)

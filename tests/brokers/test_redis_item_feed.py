@@ -161,6 +161,25 @@ def test_rows_of_an_own_channel_are_read_after_a_cut(redis: Redis) -> None:
     other.close()
 
 
+def test_a_channel_that_is_watched_again_has_the_rows_that_were_set_meanwhile(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    """If the sink did not get to know that there are rows, it would take the next row for
+    the first one, and its readers would never get those before it."""
+
+    async def test(hub: ItemSinkOfTests) -> None:
+        hub.feed.watch(["b"])
+        # The feed asks, and the answer is not read before the channel is watched again.
+        await asyncio.sleep(0)
+        redis.do("PING")
+        set_item(broker, "x", "1", channel="b")
+        hub.feed.unwatch(["b"])
+        await hub.watch("b")
+        assert "b" not in hub.without
+
+    run(broker, test)
+
+
 def test_a_channel_without_rows_is_told_apart(broker: RedisBroker) -> None:
     set_item(broker, "x", "1", channel="set")
     set_item(broker, "x", "1", channel="gone")

@@ -42,9 +42,9 @@ class Channels:
         """Those that the answer to this question will confirm."""
         return [name for name, asked in self._wanted.items() if asked <= question]
 
-    def __contains__(self, name: str) -> bool:
-        """Whether it is watched, or waits for that."""
-        return name in self.watched or name in self._wanted
+    def is_confirmed(self, name: str, question: int) -> bool:
+        """Whether it is watched when this question has its answer."""
+        return name in self.watched or self._wanted.get(name, question + 1) <= question
 
     def take_answered(self, question: int) -> list[str]:
         """Watch those whose question has its answer, and return them."""

@@ -286,7 +286,7 @@ class RedisFeed:
     ) -> None:
         epoch, end, self.retention = Head.of(reply)
         before = self._progress.epoch
-        self._items.confirm(reply, names)
+        self._items.confirm(reply, names, question)
         self._progress.prove(epoch, end)
         if epoch != before:
             self._sink.deliver(epoch, [], end)

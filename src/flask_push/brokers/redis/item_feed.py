@@ -64,8 +64,11 @@ class FeedItems:
         script = scripts.READ_TIMED if self._timed else scripts.READ
         return script, self._store.join(channels, epoch, end)
 
-    def confirm(self, reply: list[t.Any], names: list[str]) -> None:
+    def confirm(self, reply: list[t.Any], names: list[str], question: int) -> None:
         """Give the horizons of an answer to the sink, and whether rows have a time to live.
+
+        A channel that was unwatched, and is wanted again, waits for the answer to a later
+        question: its first row may be set before that.
 
         :param names: The channels that were asked for.
         """
@@ -79,7 +82,8 @@ class FeedItems:
         if len(reply) > 10:
             known, without = item_replies.horizons(reply, names)
         # Otherwise no row could be read, so each that the sink has may be old.
-        wanted = {name: number for name, number in known.items() if name in self._channels}
+        confirmed = self._channels.is_confirmed
+        wanted = {n: number for n, number in known.items() if confirmed(n, question)}
         self.horizons.give(epoch, wanted, without)
 
     def missed(self, reply: list[t.Any], channels: list[str]) -> list[Entry] | None:
