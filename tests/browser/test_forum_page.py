@@ -30,7 +30,7 @@ def test_a_logout_ends_the_streams_of_all_tabs_of_its_browser(
     elsewhere = forum.enter(windows, "Ann", another)
     tab.locator("summary").click()
     tab.get_by_role("button", name="Log out", exact=True).click()
-    expect(tab.get_by_role("heading")).to_have_text("Who are you?")
+    expect(tab.get_by_role("heading")).to_have_text(["Who are you?"])
     is_logged_out(second, "You have logged out.")
     # The same user, but another login.
     say(elsewhere, "still here")
@@ -47,7 +47,7 @@ def test_a_logout_everywhere_ends_the_streams_of_all_browsers_of_its_user(
     other = forum.enter(windows, "Ben", windows.profile())
     tab.locator("summary").click()
     tab.get_by_role("button", name="Log out everywhere").click()
-    expect(tab.get_by_role("heading")).to_have_text("Who are you?")
+    expect(tab.get_by_role("heading")).to_have_text(["Who are you?"])
     is_logged_out(elsewhere, "You have logged out everywhere.")
     say(other, "hello?")
     shows(other, "hello?")

@@ -93,5 +93,5 @@ def groups(page: Page, *names: str) -> None:
 
 
 def is_logged_out(page: Page, notice: str) -> None:
-    expect(page.get_by_role("heading")).to_have_text("Who are you?")
+    expect(page.get_by_role("heading")).to_have_text(["Who are you?"])
     expect(page.locator("#notice")).to_have_text(notice)
