@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from itertools import product
 
 import pytest
 from support.each_store import url as url
@@ -20,6 +21,32 @@ from flask_push import Event
 from flask_push.brokers import ItemChange
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.testing._sink import until
+
+
+def test_a_page_that_is_reloaded_while_the_first_item_is_set_gets_it(run: Run) -> None:
+    """The hub watches the channel twice, and the store may not have answered the first
+    time yet."""
+
+    async def test(scene: ItemScene) -> None:
+        await scene.open("other")
+        for before, after in product(range(6), repeat=2):
+            channel = f"{before} {after}"
+            first = scene.page(channel)
+            for _ in range(before):
+                await asyncio.sleep(0)
+            first.reader.close()
+            for _ in range(after):
+                await asyncio.sleep(0)
+            scene.set(channel, x="1")
+            pages = [scene.page(channel, items=True)]
+            await scene.is_whole(pages[0])
+            scene.set(channel, y="2")
+            pages.append(scene.page(channel, items=True))
+            for page in pages:
+                await scene.has(page, x="1", y="2")
+                page.reader.close()
+
+    run(test)
 
 
 @pytest.mark.parametrize("gzip", [False, True], ids=["plain", "gzip"])
