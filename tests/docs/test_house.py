@@ -155,6 +155,13 @@ def test_the_hub_knows_no_broker_by_name() -> None:
             assert not re.search("sqlite|redis|memory:", text, re.I), name
 
 
+def test_locks_of_the_hubs_threads_are_not_those_of_gevent() -> None:
+    """See :func:`.free_lock`. Only greenlets use the lock of a hub in a thread."""
+    for name in MODULES:
+        if room_of(name) in ("_hub", "brokers") and name != "_hub.thread":
+            assert not re.search(r"threading\.R?Lock", MODULES[name].read_text()), name
+
+
 #: What macOS or Windows lacks, by module of the standard library; the names by which a
 #: program asks for the system; and methods that some loops and sockets don't have.
 LACKED = {

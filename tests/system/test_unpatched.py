@@ -6,6 +6,7 @@ import subprocess
 import sys
 import types
 import typing as t
+from pathlib import Path
 
 import pytest
 from support.packages import environment
@@ -54,6 +55,77 @@ reading, writing = os.pipe()
 unpatched.close(writing)
 assert os.read(reading, 1) == b""
 """
+
+
+# Each of them is used by the hub's thread, or by one that it starts.
+LOCKS = """
+from gevent import monkey
+monkey.patch_all()
+import pathlib, sys
+import gevent
+from flask_push._hub.tokens import Tokens
+from flask_push._system import unpatched
+from flask_push.brokers.memory import MemoryBroker
+from flask_push.brokers.redis.cluster import Nodes
+from flask_push.brokers.sqlite.database import Database
+from flask_push.brokers.sqlite.doorbell import Doorbells
+
+path = pathlib.Path(sys.argv[1])
+sleep = unpatched.original("time", "sleep")
+locks = {
+    "Tokens": Tokens(path)._lock,
+    "MemoryBroker": MemoryBroker()._lock,
+    "Nodes": Nodes([], "x")._lock,
+    "Database": Database(path / "x.db")._thread_lock,
+    "Doorbells": Doorbells(path)._lock,
+}
+for name, lock in locks.items():
+    holds, used = unpatched.lock(), unpatched.lock()
+
+    # Something that gevent replaces was called in both threads before.
+    def hold():
+        gevent.get_hub()
+        with lock:
+            holds.release()
+            sleep(0.05)
+
+    def use():
+        gevent.get_hub()
+        with lock:
+            used.release()
+
+    # The second thread waits, and the first one ends at once when it has released the lock.
+    unpatched.start_thread(hold)
+    holds.acquire()
+    unpatched.start_thread(use)
+    assert used.acquire(timeout=10), name
+
+# A greenlet may be in the middle of a transaction when another begins one.
+database = Database(path / "y.db")
+
+def write():
+    with database.write(10):
+        gevent.sleep(0.05)
+
+began = [gevent.spawn(write) for _ in range(3)]
+gevent.joinall(began, timeout=10, raise_error=True)
+assert all(greenlet.dead for greenlet in began)
+with database.write(10):
+    closing = gevent.spawn(database.close)
+    gevent.sleep(0.01)
+closing.join(10)
+assert closing.dead
+"""
+
+
+def test_a_lock_of_the_hubs_threads_is_one_in_spite_of_gevent(
+    pytestconfig: pytest.Config, tmp_path: Path
+) -> None:
+    for version in "23.9.1", "26.9.0":
+        env = environment(install(pytestconfig, f"gevent=={version}"))
+        command = [sys.executable, "-W", "error", "-c", LOCKS, str(tmp_path)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_thread_that_lives_on_inherits_no_context(inherited: list[int]) -> None:

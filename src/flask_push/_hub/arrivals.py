@@ -24,8 +24,7 @@ class Arrivals:
     ) -> None:
         self._loop = loop
         self._adopt = adopt
-        self._lock = unpatched.lock()
-        self._lock.release()
+        self._lock = unpatched.free_lock()
         self._waiting: deque[tuple[Stream, Client]] = deque()
         self._ended = False
 

@@ -6,11 +6,11 @@ open the hub's socket for nginx can't guess one.
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 
 from .._delivery.stream import Stream
+from .._system import unpatched
 from .._system.logs import QuietLogger
 
 #: Seconds for which a token is valid. Nginx connects at once.
@@ -33,7 +33,7 @@ class Tokens:
         self._quiet = QuietLogger()
         # Each with the time when it was made, the oldest first.
         self._streams: dict[str, tuple[float, Stream]] = {}
-        self._lock = threading.Lock()
+        self._lock = unpatched.free_lock()
         self._redeemed = False
 
     def __len__(self) -> int:

@@ -85,8 +85,7 @@ class Writer:
         self._quiet = QuietLogger()
         # In the order in which they get their turns.
         self._wanted: dict[Wanted, None] = {}
-        self._lock = unpatched.lock()
-        self._lock.release()
+        self._lock = unpatched.free_lock()
         # The thread waits for these two: they are held until something is wanted, and until
         # the hub ends.
         self._work, self._end = unpatched.lock(), unpatched.lock()

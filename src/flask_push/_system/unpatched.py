@@ -11,12 +11,15 @@ import collections.abc as cabc
 import importlib
 import sys
 import threading
+import time
 import typing as t
 from contextvars import Context
 
 from . import sockets
 from .abilities import SOCKETS_ARE_FILES
 
+# Seconds between two attempts to acquire a lock that a greenlet may hold.
+_LOOK_SECONDS = 0.002
 # The module that closes a socket by its number.
 _CLOSES = "os" if SOCKETS_ARE_FILES else "_socket"
 
@@ -99,8 +102,32 @@ class _Native:
             self._running.release()
 
 
+def free_lock() -> _thread.LockType:
+    """A lock for threads that the system knows of. gevent's own lock may never wake such a
+    thread. Whoever holds this one must not let other greenlets run, unless all who want it
+    use :func:`acquire`."""
+    free: _thread.LockType = original("_thread", "allocate_lock")()
+    return free
+
+
 def lock() -> _thread.LockType:
     """A lock that is held, for another thread to open."""
-    held: _thread.LockType = original("_thread", "allocate_lock")()
+    held = free_lock()
     held.acquire()
     return held
+
+
+def acquire(lock: _thread.LockType, timeout: float) -> bool:
+    """Acquire a lock that a greenlet of this thread may hold, which has to run before it
+    can release it.
+
+    :return: Whether it was acquired in so many seconds.
+    """
+    if not is_replaced("_thread", "allocate_lock"):
+        return lock.acquire(timeout=timeout)
+    deadline = time.monotonic() + timeout
+    while not lock.acquire(blocking=False):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_LOOK_SECONDS)
+    return True

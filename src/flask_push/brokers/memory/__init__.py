@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import os
-import threading
 from bisect import bisect_right
 from collections import deque
 from collections import OrderedDict
@@ -21,6 +20,7 @@ from ..._event import MAX_NUMBER
 from ..._event import Page
 from ..._event import Position
 from ..._event import Proof
+from ..._system import unpatched
 from ..._system.clock import Clock
 from .._common import new_epoch
 from .._common import now
@@ -61,7 +61,7 @@ class MemoryBroker(ItemCalls):
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = unpatched.free_lock()
         self._feeds: list[MemoryFeed] = []
         self._epoch = new_epoch()
         self._last = self._birth = self._floor = now()

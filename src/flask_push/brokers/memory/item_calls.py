@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
 import collections.abc as cabc
-import threading
 from contextlib import contextmanager
 
 from ..._event import Event
@@ -23,7 +23,7 @@ from .items import Items
 class ItemCalls:
     """The part of the broker that concerns items."""
 
-    _lock: threading.Lock
+    _lock: _thread.LockType
     _clock: Clock
     _epoch: str
     _last: int

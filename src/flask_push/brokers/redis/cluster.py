@@ -12,9 +12,10 @@ left there would collide with those still to be moved. We ask again until the sl
 
 from __future__ import annotations
 
-import threading
 import typing as t
 from binascii import crc_hqx
+
+from ..._system import unpatched
 
 _SLOTS = 16384
 
@@ -41,7 +42,7 @@ class Nodes:
         #: Asked in this order.
         self.known = given
         self._named: Address | None = None
-        self._lock = threading.Lock()
+        self._lock = unpatched.free_lock()
 
     def named(self) -> Address | None:
         """The owner that another node has named last. Only once, because it may be gone as

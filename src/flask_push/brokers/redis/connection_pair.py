@@ -12,7 +12,6 @@ import collections.abc as cabc
 import logging
 import random
 import socket
-import threading
 import typing as t
 from contextvars import Context
 from functools import partial
@@ -74,7 +73,7 @@ class ConnectionPair:
         self._timer: asyncio.TimerHandle | None = None
         self._connections: list[RedisConnection] = []
         # Guards the sockets that have no RedisConnection yet.
-        self._lock = threading.Lock()
+        self._lock = unpatched.free_lock()
         self._sockets: list[socket.socket] = []
         self._dial()
 

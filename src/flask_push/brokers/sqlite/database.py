@@ -15,12 +15,12 @@ import sqlite3
 import sys
 import threading
 import time
-import types
 import typing as t
 from pathlib import Path
 
 from ..._event import Position
 from ..._system import fork
+from ..._system import unpatched
 from ..._system.logs import QuietLogger
 from ..base import Retention
 from . import item_tables
@@ -63,7 +63,7 @@ class Database:
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._thread_lock = threading.Lock()
+        self._thread_lock = unpatched.free_lock()
         self._access = Access(self.path, self._retention)
         self._written, self._long = 0, _LONG
 
@@ -236,7 +236,7 @@ class Database:
         if self._pid != os.getpid():
             # A server has forked without Python's hooks.
             self.abandon(clean=False)
-        if not self._thread_lock.acquire(timeout=timeout or 0):
+        if not unpatched.acquire(self._thread_lock, timeout or 0):
             raise TimeoutError(f"Other threads of this process keep {self.path} busy.")
 
     def _rollback(self) -> None:
@@ -250,10 +250,11 @@ class Database:
 
     def close(self) -> None:
         """Close what is open. It opens again when it is used."""
-        if self._pid != os.getpid():
-            self.abandon(clean=False)
-        with self._thread_lock:
+        self._enter(threading.TIMEOUT_MAX)
+        try:
             self._access.close()
+        finally:
+            self._thread_lock.release()
 
     def __del__(self, is_ending: t.Callable[[], bool] = sys.is_finalizing) -> None:
         if is_ending():
@@ -265,7 +266,7 @@ class Database:
             self._access.abandon(clean=False)
 
     def hold(self, timeout: float) -> bool:
-        return self._thread_lock.acquire(timeout=timeout)
+        return unpatched.acquire(self._thread_lock, timeout)
 
     def let_go(self) -> None:
         self._thread_lock.release()
@@ -295,12 +296,7 @@ class Transaction:
     def __enter__(self) -> sqlite3.Connection:
         return self._begin(self._timeout)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: types.TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: t.Any, error: BaseException | None, trace: t.Any) -> None:
         self._end(error)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
 import time
 from pathlib import Path
 
+from ..._system import unpatched
 from ..._system.datagrams import is_receiver
 from ..._system.datagrams import Receiver
 from ..._system.datagrams import Sender
@@ -38,7 +38,7 @@ class Doorbells:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = unpatched.free_lock()
         self._sender = Sender()
         self._bells: list[Path] = []
         self._listed = -1
@@ -47,7 +47,7 @@ class Doorbells:
         """Never waits for a hub, and never fails."""
         if self._pid != os.getpid():
             # A thread of the parent may have held the lock.
-            self._pid, self._lock = os.getpid(), threading.Lock()
+            self._pid, self._lock = os.getpid(), unpatched.free_lock()
         with self._lock:
             self._ring_all()
 
