@@ -26,9 +26,9 @@ class Listens:
         """Return the events of these channels, one after another, without HTTP.
 
         No view is asked, so it may listen to any channel. It goes on when the hub ends or
-        is replaced, and misses nothing: what can't be had any more is an event of the type
-        ``push:gap``. :meth:`disconnect` does not end it, and no limit counts it. It uses
-        the hub process if one runs, and otherwise a thread of this process.
+        is replaced. If events are missing, an event of the type ``push:gap`` comes first.
+        :meth:`disconnect` does not end it, and no limit counts it. It uses the app's hub
+        process if one runs, and otherwise a thread of this process.
 
         :param since: The position or the id of an event, after which it begins. The default
             is now.

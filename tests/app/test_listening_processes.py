@@ -159,7 +159,7 @@ def begun(server: Server, listen: Listen, tmp_path: Path) -> list[Listening]:
 def publish(server: Server, tmp_path: Path, deaths: int, calls: int, each: int) -> str:
     """Publish numbers while the hub is killed and replaced. Returns their channels."""
     publisher = Publisher(store_of(server, tmp_path), timeout=20)
-    said = ""
+    published = ""
     for n in range(deaths):
         before = the_hub(tmp_path)
         if n % 2:
@@ -167,25 +167,25 @@ def publish(server: Server, tmp_path: Path, deaths: int, calls: int, each: int) 
         else:
             replace(tmp_path)
         for _ in range(calls):
-            start = len(said)
-            said += "".join(random.choices("ab", k=each))
-            new = enumerate(said[start:], start)
+            start = len(published)
+            published += "".join(random.choices("ab", k=each))
+            new = enumerate(published[start:], start)
             publisher.publish_many(Event(channel, str(n)) for n, channel in new)
         # A killed hub may hold its lock until the worker gives up. Then a browser that
         # reconnects starts the next one.
         until(lambda: opened(server)).close()
         the_hub(tmp_path, but=before)
     publisher.close()
-    return said
+    return published
 
 
 def test_nothing_is_missed_while_the_hub_is_killed_and_replaced(
     server: Server, listen: Listen, tmp_path: Path
 ) -> None:
     listenings = begun(server, listen, tmp_path)
-    said = publish(server, tmp_path, deaths=8, calls=20, each=10)
+    published = publish(server, tmp_path, deaths=8, calls=20, each=10)
     for listening in listenings:
-        assert listening.read_data(len(said)) == list(map(str, range(len(said))))
+        assert listening.read_data(len(published)) == list(map(str, range(len(published))))
         assert listening.gaps == 0
 
 
@@ -195,21 +195,21 @@ def test_a_million_events_over_twenty_hubs_arrive_once_and_in_order_or_there_is_
     server: Server, listen: Listen, kept: int, tmp_path: Path
 ) -> None:
     listenings = begun(server, listen, tmp_path)
-    said = publish(server, tmp_path, deaths=20, calls=50, each=1000)
+    published = publish(server, tmp_path, deaths=20, calls=50, each=1000)
     server.publish("a", "end")
     for listening in listenings:
         until(listening.has_end, 600)
-        judge(listening.rows, said)
-        assert kept == 1000 or len(listening.data) == len(said) + 1, "there is no gap"
+        judge(listening.rows, published)
+        assert kept == 1000 or len(listening.data) == len(published) + 1, "there is no gap"
 
 
-def judge(rows: list[list[str]], said: str) -> None:
+def judge(rows: list[list[str]], published: str) -> None:
     """Each event arrives once and in order, and what is left out comes after a gap of its
     channel.
 
-    :param said: The channel of each number.
+    :param published: The channel of each number.
     """
-    left = {name: [n for n, of in enumerate(said) if of == name] for name in "ab"}
+    left = {name: [n for n, of in enumerate(published) if of == name] for name in "ab"}
     for numbers in left.values():
         numbers.reverse()
     may_skip = set[str]()
