@@ -5,6 +5,8 @@ from __future__ import annotations
 from flask_push._delivery.groups import drop_group
 from flask_push._delivery.groups import join_group
 from flask_push._delivery.log import Log
+from flask_push._delivery.stream import Stream
+from flask_push._delivery.stream_presence import StreamPresence
 from flask_push._event import OwnChannel
 
 ROSTER = OwnChannel("present", "a")
@@ -38,3 +40,13 @@ def test_a_group_that_is_dropped_takes_its_channels_and_rosters_with_it() -> Non
     assert drop_group(log, paced) == ["b", ROSTER]
     assert not log.channels and not log.groups and not log.rosters
     assert not log.rosters.partial
+
+
+def test_streams_that_watch_the_same_channels_are_in_one_group() -> None:
+    presence = StreamPresence(present=(("c", "1"),), watch=("d", "a"))
+    names, *others = Stream(("a", "b"), "x", presence=presence).group
+    assert {*names} == {"a", "b", ROSTER, OwnChannel("present", "d")}
+    # Where a stream's own user is present is not of the group.
+    same = Stream(("a", "b"), "y", presence=StreamPresence(watch=("d", "a"))).group
+    assert same == (names, *others)
+    assert Stream(("a", "b"), "x").group == (("a", "b"), False, 0)

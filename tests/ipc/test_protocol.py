@@ -89,6 +89,9 @@ MEANING: dict[tuple[str, str], Message] = {
     ),
     ("successor", "places"): takeover_protocol.Readers([BEHIND.to_json()]),
     ("successor", "drains"): takeover_protocol.Drains(),
+    ("successor", "rosters"): takeover_protocol.Rosters(
+        [["chat", 31, [[30, "Ab3dE9xQ.ann", '{"typing":true}'], [31, "Ab3dE9xQ", "5"]]]]
+    ),
     ("successor", "all"): takeover_protocol.Complete(),
     ("successor", "commit"): takeover_protocol.Commit(),
     ("predecessor", "ready"): takeover_protocol.Ready(),

@@ -281,9 +281,7 @@ class RostersHub(ItemsHub):
             state.restore(self.log)
         self.log.hold(list(self.log.rosters.by_name))
         for connection in self.connections:
-            place = connection.items
-            if connection.group.rosters and place is not None and place.sending:
-                self.readers.send_again(connection)
+            self.readers.resume(connection)
 
     def lose(self) -> None:
         """As :meth:`ItemsHub.lose`, of items or of the roster."""

@@ -46,6 +46,12 @@ def begin_items(sub: Subscription) -> None:
     sub.items = ItemsPlace(sub.cursor)
 
 
+def lacks_items(sub: Subscription, horizon: int) -> bool:
+    """Whether unsets that the reader has missed may be forgotten."""
+    base = 0 if sub.items is None else sub.items.base
+    return horizon > max(sub.cursor, base)
+
+
 def read_items(
     sub: Subscription,
     place: ItemsPlace,

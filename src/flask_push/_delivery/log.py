@@ -230,7 +230,7 @@ class Log:
             else:
                 frame = self.encode(entry, self.epoch, number)
             self._put(channel, (number, frame or Gap((name,), "unknown")), touched)
-        elif self.rosters:
+        elif type(name) is not str:
             self._take_row(entry, touched)
         self.end = number
         return True

@@ -18,6 +18,7 @@ from .._event import Page
 from .._event import Position
 from . import wire
 from .all_items import begin_items
+from .all_items import lacks_items
 from .all_items import LivingPieces
 from .all_items import read_items
 from .channel import Frame
@@ -176,7 +177,7 @@ class Readers:
                 return frames
         if sub.cursor >= log.end:
             return self._read_end(sub)
-        if self._lacks_items(sub, horizon := sub.group.horizon()):
+        if lacks_items(sub, horizon := sub.group.horizon()):
             return self._read_items_again(sub, horizon, limit)
         return self._read_log(sub, limit, page)
 
@@ -200,7 +201,7 @@ class Readers:
             if not (proofs := prove(sub, page, log.end, log.budget)):
                 return None
             horizon = max(page.horizons.values(), default=0)
-            if self._lacks_items(sub, horizon):
+            if lacks_items(sub, horizon):
                 return self._read_items_again(sub, horizon, limit)
             if not gaps(proofs, sub.cursor, reach) and (known := self._runs.find(sub)):
                 return known
@@ -243,10 +244,11 @@ class Readers:
                 sub.cursor = sub.items.position
             begin_items(sub)
 
-    def _lacks_items(self, sub: Subscription, horizon: int) -> bool:
-        """Whether unsets that the reader has missed may be forgotten."""
-        base = 0 if sub.items is None else sub.items.base
-        return horizon > max(sub.cursor, base)
+    def resume(self, sub: Subscription) -> None:
+        """Continue with a reader that another hub has handed over. The numbers of members
+        may be others here, so one that was sent some of them gets all again."""
+        if sub.group.rosters and sub.items is not None and sub.items.sending:
+            self.send_again(sub)
 
     def _read_items_again(
         self, sub: Subscription, horizon: int, limit: int

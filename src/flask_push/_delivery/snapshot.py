@@ -159,7 +159,7 @@ class RosterState(t.NamedTuple):
 
     def restore(self, log: Log) -> None:
         """Make a log go on with the roster. It is at the end of the other hub's."""
-        rows = [RosterRow(number, item, data.encode()) for number, item, data in self.rows]
+        rows = [RosterRow(row[0], row[1], row[2].encode()) for row in self.rows]
         name = OwnChannel(PRESENT, self.channel)
         log.rosters.restore(name, Roster(rows, self.sure), log.end, log.epoch)
 
@@ -179,6 +179,12 @@ class HubState(t.NamedTuple):
     drains: list[int]
     #: An older version has sent none.
     rosters: list[RosterState] = []
+
+    @property
+    def watched(self) -> list[str]:
+        """The channels and rosters of which the hub has everything up to its end."""
+        own = [OwnChannel(PRESENT, roster.channel) for roster in self.rosters]
+        return [*self.log.channels, *own]
 
     @classmethod
     def nothing(cls) -> HubState:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import typing as t
 from itertools import repeat
 
+from .._event import OwnChannel
 from . import wire
 from .gzip import first_block
+from .roster import PRESENT
 from .stream_presence import NOTHING
 from .stream_presence import StreamPresence
 
@@ -75,7 +77,10 @@ class Stream(t.NamedTuple):
     @property
     def group(self) -> tuple[tuple[str, ...], bool, float]:
         """What the readers of one group have in common: see :meth:`.Readers.join`."""
-        return self.channels, self.gzip, self.every
+        names = self.channels
+        if self.presence.watch:
+            names += tuple(OwnChannel(PRESENT, name) for name in self.presence.watch)
+        return names, self.gzip, self.every
 
     def first_bytes(self, retry: int) -> bytes:
         """The first bytes of the response: the head, and the browser's ``retry``."""

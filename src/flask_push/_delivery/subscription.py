@@ -208,7 +208,10 @@ class Subscription:
         return self.items is not None and end < self.items.base
 
     def got_nothing_of(self, page: Page | None) -> bool:
-        """Whether it was given this page in vain, and another one would not help now."""
+        """Whether it was given this page in vain, and another one would not help now. No
+        page has a roster that the reader waits for."""
+        if self.group.lacks_rosters:
+            return True
         if page is None or self.is_newer_than(page.end):
             return False
         return self.cursor == page.after

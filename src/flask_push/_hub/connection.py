@@ -12,6 +12,8 @@ from .._delivery.channel import Chunk
 from .._delivery.replay import newest
 from .._delivery.snapshot import ReaderState
 from .._delivery.stream import Stream
+from .._delivery.stream_presence import NOTHING
+from .._delivery.stream_presence import StreamPresence
 from .._delivery.subscription import ItemsPlace
 from .._delivery.subscription import Subscription
 from .._event import Page
@@ -144,13 +146,16 @@ class Connection(Subscription):
         names, user, address = self.group.names, stream.user, stream.address
         session = stream.session
         text = (user or "") + (address or "") + (session or "")
+        presence = stream.presence
+        if presence is not NOTHING:
+            text += "".join(["".join(pair) for pair in presence.present])
         # A long one would stay in the cache when no connection has it.
         short = len(text) <= _MAX_SHARED_TEXT and len(names) <= _MAX_SHARED_CHANNELS
         rest_of = _shared_rest_of if short else _rest_of
         self.stream = rest_of(
             *(names, user, address, stream.poll, stream.visible, stream.gzip, session),
             # By name, they would cost the cache half as much again.
-            *(stream.items, stream.every),
+            *(stream.items, stream.every, presence),
         )
 
     def enter_live(self) -> None:
@@ -235,6 +240,7 @@ def _rest_of(
     session: str | None,
     items: bool,
     every: float,
+    presence: StreamPresence,
 ) -> Stream:
     """What is kept of a stream that has begun. Its place says which items it has, and no
     longer what it ``holds``."""
@@ -250,6 +256,7 @@ def _rest_of(
         session=session,
         items=items,
         every=every,
+        presence=presence,
     )
 
 

@@ -107,7 +107,7 @@ class Feeding:
         callback: cabc.Callable[[ItemsPage], None],
         *,
         after: int,
-        upto: int,
+        upto: int | None = None,
     ) -> None:
         feed = self._feed
         if feed is not None:

@@ -21,6 +21,7 @@ from .._delivery.options import Options
 from .._delivery.readers import Readers
 from .._delivery.snapshot import HubState
 from .._delivery.snapshot import LogState
+from .._delivery.snapshot import RosterState
 from .._delivery.stream import Stream
 from .._delivery.subscription import ReaderGroup
 from .._event import Entry
@@ -39,6 +40,7 @@ from .fanout import FanOut
 from .feeding import Feeding
 from .filling import Filling
 from .pacing import Pacing
+from .roster_reads import RosterReads
 from .streams import Streams
 from .timer import Timer
 from .writer import Writer
@@ -73,7 +75,8 @@ class Hub:
         after = None if frozen is None else frozen.log.position
         self._begin(after)
         try:
-            self._feed.open(broker, after, frozen.log.channels if frozen and after else ())
+            names = frozen.watched if frozen and after else ()
+            self._feed.open(broker, after, names)
         except BaseException:
             self._close()
             self._streams.poller.close()
@@ -98,6 +101,7 @@ class Hub:
         self._deadlines = Deadlines(self._writer, loop, self._guard)
         self.disconnects.begin(self._log, after)
         streams.begin(self._readers, feed, self.disconnects)
+        self._roster_reads = RosterReads(self._readers, feed, streams)
         pacing = self._fanout.pacing = Pacing(loop, streams, feed, self._fanout.send_paced)
         self._timer = Timer(loop, streams, self._readers, feed, self.disconnects, pacing)
 
@@ -162,6 +166,7 @@ class Hub:
             "disconnected": self.disconnects.disconnected,
             "sent_back": self.disconnects.sent_back,
             "channels": len(self._log.channels),
+            "rosters": len(self._log.rosters.by_name),
             "position": str(Position(self._log.epoch, self._log.end)),
             "failures": self.failures,
         }
@@ -178,13 +183,13 @@ class Hub:
         readers = []
         for fd, connection in streams.connections.items():
             readers.append((connection.freeze(now, self._log.end), fd))
-        log = LogState.of(self._log)
+        log, rosters = LogState.of(self._log), RosterState.all_of(self._log)
         try:
             self._close()
             for fd in streams.connections:
                 # A closed descriptor is still polled while another process has it open.
                 streams.poller.remove(fd)
-            frozen = HubState(log, readers, streams.poller.release())
+            frozen = HubState(log, readers, streams.poller.release(), rosters)
             streams.poller.close()
         except BaseException as error:
             streams.failstop.fail(error)
@@ -213,9 +218,15 @@ class Hub:
         for fd in frozen.drains:
             streams.poller.add_drain(fd)
         frozen.log.restore(self._log)
-        self._feed.watch([c.name for c in self._log.channels.values() if not c.held])
+        rosters = self._log.rosters
+        for roster in frozen.rosters:
+            roster.restore(self._log)
+        self._log.hold(list(rosters.by_name))
+        new = [c.name for c in self._log.channels.values() if not c.held]
+        self._feed.watch([*new, *(roster.name for roster in rosters.partial)])
         for connection in list(streams.connections.values()):
             if connection.begun:
+                self._readers.resume(connection)
                 streams.pump(connection)
             else:
                 streams.starts.start_if_whole(connection)
@@ -247,7 +258,7 @@ class Hub:
 
     def _open(self, feed: Feeding) -> None:
         feed.open(self._broker)
-        feed.watch(list(self._log.channels))
+        feed.watch([*self._log.channels, *self._log.rosters.by_name])
 
     # For the feed.
 
@@ -256,6 +267,8 @@ class Hub:
         self._fanout.send(self._log.turn(epoch, entries, end), start)
         if self._log.hole:
             self._filling.fill()
+        if self._log.rosters.partial:
+            self._roster_reads.go_on()
         self._streams.continue_waiting()
 
     def missed(self, end: int) -> None:
@@ -263,6 +276,8 @@ class Hub:
         self.deliver(self._log.epoch, (), None)
 
     def watched(self, channels: cabc.Sequence[str]) -> None:
+        if self._log.rosters:
+            channels = self._roster_reads.watched(channels)
         self._streams.starts.watched(channels)
 
     def horizons(self, epoch: str, *horizons: t.Any) -> None:
@@ -278,6 +293,8 @@ class Hub:
     def _send(self, touched: list[ReaderGroup], start: int) -> None:
         """Send what a page has filled in."""
         self._fanout.send(touched, start)
+        if self._log.rosters.partial:
+            self._roster_reads.go_on()
         if self._log.end > start:
             self._streams.continue_waiting()
 

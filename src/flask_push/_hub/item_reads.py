@@ -104,6 +104,9 @@ class ItemReads:
         """
         place, log = connection.items, self._readers.log
         assert place is not None
+        if connection.group.lacks_rosters:
+            self._pump.wait_for_turn(connection)
+            return
         if rows is not None and rows.epoch == log.epoch:
             if rows.after == connection.cursor and rows.end >= place.base:
                 # The page was in vain: the log is too far behind the store.

@@ -16,9 +16,11 @@ import socket
 import typing as t
 
 from .._delivery.channel import frame_of
+from .._delivery.known import known_of_row
 from .._delivery.snapshot import HubState
 from .._delivery.snapshot import LogState
 from .._delivery.snapshot import ReaderState
+from .._delivery.snapshot import RosterState
 from .._ipc.kind import Message
 from .._ipc.messages import close_all
 from .._ipc.messages import Messages
@@ -37,6 +39,7 @@ from .._ipc.takeover_protocol import Frames
 from .._ipc.takeover_protocol import PeerState
 from .._ipc.takeover_protocol import Readers
 from .._ipc.takeover_protocol import Ready
+from .._ipc.takeover_protocol import Rosters
 from .._ipc.takeover_protocol import Taken
 from .._ipc.version import version
 
@@ -45,6 +48,8 @@ _STEP_SECONDS = 5.0
 # Streams in one message, and bytes in it that are still to be sent to them.
 _MOST = 100
 _MOST_BYTES = 2**20
+# Rows of rosters of which the bytes are counted together, and rosters in one message.
+_MOST_ROWS = 100
 
 
 class Handover(t.NamedTuple):
@@ -81,6 +86,8 @@ def give(messages: Messages, things: Handover) -> bool:
         drains = things.state.drains
         for start in range(0, len(drains), MOST_FDS):
             messages.send(Drains().to_json(), drains[start : start + MOST_FDS])
+        for rosters in _parts_of_rosters(things.state.rosters):
+            messages.send(Rosters(rosters).to_json())
         messages.send(Complete().to_json())
         _wait_for(Ready, Reader("predecessor"), messages)
     except Exception:
@@ -146,6 +153,7 @@ class _Collector:
         self._readers: list[tuple[ReaderState, int]] = []
         self._fds: list[int] = []
         self._drains: list[int] = []
+        self._rosters: dict[str, RosterState] = {}
         self._peers: list[tuple[Messages, bool]] = []
         self.handlers: dict[type, cabc.Callable[[t.Any, list[int]], None]] = {
             Refused: self._fail,
@@ -154,10 +162,12 @@ class _Collector:
             Frames: self._add_frames,
             Readers: self._add_readers,
             Drains: self._add_drains,
+            Rosters: self._add_rosters,
         }
 
     def handover(self) -> Handover:
-        state = HubState(self._log, self._readers, self._drains)
+        rosters = list(self._rosters.values())
+        state = HubState(self._log, self._readers, self._drains, rosters)
         return Handover(self._hello, state, self._fds, self._peers)
 
     def _fail(self, message: Refused, _: list[int]) -> t.NoReturn:
@@ -182,6 +192,13 @@ class _Collector:
     def _add_drains(self, _: Drains, fds: list[int]) -> None:
         self._drains += fds
 
+    def _add_rosters(self, message: Rosters, _: list[int]) -> None:
+        for part in message.parts:
+            roster = RosterState(*known_of_row(RosterState, part))
+            known = self._rosters.setdefault(roster.channel, roster)
+            if known is not roster:
+                known.rows.extend(roster.rows)
+
 
 def _frames(places: list[tuple[ReaderState, int]]) -> tuple[dict[int, int], list[bytes]]:
     """The frames of which readers have received a part. Each is there once, though
@@ -204,6 +221,22 @@ def _parts(frames: list[bytes]) -> cabc.Iterator[list[tuple[int, bytes]]]:
             parts.append((number, part))
             size += len(part)
             if size >= _MOST_BYTES:
+                yield parts
+                parts, size = [], 0
+    if parts:
+        yield parts
+
+
+def _parts_of_rosters(rosters: list[RosterState]) -> cabc.Iterator[list[list[t.Any]]]:
+    """The rosters, in parts that fit into messages."""
+    parts: list[list[t.Any]] = []
+    size = 0
+    for channel, sure, rows in rosters:
+        for start in range(0, max(1, len(rows)), _MOST_ROWS):
+            some = rows[start : start + _MOST_ROWS]
+            parts.append([channel, sure, some])
+            size += sum(len(item) + len(data) for _, item, data in some)
+            if size >= _MOST_BYTES or len(parts) >= _MOST_ROWS:
                 yield parts
                 parts, size = [], 0
     if parts:

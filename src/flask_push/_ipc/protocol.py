@@ -34,6 +34,7 @@ from .takeover_protocol import Frames
 from .takeover_protocol import PeerState
 from .takeover_protocol import Readers
 from .takeover_protocol import Ready
+from .takeover_protocol import Rosters
 from .takeover_protocol import Taken
 
 # What the hub receives.
@@ -187,7 +188,7 @@ KINDS: dict[str, dict[str, type[Message]]] = {
     "hub": _table(Hello, Adopt, Expect, StatusRequest, Stop, Replace),
     "worker": _table(Welcome, Refused, Bye, LogLine, Status),
     "successor": _table(
-        *(Refused, Begin, PeerState, Frames, Readers, Drains, Complete, Commit)
+        *(Refused, Begin, PeerState, Frames, Readers, Drains, Rosters, Complete, Commit)
     ),
     "predecessor": _table(Ready, Taken),
 }

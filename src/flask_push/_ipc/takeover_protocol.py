@@ -76,6 +76,15 @@ class Readers(Message):
     states: list[list[t.Any]]
 
 
+@dataclass(frozen=True)
+class Rosters(Message):
+    """Rosters that the hub has whole, or parts of them, each as a
+    :class:`.RosterState`. An older version ignores them."""
+
+    key = "rosters"
+    parts: list[list[t.Any]]
+
+
 class Drains(Message):
     """Sockets from which the hub drains what servers write."""
 
