@@ -37,8 +37,9 @@ OPTIONAL = {
 #: The standard library that ``_delivery`` may use: no I/O, clock, thread or loop.
 PURE = {
     *("__future__", "base64", "bisect", "collections", "collections.abc", "dataclasses"),
-    *("functools", "hashlib", "heapq", "hmac", "itertools", "json", "operator", "random"),
-    *("re", "secrets", "typing", "urllib.parse", "uuid", "warnings", "zlib"),
+    *("enum", "functools", "hashlib", "heapq", "hmac", "itertools", "json", "math"),
+    *("operator", "random", "re", "secrets", "typing", "urllib.parse", "uuid", "warnings"),
+    "zlib",
 }
 
 

@@ -4,9 +4,6 @@ lost: random stories, and for each rule a story that breaks without it."""
 from __future__ import annotations
 
 import collections.abc as cabc
-import inspect
-import textwrap
-import typing as t
 
 import pytest
 from hypothesis import given
@@ -18,6 +15,7 @@ from support.disconnect_world import Broken
 from support.disconnect_world import Operation
 from support.disconnect_world import Rules
 from support.disconnect_world import World
+from support.mutants import Mutant
 
 from flask_push._hub.disconnect_list import DisconnectList
 from flask_push._hub.disconnects import Disconnects
@@ -77,29 +75,6 @@ def test_no_event_follows_a_disconnect_and_who_is_allowed_returns(
     story: list[Operation],
 ) -> None:
     play(story)
-
-
-class Mutant(t.NamedTuple):
-    """A rule that is taken out of the code."""
-
-    of: type
-    method: str
-    code: str
-    instead: str
-
-    def install(self, patch: pytest.MonkeyPatch) -> None:
-        function = getattr(self.of, self.method)
-        source = textwrap.dedent(inspect.getsource(function))
-        assert source.count(self.code) == 1, self.code
-        made: dict[str, t.Any] = {}
-        names = dict(vars(inspect.getmodule(function)))
-        exec(
-            "from __future__ import annotations\n"
-            + source.replace(self.code, self.instead),
-            names,
-            made,
-        )
-        patch.setattr(self.of, self.method, made[self.method])
 
 
 TAKE, LATE = (DisconnectList, "take"), (Disconnects, "_is_late")

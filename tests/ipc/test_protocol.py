@@ -12,6 +12,7 @@ import pytest
 from support.servers import ROOT
 
 from flask_push._delivery.options import Options
+from flask_push._delivery.presence_plan import RecordState
 from flask_push._delivery.snapshot import LogState
 from flask_push._delivery.snapshot import ReaderState
 from flask_push._delivery.snapshot import stream_to_json
@@ -91,6 +92,10 @@ MEANING: dict[tuple[str, str], Message] = {
     ("successor", "drains"): takeover_protocol.Drains(),
     ("successor", "rosters"): takeover_protocol.Rosters(
         [["chat", 31, [[30, "Ab3dE9xQ.ann", '{"typing":true}'], [31, "Ab3dE9xQ", "5"]]]]
+    ),
+    ("successor", "present"): takeover_protocol.Presence(
+        RecordState("Ab3dE9xQ", "vUEiS-8DzQCPV1f", 7, 25.5),
+        [["chat", "ann", '{"name":"Ann"}', False, -2.5], ["hall", "bob", "", True, 0]],
     ),
     ("successor", "all"): takeover_protocol.Complete(),
     ("successor", "commit"): takeover_protocol.Commit(),

@@ -1,12 +1,16 @@
-"""The modules of ``_delivery``, with one rule taken out of their source."""
+"""Code with one rule taken out of its source."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import sys
+import textwrap
 import types
+import typing as t
 from unittest import mock
+
+import pytest
 
 # Each after those that it imports.
 _PARTS = (
@@ -17,7 +21,7 @@ _PARTS = (
 
 
 def mutated(old: str, new: str) -> types.ModuleType:
-    """What a hub decides with, as one module of its own.
+    """What a hub decides with, as one module of its own, with one rule taken out.
 
     :param old: Source text, which stands in one place only.
     :param new: What stands there instead.
@@ -39,3 +43,26 @@ def mutated(old: str, new: str) -> types.ModuleType:
     vars(readers)["take_rows"] = modules["flask_push._delivery.all_items"].take_rows
     vars(readers)["ItemsPlace"] = modules["flask_push._delivery.subscription"].ItemsPlace
     return readers
+
+
+class Mutant(t.NamedTuple):
+    """A rule that is taken out of a method."""
+
+    of: type
+    method: str
+    code: str
+    instead: str
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        function = getattr(self.of, self.method)
+        source = textwrap.dedent(inspect.getsource(function))
+        assert source.count(self.code) == 1, self.code
+        made: dict[str, t.Any] = {}
+        names = dict(vars(inspect.getmodule(function)))
+        exec(
+            "from __future__ import annotations\n"
+            + source.replace(self.code, self.instead),
+            names,
+            made,
+        )
+        patch.setattr(self.of, self.method, made[self.method])

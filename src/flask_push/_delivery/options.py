@@ -65,3 +65,10 @@ class Options:
         if spread:
             wait += random.uniform(0, spread)
         return round(1000 * max(0.5, wait))
+
+    def longest_retry(self, others: int = 0) -> float:
+        """Seconds after which each browser has reconnected: :meth:`jittered_retry` is never
+        longer."""
+        rate = self.return_rate
+        spread = min(others / rate, _MAX_SPREAD_SECONDS) if rate else 0
+        return max(0.5, self.retry * 1.333 + spread)

@@ -19,6 +19,7 @@ from .item_log import ItemLog
 from .known import known
 from .known import known_of_row
 from .log import Log
+from .presence_plan import PresenceState
 from .roster import PRESENT
 from .roster import Roster
 from .roster import RosterRow
@@ -179,12 +180,26 @@ class HubState(t.NamedTuple):
     drains: list[int]
     #: An older version has sent none.
     rosters: list[RosterState] = []
+    #: Who is present. ``None`` from an older version.
+    presence: PresenceState | None = None
 
     @property
     def watched(self) -> list[str]:
         """The channels and rosters of which the hub has everything up to its end."""
         own = [OwnChannel(PRESENT, roster.channel) for roster in self.rosters]
         return [*self.log.channels, *own]
+
+    def restore(self, log: Log) -> list[str]:
+        """Make a log go on from here. All its readers have joined it before.
+
+        :return: The channels and rosters that the feed has to begin with.
+        """
+        self.log.restore(log)
+        for roster in self.rosters:
+            roster.restore(log)
+        log.hold(list(log.rosters.by_name))
+        new = [channel.name for channel in log.channels.values() if not channel.held]
+        return [*new, *(roster.name for roster in log.rosters.partial)]
 
     @classmethod
     def nothing(cls) -> HubState:

@@ -33,6 +33,7 @@ from ..brokers import OwnPage
 from .connection import Connection
 from .disconnect_list import DisconnectList
 from .disconnect_list import Found
+from .hub_presence import HubPresence
 from .limits import Limits
 
 logger = logging.getLogger("flask_push")
@@ -46,6 +47,7 @@ class Ending(t.Protocol):
     """All streams of a hub."""
 
     limits: Limits
+    presence: HubPresence
     connections: dict[int, Connection]
 
     def end(self, connection: Connection, streams: int = 0, own: bytes = b"") -> None: ...
@@ -126,6 +128,7 @@ class Disconnects:
                     found = self._list.index.find(stream)
                 if found is not None:
                     matching.append((connection, found))
+            self._will_leave(len(matching))
             for connection, found in matching:
                 self._disconnect(connection, found, len(matching))
 
@@ -212,6 +215,7 @@ class Disconnects:
 
     def _send_all_back(self, why: str) -> None:
         begun = self._begun()
+        self._will_leave(len(begun))
         for connection in begun:
             self._streams.end(connection, len(begun))
         self.sent_back += len(begun)
@@ -220,6 +224,12 @@ class Disconnects:
                 "Sent all %d streams back to their views, because %s; browsers reconnect.",
                 *(len(begun), why),
             )
+
+    def _will_leave(self, streams: int) -> None:
+        """Say in the store that so many browsers will be away, before they are."""
+        if streams > 1:
+            longest = self._streams.limits.options.longest_retry(streams)
+            self._streams.presence.will_leave(longest)
 
     def _count_late(self) -> int:
         """How many streams were ended lately when they began."""

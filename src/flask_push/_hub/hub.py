@@ -39,6 +39,8 @@ from .disconnects import Disconnects
 from .fanout import FanOut
 from .feeding import Feeding
 from .filling import Filling
+from .hub_presence import HubPresence
+from .numbers import numbers
 from .pacing import Pacing
 from .roster_reads import RosterReads
 from .streams import Streams
@@ -72,6 +74,10 @@ class Hub:
         self._fanout = FanOut(loop, self._streams)
         self._guard = self._streams.failstop.guard
         self._writer = Writer(broker, loop, self._guard)
+        #: Who is present.
+        self.presence = self._streams.presence = HubPresence(
+            broker, self._writer, loop, self._guard, options.grace
+        )
         after = None if frozen is None else frozen.log.position
         self._begin(after)
         try:
@@ -81,6 +87,8 @@ class Hub:
             self._close()
             self._streams.poller.close()
             raise
+        if self.presence.watches:
+            self._feed.watch(self.presence.watches)
         if frozen is not None:
             self._guard(self._restore, frozen)
 
@@ -94,6 +102,7 @@ class Hub:
             report=partial(_log_unsendable, self._quiet),
             max_event=self.options.max_event,
             max_bytes=self.options.log_bytes,
+            notice=self.presence.look,
         )
         self._readers = Readers(self._log, streams.refetch_after)
         feed = self._feed = Feeding(loop, self, self._guard)
@@ -125,6 +134,7 @@ class Hub:
     def options(self, options: Options) -> None:
         before, self._streams.limits.options = self.options, options
         self._log.encoder.max_event = options.max_event
+        self.presence.grace = options.grace
         self._log.budget.max_bytes = options.log_bytes
         self._log.item_budget.max_bytes = options.log_bytes
         if not before.disconnect:
@@ -151,25 +161,13 @@ class Hub:
         self._closed = True
         self._guard(self._streams.end_all)
         # After the streams have ended, because a broken store may make it wait.
+        self.presence.finish()
         self._close()
         self._streams.poller.close()
 
     def status(self) -> dict[str, t.Any]:
         """The hub in numbers."""
-        streams, limits = len(self._streams.connections), self._streams.limits
-        live = sum(group.up_to_date() for group in self._log.groups.values())
-        return {
-            "streams": streams,
-            "behind": streams - live,
-            "with_user": limits.users,
-            "without_user": streams - limits.users - limits.listeners,
-            "disconnected": self.disconnects.disconnected,
-            "sent_back": self.disconnects.sent_back,
-            "channels": len(self._log.channels),
-            "rosters": len(self._log.rosters.by_name),
-            "position": str(Position(self._log.epoch, self._log.end)),
-            "failures": self.failures,
-        }
+        return numbers(self._log, self._streams, self.disconnects)
 
     @property
     def whole(self) -> bool:
@@ -189,7 +187,8 @@ class Hub:
             for fd in streams.connections:
                 # A closed descriptor is still polled while another process has it open.
                 streams.poller.remove(fd)
-            frozen = HubState(log, readers, streams.poller.release(), rosters)
+            present = self.presence.state()
+            frozen = HubState(log, readers, streams.poller.release(), rosters, present)
             streams.poller.close()
         except BaseException as error:
             streams.failstop.fail(error)
@@ -217,15 +216,11 @@ class Hub:
             connection.resume(place, now)
         for fd in frozen.drains:
             streams.poller.add_drain(fd)
-        frozen.log.restore(self._log)
-        rosters = self._log.rosters
-        for roster in frozen.rosters:
-            roster.restore(self._log)
-        self._log.hold(list(rosters.by_name))
-        new = [c.name for c in self._log.channels.values() if not c.held]
-        self._feed.watch([*new, *(roster.name for roster in rosters.partial)])
+        self.presence.take_over(frozen.presence)
+        self._feed.watch(frozen.restore(self._log))
         for connection in list(streams.connections.values()):
             if connection.begun:
+                self.presence.enter(connection)
                 self._readers.resume(connection)
                 streams.pump(connection)
             else:
@@ -237,6 +232,7 @@ class Hub:
         self._filling.cancel()
         self._feed.close()
         self._streams.poller.stop(self._loop)
+        self.presence.close()
         self._writer.close()
 
     def descriptors(self) -> list[int]:
@@ -258,7 +254,8 @@ class Hub:
 
     def _open(self, feed: Feeding) -> None:
         feed.open(self._broker)
-        feed.watch([*self._log.channels, *self._log.rosters.by_name])
+        own = *self._log.rosters.by_name, *self.presence.watches
+        feed.watch([*self._log.channels, *own])
 
     # For the feed.
 
@@ -273,6 +270,7 @@ class Hub:
 
     def missed(self, end: int) -> None:
         self._log.hole = max(self._log.hole, end)
+        self.presence.look()
         self.deliver(self._log.epoch, (), None)
 
     def watched(self, channels: cabc.Sequence[str]) -> None:
@@ -281,6 +279,7 @@ class Hub:
         self._streams.starts.watched(channels)
 
     def horizons(self, epoch: str, *horizons: t.Any) -> None:
+        self.presence.horizons(*horizons)
         self._log.take_horizons(epoch, *horizons)
 
     def timed(self, some: bool) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import islice
 
 from .._delivery.readers import Readers
+from .._delivery.stream_presence import NOTHING
 from .._delivery.subscription import ReaderGroup
 from .._event import Page
 from .._event import Position
@@ -20,6 +21,7 @@ from .connection import Connection
 from .disconnects import Disconnects
 from .failstop import FailStop
 from .feeding import Feeding
+from .hub_presence import HubPresence
 
 # How many streams begin with one page, before the loop does other things.
 _STREAMS_PER_PAGE = 50
@@ -27,6 +29,8 @@ _STREAMS_PER_PAGE = 50
 
 class Pump(t.Protocol):
     """Writes to connections that have begun."""
+
+    presence: HubPresence
 
     def pump_out(self, connection: Connection, page: Page | None = None) -> None: ...
 
@@ -95,8 +99,7 @@ class Starts:
             return
         else:
             self._readers.begin(connection, connection.connection_id)
-        connection.begin()
-        self._pump.pump_out(connection)
+        self._go(connection)
 
     def _ask(self, connection: Connection, position: Position) -> None:
         """Read a page: does the store have the position, and what is not in the log?"""
@@ -135,7 +138,12 @@ class Starts:
             return
         position = position or Position(page.epoch, page.after)
         if self._readers.begin(connection, connection.connection_id, position, page):
-            connection.begin()
-            self._pump.pump_out(connection, page)
+            self._go(connection, page)
         else:
             self._pump.wait_for_turn(connection)
+
+    def _go(self, connection: Connection, page: Page | None = None) -> None:
+        connection.begin()
+        if connection.stream.presence is not NOTHING:
+            self._pump.presence.enter(connection)
+        self._pump.pump_out(connection, page)

@@ -31,6 +31,7 @@ from .connection import Connection
 from .disconnects import Disconnects
 from .failstop import FailStop
 from .feeding import Feeding
+from .hub_presence import HubPresence
 from .item_reads import ItemReads
 from .limits import Limits
 from .partial_frames import PartialFrames
@@ -57,6 +58,8 @@ class Streams:
         loop: asyncio.AbstractEventLoop,
         begin_again: cabc.Callable[[float], None],
     ) -> None:
+        #: Of their users.
+        self.presence: HubPresence
         self.limits = Limits(options)
         self.connections: dict[int, Connection] = {}
         self.failstop = FailStop(loop, self, begin_again)
@@ -203,8 +206,8 @@ class Streams:
         else:
             self.drop(connection)
 
-    def drop(self, connection: Connection) -> None:
-        """Close a connection: the browser has left, or the hub ends the stream."""
+    def drop(self, connection: Connection, told: float = 0) -> None:
+        """Close a connection: the browser has left, or was told to wait for so long."""
         fd = connection.fd
         if self.connections.get(fd) is not connection:
             connection.close()
@@ -223,6 +226,7 @@ class Streams:
         if unread:
             self._feed.unwatch(unread)
         self._torn = False
+        self.presence.leave(connection, told)
 
     def end(self, connection: Connection, streams: int = 0, own: bytes = b"") -> None:
         """End the stream from the hub's side.
@@ -231,12 +235,12 @@ class Streams:
         :param own: What it receives before its last word.
         """
         # Before it begins, a connection has no frame, but perhaps its first bytes.
+        retry = self.limits.options.jittered_retry(streams)
         if not connection.rest or not connection.begun:
-            retry = self.limits.options.jittered_retry(streams)
             word = connection.last_word(retry, own)
             with contextlib.suppress(OSError):
                 connection.write(b"".join([connection.rest, word]))
-        self.drop(connection)
+        self.drop(connection, retry / 1000)
 
     # When a descriptor is ready.
 
@@ -273,11 +277,7 @@ class Streams:
         for stuck in self._partial_frames.stuck(limit):
             assert isinstance(stuck, Connection)
             self.drop(stuck)
-            self._quiet.warning(
-                "Ended the costliest stream, because slow browsers had been sent parts of"
-                " %d bytes of events; the browser resumes. PUSH_LOG_BYTES allows more.",
-                limit,
-            )
+            _log_costliest(self._quiet, limit)
 
     def cut(self, connection: Connection) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -295,4 +295,13 @@ class Streams:
             self.cut(connection)
         self.connections.clear()
         self.limits.forget()
+        self.presence.leave_all(self.limits.options.longest_retry(streams))
         return streams
+
+
+def _log_costliest(quiet: QuietLogger, limit: int) -> None:
+    quiet.warning(
+        "Ended the costliest stream, because slow browsers had been sent parts of %d bytes"
+        " of events; the browser resumes. PUSH_LOG_BYTES allows more.",
+        limit,
+    )

@@ -17,6 +17,7 @@ import typing as t
 
 from .._delivery.channel import frame_of
 from .._delivery.known import known_of_row
+from .._delivery.presence_plan import PresenceState
 from .._delivery.snapshot import HubState
 from .._delivery.snapshot import LogState
 from .._delivery.snapshot import ReaderState
@@ -37,6 +38,7 @@ from .._ipc.takeover_protocol import Complete
 from .._ipc.takeover_protocol import Drains
 from .._ipc.takeover_protocol import Frames
 from .._ipc.takeover_protocol import PeerState
+from .._ipc.takeover_protocol import Presence
 from .._ipc.takeover_protocol import Readers
 from .._ipc.takeover_protocol import Ready
 from .._ipc.takeover_protocol import Rosters
@@ -50,6 +52,8 @@ _MOST = 100
 _MOST_BYTES = 2**20
 # Rows of rosters of which the bytes are counted together, and rosters in one message.
 _MOST_ROWS = 100
+# Users who are present, in one message.
+_MOST_MEMBERS = 1000
 
 
 class Handover(t.NamedTuple):
@@ -88,6 +92,11 @@ def give(messages: Messages, things: Handover) -> bool:
             messages.send(Drains().to_json(), drains[start : start + MOST_FDS])
         for rosters in _parts_of_rosters(things.state.rosters):
             messages.send(Rosters(rosters).to_json())
+        if things.state.presence is not None:
+            record, members = things.state.presence
+            for start in range(0, max(1, len(members)), _MOST_MEMBERS):
+                part = members[start : start + _MOST_MEMBERS]
+                messages.send(Presence(record, part).to_json())
         messages.send(Complete().to_json())
         _wait_for(Ready, Reader("predecessor"), messages)
     except Exception:
@@ -155,6 +164,7 @@ class _Collector:
         self._drains: list[int] = []
         self._rosters: dict[str, RosterState] = {}
         self._peers: list[tuple[Messages, bool]] = []
+        self._presence: PresenceState | None = None
         self.handlers: dict[type, cabc.Callable[[t.Any, list[int]], None]] = {
             Refused: self._fail,
             Begin: self._begin,
@@ -163,11 +173,12 @@ class _Collector:
             Readers: self._add_readers,
             Drains: self._add_drains,
             Rosters: self._add_rosters,
+            Presence: self._add_presence,
         }
 
     def handover(self) -> Handover:
         rosters = list(self._rosters.values())
-        state = HubState(self._log, self._readers, self._drains, rosters)
+        state = HubState(self._log, self._readers, self._drains, rosters, self._presence)
         return Handover(self._hello, state, self._fds, self._peers)
 
     def _fail(self, message: Refused, _: list[int]) -> t.NoReturn:
@@ -188,6 +199,10 @@ class _Collector:
         frames = {number: memoryview(frame) for number, frame in self._frames.items()}
         states = [ReaderState.from_json(state, frames) for state in message.states]
         self._readers += zip(states, fds, strict=True)
+
+    def _add_presence(self, message: Presence, _: list[int]) -> None:
+        before = [] if self._presence is None else self._presence.members
+        self._presence = PresenceState(message.record, before + message.members)
 
     def _add_drains(self, _: Drains, fds: list[int]) -> None:
         self._drains += fds

@@ -18,6 +18,7 @@ import asyncio
 import collections.abc as cabc
 import contextlib
 import typing as t
+from collections import deque
 
 from .._event import Position
 from .._system import unpatched
@@ -83,12 +84,15 @@ class Writer:
         self._loop = loop
         self._guard = guard
         self._quiet = QuietLogger()
+        # What was stored, and is still to be answered on the loop.
+        self._answers: deque[tuple[Wanted, Answer]] = deque()
         # In the order in which they get their turns.
         self._wanted: dict[Wanted, None] = {}
         self._lock = unpatched.free_lock()
-        # The thread waits for these two: they are held until something is wanted, and until
-        # the hub ends.
+        # The thread waits for the first two: they are held until something is wanted, and
+        # until the hub ends. The third is held until a batch is stored.
         self._work, self._end = unpatched.lock(), unpatched.lock()
+        self._stored = unpatched.lock()
         self._thread: unpatched.Thread | None = None
         self._closed = False
 
@@ -120,6 +124,19 @@ class Writer:
             )
             self._loop.call_later(_MAX_PAUSE_SECONDS, self._start)
 
+    def finish(self, is_finished: cabc.Callable[[], bool], seconds: float) -> None:
+        """Wait at the end of a hub until what is wanted is stored.
+
+        :param is_finished: Whether the hub wants nothing more.
+        :param seconds: For how long at most, because the loop waits.
+        """
+        until = self._loop.time() + seconds
+        while self._thread is not None and not is_finished():
+            left = until - self._loop.time()
+            if left <= 0 or not self._stored.acquire(timeout=left):
+                break
+            self._answer_all()
+
     def close(self) -> None:
         """End the thread, after the batch that it may be storing. No answers follow."""
         if self._closed:
@@ -131,9 +148,11 @@ class Writer:
         if self._thread is not None:
             self._thread.join(_END_SECONDS)
 
-    def _answer(self, wanted: Wanted, answer: Answer) -> None:
-        if not self._closed:
-            self._guard(wanted.answered, answer)
+    def _answer_all(self) -> None:
+        while self._answers:
+            wanted, answer = self._answers.popleft()
+            if not self._closed:
+                self._guard(wanted.answered, answer)
 
     # In the thread.
 
@@ -157,6 +176,7 @@ class Writer:
             wanted = next(iter(self._wanted), None)
             if wanted is not None:
                 del self._wanted[wanted]
+                self.busy = True
             return wanted
 
     def _bring_about(self, wanted: Wanted, broker: KeepsItems, pause: float) -> float:
@@ -171,7 +191,10 @@ class Writer:
                 self._wanted.setdefault(wanted)
         with contextlib.suppress(RuntimeError):
             # Otherwise the loop has ended.
-            self._loop.call_soon_threadsafe(self._answer, wanted, answer)
+            self._answers.append((wanted, answer))
+            self._loop.call_soon_threadsafe(self._answer_all)
+        if self._stored.locked():
+            self._stored.release()
         if isinstance(answer.error, Conflict):
             return _PAUSE_SECONDS
         if answer.error is None:

@@ -32,6 +32,7 @@ from .takeover_protocol import Complete
 from .takeover_protocol import Drains
 from .takeover_protocol import Frames
 from .takeover_protocol import PeerState
+from .takeover_protocol import Presence
 from .takeover_protocol import Readers
 from .takeover_protocol import Ready
 from .takeover_protocol import Rosters
@@ -188,7 +189,8 @@ KINDS: dict[str, dict[str, type[Message]]] = {
     "hub": _table(Hello, Adopt, Expect, StatusRequest, Stop, Replace),
     "worker": _table(Welcome, Refused, Bye, LogLine, Status),
     "successor": _table(
-        *(Refused, Begin, PeerState, Frames, Readers, Drains, Rosters, Complete, Commit)
+        *(Refused, Begin, PeerState, Frames, Readers, Drains, Rosters, Presence),
+        *(Complete, Commit),
     ),
     "predecessor": _table(Ready, Taken),
 }

@@ -6,6 +6,8 @@ import base64
 import typing as t
 from dataclasses import dataclass
 
+from .._delivery.known import known
+from .._delivery.presence_plan import RecordState
 from .._delivery.snapshot import LogState
 from .kind import Message
 
@@ -83,6 +85,25 @@ class Rosters(Message):
 
     key = "rosters"
     parts: list[list[t.Any]]
+
+
+@dataclass(frozen=True)
+class Presence(Message):
+    """Some of the users who are present at the hub, and its record in the store.
+
+    :param members: As :meth:`.Members.to_rows` returns them.
+    """
+
+    key = "present"
+    record: RecordState
+    members: list[list[t.Any]]
+
+    def to_json(self) -> dict[str, t.Any]:
+        return {self.key: self.members, **self.record._asdict()}
+
+    @classmethod
+    def from_json(cls, message: dict[str, t.Any]) -> Presence:
+        return cls(RecordState(**known(RecordState, message)), message[cls.key])
 
 
 class Drains(Message):

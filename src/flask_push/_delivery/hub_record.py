@@ -1,0 +1,306 @@
+"""What a hub stores about its users who are present, and how it learns that a hub is dead.
+
+Each hub with members has a *record*, which it changes every five seconds: a *beat*. Its
+rows, one for each user on a channel, have the record's name in theirs. A hub is dead if
+another has stored six beats, and its record has not changed since. No clock of another
+machine matters, nor does the store's.
+
+- Each batch begins with a change of the hub's record that expects the record as this hub
+  has stored it. So a hub that others took for dead stores nothing more. It takes another
+  name, and stores everything again.
+- A hub does not count, and no grace ends, while the store can't be reached, or after the
+  process was stopped: the user's next hub could not store anything either.
+- If it is not certain what is stored, the hub reads its record, stores a beat, reads its
+  rows, and only then changes them. What was still on its way can't be stored after the
+  beat.
+
+This is a machine without I/O: :meth:`HubRecord.plan` says what is to be read and stored
+next, and :meth:`HubRecord.answered` takes what became of it.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import json
+import typing as t
+from itertools import islice
+from math import ceil
+from math import inf
+
+from .._event import ItemRow
+from .._event import Position
+from .members import Key
+from .members import Members
+from .other_hubs import OtherHubs
+from .presence_plan import BEAT_SECONDS
+from .presence_plan import Change
+from .presence_plan import Failure
+from .presence_plan import fence
+from .presence_plan import Found
+from .presence_plan import HUBS
+from .presence_plan import MAX_CHANGES
+from .presence_plan import OF_ANOTHER
+from .presence_plan import Plan
+from .presence_plan import RecordState
+from .presence_plan import Step
+from .roster import PRESENT
+
+# A beat is late so many seconds after the one before it.
+_LATE_SECONDS = 7.5
+
+
+class HubRecord:
+    """
+    :param new_name: Returns a name that no hub ever had, without a dot.
+    """
+
+    def __init__(self, members: Members, new_name: cabc.Callable[[], str]) -> None:
+        self._members = members
+        self._new_name = new_name
+        self._others = OtherHubs()
+        self._epoch = ""
+        # When the last beat that was due by time was planned, and the last that was stored.
+        self._timed = self._good = -inf
+        self._leaving_until = -inf
+        # Whether all records are read even if nobody is present; whether the last plan
+        # failed; and whether it concerned another hub.
+        self._looks = self._failed = self._helped = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin without a record, under a new name."""
+        self.name = self._new_name()
+        # The record's id, which is empty if there is none, and the last beat sent.
+        self._id, self._beat = "", 0
+        # What is stored of this hub.
+        self._written: dict[Key, str] = {}
+        # What has to be found out next, if that is not certain.
+        self._unsure: Step | None = None
+        # How many members the record has, and until when it says that browsers stay away.
+        self._members_said, self._leaving_said = 0, -inf
+
+    def __repr__(self) -> str:
+        state = "certain" if self._unsure is None else f"unsure of its {self._unsure.value}"
+        if not self._id:
+            state = "no record"
+        return f"<HubRecord {self.name}: {state}, {len(self._written)} rows>"
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the store has all members, as far as is known."""
+        return self._unsure is None and not self._missing(self._members.wanted(-inf))
+
+    @property
+    def has_said_leaving(self) -> bool:
+        """Whether the store knows until when browsers stay away."""
+        return self._leaving_said >= self._leaving_until
+
+    def next(self, now: float) -> float | None:
+        """When there may be something to do, if nothing happens before. ``None`` if there
+        is nothing."""
+        times = [end for end in (self._members.next_end,) if end is not None]
+        if self._id or self._unsure or times or self._others.matter:
+            return max(now, min([*times, self._timed + BEAT_SECONDS]))
+        return None
+
+    def look(self) -> None:
+        """Read all records, because they may have changed."""
+        self._looks = True
+
+    def will_leave(self, until: float) -> None:
+        """Say in the record until when browsers stay away to which this hub sends a
+        ``retry``, so that no other hub takes this one for dead before."""
+        if self._members.users:
+            self._leaving_until = max(self._leaving_until, until)
+
+    # What is to be done.
+
+    def plan(self, now: float) -> Plan | None:
+        """What is to be read and stored next. ``None`` if there is nothing to do now.
+
+        The answer to it comes before the next plan is made.
+        """
+        self._note_lateness(now)
+        if self._unsure is not None:
+            return self._find_out(self._unsure, now)
+        wanted = self._members.wanted(now)
+        if not (self._id or wanted or self._others.matter):
+            return Plan(Step.LOOK, now, records=True) if self._looks else None
+        missing = self._missing(wanted)
+        timed = now >= self._timed + BEAT_SECONDS
+        if timed or self._must_beat(missing, now):
+            # If the last plan failed, this one tries whether the store can be reached.
+            users = {} if self._failed else missing
+            return self._plan_beat(Step.BEAT, now, users, len(wanted), timed)
+        help = self._others.plan(now, fence(self.name, self._id))
+        if missing and (help is None or self._helped):
+            self._helped = False
+            changes = [fence(self.name, self._id), *self._changes(missing)]
+            return Plan(Step.USERS, now, changes, users=missing)
+        if help is not None:
+            self._helped = True
+            return help
+        if wanted or self._others.matter or now < self._leaving_until:
+            return None
+        if self._looks:
+            return Plan(Step.LOOK, now, records=True)
+        end = Change(HUBS, HUBS, self.name, None, expect=self._id)
+        return Plan(Step.END, now, [end])
+
+    def _must_beat(self, missing: cabc.Mapping[Key, str | None], now: float) -> bool:
+        """Whether a beat is needed before the next one is due."""
+        if not self._id or self._failed:
+            return True
+        if not self._members_said and missing:
+            # Other hubs ignore a record without members.
+            return True
+        return now < self._leaving_until and not self.has_said_leaving
+
+    def _find_out(self, what: Step, now: float) -> Plan:
+        if what is Step.RECORD:
+            return Plan(what, now, records=True)
+        if what is Step.ROWS:
+            return Plan(what, now, owner=self.name)
+        return self._plan_beat(what, now, {}, max(1, self._members_said), False)
+
+    def _plan_beat(
+        self,
+        step: Step,
+        now: float,
+        users: cabc.Mapping[Key, str | None],
+        members: int,
+        timed: bool,
+    ) -> Plan:
+        self._beat += 1
+        if timed:
+            self._timed = now
+        data: dict[str, t.Any] = {"beat": self._beat, "members": members}
+        if now < self._leaving_until:
+            data["leaving"] = ceil(self._leaving_until - now)
+        about = HUBS, HUBS, self.name, json.dumps(data, separators=(",", ":"))
+        beat = Change(*about, version=self._beat, expect=self._id)
+        changes, until = [beat, *self._changes(users)], self._leaving_until
+        return Plan(step, now, changes, timed, "", users, timed, members, until)
+
+    def _missing(self, wanted: cabc.Mapping[Key, str]) -> dict[Key, str | None]:
+        """What the store does not have yet. Sets come first: a user who has come from
+        another hub, or from another name of this one, is in one place at least."""
+        missing: dict[Key, str | None] = {
+            key: data for key, data in wanted.items() if self._written.get(key) != data
+        }
+        missing.update((key, None) for key in self._written.keys() - wanted.keys())
+        if len(missing) >= MAX_CHANGES:
+            return dict(islice(missing.items(), MAX_CHANGES - 1))
+        return missing
+
+    def _changes(self, users: cabc.Mapping[Key, str | None]) -> list[Change]:
+        rows = (
+            (channel, f"{self.name}.{user}" if user else self.name, data)
+            for (channel, user), data in users.items()
+        )
+        return [Change(PRESENT, *row, owner=self.name) for row in rows]
+
+    # What became of it.
+
+    def answered(
+        self,
+        plan: Plan,
+        found: Found,
+        positions: cabc.Sequence[Position],
+        failure: Failure | None,
+        now: float,
+    ) -> None:
+        """
+        :param positions: Of each change of the plan. Empty if it failed.
+        """
+        self._failed = failure not in (None, Failure.CONFLICT)
+        if failure is None:
+            self._done(plan, found, positions)
+        elif failure is Failure.CONFLICT:
+            if plan.step in OF_ANOTHER:
+                self._others.forget(plan.owner)
+                self._looks = True
+            else:
+                self._begin()
+        else:
+            self._be_patient(now)
+            if failure is Failure.UNCERTAIN and plan.step not in OF_ANOTHER:
+                self._unsure = Step.RECORD
+
+    def _done(self, plan: Plan, found: Found, positions: cabc.Sequence[Position]) -> None:
+        if plan.records:
+            self._looks = False
+            others = (row for row in found.records if row.item != self.name)
+            self._others.take(others, int(plan.timed))
+            self._note_epoch(found.epoch)
+        if plan.step in OF_ANOTHER:
+            self._others.done(plan, found, positions)
+        elif plan.step is Step.RECORD:
+            self._know(found.records)
+        elif plan.step is Step.ROWS:
+            self._written = dict(map(_key, found.rows))
+            self._unsure = None
+        elif plan.step is Step.END:
+            self._begin()
+            self._timed = self._good = -inf
+        elif plan.step is not Step.LOOK:
+            self._stored(plan, positions)
+
+    def _stored(self, plan: Plan, positions: cabc.Sequence[Position]) -> None:
+        for key, data in plan.users.items():
+            if data is None:
+                self._written.pop(key, None)
+            else:
+                self._written[key] = data
+        if plan.step is Step.USERS:
+            return
+        self._id, self._good = str(positions[0]), plan.now
+        self._members_said, self._leaving_said = plan.members, plan.leaving_until
+        if plan.step is Step.CERTAIN:
+            self._unsure = Step.ROWS
+        self._note_epoch(positions[0].epoch)
+
+    def _know(self, records: cabc.Iterable[ItemRow]) -> None:
+        """Find out whether the stored record is the one that this hub has sent."""
+        for row in records:
+            if row.item == self.name:
+                id, values = str(row.position), json.loads(row.data)
+                if id == self._id or values.get("beat") == self._beat:
+                    self._id, self._unsure = id, Step.CERTAIN
+                    return
+        self._begin()
+
+    def _note_epoch(self, epoch: str) -> None:
+        if self._epoch and epoch != self._epoch and self._id:
+            # The store may have lost what was stored last.
+            self._unsure = Step.RECORD
+        self._epoch = epoch
+
+    def _note_lateness(self, now: float) -> None:
+        if -inf < self._good < now - _LATE_SECONDS:
+            self._be_patient(now)
+
+    def _be_patient(self, now: float) -> None:
+        self._others.count_again()
+        self._members.patient(now)
+
+    # For a successor.
+
+    def state(self, now: float) -> RecordState:
+        """Call it before :meth:`.Members.to_rows`."""
+        self._note_lateness(now)
+        leaving = max(0.0, self._leaving_until - now)
+        return RecordState(self.name, self._id, self._beat, round(leaving, 3))
+
+    def take_over(self, state: RecordState, now: float) -> None:
+        """Go on with the record of a predecessor."""
+        if state.id or state.beat:
+            self.name, self._id, self._beat = state[:3]
+            self._unsure = Step.RECORD
+            self._good = now
+        if state.leaving:
+            self._leaving_until = now + state.leaving
+
+
+def _key(row: ItemRow) -> tuple[Key, str]:
+    return (row.channel, row.item.partition(".")[2]), row.data.decode()

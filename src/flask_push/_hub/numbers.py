@@ -1,0 +1,29 @@
+"""A hub in numbers."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._delivery.log import Log
+from .._event import Position
+from .disconnects import Disconnects
+from .streams import Streams
+
+
+def numbers(log: Log, streams: Streams, disconnects: Disconnects) -> dict[str, t.Any]:
+    """What ``flask push status`` shows of a hub."""
+    count, limits = len(streams.connections), streams.limits
+    live = sum(group.up_to_date() for group in log.groups.values())
+    return {
+        "streams": count,
+        "behind": count - live,
+        "with_user": limits.users,
+        "without_user": count - limits.users - limits.listeners,
+        "disconnected": disconnects.disconnected,
+        "sent_back": disconnects.sent_back,
+        "present": streams.presence.users,
+        "channels": len(log.channels),
+        "rosters": len(log.rosters.by_name),
+        "position": str(Position(log.epoch, log.end)),
+        "failures": streams.failstop.failures,
+    }
