@@ -23,7 +23,8 @@ readers: list[threading.Thread] = []
 @app.post("/listen")
 def listen() -> str:
     listeners.append(push.listen(*request.args.getlist("channel")))
-    readers.append(threading.Thread(target=received.extend, args=listeners))
+    reader = threading.Thread(target=received.extend, args=listeners[-1:], daemon=True)
+    readers.append(reader)
     readers[-1].start()
     return ""
 
