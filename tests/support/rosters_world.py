@@ -161,11 +161,6 @@ class RostersClient(ItemsClient):
         else:
             self.counted = data["count"]
 
-    def take_gap(self, position: Position) -> None:
-        super().take_gap(position)
-        if not self.holds:
-            self.members, self.counted = {}, 0
-
     def take_whole(self, position: Position, data: dict[str, t.Any]) -> None:
         super().take_whole(position, data)
         assert data.get("watch", []) == ([NAME] if self.watches else [])

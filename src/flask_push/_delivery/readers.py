@@ -227,18 +227,15 @@ class Readers:
             return None
         if sub.items is None:
             return []
-        if (group := sub.group).lacks_rosters:
-            return None
         # The reader has all items, at this number (law 31).
-        sub.items = None
+        sub.items, group = None, sub.group
         here = Position(log.epoch, log.end)
         sub.send_first(wire.whole(group.names, here, group.watch))
         return [(sub.cursor, sub.rest)]
 
     def send_again(self, sub: Subscription) -> None:
-        """Send a reader all items again, which is not live. A roster of it was lost, and is
-        whole again. The log's end may be where it was."""
-        self._runs.clear()
+        """Send a reader all items again, which is not live: a roster of it was lost, and is
+        whole again."""
         if sub.epoch == self.log.epoch:
             if sub.items is not None and sub.items.sending:
                 sub.cursor = sub.items.position

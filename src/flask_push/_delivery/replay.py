@@ -155,10 +155,6 @@ class RunCache:
         self._runs: deque[Run] = deque(maxlen=_MAX_RUNS)
         self._long: deque[Run] = deque(maxlen=1)
 
-    def clear(self) -> None:
-        self._runs.clear()
-        self._long.clear()
-
     def find(self, sub: Subscription) -> list[Frame]:
         """The next frames of a reader that the log reaches. Empty if none is kept."""
         base = 0 if sub.items is None else sub.items.base
