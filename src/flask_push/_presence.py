@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import json
 import typing as t
 from dataclasses import dataclass
 
-from ._event import ItemRow
+from ._delivery.roster import PRESENT
+from ._delivery.roster import Roster
+from ._delivery.roster import RosterRow
 from ._event import Position
 from ._item_publisher import ItemPublisher
 from ._names import channel_name
-
-#: The kind of the items of which presence is made.
-KIND = "present"
-#: How many users a channel lists (law 54).
-MAX_MEMBERS = 1000
 
 # All rows of a channel are read at once: pages would be of different times.
 _NO_LIMIT = 2**40
@@ -58,25 +54,9 @@ class PresencePublisher(ItemPublisher):
         :raises NotRead: If the store can't be read now.
         """
         channel = channel_name(channel)
-        page = self._keeper().read_items([channel], limit=_NO_LIMIT, kind=KIND)
-        infos, counted = merge_rows(page.rows)
+        page = self._keeper().read_items([channel], limit=_NO_LIMIT, kind=PRESENT)
+        rows = (RosterRow(row.number, row.item, row.data) for row in page.rows)
+        infos, counted = Roster(rows).merged()
         members = {user: Member(user, json.loads(info)) for user, info in infos.items()}
         position = Position(page.epoch, page.end)
         return Presence(members, len(members) + counted, str(position))
-
-
-def merge_rows(rows: cabc.Iterable[ItemRow]) -> tuple[dict[str, bytes], int]:
-    """
-    :param rows: Those of a channel, in the order of their numbers: of each hub, one for
-        each user whom it lists; and one with how many other users it counts.
-    :return: The newest info of each user; and how many are counted.
-    """
-    infos: dict[str, bytes] = {}
-    counted = 0
-    for row in rows:
-        _, listed, user = row.item.partition(".")
-        if not listed:
-            counted += int(row.data)
-        elif user in infos or len(infos) < MAX_MEMBERS:
-            infos[user] = row.data
-    return infos, counted
