@@ -283,11 +283,15 @@ def test_a_hub_that_writes_nothing_is_asked_again(
 
 def test_a_listener_that_is_dropped_ends_its_stream(scene: ListenScene) -> None:
     take(scene.listen("a"), 2)
-    thread = scene.threads[-1].door
-    until(lambda: "1 connections" in repr(thread))
-    scene.listeners.clear()
-    gc.collect()
-    until(lambda: "0 connections" in repr(thread))
+    with scene.listen("b") as other:
+        take(other, 2)
+        thread = scene.threads[-1].door
+        until(lambda: "2 connections" in repr(thread))
+        scene.listeners.clear()
+        gc.collect()
+        until(lambda: "1 connections" in repr(thread))
+        scene.say("b", "x")
+        assert data_of(other, 1) == ["x"]
 
 
 def test_a_child_of_a_fork_goes_on_by_itself_and_takes_nothing_from_its_parent(

@@ -228,12 +228,15 @@ class Listener(PerProcess):
         self._using = threading.Lock()
 
     def __del__(self) -> None:
-        # Takes no lock. Python may call this in any thread, at any time.
+        # Waits for no lock. Python may call this in any thread, at any time.
         sock = getattr(self, "_socket", None)
         if sock is not None:
-            if self._pid == os.getpid():
+            is_ours = self._pid == os.getpid()
+            if is_ours:
                 _shut(sock)
             sock.close()
+            if is_ours:
+                self._hub.collect(self)
 
 
 def _shut(sock: socket.socket) -> None:

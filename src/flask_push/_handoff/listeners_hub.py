@@ -96,9 +96,21 @@ class ListenersHub(PerProcess):
         """The listener no longer needs a stream. With the last one, the thread ends."""
         self.here()
         with self._lock:
-            self._listeners.discard(listener)
-            if not self._listeners:
-                self._stop_thread()
+            self._discard(listener)
+
+    def collect(self, listener: object) -> None:
+        """As :meth:`leave`, for a listener that Python collects, maybe while this thread
+        holds the lock. Then the thread ends with the next listener."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._discard(listener)
+            finally:
+                self._lock.release()
+
+    def _discard(self, listener: object) -> None:
+        self._listeners.discard(listener)
+        if not self._listeners:
+            self._stop_thread()
 
     def stop(self) -> None:
         """End all streams. Called when the app no longer exists."""
