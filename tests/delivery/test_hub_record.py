@@ -102,8 +102,8 @@ def test_the_first_beat_has_the_first_users(hub: Hub) -> None:
 
 def test_users_are_stored_between_two_beats(hub: Hub) -> None:
     hub.members.enter("bob", StreamPresence(present=(("a", "2"),), counted=("b",)))
-    assert not hub.record.is_stored
-    assert hub.steps() == [Step.USERS] and hub.record.is_stored
+    assert not hub.record.is_stored(hub.now)
+    assert hub.steps() == [Step.USERS] and hub.record.is_stored(hub.now)
     assert hub.rows() == {"h1.ann": 1, "h1.bob": 2} and hub.rows(channel="b") == {"h1": 1}
     assert hub.record.next(hub.now) == 105
     hub.now = 105

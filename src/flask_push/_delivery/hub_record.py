@@ -85,10 +85,9 @@ class HubRecord:
             state = "no record"
         return f"<HubRecord {self.name}: {state}, {len(self._written)} rows>"
 
-    @property
-    def is_stored(self) -> bool:
-        """Whether the store has all members, as far as is known."""
-        return self._unsure is None and not self._missing(self._members.wanted(-inf))
+    def is_stored(self, now: float) -> bool:
+        """Whether the store has all members and no others, as far as is known."""
+        return self._unsure is None and not self._missing(self._members.wanted(now))
 
     @property
     def has_said_leaving(self) -> bool:

@@ -97,7 +97,8 @@ class HubPresence:
     @property
     def is_stored(self) -> bool:
         """Whether the store has what the streams show."""
-        return not self.watches or (self._plan is None and self._record.is_stored)
+        now = self._loop.time()
+        return not self.watches or (self._plan is None and self._record.is_stored(now))
 
     # What changes.
 
