@@ -32,7 +32,7 @@ class EventChecks:
 
     def __init__(self, max_event_bytes: int, dumps: Dumps) -> None:
         self._max_event_bytes = max_event_bytes
-        self._dumps = dumps
+        self.dumps = dumps
 
     def check(self, event: Event) -> Event | ItemChange:
         """The event as a broker stores it: its data is text. If it sets an item, the change
@@ -59,7 +59,7 @@ class EventChecks:
             event = replace(event, channel=plain(event.channel), type=plain(event.type))
         data = event.data
         if type(data) is not str:
-            data = plain(data) if isinstance(data, str) else self._json(data)
+            data = plain(data) if isinstance(data, str) else json_text(data, self.dumps)
         try:
             encoded = data.encode()
         except UnicodeEncodeError:
@@ -91,36 +91,38 @@ class EventChecks:
                 " fetched instead."
             )
 
-    def _json(self, data: t.Any) -> str:
-        """
-        :raises TypeError: If the data can't be made JSON.
-        :raises ValueError: If a browser could not parse the JSON.
-        """
-        try:
-            made = self._dumps(data)
-        except RecursionError:
-            raise ValueError("The data is nested too deeply to be JSON.") from None
-        except TypeError as error:
-            if isinstance(data, (bytes, bytearray, memoryview)):
-                raise TypeError(
-                    "Data is text, or anything that can be made JSON, but not bytes. Decode"
-                    " them, or publish them in base64."
-                ) from error
-            raise
-        text = made.decode() if isinstance(made, bytes) else made
-        if not isinstance(text, str):
-            raise TypeError(f"dumps has to return JSON as text, not {text!r:.80}.")
-        # Python writes these, and no browser parses them.
-        if "NaN" in text or "Infinity" in text:
-            found: list[str] = []
-            with contextlib.suppress(ValueError, RecursionError):
-                json.loads(text, parse_constant=found.append)
-            if found:
-                raise ValueError(
-                    f"The data holds {found[0]}, and no browser could parse that as JSON."
-                    " Publish None or text instead."
-                )
-        return text
+
+def json_text(data: t.Any, dumps: Dumps) -> str:
+    """The data as JSON, as text.
+
+    :raises TypeError: If the data can't be made JSON.
+    :raises ValueError: If a browser could not parse the JSON.
+    """
+    try:
+        made = dumps(data)
+    except RecursionError:
+        raise ValueError("The data is nested too deeply to be JSON.") from None
+    except TypeError as error:
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(
+                "Data is text, or anything that can be made JSON, but not bytes. Decode"
+                " them, or publish them in base64."
+            ) from error
+        raise
+    text = made.decode() if isinstance(made, bytes) else made
+    if not isinstance(text, str):
+        raise TypeError(f"dumps has to return JSON as text, not {text!r:.80}.")
+    # Python writes these, and no browser parses them.
+    if "NaN" in text or "Infinity" in text:
+        found: list[str] = []
+        with contextlib.suppress(ValueError, RecursionError):
+            json.loads(text, parse_constant=found.append)
+        if found:
+            raise ValueError(
+                f"The data holds {found[0]}, and no browser could parse that as JSON."
+                " Publish None or text instead."
+            )
+    return text
 
 
 def unset_change(channel: str, item: object, version: int | None) -> ItemChange:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import gc
 import typing as t
 import weakref
@@ -18,6 +19,7 @@ from ._app_bridges import make_bridge
 from ._app_log import add_default_handler
 from ._arrival import Arrival
 from ._event import Name
+from ._presence_checks import PresenceGrant
 from ._push_publisher import PushPublisher
 from ._response import respond
 from ._response import StreamResponse
@@ -121,6 +123,9 @@ class Push(PushPublisher):
         lifetime: float | None = None,
         replay: bool = True,
         every: float = 0,
+        present: cabc.Mapping[str, t.Any] | None = None,
+        watch: cabc.Iterable[str] = (),
+        counted: cabc.Iterable[str] = (),
     ) -> StreamResponse:
         """Answer the request with a stream of these channels. Return it from a view.
 
@@ -141,10 +146,18 @@ class Push(PushPublisher):
         :param every: Write to the stream at most once in so many seconds, up to 60. What
             happens in between is sent together: each event, and of each item only its
             newest value. ``0`` sends everything at once.
+        :param present: The channels on which the user is listed as present, each with what
+            is shown of the user there: anything that can be made JSON, of at most 1,024
+            bytes. It needs a `user`, whose name is shown, too.
+        :param watch: The channels of which the page gets who is present. The view decides
+            who may know that.
+        :param counted: The channels on which the user is counted and not listed. For those
+            with more than 1,000 users.
         :return: The response. Its ``connection`` is the id that the page will get with
             ``push:open``.
         :raises ValueError: If there are too many channels, or a name is invalid.
         :raises TypeError: If an argument has the wrong type.
+        :raises RuntimeError: If presence is granted, and the broker keeps no items.
         """
         # The objects themselves: each use of a proxy would look them up again.
         asked: Request = request._get_current_object()  # type: ignore[attr-defined]
@@ -152,6 +165,9 @@ class Push(PushPublisher):
         services = self._services_of(app)
         grant = _request.Grant(channels, last, user, session, lifetime, replay, every)
         stream = grant.stream(asked, services.config)
+        if not (present is None and watch == () and counted == ()):
+            granted = PresenceGrant(present, watch, counted)
+            stream = granted.grant(stream, services)
         stream = self._arrivals[app].add_seen(stream, asked, services)
         if services.testing and not stream.position and not last:
             # So that a test may publish as soon as it has the response.
