@@ -18,14 +18,15 @@ from flask import Flask
 from ._app_hub import choose
 from ._app_hub import files_of
 from ._app_hub import why_development
+from ._cli_presence import presence
 from ._cli_url import doctor
 from ._cli_url import tail
+from ._command import check_reach
 from ._command import Commands
 from ._command import failure
 from ._command import load
 from ._command import why
 from ._config import Config
-from ._extension import Push
 from ._hub import main
 from ._hub.process import HubProcess
 from ._ipc.files import HubFiles
@@ -53,6 +54,7 @@ def push() -> None:
 
 
 push.add_command(doctor)
+push.add_command(presence)
 push.add_command(tail)
 
 
@@ -192,7 +194,7 @@ def publish(
     command is 1 if the event was not published.
     """
     app, extension = load(context)
-    _check_reach(app, extension, "receive it")
+    check_reach(app, extension, "no stream would receive it")
     text = _read_input() if data == "-" else data
     with app.app_context():
         try:
@@ -224,28 +226,12 @@ def disconnect(context: click.Context, /, reason: str, **selectors: str | None) 
     if not given:
         raise click.UsageError("Name a --user, a --session or a --channel.")
     app, extension = load(context)
-    _check_reach(app, extension, "end")
+    check_reach(app, extension, "no stream would end")
     with app.app_context():
         try:
             click.echo(extension.disconnect(**given, reason=reason))
         except Exception as error:
             raise failure(error) from error
-
-
-def _check_reach(app: Flask, extension: Push, verb: str) -> None:
-    """
-    :param verb: What no stream would do.
-    :raises click.ClickException: If no stream of the app could notice what this process
-        stores.
-    """
-    url, _ = choose(app, Config.read(app.config))
-    if url == "memory:":
-        raise failure(
-            "The store of this app is the memory of each process, so no stream would"
-            f" {verb}. Set PUSH_BROKER_URL to 'sqlite:', and TESTING to False."
-        )
-    if apart := extension._states[app].apart():
-        raise failure(f"No stream would {verb}. {apart}")
 
 
 def _lacks_hub(app: Flask) -> bool:

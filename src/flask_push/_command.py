@@ -15,6 +15,8 @@ import click
 from flask import Flask
 from flask.cli import ScriptInfo
 
+from ._app_hub import choose
+from ._config import Config
 from ._extension import Push
 from ._system.terminal import shown
 
@@ -63,6 +65,22 @@ def load(context: click.Context) -> tuple[Flask, Push]:
     if "push" not in app.extensions:
         raise failure(f"The app {app.name!r} has no Push. Call 'push.init_app(app)'.")
     return app, app.extensions["push"]
+
+
+def check_reach(app: Flask, extension: Push, problem: str) -> None:
+    """
+    :param problem: What is the matter if this process does not reach the app's streams.
+    :raises click.ClickException: If the app's other processes don't notice what this one
+        stores, and this one does not see what they store.
+    """
+    url, _ = choose(app, Config.read(app.config))
+    if url == "memory:":
+        raise failure(
+            f"The store of this app is the memory of each process, so {problem}. Set"
+            " PUSH_BROKER_URL to 'sqlite:', and TESTING to False."
+        )
+    if apart := extension._states[app].apart():
+        raise failure(f"{problem[0].upper()}{problem[1:]}. {apart}")
 
 
 def _is_ours(error: BaseException) -> bool:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import json
-import typing as t
 
 import pytest
 from support.each_store import url as url
 from support.plain_broker import Plain
+from support.presence import store
 from support.pushes import push as push
 
 from flask_push import Member
 from flask_push import Presence
 from flask_push import Publisher
 from flask_push import Push
-from flask_push.brokers import Broker
-from flask_push.brokers import ItemChange
-from flask_push.brokers import KeepsItems
 
 
 @pytest.fixture
@@ -25,23 +21,6 @@ def publisher(url: str) -> cabc.Iterator[Publisher]:
     publisher = Publisher(url, timeout=20)
     yield publisher
     publisher.close()
-
-
-def store(broker: Broker, *rows: tuple[str, str, t.Any]) -> str:
-    """Store what hubs write: in a channel, for a hub and its user, this info. Returns the
-    position."""
-    assert isinstance(broker, KeepsItems)
-    changes = [
-        ItemChange(
-            channel,
-            item,
-            data if data is None else json.dumps(data),
-            kind="present",
-            owner=item.partition(".")[0],
-        )
-        for channel, item, data in rows
-    ]
-    return str(broker.change(changes)[-1])
 
 
 def test_a_user_of_several_hubs_is_present_once_with_the_newest_info(
