@@ -31,6 +31,8 @@ import flask_push.client
 import flask_push.sse
 import flask_push.testing
 from flask_push import _event
+from flask_push import _presence
+from flask_push import _presence_checks
 from flask_push import Position
 from flask_push import sse
 from flask_push._config import Config
@@ -114,13 +116,15 @@ def test_a_key_has_the_bounds_that_the_docs_say(key: str) -> None:
         assert not check((least + most) / 2 + 0.1)
 
 
-COUNTS = "bytes", "each", "entries", "runs", "blocks", "sets", "names", "types", "streams"
+COUNTS = "users bytes each entries runs blocks sets names types streams".split()
 
 
 #: Of the section *Bounds*: what can grow, its limit in words, and the source's numbers.
 BOUNDS: list[tuple[str, str, list[int]]] = [
     ("A channel's name", "64 bytes", [_event.MAX_CHANNEL]),
     ("An event's type, and its key", "256 bytes", [_event.MAX_TYPE]),
+    ("What is shown of a user", "1,024 bytes", [_presence_checks.MAX_INFO]),
+    ("Users whom a channel", "1,000 users", [_presence.MAX_MEMBERS]),
     ("Events of which slow browsers", "16 MiB", [streams._MAX_PARTIAL_BYTES]),
     (
         "Frames made for browsers that resume together",
