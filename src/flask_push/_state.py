@@ -170,7 +170,11 @@ class Services:
     """
 
     def __init__(self, app: Flask, bridges: AppBridges, place: Place) -> None:
-        self.config = config = Config.read(app.config)
+        config = Config.read(app.config)
+        if app.testing and "PUSH_PRESENCE_GRACE" not in app.config:
+            # Tests don't reload pages, and don't wait.
+            config = replace(config, presence_grace=0)
+        self.config = config
         self.testing = app.testing
         self.quiet = QuietLogger()
         check(config)

@@ -165,3 +165,21 @@ def test_a_hello_names_the_bounds_of_items_apart_from_those_of_events(
     assert values["retention"] == (60, 5, 2**20)
     assert values["items"] == (7, 2000)
     push._services().close()
+
+
+@pytest.mark.parametrize(
+    ("testing", "config", "grace"),
+    [
+        (True, {}, 0),
+        (True, {"PUSH_PRESENCE_GRACE": 3}, 3),
+        (False, {"PUSH_BROKER_URL": "memory:"}, 10),
+    ],
+)
+def test_while_testing_there_is_no_grace_unless_it_is_set(
+    push: Push, testing: bool, config: dict[str, t.Any], grace: float
+) -> None:
+    app = make_app(push, **config)
+    app.testing = testing
+    with app.app_context():
+        assert push._services().config.options.grace == grace
+        push._services().close()
