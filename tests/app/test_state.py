@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import threading
+import typing as t
 import weakref
 from pathlib import Path
 

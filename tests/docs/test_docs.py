@@ -31,7 +31,6 @@ import flask_push.client
 import flask_push.sse
 import flask_push.testing
 from flask_push import _event
-from flask_push import _presence
 from flask_push import _presence_checks
 from flask_push import Position
 from flask_push import sse
@@ -41,6 +40,7 @@ from flask_push._delivery import gzip
 from flask_push._delivery import last_event_id
 from flask_push._delivery import presence_wire
 from flask_push._delivery import replay
+from flask_push._delivery import roster
 from flask_push._delivery import tickets
 from flask_push._delivery import wire
 from flask_push._delivery.last_event_id import POSITIONS
@@ -124,7 +124,7 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
     ("A channel's name", "64 bytes", [_event.MAX_CHANNEL]),
     ("An event's type, and its key", "256 bytes", [_event.MAX_TYPE]),
     ("What is shown of a user", "1,024 bytes", [_presence_checks.MAX_INFO]),
-    ("Users whom a channel", "1,000 users", [_presence.MAX_MEMBERS]),
+    ("Users whom a channel", "1,000 users", [roster.MAX_MEMBERS]),
     ("Events of which slow browsers", "16 MiB", [streams._MAX_PARTIAL_BYTES]),
     (
         "Frames made for browsers that resume together",
