@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
 from uuid import UUID
 
 from ._event import escape
@@ -21,6 +22,28 @@ def channel_name(value: str) -> str:
     """
     escape(value)
     return plain(value)
+
+
+def channel_names(what: str, given: object) -> tuple[str, ...]:
+    """The names of channels as text, each once.
+
+    :param what: The argument that names them.
+    :raises TypeError: If it is no list of names.
+    :raises ValueError: If one can't be the name of a channel.
+    """
+    if isinstance(given, (str, bytes)) or not isinstance(given, cabc.Iterable):
+        raise TypeError(
+            f"{what} is a list of channels, as in {what}=['chat'], not {given!r:.80}."
+        )
+    names = list(given)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{what} is a list of channels, and {name!r:.80} is none.")
+        try:
+            escape(name)
+        except ValueError as error:
+            raise ValueError(f"{what}: {error}") from None
+    return tuple(dict.fromkeys(map(plain, names)))
 
 
 def name_of(what: str, value: object) -> str:

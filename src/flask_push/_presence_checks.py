@@ -9,11 +9,11 @@ import typing as t
 from ._delivery.stream import Stream
 from ._delivery.stream_presence import NOTHING
 from ._delivery.stream_presence import StreamPresence
-from ._event import escape
 from ._event import escape_item
 from ._event import MAX_ITEM
 from ._event_checks import Dumps
 from ._event_checks import json_text
+from ._names import channel_names
 from ._names import plain
 from ._request import BadChannels
 from ._state import Services
@@ -74,22 +74,12 @@ class PresenceGrant(t.NamedTuple):
         return self.present
 
 
-def _names(what: str, given: t.Any, most: int) -> tuple[str, ...]:
-    """The channels, each once."""
-    if isinstance(given, (str, bytes)) or not isinstance(given, cabc.Iterable):
-        raise TypeError(
-            f"{what} is a list of channels, as in {what}=['chat'], not {given!r:.80}."
-        )
-    names = list(given)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"{what} is a list of channels, and {name!r:.80} is none.")
-        try:
-            escape(name)
-        except ValueError as error:
-            # The view may have made the name from the request.
-            raise BadChannels(f"{what}: {error}") from None
-    found = tuple(dict.fromkeys(map(plain, names)))
+def _names(what: str, given: object, most: int) -> tuple[str, ...]:
+    try:
+        found = channel_names(what, given)
+    except ValueError as error:
+        # The view may have made the name from the request.
+        raise BadChannels(str(error)) from None
     if len(found) > most:
         raise ValueError(
             f"{what} has {len(found):,} channels, more than {most:,} (PUSH_MAX_CHANNELS)."

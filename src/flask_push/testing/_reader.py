@@ -10,11 +10,17 @@ import typing as t
 import weakref
 
 from .. import sse
+from .._delivery.presence_wire import COUNTED
+from .._delivery.presence_wire import JOINED
+from .._delivery.presence_wire import LEFT
 from .._event import Event
 from .._event import UNSET
 from .._system.unpatched import start_apart
 
 _STREAM = "text/event-stream"
+
+# The events of Flask-Push's own that tell what an app has done.
+_COUNTED = frozenset({UNSET, JOINED, LEFT, COUNTED})
 
 
 class StreamResponse(t.Protocol):
@@ -34,7 +40,8 @@ def read_events(
 
     :param timeout: Seconds for all of them together.
     :param own: Whether events of Flask-Push's own count, such as ``push:open``. An item
-        that is unset, ``push:unset``, always counts.
+        that is unset, ``push:unset``, always counts, and so do ``push:joined``,
+        ``push:left`` and ``push:count``.
     :raises TimeoutError: If too few have come. They are in its message.
     :raises EOFError: If the stream has ended.
     :raises ValueError: If the response is no stream.
@@ -85,7 +92,7 @@ class _Reader:
             if event is None:
                 self._events.put(None)
                 raise EOFError(f"The stream ended after {len(found)} of {count}: {found}")
-            if own or event.type == UNSET or not event.type.startswith("push:"):
+            if own or event.type in _COUNTED or not event.type.startswith("push:"):
                 found.append(event)
         return found
 
