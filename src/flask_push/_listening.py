@@ -9,6 +9,7 @@ import typing as t
 from ._delivery.options import Options
 from ._event import Position
 from ._names import channel_name
+from ._names import channel_names
 from ._names import plain
 from .brokers import Broker
 
@@ -21,7 +22,11 @@ class Listens:
     """What :class:`Publisher` and :class:`Push` do to listen."""
 
     def listen(
-        self, *channels: str, since: str = "", timeout: float | None = None
+        self,
+        *channels: str,
+        since: str = "",
+        watch: cabc.Iterable[str] = (),
+        timeout: float | None = None,
     ) -> Listener:
         """Return the events of these channels, one after another, without HTTP.
 
@@ -32,6 +37,8 @@ class Listens:
 
         :param since: The position or the id of an event, after which it begins. The default
             is now.
+        :param watch: The channels of which it returns who is present, as `watch` of
+            :meth:`Push.stream`. If only these are given, it returns nothing else.
         :param timeout: Seconds without an event after which it ends. The time that you
             take for an event does not count.
         :raises ValueError: If no channel is given, or an argument is invalid.
@@ -40,11 +47,12 @@ class Listens:
         # A process that never listens needs nothing of this.
         from ._handoff.listener import Listener
 
-        names = _checked(channels)
+        watched = channel_names("watch", watch)
+        names = _checked(channels, watched)
         _check_since(since)
         if timeout is not None:
             _check_timeout(timeout)
-        return Listener(self._listeners_hub(), names, plain(since), timeout)
+        return Listener(self._listeners_hub(), names, plain(since), timeout, watched)
 
     # The rest of the publisher.
 
@@ -72,8 +80,8 @@ def hub_without_app(
     return ListenersHub((), thread, position, lambda stream: "", options.heartbeat)
 
 
-def _checked(channels: tuple[str, ...]) -> tuple[str, ...]:
-    if not channels:
+def _checked(channels: tuple[str, ...], watched: tuple[str, ...]) -> tuple[str, ...]:
+    if not channels and not watched:
         raise ValueError("Name at least one channel: listen('news').")
     for channel in channels:
         if not isinstance(channel, str):

@@ -116,9 +116,13 @@ class ListenScene:
         return self.threads[-1]
 
     def listen(
-        self, *channels: str, since: str = "", timeout: float | None = 20
+        self,
+        *channels: str,
+        since: str = "",
+        timeout: float | None = 20,
+        watch: tuple[str, ...] = (),
     ) -> Listener:
-        listener = Listener(self.hub, channels, since, timeout)
+        listener = Listener(self.hub, channels, since, timeout, watch)
         self.listeners.append(listener)
         return listener
 

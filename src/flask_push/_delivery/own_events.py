@@ -11,12 +11,19 @@ from .._event import GAP
 from .._event import UNSET
 from . import wire
 
-_RETURNED = frozenset({GAP, UNSET, "push:items", "push:whole"})
+_ITEMS = frozenset({UNSET, "push:items", "push:whole"})
+_PRESENCE = frozenset({"push:joined", "push:left", "push:count"})
+_RETURNED = frozenset({GAP}) | _ITEMS | _PRESENCE
 _WORD = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 def is_returned(event: Event) -> bool:
     return not event.type.startswith(wire.RESERVED) or event.type in _RETURNED
+
+
+def is_of_presence(event: Event) -> bool:
+    """Whether a client that only watches has to know it."""
+    return event.type in _PRESENCE or event.type in ("push:items", "push:whole")
 
 
 def word_of(event: Event, name: str) -> str:

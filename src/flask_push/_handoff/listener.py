@@ -21,9 +21,12 @@ from collections import deque
 from .. import sse
 from .._delivery.connection_id import new_connection_id
 from .._delivery.own_events import HeldItems
+from .._delivery.own_events import is_of_presence
 from .._delivery.own_events import is_returned
 from .._delivery.stream import LISTENER
 from .._delivery.stream import Stream
+from .._delivery.stream_presence import NOTHING
+from .._delivery.stream_presence import StreamPresence
 from .._event import Event
 from .._system.fork import PerProcess
 from ..brokers import NotRead
@@ -63,9 +66,13 @@ class Listener(PerProcess):
         channels: tuple[str, ...],
         since: str,
         timeout: float | None,
+        watch: tuple[str, ...] = (),
     ) -> None:
         self._hub = hub
-        self._channels = channels
+        # A stream has a channel.
+        self._channels = channels or watch[:1]
+        self._watch = watch
+        self._only_watches = not channels
         self._timeout = timeout
         self._connection = new_connection_id()
         self._position = since
@@ -74,6 +81,7 @@ class Listener(PerProcess):
         self._pending: deque[Event] = deque()
         self._items = HeldItems()
         self._failures = 0
+        self._has_warned = False
         self._silence = max(3 * hub.heartbeat, _SILENCE_SECONDS)
         # None while there is no stream.
         self._socket: socket.socket | None = None
@@ -104,11 +112,16 @@ class Listener(PerProcess):
             if self._pending:
                 event = self._pending.popleft()
                 self._position = event.id if self._pending else self._parser.last_event_id
-                if is_returned(event):
+                if self._is_returned(event):
                     return event
             else:
                 self._more(ends)
         raise StopIteration
+
+    def _is_returned(self, event: Event) -> bool:
+        if self._only_watches and not is_of_presence(event):
+            return False
+        return is_returned(event)
 
     @property
     def position(self) -> str:
@@ -173,6 +186,7 @@ class Listener(PerProcess):
                 session=LISTENER,
                 items=True,
                 holds=self._items.word,
+                presence=StreamPresence(watch=self._watch) if self._watch else NOTHING,
             )
             return self._hub.connect(self, stream)
         except (NotRead, OSError, RuntimeError) as error:
@@ -196,8 +210,18 @@ class Listener(PerProcess):
             self._items.take(event)
             if event.type == "push:open":
                 self._failures = 0
+                self._check_watch(event)
         if not self._pending:
             self._position = self._parser.last_event_id
+
+    def _check_watch(self, opening: Event) -> None:
+        if self._watch and not self._has_warned and "watch" not in opening.json:
+            self._has_warned = True
+            logger.warning(
+                "Did not notice who is present, because the hub is of an older version;"
+                " replace it with this one ('flask push stop'): %s",
+                self,
+            )
 
     def _pause(self, lost: _Lost, ends: float | None) -> None:
         """Wait before a hub is asked again."""
