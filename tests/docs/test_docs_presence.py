@@ -1,0 +1,112 @@
+"""The page *Who is online*: what its code does is what the page says."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import typing as t
+from types import SimpleNamespace
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from support.listeners import in_thread
+from support.pages import blocks
+from support.pages import DOCS
+from support.servers import until
+
+from flask_push import Push
+from flask_push.testing import read_events
+
+VIEW, READ, NOTICE, INFO, MATCH, *TESTS = blocks(DOCS["presence"], "python")
+
+
+class Written(t.NamedTuple):
+    """What the page's code has defined, and what it needs."""
+
+    names: dict[str, t.Any]
+    push: Push
+    client: FlaskClient
+
+    def run(self, code: str) -> None:
+        exec(code, self.names)
+
+
+@pytest.fixture
+def page() -> cabc.Iterator[Written]:
+    app = Flask("page", instance_path="/nonexistent")
+    app.testing = True
+    push = Push(app)
+    names: dict[str, t.Any] = {"app": app, "push": push, "read_events": read_events}
+    names |= {"current_user": SimpleNamespace(id=7, name="Ann")}
+    names |= {"login_required": lambda view: view, "may": lambda user, name: name != "x"}
+    exec(VIEW, names)
+    yield Written(names, push, app.test_client())
+    push._services().close()
+
+
+def test_users_are_present_where_the_view_shows_them(page: Written) -> None:
+    sent: list[str] = []
+    page.names["send_mail"] = sent.append
+    page.run(READ)
+    assert sent == ["You have a new comment"] and page.names["names"] == []
+    with page.client.get("/stream?channel=group:7&channel=x"):
+        page.run(READ)
+        assert len(sent) == 1 and page.names["names"] == ["Ann"]
+        assert page.push.presence("x").count == 0
+
+
+@pytest.mark.parametrize("code", TESTS, ids=["there", "herself"])
+def test_the_tests_of_an_app_pass(page: Written, code: str) -> None:
+    before = {*page.names}
+    page.run(code)
+    (test,) = (page.names[name] for name in page.names.keys() - before)
+    test(page.client)
+
+
+def test_a_command_notices_who_comes_and_not_who_is_there(page: Written) -> None:
+    noticed: list[tuple[str, ...]] = []
+    page.names["greet"] = lambda *user: noticed.append(user)
+    page.names["store_last_seen"] = lambda user: noticed.append((user,))
+    listeners = []
+    listen = page.push.listen
+
+    def note(*channels: str, **options: t.Any) -> t.Any:
+        listeners.append(listen(*channels, **options))
+        return listeners[-1]
+
+    page.push.listen = note  # type: ignore[method-assign]
+    user = page.names["current_user"]
+    with page.client.get("/stream?channel=group:7"):
+        assert page.push.presence("group:7").count == 1
+        thread = in_thread(lambda: page.run(NOTICE))
+        until(lambda: listeners and listeners[0]._items.word)
+        user.id, user.name = 8, "Ben"
+        with page.client.get("/stream?channel=group:7"):
+            until(lambda: noticed)
+        until(lambda: len(noticed) == 2)
+    until(lambda: len(noticed) == 3)
+    listeners[0].close()
+    thread.join(20)
+    assert noticed == [("8", "Ben"), ("8",), ("7",)]
+
+
+def test_what_changes_of_a_user_is_an_item(page: Written) -> None:
+    page.run(INFO)
+    assert page.push.items("group:7").events["7"].data == "busy"
+
+
+def test_many_users_are_counted_and_not_listed(page: Written) -> None:
+    page.names["visitor_id"] = iter("abb").__next__
+    page.run(MATCH)
+    with (
+        page.client.get("/match/7/stream"),
+        page.client.get("/match/7/stream"),
+        page.client.get("/match/7/stream") as response,
+    ):
+        until(lambda: page.push.presence("match:7").count == 2)
+        assert page.push.presence("match:7").members == {}
+        (event,) = read_events(response, 1)
+        while event.json["count"] == 1:
+            (event,) = read_events(response, 1, timeout=20)
+        assert (event.type, event.channel) == ("push:count", "match:7")
+        assert event.json == {"channel": "match:7", "count": 2}
