@@ -17,6 +17,9 @@ from support.pushes import push as push
 from flask_push import Event
 from flask_push import History
 from flask_push import Items
+from flask_push import Listener
+from flask_push import Member
+from flask_push import Presence
 from flask_push import Publisher
 from flask_push import Push
 from flask_push._response import StreamResponse
@@ -144,3 +147,32 @@ def test_a_switch_in_a_row_has_the_version_of_the_row(push: Push) -> None:
         *(False, 2),
         *("flags", "beta"),
     )
+
+
+def test_presence_is_granted_and_read_as_a_user_writes_it(push: Push) -> None:
+    (app,) = push._states
+    user, rooms = User(7, UUID(int=7), "ann"), ("room:1", "room:2")
+    with app.test_request_context():
+        for presence in (
+            push.stream("a", user=user.id, present={r: {"n": user.name} for r in rooms}),
+            push.stream("a", user=user.uuid, present=None, watch=rooms, counted=["a"]),
+            push.stream("a", present={}, watch={room for room in rooms}, counted=()),
+        ):
+            t.assert_type(presence, StreamResponse)
+        with pytest.raises(TypeError):
+            push.stream("a", user=7, present="room:1")  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            # Text is an iterable of text, so no checker finds this.
+            push.stream("a", watch="room:1")
+        with pytest.raises(TypeError):
+            push.stream("a", watch=[7])  # type: ignore[list-item]
+    found = push.presence("room:1")
+    t.assert_type(found, Presence)
+    t.assert_type(found.members, dict[str, Member])
+    t.assert_type(found.count, int)
+    t.assert_type(found.position, str)
+    for member in found.members.values():
+        t.assert_type(member.user, str)
+    assert (found.members, found.count) == ({}, 0)
+    with push.listen("a", watch=["room:1"], timeout=0.01) as listener:
+        t.assert_type(listener, Listener)
