@@ -197,7 +197,8 @@ class Publisher(PresencePublisher, Listens):
         :param user: The `user` of :meth:`Push.stream`.
         :param session: The `session` of :meth:`Push.stream`. Streams that name this
             session later end at once.
-        :param channel: One of the stream's channels.
+        :param channel: One that the stream carries or watches, or on which it shows its
+            user as present.
         :param reason: Text for the page, at most 1,000 characters.
         :return: The position of the disconnect in the store.
         :raises TypeError: If nothing is selected, or an argument has the wrong type.

@@ -12,6 +12,8 @@ from support.disconnects import matches
 from flask_push import Position
 from flask_push._delivery.disconnect import Disconnect
 from flask_push._delivery.stream import Stream
+from flask_push._delivery.stream_presence import NOTHING
+from flask_push._delivery.stream_presence import StreamPresence
 from flask_push._hub import disconnect_list
 from flask_push._hub.disconnect_list import DisconnectIndex
 from flask_push._hub.disconnect_list import DisconnectList
@@ -21,11 +23,21 @@ from flask_push.brokers import OwnPage
 
 some = st.none() | st.sampled_from("ab")
 disconnects = st.builds(Disconnect, some, some, some).filter(lambda said: any(said[:3]))
+channels = st.lists(st.sampled_from("ab"), max_size=1).map(tuple)
+presence = st.just(NOTHING) | st.builds(
+    StreamPresence,
+    present=st.sampled_from([(), (("a", "1"),), (("b", "1"),)]),
+    watch=channels,
+    counted=channels,
+)
 streams = st.builds(
-    lambda channels, user, session: Stream(channels, "c", user=user, session=session),
-    st.lists(st.sampled_from("ab"), min_size=1, unique=True).map(tuple),
+    lambda channels, user, session, presence: Stream(
+        channels, "c", user=user, session=session, presence=presence
+    ),
+    st.lists(st.sampled_from("abc"), min_size=1, unique=True).map(tuple),
     some,
     st.none() | st.sampled_from(["", "a", "b"]),
+    presence,
 )
 
 

@@ -174,8 +174,14 @@ def matches(said: Disconnect, stream: Stream) -> bool:
     return (
         said.user in (None, stream.user)
         and (said.session is None or stream.session in (None, said.session))
-        and (said.channel is None or said.channel in stream.channels)
+        and (said.channel is None or said.channel in _channels(stream))
     )
+
+
+def _channels(stream: Stream) -> set[str]:
+    presence = stream.presence
+    shown = {*dict(presence.present), *presence.counted}
+    return {*stream.channels, *presence.watch} | shown
 
 
 def names(said: Disconnect, stream: Stream) -> bool:

@@ -17,7 +17,7 @@ class Disconnect(t.NamedTuple):
 
     user: str | None = None
     session: str | None = None
-    #: One of the stream's channels.
+    #: One that the stream carries or watches, or on which it shows its user.
     channel: str | None = None
     #: For the browser.
     reason: str = ""

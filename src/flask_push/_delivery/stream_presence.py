@@ -22,6 +22,11 @@ class StreamPresence(t.NamedTuple):
         """Whether the stream's user is present anywhere."""
         return bool(self.present or self.counted)
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """All that it names."""
+        return (*(channel for channel, _ in self.present), *self.watch, *self.counted)
+
     def to_json(self) -> dict[str, t.Any]:
         """The fields that are not empty."""
         return {name: value for name, value in self._asdict().items() if value}

@@ -11,6 +11,7 @@ from collections import Counter
 
 from .._delivery.disconnect import Disconnect
 from .._delivery.stream import Stream
+from .._delivery.stream_presence import NOTHING
 from .._event import Position
 from ..brokers import MAX_OWN_BYTES
 from ..brokers import MAX_OWN_ENTRIES
@@ -77,7 +78,7 @@ class DisconnectIndex:
             session = stream.session if by_session else None
             if (by_user and user is None) or (by_session and session == ""):
                 continue
-            for channel in stream.channels if by_channel else (None,):
+            for channel in _channels(stream) if by_channel else (None,):
                 if by_session and session is None:
                     found = self._sessions.get((user, channel))
                 else:
@@ -106,6 +107,13 @@ class DisconnectIndex:
         user, session, channel = key
         if session and self._sessions[user, channel] is found:
             del self._sessions[user, channel]
+
+
+def _channels(stream: Stream) -> tuple[str, ...]:
+    """All channels of which a page may get something."""
+    if stream.presence is NOTHING:
+        return stream.channels
+    return stream.channels + stream.presence.channels
 
 
 def _kind(key: _Selectors) -> tuple[bool, bool, bool]:
