@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import typing as t
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from playwright.sync_api import Page
+from support.browser import Windows
 from support.listeners import in_thread
 from support.pages import blocks
 from support.pages import DOCS
+from support.servers import gunicorn
+from support.servers import serve
+from support.servers import Server
 from support.servers import until
 
 from flask_push import Push
 from flask_push.testing import read_events
 
+PUSH_JS, HIDDEN, COUNT, PLAIN = blocks(DOCS["presence"], "js")
 VIEW, READ, NOTICE, INFO, MATCH, *TESTS = blocks(DOCS["presence"], "python")
 
 
@@ -110,3 +117,53 @@ def test_many_users_are_counted_and_not_listed(page: Written) -> None:
             (event,) = read_events(response, 1, timeout=20)
         assert (event.type, event.channel) == ("push:count", "match:7")
         assert event.json == {"channel": "match:7", "count": 2}
+
+
+# In a browser.
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> cabc.Iterator[Server]:
+    config: dict[str, t.Any] = {"PUSH_PRESENCE_GRACE": 0.5, "PUSH_RETRY": 0.5}
+    with serve(gunicorn, tmp_path, "-w", "2", app="apps.online", **config) as server:
+        yield server
+
+
+def shows(page: Page, *users: str) -> None:
+    """Expect that the page shows these users now."""
+    page.wait_for_function("users => drawn.at(-1) == users", arg=",".join(users))
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(PLAIN, "text/javascript"), (PUSH_JS, "module")]
+)
+def test_each_page_shows_who_is_online(
+    server: Server, windows: Windows, code: str, kind: str
+) -> None:
+    def open_page(user: str) -> Page:
+        page = windows.open(f"{server.url}/login/{user}")
+        page.evaluate(
+            """() => {
+                window.drawn = [];
+                const names = m => m instanceof Map ? [...m.values()].map(i => i.name) : m;
+                window.draw = m => drawn.push(names(m).sort().join());
+            }"""
+        )
+        page.add_script_tag(content=code, type=kind)
+        return page
+
+    ann = open_page("ann")
+    shows(ann, "Ann")
+    ben = open_page("ben")
+    shows(ann, "Ann", "Ben")
+    shows(ben, "Ann", "Ben")
+    second = open_page("ben")
+    shows(second, "Ann", "Ben")
+    ben.close()
+    open_page("carl")
+    shows(ann, "Ann", "Ben", "Carl")
+    second.close()
+    shows(ann, "Ann", "Carl")
+    drawn = ["Ann", "Ann,Ben", "Ann,Ben,Carl", "Ann,Carl"]
+    # The page may have all members before its own user is stored.
+    assert ann.evaluate("drawn.filter(names => names)") == drawn
