@@ -134,9 +134,7 @@ def shows(page: Page, *users: str) -> None:
     page.wait_for_function("users => drawn.at(-1) == users", arg=",".join(users))
 
 
-@pytest.mark.parametrize(
-    ("code", "kind"), [(PLAIN, "text/javascript"), (PUSH_JS, "module")]
-)
+@pytest.mark.parametrize(("code", "kind"), [(PLAIN, "text/javascript")])
 def test_each_page_shows_who_is_online(
     server: Server, windows: Windows, code: str, kind: str
 ) -> None:
