@@ -10,7 +10,9 @@ from flask import render_template
 from ._event import Event
 from ._event import Name
 from ._handoff.listeners_hub import ListenersHub
+from ._hub.thread import ThreadDoor
 from ._listening import Listens
+from ._presence import Presence
 from ._presence import PresencePublisher
 from ._publisher import History
 from ._selectors import NOT_GIVEN
@@ -70,6 +72,17 @@ class PushPublisher(PresencePublisher, Listens):
     def history(self, channel: str, last: int) -> History:
         """The newest events of a channel. As :meth:`Publisher.history`."""
         return self._services().publisher.history(channel, last)
+
+    def presence(self, channel: str) -> Presence:
+        """Who is present on a channel. As :meth:`Publisher.presence`.
+
+        While ``app.testing`` is true, it waits until the store has whom the streams show,
+        for a second at most.
+        """
+        services = self._services()
+        if services.testing and isinstance(services.hub, ThreadDoor):
+            services.hub.settle()
+        return services.publisher.presence(channel)
 
     def position(self) -> str:
         """The position of the store now. As :meth:`Publisher.position`."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import collections.abc as cabc
+import contextlib
 import threading
+import time
 import typing as t
 import weakref
 from concurrent.futures import Future
@@ -29,6 +31,8 @@ from ..brokers import Broker
 from .loop import HubLoop
 from .nginx import NginxListener
 
+#: Seconds for which a test waits for what its streams show.
+SETTLE_SECONDS = 1.0
 #: Seconds that the thread may take to end all streams, or to listen for nginx.
 STOP_SECONDS = 1.0
 
@@ -97,6 +101,19 @@ class ThreadDoor(PerProcess):
         """As :meth:`.Door.positions`."""
         known = self.known
         return [] if known is None else [known]
+
+    def settle(self) -> None:
+        """Wait, but not for long, until the store has whom the streams show: all that were
+        adopted, and none whose client has left. For an app that is tested."""
+        hub, settled = self._hub, threading.Event()
+        if hub is None:
+            return
+        look = partial(_look, hub, settled, time.monotonic() + SETTLE_SECONDS)
+        with contextlib.suppress(RuntimeError):  # It may just have ended.
+            # The loop first finds out which clients have left.
+            later = partial(hub.loop.call_later, 0, look)
+            hub.loop.call_soon_threadsafe(later, context=Context())
+            settled.wait(SETTLE_SECONDS)
 
     def stop(self) -> None:
         """End all streams, and wait until that is done. This process can't start the hub
@@ -186,6 +203,13 @@ class ThreadDoor(PerProcess):
             _parents.append(self._hub)
         self._stopped = False
         self._reset()
+
+
+def _look(hub: HubLoop, settled: threading.Event, until: float) -> None:
+    if hub.is_settled:
+        settled.set()
+    elif time.monotonic() < until:
+        hub.loop.call_later(0.01, _look, hub, settled, until)
 
 
 _threads: weakref.WeakSet[ThreadDoor] = weakref.WeakSet()
