@@ -174,3 +174,13 @@ def test_rosters_say_what_they_are() -> None:
     scene.read(10, (9, "A.ada", b"1"))
     assert scene.is_whole()
     assert repr(scene.roster) == "<WatchedRoster 'a': 1 members>"
+
+
+def test_info_may_be_longer_than_the_events_of_an_app_but_not_as_long_as_you_like() -> None:
+    scene = Scene(max_event=10)
+    scene.read(10)
+    assert scene.is_whole()
+    (frame,) = scene.turn(scene.row(11, "A.ada", b'"%s"' % (b"x" * 1022)))
+    assert b"event: push:joined\n" in frame
+    (frame,) = scene.turn(scene.row(12, "A.bob", b'"%s"' % (b"x" * 5000), 11))
+    assert b"event: push:left\n" in frame and len(scene.errors) == 1

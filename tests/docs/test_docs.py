@@ -262,7 +262,7 @@ def own_events() -> dict[str, dict[str, t.Any]]:
     data += wire.disconnect("logged out")
     data += wire.all_items(["a"]) + wire.whole(["a"], position)
     tails = [wire.unset_tail("a", "i", 1), presence_wire.count_tail("a", 5, 1)]
-    tails.append(presence_wire.joined_tail("a", "ada", b"{}", 1, 100))
+    tails.append(presence_wire.joined_tail("a", "ada", b"{}", 1))
     tails.append(presence_wire.left_tail("a", "ada", 1))
     data += b"".join(wire.one_of_all(str(position), tail) for tail in tails)
     said = {event.type: json.loads(event.data) for event in Parser().feed(data)}

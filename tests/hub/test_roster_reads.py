@@ -211,7 +211,7 @@ def test_many_channels_are_read_a_few_at_a_time(
         assert repr(scene.hub._roster_reads) == (
             "<RosterReads [0 reads, <Rosters [7 rosters, 0 partial]>]>"
         )
-        assert scene.hub.status()["rosters"] == 7
+        assert scene.hub.status()["watched"] == 7
 
     run(test)
 

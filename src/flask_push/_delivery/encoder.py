@@ -69,8 +69,8 @@ class Encoder:
                 tail = presence_wire.count_tail(channel, int(data or 0), number)
                 return ItemPiece(number, user, data is not None, tail)
             if data is not None:
-                about = channel, user, data, number, self.max_event
-                return ItemPiece(number, user, True, presence_wire.joined_tail(*about))
+                tail = presence_wire.joined_tail(channel, user, data, number)
+                return ItemPiece(number, user, True, tail)
         except MemoryError:
             raise
         except Exception as error:

@@ -23,7 +23,7 @@ def numbers(log: Log, streams: Streams, disconnects: Disconnects) -> dict[str, t
         "sent_back": disconnects.sent_back,
         "present": streams.presence.users,
         "channels": len(log.channels),
-        "rosters": len(log.rosters.by_name),
+        "watched": len(log.rosters.by_name),
         "position": str(Position(log.epoch, log.end)),
         "failures": streams.failstop.failures,
     }
