@@ -107,11 +107,13 @@ def test_an_unknown_script_has_no_address() -> None:
 
 
 def test_the_scripts_are_small() -> None:
-    push, extras, items, element = (
+    push, extras, items, presence, element = (
         len(gzip.compress(script(name).text.encode(), 9, mtime=0))
-        for name in ("push.js", "extras.js", "items.js", "element.js")
+        for name in ("push.js", "extras.js", "items.js", "presence.js", "element.js")
     )
     assert push <= 4 * 1024
     assert push + extras <= 6 * 1024
     assert push + items <= 5 * 1024
+    assert push + items + presence <= 5.5 * 1024
     assert push + items + element <= 6 * 1024
+    assert push + items + presence + element <= 6.5 * 1024

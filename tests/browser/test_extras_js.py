@@ -268,7 +268,7 @@ def test_the_script_also_exists_as_a_classic_script(
     server: Server, windows: Windows
 ) -> None:
     page = windows.open(f"{server.url}/ping")
-    for name in "push", "extras", "items", "element", "juggernaut":
+    for name in "push", "extras", "items", "presence", "element", "juggernaut":
         page.add_script_tag(url=f"/push/{name}.classic.js")
     page.evaluate("""() => {
         window.received = [];
@@ -312,7 +312,7 @@ def test_the_sender_is_excluded_and_browsers_do_not_see_it(
 
 
 def test_a_script_that_is_cached_forever_imports_scripts_that_are() -> None:
-    for name in "extras.js", "items.js", "element.js", "juggernaut.js":
+    for name in "extras.js", "items.js", "presence.js", "element.js", "juggernaut.js":
         assert f'from"./push.js?v={version()}"' in script(name).text
     for name in "push.js", "push.classic.js":
         assert f'import("./extras.js?v={version()}")' in script(name).text

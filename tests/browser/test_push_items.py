@@ -209,14 +209,14 @@ MUTANTS = [
     ),
     Mutant(
         "an event is no item",
-        "if (!event.item) return;",
+        "if (key === undefined) return;",
         "",
         "a_channel_without_items_has_an_empty_map",
         "items",
     ),
     Mutant(
         "only channels that the view granted are whole",
-        "JSON.parse(data).channels.includes(channel) && ",
+        "JSON.parse(data)[_list]?.includes(channel) && ",
         "",
         "wrong_arguments_are_errors",
         "items",

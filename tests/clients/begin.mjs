@@ -1,5 +1,6 @@
 // What the cases share: a server and a browser at the start, and a script that runs one case.
-import { Browser, chance, Server, Time } from "./fakes.mjs";
+import { Browser, chance, Time } from "./fakes.mjs";
+import { Server } from "./server.mjs";
 
 export const WAYS = [true, "lock", false];
 
@@ -23,6 +24,16 @@ export const begin = ({ seed = 7, latency = 2 } = {}) => {
         calls.push([Object.fromEntries(items), [...changed].sort()]);
         Object.defineProperty(calls, "items", { value: items, configurable: true });
       }, given);
+      return Object.defineProperty(calls, "end", { value: end });
+    };
+    page.presence = (channel) => {
+      const calls = [];
+      const end = push.presence(channel, (members, { joined, left, count }) => {
+        const names = [joined, left].map((some) => some.map(({ user }) => user).sort());
+        const infos = Object.fromEntries([...members].map(([user, { info }]) => [user, info]));
+        calls.push([infos, ...names, count]);
+        Object.defineProperty(calls, "members", { value: members, configurable: true });
+      });
       return Object.defineProperty(calls, "end", { value: end });
     };
     return page;

@@ -1,23 +1,18 @@
-// A store with its hub, as docs/wire.md has them, and a browser with pages and workers, in a
-// time of their own: nothing waits, and the same seed gives the same run. Each page and worker
-// runs push.js itself, with items.js: those which are served, or the files that PUSH_JS and
-// ITEMS_JS name.
+// A browser with pages and workers, in a time of its own: nothing waits, and the same seed
+// gives the same run. Its server is in server.mjs. Each page and worker
+// runs push.js itself, with items.js and presence.js: those which are served, or the files that
+// PUSH_JS, ITEMS_JS and PRESENCE_JS name.
 import { readFileSync } from "node:fs";
 import { classic } from "./classic.mjs";
+import { BEGAN } from "./server.mjs";
 
 const STATIC = new URL("../../src/flask_push/static/", import.meta.url);
-const { PUSH_JS, ITEMS_JS } = process.env;
 const read = (path) => readFileSync(new URL(path, STATIC), "utf8");
-const [CODE, ITEMS] = PUSH_JS || ITEMS_JS
-  ? [PUSH_JS || "push.js", ITEMS_JS || "items.js"].map((path) => classic(read(path)))
-  : [read("min/push.classic.js"), read("min/items.classic.js")];
-const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-const base62 = (n) => n < 62 ? DIGITS[n] : base62(Math.floor(n / 62)) + DIGITS[n % 62];
-const numberOf = (text) => [...text].reduce((sum, digit) => sum * 62 + DIGITS.indexOf(digit), 0);
-const escape = (name) => [...new TextEncoder().encode(name)].map((byte) =>
-  /\w|-/.test(String.fromCharCode(byte)) ? String.fromCharCode(byte) : `~${byte.toString(16)}`,
-).join("");
-const BEGAN = 1.764e12; // Milliseconds.
+const NAMES = ["push", "items", "presence"];
+const OTHERS = NAMES.map((name) => process.env[`${name.toUpperCase()}_JS`]);
+// Minified names are the same in all files, so either all are minified or none.
+const [CODE, ...MORE] = NAMES.map((name, n) => OTHERS.some(Boolean)
+  ? classic(read(OTHERS[n] || `${name}.js`)) : read(`min/${name}.classic.js`));
 
 /** Numbers by chance, but the same ones for a seed. */
 export const chance = (seed) => {
@@ -68,225 +63,6 @@ export class Time {
 
 /** When all promises have been kept that can be. */
 const settled = () => new Promise((done) => setImmediate(done));
-
-/** The store, and the hub of it. */
-export class Server {
-  epoch = "aaaaa";
-  events = []; // All that were stored, of each epoch.
-  forgotten = {}; // By channel, the number up to which nothing is kept.
-  up = true;
-  old = false; // A hub of a version that had no items.
-  asked = [];
-  denied = [];
-  ahead = 0; // The hub's clock, of the store's.
-  rows = []; // The newest of each item. Those that were unset have no data.
-  horizons = {}; // By channel, the number up to which unsets may be forgotten.
-  #last = 0;
-  #epochs = 0;
-  #sources = new Set();
-
-  constructor(time, random) {
-    Object.assign(this, { time, random });
-  }
-
-  get position() {
-    return this.#at(this.#last);
-  }
-
-  #at(number) {
-    return `${this.epoch}-${base62(number)}`;
-  }
-
-  get #clock() {
-    return (BEGAN + this.time.now) * 1e3;
-  }
-
-  publish(channel, data, { store = true, type = "message" } = {}) {
-    if (store) this.#last = Math.max(this.#last + 1, Math.floor(this.#clock));
-    const { epoch } = this, number = this.#last, id = `${this.#at(number)}.${channel}`;
-    const event = { epoch, number, channel, data: JSON.stringify(data), type, id, store };
-    if (store) this.events.push(event);
-    for (const source of this.#sources)
-      if (source.channels.includes(channel)) source.say(type, event.data, id);
-    return { ...event, when: this.time.now };
-  }
-
-  /** Set an item, or unset it if there is no data. */
-  set(channel, item, data, { type = "message", text = JSON.stringify(data) } = {}) {
-    const here = (row) => row.channel == channel && row.item == item;
-    if (text === undefined && !this.rows.some((row) => here(row) && !row.gone)) return;
-    const number = this.#last = Math.max(this.#last + 1, Math.floor(this.#clock));
-    this.rows = this.rows.filter((row) => !here(row));
-    const row = { number, channel, item, type };
-    if (text === undefined)
-      Object.assign(row, { type: "push:unset", data: JSON.stringify({ channel, item }), gone: true });
-    else row.data = text;
-    this.rows.push(row);
-    for (const source of this.#sources)
-      if (!source.old && source.channels.includes(channel)) this.#sayRow(source, row);
-  }
-
-  #sayRow(source, { type, data, number, channel, item }, since) {
-    const tag = `${channel}.${escape(item)}`;
-    source.say(type, data, since ? `${since}.${tag}.${base62(number)}` : `${this.#at(number)}.${tag}`);
-  }
-
-  /** Forget which items were unset. */
-  forgetUnsets(channel) {
-    for (const row of this.rows) if (row.gone && row.channel == channel)
-      this.horizons[channel] = Math.max(this.horizons[channel] || 0, row.number);
-    this.rows = this.rows.filter((row) => !row.gone || row.channel != channel);
-  }
-
-  holds(channels) {
-    return `${this.epoch} ${[...channels].sort()}`;
-  }
-
-  /** All items, again, on each connection. */
-  repeat() {
-    for (const source of this.#sources) if (!source.old) this.#sayAll(source, this.#last)();
-  }
-
-  /** push:open, again, on each connection. */
-  reopen() {
-    for (const source of this.#sources) {
-      const { channels, connection } = source;
-      source.say("push:open", JSON.stringify({ connection, channels }), this.position);
-    }
-  }
-
-  #sayAll(source, from) {
-    const { channels } = source, data = { channels };
-    source.say("push:items", JSON.stringify(data));
-    for (const row of this.rows)
-      if (!row.gone && row.number <= from && channels.includes(row.channel))
-        this.#sayRow(source, row, this.#at(from));
-    return () =>
-      source.say("push:whole", JSON.stringify({ ...data, holds: this.holds(channels) }), this.position);
-  }
-
-  /** Forget all that is kept of a channel. */
-  trim(channel) {
-    const kept = this.events.filter((e) => e.epoch == this.epoch && e.channel == channel);
-    if (kept.length) this.forgotten[channel] = kept.at(-1).number;
-  }
-
-  /** Another life of the store. All are told. */
-  restart(keepsItems = false) {
-    this.epoch = "bcdefghijk"[this.#epochs++ % 10].repeat(5);
-    this.forgotten = {};
-    this.horizons = {};
-    this.#last = Math.max(this.#last + 1, Math.floor(this.#clock));
-    if (!keepsItems) this.rows = [];
-    for (const source of this.#sources) {
-      this.#tellGap(source, source.channels, "restarted");
-      if (source.items) this.#sayAll(source, this.#last)();
-    }
-  }
-
-  #tellGap(source, channels, reason, number = this.#last) {
-    const data = JSON.stringify({ channels, reason, wait: 0 });
-    source.say("push:gap", data, this.#at(number));
-  }
-
-  /** Each connection ends. */
-  cut() {
-    for (const source of this.#sources) this.end(source);
-  }
-
-  /** Each connection ends as `push.disconnect` ends it. */
-  disconnect(reason) {
-    for (const source of this.#sources) {
-      source.say("push:disconnect", JSON.stringify({ reason }));
-      source.say("push:retry", '{"milliseconds":700}');
-    }
-    this.cut();
-  }
-
-  /** Each connection is cut off, perhaps in the middle of what is sent. */
-  snap() {
-    for (const source of this.#sources) {
-      this.#sources.delete(source);
-      source.snap();
-    }
-  }
-
-  end(source) {
-    if (this.#sources.delete(source)) source.fail();
-  }
-
-  forget(source) {
-    this.#sources.delete(source);
-  }
-
-  /** Say nothing more on any connection, and not that it is over. */
-  hang() {
-    this.#sources.clear();
-  }
-
-  /** What nobody would publish. */
-  say(channel, data) {
-    const id = `${this.#at(++this.#last)}.${channel}`;
-    for (const source of this.#sources) source.say("message", data, id);
-  }
-
-  accept(source) {
-    if (!this.up) return source.fail();
-    const query = new URL(source.url).searchParams, channels = source.asked;
-    const since = query.get("last_event_id") || "";
-    const holds = query.get("holds");
-    this.asked.push({ since, channels, holds, url: source.url, posted: source.posted });
-    if (this.status) return source.refuse(this.status);
-    source.open();
-    source.channels = channels.filter((name) => !this.denied.includes(name));
-    source.say("push:retry", '{"milliseconds":500}');
-    source.old = this.old;
-    source.items = !this.old && (query.get("items")
-      || this.rows.some((row) => source.channels.includes(row.channel)));
-    this.#begin(source, since, query.get("connection"), query.get("holds"));
-    if (query.get("poll")) source.fail();
-    else this.#sources.add(source);
-  }
-
-  #begin(source, since, called, holds) {
-    const { channels } = source;
-    const name = called || Math.floor(this.random() * 1e9).toString(36).padStart(16, "n");
-    const open = { connection: called ? name : `${name}.secret`, channels };
-    source.connection = open.connection;
-    const [epoch, digits] = since.split("-");
-    if (since && epoch != this.epoch) {
-      source.say("push:open", JSON.stringify(open), "");
-      this.#tellGap(source, channels, "restarted");
-      if (source.items) this.#sayAll(source, this.#last)();
-      return;
-    }
-    const from = since ? numberOf(digits) : this.#last;
-    const missed = this.events.filter((one) => one.epoch == this.epoch && one.number > from
-      && channels.includes(one.channel) && one.number > (this.forgotten[one.channel] || 0));
-    const gaps = channels.filter((channel) => (this.forgotten[channel] || 0) > from);
-    if (since) {
-      const newest = Math.max(from, ...missed.slice(-1).map((one) => one.number),
-        ...gaps.map((channel) => this.forgotten[channel]));
-      open.end = this.#at(newest);
-      open.age = Math.max(0, Math.floor((this.#clock - newest) / 1e3) + this.ahead);
-    }
-    const horizon = Math.max(...channels.map((name) => this.horizons[name] || 0));
-    const known = holds == this.holds(channels) && since && from >= horizon;
-    if (source.items) open.items = known ? "changes" : "all";
-    source.say("push:open", JSON.stringify(open), this.#at(from));
-    const whole = open.items == "all" && this.#sayAll(source, from);
-    const rows = this.rows.filter((row) => !source.old && channels.includes(row.channel)
-      && row.number > from);
-    const pieces = [
-      ...rows.map((row) => [row.number, () => this.#sayRow(source, row)]),
-      ...missed.map((one) => [one.number, () => source.say(one.type, one.data, one.id)]),
-      ...gaps.map((channel) => [this.forgotten[channel], () =>
-        this.#tellGap(source, [channel], "trimmed", this.forgotten[channel])]),
-    ];
-    for (const [, say] of pieces.sort((a, b) => a[0] - b[0])) say();
-    if (whole) whole();
-  }
-}
 
 /** Messages that arrive in the order in which they were sent. */
 class Pipe {
@@ -394,8 +170,8 @@ class Scope {
     const names = Object.keys(globals);
     // What is not named here is none.
     const none = ["SharedWorker", "document", "fetch", "window"].filter((n) => !(n in globals));
-    const both = `${CODE}\nglobalThis.FlaskPush = FlaskPush;\n${ITEMS}`;
-    const code = `${items ? both : CODE}\nreturn FlaskPush;`;
+    const scripts = items ? [CODE, ...MORE] : [CODE];
+    const code = `${scripts.join("\nglobalThis.FlaskPush = FlaskPush;\n")}\nreturn FlaskPush;`;
     const make = new Function(...names, ...none, code);
     this.exported = make(...names.map((name) => globals[name]));
     this.exported.Listeners.Source = this.browser.source(this, "PushEventSource");

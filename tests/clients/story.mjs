@@ -1,6 +1,7 @@
 // What may happen by chance to pages, to the browser and to the server. A seed decides it, so a
 // story that fails can be played again.
-import { Browser, chance, Server, Time } from "./fakes.mjs";
+import { Browser, chance, Time } from "./fakes.mjs";
+import { Server } from "./server.mjs";
 
 const STEPS = 60;
 const SETTLES = 180e3; // Until all that was broken is mended, at the longest.

@@ -35,12 +35,12 @@ DATA = {
     "py.typed",
     *(
         f"static/{name}.{end}"
-        for name in ("push", "extras", "items")
+        for name in ("push", "extras", "items", "presence")
         for end in ("js", "d.ts")
     ),
     *(
         f"static/min/{name}.js"
-        for name in ("push", "push.classic", "extras", "items", "element")
+        for name in ("push", "push.classic", "extras", "items", "presence", "element")
     ),
     *(f"brokers/redis/lua/{name}.lua" for name in ("begin", "publish", "read", "store")),
     "_pyinstaller/hook-flask_push.py",

@@ -3,6 +3,7 @@ import { connect, type Disconnect, type Gap, type State } from "flask-push";
 import { connect as withElement } from "flask-push/element";
 import { connect as same, PushEventSource } from "flask-push/extras";
 import { connect as withItems } from "flask-push/items";
+import { connect as withPresence, type Member } from "flask-push/presence";
 import { Juggernaut } from "flask-push/juggernaut";
 
 interface Said {
@@ -52,10 +53,27 @@ prices.items("other", () => {});
 // @ts-expect-error push.js alone has no items.
 push.items("count", () => {});
 
+const rooms = withPresence<{ lobby: Said }>("/stream");
+const leave: () => void = rooms.presence<{ name: string }>("lobby", (members, { joined, left, count }) => {
+  const ann: Member<{ name: string }> | undefined = members.get("ann");
+  console.log(ann?.info.name, joined.map(({ user }) => user.trim()), left.length, count.toFixed());
+});
+leave();
+rooms.items("lobby", (items) => items.get("x")?.text);
+// @ts-expect-error The Map is not the callback's own.
+rooms.presence("lobby", (members) => members.clear());
+// @ts-expect-error The channel is none of those.
+rooms.presence("other", () => {});
+// @ts-expect-error items.js alone has no presence.
+prices.presence("stocks", () => {});
+
 const element = document.querySelector("push-source");
 element?.addEventListener("push:gap", (event) => event.detail.channels.join());
 element?.addEventListener("push:disconnect", (event) => event.detail.reason.trim());
 element?.addEventListener("push:items", ({ detail }) => detail.items.get(detail.channel));
+element?.addEventListener("push:presence", ({ detail }) => {
+  console.log(detail.channel, detail.members.get("ann")?.info.name, detail.joined.length, detail.count);
+});
 console.log(element?.push?.id, withElement);
 
 const jug = new Juggernaut({ host: "example.org", port: 8080, meta: { user: 1 } });

@@ -1,7 +1,7 @@
-import type { ItemsPush } from "./items.js";
+import type { Member, PresenceChange, PresencePush } from "./presence.js";
 import type { Disconnect, Gap, Reason, State } from "./push.js";
 
-export { connect } from "./items.js";
+export { connect } from "./presence.js";
 
 /** What a `push:items` event of `<push-source items>` has in its `detail`. */
 export interface ItemsChange<T = unknown> {
@@ -10,10 +10,16 @@ export interface ItemsChange<T = unknown> {
   changed: ReadonlySet<string>;
 }
 
+/** What a `push:presence` event of `<push-source presence>` has in its `detail`. */
+export interface ElementPresence<Info = any> extends PresenceChange<Info> {
+  channel: string;
+  members: ReadonlyMap<string, Member<Info>>;
+}
+
 /** `<push-source src="/stream" channels="chat news" types="message said">` */
 export interface PushSourceElement extends HTMLElement {
   /** Null while the element is in no document, or has no `src`. */
-  readonly push: ItemsPush | null;
+  readonly push: PresencePush | null;
 }
 
 declare global {
@@ -23,6 +29,7 @@ declare global {
   interface HTMLElementEventMap {
     "push:state": CustomEvent<{ state: State; reason: Reason }>;
     "push:items": CustomEvent<ItemsChange>;
+    "push:presence": CustomEvent<ElementPresence>;
     "push:gap": CustomEvent<Gap>;
     "push:disconnect": CustomEvent<Disconnect>;
     "push:error": CustomEvent<{ error: Error; data?: string }>;

@@ -1,12 +1,12 @@
 // The element <push-source>.
-import { connect } from "./items.js";
+import { connect } from "./presence.js";
 import { soon } from "./push.js";
 
 // A page that needs both imports `connect` from here, so that there is one worker.
 export { connect };
 
 const words = (text) => text.match(/\S+/g) || [];
-const ATTRIBUTES = words("src channels types since parse key items");
+const ATTRIBUTES = words("src channels types since parse key items presence");
 
 const { customElements: elements } = globalThis;
 const define = () => elements.define("push-source", class extends HTMLElement {
@@ -46,25 +46,32 @@ const define = () => elements.define("push-source", class extends HTMLElement {
       push?.on("disconnect", (said) => this.#tell("push:disconnect", said));
       push?.on("error", (error, data) => this.#tell("push:error", { error, data }));
     }
-    if (how) this.#listen(channels, words(types), this.hasAttribute("items"));
+    const [all, present] = ["items", "presence"].map((name) => this.hasAttribute(name));
+    if (how) this.#listen(channels, words(types), all, present);
   });
 
-  #listen(channels, types, all) {
-    const wanted = new Set(words(channels)), how = `${types} ${all}`;
+  #listen(channels, types, all, present) {
+    const wanted = new Set(words(channels)), how = `${types} ${all} ${present}`;
     for (const one of this.#heard) {
       if (one.how == how && wanted.delete(one.channel)) continue;
       one.unsubscribe();
-      one.end?.();
+      for (const end of one.ends) end();
       this.#heard.delete(one);
     }
     for (const channel of wanted) {
       const one = this.push.subscribe(channel);
       one.how = how;
+      one.ends = [];
       this.#heard.add(one);
       for (const type of types) one.on(type, (_, event) => this.#tell(type, event));
       if (all) {
         const tell = (items, changed) => this.#tell("push:items", { channel, items, changed });
-        one.end = this.push.items(channel, tell, { types });
+        one.ends.push(this.push.items(channel, tell, { types }));
+      }
+      if (present) {
+        const tell = (members, change) =>
+          this.#tell("push:presence", { channel, members, ...change });
+        one.ends.push(this.push.presence(channel, tell));
       }
     }
   }

@@ -8,6 +8,14 @@ export { connect };
 
 const same = (one, other) => JSON.stringify(one) == JSON.stringify(other);
 
+/** How items are sent. presence.js has another kind. */
+const ITEMS = {
+  _list: "channels", // The field of push:items and push:whole that names the channel.
+  _unset: "push:unset",
+  _key: ({ item }) => item,
+  _begin() {},
+};
+
 class Items {
   #items = new Map();
   #at = ""; // The position of the newest change, once all items have arrived.
@@ -17,13 +25,16 @@ class Items {
   #callbacks = new Set();
   #subscription;
 
-  constructor(push, channel, { types = ["message"], parse = push.parse, ...rest }, ended) {
+  constructor(push, kind, channel, options, ended) {
+    const { types = ["message"], parse = push.parse, ...rest } = options;
+    const { _list, _unset, _key } = kind;
     const one = this.#subscription = push.subscribe(channel, null, { ...rest, parse });
     // All items come, wherever it begins.
     Object.assign(one, { parse: "text", _items: true, _live: false, _end: "", _made: 0 });
     for (const type of types) {
       one.on(type, (data, event) => {
-        if (!event.item) return; // An event of the channel.
+        const key = _key(event);
+        if (key === undefined) return; // An event of the channel.
         let value = data;
         try {
           if (parse == "json") value = JSON.parse(data);
@@ -32,12 +43,12 @@ class Items {
           value = undefined;
           push._tell("error", new SyntaxError(`not JSON on ${channel}: ${error.message}`), data);
         }
-        this.#change(event, value);
+        this.#change(event.id, key, value);
       });
     }
-    one.on("push:unset", (_, event) => this.#change(event));
+    one.on(_unset, (_, { id, item }) => this.#change(id, item));
     const on = (type, then) => one.on(type, (data, { id }) =>
-      JSON.parse(data).channels.includes(channel) && then(id));
+      JSON.parse(data)[_list]?.includes(channel) && then(id));
     on("push:items", () => {
       this.#next = new Map();
       this.#whole = false;
@@ -52,6 +63,7 @@ class Items {
       this.#callbacks.clear();
       ended();
     });
+    kind._begin(one, push);
   }
 
   add(callback) {
@@ -64,7 +76,7 @@ class Items {
     };
   }
 
-  #change({ id, item }, value) {
+  #change(id, item, value) {
     if (this.#next) {
       put(this.#next, item, value);
       this.#replace(id);
@@ -110,10 +122,15 @@ const put = (items, item, value) => {
 
 const all = new WeakMap(); // Of each connection, by what is asked for.
 
-Push.prototype.items = function (channel, callback, options = {}) {
-  if (!all.has(this)) all.set(this, new Map());
-  const mine = all.get(this), key = JSON.stringify([channel, options]);
+/** Calls back with all items of a kind. */
+export const keep = (push, kind, channel, options, callback) => {
+  if (!all.has(push)) all.set(push, new Map());
+  const mine = all.get(push), key = JSON.stringify([kind._list, channel, options]);
   if (!mine.has(key))
-    mine.set(key, new Items(this, channel, options, () => mine.delete(key)));
+    mine.set(key, new Items(push, kind, channel, options, () => mine.delete(key)));
   return mine.get(key).add(callback);
+};
+
+Push.prototype.items = function (channel, callback, options = {}) {
+  return keep(this, ITEMS, channel, options, callback);
 };
