@@ -163,6 +163,6 @@ def _to_json(event: Event) -> str:
 
 def _to_line(event: Event) -> str:
     place = f"{event.channel}[{event.item}]" if event.item else event.channel
-    # The data of an unset only repeats the names.
-    data = () if event.type == UNSET else (event.data,)
+    # Their data only repeats the names.
+    data = () if event.type in (UNSET, "push:left") else (event.data,)
     return shown(" ".join([place, event.type, *data]).lstrip())

@@ -99,6 +99,24 @@ def test_tail_prints_all_items_and_then_what_changes() -> None:
     assert json.loads(found[-1]["data"]) == {"channel": "p", "item": "a.b"}
 
 
+def test_tail_prints_who_joins_and_leaves() -> None:
+    stream = (
+        b"id: aaaaa-5.r.7.3\nevent: push:joined\n"
+        b'data: {"channel":"r","user":"7","info":"Ann"}\n\n'
+        b'id: aaaaa-5.r.-.4\nevent: push:count\ndata: {"channel":"r","count":5}\n\n'
+        b'id: aaaaa-7.r.7\nevent: push:left\ndata: {"channel":"r","user":"7"}\n\n'
+    )
+    with Scripted([STREAM + b"\r\n", stream], [status(204)]) as server:
+        with tail(server.url) as process:
+            said, problem = process.communicate(timeout=20)
+    assert process.returncode == 0, problem
+    assert said.splitlines() == [
+        'r[7] push:joined {"channel":"r","user":"7","info":"Ann"}',
+        'r[-] push:count {"channel":"r","count":5}',
+        "r[7] push:left",
+    ]
+
+
 def test_tail_goes_on_with_the_items_of_a_hub(tmp_path: Path) -> None:
     with serve(gunicorn, tmp_path) as server:
         for item in "a", "b":

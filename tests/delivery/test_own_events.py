@@ -51,6 +51,22 @@ def test_events_of_items_have_the_item(hasty: None) -> None:
     assert source.last_id == "aaaaa-8.p.a~2eb"
 
 
+def test_events_of_presence_have_the_user(hasty: None) -> None:
+    joined = b'id: aaaaa-5.r.a~2eb.3\nevent: push:joined\ndata: {"user":"a.b"}\n\n'
+    count = b'id: aaaaa-5.r.-.4\nevent: push:count\ndata: {"count":7}\n\n'
+    left = b'id: aaaaa-7.r.a~2eb\nevent: push:left\ndata: {"user":"a.b"}\n\n'
+    heartbeat = b'event: push:heartbeat\ndata: {"seconds":15}\n\n'
+    with Scripted(body(ALL, ITEMS, joined, count, WHOLE, heartbeat, left)) as server:
+        with flask_push.connect(server.url) as source:
+            _, *members, last = (event for event in source if event.type != "push:whole")
+    assert [(e.type, e.channel, e.item) for e in [*members, last]] == [
+        ("push:joined", "r", "a.b"),
+        ("push:count", "r", "-"),
+        ("push:left", "r", "a.b"),
+    ]
+    assert source.last_id == last.id == "aaaaa-7.r.a~2eb"
+
+
 def test_an_event_without_an_id_is_not_of_the_item_before_it(hasty: None) -> None:
     with Scripted(body(ALL, ITEMS, ONE, WHOLE, CHANGE, ITEMS)) as server:
         with flask_push.connect(server.url) as source:

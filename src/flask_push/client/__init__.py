@@ -59,8 +59,9 @@ class Source:
 
     One thread iterates, and each step waits for the next event. When the connection is
     lost, the source reconnects with the last id, so that no event is missing. It leaves out
-    events whose type begins with ``push:``, except gaps and the events of items:
-    ``push:gap``, ``push:items``, ``push:whole`` and ``push:unset``.
+    events whose type begins with ``push:``, except gaps, the events of items and those of
+    presence: ``push:gap``, ``push:items``, ``push:whole``, ``push:unset``, ``push:joined``,
+    ``push:left`` and ``push:count``.
     """
 
     def __init__(
