@@ -61,12 +61,25 @@ def stream() -> BaseResponse:
     if "redirect" in args:
         return redirect(args["redirect"])
     session["seen"] = True
+    user = args.get("user")
+    info = {"name": f"{user}!"}
     return push.stream(
         *(args.getlist("only") or args.getlist("channel")),
         last=args.get("last", 0, int),
         lifetime=float(args["lifetime"]) if "lifetime" in args else None,
         replay=args.get("replay") != "no",
+        user=user,
+        present=dict.fromkeys(args.getlist("present"), info),
+        counted=args.getlist("counted"),
+        watch=args.getlist("watch"),
     )
+
+
+@app.get("/present")
+def present() -> dict[str, t.Any]:
+    found = push.presence(request.args["channel"])
+    infos = {member.user: member.info for member in found.members.values()}
+    return {"members": infos, "count": found.count}
 
 
 @app.get("/at/<path:name>")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import contextlib
+import json
 import re
 import typing as t
 from pathlib import Path
@@ -20,6 +21,7 @@ from support.servers import Server
 from support.servers import status
 from support.servers import until
 
+from flask_push import connect
 from flask_push import Event
 from flask_push import Publisher
 from flask_push._scripts import script
@@ -306,6 +308,27 @@ def test_the_sender_is_excluded_and_browsers_do_not_see_it(
     receives(pages[0], ["a", 2])
     keys = ["channel", "data", "id"]
     receives(pages[1], keys, ["a", 1], keys, ["a", 2])
+
+
+def test_a_roster_has_each_user_once_and_until_the_last_window_is_closed(
+    tmp_path: Path, windows: Windows
+) -> None:
+    with serve(gunicorn, tmp_path, "-w", "2", PUSH_PRESENCE_GRACE=0.2) as server:
+        with connect(f"{server.url}/stream?channel=b&watch=a") as roster:
+            events = (event for event in roster if event.item)
+            url = "/stream?user=7&present=a"
+            pages = [
+                subscribed(juggernaut(server, windows, url=url), "a") for _ in range(2)
+            ]
+            joined = next(events)
+            assert (joined.type, joined.json["info"]) == ("push:joined", {"name": "7!"})
+            assert json.loads(server.get("/present?channel=a"))["count"] == 1
+            pages[0].close()
+            say(server, "a", 1)
+            receives(pages[1], ["a", 1])
+            pages[1].close()
+            left = next(events)
+            assert (left.type, left.json) == ("push:left", {"channel": "a", "user": "7"})
 
 
 # Serving the scripts.
