@@ -56,8 +56,15 @@ def name() -> tuple[str, int]:
 @app.post("/messages")
 def say() -> tuple[str, int]:
     message = {**me(), "text": text("message", 2000), "time": time.time()}
+    push.unset("typing", session["user"])
     # A page that can't tell whether it was heard sends the message again, with its key.
     push.publish("chat", message, key=f"{session['user']} {text('key', 40)}")
+    return "", 204
+
+
+@app.post("/typing")
+def typing() -> tuple[str, int]:
+    push.set("typing", me()["user"], session["name"], ttl=5)
     return "", 204
 
 
@@ -70,8 +77,9 @@ def messages() -> dict[str, str | list[str]]:
 
 @app.get("/stream")
 def stream() -> Response:
-    me()
-    return push.stream("chat")
+    user = me()
+    here = {"chat": user}
+    return push.stream("chat", "typing", user=user["user"], present=here, watch=["chat"])
 
 
 @app.errorhandler(HTTPException)

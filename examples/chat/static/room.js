@@ -1,7 +1,8 @@
 // What has been said is fetched, what is being said is streamed. The position that comes
 // with the one is where the other begins: nothing falls between, and nothing comes twice.
+// Who is there and who is typing is on the same stream, and needs no history.
 
-import { connect } from "../push/push.js";
+import { connect } from "../push/presence.js";
 import { NO_ANSWER, post } from "./post.js";
 
 const find = (selector) => document.querySelector(selector);
@@ -10,6 +11,7 @@ const list = find("#messages");
 const form = find("form");
 const input = form.elements.message;
 const newest = find("#newest");
+const me = document.body.dataset.user;
 
 // Listening
 
@@ -32,8 +34,10 @@ async function load() {
 }
 
 function listen(since) {
-  push = connect("stream", { since, key: document.body.dataset.user });
+  push = connect("stream", { since, key: me });
   push.subscribe("chat", show);
+  push.presence("chat", showPeople);
+  push.items("typing", showTyping, { parse: "text" });
   push.on("state", (state, { status }) => {
     tell(state === "open");
     if (state === "open") sendAll();
@@ -82,7 +86,7 @@ function show({ user, name, text, time }) {
   item.dataset.user = user;
   item.dataset.day = date.toDateString();
   item.style.setProperty("--hue", hue(user));
-  item.classList.toggle("own", user === document.body.dataset.user);
+  item.classList.toggle("own", user === me);
   if (before?.day !== item.dataset.day) list.append(newDay(date));
   else item.classList.toggle("again", before.user === user);
   atEnd = isAtEnd();
@@ -102,6 +106,39 @@ function newDay(date) {
 
 function hue(user) {
   return [...user].reduce((sum, letter) => (sum * 31 + letter.codePointAt()) % 360, 0);
+}
+
+function showPeople(members, { count }) {
+  const people = find("#people");
+  const others = [...members.values()].filter(({ user }) => user !== me);
+  const more = count - 1 - Math.min(others.length, 4);
+  people.hidden = !others.length;
+  people.ariaLabel = `${count} people are here`;
+  people.replaceChildren(...others.slice(0, 4).map(newInitial));
+  if (more > 0) people.append(`+${more}`);
+  find("#names").replaceChildren(...[...members.values()].map(newPerson));
+}
+
+function newPerson({ user, info }) {
+  const item = document.createElement("li");
+  item.append(newInitial({ user, info }), user === me ? `${info.name} (you)` : info.name);
+  return item;
+}
+
+function newInitial({ user, info }) {
+  const item = document.createElement("span");
+  item.className = "initial";
+  item.textContent = [...info.name][0];
+  item.style.setProperty("--hue", hue(user));
+  return item;
+}
+
+function showTyping(names) {
+  const others = [...names].filter(([user]) => user !== me).map(([, name]) => name);
+  const who = others.length > 2 ? `${others.length} people` : others.join(" and ");
+  atEnd = isAtEnd();
+  find("#typing").textContent = who && `${who} ${others.length > 1 ? "are" : "is"} typing`;
+  if (atEnd) scrollToEnd();
 }
 
 function isAtEnd() {
@@ -125,6 +162,8 @@ new ResizeObserver(() => atEnd && scrollToEnd()).observe(room);
 // What nobody has heard yet, oldest first. It outlives the page, for as long as its tab.
 const unsent = JSON.parse(sessionStorage.unsent ?? "[]");
 let sending = false;
+let typing; // the last request that said so
+let typed = 0; // when
 let later; // until it is tried again
 
 form.addEventListener("submit", (event) => {
@@ -142,6 +181,9 @@ async function sendAll() {
   sending = true;
   let problem = "";
   keep();
+  // Otherwise this user might be typing once more after the message.
+  await typing;
+  typed = 0;
   while (unsent.length && !problem) {
     problem = await post("messages", unsent[0]);
     if (problem === NO_ANSWER) break;
@@ -183,6 +225,9 @@ function fit() {
 input.addEventListener("input", () => {
   fit();
   find("#error").textContent = "";
+  if (!input.value || Date.now() - typed < 2000) return;
+  typed = Date.now();
+  typing = post("typing", {});
 });
 
 input.addEventListener("keydown", (event) => {
