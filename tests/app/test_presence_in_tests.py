@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import typing as t
+from pathlib import Path
 
+import flask
 import pytest
-from flask import request
 from flask import Response
 from flask.testing import FlaskClient
 from support.apps import hub_of
@@ -17,17 +19,21 @@ from flask_push import NotPublished
 from flask_push import Push
 from flask_push._hub import thread
 from flask_push.brokers.memory import MemoryBroker
+from flask_push.brokers.memory.feed import MemoryFeed
+from flask_push.brokers.sqlite import SqliteBroker
+from flask_push.brokers.sqlite.feed import SqliteFeed
 from flask_push.testing import read_events
 
 
-@pytest.fixture
-def client(push: Push) -> cabc.Iterator[FlaskClient]:
-    app = make_app(push)
+@pytest.fixture(params=["memory:", "sqlite:"])
+def client(
+    push: Push, tmp_path: Path, request: pytest.FixtureRequest
+) -> cabc.Iterator[FlaskClient]:
+    app = make_app(push, PUSH_BROKER_URL=request.param, PUSH_RUN_DIR=str(tmp_path))
 
     @app.get("/show")
     def show() -> Response:
-        user = request.args["user"]
-        info = request.args.get("info")
+        user, info = flask.request.args["user"], flask.request.args.get("info")
         return push.stream("a", user=user, present={"a": info}, watch=["a"])
 
     yield app.test_client()
@@ -78,6 +84,24 @@ def test_a_stream_begins_with_all_who_are_there(push: Push, client: FlaskClient)
     assert types == begun
 
 
+def test_a_stream_that_begins_late_is_waited_for(
+    push: Push, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is slow to say that it watches the channels of the stream."""
+    for feed in MemoryFeed, SqliteFeed:
+        watch: t.Any = feed.watch
+
+        def late(self: t.Any, channels: list[str], watch: t.Any = watch) -> None:
+            self._loop.call_soon_threadsafe(
+                self._loop.call_later, 0.2, watch, self, channels
+            )
+
+        monkeypatch.setattr(feed, "watch", late)
+    with client.get("/show?user=ann"):
+        assert members(push) == ["ann"]
+    monkeypatch.undo()
+
+
 def test_nothing_is_waited_for_without_a_stream_or_after_the_hub_has_ended(
     push: Push, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,7 +121,8 @@ def test_a_store_that_refuses_does_not_keep_a_test_waiting(
         raise NotPublished("full")
 
     monkeypatch.setattr(thread, "SETTLE_SECONDS", 0.2)
-    monkeypatch.setattr(MemoryBroker, "change", refuse)
+    for broker in MemoryBroker, SqliteBroker:
+        monkeypatch.setattr(broker, "change", refuse)
     with client.get("/show?user=ann"):
         assert members(push) == []
     monkeypatch.undo()

@@ -100,12 +100,6 @@ class HubPresence:
         now = self._loop.time()
         return not self.watches or (self._plan is None and self._record.is_stored(now))
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether the store has exactly the users who are present."""
-        end = self._members.next_end
-        return self.is_stored and (end is None or end > self._loop.time())
-
     # What changes.
 
     def enter(self, connection: Connection) -> None:

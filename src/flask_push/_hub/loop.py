@@ -71,7 +71,7 @@ class HubLoop:
     def is_settled(self) -> bool:
         """Whether all streams have begun, and the store has whom they show."""
         streams = self.hub._streams.connections.values()
-        return self.hub.presence.is_settled and all(stream.begun for stream in streams)
+        return self.hub.presence.is_stored and all(stream.begun for stream in streams)
 
     def listen(self, path: Path, sock: socket.socket | None = None) -> NginxListener:
         """Listen for nginx.
