@@ -134,7 +134,9 @@ def shows(page: Page, *users: str) -> None:
     page.wait_for_function("users => drawn.at(-1) == users", arg=",".join(users))
 
 
-@pytest.mark.parametrize(("code", "kind"), [(PLAIN, "text/javascript")])
+@pytest.mark.parametrize(
+    ("code", "kind"), [(PLAIN, "text/javascript"), (PUSH_JS, "module")]
+)
 def test_each_page_shows_who_is_online(
     server: Server, windows: Windows, code: str, kind: str
 ) -> None:
