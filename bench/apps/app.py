@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import typing as t
 
 from flask import Flask
 from flask import request
@@ -20,7 +21,13 @@ push = Push(app)
 
 @app.get("/stream")
 def stream() -> Response:
-    return push.stream(*request.args.getlist("channel"), user=request.args.get("user"))
+    args = request.args
+    more: dict[str, t.Any] = {}
+    # Older versions, which are measured too, have no presence.
+    if {"present", "watch", "counted"} & args.keys():
+        more["present"] = dict.fromkeys(args.getlist("present"))
+        more |= {name: args.getlist(name) for name in ("watch", "counted")}
+    return push.stream(*args.getlist("channel"), user=args.get("user"), **more)
 
 
 @app.post("/publish")

@@ -15,6 +15,7 @@ from costs import gzip_blocks
 from costs import item_newcomers
 from costs import item_streams
 from costs import paced_items
+from costs import presence_joins
 from costs import redis_feed
 from costs import redis_scripts
 from costs import set_items
@@ -28,6 +29,8 @@ COSTS: dict[str, cabc.Callable[[Scale], list[Row]]] = {
     "item_slow_reader": item_streams.item_slow_reader,
     "item_fan_out": item_streams.item_fan_out,
     "paced_items": paced_items.paced_items,
+    "presence_joins": presence_joins.presence_joins,
+    "presence_newcomers": presence_joins.presence_newcomers,
     "redis_publish": redis_scripts.redis_publish,
     "redis_hubs": redis_feed.redis_hubs,
     "redis_delay": redis_feed.redis_delay,

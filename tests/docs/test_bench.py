@@ -22,6 +22,7 @@ _COSTS = {
     *("gzip_bytes", "gzip_time", "gzip_connect"),
     *("redis_publish", "redis_hubs", "redis_delay", "redis_feed", "set_cost"),
     *("item_newcomers", "item_slow_reader", "item_fan_out", "disconnect", "paced_items"),
+    *("presence_joins", "presence_newcomers"),
 }
 
 
@@ -134,6 +135,7 @@ def test_the_cost_of_each_part_is_measured(tmp_path: Path) -> None:
         "ours",
         "hub",
         *("set", "items", "50 at once", "after 50 at once", "of all sets"),
+        *("joined", "counted"),
     }
     for row in rows:
         assert row["value"] > 0 and not row["faults"], row

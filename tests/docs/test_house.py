@@ -136,6 +136,16 @@ def test_delivery_does_no_io(name: str) -> None:
     assert not called & {"open", "print", "input"}
 
 
+#: Who is present is decided in ``_delivery``, which has no clock, and stored by these.
+PRESENCE = [name for name in MODULES if re.match(r"_hub\..*(presence|roster)", name)]
+
+
+@pytest.mark.parametrize("name", sorted(PRESENCE))
+def test_presence_knows_only_the_clock_of_the_loop(name: str) -> None:
+    """That one is monotonic. So a clock that jumps ends no stay."""
+    assert not imports(name) & {"time", "datetime", "._system.clock"}
+
+
 def is_call_of_a_name(node: t.Any) -> t.TypeGuard[t.Any]:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
 

@@ -10,13 +10,18 @@ that. So of each stream it takes the shortest time for which the store must have
 - It begins :data:`WRITE_SECONDS` after ``push:open``, because a hub waits a quarter of a
   second between two writes. A hub that dies or is stopped before has written nothing, and
   neither has one whose store was away (law 53: "or not since he came").
-- It ends when the browser closes it, or when the ``retry`` is over that the hub told it.
+- It ends when the browser closes it, or when the ``retry`` is over that the hub sent.
+  If the hub was killed, others must store :data:`DEAD_BEATS` beats before they know that.
+  So they do if it was stopped for so long, and it stores its users again afterwards. If
+  the time was shorter, or its store was away, each grace begins again afterwards.
 
 Between these times, a user was absent. For each absence of at least the grace, one ``left``
 is allowed, and none before the grace is over. Of an absence that the user ended only when
-each watcher had shown it, the ``left`` is required. One more is allowed for users of a hub
-that was stopped for so long that others found it dead: they are shown as left, and join
-when it goes on; or they left meanwhile, and it shows them again until it has noticed that.
+each watcher had shown it, the ``left`` is required. One more is allowed
+
+- for users who left a hub while it was stopped for so long that others found it dead: it
+  shows them again, until it has noticed that they left;
+- for all users, if the store has lost what was stored last.
 
 That a ``left`` is late is no fault here. The watchers are waited for.
 """
@@ -33,6 +38,12 @@ from math import inf
 
 #: How long a hub that works may take to store that a user has joined.
 WRITE_SECONDS = 1.0
+#: After fewer beats, no hub finds another one dead.
+DEAD_BEATS = 5
+#: A hub that has stored no beat for so many has noticed that the last one is late.
+_LATE_BEATS = 3
+#: So long after a trouble, the rows of a hub that is dead are gone at last.
+_EXCUSED_BEATS = 10
 #: Two clocks of one machine, and a browser that is busy.
 _EARLY_SECONDS = 0.3
 
@@ -50,13 +61,13 @@ class Shown:
     requested: float
     opened: float = inf
     closed: float = inf
-    #: For how many seconds the hub told it to stay away when it ended it.
-    told: float = 0.0
+    #: The seconds of the ``retry`` that the hub sent when it ended it.
+    retry: float = 0.0
 
 
 class Trouble(t.NamedTuple):
     """
-    :param kind: ``killed`` or ``stopped``, of a hub, or ``away``, of the store.
+    :param kind: ``killed`` or ``stopped``, of a hub; ``away`` or ``lost``, of the store.
     :param server: Whose hub it was, or None for all.
     :param over: When the hub has stored again what it could not store meanwhile.
     """
@@ -67,12 +78,16 @@ class Trouble(t.NamedTuple):
     end: float
     over: float
 
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
     def concerns(self, shown: Shown) -> bool:
         return self.server is None or self.server == shown.server
 
 
 class Change(t.NamedTuple):
-    """What a watcher was told of a user."""
+    """What a watcher received of a user."""
 
     time: float
     channel: str
@@ -80,15 +95,25 @@ class Change(t.NamedTuple):
     joined: bool
 
 
+class Reason(t.NamedTuple):
+    """Why a user may be shown as left once, and when."""
+
+    first: float
+    last: float = inf
+
+    def allows(self, time: float) -> bool:
+        return self.first - _EARLY_SECONDS <= time <= self.last
+
+
 @dataclass
 class Judge:
     """
-    :param dead_after: Seconds after which other hubs may find a hub dead, at the earliest.
+    :param grace: Seconds, as that between two beats.
     :param now: When the run ended.
     """
 
     grace: float
-    dead_after: float
+    beat: float
     now: float
     shown: cabc.Iterable[Shown]
     troubles: cabc.Sequence[Trouble] = ()
@@ -104,7 +129,7 @@ class Judge:
         self.lefts = {key: self._lefts(found) for key, found in by_key.items()}
 
     def judge(self, name: str, changes: cabc.Iterable[Change]) -> list[str]:
-        """What is wrong with the changes that a watcher was told."""
+        """What is wrong with the changes that a watcher received."""
         found: dict[Key, list[float]] = defaultdict(list)
         for change in changes:
             key = change.channel, change.user
@@ -119,30 +144,50 @@ class Judge:
         return wrong
 
     def _compare(
-        self, key: Key, times: list[float], allowed: list[float]
+        self, key: Key, times: list[float], reasons: list[Reason]
     ) -> cabc.Iterator[str]:
-        for n, time in enumerate(times):
-            if n >= len(allowed):
-                yield f"{key} left at {time:.3f}, without a reason: only {allowed} have one"
-            elif time < allowed[n] - _EARLY_SECONDS:
-                yield f"{key} left at {time:.3f}, and might at {allowed[n]:.3f}"
+        left = sorted(reasons, key=lambda reason: reason.last)
+        for time in times:
+            fitting = (reason for reason in left if reason.allows(time))
+            if reason := next(fitting, None):
+                left.remove(reason)
+            else:
+                yield f"{key} left at {time:.3f}, and the only reasons are {reasons}"
         if len(times) < self.confirmed.get(key, 0):
             yield f"{key} left {self.confirmed[key]} times, and was shown so at {times}"
 
-    def _lefts(self, shown: list[Shown]) -> list[float]:
-        """The first times at which a user may be shown as left, in order."""
-        pairs = ((self._stored(each), each.closed + each.told) for each in shown)
-        known = sorted((stored, end) for stored, end in pairs if stored <= end)
+    def _lefts(self, shown: list[Shown]) -> list[Reason]:
+        """Why a user may be shown as left."""
+        times = (each for one in shown for each in self._times(one))
+        known = sorted((stored, end) for stored, end in times if stored <= end)
         found, covered = [], inf
         for stored, end in known:
             if stored - covered >= self.grace:
-                found.append(covered + self.grace)
+                found.append(Reason(covered + self.grace))
             covered = end if covered == inf else max(covered, end)
         if known and self.now - covered >= self.grace:
-            found.append(covered + self.grace)
-        found += [each.opened for each in shown if self._is_brief(each, known)]
-        found += [each.start for each in self.troubles if self._is_dead(each, shown)]
+            found.append(Reason(covered + self.grace))
+        found += [Reason(each.opened) for each in shown if self._is_brief(each, known)]
+        for trouble in self.troubles:
+            if self._excuses(trouble, shown):
+                last = trouble.over + 2 * self.grace + _EXCUSED_BEATS * self.beat
+                found.append(Reason(trouble.start, last))
         return sorted(found)
+
+    def _times(self, shown: Shown) -> cabc.Iterator[tuple[float, float]]:
+        """From when to when the store had it for certain. Hubs that were dead in between
+        have stored it again."""
+        at, end = self._stored(shown), self._kept(shown)
+        for trouble in sorted(self.troubles, key=lambda trouble: trouble.start):
+            if self._is_deadly(trouble) and trouble.concerns(shown):
+                if at < trouble.start < end + self.grace:
+                    yield at, trouble.start + DEAD_BEATS * self.beat - self.grace
+                    at = trouble.over
+        yield at, end
+
+    def _is_deadly(self, trouble: Trouble) -> bool:
+        """Whether other hubs may find this one dead, which goes on later."""
+        return trouble.kind == "stopped" and trouble.seconds >= DEAD_BEATS * self.beat
 
     def _stored(self, shown: Shown) -> float:
         """From when on the store had it, if it was open for so long."""
@@ -153,10 +198,23 @@ class Judge:
                     at = inf if trouble.kind == "killed" else max(at, trouble.over)
         return at
 
+    def _kept(self, shown: Shown) -> float:
+        """When the grace began after which a hub could unset the user."""
+        end, some = shown.closed + shown.retry, _LATE_BEATS * self.beat
+        for trouble in self.troubles:
+            left = end + self.grace - trouble.start
+            if not trouble.concerns(shown) or shown.opened > trouble.start:
+                continue
+            if trouble.kind == "killed" and left > 0:
+                end = max(end, trouble.start + DEAD_BEATS * self.beat - self.grace)
+            elif trouble.kind in ("stopped", "away") and left > some < trouble.seconds:
+                end = end if self._is_deadly(trouble) else max(end, trouble.end)
+        return end
+
     def _is_brief(self, shown: Shown, known: list[tuple[float, float]]) -> bool:
         """Whether a user has perhaps joined by this stream alone, which was too short to be
         certain."""
-        at, end = self._stored(shown), shown.closed + shown.told
+        at, end = self._stored(shown), self._kept(shown)
         if at <= end:
             return False
         last = shown.opened + WRITE_SECONDS if at == inf else at
@@ -165,13 +223,15 @@ class Judge:
             for stored, other_end in known
         )
 
-    def _is_dead(self, trouble: Trouble, shown: list[Shown]) -> bool:
-        """Whether other hubs may have removed the user of a hub that was stopped."""
-        if trouble.kind != "stopped" or trouble.end - trouble.start < self.dead_after:
+    def _excuses(self, trouble: Trouble, shown: list[Shown]) -> bool:
+        """Whether a user may be shown as left once more because of this."""
+        dead = self._is_deadly(trouble)
+        if not dead and trouble.kind != "lost":
             return False
         return any(
             trouble.concerns(each)
             and each.opened <= trouble.over
-            and each.closed + each.told + self.grace >= trouble.start
+            and each.closed + each.retry + self.grace >= trouble.start
+            and not (dead and each.closed > trouble.over)
             for each in shown
         )

@@ -226,9 +226,9 @@ class Tab:
         if self.shown is not None:
             self._disconnect(time.monotonic(), 0.0)
 
-    def _disconnect(self, now: float, told: float) -> None:
+    def _disconnect(self, now: float, retry: float) -> None:
         assert self.sock is not None and self.shown is not None
-        self.shown.closed, self.shown.told = max(now, self.shown.requested), told
+        self.shown.closed, self.shown.retry = max(now, self.shown.requested), retry
         self.shown = None
         self.run.selector.unregister(self.sock)
         self.sock.close()
@@ -238,21 +238,23 @@ class Tab:
 class User:
     """Opens, reloads and closes tabs, and is away for a moment or for long.
 
+    :param most: How many tabs it has at most.
     :param careful: Whether it joins and leaves for long only when each watcher knows what
         it did before. Then each of its stays has to be shown, and not only those that last.
     """
 
-    def __init__(self, run: Crowd, name: str, careful: bool) -> None:
+    def __init__(self, run: Crowd, name: str, careful: bool, most: int) -> None:
         self.run = run
         self.rng = random.Random(run.rng.random())
         self.name = name
-        self.careful = careful
+        self.careful, self.most = careful, most
         self.channels = sorted(self.rng.sample(run.channels, self.rng.choice([1, 1, 2])))
         self.tabs: list[Tab] = []
         #: Whether it is there, perhaps without a tab for a moment.
         self.there = False
-        #: Whether each watcher knows that.
-        self.known = True
+        #: Whether each watcher knows that, and whether each has known it there since it
+        #: was shown as left.
+        self.known, self.shown = True, False
 
     @property
     def keys(self) -> list[Key]:
@@ -262,7 +264,9 @@ class User:
         """Whether each watcher knows by now what it did last."""
         if not self.known and self.run.is_shown(self.keys, self.there):
             self.known = True
-            self.run.confirmed.update([] if self.there else self.keys)
+            if self.shown and not self.there:
+                self.run.confirmed.update(self.keys)
+            self.shown = self.there
         return self.known
 
     def act(self) -> None:
@@ -280,7 +284,7 @@ class User:
 
     def come(self) -> None:
         self.there, self.known = True, False
-        self.open(self.rng.randint(1, 5))
+        self.open(self.rng.randint(1, self.most))
 
     def leave(self) -> None:
         self.there, self.known = False, False
@@ -290,7 +294,7 @@ class User:
         """Do something that nobody may notice."""
         count = len(self.tabs)
         action = self.rng.choice(["more", "fewer", "reload", "reload", "away"])
-        if action == "more" and count < 5:
+        if action == "more" and count < self.most:
             self.open(1)
         elif action == "fewer" and count > 1:
             self.close(1)
