@@ -131,7 +131,11 @@ def test_the_first_user_of_a_record_without_members_comes_with_a_beat() -> None:
         change = ItemChange(HUBS, name, data, kind=HUBS, version=1)
         hub.broker.change([change])
     hub.record.look()
-    assert hub.steps() == [Step.LOOK, Step.BEAT]
+    assert hub.steps() == [Step.LOOK] and hub.record.next(hub.now) == hub.now + 5
+    hub.now += 4.9
+    assert hub.steps() == [] and "h1" not in hub.records(), "it may end before its beat"
+    hub.now += 0.1
+    assert hub.steps() == [Step.BEAT]
     assert hub.records()["h1"] == {"beat": 1, "members": 0}
     hub.members.enter("ann", SHOWS)
     assert hub.steps() == [Step.BEAT] and hub.records()["h1"]["members"] == 1

@@ -80,7 +80,7 @@ DEAD: list[Operation] = [("connect", "u", 0), ("tick", 1), ("crash", 0)]
 MUTANTS: dict[str, tuple[list[Mutant], list[Operation]]] = {
     "writes do not expect the hub's own record": (
         [
-            Mutant(HubRecord, "plan", "[fence(self.name, self._id), *self._", "[*self._"),
+            Mutant(HubRecord, "plan", "[fence(self.name, self._id), *_", "[*_"),
             Mutant(HubRecord, "_plan_beat", "expect=self._id", "expect=None"),
         ],
         [("connect", "u", 0), ("tick", 1), ("pause", 0), ("tick", 24), ("resume", 0)],

@@ -123,7 +123,7 @@ class HubRecord:
         if self._unsure is not None:
             return self._find_out(self._unsure, now)
         wanted = self._members.wanted(now)
-        if not (self._id or wanted or self._others.matter):
+        if not (self._id or wanted or self._needs_record(now)):
             return Plan(Step.LOOK, now, records=True) if self._looks else None
         missing = self._missing(wanted)
         timed = now >= self._timed + BEAT_SECONDS
@@ -134,7 +134,7 @@ class HubRecord:
         help = self._others.plan(now, fence(self.name, self._id))
         if missing and (help is None or self._helped):
             self._helped = False
-            changes = [fence(self.name, self._id), *self._changes(missing)]
+            changes = [fence(self.name, self._id), *_changes(self.name, missing)]
             return Plan(Step.USERS, now, changes, users=missing)
         if help is not None:
             self._helped = True
@@ -145,6 +145,12 @@ class HubRecord:
             return Plan(Step.LOOK, now, records=True)
         end = Change(HUBS, HUBS, self.name, None, expect=self._id)
         return Plan(Step.END, now, [end])
+
+    def _needs_record(self, now: float) -> bool:
+        """Whether others concern a hub without members. A script's hub may end soon."""
+        if self._others.matter and self._timed == -inf:
+            self._timed = now
+        return self._others.matter and now >= self._timed + BEAT_SECONDS
 
     def _must_beat(self, missing: cabc.Mapping[Key, str | None], now: float) -> bool:
         """Whether a beat is needed before the next one is due."""
@@ -178,7 +184,7 @@ class HubRecord:
             data["leaving"] = ceil(self._leaving_until - now)
         about = HUBS, HUBS, self.name, json.dumps(data, separators=(",", ":"))
         beat = Change(*about, version=self._beat, expect=self._id)
-        changes, until = [beat, *self._changes(users)], self._leaving_until
+        changes, until = [beat, *_changes(self.name, users)], self._leaving_until
         return Plan(step, now, changes, timed, "", users, timed, members, until)
 
     def _missing(self, wanted: cabc.Mapping[Key, str]) -> dict[Key, str | None]:
@@ -191,13 +197,6 @@ class HubRecord:
         if len(missing) >= MAX_CHANGES:
             return dict(islice(missing.items(), MAX_CHANGES - 1))
         return missing
-
-    def _changes(self, users: cabc.Mapping[Key, str | None]) -> list[Change]:
-        rows = (
-            (channel, f"{self.name}.{user}" if user else self.name, data)
-            for (channel, user), data in users.items()
-        )
-        return [Change(PRESENT, *row, owner=self.name) for row in rows]
 
     # What became of it.
 
@@ -299,6 +298,14 @@ class HubRecord:
             self._good = now
         if state.leaving:
             self._leaving_until = now + state.leaving
+
+
+def _changes(name: str, users: cabc.Mapping[Key, str | None]) -> list[Change]:
+    rows = (
+        (channel, f"{name}.{user}" if user else name, data)
+        for (channel, user), data in users.items()
+    )
+    return [Change(PRESENT, *row, owner=name) for row in rows]
 
 
 def _key(row: ItemRow) -> tuple[Key, str]:
