@@ -213,13 +213,13 @@ def test_a_new_epoch_makes_the_hub_look_at_what_is_stored(hub: Hub) -> None:
     assert hub.steps() == steps and hub.rows() == {"h1.ann": 1}
 
 
-def test_the_record_says_for_how_long_browsers_stay_away(hub: Hub) -> None:
+def test_the_record_has_for_how_long_browsers_are_away(hub: Hub) -> None:
     hub.record.will_leave(140.2)
-    assert not hub.record.has_said_leaving
+    assert not hub.record.has_stored_leaving
     plan = hub.plan()
     assert plan.step is Step.BEAT and not plan.timed
     hub.do(plan)
-    assert hub.records()["h1"]["leaving"] == 41 and hub.record.has_said_leaving
+    assert hub.records()["h1"]["leaving"] == 41 and hub.record.has_stored_leaving
     hub.now = 105
     hub.steps()
     assert hub.records()["h1"]["leaving"] == 36
@@ -230,7 +230,7 @@ def test_the_record_says_for_how_long_browsers_stay_away(hub: Hub) -> None:
     assert hub.steps()[-1] is Step.END
 
 
-def test_a_hub_without_members_says_nothing_when_it_ends() -> None:
+def test_a_hub_without_members_stores_nothing_when_it_ends() -> None:
     hub = Hub()
     hub.record.will_leave(200)
     assert hub.steps() == []

@@ -1,5 +1,5 @@
-"""Nobody is shown as gone who was away for a moment, and in the end all that is shown is
-true, whatever is late, lost or stopped: random stories, and for each rule a story that
+"""No user is shown as gone who was away only for a moment, and in the end all that is shown
+is true, whatever is late, lost or stopped: random stories, and for each rule a story that
 breaks without it."""
 
 from __future__ import annotations
@@ -106,15 +106,15 @@ MUTANTS: dict[str, tuple[list[Mutant], list[Operation]]] = {
         [Mutant(HubRecord, "plan", "if self._looks else None", "if False else None")],
         DEAD,
     ),
-    "the record does not say that browsers stay away": (
+    "the record does not have that browsers are away": (
         [Mutant(HubRecord, "will_leave", "self._members.users", "False")],
         [*HERE, ("back", 0), ("crash", 0), ("tick", 9)],
     ),
-    "other hubs do not read that browsers stay away": (
+    "other hubs do not read that browsers are away": (
         [Mutant(Record, "is_silent", "self.leaving", "0")],
         [*HERE, ("back", 0), ("crash", 0), ("tick", 9)],
     ),
-    "the grace begins while browsers stay away": (
+    "the grace begins while browsers are away": (
         [Mutant(World, "_leave", "retry * BEAT_SECONDS", "0")],
         [*HERE, ("back", 0), ("tick", 6)],
     ),

@@ -147,7 +147,7 @@ def test_a_stream_without_presence_costs_nothing(url: str) -> None:
     run_at(url, test)
 
 
-def test_a_stream_that_was_refused_shows_nobody() -> None:
+def test_a_stream_that_was_refused_shows_no_user() -> None:
     async def test(scene: HubScene) -> None:
         await enter(scene, "ann")
         scene.adopt("a", user="bob", presence=SHOWS)
@@ -196,7 +196,9 @@ def test_all_streams_that_are_sent_back_are_in_the_record() -> None:
     run(test)
 
 
-def test_a_hub_that_ends_unsets_nobody_and_says_so(url: str) -> None:
+def test_a_hub_that_ends_unsets_no_user_and_stores_leaving(
+    url: str,
+) -> None:
     async def test(scene: HubScene) -> None:
         await enter(scene, "ann")
         scene.hub.stop()
@@ -253,7 +255,7 @@ def test_a_store_that_fails_gets_everything_in_the_end(
     run(test, broker=store, grace=GRACE)
 
 
-def test_a_hub_that_others_took_for_dead_goes_on_under_another_name() -> None:
+def test_a_hub_that_another_marked_as_dead_goes_on_under_another_name() -> None:
     async def test(scene: HubScene) -> None:
         await enter(scene, "ann")
         await becomes(scene, "ann")

@@ -1,8 +1,8 @@
 """Three hubs whose users are present, on one store: a small world in which everything that
-is late, lost or stopped happens when a test says so.
+is late, lost or stopped happens when a test wants it.
 
 The machines of the hubs and the store are real. A page that watches sees the users of all
-rows in the store, after each change. Nobody who was away for less than the grace is shown
+rows in the store, after each change. No user who was away for less than the grace is shown
 as gone, and in the end all that is shown is true.
 """
 
@@ -202,7 +202,7 @@ class World:
             raise Broken(f"in the end {self.shown} are shown, not {there}")
         records = [json.loads(row.data) for row in self.store.rows(HUBS, HUBS)]
         if not there and any(record.get("members") for record in records):
-            raise Broken(f"in the end nobody is there, and there are {records}")
+            raise Broken(f"in the end no user is there, and there are {records}")
 
     def _nop(self) -> None: ...
 

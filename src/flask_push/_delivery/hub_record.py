@@ -1,18 +1,18 @@
-"""What a hub stores about its users who are present, and how it learns that a hub is dead.
+"""What a hub stores about the users who are present at it (laws 47 to 51).
 
-Each hub with members has a *record*, which it changes every five seconds: a *beat*. Its
-rows, one for each user on a channel, have the record's name in theirs. A hub is dead if
-another has stored six beats, and its record has not changed since. No clock of another
-machine matters, nor does the store's.
+Each hub with members has a *record*, which it changes every five seconds: a *beat*. It has
+a row for each user on a channel, whose name begins with the record's. A hub is dead if
+another has stored six beats while its record did not change. No clock of another machine
+or of the store matters.
 
-- Each batch begins with a change of the hub's record that expects the record as this hub
-  has stored it. So a hub that others took for dead stores nothing more. It takes another
-  name, and stores everything again.
-- A hub does not count, and no grace ends, while the store can't be reached, or after the
-  process was stopped: the user's next hub could not store anything either.
+- Each batch expects the hub's record to be as this hub has stored it. So a hub that others
+  have marked as dead stores nothing more. It takes another name, and stores everything
+  again.
+- A hub counts no beats, and no grace ends, while it can't reach the store, or after its
+  process was stopped. Another hub at which a user is now may not have stored that yet.
 - If it is not certain what is stored, the hub reads its record, stores a beat, reads its
-  rows, and only then changes them. What was still on its way can't be stored after the
-  beat.
+  rows, and only then changes them. After the beat, the store refuses everything that was
+  sent before.
 
 This is a machine without I/O: :meth:`HubRecord.plan` says what is to be read and stored
 next, and :meth:`HubRecord.answered` takes what became of it.
@@ -62,8 +62,8 @@ class HubRecord:
         # When the last beat that was due by time was planned, and the last that was stored.
         self._timed = self._good = -inf
         self._leaving_until = -inf
-        # Whether all records are read even if nobody is present; whether the last plan
-        # failed; and whether it concerned another hub.
+        # Whether all records are read even if this hub has no members; whether the last
+        # plan failed; and whether it concerned another hub.
         self._looks = self._failed = self._helped = False
         self._begin()
 
@@ -76,8 +76,8 @@ class HubRecord:
         self._written: dict[Key, str] = {}
         # What has to be found out next, if that is not certain.
         self._unsure: Step | None = None
-        # How many members the record has, and until when it says that browsers stay away.
-        self._members_said, self._leaving_said = 0, -inf
+        # How many members the stored record has, and until when browsers are away by it.
+        self._members_stored, self._leaving_stored = 0, -inf
 
     def __repr__(self) -> str:
         state = "certain" if self._unsure is None else f"unsure of its {self._unsure.value}"
@@ -90,9 +90,9 @@ class HubRecord:
         return self._unsure is None and not self._missing(self._members.wanted(now))
 
     @property
-    def has_said_leaving(self) -> bool:
-        """Whether the store knows until when browsers stay away."""
-        return self._leaving_said >= self._leaving_until
+    def has_stored_leaving(self) -> bool:
+        """Whether the stored record has until when browsers are away."""
+        return self._leaving_stored >= self._leaving_until
 
     def next(self, now: float) -> float | None:
         """When there may be something to do, if nothing happens before. ``None`` if there
@@ -107,8 +107,8 @@ class HubRecord:
         self._looks = True
 
     def will_leave(self, until: float) -> None:
-        """Say in the record until when browsers stay away to which this hub sends a
-        ``retry``, so that no other hub takes this one for dead before."""
+        """Put into the record until when browsers are away to which this hub sends a
+        ``retry``, so that no other hub marks this one as dead before."""
         if self._members.users:
             self._leaving_until = max(self._leaving_until, until)
 
@@ -156,17 +156,17 @@ class HubRecord:
         """Whether a beat is needed before the next one is due."""
         if not self._id or self._failed:
             return True
-        if not self._members_said and missing:
+        if not self._members_stored and missing:
             # Other hubs ignore a record without members.
             return True
-        return now < self._leaving_until and not self.has_said_leaving
+        return now < self._leaving_until and not self.has_stored_leaving
 
     def _find_out(self, what: Step, now: float) -> Plan:
         if what is Step.RECORD:
             return Plan(what, now, records=True)
         if what is Step.ROWS:
             return Plan(what, now, owner=self.name)
-        return self._plan_beat(what, now, {}, max(1, self._members_said), False)
+        return self._plan_beat(what, now, {}, max(1, self._members_stored), False)
 
     def _plan_beat(
         self,
@@ -188,8 +188,7 @@ class HubRecord:
         return Plan(step, now, changes, timed, "", users, timed, members, until)
 
     def _missing(self, wanted: cabc.Mapping[Key, str]) -> dict[Key, str | None]:
-        """What the store does not have yet. Sets come first: a user who has come from
-        another hub, or from another name of this one, is in one place at least."""
+        """What the store does not have yet. Sets come before unsets."""
         missing: dict[Key, str | None] = {
             key: data for key, data in wanted.items() if self._written.get(key) != data
         }
@@ -253,7 +252,7 @@ class HubRecord:
         if plan.step is Step.USERS:
             return
         self._id, self._good = str(positions[0]), plan.now
-        self._members_said, self._leaving_said = plan.members, plan.leaving_until
+        self._members_stored, self._leaving_stored = plan.members, plan.leaving_until
         if plan.step is Step.CERTAIN:
             self._unsure = Step.ROWS
         self._note_epoch(positions[0].epoch)

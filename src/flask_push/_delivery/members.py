@@ -1,8 +1,8 @@
 """Which users are present at a hub, and for how long after their streams have ended.
 
-A user is present while a stream of the user shows it, and for the *grace* after that. The
-grace begins when the browser may reconnect: if the hub has sent a ``retry``, when that time
-is over. So a user who reconnects, here or at another hub, never leaves in between.
+A user is present while a stream shows the user, and for the *grace* after that. The grace
+begins when the browser may reconnect: if the hub has sent a ``retry``, when that time is
+over (law 49). So a user who reconnects, here or at another hub, does not leave in between.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from math import inf
 
 from .stream_presence import StreamPresence
 
-#: As many users of one channel a hub lists. It counts more of them, but lists nobody.
+#: How many users of one channel a hub lists at most (law 54).
 MAX_LISTED = 1000
 
 #: A channel and a user; or a channel and an empty text, for the number of its users.
@@ -34,7 +34,7 @@ class _Member:
         self.since = -inf
 
 
-# By channel and user, in the order in which users came.
+# By channel and user, in the order in which the users entered.
 _Channels: t.TypeAlias = dict[str, dict[str, _Member]]
 
 
@@ -66,9 +66,9 @@ class Members:
     def enter(self, user: str, presence: StreamPresence) -> None:
         """Note a stream. Its info is the newest."""
         for channel, info in presence.present:
-            self._come(False, channel, user, info).streams += 1
+            self._enter(False, channel, user, info).streams += 1
         for channel in presence.counted:
-            self._come(True, channel, user).streams += 1
+            self._enter(True, channel, user).streams += 1
 
     def leave(self, user: str, presence: StreamPresence, since: float) -> None:
         """Note the end of a stream that has entered.
@@ -76,9 +76,9 @@ class Members:
         :param since: When the grace begins.
         """
         for channel, _ in presence.present:
-            self._go(False, channel, user, since)
+            self._leave(False, channel, user, since)
         for channel in presence.counted:
-            self._go(True, channel, user, since)
+            self._leave(True, channel, user, since)
 
     def patient(self, now: float) -> None:
         """Let each grace that has begun begin again."""
@@ -104,7 +104,7 @@ class Members:
         since = min((member.since for member in self._gone.values()), default=None)
         return None if since is None else since + self.grace
 
-    def _come(self, counted: bool, channel: str, user: str, info: str = "") -> _Member:
+    def _enter(self, counted: bool, channel: str, user: str, info: str = "") -> _Member:
         users = (self._counted if counted else self._listed).setdefault(channel, {})
         member = users.get(user)
         if member is None:
@@ -115,7 +115,7 @@ class Members:
         member.info, member.since = info, -inf
         return member
 
-    def _go(self, counted: bool, channel: str, user: str, since: float) -> None:
+    def _leave(self, counted: bool, channel: str, user: str, since: float) -> None:
         member = (self._counted if counted else self._listed)[channel][user]
         member.since = max(member.since, since)
         member.streams -= 1
@@ -152,6 +152,6 @@ class Members:
         """Note users of a predecessor, before their streams enter. If no stream of a user
         does, the grace begins now."""
         for channel, user, info, counted, seconds, *_ in rows:
-            member = self._come(bool(counted), channel, user, info)
+            member = self._enter(bool(counted), channel, user, info)
             member.since = now + seconds
             self._gone[bool(counted), channel, user] = member

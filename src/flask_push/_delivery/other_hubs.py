@@ -1,8 +1,8 @@
 """The other hubs of a store that have records, and the rows of those that are dead.
 
-A hub that is dead can't unset its rows. Another hub marks its record as dead, which also
-keeps it from storing anything if it still runs. Then any hub unsets its rows, some at a
-time, and at last its record. Several hubs may do so at once.
+A dead hub can't unset its rows. Another hub marks its record as dead, so that the store
+refuses all its writes if it still runs. Then any hub unsets its rows, some at a time, and
+at last its record (law 48). Several hubs may do so at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Record(t.NamedTuple):
     id: str
     version: int = 0
     members: int = 0
-    #: For how many seconds browsers stay away to which that hub has sent a ``retry``.
+    #: For how many seconds browsers are away to which that hub has sent a ``retry``.
     leaving: float = 0
     dead: bool = False
     #: The beats that this hub has stored since the record changed last.

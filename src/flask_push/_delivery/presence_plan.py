@@ -49,7 +49,7 @@ class Step(enum.Enum):
     #: Store a beat; or only users.
     BEAT = "beat"
     USERS = "users"
-    #: Unset the hub's own record, because nobody is present.
+    #: Unset the hub's own record, because the hub has no members.
     END = "end"
     #: Mark another hub as dead; read its rows; unset them; and unset its record.
     DEAD = "dead"
@@ -78,7 +78,7 @@ class Plan(t.NamedTuple):
     timed: bool = False
     #: Of a beat: how many members the record has from then on.
     members: int = 0
-    #: Of a beat: until when the record says that browsers stay away.
+    #: Of a beat: until when browsers are away, by the record.
     leaving_until: float = -math.inf
 
 
@@ -109,7 +109,7 @@ class RecordState(t.NamedTuple):
     id: str
     #: The last one that was sent to the store.
     beat: int
-    #: For how many seconds more browsers stay away.
+    #: For how many seconds more browsers are away.
     leaving: float = 0
 
 

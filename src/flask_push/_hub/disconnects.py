@@ -226,7 +226,7 @@ class Disconnects:
             )
 
     def _will_leave(self, streams: int) -> None:
-        """Say in the store that so many browsers will be away, before they are."""
+        """Let the store know that so many browsers will be away."""
         if streams > 1:
             longest = self._streams.limits.options.longest_retry(streams)
             self._streams.presence.will_leave(longest)

@@ -35,11 +35,11 @@ from .writer import Writer
 #: The channel with the records of all hubs.
 RECORDS = OwnChannel(HUBS, HUBS)
 
-# Seconds between two plans, at least, however many users come and go.
+# Seconds between two plans, at least, however many users enter and leave.
 _PAUSE_SECONDS = 0.1
-# Push.js waits for so many seconds at most between two polls. One may fail.
+# Push.js waits for 30 seconds at most between two polls, and one may fail (law 55).
 _POLL_SECONDS = 2 * 30.0
-# Seconds for which the end of a hub waits until its record says so.
+# Seconds for which a hub that ends waits until its record has that.
 _END_SECONDS = 1.0
 
 _LETTERS = string.digits + string.ascii_letters
@@ -111,32 +111,32 @@ class HubPresence:
         self._members.enter(stream.user, stream.presence)
         self._soon()
 
-    def leave(self, connection: Connection, told: float) -> None:
+    def leave(self, connection: Connection, retry: float) -> None:
         """Note the end of a stream.
 
-        :param told: For how many seconds its browser was told to wait.
+        :param retry: After how many seconds its browser reconnects. 0 if it has left.
         """
         if connection not in self._entered:
             return
         del self._entered[connection]
         stream = connection.stream
-        told = max(told, _POLL_SECONDS) if stream.poll else told
-        self._members.leave(stream.user or "", stream.presence, self._loop.time() + told)
+        since = self._loop.time() + (max(retry, _POLL_SECONDS) if stream.poll else retry)
+        self._members.leave(stream.user or "", stream.presence, since)
         self._soon()
 
     def leave_all(self, longest: float) -> None:
         """Note that all streams end.
 
-        :param longest: For how many seconds a browser was told to wait at most.
+        :param longest: After how many seconds all browsers have reconnected.
         """
         self.will_leave(longest)
         for connection in list(self._entered):
             self.leave(connection, longest)
 
     def will_leave(self, longest: float) -> None:
-        """Say in the store that many browsers will be away, in case this hub dies.
+        """Store soon that many browsers will be away, in case this hub dies (law 51).
 
-        :param longest: For how many seconds a browser is told to wait at most.
+        :param longest: After how many seconds all browsers have reconnected.
         """
         self._record.will_leave(self._loop.time() + longest + self.grace)
         self._soon()
@@ -216,7 +216,7 @@ class HubPresence:
             self._writer.finish(self._is_finished, _END_SECONDS)
 
     def _is_finished(self) -> bool:
-        return self.is_stored and self._record.has_said_leaving
+        return self.is_stored and self._record.has_stored_leaving
 
     def close(self) -> None:
         """Plan nothing more."""

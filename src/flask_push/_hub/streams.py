@@ -206,8 +206,8 @@ class Streams:
         else:
             self.drop(connection)
 
-    def drop(self, connection: Connection, told: float = 0) -> None:
-        """Close a connection: the browser has left, or was told to wait for so long."""
+    def drop(self, connection: Connection, retry: float = 0) -> None:
+        """Close a connection. Its browser has left, or reconnects after so many seconds."""
         fd = connection.fd
         if self.connections.get(fd) is not connection:
             connection.close()
@@ -226,7 +226,7 @@ class Streams:
         if unread:
             self._feed.unwatch(unread)
         self._torn = False
-        self.presence.leave(connection, told)
+        self.presence.leave(connection, retry)
 
     def end(self, connection: Connection, streams: int = 0, own: bytes = b"") -> None:
         """End the stream from the hub's side.
