@@ -22,7 +22,7 @@ from flask_push import Event
 from flask_push import Publisher
 from flask_push.client import Source
 
-(LOOP,) = [code for code in blocks(DOCS["listen"], "python") if "push:whole" in code]
+LOOP = next(code for code in blocks(DOCS["listen"], "python") if "push:unset" in code)
 URL = "http://127.0.0.1:5000/prices"
 
 
@@ -44,6 +44,7 @@ class Script:
 
     def __enter__(self) -> Script:
         self._thread.start()
+        until(lambda: hasattr(self, "source"))
         return self
 
     def __exit__(self, *_: object) -> None:
