@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from support.hub_processes import opened
 from support.hub_processes import replace
+from support.listeners import in_thread
 from support.redises import Redis
 from support.servers import gunicorn
 from support.servers import hubs
@@ -27,10 +28,12 @@ from support.servers import TESTS
 from support.servers import the_hub
 from support.servers import until
 
+from flask_push import connect
 from flask_push import Event
 from flask_push import NotPublished
 from flask_push import Publisher
 from flask_push import PublishUncertain
+from flask_push.client import Source
 
 Listen = cabc.Callable[..., "Listening"]
 
@@ -66,6 +69,12 @@ class Listening:
         with self.path.open("rb") as file:
             file.seek(max(0, self.path.stat().st_size - 400))
             return b'"end"' in file.read()
+
+    @property
+    def presence(self) -> list[tuple[str, str]]:
+        """Who has joined and left."""
+        found = [(type.removeprefix("push:"), item) for _, _, type, item, *_ in self.rows]
+        return [(what, user) for what, user in found if what in ("joined", "left")]
 
     @property
     def gaps(self) -> int:
@@ -121,7 +130,7 @@ def test_a_program_uses_the_hub_of_the_workers_and_one_with_a_url_its_own(
 ) -> None:
     server.stream("a").opened()
     hub = the_hub(tmp_path)
-    with_app = listen("app", "a", **environment(server))
+    with_app = listen("apps.basic", "a", **environment(server))
     with_url = listen(store_of(server, tmp_path), "a")
     until(lambda: with_app.is_begun and with_url.is_begun)
     ids = [server.publish("a", str(n)) for n in range(50)]
@@ -138,7 +147,7 @@ def test_a_program_uses_the_hub_of_the_workers_and_one_with_a_url_its_own(
 def test_a_program_without_a_hub_process_starts_none(
     listen: Listen, tmp_path: Path
 ) -> None:
-    listening = listen("app", "a")
+    listening = listen("apps.basic", "a")
     until(lambda: listening.is_begun)
     publisher = Publisher(f"sqlite://{tmp_path}/push-basic/push.db")
     publisher.publish("a", "x")
@@ -150,7 +159,7 @@ def test_a_program_without_a_hub_process_starts_none(
 def begun(server: Server, listen: Listen, tmp_path: Path) -> list[Listening]:
     """A program with the app, and one with the URL of the store."""
     server.stream("a").opened()
-    listenings = [listen("app", "a", "b", **environment(server))]
+    listenings = [listen("apps.basic", "a", "b", **environment(server))]
     listenings.append(listen(store_of(server, tmp_path), "a", "b"))
     until(lambda: all(listening.is_begun for listening in listenings))
     return listenings
@@ -228,7 +237,7 @@ def judge(rows: list[list[str]], published: str) -> None:
 def test_a_program_that_was_killed_goes_on_at_its_position(
     server: Server, listen: Listen, tmp_path: Path
 ) -> None:
-    first = listen("app", "a", **environment(server))
+    first = listen("apps.basic", "a", **environment(server))
     until(lambda: first.is_begun)
     server.publish("a", *map(str, range(30)))
     until(lambda: len(first.data) > 3)
@@ -236,7 +245,7 @@ def test_a_program_that_was_killed_goes_on_at_its_position(
     first.process.wait()
     server.publish("a", *map(str, range(30, 60)))
     rows = first.rows
-    again = listen("app", "a", since=rows[-1][-1], **environment(server))
+    again = listen("apps.basic", "a", since=rows[-1][-1], **environment(server))
     until(lambda: len(first.data) + len(again.data) == 60)
     assert first.data + again.data == list(map(str, range(60)))
     assert again.gaps == 0
@@ -277,7 +286,7 @@ def test_disconnect_does_not_end_what_a_program_listens_to(
     server: Server, listen: Listen, tmp_path: Path
 ) -> None:
     browser = server.stream("a").opened()
-    listening = listen("app", "a", **environment(server))
+    listening = listen("apps.basic", "a", **environment(server))
     until(lambda: listening.is_begun)
     publisher = Publisher(store_of(server, tmp_path))
     publisher.disconnect(channel="a")
@@ -285,3 +294,41 @@ def test_disconnect_does_not_end_what_a_program_listens_to(
     publisher.publish("a", "x")
     assert listening.read_data(1) == ["x"]
     publisher.close()
+
+
+def test_programs_see_who_is_present_while_the_hub_is_killed_and_replaced(
+    listen: Listen, tmp_path: Path
+) -> None:
+    def comes(user: str) -> Source:
+        return connect(f"{server.url}/stream?user={user}&present=r&info=1").opened()
+
+    def is_seen(what: str, user: str) -> bool:
+        return all((what, user) in listening.presence for listening in listenings)
+
+    with contextlib.ExitStack() as stack:
+        redis = stack.enter_context(Redis.started(tmp_path))
+        config: dict[str, t.Any] = {"PUSH_BROKER_URL": redis.url}
+        config |= {"PUSH_PRESENCE_GRACE": 1, "PUSH_RETRY": 0.5}
+        # After six beats of another hub, one is dead.
+        env = {"BEAT_SECONDS": "2"}
+        server = stack.enter_context(
+            serve(gunicorn, tmp_path, app="apps.present", env=env, **config)
+        )
+        ann = stack.enter_context(comes("ann"))
+        # It reconnects for as long as it is read.
+        in_thread(lambda: list(ann))
+        listenings = [listen("apps.present", "@r", **environment(server))]
+        listenings.append(listen(redis.url, "@r"))
+        until(lambda: is_seen("joined", "ann"))
+        with comes("ben"):
+            until(lambda: is_seen("joined", "ben"))
+        until(lambda: is_seen("left", "ben"))
+        before = the_hub(tmp_path)
+        replace(tmp_path)
+        before = the_hub(tmp_path, but=before)
+        stack.enter_context(comes("cyd"))
+        until(lambda: is_seen("joined", "cyd"))
+        os.kill(before, signal.SIGKILL)
+        until(lambda: is_seen("left", "cyd"), 60)
+        assert not any(("left", "ann") in each.presence for each in listenings)
+        assert json.loads(server.get("/presence?channel=r"))["r"]["users"] == {"ann": "1"}

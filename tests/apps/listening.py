@@ -5,24 +5,31 @@ It is a program of its own, such as a worker of a task queue.
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 
 from flask_push import Listener
 from flask_push import Publisher
+from flask_push import Push
 
 
-def listen(where: str, channels: list[str], since: str) -> Listener:
+def listen(where: str, words: list[str], since: str) -> Listener:
+    """
+    :param where: A URL, or the module of an app.
+    :param words: Channels. If one begins with ``@``, the program watches who is there.
+    """
+    channels = [word for word in words if word[0] != "@"]
+    watched = [word[1:] for word in words if word[0] == "@"]
     if ":" in where:
-        return Publisher(where).listen(*channels, since=since)
-    from apps.basic import push
+        return Publisher(where).listen(*channels, since=since, watch=watched)
+    push: Push = importlib.import_module(where).push
+    return push.listen(*channels, since=since, watch=watched)
 
-    return push.listen(*channels, since=since)
 
-
-def main(where: str, path: str, since: str, *channels: str) -> None:
+def main(where: str, path: str, since: str, *words: str) -> None:
     with (
-        listen(where, list(channels), since) as listener,
+        listen(where, list(words), since) as listener,
         open(path, "a", buffering=1, encoding="utf-8") as file,
     ):
         for event in listener:
