@@ -35,7 +35,8 @@ PAGE = DOCS["hub"]
 HUB_PAGE = [command for block in commands(PAGE) for command in block]
 SEE, STOP, INSTALL, RELOAD, RUN, MAKE, REPLACE = HUB_PAGE
 CLI_PAGE = [command for block in commands(DOCS["cli"]) for command in block]
-STATUS, _, STOP_IT, PUBLISH, DISCONNECT, TAIL, TAIL_ITEMS, _, RUN_IT = CLI_PAGE
+STATUS, _, STOP_IT, PUBLISH, DISCONNECT, PRESENT, TAIL, *TAILS, _, RUN_IT = CLI_PAGE
+TAIL_ITEMS, TAIL_PRESENCE = TAILS
 
 (CONFIG,) = blocks(PAGE, "python")
 (COMPOSE,) = [text for text in blocks(DOCS["docker"], "yaml") if "  hub:\n" in text]
@@ -68,6 +69,7 @@ def test_the_hub_is_seen_and_stopped_as_the_page_says(tmp_path: Path) -> None:
         assert said(PUBLISH, tmp_path).endswith(".chat\n")
         assert heard(reader, 1) == ["The shop closes in an hour"]
         assert Position.parse(said(DISCONNECT, tmp_path).strip()).epoch
+        assert said(PRESENT, tmp_path) == "0 present.\n"
         assert said(STOP, tmp_path) == ""
         assert hubs(tmp_path) == []
         reader.read_to_end()
