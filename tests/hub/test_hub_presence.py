@@ -15,14 +15,17 @@ from support.hubs import Test
 
 from flask_push import NotPublished
 from flask_push import Position
+from flask_push._delivery import hub_record
 from flask_push._delivery.options import Options
 from flask_push._delivery.presence_plan import HUBS
 from flask_push._delivery.presence_plan import PresenceState
 from flask_push._delivery.roster import PRESENT
 from flask_push._delivery.snapshot import HubState
+from flask_push._delivery.stream_presence import NOTHING
 from flask_push._delivery.stream_presence import StreamPresence
 from flask_push._hub.hub_presence import HubPresence
 from flask_push._ipc.takeover_protocol import Presence
+from flask_push.brokers import Conflict
 from flask_push.brokers import ItemChange
 from flask_push.brokers import KeepsItems
 from flask_push.brokers import open_broker
@@ -42,15 +45,18 @@ class Store(MemoryBroker):
         self.failures: list[Exception] = []
         #: Whether it stores a call nevertheless that fails.
         self.stores = False
-        self.calls = 0
+        self.conflicts = 0
 
     def change(self, changes: t.Any) -> list[Position]:
-        self.calls += 1
         if self.failures:
             if self.stores:
                 super().change(changes)
             raise self.failures.pop(0)
-        return super().change(changes)
+        try:
+            return super().change(changes)
+        except Conflict:
+            self.conflicts += 1
+            raise
 
 
 def rows(broker: KeepsItems, channel: str = "room") -> dict[str, str]:
@@ -233,8 +239,11 @@ def test_after_a_failure_of_the_hub_its_users_are_still_there() -> None:
         await enter(scene, "bob")
         await becomes(scene, "ann", "bob")
         assert records(scene.broker).keys() == {name}
+        # Its browser may have reconnected by now.
+        scene.hub.options = Options(grace=0)
+        await becomes(scene, "bob")
 
-    run(test)
+    run(test, grace=60, retry=0.1)
 
 
 @pytest.mark.parametrize("stores", [True, False])
@@ -293,6 +302,46 @@ def test_a_hub_without_members_unsets_the_rows_of_a_dead_one(url: str) -> None:
             await until(lambda: not records(scene.broker))
 
     run_at(url, test)
+
+
+def test_a_hub_that_has_failed_still_notices_a_dead_one() -> None:
+    async def test(scene: HubScene) -> None:
+        scene.hub._guard(scene.hub._log.channels.__getitem__, "missing")
+        # Its next feed watches.
+        (await enter(scene, "ann", presence=NOTHING)).close()
+        scene.broker.change(
+            [
+                ItemChange(HUBS, "x", '{"dead":true}', kind=HUBS, version=1),
+                ItemChange("room", "x.u", "1", kind=PRESENT, owner="x"),
+            ]
+        )
+        await becomes(scene)
+        await until(lambda: not records(scene.broker))
+
+    run(test)
+
+
+def test_a_hub_that_stores_no_beats_is_marked_as_dead_and_its_rows_are_unset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The writer pauses for a shorter time.
+    monkeypatch.setattr(hub_record, "BEAT_SECONDS", 0.5)
+    store = Store()
+
+    async def test(scene: HubScene) -> None:
+        await enter(scene, "ann")
+        scene.broker.change(
+            [
+                ItemChange(HUBS, "x", '{"members":1}', kind=HUBS, version=1),
+                ItemChange("room", "x.u", "1", kind=PRESENT, owner="x"),
+            ]
+        )
+        await becomes(scene, "ann", "u")
+        await becomes(scene, "ann")
+        await until(lambda: len(records(scene.broker)) == 1)
+        assert store.conflicts == 0, "it expected another id than that of its own mark"
+
+    run(test, broker=store)
 
 
 def test_users_whose_number_is_too_great_are_not_listed(
