@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 from support.browser import Windows
+from support.push_js import hurry
+from support.push_js import Way
 from support.push_js import WAYS
 from support.servers import gunicorn
 from support.servers import hubs
@@ -163,6 +165,34 @@ def test_a_page_may_watch_a_channel_that_it_may_not_read(
     page.evaluate(PRESENCE, {"address": "/stream?only=b&user=ann&present=a&watch=a"})
     has(page, "ann")
     assert page.evaluate("errors") == []
+
+
+@pytest.mark.parametrize("transport", ["eventsource", "fetch"])
+def test_a_page_that_polls_is_there_between_its_polls(
+    transport: str, server: Server, windows: Windows
+) -> None:
+    with contextlib.closing(Way(server.port)) as way:
+        ann = hurry(windows.open(f"{way.url}/ping"), 10)
+        # The way holds scripts back, too.
+        ann.evaluate(
+            "Promise.all([import('/push/presence.js'), import('/push/extras.js')])"
+        )
+        way.holds = True
+        address = "/stream?user=ann&present=a&watch=a"
+        options = {"share": False, "silence": 1000, "transport": transport}
+        ann.evaluate(PRESENCE, {"address": address, **options})
+        ann.wait_for_function("push.state == 'open' && push.reason.polling")
+        ben = window(server, windows, "ben")
+        for page in ann, ben:
+            has(page, "ann", "ben")
+        eve = window(server, windows, "eve")
+        for page in ann, ben:
+            has(page, "ann", "ben", "eve")
+        eve.close()
+        for page in ann, ben:
+            has(page, "ann", "ben")
+            went = page.evaluate("calls.flatMap(([, , left]) => left)")
+            assert went == ["eve"]
 
 
 def test_the_element_shows_who_is_there_with_alpine(
