@@ -324,8 +324,8 @@ def test_a_hub_that_has_failed_still_notices_a_dead_one() -> None:
 def test_a_hub_that_stores_no_beats_is_marked_as_dead_and_its_rows_are_unset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # The writer pauses for a shorter time.
-    monkeypatch.setattr(hub_record, "BEAT_SECONDS", 0.5)
+    # The writer stores three batches between two beats.
+    monkeypatch.setattr(hub_record, "BEAT_SECONDS", 0.9)
     store = Store()
 
     async def test(scene: HubScene) -> None:
