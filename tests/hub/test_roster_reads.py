@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import typing as t
 
 import pytest
@@ -304,3 +306,45 @@ def test_a_page_of_another_epoch_is_read_again() -> None:
         await scene.knows(page, **scene.present("r"))
 
     run_with(test, broker, disconnect=False)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pages_know_who_is_present_whatever_happens_meanwhile(run: Run, seed: int) -> None:
+    chance = random.Random(seed)
+    items = ["A.ada", "B.ada", "A.bob", "B.cyd", "A", "B"]
+
+    async def step(scene: RosterScene, pages: list[RosterPage]) -> None:
+        channel = chance.choice("rs")
+        match chance.randrange(12):
+            case 0:
+                pages.append(scene.watch(channel, every=chance.choice([0, 0, 0.01])))
+            case 1:
+                pages.append(scene.watch("r", "s"))
+            case 2 if pages:
+                pages.pop(chance.randrange(len(pages))).reader.close()
+            case 3:
+                scene.hub.missed(scene.hub._log.end)
+            case 4 if scene.hub.whole:
+                scene.replace(older=chance.random() < 0.3)
+            case 5 | 6:
+                scene.exit(channel, chance.choice(items))
+            case 7:
+                scene.say("a", "event")
+            case 8:
+                await asyncio.sleep(0.002)
+            case _:
+                scene.enter(channel, chance.choice(items), info=chance.randrange(9))
+
+    async def test(scene: RosterScene) -> None:
+        pages: list[RosterPage] = []
+        for _ in range(150):
+            await step(scene, pages)
+            for page in pages:
+                page.reader.read()
+        pages.append(scene.watch("r", "s"))
+        for page in pages:
+            await scene.is_true(page)
+            assert page.told == page.whole
+        assert not scene.hub.failures
+
+    run(test)

@@ -32,8 +32,9 @@ Members = dict[str, dict[str, t.Any]]
 class RosterPage(ItemPage[SocketReader]):
     """What a page knows of the channels that it watches."""
 
-    def __init__(self, reader: SocketReader) -> None:
+    def __init__(self, reader: SocketReader, watches: tuple[str, ...] = ()) -> None:
         super().__init__(reader)
+        self.watches = watches
         self.members: Members = {}
         self.counts: dict[str, int] = {}
         #: The types of what it has got of members, and the users.
@@ -76,7 +77,8 @@ class RosterScene(ItemScene):
         return {channel: [*users]} if users else {}
 
     def watch(self, *watch: str, channels: tuple[str, ...] = ("a",), **how: t.Any) -> t.Any:
-        return RosterPage(self.adopt(*channels, **self._watching(watch, how)))
+        reader = self.adopt(*channels, **self._watching(watch, how))
+        return RosterPage(reader, watch)
 
     def watch_again(self, page: RosterPage, *watch: str, **how: t.Any) -> None:
         self.again(page, "a", **self._watching(watch, how))
@@ -93,6 +95,25 @@ class RosterScene(ItemScene):
             return {name: [*users] for name, users in known.items() if users} == members
 
         await self.until(page, meets)
+
+    async def is_true(self, page: RosterPage) -> None:
+        """Wait until a page knows what the store has."""
+
+        def meets() -> bool:
+            page.look()
+            return bool(page.whole) and all(
+                (page.members.get(name, {}), page.counts.get(name, 0)) == self.truth(name)
+                for name in page.watches
+            )
+
+        await self.until(page, meets)
+
+    def truth(self, channel: str) -> tuple[dict[str, t.Any], int]:
+        """The info of those who are present, and how many are counted."""
+        rows = self.store.read_items([channel], kind=PRESENT).rows
+        found = [(*row.item.partition(".")[1:], json.loads(row.data)) for row in rows]
+        members = {user: info for dot, user, info in found if dot}
+        return members, sum(info for dot, _, info in found if not dot)
 
     def replace(self, older: bool = False) -> None:
         """Let another hub take over.
