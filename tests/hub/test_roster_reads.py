@@ -322,7 +322,8 @@ def test_pages_know_who_is_present_whatever_happens_meanwhile(run: Run, seed: in
                 pages.append(scene.watch("r", "s"))
             case 2 if pages:
                 pages.pop(chance.randrange(len(pages))).reader.close()
-            case 3:
+            case 3 if type(scene.broker) is not MemoryBroker:
+                # The feed in memory would say no more until the next event.
                 scene.hub.missed(scene.hub._log.end)
             case 4 if scene.hub.whole:
                 scene.replace(older=chance.random() < 0.3)

@@ -140,6 +140,7 @@ class ItemReads:
                 return
             self.torn = True
             together = self._wanting.pop(names)
+            # Some may have got all items meanwhile, which had waited for a page before.
             places = [c.items.position for c in together if c.items is not None]
             after = min(connection.cursor for connection in together)
             self._reads[names] = _Read(after, together)
@@ -147,7 +148,7 @@ class ItemReads:
                 names,
                 partial(self._take, names),
                 after=after,
-                upto=max(self._readers.log.end, *places),
+                upto=max([self._readers.log.end, *places]),
             )
             self.torn = False
 

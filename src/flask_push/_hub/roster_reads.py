@@ -12,17 +12,14 @@ import typing as t
 from functools import partial
 from itertools import islice
 
-from .._delivery.all_items import LivingPieces
 from .._delivery.readers import Readers
 from .._delivery.rosters import Reading
 from .._delivery.rosters import WatchedRoster
 from .._delivery.subscription import ReaderGroup
 from .._event import ItemRow
 from .._event import OwnChannel
-from .._event import Page
 from ..brokers import ItemsPage
 from .connection import Connection
-from .failstop import FailStop
 from .feeding import Feeding
 from .item_reads import ItemReads
 from .starts import Starts
@@ -37,19 +34,15 @@ _Together = dict[_Roster, Reading]
 
 
 class Pump(t.Protocol):
-    """Begins streams, and writes to those that have begun."""
+    """All streams, and those that wait."""
 
     connections: dict[int, Connection]
-    failstop: FailStop
     item_reads: ItemReads
     starts: Starts
 
-    def pump_out(
-        self,
-        connection: Connection,
-        page: Page | None = None,
-        rows: LivingPieces | None = None,
-    ) -> None: ...
+    def continue_waiting(self) -> None: ...
+
+    def wait_for_turn(self, connection: Connection) -> None: ...
 
 
 class RosterReads:
@@ -124,13 +117,15 @@ class RosterReads:
         whole = self._log.settle_rosters()
         again = {roster for roster in whole if roster.held}
         self._streams.starts.watched([r.name for r in whole if r not in again])
-        for connection in list(self._streams.connections.values()) if again else ():
+        for connection in self._streams.connections.values() if again else ():
             if connection.begun and not again.isdisjoint(connection.group.rosters):
-                self._streams.failstop.alone(connection, self._send_again)
+                self._send_again(connection)
+        if again:
+            self._streams.continue_waiting()
 
     def _send_again(self, connection: Connection) -> None:
         connection.leave_live(connection.group.place(self._log.end))
         self._streams.item_reads.forget(connection)
         self._readers.send_again(connection)
-        if not connection.blocked:
-            self._streams.pump_out(connection)
+        # It may wait for a turn already.
+        self._streams.wait_for_turn(connection)

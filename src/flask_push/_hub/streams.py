@@ -47,10 +47,7 @@ _MAX_PARTIAL_BYTES = 16 * 2**20
 
 
 class Streams:
-    """
-    :param begin_again: Is called when all streams have ended because of an exception. See
-        :class:`FailStop`.
-    """
+    """:param begin_again: Is called when all streams have failed. See :class:`FailStop`."""
 
     def __init__(
         self,
@@ -147,7 +144,7 @@ class Streams:
         rows: LivingPieces | None = None,
     ) -> None:
         budget = _PUMP_BYTES
-        while True:
+        while connection.fd not in connection.group.live:
             if connection.items is not None and not self.item_reads.admits(connection):
                 self._unblock(connection)
                 return
@@ -169,6 +166,9 @@ class Streams:
             if written < len(data) or budget < 0:
                 self.block(connection)
                 return
+        else:
+            # It waited for several things, and has become live meanwhile.
+            return
         self._unblock(connection)
         if connection.is_sent_items:
             self.item_reads.wait(connection, rows)
