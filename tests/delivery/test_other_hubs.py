@@ -79,6 +79,18 @@ def test_hubs_without_members_do_not_keep_each_other_running(
     assert hubs.matter is matter
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x", b"[" * 100_000, b"7", b"[1]", b'{"members":"many","leaving":null,"new":1}'],
+)
+def test_a_record_that_cannot_be_read_is_that_of_a_hub_with_members(data: bytes) -> None:
+    hubs = OtherHubs()
+    unreadable = row(5)._replace(data=data, version=None)
+    assert beat(hubs, unreadable, times=6) is None and hubs.matter
+    plan = beat(hubs, unreadable)
+    assert plan is not None and plan.step is Step.DEAD
+
+
 def test_the_rows_of_a_dead_hub_are_unset_and_then_its_record() -> None:
     hubs = OtherHubs()
     find = beat(hubs, row(5, dead=True))

@@ -46,9 +46,20 @@ class Record(t.NamedTuple):
 
     @classmethod
     def read(cls, row: ItemRow) -> Record:
-        values = json.loads(row.data)
-        about = values.get("members", 0), values.get("leaving", 0), values.get("dead")
-        return cls(str(row.position), row.version or 0, about[0], about[1], bool(about[2]))
+        """Read one, of any version. One that can't be read has members."""
+        try:
+            values = json.loads(row.data)
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            values = {"members": 1}
+        members, leaving = (values.get(name, 0) for name in ("members", "leaving"))
+        return cls(
+            *(str(row.position), row.version or 0),
+            members if isinstance(members, int) else 1,
+            leaving if isinstance(leaving, (int, float)) else 0,
+            bool(values.get("dead")),
+        )
 
 
 class OtherHubs:
