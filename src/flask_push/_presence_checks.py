@@ -21,6 +21,11 @@ from ._state import Services
 #: Bytes of the JSON that is shown of a user. Each page that watches gets that of all users.
 MAX_INFO = 1024
 
+# A number such as 1e400, which other libraries write, would become Infinity.
+_to_json = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False
+).encode
+
 
 class PresenceGrant(t.NamedTuple):
     """Arguments of :meth:`.Push.stream`."""
@@ -115,7 +120,7 @@ def _info(channel: str, data: t.Any, dumps: Dumps) -> str:
     what = f"present[{channel!r}]"
     try:
         made = json.loads(json_text(data, dumps))
-        info = json.dumps(made, ensure_ascii=False, separators=(",", ":"))
+        info = _to_json(made)
         size = len(info.encode())
     except UnicodeEncodeError:
         raise ValueError(f"{what} holds a lone surrogate, which is not text.") from None

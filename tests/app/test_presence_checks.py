@@ -121,6 +121,14 @@ def test_a_user_whose_name_is_too_long_may_be_counted(push: Push, app: Flask) ->
     assert granted(push, app, user="x" * 65, counted=["a"]).counted == ("a",)
 
 
+def test_a_number_that_no_browser_could_parse_again_is_refused(
+    push: Push, app: Flask
+) -> None:
+    app.json.dumps = lambda data, **_: "[1e400]"  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="'a'. can't be shown. Out of range"):
+        granted(push, app, user="ann", present={"a": None})
+
+
 def test_what_is_shown_may_have_1024_bytes(push: Push, app: Flask) -> None:
     presence = granted(push, app, user="ann", present={"a": "é" * 511})
     assert len(presence.present[0][1].encode()) == 1024

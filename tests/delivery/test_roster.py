@@ -183,6 +183,21 @@ def test_a_roster_lists_so_many_members_and_no_more() -> None:
     assert len(roster) == rosters.MAX_MEMBERS + 1
 
 
+def test_a_roster_has_room_when_many_have_left_and_others_are_not_listed() -> None:
+    numbers = range(1, rosters.MAX_MEMBERS + 1)
+    roster = Roster(
+        [*(member(n, f"user {n}") for n in numbers), RosterRow(1500, "B", b"9")]
+    )
+    leaving = [member(2002 + n, f"user {n}", data=None) for n in range(1, 101)]
+    roster.take(member(2001, "late"))
+    for row in leaving:
+        assert not roster.has_room
+        roster.take(row)
+    assert roster.has_room
+    roster = Roster(roster.rows())
+    assert "late" in roster.merged().members and not roster.has_room
+
+
 def test_a_user_who_was_not_listed_here_leaves() -> None:
     """Another hub may have listed the user, who came earlier there."""
     roster = Roster(member(n, f"user {n}") for n in range(1, rosters.MAX_MEMBERS + 1))

@@ -6,6 +6,7 @@ import typing as t
 
 import pytest
 
+from flask_push._delivery import roster as roster_module
 from flask_push._delivery import rosters
 from flask_push._delivery.groups import join_group
 from flask_push._delivery.log import Log
@@ -90,6 +91,24 @@ def test_a_roster_that_lacks_a_row_is_read_again() -> None:
     scene.read(14, (9, "A.ada", b"1"), (12, "A.bob", b"1"), (13, "B", b"3"))
     assert scene.is_whole()
     assert scene.members() == ["ada", "bob", COUNT, "cyd"]
+
+
+def test_a_roster_is_read_again_when_others_can_be_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(roster_module, "MAX_MEMBERS", 3)
+    monkeypatch.setattr(roster_module, "_FEW_MEMBERS", 1)
+    scene = Scene()
+    scene.read(10, (7, "A.ada", b"1"), (8, "A.bob", b"1"), (9, "B.cyd", b"1"))
+    assert scene.is_whole()
+    # A hub stores those who come before those who leave.
+    assert scene.turn(scene.row(11, "B.dan", b"1", 9)) == []
+    assert len(scene.turn(scene.row(12, "A.ada", None, 11))) == 1
+    assert scene.turn(scene.row(13, "A.bob", None, 12), scene.row(14, "B", b"2", 13)) == []
+    assert not scene.roster.is_whole
+    scene.read(14, (9, "B.cyd", b"1"), (11, "B.dan", b"1"), (14, "B", b"2"))
+    assert scene.is_whole()
+    assert scene.members() == ["cyd", "dan", COUNT]
 
 
 def test_a_row_that_is_lost_while_a_roster_is_read_makes_it_read_again() -> None:

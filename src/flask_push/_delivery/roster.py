@@ -15,6 +15,8 @@ import typing as t
 PRESENT = "present"
 #: How many users a roster lists (law 54).
 MAX_MEMBERS = 1000
+# If so few are listed, and others are there who are not, the roster is read again.
+_FEW_MEMBERS = 900
 #: Stands for the count where a change or an item names a user. No user has this name.
 COUNT = "\udcff"
 
@@ -64,6 +66,12 @@ class Roster:
         """How many users are listed, and one more if others are counted."""
         return len(self._shown)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether more users should be listed. They are if the roster begins again: one row
+        can't say that one user has left and that another is listed."""
+        return len(self._rows) > len(self._shown) and self._listed <= _FEW_MEMBERS
+
     def take(self, row: RosterRow) -> Change | None:
         """Take the next row. ``None`` if it changes nothing for those who watch."""
         hub, dot, user = row.item.partition(".")
@@ -83,7 +91,7 @@ class Roster:
         # read here.
         if now == before and row.number > self.sure:
             return None
-        if before is None and user != COUNT and self._is_full():
+        if before is None and user != COUNT and self._listed >= MAX_MEMBERS:
             return None
         self._shown[user] = now
         return Change(row.number, user, now)
@@ -96,8 +104,9 @@ class Roster:
             return b"%d" % sum(_number(row.data or b"") for row in rows.values())
         return next(reversed(rows.values())).data
 
-    def _is_full(self) -> bool:
-        return len(self._shown) - (COUNT in self._shown) >= MAX_MEMBERS
+    @property
+    def _listed(self) -> int:
+        return len(self._shown) - (COUNT in self._shown)
 
     def rows(self) -> list[RosterRow]:
         """The rows of all users, listed or not."""

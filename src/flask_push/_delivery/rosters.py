@@ -188,11 +188,13 @@ class Rosters(t.Generic[G]):
         if (whole := roster.whole) is not None:
             if entry.prev > max(whole.last, roster.horizon, proved):
                 self.lose(roster)
-                whole = None
-        if whole is None:
+        change = None if roster.whole is None else roster.whole.take(row)
+        if roster.whole is not None and roster.whole.has_room:
+            self.lose(roster)
+        if roster.whole is None:
             roster.reading.arrive(row, entry.prev, proved)
             return None
-        if (change := whole.take(row)) is None:
+        if change is None:
             return None
         position = Position(epoch, row.number)
         piece = self._encoder.member(roster.name.channel, change, position)
