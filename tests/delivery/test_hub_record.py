@@ -213,6 +213,23 @@ def test_a_new_epoch_makes_the_hub_look_at_what_is_stored(hub: Hub) -> None:
     assert hub.steps() == steps and hub.rows() == {"h1.ann": 1}
 
 
+def test_rows_of_a_dead_hub_that_a_new_epoch_brings_again_are_unset(hub: Hub) -> None:
+    dead = ItemChange(HUBS, "x", '{"dead":true}', kind=HUBS, version=9)
+    rows = [ItemChange("a", "x.u", "1", kind=PRESENT, owner="x")]
+    hub.broker.change([dead, *rows])
+    hub.now = 105
+    done = [hub.do(hub.plan()) for _ in range(4)]
+    assert done == [Step.BEAT, Step.FIND, Step.SWEEP, Step.FIND] and not hub.rows().get(
+        "x.u"
+    )
+    # The store is as it was before they were unset.
+    hub.broker.change(rows)
+    hub.broker._epoch = "other"
+    hub.now = 110
+    hub.steps()
+    assert hub.rows() == {"h1.ann": 1} and hub.records().keys() == {"h1"}
+
+
 def test_the_record_has_for_how_long_browsers_are_away(hub: Hub) -> None:
     hub.record.will_leave(140.2)
     assert not hub.record.has_stored_leaving

@@ -268,9 +268,11 @@ class HubRecord:
         self._begin()
 
     def _note_epoch(self, epoch: str) -> None:
-        if self._epoch and epoch != self._epoch and self._id:
+        if self._epoch and epoch != self._epoch:
             # The store may have lost what was stored last.
-            self._unsure = Step.RECORD
+            self._others.find_again()
+            if self._id:
+                self._unsure = Step.RECORD
         self._epoch = epoch
 
     def _note_lateness(self, now: float) -> None:

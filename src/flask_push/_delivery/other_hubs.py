@@ -99,6 +99,11 @@ class OtherHubs:
         for name, record in self._records.items():
             self._records[name] = record._replace(missed=0)
 
+    def find_again(self) -> None:
+        """Read the rows of dead hubs again, because the store may have lost what was
+        stored last: rows that were unset are perhaps there again."""
+        self._found.clear()
+
     def plan(self, now: float, own: Change) -> Plan | None:
         """What to do next about a dead hub.
 
