@@ -102,7 +102,7 @@ def test_each_grace_begins_again_after_a_trouble(kind: str) -> None:
 
 def test_what_a_store_has_lost_may_be_shown_once_more() -> None:
     trouble = Trouble("lost", None, 300, 305, 315)
-    for end, is_allowed in (295, True), (inf, True), (280, False):
+    for end, is_allowed in (295, True), (inf, True), (270, False):
         shown = stream(100, end)
         left = (310, 330) if end < inf else (310,)
         assert judged(shown, left=left[1:]) == []

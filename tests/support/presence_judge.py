@@ -9,7 +9,8 @@ that. So of each stream it takes the shortest time for which the store must have
 
 - It begins :data:`WRITE_SECONDS` after ``push:open``, because a hub waits a quarter of a
   second between two writes. A hub that dies or is stopped before has written nothing, and
-  neither has one whose store was away (law 53: "or not since he came").
+  neither has one whose store was away (law 53: "or not since he came"). If a stream was
+  closed before, it is not certain that the user was shown.
 - It ends when the browser closes it, or when the ``retry`` is over that the hub sent.
   If the hub was killed, others must store :data:`DEAD_BEATS` beats before they know that.
   So they do if it was stopped for so long, and it stores its users again afterwards. If
@@ -42,7 +43,7 @@ WRITE_SECONDS = 1.0
 DEAD_BEATS = 5
 #: A hub that has stored no beat for so many has noticed that the last one is late.
 _LATE_BEATS = 3
-#: So long after a trouble, the rows of a hub that is dead are gone at last.
+#: So long after the last trouble, the rows of a hub that is dead are gone.
 _EXCUSED_BEATS = 10
 #: Two clocks of one machine, and a browser that is busy.
 _EARLY_SECONDS = 0.3
@@ -123,9 +124,8 @@ class Judge:
     def __post_init__(self) -> None:
         by_key: dict[Key, list[Shown]] = defaultdict(list)
         for each in self.shown:
-            if each.opened < inf:
-                for channel in each.channels:
-                    by_key[channel, each.user].append(each)
+            for channel in each.channels:
+                by_key[channel, each.user].append(each)
         self.lefts = {key: self._lefts(found) for key, found in by_key.items()}
 
     def judge(self, name: str, changes: cabc.Iterable[Change]) -> list[str]:
@@ -167,11 +167,12 @@ class Judge:
             covered = end if covered == inf else max(covered, end)
         if known and self.now - covered >= self.grace:
             found.append(Reason(covered + self.grace))
-        found += [Reason(each.opened) for each in shown if self._is_brief(each, known)]
+        for each in shown:
+            if self._is_brief(each, known):
+                found.append(Reason(each.requested, self._gone(self._latest(each))))
         for trouble in self.troubles:
             if self._excuses(trouble, shown):
-                last = trouble.over + 2 * self.grace + _EXCUSED_BEATS * self.beat
-                found.append(Reason(trouble.start, last))
+                found.append(Reason(trouble.start, self._gone(trouble.over)))
         return sorted(found)
 
     def _times(self, shown: Shown) -> cabc.Iterator[tuple[float, float]]:
@@ -211,13 +212,31 @@ class Judge:
                 end = end if self._is_deadly(trouble) else max(end, trouble.end)
         return end
 
+    def _gone(self, time: float) -> float:
+        """When at last no hub has a row of a user that was not wanted from then on."""
+        some = 2 * self.grace + _EXCUSED_BEATS * self.beat
+        time += some
+        for trouble in sorted(self.troubles, key=lambda trouble: trouble.start):
+            if trouble.start <= time:
+                time = max(time, trouble.over + some)
+        return time
+
+    def _latest(self, shown: Shown) -> float:
+        """When the grace began at the latest: each trouble lets it begin again."""
+        end = shown.closed + shown.retry
+        for trouble in sorted(self.troubles, key=lambda trouble: trouble.start):
+            if trouble.concerns(shown) and shown.requested <= trouble.over:
+                if end + self.grace + _LATE_BEATS * self.beat >= trouble.start:
+                    end = max(end, trouble.over)
+        return end
+
     def _is_brief(self, shown: Shown, known: list[tuple[float, float]]) -> bool:
         """Whether a user has perhaps joined by this stream alone, which was too short to be
-        certain."""
-        at, end = self._stored(shown), self._kept(shown)
-        if at <= end:
+        certain. Perhaps the browser has closed it before it was open."""
+        end = self._kept(shown)
+        if self._stored(shown) <= end:
             return False
-        last = shown.opened + WRITE_SECONDS if at == inf else at
+        last = max(self._latest(shown), shown.requested + WRITE_SECONDS)
         return not any(
             last < other_end + self.grace and stored < end + self.grace
             for stored, other_end in known
@@ -230,8 +249,8 @@ class Judge:
             return False
         return any(
             trouble.concerns(each)
-            and each.opened <= trouble.over
-            and each.closed + each.retry + self.grace >= trouble.start
+            and each.requested <= trouble.over
+            and self._latest(each) + self.grace >= trouble.start
             and not (dead and each.closed > trouble.over)
             for each in shown
         )

@@ -129,8 +129,21 @@ class PresenceRun:
     def wait(self, condition: cabc.Callable[[], object], what: str) -> None:
         deadline = time.monotonic() + self.scale.patience
         while not condition():
-            assert time.monotonic() < deadline, f"it never came true: {what}\n{self.logs}"
+            assert time.monotonic() < deadline, (
+                f"it never came true: {what}\n{self.state()}\n{self.logs}"
+            )
             self.serve(0.05)
+
+    def state(self) -> str:
+        """Whom each watcher misses, and whom it has too much."""
+        lines = []
+        for n, watcher in enumerate(self.knowing()):
+            for name, users in self.truth().items():
+                there, known = {*users}, {*watcher.users.get(name, ())}
+                lines.append(f"{n}, {name}: {there - known} missing, {known - there} more")
+            counts = watcher.counts.get(self.counted), self.count()
+            lines.append(f"{n}: whole={watcher.whole}, {counts}")
+        return "\n".join(lines)
 
     @property
     def logs(self) -> str:
