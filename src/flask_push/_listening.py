@@ -12,6 +12,7 @@ from ._names import channel_name
 from ._names import channel_names
 from ._names import plain
 from .brokers import Broker
+from .brokers import KeepsItems
 
 if t.TYPE_CHECKING:
     from ._handoff.listener import Listener
@@ -43,6 +44,7 @@ class Listens:
             take for an event does not count.
         :raises ValueError: If no channel is given, or an argument is invalid.
         :raises TypeError: If an argument has the wrong type.
+        :raises RuntimeError: If `watch` is given, and the broker keeps no items.
         """
         # A process that never listens needs nothing of this.
         from ._handoff.listener import Listener
@@ -52,9 +54,14 @@ class Listens:
         _check_since(since)
         if timeout is not None:
             _check_timeout(timeout)
+        if watched:
+            self._keeper()
         return Listener(self._listeners_hub(), names, plain(since), timeout, watched)
 
     # The rest of the publisher.
+
+    def _keeper(self) -> KeepsItems:
+        raise NotImplementedError
 
     def _listeners_hub(self) -> ListenersHub:
         raise NotImplementedError

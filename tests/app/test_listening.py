@@ -16,6 +16,7 @@ from support.apps import push as push
 from support.listeners import data_of
 from support.listeners import take
 from support.listeners import words
+from support.plain_broker import Plain
 from support.redises import Redis
 from support.servers import until
 
@@ -118,6 +119,15 @@ def test_a_publisher_listens_to_its_own_memory() -> None:
         with publisher.listen("a", timeout=20) as listener:
             publisher.publish("a", "x")
             assert data_of(listener, 1) == ["x"]
+
+
+def test_a_broker_that_keeps_no_items_lets_no_listener_watch() -> None:
+    publisher = Publisher(Plain())
+    with pytest.raises(RuntimeError, match="Plain keeps no items"):
+        publisher.listen("a", watch=["a"])
+    with publisher.listen("a") as listener:
+        publisher.publish("a", "hello")
+        assert next(e.data for e in listener if e.type == "message") == "hello"
 
 
 def test_a_large_event_that_a_publisher_takes_arrives() -> None:
