@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -33,8 +34,10 @@ from flask_push._delivery.snapshot import LogState
 from flask_push._delivery.snapshot import ReaderState
 from flask_push._delivery.snapshot import stream_to_json
 from flask_push._delivery.stream import Stream
+from flask_push._delivery.stream_presence import StreamPresence
 from flask_push._hub import takeover
 from flask_push._hub.process import HubProcess
+from flask_push._hub.takeover import _batches
 from flask_push._hub.takeover import _frames
 from flask_push._hub.takeover import _parts
 from flask_push._hub.takeover import give
@@ -42,6 +45,7 @@ from flask_push._hub.takeover import Handover
 from flask_push._hub.takeover import take
 from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
+from flask_push._ipc.messages import MOST_BYTES
 from flask_push._ipc.version import version
 
 STREAMS = 30
@@ -227,6 +231,17 @@ def test_a_frame_is_sent_once_however_many_readers_are_behind_it() -> None:
     for _, fd in [*places, *taken.state.readers]:
         os.close(fd)
     ours.close()
+
+
+def test_streams_that_show_much_are_sent_in_several_messages() -> None:
+    present = tuple((f"c{n}", f'"{"x" * 1022}"') for n in range(1000))
+    stream = Stream(("a",), "c", user="ann", presence=StreamPresence(present))
+    places = [
+        (ReaderState(stream, True, "epoch", n, b"", 4, None, 9), n) for n in range(100)
+    ]
+    batches = list(_batches(places, {}))
+    assert [fd for _, fds in batches for fd in fds] == list(range(100))
+    assert max(len(json.dumps(states)) for states, _ in batches) < MOST_BYTES / 10
 
 
 def hand_over(line: Line | None = None) -> Tracer:

@@ -267,13 +267,21 @@ def _batches(
     for place, fd in places:
         batch.append(place.to_json(numbers))
         fds.append(fd)
-        if not isinstance(place.rest, memoryview):
-            size += len(place.rest)
+        size += _size(place)
         if len(fds) == _MOST or size > _MOST_BYTES:
             yield batch, fds
             batch, fds, size = [], [], 0
     if fds:
         yield batch, fds
+
+
+def _size(place: ReaderState) -> int:
+    """Of what a stream may have much of, the characters."""
+    presence = place.stream.presence
+    names = *place.stream.channels, *presence.channels
+    infos = (info for _, info in presence.present)
+    rest = 0 if isinstance(place.rest, memoryview) else len(place.rest)
+    return rest + sum(map(len, names)) + sum(map(len, infos))
 
 
 def _messages(messages: Messages) -> cabc.Iterator[Received]:
