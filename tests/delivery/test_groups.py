@@ -26,7 +26,7 @@ def test_readers_of_the_same_channels_and_rosters_share_a_group() -> None:
     # A roster is not the channel of its name.
     plain, new = join_group(log, ["a", "b"], False, 0)
     assert plain is not group
-    assert new == [] and plain.watch == []
+    assert new == [] and not plain.watch
     assert join_group(log, ["a", ROSTER], True, 5)[1] == []
     assert len(log.groups) == 3
 

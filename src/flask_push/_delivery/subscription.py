@@ -75,9 +75,9 @@ class ReaderGroup:
         return (*self.channels, *self.rosters) if self.rosters else self.channels
 
     @property
-    def watch(self) -> list[str]:
+    def watch(self) -> cabc.Sequence[str]:
         """The channels of its rosters."""
-        return [roster.name.channel for roster in self.rosters]
+        return [roster.name.channel for roster in self.rosters] if self.rosters else ()
 
     @property
     def lacks_rosters(self) -> bool:
