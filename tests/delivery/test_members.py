@@ -83,6 +83,16 @@ def test_users_are_counted_once_on_each_channel() -> None:
     assert members.wanted(0) == {("b", "ann"): "1"}
 
 
+def test_a_user_who_is_listed_is_not_counted_too() -> None:
+    members = Members(GRACE)
+    members.enter("ann", COUNTED)
+    members.enter("ben", COUNTED)
+    members.enter("ann", shows())
+    assert members.wanted(0) == {("a", "ann"): "1", ("a", ""): "1"}
+    members.leave("ann", shows(), 0)
+    assert members.wanted(GRACE) == {("a", ""): "2"}
+
+
 def test_no_more_users_are_listed_than_a_presence_may_have() -> None:
     full: list[str] = []
     members = Members(0, full.append)
@@ -102,28 +112,28 @@ def test_no_more_users_are_listed_than_a_presence_may_have() -> None:
 
 
 def test_a_successor_goes_on_with_users_and_their_graces() -> None:
-    members = Members(GRACE)
+    members, counted = Members(GRACE), StreamPresence(counted=("b",))
     for user in ("ann", "bob", "cid"):
         members.enter(user, shows(user))
-        members.enter(user, COUNTED)
+        members.enter(user, counted)
     members.leave("bob", shows(), 95)
-    members.leave("cid", COUNTED, 130)
+    members.leave("cid", counted, 130)
     rows = json.loads(json.dumps(members.to_rows(100)))
     successor = Members(GRACE)
     successor.restore([[*row, "new"] for row in rows], 1000)
     for user in ("ann", "cid"):
         successor.enter(user, shows(user))
     for user in ("ann", "bob"):
-        successor.enter(user, COUNTED)
+        successor.enter(user, counted)
     assert successor.wanted(1004) == members.wanted(104)
     everybody = successor.wanted(1004)
     assert [key for key, _ in everybody.items()] == [
-        *(("a", "ann"), ("a", "bob"), ("a", "cid"), ("a", ""))
+        *(("a", "ann"), ("a", "bob"), ("a", "cid"), ("b", ""))
     ]
-    assert everybody["a", ""] == "3"
+    assert everybody["b", ""] == "3"
     assert ("a", "bob") not in successor.wanted(1005)
-    assert successor.wanted(1039)["a", ""] == "3"
-    assert successor.wanted(1040)["a", ""] == "2"
+    assert successor.wanted(1039)["b", ""] == "3"
+    assert successor.wanted(1040)["b", ""] == "2"
 
 
 def test_a_user_of_a_predecessor_whose_streams_are_missing_stays_for_the_grace() -> None:

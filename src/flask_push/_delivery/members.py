@@ -87,7 +87,7 @@ class Members:
 
     def wanted(self, now: float) -> dict[Key, str]:
         """What the store has to have of this hub: of each user the info, and of each
-        channel with users who are counted their number."""
+        channel with users who are only counted their number."""
         self._forget(now)
         found = {
             (channel, user): member.info
@@ -95,7 +95,9 @@ class Members:
             for user, member in islice(users.items(), MAX_LISTED)
         }
         for channel, users in self._counted.items():
-            found[channel, ""] = str(len(users))
+            # A user whom another stream lists is there once.
+            listed = islice(self._listed.get(channel, ()), MAX_LISTED)
+            found[channel, ""] = str(len(users) - sum(user in users for user in listed))
         return found
 
     @property
