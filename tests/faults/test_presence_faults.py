@@ -13,6 +13,11 @@ from support.presence_runs import running
 
 def test_each_stay_of_a_user_is_shown_once_whatever_fails(tmp_path: Path) -> None:
     with running(tmp_path, QUICK) as run:
+        # One fault alone, of which the judge excuses nothing.
+        run.serve(2)
+        run.go([run.stop_hub], rest=1)
+        run.serve(2)
+        assert run.judge() == []
         run.go(run.deaths(), rest=0.3)
         run.go(run.other_faults(), rest=0.1)
         run.wait(lambda: run.confirmed.total() >= 20, "users have left")

@@ -89,6 +89,9 @@ def test_the_users_of_a_killed_hub_stay_until_others_know_it() -> None:
     later = stream(100, 200, 1), stream(230)
     assert "first=225" in judged(*later, left=(211,), troubles=(killed,))[0]
     assert judged(*later, left=(226,), troubles=(killed,)) == []
+    # It was asked to end, and has unset the user before it did.
+    asked = Trouble("killed", 1, 209, 212, 212)
+    assert judged(*shown, left=(211,), troubles=(asked,)) == []
 
 
 @pytest.mark.parametrize("kind", ["stopped", "away"])

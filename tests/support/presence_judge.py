@@ -206,7 +206,8 @@ class Judge:
             left = end + self.grace - trouble.start
             if not trouble.concerns(shown) or shown.opened > trouble.start:
                 continue
-            if trouble.kind == "killed" and left > 0:
+            # A hub that is asked to end stores first what it has to.
+            if trouble.kind == "killed" and left > trouble.seconds:
                 end = max(end, trouble.start + DEAD_BEATS * self.beat - self.grace)
             elif trouble.kind in ("stopped", "away") and left > some < trouble.seconds:
                 end = end if self._is_deadly(trouble) else max(end, trouble.end)
