@@ -383,11 +383,9 @@ class PresenceRun:
 
 @contextlib.contextmanager
 def running(directory: Path, scale: Scale) -> cabc.Iterator[PresenceRun]:
-    os.environ["BEAT_SECONDS"] = str(scale.beat)
-    short_beats.in_hubs()
     (directory / "redis").mkdir()
     with contextlib.ExitStack() as stack:
-        stack.callback(os.environ.pop, "BEAT_SECONDS", None)
+        stack.enter_context(short_beats.of(scale.beat))
         redis = stack.enter_context(Clock.started(directory / "redis"))
         config: dict[str, t.Any] = {"PUSH_BROKER_URL": redis.url, "PUSH_RETRY": scale.retry}
         config |= {"PUSH_PRESENCE_GRACE": scale.grace, "PUSH_LIFETIME": 6 * scale.pause}
