@@ -396,6 +396,19 @@ def test_a_successor_goes_on_with_the_members_and_the_record(url: str) -> None:
     run_at(url, test, grace=30)
 
 
+def test_a_hub_and_its_successor_note_no_stream_that_shows_no_user() -> None:
+    async def test(scene: HubScene) -> None:
+        await enter(scene, "ann", presence=NOTHING)
+        await enter(scene, "bob", presence=StreamPresence(watch=("room",)))
+        await enter(scene, "cid")
+        for _ in range(2):
+            assert [c.stream.user for c in presence(scene)._entered] == ["cid"]
+            await until(lambda: scene.hub.whole)
+            replace(scene)
+
+    run(test)
+
+
 def test_a_successor_of_an_older_hub_stores_its_users_under_a_new_name() -> None:
     async def test(scene: HubScene) -> None:
         await enter(scene, "ann")

@@ -103,9 +103,11 @@ class HubPresence:
     # What changes.
 
     def enter(self, connection: Connection) -> None:
-        """Note a stream that has begun."""
+        """Note a stream that has begun, if it shows its user anywhere."""
         stream = connection.stream
-        if not self.watches or not stream.user or connection in self._entered:
+        if not (self.watches and stream.user and stream.presence.shown):
+            return
+        if connection in self._entered:
             return
         self._entered[connection] = None
         self._members.enter(stream.user, stream.presence)

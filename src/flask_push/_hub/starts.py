@@ -13,7 +13,6 @@ from functools import partial
 from itertools import islice
 
 from .._delivery.readers import Readers
-from .._delivery.stream_presence import NOTHING
 from .._delivery.subscription import ReaderGroup
 from .._event import Page
 from .._event import Position
@@ -144,6 +143,5 @@ class Starts:
 
     def _go(self, connection: Connection, page: Page | None = None) -> None:
         connection.begin()
-        if connection.stream.presence is not NOTHING:
-            self._pump.presence.enter(connection)
+        self._pump.presence.enter(connection)
         self._pump.pump_out(connection, page)
