@@ -22,9 +22,9 @@ from .brokers import NotPublished
 from .brokers import NotRead
 from .brokers import PublishUncertain
 
-# All items of a channel are read at once, however many bytes they have: pages would be of
-# different times.
-_NO_LIMIT = 2**40
+#: All items of a channel are read at once, however many bytes they have: pages would be of
+#: different times.
+NO_LIMIT = 2**40
 
 # How many items that are due are unset in one transaction.
 _MAX_UNSETS = 500
@@ -109,7 +109,7 @@ class ItemPublisher:
         :raises NotRead: If the store can't be read now.
         """
         channel = channel_name(channel)
-        page = self._keeper().read_items([channel], limit=_NO_LIMIT)
+        page = self._keeper().read_items([channel], limit=NO_LIMIT)
         events = {row.item: _event(row) for row in page.rows}
         return Items(events, str(Position(page.epoch, page.end)))
 
@@ -183,8 +183,8 @@ def _unset_due(
 def _due(items: KeepsItems, names: cabc.Collection[str]) -> list[ItemChange]:
     """Unsets of the items of these channels that are due. Other channels may have many
     more, which ``KeepsItems.due`` might return first."""
-    rows = items.read_items(names, limit=_NO_LIMIT, due=True).rows
-    living = {row.number for row in items.read_items(names, limit=_NO_LIMIT).rows}
+    rows = items.read_items(names, limit=NO_LIMIT, due=True).rows
+    living = {row.number for row in items.read_items(names, limit=NO_LIMIT).rows}
     return [
         ItemChange(row.channel, row.item, None, due=True)
         for row in rows

@@ -11,10 +11,8 @@ from ._delivery.roster import Roster
 from ._delivery.roster import RosterRow
 from ._event import Position
 from ._item_publisher import ItemPublisher
+from ._item_publisher import NO_LIMIT
 from ._names import channel_name
-
-# All rows of a channel are read at once: pages would be of different times.
-_NO_LIMIT = 2**40
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ class PresencePublisher(ItemPublisher):
         :raises NotRead: If the store can't be read now.
         """
         channel = channel_name(channel)
-        page = self._keeper().read_items([channel], limit=_NO_LIMIT, kind=PRESENT)
+        page = self._keeper().read_items([channel], limit=NO_LIMIT, kind=PRESENT)
         rows = (RosterRow(row.number, row.item, row.data) for row in page.rows)
         infos, counted = Roster(rows).merged()
         members = {user: Member(user, json.loads(info)) for user, info in infos.items()}
