@@ -3,7 +3,7 @@ how soon a newcomer knows all who are there.
 
 Each user has one stream, which shows the user and watches the channel. This process reads
 all streams. The reference of joining has as many streams, each of which receives as many
-events: nobody joins, and the events are published in batches, as a hub stores them.
+events. They show no users, and the events are published in batches, as a hub stores them.
 """
 
 from __future__ import annotations

@@ -219,7 +219,7 @@ def test_many_channels_are_read_a_few_at_a_time(
 
 
 class Slow(MemoryBroker):
-    """Its feed reads items when it is told to."""
+    """Its feed reads items when the test calls the answers."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -291,7 +291,7 @@ class User:
         self.close(len(self.tabs))
 
     def change(self) -> None:
-        """Do something that nobody may notice."""
+        """Do something that no watcher may notice."""
         count = len(self.tabs)
         action = self.rng.choice(["more", "fewer", "reload", "reload", "away"])
         if action == "more" and count < self.most:
@@ -336,7 +336,7 @@ class Crowd(Surroundings, t.Protocol):
     counted: str
     #: Seconds between two acts of a user, on average.
     pause: float
-    #: The longest absence that nobody may notice, in seconds.
+    #: The longest absence that no watcher may notice, in seconds.
     longest_absence: float
     #: Which part of the tabs watch their channels.
     watching: float

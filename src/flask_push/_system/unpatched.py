@@ -104,8 +104,8 @@ class _Native:
 
 def free_lock() -> _thread.LockType:
     """A lock for threads that the system knows of. gevent's own lock may never wake such a
-    thread. Whoever holds this one must not let other greenlets run, unless all who want it
-    use :func:`acquire`."""
+    thread. A greenlet that holds this one must not let others run, unless all of them use
+    :func:`acquire`."""
     free: _thread.LockType = original("_thread", "allocate_lock")()
     return free
 
