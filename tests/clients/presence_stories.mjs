@@ -31,16 +31,6 @@ class PresenceStory extends Story {
 
   // What may happen.
 
-  open() {
-    const page = { index: this.pages.length, scope: this.browser.page(), users: [], errors: [] };
-    this.note("page", page.index);
-    page.push = page.scope.exported.connect("/stream", { share: this.share });
-    page.push.on("error", (error) => page.errors.push(String(error)));
-    page.push.on("gap", () => {});
-    this.pages.push(page);
-    this.use(page);
-  }
-
   use(page = this.random.of(this.awake())) {
     if (!page) return;
     const channel = this.random.of(CHANNELS);

@@ -6,7 +6,7 @@ import { Server } from "./server.mjs";
 const STEPS = 60;
 const SETTLES = 180e3; // Until all that was broken is mended, at the longest.
 
-/** Its subclasses have may(), open(), change(), judge(page) and figures(). */
+/** Its subclasses have may(), use(page) or open(), change(), judge(page) and figures(). */
 export class Story {
   constructor(seed, log) {
     this.random = chance(seed);
@@ -18,6 +18,17 @@ export class Story {
     this.pages = [];
     this.serial = 0;
     this.note = (...said) => log && console.log(Math.round(this.time.now), ...said);
+  }
+
+  /** Open a page, with its first user. */
+  open() {
+    const page = { index: this.pages.length, scope: this.browser.page(), users: [], errors: [] };
+    this.note("page", page.index);
+    page.push = page.scope.exported.connect("/stream", { share: this.share });
+    page.push.on("error", (error) => page.errors.push(String(error)));
+    page.push.on("gap", () => {});
+    this.pages.push(page);
+    this.use(page);
   }
 
   /** A page leaves, or is hidden until it is shown. */
