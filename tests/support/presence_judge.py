@@ -7,9 +7,9 @@ longer than the grace. Each such *stay* has to be shown with one ``joined`` and 
 The judge knows when the browser opened and closed a stream, and not when the hub noticed
 that. So of each stream it takes the shortest time for which the store must have known it:
 
-- It begins :data:`WRITE_SECONDS` after ``push:open``, because a hub waits a quarter of a
-  second between two writes. A hub that dies or is stopped before has written nothing, and
-  neither has one whose store was away (law 53: "or not since he came"). If a stream was
+- It begins :attr:`Judge.write` seconds after ``push:open``, because a hub waits a quarter
+  of a second between two writes. A hub that dies or is stopped before has written nothing,
+  and neither has one whose store was away (law 53: "or not since he came"). If a stream was
   closed before, it is not certain that the user was shown.
 - It ends when the browser closes it, or when the ``retry`` is over that the hub sent.
   If the hub was killed, others must store :data:`DEAD_BEATS` beats before they know that.
@@ -37,14 +37,10 @@ from dataclasses import dataclass
 from dataclasses import field
 from math import inf
 
-#: How long a hub that works may take to store that a user has joined.
-WRITE_SECONDS = 1.0
 #: After fewer beats, no hub finds another one dead.
 DEAD_BEATS = 5
 #: A hub that has stored no beat for so many has noticed that the last one is late.
 _LATE_BEATS = 3
-#: So long after the last trouble, the rows of a hub that is dead are gone.
-_EXCUSED_BEATS = 10
 #: Two clocks of one machine, and a browser that is busy.
 _EARLY_SECONDS = 0.3
 
@@ -120,12 +116,17 @@ class Judge:
     troubles: cabc.Sequence[Trouble] = ()
     #: How often each user left until all watchers had shown it.
     confirmed: cabc.Mapping[Key, int] = field(default_factory=Counter)
+    #: How many seconds a hub that works may take to store that a user has joined.
+    write: float = 1.0
+    #: After how many beats without trouble the rows of a dead hub are gone.
+    excused: float = 10.0
 
     def __post_init__(self) -> None:
         by_key: dict[Key, list[Shown]] = defaultdict(list)
         for each in self.shown:
             for channel in each.channels:
                 by_key[channel, each.user].append(each)
+        self.streams: cabc.Mapping[Key, list[Shown]] = by_key
         self.lefts = {key: self._lefts(found) for key, found in by_key.items()}
 
     def judge(self, name: str, changes: cabc.Iterable[Change]) -> list[str]:
@@ -152,6 +153,7 @@ class Judge:
             if reason := next(fitting, None):
                 left.remove(reason)
             else:
+                print(f"{key} and its streams:", *self.streams[key], sep="\n    ")
                 yield f"{key} left at {time:.3f}, and the only reasons are {reasons}"
         if len(times) < self.confirmed.get(key, 0):
             yield f"{key} left {self.confirmed[key]} times, and was shown so at {times}"
@@ -192,7 +194,7 @@ class Judge:
 
     def _stored(self, shown: Shown) -> float:
         """From when on the store had it, if it was open for so long."""
-        at = shown.opened + WRITE_SECONDS
+        at = shown.opened + self.write
         for trouble in self.troubles:
             if trouble.concerns(shown) and trouble.start <= at:
                 if shown.opened <= trouble.over:
@@ -206,7 +208,7 @@ class Judge:
             left = end + self.grace - trouble.start
             if not trouble.concerns(shown) or shown.opened > trouble.start:
                 continue
-            # A hub that is asked to end stores first what it has to.
+            # Until it has ended, a hub that is asked to end unsets users as ever.
             if trouble.kind == "killed" and left > trouble.seconds:
                 end = max(end, trouble.start + DEAD_BEATS * self.beat - self.grace)
             elif trouble.kind in ("stopped", "away") and left > some < trouble.seconds:
@@ -215,7 +217,7 @@ class Judge:
 
     def _gone(self, time: float) -> float:
         """When at last no hub has a row of a user that was not wanted from then on."""
-        some = 2 * self.grace + _EXCUSED_BEATS * self.beat
+        some = 2 * self.grace + self.excused * self.beat
         time += some
         for trouble in sorted(self.troubles, key=lambda trouble: trouble.start):
             if trouble.start <= time:
@@ -237,7 +239,7 @@ class Judge:
         end = self._kept(shown)
         if self._stored(shown) <= end:
             return False
-        last = max(self._latest(shown), shown.requested + WRITE_SECONDS)
+        last = max(self._latest(shown), shown.requested + self.write)
         return not any(
             last < other_end + self.grace and stored < end + self.grace
             for stored, other_end in known

@@ -17,6 +17,7 @@ import threading
 import time
 import typing as t
 from collections import Counter
+from math import inf
 from pathlib import Path
 
 from support import short_beats
@@ -54,12 +55,16 @@ class Scale(t.NamedTuple):
     long: float
     #: For how much longer than planned everything may take, because the machine is busy.
     slack: float
+    #: As :attr:`.Judge.write` and :attr:`.Judge.excused`. A beat of a busy machine is late
+    #: so often that no number of short ones is enough.
+    write: float
+    excused: float
     #: How long the run waits for what must come about.
     patience: float
 
 
-QUICK = Scale(50, 3, 1.0, 1.0, 2.0, 0.5, 0.5, 2.6, 4.0, 2.0, 60.0)
-LARGE = Scale(3000, 8, 40.0, 0.02, 10.0, 5.0, 8.0, 20.0, 60.0, 0.0, 240.0)
+QUICK = Scale(50, 3, 1.0, 1.0, 4.0, 0.5, 0.5, 2.6, 4.0, 2.0, 2.5, inf, 90.0)
+LARGE = Scale(3000, 8, 40.0, 0.02, 10.0, 5.0, 8.0, 20.0, 60.0, 0.0, 1.0, 10.0, 240.0)
 
 
 class PresenceRun:
@@ -220,7 +225,8 @@ class PresenceRun:
 
     def judge(self) -> list[str]:
         times = self.scale.grace, self.scale.beat, time.monotonic()
-        judge = Judge(*times, self.shown, self.troubles, self.confirmed)
+        facts = self.shown, self.troubles, self.confirmed
+        judge = Judge(*times, *facts, self.scale.write, self.scale.excused)
         wrong = []
         for n, watcher in enumerate(self.knowing()):
             wrong += judge.judge(f"watcher {n}", watcher.changes)
@@ -260,11 +266,15 @@ class PresenceRun:
             "lost": 2 * self.scale.beat + slack,
         }
         self.troubles.append(Trouble(kind, server, start, end, end + over[kind]))
+        print(self.troubles[-1])
 
     def some_hub(self) -> tuple[int, list[int]]:
         """A server, and the processes of its hub."""
         n = self.rng.randrange(len(self.servers))
-        return n, hubs(self.directory / f"{n}")
+        return n, self.hubs_of(n)
+
+    def hubs_of(self, server: int) -> list[int]:
+        return hubs(self.directory / f"{server}")
 
     def kill_hub(self, with_signal: signal.Signals = signal.SIGKILL) -> None:
         n, pids = self.some_hub()
@@ -272,7 +282,8 @@ class PresenceRun:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, with_signal)
-        self.serve(0.1)
+        # One that ends by itself first lets go of its streams, and may be slow.
+        self.wait(lambda: not {*pids} & {*self.hubs_of(n)}, "the hub has ended")
         self.note("killed", n, start)
 
     def end_hub(self) -> None:
@@ -320,7 +331,7 @@ class PresenceRun:
         while server.process.poll() is None:
             self.serve(0.02)
         # With its first process, all others of a container end.
-        for pid in hubs(self.directory / f"{n}"):
+        for pid in self.hubs_of(n):
             os.kill(pid, signal.SIGKILL)
         self.note("killed", n, start)
         self.in_a_thread(server.start)
