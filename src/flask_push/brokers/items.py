@@ -73,6 +73,8 @@ ROW_BYTES = 100
 #: How many items of an own kind a channel may have, and how many bytes of them. All hubs
 #: store theirs there, and one that could not would lose the rest of its call.
 OWN_BOUNDS = 100_000, 64 * 2**20
+#: The kinds whose channels have other bounds. See :mod:`.brokers.runs`.
+BOUNDS_OF_KINDS = {"run": (1_000_000, 256 * 2**20)}
 #: As many tombstones a channel keeps at least, if they are not too old.
 MIN_TOMBSTONES = 1000
 
@@ -244,7 +246,9 @@ class ItemFeed(t.Protocol):
 def bounds(kind: str, retention: Retention) -> tuple[int, int]:
     """How many living rows a channel has at most, and how many bytes of them. What an app
     configures for its items is not valid for those of Flask-Push's own."""
-    return OWN_BOUNDS if kind else (retention.items, retention.item_bytes)
+    if not kind:
+        return retention.items, retention.item_bytes
+    return BOUNDS_OF_KINDS.get(kind, OWN_BOUNDS)
 
 
 def row_bytes(item: str, type: str, data: bytes) -> int:

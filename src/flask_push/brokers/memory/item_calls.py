@@ -15,6 +15,8 @@ from ..items import check_kind
 from ..items import ItemChange
 from ..items import ItemRow
 from ..items import ItemsPage
+from ..runs import check_own_kind
+from ..runs import FORGET_ROWS
 from .item_rows import Row
 from .item_rows import Step
 from .items import Items
@@ -79,6 +81,24 @@ class ItemCalls:
         self._notice_fork()
         with self.items() as items:
             return items.owned(owner, kind, limit)
+
+    def find(self, channel: str, items: cabc.Sequence[str], *, kind: str = "") -> ItemsPage:
+        check_kind(kind)
+        self._notice_fork()
+        with self._lock:
+            rows = self._items.find(channel, kind, items)
+            horizons, _ = self._items.horizons([channel], kind)
+            return ItemsPage(self._epoch, 0, self._last, self._last, rows, horizons)
+
+    def forget(
+        self, channel: str, upto: int, *, kind: str, limit: int = FORGET_ROWS
+    ) -> bool:
+        check_own_kind(kind)
+        self._notice_fork()
+        with self.items() as items:
+            more = items.forget((kind, channel), upto, limit)
+        self._ring()
+        return more
 
     @contextmanager
     def items(self) -> cabc.Iterator[Items]:

@@ -6,6 +6,8 @@ import collections.abc as cabc
 import typing as t
 from dataclasses import dataclass
 from dataclasses import field
+from itertools import islice
+from itertools import takewhile
 
 from ..._event import Entry
 from ..._event import MAX_NUMBER
@@ -92,6 +94,8 @@ class ChannelItems:
         self.rows: dict[str, Row] = {}
         self.tombstones: dict[str, None] = {}
         self.bytes = 0
+        #: The number of the newest row that it has had.
+        self.newest = horizon
 
     @property
     def living(self) -> int:
@@ -103,6 +107,7 @@ class ChannelItems:
         old = rows.pop(item, None)
         rows[item] = row
         self.bytes += row.size
+        self.newest = row.number
         if old is not None:
             self.bytes -= old.size
             if old.data is None:
@@ -124,6 +129,17 @@ class ChannelItems:
             del self.rows[row.item], self.tombstones[row.item]
             self.horizon = row.number
             yield row
+
+    def forget(self, upto: int, limit: int) -> list[Row]:
+        """Remove the oldest rows, so many at most, up to a number."""
+        oldest = takewhile(lambda row: row.number <= upto, self.rows.values())
+        rows = [*islice(oldest, limit)]
+        for row in rows:
+            del self.rows[row.item]
+            self.tombstones.pop(row.item, None)
+            self.bytes -= row.size
+            self.horizon = row.number
+        return rows
 
 
 class Plan:

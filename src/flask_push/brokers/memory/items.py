@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import typing as t
 from dataclasses import replace
+from itertools import islice
 from itertools import takewhile
 
 from ..._event import Entry
@@ -119,14 +120,36 @@ class Items:
                     self.removals += 1
         while self._empty:
             name, channel = next(iter(self._empty.items()))
-            row = next(reversed(channel.rows.values()))
-            if row.number >= oldest:
+            if channel.newest >= oldest:
                 break
             for row in channel.rows.values():
                 self._log.pop(row.number, None)
-            self._floor = row.number
+            self._floor = max(self._floor, channel.newest)
             self.removals += 1
             del self._empty[name], self._channels[name]
+
+    def forget(self, name: tuple[str, str], upto: int, limit: int) -> bool:
+        """As :meth:`.KeepsRuns.forget`.
+
+        :param name: The kind and the channel.
+        """
+        channel = self._channels.get(name)
+        gone = channel.forget(upto, limit) if channel else []
+        for row in gone:
+            self._log.pop(row.number, None)
+            self._timed.pop(row.key, None)
+        if channel is None or not gone:
+            return False
+        self.removals += 1
+        if not channel.living:
+            self._empty.setdefault(name, channel)
+        return any(row.number <= upto for row in islice(channel.rows.values(), 1))
+
+    def find(self, name: str, kind: str, items: cabc.Iterable[str]) -> list[ItemRow]:
+        """The living rows of these items."""
+        found = [self._row((kind, name, item)) for item in dict.fromkeys(items)]
+        rows = [row.living() for row in found if row is not None and row.data is not None]
+        return sorted(rows, key=lambda row: row.number)
 
     def _step(self, change: ItemChange, call: Call, now: int) -> Row | Step:
         channel, item, text, type, ttl, version, kind, owner, *_ = change

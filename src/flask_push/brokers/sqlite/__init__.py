@@ -34,10 +34,13 @@ from ..items import ItemRow
 from ..items import ItemsPage
 from ..own import check_own
 from ..own import OwnPage
+from ..runs import check_own_kind
+from ..runs import FORGET_ROWS
 from . import history
 from . import item_reads
 from . import items
 from . import own
+from . import runs
 from . import statements
 from .database import Database
 from .database import Replaced
@@ -232,6 +235,17 @@ class SqliteBroker:
     def owned(self, owner: str, *, kind: str, limit: int = 500) -> list[ItemRow]:
         check_kind(kind)
         return self._read(lambda c: item_reads.owned(c, owner, kind, limit))
+
+    def find(self, channel: str, items: cabc.Sequence[str], *, kind: str = "") -> ItemsPage:
+        check_kind(kind)
+        return self._read(lambda c: runs.find(c, channel, items, kind))
+
+    def forget(
+        self, channel: str, upto: int, *, kind: str, limit: int = FORGET_ROWS
+    ) -> bool:
+        check_own_kind(kind)
+        what = runs.ToForget(kind, channel, upto, limit)
+        return bool(self._write(runs.forget, runs.again, what, []))
 
     def _read(self, page: cabc.Callable[[sqlite3.Connection], T]) -> T:
         def look() -> T:

@@ -106,6 +106,16 @@ def _homes(
     return homes
 
 
+def horizon_and_home(
+    connection: sqlite3.Connection, channel: str, kind: str
+) -> tuple[str, int, int, int | None]:
+    """The store's epoch and end; the channel's horizon; and where its items are, if it has
+    had some."""
+    epoch, _, end, _, _ = store_row(connection)
+    (home,) = _homes(connection, [channel], kind)
+    return epoch, end, home.horizon, home.id
+
+
 class FoundHorizons(t.NamedTuple):
     """Those of some channels."""
 
