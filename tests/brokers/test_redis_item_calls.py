@@ -139,6 +139,6 @@ def test_all_keys_are_named(store: calls.Store) -> None:
 def test_bounds_are_sent_only_if_they_are_given(store: calls.Store) -> None:
     new = Retention()
     given, not_given = ItemCalls(store, Retention(items=5)), ItemCalls(store, None)
-    usual = f"{new.items} {new.item_bytes} 1000 100000 67108864"
+    usual = f"{new.items} {new.item_bytes} 1000 100000 67108864 run 1000000 268435456"
     assert given.due(7)[-2:] == [f"5 {new.item_bytes} {usual}", 7]
     assert not_given.due(7)[-2:] == [f"- - {usual}", 7]

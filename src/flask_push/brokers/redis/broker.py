@@ -18,6 +18,8 @@ from ..items import ItemRow
 from ..items import ItemsPage
 from ..own import check_own
 from ..own import OwnPage
+from ..runs import check_own_kind
+from ..runs import FORGET_ROWS
 from . import calls
 from . import replies
 from . import scripts
@@ -136,6 +138,16 @@ class AnyRedisBroker:
 
     def owned(self, owner: str, *, kind: str, limit: int = 500) -> list[ItemRow]:
         return self._items.owned(owner, kind, limit)
+
+    def find(self, channel: str, items: cabc.Sequence[str], *, kind: str = "") -> ItemsPage:
+        return self._items.find(channel, items, kind)
+
+    def forget(
+        self, channel: str, upto: int, *, kind: str, limit: int = FORGET_ROWS
+    ) -> bool:
+        check_own_kind(kind)
+        deadline = time.monotonic() + self.timeout
+        return self._items.forget(kind, channel, upto, limit, deadline)
 
     def read_own(self, log: str, after: int = 0) -> OwnPage:
         check_own(log)

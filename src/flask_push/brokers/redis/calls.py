@@ -39,7 +39,7 @@ MAX_KEEP_SECONDS = 1e9
 # Microseconds after which a clock that goes on is believed.
 _MINUTE = 60_000_000
 # Lengths of the replies that end with the store's time.
-_TIMED = {4, 6, 10, 13}
+_TIMED = {4, 5, 6, 10, 13}
 
 
 class Names(t.NamedTuple):

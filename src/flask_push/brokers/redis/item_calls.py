@@ -10,6 +10,7 @@ from ..._event import Event
 from ..._event import OwnChannel
 from ..._event import Position
 from ..base import Retention
+from ..items import BOUNDS_OF_KINDS
 from ..items import check_change
 from ..items import ItemChange
 from ..items import MIN_TOMBSTONES
@@ -166,7 +167,8 @@ class ItemCalls:
         new = Retention()
         given = f"{retention.items} {retention.item_bytes}" if retention else "- -"
         bounds = new.items, new.item_bytes, MIN_TOMBSTONES, *OWN_BOUNDS
-        self._kept = " ".join([given, *map(str, bounds)])
+        kinds = [f"{kind} {n} {size}" for kind, (n, size) in BOUNDS_OF_KINDS.items()]
+        self._kept = " ".join([given, *map(str, bounds), *kinds])
 
     def change(self, changes: Changes, caller: Caller) -> list[Arg]:
         keys: list[Arg] = [self.store.key("call", caller.name), *self._common()]
@@ -226,6 +228,13 @@ class ItemCalls:
 
     def owned(self, beginning: str, limit: int) -> list[Arg]:
         return self.store.args(self._common(), [self._kept, beginning, limit])
+
+    def forget(
+        self, kind: str, channel: str, upto: int, limit: int, caller: Caller
+    ) -> list[Arg]:
+        publishes_on = self.store.names.channel(OwnChannel.of(kind, channel))
+        keys = [*self._common(), *self._channel(kind, channel), publishes_on]
+        return self.store.args(keys, [self._kept, kind, channel, upto, limit])
 
     def rows(self, kind: str, found: cabc.Sequence[tuple[str, str]]) -> list[Arg]:
         """

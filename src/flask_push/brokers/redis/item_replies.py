@@ -89,6 +89,19 @@ def owned_rows(
     return sorted(rows, key=attrgetter("position.number"))
 
 
+def found_rows(reply: list[t.Any], channel: str, items: cabc.Iterable[str]) -> ItemsPage:
+    """The rows that were found of one channel."""
+    rows = [
+        _item_row(channel, item, record)
+        for item, record in zip(items, reply[2], strict=True)
+        if record
+    ]
+    rows.sort(key=attrgetter("position.number"))
+    known, _ = _horizons(reply[3], [channel])
+    end = int(reply[1])
+    return ItemsPage(reply[0].decode(), 0, end, end, rows, known)
+
+
 def due(reply: list[t.Any]) -> list[ItemChange]:
     """Unsets of what a deadline's member names."""
     return [_due(member) for member in reply[2]]

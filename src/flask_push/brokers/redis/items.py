@@ -42,6 +42,7 @@ class Items:
         self._asking = asking
         self._calls = ItemCalls(store, retention)
         self._change = scripts.CHANGE if single else scripts.SCHANGE
+        self._forget = scripts.FORGET if single else scripts.SFORGET
 
     def change(
         self, changes: cabc.Sequence[Event | ItemChange], deadline: float
@@ -97,3 +98,20 @@ class Items:
             return []
         reply = self._asking.read(scripts.READ_ROWS, partial(self._calls.rows, kind, found))
         return item_replies.owned_rows(reply, found, owner)
+
+    def find(self, channel: str, items: cabc.Iterable[str], kind: str) -> ItemsPage:
+        check_kind(kind)
+        names = [*dict.fromkeys(items)]
+        # The channel's horizon is wanted also without items.
+        found = [(channel, name) for name in names or [""]]
+        reply = self._asking.read(scripts.READ_ROWS, partial(self._calls.rows, kind, found))
+        return item_replies.found_rows(reply, channel, names or [""])
+
+    def forget(
+        self, kind: str, channel: str, upto: int, limit: int, deadline: float
+    ) -> bool:
+        """As :meth:`.KeepsRuns.forget`. A call that is repeated does no harm, so the store
+        does not remember it."""
+        args = partial(self._calls.forget, kind, channel, upto, limit)
+        reply = self._asking.write(self._forget, args, deadline)
+        return bool(reply[2])

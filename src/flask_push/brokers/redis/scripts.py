@@ -41,7 +41,8 @@ script that is called with another life does nothing, and returns the right one.
     A hash: ``kind:channel`` of each channel that has rows, with ``horizon:number of the
     newest row:living rows:tombstones:bytes of living rows:number of the oldest tombstone``.
     If the keys of its rows hold others than so many, they were evicted,
-    and the store begins another epoch.
+    and the store begins another epoch. ``kind:`` has the horizon of channels of an own kind
+    that are not in it, if rows of some were forgotten.
 ``{push}:<life>:deadlines``
     A sorted set: ``since:kind:length of channel:channel, then item`` of each row that has a
     deadline, with the deadline.
@@ -53,8 +54,7 @@ Rows are published where the events of their channel are, neighbours of one type
 ``epoch:number of the first:i`` and the number of the row before it, ``:length of
 type:type``, of each row ``length of item length of data`` with commas, a colon, all items,
 and all data. If the horizon of the channel has grown, ``epoch:last number:h:horizon``
-follows. Older versions skip both, because the third field is not a number. Rows of
-Flask-Push's own are not published.
+follows. Older versions skip both, because the third field is not a number.
 
 Events are published on ``{push}:<database>:<channel>``, neighbours together, as ``epoch:``
 and their records, where only the first has its number; prev is empty for events that are
@@ -147,3 +147,5 @@ READ_WITH_ITEMS = Script.read("read_with_items.lua")
 READ_ROWS = Script.read("read_rows.lua")
 DUE = Script.read("due.lua")
 OWNED = Script.read("owned.lua")
+FORGET = Script.read("forget.lua")
+SFORGET = FORGET.in_cluster()

@@ -13,6 +13,10 @@ local function channel_items(kind, name, rows, order, unset)
     channel.horizon, channel.newest = tonumber(horizon), tonumber(newest)
     channel.living, channel.gone = tonumber(living), tonumber(gone)
     channel.bytes, channel.oldest, channel.known = tonumber(bytes), tonumber(oldest), true
+  elseif kind ~= '' and s.items[1] > 0 then
+    -- It may have had rows that were forgotten.
+    local least = tonumber(call('HGET', items_key, kind .. ':'))
+    if least then channel.horizon = math.max(least, s.birth) end
   end
   return channel
 end

@@ -4,9 +4,9 @@
 -- some, of deadlines, and of rows that have an owner. A key that has not so many was evicted:
 -- then nothing is known of any item, and another life begins.
 --
--- `kept` has seven words: how many items a channel may have, and how many bytes, if the caller
--- sets it; the same for a new store; how many tombstones a channel keeps at least; and how many
--- items of an own kind it may have, and how many bytes of them.
+-- `kept` has words: how many items a channel may have, and how many bytes, if the caller sets
+-- it; the same for a new store; how many tombstones a channel keeps at least; how many items of
+-- an own kind it may have, and how many bytes of them; and a kind, with the same, in turn.
 local function whole(number) return format('%.0f', number) end
 -- How many a key holds; nothing if another program has stored something of its own there.
 local function count_of(command, key)
@@ -33,6 +33,10 @@ local kept_words = {}
 for word in string.gmatch(kept, '%S+') do kept_words[#kept_words + 1] = word end
 local most_items, most_item_bytes = tonumber(kept_words[3]), tonumber(kept_words[4])
 local own_bounds = {tonumber(kept_words[6]), tonumber(kept_words[7])}
+local bounds_of_kinds = {}
+for i = 8, #kept_words, 3 do
+  bounds_of_kinds[kept_words[i]] = {tonumber(kept_words[i + 1]), tonumber(kept_words[i + 2])}
+end
 local min_tombstones = tonumber(kept_words[5])
 for i, name in ipairs({'max_items', 'max_item_bytes'}) do
   local stored, given = tonumber(item_fields[2 + i]), tonumber(kept_words[i])

@@ -94,7 +94,8 @@ for i, step in ipairs(steps) do
 end
 for i, channel in ipairs(channels) do
   local living, bytes = unpack(channel.before)
-  local most = channel.kind == '' and {most_items, most_item_bytes} or own_bounds
+  local most = channel.kind == '' and {most_items, most_item_bytes}
+    or bounds_of_kinds[channel.kind] or own_bounds
   if channel.living > math.max(most[1], living)
     or channel.bytes > math.max(most[2], bytes) then
     local found = {i - 1, most[1], most[2], living, bytes, channel.living, channel.bytes}
