@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import sqlite3
 import typing as t
+from functools import lru_cache
 
 from ..._event import Position
 from .._items import check_bounds
@@ -37,9 +38,9 @@ _ROW = """
 SELECT number, epoch, type, data, version, until, owner FROM item
 WHERE home = ? AND item = ?
 """
-_ROWS = f"""
+_ROWS = """
 SELECT item, number, epoch, type, data, version, until, owner FROM item
-WHERE home = ? AND item IN ({", ".join("?" * _AT_ONCE)})
+WHERE home = ? AND item IN ({})
 """
 _ADD = "INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _REPLACE = """
@@ -59,6 +60,11 @@ _EMPTIED = """
 SELECT id, newest FROM item_channel WHERE living = 0 AND newest < ?
 ORDER BY newest LIMIT ?
 """
+
+
+@lru_cache(_AT_ONCE)
+def _rows(count: int) -> str:
+    return _ROWS.format(", ".join("?" * count))
 
 
 class Row(t.NamedTuple):
@@ -112,8 +118,7 @@ class Channel:
         for start in range(0, len(items), _AT_ONCE):
             some = items[start : start + _AT_ONCE]
             self._old.update(dict.fromkeys(some))
-            rest = [None] * (_AT_ONCE - len(some))
-            for found in self._execute(_ROWS, (self._id, *some, *rest)):
+            for found in self._execute(_rows(len(some)), (self._id, *some)):
                 self._old[found[0]] = Row._make(found[1:])
 
     def row(self, item: str) -> Row | None:

@@ -16,7 +16,6 @@ from ..._event import Position
 from .._items import check_expectation
 from ..base import PublishUncertain
 from ..items import ItemChange
-from ..items import PLAIN
 from ..items import UNSET
 from . import statements
 from .item_channel import Channel
@@ -108,7 +107,8 @@ class _Changes:
 
     def make_all(self, pairs: cabc.Iterable[_Pair], positions: list[Position]) -> None:
         """Change items. Most changes are sets that have nothing but data and a type, of
-        items without a deadline: they need no decision.
+        items without a deadline: they need no decision. Neither do those that only expect
+        such an item.
 
         :param positions: Gets that of each.
         """
@@ -118,14 +118,12 @@ class _Changes:
                 channel, of = self._channel(change), (change.kind, change.channel)
             item = change.item
             row = channel.row(item)
-            if (
-                change.data is None
-                or change[4:] != PLAIN
-                or (row is not None and row.until is not None)
-            ):
+            if (row is not None and row.until is not None) or not _is_plain(change):
                 self.last = last
                 positions.append(self._make(channel, change, data, row))
                 last = self.last
+            elif change.data is None:
+                positions.append(Position(epoch, last))
             else:
                 last = time if time > last else last + 1
                 channel.put(item, Row(last, epoch, change.type, data))
@@ -209,6 +207,16 @@ class _Changes:
 
     def _is_due(self, row: Row) -> bool:
         return row.until is not None and row.until <= self._time
+
+
+def _is_plain(change: ItemChange) -> bool:
+    """Whether it sets an item, or changes none, whatever its row is. The row has no
+    deadline."""
+    if change.version is not None:
+        return False
+    if change.data is None:
+        return change.due
+    return change.ttl is None and not change.owner
 
 
 def _is_older(version: int | None, standing: int | None) -> bool:
