@@ -19,7 +19,7 @@ BROKEN: dict[str, type[MemoryBroker]] = {
     "test_a_row_that_is_due_is_found": broken.Living,
     "test_many_rows_are_found_at_once": broken.Full,
     "test_an_expectation_of_a_row_that_is_not_changed_stores_nothing": broken.Storing,
-    "test_a_producer_stores_nothing_that_it_may_not": broken.OnlyWhatChanges,
+    "test_a_holder_stores_nothing_that_it_may_not": broken.OnlyWhatChanges,
     "test_of_two_processes_that_end_a_run_one_does": broken.Unexpecting,
     "test_the_oldest_rows_are_forgotten_up_to_a_number": broken.KeepingHorizons,
     "test_only_the_channel_of_this_kind_loses_rows": broken.OfAnyKind,
@@ -47,7 +47,7 @@ def test_the_contract_finds_a_broken_broker(
     ("test", "broker"),
     [
         ("test_many_rows_are_found_at_once", broken.AsNamed),
-        ("test_a_producer_stores_nothing_that_it_may_not", broken.Unexpecting),
+        ("test_a_holder_stores_nothing_that_it_may_not", broken.Unexpecting),
         ("test_the_oldest_rows_are_forgotten_up_to_a_number", broken.Unsetting),
         ("test_a_feed_gives_the_horizon_of_rows_that_were_forgotten", broken.Unsetting),
     ],

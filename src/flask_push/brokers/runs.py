@@ -1,8 +1,8 @@
 """Brokers that also keep runs: the events of a run are items of one of Flask-Push's own
 kinds, :data:`RUN`.
 
-Each event is an item of its own, so no row replaces another, and none expires. The producer
-of a run stores an event if three rows are as it knows them, in one call of
+Each event is an item of its own, so no row replaces another, and none expires. The process
+that holds a run stores an event if three rows are as it knows them, in one call of
 :meth:`.KeepsItems.change`: the run's record; the event that it stored last; and the new
 event, of which there must be no row. So it stores nothing after another process has changed
 the record, nothing twice, and nothing after an event that the store has lost.

@@ -121,7 +121,7 @@ class RunStoreContract(Contract):
         assert broker.owned("p", kind=RUN)[0].version == 1
         broker.close()
 
-    def test_a_producer_stores_nothing_that_it_may_not(self) -> None:
+    def test_a_holder_stores_nothing_that_it_may_not(self) -> None:
         broker = self.open_runs()
         now, first = broker.change([row("now", "1", version=1), row("1.1.0")])
         write = [is_as("now", now), is_as("1.1.0", first), row("1.1.1", expect="")]

@@ -1,0 +1,286 @@
+"""The record of a channel's runs, and how it changes.
+
+There is one record for each channel. It says what the newest run is, and has been. Each
+transition is one transaction: it expects the record as it was read, and stores another one,
+an event that says the new status, and all else that depends on it (laws R43 and R46). So if
+two processes change the record, one of them has to read it again.
+
+The record comes first in its transaction. So its number is before all events of an attempt
+that it begins, and behind all events of one that it ends: only the event that says so comes
+after it.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import enum
+import json
+import typing as t
+
+from .._event import Position
+from .run_rows import Change
+from .run_rows import ENDED
+from .run_rows import KEYS
+from .run_rows import NOW
+from .run_rows import QUEUED
+from .run_rows import RUN
+from .run_rows import STATUS
+from .run_rows import tag_of
+from .run_rows import transition
+from .run_rows import WAITS
+
+Status: t.TypeAlias = t.Literal[
+    "queued", "running", "stopping", "done", "failed", "stopped", "lost"
+]
+ACTIVE: tuple[Status, ...] = ("queued", "running", "stopping")
+#: After these, a run can't begin again.
+FINAL: tuple[Status, ...] = ("done", "stopped")
+
+#: Seconds for which the holder of a run that is stopped may still save something.
+STOPPING_SECONDS = 10.0
+#: Seconds for which a run that has ended stays an item of its list.
+LISTED_SECONDS = 86400.0
+# How many runs before the newest one a record has.
+_MOST_PAST = 2
+
+
+class Refusal(enum.Enum):
+    """Why there is no transition."""
+
+    #: Another run is active, or another process produces this one.
+    BUSY = "busy"
+    #: The run has ended, and can't begin again.
+    OVER = "over"
+
+
+class PastRun(t.NamedTuple):
+    """An older run, which has ended."""
+
+    serial: int
+    run: str
+    key: str
+    status: Status
+    attempt: int
+    #: All of its newest attempt lies between these two numbers.
+    first: int
+    last: int
+
+
+class Record(t.NamedTuple):
+    """What a channel's newest run is."""
+
+    serial: int
+    #: Its id.
+    run: str
+    #: Empty if it has none.
+    key: str
+    status: Status
+    attempt: int = 1
+    #: The process that produces it.
+    process: str = ""
+    #: Seconds for which it waits to be produced.
+    wait: float = 600
+    #: The channel on which it is an item, and what the app shows there.
+    listed: str = ""
+    info: t.Any = None
+    #: The number before the first event of the attempt. 0 for the number of the record.
+    first: int = 0
+    #: What the app says to the user about its end.
+    text: str = ""
+    #: The runs before it, the newest first.
+    past: tuple[PastRun, ...] = ()
+    version: int = 1
+    #: Where the store has it. Nothing until it is stored.
+    position: Position = Position("", 0)
+
+    @property
+    def id(self) -> str:
+        """What the next transition expects. Empty if there must be no record."""
+        return str(self.position) if self.position.epoch else ""
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in ACTIVE
+
+    @property
+    def tag(self) -> str:
+        return tag_of(self.serial, self.attempt)
+
+    @property
+    def start(self) -> int:
+        """The number before the first event of the attempt."""
+        return self.first or self.position.number
+
+    def as_past(self) -> PastRun:
+        """The run, which has ended, as newer records have it."""
+        about = self.serial, self.run, self.key, self.status, self.attempt
+        return PastRun(*about, self.start, self.position.number)
+
+    def to_json(self) -> str:
+        values = self._asdict()
+        del values["version"], values["position"]
+        return json.dumps(values, separators=(",", ":"))
+
+    @classmethod
+    def read(cls, data: bytes, version: int | None, position: Position) -> Record:
+        """Read what any version has stored. Ignores unknown fields.
+
+        :raises ValueError: If it is no record.
+        """
+        values = json.loads(data)
+        try:
+            known = {name: values[name] for name in cls._fields[:-2] if name in values}
+            known["past"] = tuple(PastRun(*each[:7]) for each in known.get("past", ()))
+            return cls(**known, version=version or 0, position=position)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{data!r:.80} is no record of runs: {error}") from error
+
+
+class Transition(t.NamedTuple):
+    """One transaction. Its first change is the record."""
+
+    changes: list[Change]
+    #: As it is stored. The store gives its position.
+    record: Record
+
+    @property
+    def event(self) -> str:
+        """The item of the event that says the status."""
+        return transition(self.record.tag, self.record.version)
+
+
+def make(
+    channel: str,
+    before: Record | None,
+    run: str,
+    key: str,
+    wait: float,
+    listed: str = "",
+    info: t.Any = None,
+) -> Transition | Refusal:
+    """Make a run, of which nothing is known. The caller has looked for its key.
+
+    :param run: Its id.
+    """
+    if before is None:
+        after = Record(1, run, key, "queued")
+        past: tuple[PastRun, ...] = ()
+    elif before.is_active:
+        return Refusal.BUSY
+    else:
+        about = before.serial + 1, run, key
+        after = Record(*about, "queued", version=before.version + 1)
+        past = (before.as_past(), *before.past)
+    after = after._replace(wait=wait, listed=listed, info=info, past=past[:_MOST_PAST])
+    forgotten = [_key_row(channel, each) for each in past[_MOST_PAST:] if each.key]
+    waits = Change(WAITS, WAITS, channel, _serial(after), ttl=wait)
+    return _transition(channel, before, after, [waits, *forgotten])
+
+
+def enter(channel: str, before: Record, serial: int, process: str) -> Transition | Refusal:
+    """Begin to produce a run (law R44).
+
+    :param serial: The run that the caller has read. There may be a newer one.
+    """
+    if before.is_active:
+        if before.serial != serial or before.status != QUEUED:
+            return Refusal.BUSY
+        first, attempt = before.start, before.attempt
+    elif before.serial != serial or before.status in FINAL:
+        return Refusal.OVER
+    else:
+        first, attempt = 0, before.attempt + 1
+    after = before._replace(
+        status="running", process=process, attempt=attempt, first=first, text=""
+    )
+    return _transition(channel, before, _next(after), [_no_wait(channel)])
+
+
+def stop(
+    channel: str, before: Record, progress: t.Mapping[str, t.Any] | None = None
+) -> Transition | None:
+    """Let nothing more be written. ``None`` if the run has ended, or is stopped already."""
+    if before.status == "queued":
+        return end(channel, before, "stopped")
+    if before.status != "running":
+        return None
+    after = _next(before._replace(status="stopping", first=before.start))
+    waits = Change(WAITS, WAITS, channel, _serial(after), ttl=STOPPING_SECONDS)
+    return _transition(channel, before, after, [waits], progress)
+
+
+def end(
+    channel: str,
+    before: Record,
+    status: Status,
+    text: str = "",
+    progress: t.Mapping[str, t.Any] | None = None,
+) -> Transition | None:
+    """End a run that is active. ``None`` if it is not. A run that was stopped ends as
+    stopped, whatever ends it (law R49).
+
+    :param progress: Its last one, for its list.
+    """
+    if not before.is_active:
+        return None
+    if before.status == "stopping":
+        status, text = "stopped", ""
+    after = before._replace(status=status, process="", first=before.start, text=text)
+    return _transition(channel, before, _next(after), [_no_wait(channel)], progress)
+
+
+def _next(record: Record) -> Record:
+    return record._replace(version=record.version + 1)
+
+
+def _transition(
+    channel: str,
+    before: Record | None,
+    after: Record,
+    more: cabc.Iterable[Change],
+    progress: t.Mapping[str, t.Any] | None = None,
+) -> Transition:
+    after = after._replace(position=Position("", 0))
+    owner = after.process or (QUEUED if after.status == QUEUED else ENDED)
+    record = Change(
+        *(RUN, channel, NOW, after.to_json()),
+        owner=owner,
+        version=after.version,
+        expect="" if before is None else before.id,
+    )
+    about = {"run": after.run, "key": after.key, "status": after.status}
+    data = {**about, "attempt": after.attempt, "text": after.text}
+    event = Change(
+        *(RUN, channel, transition(after.tag, after.version), _json(data), STATUS),
+        expect="",
+    )
+    listed = [listing(channel, after, progress)] if after.listed else []
+    return Transition([record, event, *more, *listed], after)
+
+
+def listing(
+    channel: str, record: Record, progress: t.Mapping[str, t.Any] | None = None
+) -> Change:
+    """The run as an item of its list."""
+    said = {"done": None, "total": None, "text": "", **(progress or {})}
+    if record.text:
+        said["text"] = record.text
+    about = {"run": record.run, "status": record.status, "attempt": record.attempt}
+    ttl = None if record.is_active else LISTED_SECONDS
+    data = _json({**about, **said, "info": record.info})
+    return Change("", record.listed, channel, data, ttl=ttl)
+
+
+def _key_row(channel: str, past: PastRun) -> Change:
+    return Change(KEYS, channel, past.key, _json(past[:5]))
+
+
+def _no_wait(channel: str) -> Change:
+    return Change(WAITS, WAITS, channel, None)
+
+
+def _serial(record: Record) -> str:
+    return _json({"serial": record.serial})
+
+
+_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
