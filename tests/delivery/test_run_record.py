@@ -64,7 +64,8 @@ def test_a_run_is_made_produced_and_ends() -> None:
     assert ended.as_past()[-2:] == (10, 30)
     again = stored(run_record.enter("a", ended, 1, "other"), 40)
     assert (again.attempt, again.tag, again.start, again.text) == (2, "1.2", 40, "")
-    assert again.version == 4
+    assert (again.version, running.last_attempt, again.last_attempt) == (4, 0, 30)
+    assert stored(run_record.end("a", again, "lost"), 50).last_attempt == 30
 
 
 @pytest.mark.parametrize("status", ["queued", "running", "stopping"])

@@ -85,6 +85,8 @@ class Record(t.NamedTuple):
     info: t.Any = None
     #: The number before the first event of the attempt. 0 for the number of the record.
     first: int = 0
+    #: The number of the record with which the attempt before ended. 0 if there was none.
+    last_attempt: int = 0
     #: What the app says to the user about its end.
     text: str = ""
     #: The runs before it, the newest first.
@@ -185,13 +187,18 @@ def enter(channel: str, before: Record, serial: int, process: str) -> Transition
     if before.is_active:
         if before.serial != serial or before.status != QUEUED:
             return Refusal.BUSY
-        first, attempt = before.start, before.attempt
+        first, attempt, last = before.start, before.attempt, before.last_attempt
     elif before.serial != serial or before.status in FINAL:
         return Refusal.OVER
     else:
-        first, attempt = 0, before.attempt + 1
+        first, attempt, last = 0, before.attempt + 1, before.position.number
     after = before._replace(
-        status="running", process=process, attempt=attempt, first=first, text=""
+        status="running",
+        process=process,
+        attempt=attempt,
+        first=first,
+        last_attempt=last,
+        text="",
     )
     return _transition(channel, before, _next(after), [_no_wait(channel)])
 
