@@ -1,0 +1,89 @@
+"""Chunks of HTTP/1.1, in which a body says whether it is whole (RFC 9112, 7.1).
+
+A body that ends with its connection looks the same whether it is whole or was cut off. A
+chunked one has a last chunk.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SIZE = re.compile(rb"[0-9A-Fa-f]+")
+
+# Bytes that the line before a chunk may have. Ours have no extensions.
+_MAX_LINE = 32
+
+#: What a body ends with that is whole.
+LAST = b"0\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    """The data as one chunk. No data are no chunk, because that would be the last one."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+class NotWhole(ValueError):
+    """The body ended without its last chunk, or has no chunks."""
+
+
+class Unchunker:
+    """Takes the chunks off a body, however it is split."""
+
+    def __init__(self) -> None:
+        #: Whether the last chunk was there.
+        self.is_whole = False
+        self._data = bytearray()
+        # How many bytes of the chunk are missing, with the line break behind them.
+        self._left = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """
+        :return: The body's bytes among these.
+        :raises NotWhole: If they are none of a chunked body.
+        """
+        self._data += data
+        body = bytearray()
+        while self._data and not self.is_whole:
+            if not self._left and not self._begin():
+                break
+            if self._left and not self._take(body):
+                break
+        return bytes(body)
+
+    def _begin(self) -> bool:
+        """Read the line before a chunk."""
+        line, end, _ = self._data.partition(b"\r\n")
+        if len(line) > _MAX_LINE:
+            raise NotWhole(f"{bytes(line[:_MAX_LINE])!r} begins no chunk")
+        if not end:
+            return False
+        if _SIZE.fullmatch(line) is None:
+            raise NotWhole(f"{bytes(line)!r} begins no chunk")
+        size = int(line, 16)
+        del self._data[: len(line) + 2]
+        self._left = size + 2
+        if not size:
+            self.is_whole = True
+        return True
+
+    def _take(self, body: bytearray) -> bool:
+        """Move bytes of a chunk to the body. False if more have to come first."""
+        count = min(len(self._data), self._left - 2)
+        body += self._data[: max(count, 0)]
+        del self._data[: max(count, 0)]
+        self._left -= max(count, 0)
+        if self._left > 2 or len(self._data) < self._left:
+            return False
+        if self._data[: self._left] != b"\r\n"[-self._left :]:
+            raise NotWhole("A chunk has more bytes than it says")
+        del self._data[: self._left]
+        self._left = 0
+        return True
+
+    def end(self) -> None:
+        """The connection has ended.
+
+        :raises NotWhole: If the body is not whole.
+        """
+        if not self.is_whole:
+            raise NotWhole("The body ended without its last chunk")
