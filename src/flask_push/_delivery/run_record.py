@@ -248,10 +248,9 @@ def _transition(
     progress: t.Mapping[str, t.Any] | None = None,
 ) -> Transition:
     after = after._replace(position=Position("", 0))
-    owner = after.process or (QUEUED if after.status == QUEUED else ENDED)
     record = Change(
         *(RUN, channel, NOW, after.to_json()),
-        owner=owner,
+        owner=after.process or (QUEUED if after.is_active else ""),
         version=after.version,
         expect="" if before is None else before.id,
     )
@@ -259,6 +258,7 @@ def _transition(
     data = {**about, "attempt": after.attempt, "text": after.text}
     event = Change(
         *(RUN, channel, transition(after.tag, after.version), _json(data), STATUS),
+        owner="" if after.is_active else ENDED,
         expect="",
     )
     listed = [listing(channel, after, progress)] if after.listed else []

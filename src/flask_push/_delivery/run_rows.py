@@ -17,8 +17,8 @@ RUN, KEYS, HOLDERS, WAITS = "run", "runkey", "holders", "waits"
 
 #: The item that is the record of a channel's runs.
 NOW = "now"
-#: Owners of records: of a run that is queued, and of one that has ended. The owner of any
-#: other is the process that produces the run.
+#: The owner of the record of a run that is queued. That of a run that is produced is the
+#: process. And the owner of the last row of a run that has ended.
 QUEUED, ENDED = "queued", "ended"
 
 #: The types of events of Flask-Push's own.

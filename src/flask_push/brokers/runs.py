@@ -29,6 +29,9 @@ from .items import KeepsItems
 
 #: The kind of the items.
 RUN = "run"
+#: The owner of the last row of a run that has ended. When its disk is full, a store may
+#: forget such runs, the oldest first: all rows of the channel up to this one.
+ENDED = "ended"
 #: How many rows :meth:`KeepsRuns.forget` removes together.
 FORGET_ROWS = 1000
 

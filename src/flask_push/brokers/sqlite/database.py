@@ -26,6 +26,7 @@ from ..base import Retention
 from . import item_tables
 from . import opening
 from . import retention as _forget
+from . import runs
 from . import watch
 from .access import Access
 
@@ -147,7 +148,8 @@ class Database:
     def make_space(self, timeout: float, size: int, step: int, sure: bool) -> bool:
         """Make space for so many bytes on a disk that is full, and by more at each step: at
         first put into the database what is in its log, then delete the oldest events, then
-        the store, unless it has items, which are kept until they are unset (law 23).
+        the store. If it has items, which are kept until they are unset (law 23), the last
+        step deletes runs that have ended.
 
         :param sure: Whether that is certain.
         :return: False if it would be of no use.
@@ -171,7 +173,7 @@ class Database:
                     return step == 1
                 step += 1
             if step > 2 and has_items:
-                return False
+                return runs.make_space(connection)
             if step > 1:
                 _quiet.warning(
                     "The disk of %s is full; deleted the oldest events, whose readers get a"
