@@ -32,22 +32,16 @@ for _, each in ipairs(oldest) do
   each.row = row
 end
 channel.horizon = math.max(channel.horizon, oldest[#oldest].number)
--- The horizon is first: if the rest is refused, readers begin again, and miss nothing.
-local function save_channel()
-  call('HSET', items_key, channel.field, table.concat({whole(channel.horizon),
-    whole(channel.newest), channel.living, channel.gone, channel.bytes,
-    whole(channel.oldest)}, ':'))
-end
-save_channel()
+-- A Redis that has no memory left refuses a script whose first write needs some.
 for _, each in ipairs(oldest) do
   local row = each.row
+  call('HDEL', channel.rows, each.item)
   if row.ttl ~= '' then
     s.items[2] = s.items[2] - call('ZREM', deadlines_key, deadline_of(channel, row))
   end
   if row.owner ~= '' then
     s.items[3] = s.items[3] - call('ZREM', owners_key, owner_of(channel, row))
   end
-  call('HDEL', channel.rows, each.item)
   call('ZREM', each.key, each.item)
   if row.living then
     channel.living, channel.bytes = channel.living - 1, channel.bytes - row.size
@@ -55,8 +49,11 @@ for _, each in ipairs(oldest) do
     channel.gone = channel.gone - 1
   end
 end
-save_channel()
-if channel.living + channel.gone == 0 then
+if channel.living + channel.gone > 0 then
+  call('HSET', items_key, channel.field, table.concat({whole(channel.horizon),
+    whole(channel.newest), channel.living, channel.gone, channel.bytes,
+    whole(channel.oldest)}, ':'))
+else
   -- Of channels of this kind without rows, the horizon is one number.
   local all = kind .. ':'
   local horizon = math.max(tonumber(call('HGET', items_key, all)) or 0, channel.horizon)
