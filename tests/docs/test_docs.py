@@ -41,6 +41,9 @@ from flask_push._delivery import last_event_id
 from flask_push._delivery import presence_wire
 from flask_push._delivery import replay
 from flask_push._delivery import roster
+from flask_push._delivery import run_record
+from flask_push._delivery import run_rows
+from flask_push._delivery import run_wires
 from flask_push._delivery import tickets
 from flask_push._delivery import wire
 from flask_push._delivery.last_event_id import POSITIONS
@@ -265,9 +268,21 @@ def own_events() -> dict[str, dict[str, t.Any]]:
     tails.append(presence_wire.joined_tail("a", "ada", b"{}", 1))
     tails.append(presence_wire.left_tail("a", "ada", 1))
     data += b"".join(wire.one_of_all(str(position), tail) for tail in tails)
+    data += run_events()
     said = {event.type: json.loads(event.data) for event in Parser().feed(data)}
     probe = wire.probe("a", "x")
     return {**said, probe.type: json.loads(probe.data)}
+
+
+def run_events() -> bytes:
+    """What a run says of itself."""
+    made = run_record.make("a", None, "x", "key", 600)
+    assert isinstance(made, run_record.Transition) and made.changes[1].data
+    status = made.changes[1].data.encode()
+    progress = b'{"done":1,"total":2,"text":""}'
+    row = run_wires.Row("aaaaa", 1, "a", run_rows.PROGRESS, [progress])
+    said = run_wires.WIRES["push"].row(row)
+    return run_wires.status_frame(row._replace(events=[status])) + said
 
 
 def test_every_header_is_on_the_wire() -> None:
