@@ -18,7 +18,7 @@ FILES = {
     "connections": ("hub/test_connection.py", "hub/test_limits.py", "hub/test_poller.py"),
     "app": (
         *("handoff/test_relay.py", "app/test_response.py", "testing/test_reader.py"),
-        "hub/test_feeding.py",
+        *("hub/test_feeding.py", "hub/test_ending.py", "hub/test_handover.py"),
     ),
 }
 
@@ -47,9 +47,9 @@ LEFT_OUT = {
             "test_a_descriptor_that_cannot_be_polled_is_closed",
         ],
         # They are about hubs in processes.
-        "hub/test_feeding.py": [
-            "test_a_hub_that_cannot_even_end_its_streams_ends_itself",
-            "test_a_hub_that_cannot_be_frozen_continues_or_ends_its_streams",
+        "hub/test_ending.py": ["test_a_hub_that_cannot_even_end_its_streams_ends_itself"],
+        "hub/test_handover.py": [
+            "test_a_hub_that_cannot_be_frozen_continues_or_ends_its_streams"
         ],
     },
     "macos": {},

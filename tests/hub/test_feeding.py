@@ -3,55 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
-import os
 import typing as t
 
 import pytest
 from support import coroutines
 from support.failing import Tracer
 from support.hub_failures import FailureScene
+from support.hub_failures import Nonsense
+from support.hub_failures import open_streams
 from support.hub_failures import play
-from support.hub_failures import ReturningReader
-from support.hub_failures import Scenario
 from support.without_linux.real import descriptors
 
 from flask_push import Position
 from flask_push._delivery.options import Options
-from flask_push._event import Entry
 from flask_push._hub import fanout
 from flask_push._hub.failstop import FailStop
 from flask_push._hub.hub import Hub
 from flask_push._hub.streams import Streams
-from flask_push._system.polling import new_loop
 from flask_push.brokers import Broker
 from flask_push.brokers import Sink
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.brokers.memory.feed import MemoryFeed
-
-# What else can fail.
-
-
-class Nonsense(MemoryBroker):
-    """Its feed hands over what is no event, as often as it is asked to."""
-
-    times = 1
-
-    def unread(self, after: int) -> tuple[str, list[Entry], int, bool]:
-        epoch, entries, end, forgotten = super().unread(after)
-        if after and entries and self.times:
-            self.times -= 1
-            entries = [entries[0]._replace(number=t.cast(int, "nonsense"))]
-        return epoch, entries, end, forgotten
-
-
-async def open_streams(
-    scene: FailureScene, count: int = 1, **how: t.Any
-) -> list[ReturningReader]:
-    readers = [scene.add("a", **how) for _ in range(count)]
-    await scene.until(lambda: all(reader.events for reader in readers))
-    return readers
 
 
 def test_a_hub_that_failed_begins_again_and_logs_it(
@@ -107,20 +80,6 @@ def test_calls_of_a_feed_that_the_hub_has_given_up_are_ignored() -> None:
     assert scene.judge() == [] and scene.failures == 1
 
 
-def test_streams_that_end_together_get_a_spread_retry() -> None:
-    async def story(scene: FailureScene) -> None:
-        readers = await open_streams(scene, 40)
-        for reader in readers:
-            reader.comes_back = False
-        scene.say("a", "1")
-        await scene.until(lambda: all(reader.endings for reader in readers))
-        told = [reader.parser.retry or 0 for reader in readers]
-        # At two a second.
-        assert 10_000 < max(told) < 22_000
-
-    play(story, Tracer(), Nonsense(), return_rate=2)
-
-
 def test_nothing_is_written_after_half_a_frame() -> None:
     async def story(scene: FailureScene) -> None:
         (reader,) = await open_streams(scene)
@@ -155,75 +114,6 @@ def test_a_hub_that_fails_again_and_again_waits_longer_each_time() -> None:
     store = Nonsense()
     store.times = 5
     assert play(story, Tracer(), store).judge() == []
-
-
-def end_badly(story: Scenario, tracer: Tracer, store: MemoryBroker) -> None:
-    """Play a story that may end the loop. No stream is open after it."""
-    scenes: list[FailureScene] = []
-
-    async def main() -> None:
-        scenes.append(FailureScene(store))
-        with tracer:
-            await asyncio.wait_for(story(scenes[0]), 20)
-
-    loop = new_loop()
-    task = loop.create_task(main())
-    try:
-        # The hub ends the loop in the middle.
-        with contextlib.suppress(RuntimeError, MemoryError):
-            loop.run_until_complete(task)
-        (scene,) = scenes
-        scene.hub.stop()
-        for reader in scene.returning:
-            if not reader.endings:
-                reader.sock.settimeout(20)
-                while data := reader.sock.recv(2**20):
-                    reader.feed(data)
-        assert scene.judge() == []
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, MemoryError):
-            loop.run_until_complete(task)
-        for reader in scenes[0].returning:
-            reader.close()
-        loop.close()
-
-
-async def fail(scene: FailureScene) -> None:
-    for reader in await open_streams(scene, 3):
-        reader.comes_back = False
-    scene.say("a", "1")
-    await scene.until(lambda: all(reader.endings for reader in scene.returning))
-
-
-def test_a_hub_that_cannot_even_end_its_streams_ends_itself() -> None:
-    below = "_hub.failstop", "fail"
-    end_badly(fail, every := Tracer(below=below), Nonsense())
-    assert len(every.lines) > 50
-    for line in every.lines:
-        end_badly(fail, tracer := Tracer(line, below), Nonsense())
-        assert tracer.raised, line
-
-
-async def freeze(scene: FailureScene) -> None:
-    await open_streams(scene, 3)
-    try:
-        frozen = scene.hub.freeze()
-    except MemoryError:
-        # It goes on, or has ended everything.
-        scene.say("a", "1")
-        await scene.come_to_the_end()
-    else:
-        for _, fd in frozen.readers:
-            os.close(fd)
-
-
-def test_a_hub_that_cannot_be_frozen_continues_or_ends_its_streams() -> None:
-    below = "_hub.hub", "freeze"
-    play(freeze, every := Tracer(below=below))
-    for line in every.lines:
-        end_badly(freeze, tracer := Tracer(line, below), MemoryBroker())
-        assert tracer.raised, line
 
 
 class Closed(MemoryBroker):

@@ -10,11 +10,6 @@ from support.hubs import first as first
 from support.hubs import HubScene
 from support.hubs import run
 
-from flask_push import Position
-from flask_push._hub.hub import Hub
-from flask_push.brokers.memory import MemoryBroker
-from flask_push.testing._sink import until
-
 
 def test_the_head_and_the_first_bytes_are_written_at_once() -> None:
     async def test(scene: HubScene) -> None:
@@ -66,42 +61,3 @@ def test_a_visible_stream_sends_heartbeats_and_retry_as_events() -> None:
         assert first.body.endswith(b"}\n\n")
 
     run(test, heartbeat=0.2)
-
-
-class Quick(MemoryBroker):
-    """Its clock runs as fast as the test wants."""
-
-    @property
-    def retention(self) -> int:
-        return 400_000_000
-
-    def pass_by(self, seconds: int) -> None:
-        self._last += seconds * 1_000_000
-
-
-def test_a_hub_that_takes_over_knows_which_ids_its_readers_have() -> None:
-    broker = Quick()
-
-    async def test(scene: HubScene) -> None:
-        idle, other = await scene.open("idle"), await scene.open("other")
-
-        async def pass_by(seconds: int) -> None:
-            broker.pass_by(seconds)
-            scene.say("other", "x")
-            frozen, hub = scene.hub.freeze(), scene.hub
-            scene.hub = Hub(broker, hub.options, hub._loop, frozen)
-            end = str(Position(broker._epoch, broker._last))
-            await until(lambda: scene.hub.status()["position"] == end)
-            scene.hub._timer.tick()
-            idle.read()
-
-        # Its id is new enough, so it is not repeated.
-        await pass_by(40)
-        await pass_by(40)
-        assert len(idle.events) == 1
-        # Then it is too old, whatever hubs have come and gone.
-        await pass_by(40)
-        assert [event.type for event in idle.events] == ["push:open", "push:open"]
-        await other.until(lambda: len(other.data) == 3)
-
-    run(test, broker=broker, heartbeat=3600)

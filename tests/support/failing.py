@@ -20,7 +20,9 @@ from flask_push.brokers.memory.feed import MemoryFeed
 MODULES = [
     *(
         "_hub.hub",
+        "_hub.handover",
         "_hub.streams",
+        "_hub.ending",
         "_hub.starts",
         "_hub.disconnects",
         "_hub.disconnect_list",

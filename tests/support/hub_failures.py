@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
+import contextlib
 import gc
 import typing as t
 
@@ -13,7 +14,9 @@ from flask_push import Position
 from flask_push import sse
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
+from flask_push._event import Entry
 from flask_push._ipc.client import Client
+from flask_push._system.polling import new_loop
 from flask_push.brokers import Retention
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.testing._sink import until
@@ -189,3 +192,56 @@ def play(
     scene = coroutines.run(main())
     assert descriptors() == before, "a descriptor is left open"
     return scene
+
+
+class Nonsense(MemoryBroker):
+    """Its feed hands over what is no event, as often as it is asked to."""
+
+    times = 1
+
+    def unread(self, after: int) -> tuple[str, list[Entry], int, bool]:
+        epoch, entries, end, forgotten = super().unread(after)
+        if after and entries and self.times:
+            self.times -= 1
+            entries = [entries[0]._replace(number=t.cast(int, "nonsense"))]
+        return epoch, entries, end, forgotten
+
+
+async def open_streams(
+    scene: FailureScene, count: int = 1, **how: t.Any
+) -> list[ReturningReader]:
+    readers = [scene.add("a", **how) for _ in range(count)]
+    await scene.until(lambda: all(reader.events for reader in readers))
+    return readers
+
+
+def end_badly(story: Scenario, tracer: Tracer, store: MemoryBroker) -> None:
+    """Play a story that may end the loop. No stream is open after it."""
+    scenes: list[FailureScene] = []
+
+    async def main() -> None:
+        scenes.append(FailureScene(store))
+        with tracer:
+            await asyncio.wait_for(story(scenes[0]), 20)
+
+    loop = new_loop()
+    task = loop.create_task(main())
+    try:
+        # The hub ends the loop in the middle.
+        with contextlib.suppress(RuntimeError, MemoryError):
+            loop.run_until_complete(task)
+        (scene,) = scenes
+        scene.hub.stop()
+        for reader in scene.returning:
+            if not reader.endings:
+                reader.sock.settimeout(20)
+                while data := reader.sock.recv(2**20):
+                    reader.feed(data)
+        assert scene.judge() == []
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, MemoryError):
+            loop.run_until_complete(task)
+        for reader in scenes[0].returning:
+            reader.close()
+        loop.close()

@@ -20,14 +20,11 @@ from .._delivery.log import Log
 from .._delivery.options import Options
 from .._delivery.readers import Readers
 from .._delivery.snapshot import HubState
-from .._delivery.snapshot import LogState
-from .._delivery.snapshot import RosterState
 from .._delivery.stream import Stream
 from .._delivery.subscription import ReaderGroup
 from .._event import Entry
 from .._event import Position
 from .._ipc.client import Client
-from .._system import sockets
 from .._system.logs import QuietLogger
 from ..brokers import Broker
 from ..brokers import DISCONNECT_LOG
@@ -39,6 +36,8 @@ from .disconnects import Disconnects
 from .fanout import FanOut
 from .feeding import Feeding
 from .filling import Filling
+from .handover import freeze
+from .handover import restore
 from .hub_presence import HubPresence
 from .numbers import numbers
 from .pacing import Pacing
@@ -90,7 +89,8 @@ class Hub:
         if self.presence.watches:
             self._feed.watch(self.presence.watches)
         if frozen is not None:
-            self._guard(self._restore, frozen)
+            now = loop.time()
+            self._guard(restore, frozen, self._streams, self._readers, self._feed, now)
 
     def _begin(self, after: Position | None = None) -> None:
         """Begin with an empty log, and a feed that is not open yet.
@@ -176,55 +176,8 @@ class Hub:
 
     def freeze(self) -> HubState:
         """Give away all streams. This hub no longer writes to any of them (law 10)."""
-        streams, now = self._streams, self._loop.time()
         self._guard(self._fanout.pacing.flush)
-        readers = []
-        for fd, connection in streams.connections.items():
-            readers.append((connection.freeze(now, self._log.end), fd))
-        log, rosters = LogState.of(self._log), RosterState.all_of(self._log)
-        try:
-            self._close()
-            for fd in streams.connections:
-                # A closed descriptor is still polled while another process has it open.
-                streams.poller.remove(fd)
-            present = self.presence.state()
-            frozen = HubState(log, readers, streams.poller.release(), rosters, present)
-            streams.poller.close()
-        except BaseException as error:
-            streams.failstop.fail(error)
-            streams.failstop.give_up()
-            raise
-        streams.connections.clear()
-        return frozen
-
-    def _restore(self, frozen: HubState) -> None:
-        # All connections first: a failure after this ends all of them.
-        try:
-            streams, now = self._streams, self._loop.time()
-            for place, fd in frozen.readers:
-                streams.connections[fd] = Connection(fd, place.stream, now, inf)
-        except BaseException:
-            for _, fd in frozen.readers:
-                if fd not in self._streams.connections:
-                    sockets.close(fd)
-            raise
-        for place, fd in frozen.readers:
-            connection = streams.connections[fd]
-            streams.limits.enter(connection.stream)
-            streams.poller.add(fd)
-            self._readers.join(connection, *place.stream.group)
-            connection.resume(place, now)
-        for fd in frozen.drains:
-            streams.poller.add_drain(fd)
-        self.presence.take_over(frozen.presence)
-        self._feed.watch(frozen.restore(self._log))
-        for connection in list(streams.connections.values()):
-            if connection.begun:
-                self.presence.enter(connection)
-                self._readers.resume(connection)
-                streams.pump(connection)
-            else:
-                streams.starts.start_if_whole(connection)
+        return freeze(self._streams, self._log, self._loop.time(), self._close)
 
     def _close(self) -> None:
         self._closed = True

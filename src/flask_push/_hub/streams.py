@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
-import contextlib
 import random
 from functools import partial
 
@@ -20,7 +19,6 @@ from .._delivery.all_items import LivingPieces
 from .._delivery.channel import join
 from .._delivery.options import Options
 from .._delivery.readers import Readers
-from .._delivery.subscription import ReaderGroup
 from .._event import Page
 from .._system.logs import QuietLogger
 from .._system.polling import GONE
@@ -29,13 +27,11 @@ from .._system.polling import READABLE
 from .._system.polling import WRITABLE
 from .connection import Connection
 from .disconnects import Disconnects
+from .ending import StreamEnds
 from .failstop import FailStop
 from .feeding import Feeding
-from .hub_presence import HubPresence
 from .item_reads import ItemReads
-from .limits import Limits
 from .partial_frames import PartialFrames
-from .poller import Poller
 from .starts import Starts
 
 # Bytes that are read from the log at once, and that are written to one connection before
@@ -46,7 +42,7 @@ _PUMP_BYTES = 512 * 1024
 _MAX_PARTIAL_BYTES = 16 * 2**20
 
 
-class Streams:
+class Streams(StreamEnds):
     """:param begin_again: Is called when all streams have failed. See :class:`FailStop`."""
 
     def __init__(
@@ -55,12 +51,8 @@ class Streams:
         loop: asyncio.AbstractEventLoop,
         begin_again: cabc.Callable[[float], None],
     ) -> None:
-        #: Of their users.
-        self.presence: HubPresence
-        self.limits = Limits(options)
-        self.connections: dict[int, Connection] = {}
+        super().__init__(options)
         self.failstop = FailStop(loop, self, begin_again)
-        self.poller = Poller()
         self._loop = loop
         self._alone = self.failstop.alone
         self._quiet = QuietLogger()
@@ -76,8 +68,7 @@ class Streams:
         # Connections that cannot continue before the log's end has moved.
         self._waiting: dict[Connection, None] = {}
         self._partial_frames = PartialFrames()
-        #: Groups of which a member may have got half a frame that is not noted yet.
-        self.doubtful: cabc.Sequence[ReaderGroup] = ()
+        self.doubtful = ()
         # True while one stream changes something that all streams share.
         self._torn = False
 
@@ -228,20 +219,6 @@ class Streams:
         self._torn = False
         self.presence.leave(connection, retry)
 
-    def end(self, connection: Connection, streams: int = 0, own: bytes = b"") -> None:
-        """End the stream from the hub's side.
-
-        :param streams: How many other streams end with it.
-        :param own: What it receives before its last word.
-        """
-        # Before it begins, a connection has no frame, but perhaps its first bytes.
-        retry = self.limits.options.jittered_retry(streams)
-        if not connection.rest or not connection.begun:
-            word = connection.last_word(retry, own)
-            with contextlib.suppress(OSError):
-                connection.write(b"".join([connection.rest, word]))
-        self.drop(connection, retry / 1000)
-
     # When a descriptor is ready.
 
     def _ready(self) -> None:
@@ -278,25 +255,6 @@ class Streams:
             assert isinstance(stuck, Connection)
             self.drop(stuck)
             _log_costliest(self._quiet, limit)
-
-    def cut(self, connection: Connection) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            # A connection that is closed, or was not admitted, is not polled.
-            self.poller.remove(connection.fd)
-        connection.close()
-
-    def end_all(self) -> int:
-        streams, doubtful = len(self.connections), {*self.doubtful}
-        for connection in self.connections.values():
-            with contextlib.suppress(OSError):
-                if not connection.rest and connection.group not in doubtful:
-                    retry = self.limits.options.jittered_retry(streams)
-                    connection.write(connection.last_word(retry))
-            self.cut(connection)
-        self.connections.clear()
-        self.limits.forget()
-        self.presence.leave_all(self.limits.options.longest_retry(streams))
-        return streams
 
 
 def _log_costliest(quiet: QuietLogger, limit: int) -> None:
