@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from flask_push import sse
 from flask_push._delivery.run_record import Status
+from flask_push._delivery.run_wires import progress_frame
 from flask_push._delivery.run_wires import Row
 from flask_push._delivery.run_wires import skip
 from flask_push._delivery.run_wires import status_frame
@@ -61,6 +62,10 @@ def test_a_status_is_an_event_of_its_own() -> None:
     (event,) = sse.Parser().feed(sent)
     assert (event.type, event.data) == ("push:run", '{"status":"done"}')
     assert Position.parse(event.id) == Position(EPOCH, 1000)
+
+
+def test_progress_has_no_id() -> None:
+    assert progress_frame([b'{"done":3}']) == b'event: push:progress\ndata: {"done":3}\n\n'
 
 
 @pytest.mark.parametrize("wire", PLAIN)

@@ -16,6 +16,7 @@ import typing as t
 from .. import sse
 from .._event import base62
 from .._event import escape
+from .run_rows import PROGRESS
 from .run_rows import STATUS
 
 #: Why a plain wire ends before its run, beside the ends of runs.
@@ -81,6 +82,11 @@ def status_frame(row: Row) -> bytes:
     id = f"{row.epoch}-{base62(row.number)}.{escape(row.channel)}"
     head = f"id: {id}\nevent: {STATUS}\n".encode()
     return sse.frame(head, b"".join(row.events))
+
+
+def progress_frame(events: cabc.Sequence[bytes]) -> bytes:
+    """``push:progress``, which has no id, because only the newest is sent."""
+    return sse.frame(f"event: {PROGRESS}\n".encode(), b"".join(events))
 
 
 def skip(frame: bytes, count: int) -> bytes:
