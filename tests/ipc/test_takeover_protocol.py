@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flask_push._delivery.follow import Follow
 from flask_push._delivery.options import Options
 from flask_push._delivery.snapshot import LogState
 from flask_push._delivery.snapshot import ReaderState
@@ -20,6 +21,9 @@ def test_what_is_sent_comes_back_the_same() -> None:
     )
     stream = stream._replace(presence=StreamPresence((("a", "1"),), ("a", "b"), ("c",)))
     assert stream_from_json(stream_to_json(stream)) == stream
+    follow = Follow("a", "3.1", "push", "epoch", 5, 2)
+    stream = stream._replace(channels=("a",), follow=follow)
+    assert stream_from_json(stream_to_json(stream)) == stream
     place = ReaderState(stream, True, "epoch", 5, b"\x00\xffrest", 4, None, 9, 1, 2)
     assert ReaderState.from_json(place.to_json()) == place
     chains = LogState("epoch", 1, 2, {"a": (0, 0), "b": (3, 4)})
@@ -32,7 +36,7 @@ def test_added_fields_are_ignored_and_missing_fields_have_defaults() -> None:
     stream = Stream(("a",), "c")
     values = {**stream_to_json(stream), "new": 1}
     del values["user"]
-    added = {"session", "seen", "items", "holds", "every", "presence"}
+    added = {"session", "seen", "items", "holds", "every", "presence", "follow"}
     assert not added & values.keys(), "no older version has them"
     assert stream_from_json(values) == stream
     place = ReaderState(stream, False, "", 0, b"", 0, 1.0, 0, items=[1, 2, 0])

@@ -15,6 +15,7 @@ from .._event import OwnChannel
 from .._event import Position
 from .channel import Chunk
 from .channel import frame_of
+from .follow import Follow
 from .item_log import ItemLog
 from .known import known
 from .known import known_of_row
@@ -27,7 +28,7 @@ from .stream import Stream
 from .stream_presence import StreamPresence
 
 # Fields of a stream that some older version does not know.
-_ADDED = ("session", "seen", "items", "holds", "every", "presence")
+_ADDED = ("session", "seen", "items", "holds", "every", "presence", "follow")
 
 
 class LogState(t.NamedTuple):
@@ -215,6 +216,8 @@ def stream_to_json(stream: Stream) -> dict[str, t.Any]:
             del values[name]
     if "presence" in values:
         values["presence"] = stream.presence.to_json()
+    if "follow" in values:
+        values["follow"] = stream.follow.to_json()
     return values
 
 
@@ -224,4 +227,6 @@ def stream_from_json(values: dict[str, t.Any]) -> Stream:
     given["head"] = given["head"].encode("latin-1")
     if "presence" in given:
         given["presence"] = StreamPresence.from_json(given["presence"])
+    if "follow" in given:
+        given["follow"] = Follow.from_json(given["follow"])
     return Stream(**given)

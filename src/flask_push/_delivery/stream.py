@@ -7,6 +7,9 @@ from itertools import repeat
 
 from .._event import OwnChannel
 from . import wire
+from .follow import check_follow
+from .follow import Follow
+from .follow import NOT_FOLLOWING
 from .gzip import first_block
 from .roster import PRESENT
 from .stream_presence import NOTHING
@@ -66,6 +69,8 @@ class Stream(t.NamedTuple):
     every: float = 0
     #: Where its user is shown as present, and whose presence its page receives.
     presence: StreamPresence = NOTHING
+    #: The run that it follows.
+    follow: Follow = NOT_FOLLOWING
 
     @property
     def is_listener(self) -> bool:
@@ -94,7 +99,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **{"last": (int,), "user": (str, type(None)), "address": (str, type(None))},
     **{"lifetime": (int, float), "poll": (bool,), "visible": (bool,), "gzip": (bool,)},
     **{"session": (str, type(None)), "seen": (str,), "items": (bool,), "holds": (str,)},
-    **{"every": (int, float), "presence": (StreamPresence,)},
+    **{"every": (int, float), "presence": (StreamPresence,), "follow": (Follow,)},
 }
 _KINDS_IN_ORDER = tuple(_KINDS[name] for name in Stream._fields)
 
@@ -112,4 +117,8 @@ def check_stream(stream: Stream) -> Stream:
         raise ValueError(f"'every' of a stream is {stream.every!r}")
     if not stream.channels or not all(map(isinstance, stream.channels, repeat(str))):
         raise ValueError(f"'channels' of a stream is {stream.channels!r}")
+    if stream.follow is not NOT_FOLLOWING:
+        check_follow(stream.follow)
+        if stream.channels != (stream.follow.channel,):
+            raise ValueError(f"'channels' of a follow is {stream.channels!r}")
     return stream

@@ -13,6 +13,8 @@ from .channel import Frame
 from .channel import Gap
 from .channel import Piece
 from .channel import rest_of
+from .follow import Follow
+from .follow import NOT_FOLLOWING
 from .rosters import WatchedRoster
 
 
@@ -196,6 +198,11 @@ class Subscription:
     def holds(self) -> str:
         """The word of the last ``push:whole`` that its page has got."""
         return ""
+
+    @property
+    def follow(self) -> Follow:
+        """The run that it follows."""
+        return NOT_FOLLOWING
 
     @property
     def is_sent_items(self) -> bool:

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from .._delivery import wire
 from .._delivery.channel import Chunk
+from .._delivery.follow import Follow
 from .._delivery.replay import newest
 from .._delivery.snapshot import ReaderState
 from .._delivery.stream import Stream
@@ -97,6 +98,10 @@ class Connection(Subscription):
     def holds(self) -> str:
         return self.stream.holds
 
+    @property
+    def follow(self) -> Follow:
+        return self.stream.follow
+
     def open(self, opening: bytes, page: Page | None) -> None:
         if page is not None and self.stream.visible and self.stream.position:
             number = newest(self, page)
@@ -155,7 +160,7 @@ class Connection(Subscription):
         self.stream = rest_of(
             *(names, user, address, stream.poll, stream.visible, stream.gzip, session),
             # By name, they would cost the cache half as much again.
-            *(stream.items, stream.every, presence),
+            *(stream.items, stream.every, presence, stream.follow),
         )
 
     def enter_live(self) -> None:
@@ -241,6 +246,7 @@ def _rest_of(
     items: bool,
     every: float,
     presence: StreamPresence,
+    follow: Follow,
 ) -> Stream:
     """What is kept of a stream that has begun. Its place says which items it has, and no
     longer what it ``holds``."""
@@ -257,6 +263,7 @@ def _rest_of(
         items=items,
         every=every,
         presence=presence,
+        follow=follow,
     )
 
 
