@@ -25,6 +25,8 @@ from support.pages import source_of
 from support.servers import ROOT
 
 import flask_push
+import flask_push.ag_ui
+import flask_push.ai_sdk
 import flask_push.asgi
 import flask_push.brokers
 import flask_push.client
@@ -67,7 +69,14 @@ SOURCE = {name: path.read_text() for name, path in MODULES.items()}
 
 
 PUBLIC = (
-    *(flask_push, flask_push.asgi, flask_push.client, flask_push.sse),
+    *(
+        flask_push,
+        flask_push.ag_ui,
+        flask_push.ai_sdk,
+        flask_push.asgi,
+        flask_push.client,
+        flask_push.sse,
+    ),
     *(flask_push.brokers, flask_push.testing),
 )
 

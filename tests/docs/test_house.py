@@ -105,7 +105,7 @@ def test_there_are_no_circles() -> None:
 
 #: What an app or another program imports, beside what is in `__init__`.
 ENTRANCES = {
-    *("__init__", "asgi", "client", "sse", "testing", "_cli", "_run"),
+    *("__init__", "ag_ui", "ai_sdk", "asgi", "client", "sse", "testing", "_cli", "_run"),
     *("_pyinstaller", "_pyinstaller.hook-flask_push"),
 }
 
@@ -261,13 +261,15 @@ def test_rooms_are_not_large(name: str) -> None:
 
 def test_the_face_is_complete() -> None:
     import flask_push
+    from flask_push import ag_ui
+    from flask_push import ai_sdk
     from flask_push import asgi
     from flask_push import brokers
     from flask_push import client
     from flask_push import sse
     from flask_push import testing
 
-    for module in flask_push, asgi, brokers, client, sse, testing:
+    for module in flask_push, ag_ui, ai_sdk, asgi, brokers, client, sse, testing:
         assert module.__all__ == sorted(module.__all__, key=str.lower), module
         for name in module.__all__:
             assert getattr(module, name).__doc__ or name.isupper(), name
