@@ -23,6 +23,7 @@ from support.sockets import is_open
 from support.sockets import noise
 
 from flask_push._delivery.channel import Channel
+from flask_push._delivery.follow import Follow
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._delivery.subscription import ReaderGroup
@@ -359,3 +360,16 @@ def test_a_stream_says_whether_its_page_asks_for_items_as_long_as_it_lasts() -> 
         reader.close()
         assert (before.items, before.holds) == (items, "5f0a")
         assert (after.items, after.holds) == (items, ""), "its place says what it has"
+
+
+def test_a_stream_says_which_run_it_follows_as_long_as_it_lasts() -> None:
+    follow = Follow("a", "1.1", "ai-sdk", "e", 7, 2, "chunked")
+    reader = SocketReader(gzip=False)
+    stream = Stream(("a",), "c", follow=follow)
+    connection = Connection(reader.theirs.detach(), stream, 0, math.inf)
+    connection.enter(ReaderGroup((Channel("a"),)))
+    assert connection.follow == connection.freeze(0, 1).stream.follow == follow
+    connection.begin()
+    assert connection.follow == connection.freeze(0, 1).stream.follow == follow
+    connection.close()
+    reader.close()

@@ -11,6 +11,7 @@ import typing as t
 import pytest
 from support.servers import ROOT
 
+from flask_push._delivery.follow import Follow
 from flask_push._delivery.options import Options
 from flask_push._delivery.presence_plan import RecordState
 from flask_push._delivery.snapshot import LogState
@@ -51,6 +52,8 @@ NEWER = STREAM._replace(
     every=0.5,
     presence=StreamPresence((("chat", '{"name":"Ann"}'),), ("chat",), ("hall",)),
 )
+RUN = Follow("chat", "12.1", "openai", "e", 31, 2, "chunked")
+FOLLOWING = STREAM._replace(channels=("chat",), visible=False, follow=RUN)
 ANOTHER_STORE = (
     "The hub at /srv/shop/hub.sock serves another store than this app's PUSH_BROKER_URL"
     " names. Set PUSH_RUN_DIR to a directory of its own for each app, or stop the hub:"
@@ -73,6 +76,10 @@ MEANING: dict[tuple[str, str], Message] = {
     ("hub", "hello"): protocol.Hello(HELLO, "0.1.0.dev0"),
     ("hub", "adopt"): protocol.Adopt(STREAM),
     ("hub", "expect"): protocol.Expect(STREAM, "al8dTEBpAMh75QamBpqYWgEvqwwxm1r_"),
+    ("hub", "follow"): protocol.Follow(FOLLOWING),
+    ("hub", "expect_follow"): protocol.ExpectFollow(
+        FOLLOWING, "al8dTEBpAMh75QamBpqYWgEvqwwxm1r_"
+    ),
     ("hub", "status"): protocol.StatusRequest(),
     ("hub", "stop"): protocol.Stop(),
     ("hub", "replace"): protocol.Replace("0.1.0.dev0", True),
@@ -89,6 +96,9 @@ MEANING: dict[tuple[str, str], Message] = {
         [(0, "id: e-1f.chat\ndata: é\n\n".encode())]
     ),
     ("successor", "places"): takeover_protocol.Readers([BEHIND.to_json()]),
+    ("successor", "followers"): takeover_protocol.Followers(
+        [BEHIND._replace(stream=FOLLOWING).to_json()]
+    ),
     ("successor", "drains"): takeover_protocol.Drains(),
     ("successor", "rosters"): takeover_protocol.Rosters(
         [["chat", 31, [[30, "Ab3dE9xQ.ann", '{"typing":true}'], [31, "Ab3dE9xQ", "5"]]]]
@@ -179,7 +189,7 @@ def test_a_field_that_this_version_does_not_know_is_ignored(line: dict[str, t.An
     message, _ = received(line)
     reader = Reader(line["to"])
     changed = {**message, "new": 1}
-    if line["kind"] in ("adopt", "expect", "replace"):
+    if line["kind"] in ("adopt", "expect", "follow", "expect_follow", "replace"):
         changed = with_a_new_field(message)
     assert comparable(reader.read(changed)) == comparable(reader.read(message))
     assert reader.unknown == 0
@@ -212,7 +222,9 @@ def test_each_kind_of_message_stands_on_its_page() -> None:
     assert described == {key for kinds in KINDS.values() for key in kinds}
 
 
-@pytest.mark.parametrize("kind", [protocol.Adopt, protocol.Expect])
+@pytest.mark.parametrize(
+    "kind", [protocol.Adopt, protocol.Expect, protocol.Follow, protocol.ExpectFollow]
+)
 @pytest.mark.parametrize("field", Stream._fields)
 def test_a_stream_with_a_field_of_a_wrong_type_is_refused(
     kind: type[Message], field: str
@@ -239,3 +251,12 @@ def test_a_stream_whose_channels_are_not_names_is_refused(channels: list[t.Any])
     message = {"adopt": {**stream_to_json(STREAM), "channels": channels}}
     with pytest.raises(ValueError, match="'channels' of a stream is"):
         Reader("hub").read(message)
+
+
+def test_a_hub_says_that_it_knows_streams_that_follow_a_run() -> None:
+    welcome = protocol.Welcome("1", follows=True)
+    assert Reader("worker").read(welcome.to_json()) == welcome
+    older = protocol.Welcome("1").to_json()
+    assert older == {"welcome": 1, "version": "1", "no_accel": ""}
+    read = Reader("worker").read(older)
+    assert isinstance(read, protocol.Welcome) and not read.follows

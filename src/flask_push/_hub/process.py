@@ -22,6 +22,8 @@ from .._ipc.client import Client
 from .._ipc.files import HubFiles
 from .._ipc.protocol import Adopt
 from .._ipc.protocol import Expect
+from .._ipc.protocol import ExpectFollow
+from .._ipc.protocol import Follow
 from .._ipc.protocol import Hello
 from .._ipc.protocol import Refused
 from .._ipc.protocol import Replace
@@ -80,6 +82,8 @@ class HubProcess:
             Hello: self._greet,
             Adopt: self._adopt,
             Expect: self._expect,
+            Follow: self._adopt,
+            ExpectFollow: self._expect,
             StatusRequest: self._send_status,
             Stop: self._stop,
             Replace: self._be_replaced,
@@ -146,7 +150,7 @@ class HubProcess:
             peer.send(Refused(reason))
         else:
             no_nginx = "" if self.hub is None else self.hub.no_nginx
-            peer.send(Welcome(version(), no_nginx))
+            peer.send(Welcome(version(), no_nginx, follows=True))
 
     def _adopt(self, message: Adopt, peer: Peer, fds: list[int]) -> None:
         if len(fds) not in (1, 2):

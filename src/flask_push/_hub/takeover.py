@@ -36,6 +36,7 @@ from .._ipc.takeover_protocol import Begin
 from .._ipc.takeover_protocol import Commit
 from .._ipc.takeover_protocol import Complete
 from .._ipc.takeover_protocol import Drains
+from .._ipc.takeover_protocol import Followers
 from .._ipc.takeover_protocol import Frames
 from .._ipc.takeover_protocol import PeerState
 from .._ipc.takeover_protocol import Presence
@@ -85,8 +86,9 @@ def give(messages: Messages, things: Handover) -> bool:
         numbers, frames = _frames(things.state.readers)
         for parts in _parts(frames):
             messages.send(Frames(parts).to_json())
-        for states, fds in _batches(things.state.readers, numbers):
-            messages.send(Readers(states).to_json(), fds)
+        for kind, readers in _by_kind(things.state.readers):
+            for states, fds in _batches(readers, numbers):
+                messages.send(kind(states).to_json(), fds)
         drains = things.state.drains
         for start in range(0, len(drains), MOST_FDS):
             messages.send(Drains().to_json(), drains[start : start + MOST_FDS])
@@ -171,6 +173,7 @@ class _Collector:
             PeerState: self._add_peer,
             Frames: self._add_frames,
             Readers: self._add_readers,
+            Followers: self._add_readers,
             Drains: self._add_drains,
             Rosters: self._add_rosters,
             Presence: self._add_presence,
@@ -256,6 +259,15 @@ def _parts_of_rosters(rosters: list[RosterState]) -> cabc.Iterator[list[list[t.A
                 parts, size = [], 0
     if parts:
         yield parts
+
+
+def _by_kind(
+    places: list[tuple[ReaderState, int]],
+) -> cabc.Iterator[tuple[type[Readers], list[tuple[ReaderState, int]]]]:
+    """The readers, by the message that carries them."""
+    followers = [place for place in places if place[0].stream.follow.tag]
+    yield Readers, [place for place in places if not place[0].stream.follow.tag]
+    yield Followers, followers
 
 
 def _batches(

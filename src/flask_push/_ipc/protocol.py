@@ -30,6 +30,7 @@ from .takeover_protocol import Begin
 from .takeover_protocol import Commit
 from .takeover_protocol import Complete
 from .takeover_protocol import Drains
+from .takeover_protocol import Followers
 from .takeover_protocol import Frames
 from .takeover_protocol import PeerState
 from .takeover_protocol import Presence
@@ -86,6 +87,20 @@ class Expect(Message):
         return cls(stream, str(message["ticket"]))
 
 
+class Follow(Adopt):
+    """A stream that follows a run. It has a kind of its own because a hub of an older
+    version would send other bytes than the client expects; so it ignores this kind, and
+    closes the socket."""
+
+    key = "follow"
+
+
+class ExpectFollow(Expect):
+    """The same for a stream whose socket nginx brings."""
+
+    key = "expect_follow"
+
+
 class StatusRequest(Message):
     """A command asks for the hub's :class:`Status`."""
 
@@ -125,14 +140,20 @@ class Welcome(Message):
     """The hub accepts a worker's hello.
 
     :param no_accel: Why the hub can't listen for nginx; empty if it can.
+    :param follows: Whether the hub knows streams that follow a run.
     """
 
     key = "welcome"
     version: str
     no_accel: str = ""
+    follows: bool = False
 
     def to_json(self) -> dict[str, t.Any]:
-        return {self.key: 1, **vars(self)}
+        values = dict(vars(self))
+        # As an older version has sent it, which does not know this field.
+        if not self.follows:
+            del values["follows"]
+        return {self.key: 1, **values}
 
     @classmethod
     def from_json(cls, message: dict[str, t.Any]) -> Welcome:
@@ -186,11 +207,13 @@ def _table(*kinds: type[Message]) -> dict[str, type[Message]]:
 
 #: By receiver, the kinds of messages that it knows.
 KINDS: dict[str, dict[str, type[Message]]] = {
-    "hub": _table(Hello, Adopt, Expect, StatusRequest, Stop, Replace),
+    "hub": _table(
+        *(Hello, Adopt, Expect, Follow, ExpectFollow, StatusRequest, Stop, Replace),
+    ),
     "worker": _table(Welcome, Refused, Bye, LogLine, Status),
     "successor": _table(
-        *(Refused, Begin, PeerState, Frames, Readers, Drains, Rosters, Presence),
-        *(Complete, Commit),
+        *(Refused, Begin, PeerState, Frames, Readers, Followers, Drains, Rosters),
+        *(Presence, Complete, Commit),
     ),
     "predecessor": _table(Ready, Taken),
 }

@@ -78,6 +78,13 @@ class Readers(Message):
     states: list[list[t.Any]]
 
 
+class Followers(Readers):
+    """The same for readers that follow a run. An older version ignores them, and closes
+    their sockets, because it would send other bytes than their clients expect."""
+
+    key = "followers"
+
+
 @dataclass(frozen=True)
 class Rosters(Message):
     """Rosters that the hub has whole, or parts of them, each as a
