@@ -270,7 +270,7 @@ def test_the_script_also_exists_as_a_classic_script(
     server: Server, windows: Windows
 ) -> None:
     page = windows.open(f"{server.url}/ping")
-    for name in "push", "extras", "items", "presence", "element", "juggernaut":
+    for name in "push", "extras", "items", "presence", "element", "juggernaut", "follow":
         page.add_script_tag(url=f"/push/{name}.classic.js")
     page.evaluate("""() => {
         window.received = [];
@@ -282,6 +282,7 @@ def test_the_script_also_exists_as_a_classic_script(
     say(server, "a", 1)
     receives(page, 1)
     assert page.evaluate("[Source.CLOSED, typeof FlaskPush.connect]") == [2, "function"]
+    assert page.evaluate("typeof FlaskPush.follow") == "function"
 
 
 def test_any_process_can_publish_to_many_channels(
@@ -341,7 +342,7 @@ def test_a_roster_has_each_user_once_and_until_the_last_window_is_closed(
 def test_a_script_that_is_cached_forever_imports_scripts_that_are() -> None:
     for name in "extras.js", "items.js", "presence.js", "element.js", "juggernaut.js":
         assert f'from"./push.js?v={version()}"' in script(name).text
-    for name in "push.js", "push.classic.js":
+    for name in "push.js", "push.classic.js", "follow.js", "follow.classic.js":
         assert f'import("./extras.js?v={version()}")' in script(name).text
     for name in "extras.d.ts", "items.d.ts", "element.d.ts", "juggernaut.d.ts":
         assert 'from "./push.js"' in script(name).text

@@ -1,14 +1,14 @@
 // A browser with pages and workers, in a time of its own: nothing waits, and the same seed
 // gives the same run. Its server is in server.mjs. Each page and worker
-// runs push.js itself, with items.js and presence.js: those which are served, or the files that
-// PUSH_JS, ITEMS_JS and PRESENCE_JS name.
+// runs push.js itself, with items.js, presence.js and follow.js: those which are served, or the
+// files that PUSH_JS, ITEMS_JS, PRESENCE_JS and FOLLOW_JS name.
 import { readFileSync } from "node:fs";
 import { classic } from "./classic.mjs";
 import { BEGAN } from "./server.mjs";
 
 const STATIC = new URL("../../src/flask_push/static/", import.meta.url);
 const read = (path) => readFileSync(new URL(path, STATIC), "utf8");
-const NAMES = ["push", "items", "presence"];
+const NAMES = ["push", "items", "presence", "follow"];
 const OTHERS = NAMES.map((name) => process.env[`${name.toUpperCase()}_JS`]);
 // Minified names are the same in all files, so either all are minified or none.
 const [CODE, ...MORE] = NAMES.map((name, n) => OTHERS.some(Boolean)
@@ -157,6 +157,7 @@ class Scope {
         this.#listeners.push({ name, then, signal }),
       URL, URLSearchParams, AbortController, Promise, queueMicrotask, Object, JSON,
       EventSource: browser.source(this, "EventSource"),
+      ...browser.server.answer && { fetch: browser.fetch(this) },
       BroadcastChannel: browser.air(this),
       navigator: { locks: browser.locks(this) },
       location: { href: "http://localhost/push.js", origin: "http://localhost" },
@@ -346,6 +347,18 @@ export class Browser {
       };
     });
     return ends;
+  }
+
+  /** A fetch of the server's `answer`: one that has none is a network error. */
+  fetch(scope) {
+    return (url, { signal } = {}) => new Promise((done, failed) => {
+      signal?.addEventListener("abort", () => failed(signal.reason));
+      this.#pipe(this.latency * 4).send(() => scope.run(() => {
+        const answer = this.server.answer(String(url));
+        if (answer) done(answer);
+        else failed(new TypeError("network error"));
+      }));
+    });
   }
 
   /** EventSource, or what stands in for it. */

@@ -4,6 +4,7 @@ import { connect as withElement } from "flask-push/element";
 import { connect as same, PushEventSource } from "flask-push/extras";
 import { connect as withItems } from "flask-push/items";
 import { connect as withPresence, type Member } from "flask-push/presence";
+import { follow, type End } from "flask-push/follow";
 import { Juggernaut } from "flask-push/juggernaut";
 
 interface Said {
@@ -80,3 +81,19 @@ const jug = new Juggernaut({ host: "example.org", port: 8080, meta: { user: 1 } 
 jug.subscribe("chat", (data) => console.log(data));
 console.log(new Juggernaut.Message({ channel: "chat" }).toJSON(), jug.sessionID);
 console.log(same);
+
+const answer = follow<string>("/chats/7/follow", (token, event) => console.log(token.trim(), event.id), { parse: "text" });
+const taken: () => void = answer.on("progress", ({ done, total }) => console.log(done / (total ?? 1)));
+answer.on("restart", ({ attempt }) => attempt.toFixed());
+answer.on("status", ({ status, text }) => console.log(status == "stopping", text.trim()));
+answer.on("gap", ({ reason, wait }) => console.log(reason, wait.toFixed()));
+answer.ended.then((end: End | null) => console.log(end?.status == "failed", end?.text), (error) => error.status);
+taken();
+answer.close();
+follow("/jobs/7/follow", null, { types: ["row"], headers: { "X-Who": "me" }, method: "POST" });
+// @ts-expect-error A run that has ended does not run.
+answer.ended.then((end) => end?.status == "running");
+// @ts-expect-error There is no such option.
+follow("/jobs/7/follow", null, { since: "aaaaa-1" });
+// @ts-expect-error Its end is a promise.
+answer.on("end", () => {});
