@@ -24,6 +24,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"(asyncio|cabc|collections|flask|pathlib|ssl|t|uuid)\..*"),
     ("py:class", r"flask_push\.(testing\._reader|_response)\.StreamResponse"),
+    ("py:class", r"flask_push\._runs\.Piece"),
     ("py:data", "ENTRY_BYTES"),
 ]
 

@@ -9,6 +9,9 @@ from ._presence import Member
 from ._presence import Presence
 from ._publisher import History
 from ._publisher import Publisher
+from ._runs import Run
+from ._runs import RunBusy
+from ._runs import RunOver
 from .brokers import ItemsFull
 from .brokers import NotPublished
 from .brokers import NotRead
@@ -21,18 +24,17 @@ if _t.TYPE_CHECKING:
 
 __all__ = ["connect", "Event", "History", "Items", "ItemsFull", "Listener", "Member"]
 __all__ += ["NotPublished", "NotRead", "Position", "Presence", "Publisher"]
-__all__ += ["PublishUncertain", "Push"]
+__all__ += ["PublishUncertain", "Push", "Run", "RunBusy", "RunOver"]
 
 
 def __getattr__(name: str) -> _t.Any:
     # Only an app needs Flask, and only who listens needs HTTP. A hub needs neither.
     if name == "Push":
-        from ._extension import Push
-
-        return Push
-    if name in ("connect", "Listener"):
-        from ._handoff.listener import Listener
-        from .client import connect
-
-        return connect if name == "connect" else Listener
-    raise AttributeError(name)
+        from ._extension import Push as found
+    elif name == "connect":
+        from .client import connect as found  # type: ignore[assignment]
+    elif name == "Listener":
+        from ._handoff.listener import Listener as found  # type: ignore[assignment]
+    else:
+        raise AttributeError(name)
+    return found

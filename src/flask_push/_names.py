@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as cabc
 from uuid import UUID
 
+from ._checks import check_key
 from ._event import escape
 from ._event import escape_item
 
@@ -82,6 +83,22 @@ def item_name(value: object) -> str:
     name = _text(value)
     escape_item(name)
     return name
+
+
+def key_name(value: object) -> str:
+    """The key of a run as text.
+
+    :raises TypeError: If the value has another type.
+    :raises ValueError: If the text can't be a key.
+    """
+    if not _may_name(value):
+        raise TypeError(
+            f"The key of a run is text, a whole number, a UUID or None, not {value!r:.80}."
+            " Pass what identifies the run, such as str(row.id)."
+        )
+    key = _text(value)
+    check_key(key)
+    return key
 
 
 def _text(value: object) -> str:

@@ -23,7 +23,10 @@ from ._item_publisher import keeper_of
 from ._listening import hub_without_app
 from ._listening import Listens
 from ._names import channel_name
-from ._presence import PresencePublisher
+from ._run_process import RunProcess
+from ._run_publisher import RunPublisher
+from ._run_store import keeper_of_runs
+from ._run_store import RunStore
 from ._selectors import disconnect_of
 from ._selectors import NOT_GIVEN
 from .brokers import Broker
@@ -53,7 +56,7 @@ class History:
     position: str
 
 
-class Publisher(PresencePublisher, Listens):
+class Publisher(RunPublisher, Listens):
     """Publish to a store and read its history without an app: in a task, a cron job, a
     script. Any thread, any process, before or after a fork.
 
@@ -84,6 +87,7 @@ class Publisher(PresencePublisher, Listens):
         self._timeout, self._max_event_bytes = timeout, max_event_bytes
         self._listeners: ListenersHub | None = None
         self._items: KeepsItems | None = None
+        self._process: RunProcess | None = None
         self._checks = EventChecks(max_event_bytes, dumps)
 
     def publish(
@@ -251,6 +255,12 @@ class Publisher(PresencePublisher, Listens):
         if self._items is None:
             self._items = keeper_of(self._broker)
         return self._items
+
+    def _runs(self) -> tuple[RunProcess, EventChecks]:
+        if self._process is None:
+            store = RunStore(keeper_of_runs(self._broker), self._note)
+            self._process = RunProcess(store)
+        return self._process, self._checks
 
     def _listeners_hub(self) -> ListenersHub:
         if self._listeners is None:

@@ -9,19 +9,21 @@ from flask import render_template
 
 from ._event import Event
 from ._event import Name
+from ._event_checks import EventChecks
 from ._handoff.listeners_hub import ListenersHub
 from ._hub.thread import ThreadDoor
 from ._listening import Listens
 from ._presence import Presence
-from ._presence import PresencePublisher
 from ._publisher import History
+from ._run_process import RunProcess
+from ._run_publisher import RunPublisher
 from ._selectors import NOT_GIVEN
 from ._state import Services
 from .brokers import ItemChange
 from .brokers import KeepsItems
 
 
-class PushPublisher(PresencePublisher, Listens):
+class PushPublisher(RunPublisher, Listens):
     """What :class:`Push` does without a request, as a :class:`Publisher`."""
 
     def publish(
@@ -122,6 +124,9 @@ class PushPublisher(PresencePublisher, Listens):
 
     def _keeper(self) -> KeepsItems:
         return self._services().publisher._keeper()
+
+    def _runs(self) -> tuple[RunProcess, EventChecks]:
+        return self._services().publisher._runs()
 
     def _listeners_hub(self) -> ListenersHub:
         return self._services().listeners

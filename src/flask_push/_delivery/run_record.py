@@ -95,6 +95,12 @@ class Record(t.NamedTuple):
     #: Where the store has it. Nothing until it is stored.
     position: Position = Position("", 0)
 
+    @classmethod
+    def of(cls, past: PastRun) -> Record:
+        """The last record of an older run."""
+        about = past.serial, past.run, past.key, past.status, past.attempt
+        return cls(*about, first=past.first, position=Position("", past.last))
+
     @property
     def id(self) -> str:
         """What the next transition expects. Empty if there must be no record."""
@@ -234,6 +240,20 @@ def end(
         status, text = "stopped", ""
     after = before._replace(status=status, process="", first=before.start, text=text)
     return _transition(channel, before, _next(after), [_no_wait(channel)], progress)
+
+
+def status_now(now: Record | None, then: Record) -> Status:
+    """What became of an attempt.
+
+    :param now: The record of its channel.
+    :param then: As its holder knows it.
+    """
+    runs: list[Record | PastRun] = [] if now is None else [now, *now.past]
+    for run in runs:
+        if (run.serial, run.run, run.attempt) == (then.serial, then.run, then.attempt):
+            return run.status
+    # It has begun again, or is long past, or the store has lost it.
+    return "lost"
 
 
 def _next(record: Record) -> Record:

@@ -20,6 +20,8 @@ from .abilities import SOCKETS_ARE_FILES
 
 # Seconds between two attempts to acquire a lock that a greenlet may hold.
 _LOOK_SECONDS = 0.002
+# Not more than a lock can wait.
+_LONG_SECONDS = 3600
 # The module that closes a socket by its number.
 _CLOSES = "os" if SOCKETS_ARE_FILES else "_socket"
 
@@ -131,3 +133,19 @@ def acquire(lock: _thread.LockType, timeout: float) -> bool:
             return False
         time.sleep(_LOOK_SECONDS)
     return True
+
+
+class SharedLock:
+    """A lock that greenlets and threads of the system share. Its holder may let other
+    greenlets run."""
+
+    def __init__(self) -> None:
+        self._lock = free_lock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            while not acquire(self._lock, _LONG_SECONDS):
+                pass
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()

@@ -37,6 +37,7 @@ from .own import OWN_LOGS
 from .own import OwnEntry
 from .own import OwnPage
 from .own import OwnSink
+from .runs import KeepsRuns
 
 __all__ = [
     "Bridge",
@@ -54,6 +55,7 @@ __all__ = [
     "ItemsPage",
     "KeepsItems",
     "KeepsOwnLogs",
+    "KeepsRuns",
     "MAX_OWN_BYTES",
     "MAX_OWN_ENTRIES",
     "NotPublished",

@@ -1,0 +1,159 @@
+"""The rows of runs, as a broker keeps them."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import json
+import typing as t
+
+from ._delivery.run_record import Record
+from ._delivery.run_record import Transition
+from ._delivery.run_rows import Change
+from ._delivery.run_rows import KEYS
+from ._delivery.run_rows import NOW
+from ._delivery.run_rows import RUN
+from ._event import Position
+from .brokers import Broker
+from .brokers import Conflict
+from .brokers import ItemChange
+from .brokers import ItemRow
+from .brokers import KeepsRuns
+from .brokers import NotPublished
+from .brokers import PublishUncertain
+
+# How often a transition is tried that the store may have or not. The broker has waited each
+# time.
+_TRIES = 3
+
+
+class Known(t.NamedTuple):
+    """A run that was found."""
+
+    record: Record
+    #: Whether it is the newest run of its channel.
+    is_newest: bool
+
+
+class Stored(t.NamedTuple):
+    """A transition that was stored."""
+
+    #: With its position.
+    record: Record
+    #: The id of the event that says the status.
+    event_id: str
+
+
+class RunStore:
+    """Reads and changes the rows of runs. Any thread.
+
+    :param note: Is called with positions that the store certainly has.
+    """
+
+    def __init__(self, broker: KeepsRuns, note: cabc.Callable[[Position], object]) -> None:
+        self.broker, self._note = broker, note
+
+    def change(self, changes: cabc.Iterable[Change]) -> list[Position]:
+        """As :meth:`.KeepsItems.change`."""
+        return self.broker.change([_item_change(change) for change in changes])
+
+    def find(
+        self, channel: str, items: cabc.Sequence[str], kind: str = RUN
+    ) -> t.Sequence[ItemRow]:
+        """The rows of these items.
+
+        :raises NotRead: If the store can't be read now.
+        """
+        return self.broker.find(channel, items, kind=kind).rows
+
+    def record(self, channel: str) -> Record | None:
+        """The record of the channel's runs. ``None`` if there was no run.
+
+        :raises NotRead: If the store can't be read now.
+        """
+        return record_of(self.find(channel, [NOW]))
+
+    def find_key(self, channel: str, record: Record | None, key: str) -> Known | None:
+        """The run that has the key.
+
+        :raises NotRead: If the store can't be read now.
+        """
+        if record is not None:
+            if record.key == key:
+                return Known(record, True)
+            for past in record.past:
+                if past.key == key:
+                    return Known(Record.of(past), False)
+        for row in self.find(channel, [key], KEYS):
+            return Known(Record(*json.loads(row.data)), False)
+        return None
+
+    def commit(
+        self, channel: str, transition: Transition, more: cabc.Iterable[Change] = ()
+    ) -> Stored:
+        """Store a transition.
+
+        If the store may have it or not, it is tried again, and the rows say what became of
+        it (law R47).
+
+        :param more: Changes of the same transaction.
+        :raises Conflict: If the record has changed.
+        :raises NotPublished: If nothing was stored.
+        :raises PublishUncertain: If it may have been stored or not.
+        """
+        uncertain: PublishUncertain | None = None
+        for _ in range(_TRIES):
+            try:
+                positions = self.change([*transition.changes, *more])
+            except PublishUncertain as error:
+                uncertain = error
+            except Conflict:
+                if uncertain is None:
+                    raise
+                stored = self._stored(channel, transition)
+                if stored is None:
+                    raise
+                return stored
+            except NotPublished:
+                if uncertain is None:
+                    raise
+                break
+            else:
+                self._note(positions[0])
+                record = transition.record._replace(position=positions[0])
+                return Stored(record, str(positions[1]))
+        assert uncertain is not None
+        raise uncertain
+
+    def _stored(self, channel: str, transition: Transition) -> Stored | None:
+        """The transition, if the record is the one that it has stored."""
+        rows = self.find(channel, [NOW, transition.event])
+        record = record_of(rows)
+        if record is None or record._replace(position=Position("", 0)) != transition.record:
+            return None
+        ids = [str(row.position) for row in rows if row.item == transition.event]
+        return Stored(record, ids[0]) if ids else None
+
+
+def record_of(rows: cabc.Iterable[ItemRow]) -> Record | None:
+    """The record, if it is one of these rows."""
+    for row in rows:
+        if row.item == NOW:
+            return Record.read(row.data, row.version, row.position)
+    return None
+
+
+def keeper_of_runs(broker: Broker) -> KeepsRuns:
+    """
+    :raises RuntimeError: If the broker keeps no runs.
+    """
+    if not isinstance(broker, KeepsRuns):
+        raise RuntimeError(
+            f"{type(broker).__name__} keeps no runs (flask_push.brokers.KeepsRuns). Use"
+            " memory:, sqlite:, or a Redis; or publish events."
+        )
+    return broker
+
+
+def _item_change(change: Change) -> ItemChange:
+    kind, channel, item, data, type, owner, version, ttl, expect, due = change
+    return ItemChange(channel, item, data, type, ttl, version, kind, owner, expect, due)

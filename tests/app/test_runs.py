@@ -1,0 +1,120 @@
+"""Runs are made, entered, written, ended and stopped, in each store."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from support.each_store import url as url
+from support.runs import events_of
+from support.runs import publisher as publisher
+from support.runs import record_now
+
+from flask_push import Publisher
+from flask_push import RunBusy
+from flask_push import RunOver
+from flask_push._runs import RunFailed
+
+
+def test_a_run_is_written_in_its_block_and_ends_with_it(publisher: Publisher) -> None:
+    run = publisher.run("a", key=5)
+    assert (run.channel, run.key, run.status, run.attempt) == ("a", "5", "queued", 1)
+    with run as entered:
+        assert entered is run and run.status == "running" and not run.over
+        run.write("Hello")
+        run.write({"n": 1}, type="said")
+    assert str(run.status) == "done" and run.over
+    assert events_of(publisher, "a") == [
+        *("[queued]", "[running]", "Hello", '{"n": 1}', "[done]")
+    ]
+    assert record_now(publisher, "a").process == ""
+    assert publisher.running("a") is None
+
+
+def test_a_run_that_is_stopped_stores_nothing_more_and_ends_as_stopped(
+    publisher: Publisher,
+) -> None:
+    with publisher.run("a", key="k") as run:
+        run.write("x")
+        assert publisher.stop("a", key="other") is False
+        assert publisher.stop("a", key="k") is True
+        stopping = publisher.running("a")
+        assert stopping is not None and stopping.status == "stopping"
+        with pytest.raises(RunOver) as raised:
+            run.write("late")
+        assert raised.value.run is run and run.status == "stopping"
+        for call in run.check, lambda: run.progress(1), lambda: run.write_all("yz"):
+            assert call is not None
+        run.write("late")
+    assert str(run.status) == "stopped" and run.over
+    assert events_of(publisher, "a") == [
+        *("[queued]", "[running]", "x", "[stopping]", "[stopped]")
+    ]
+    assert publisher.stop("a") is False
+
+
+def test_a_block_that_does_not_notice_its_stop_ends_as_stopped(
+    publisher: Publisher,
+) -> None:
+    with publisher.run("a") as run:
+        publisher.stop("a")
+    assert str(run.status) == "stopped"
+    assert events_of(publisher, "a")[-2:] == ["[stopping]", "[stopped]"]
+
+
+def test_an_exception_that_leaves_the_block_fails_the_run_and_goes_on(
+    publisher: Publisher,
+) -> None:
+    run = publisher.run("a", key="k")
+    with pytest.raises(KeyError), run:
+        run.write("half")
+        raise KeyError("secret")
+    assert str(run.status) == "failed" and not run.over
+    assert record_now(publisher, "a").text == ""
+    with run:
+        assert run.attempt == 2
+        run.write("whole")
+    assert str(run.status) == "done"
+    with pytest.raises(RunOver):
+        run.__enter__()
+
+
+def test_a_failure_may_have_a_text_for_the_user(publisher: Publisher) -> None:
+    run = publisher.run("a")
+    with pytest.raises(RunFailed, match=r"^Row 3 is empty\.$"), run:
+        run.fail("Row 3 is empty.")
+    assert (run.status, record_now(publisher, "a").text) == ("failed", "Row 3 is empty.")
+
+
+def test_a_run_is_entered_once_at_a_time(publisher: Publisher) -> None:
+    with publisher.run("a", key="k") as run:
+        for other in run, publisher.run("a", key="k"):
+            with pytest.raises(RunBusy) as raised:
+                other.__enter__()
+            assert raised.value.run.id == run.id
+    with pytest.raises(RunOver):
+        other.__enter__()
+
+
+def test_a_run_is_written_only_in_its_block(publisher: Publisher) -> None:
+    run = publisher.run("a")
+    with pytest.raises(RuntimeError, match="Enter it first: 'with run:'"):
+        run.write("early")
+    with run:
+        pass
+    with pytest.raises(RunOver, match="is done: nothing more"):
+        run.write("late")
+
+
+def test_a_run_can_not_be_sent_to_another_process_but_its_exceptions_can(
+    publisher: Publisher,
+) -> None:
+    run = publisher.run("a")
+    with pytest.raises(TypeError, match="Pass the channel and the key"):
+        pickle.dumps(run)
+    with pytest.raises(RunBusy) as raised:
+        publisher.run("a")
+    copy = pickle.loads(pickle.dumps(raised.value))
+    assert type(copy) is RunBusy and str(copy) == str(raised.value)
+    with pytest.raises(RuntimeError, match="Another process has raised"):
+        _ = copy.run

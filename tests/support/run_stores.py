@@ -1,0 +1,46 @@
+"""A store that does not always answer."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+
+from flask_push import Event
+from flask_push import NotPublished
+from flask_push import NotRead
+from flask_push import Position
+from flask_push import PublishUncertain
+from flask_push.brokers import ItemChange
+from flask_push.brokers import ItemsPage
+from flask_push.brokers.memory import MemoryBroker
+
+
+class Unsure(MemoryBroker):
+    """It fails as stores fail, and keeps what it has stored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: What becomes of the next calls of ``change``: ``stored`` or ``lost``, without an
+        #: answer; or ``refused``. Later ones succeed.
+        self.answers: list[str] = []
+        #: How many calls of ``find`` fail next.
+        self.unanswered = 0
+        #: Called before each change.
+        self.before: cabc.Callable[[], object] = bool
+
+    def change(self, changes: cabc.Sequence[Event | ItemChange]) -> list[Position]:
+        self.before()
+        answer = self.answers.pop(0) if self.answers else ""
+        if answer == "refused":
+            raise NotPublished("The store refuses.")
+        if answer == "lost":
+            raise PublishUncertain("No answer.")
+        positions = super().change(changes)
+        if answer == "stored":
+            raise PublishUncertain("No answer.")
+        return positions
+
+    def find(self, channel: str, items: cabc.Sequence[str], *, kind: str = "") -> ItemsPage:
+        if self.unanswered:
+            self.unanswered -= 1
+            raise NotRead("The store is away.")
+        return super().find(channel, items, kind=kind)

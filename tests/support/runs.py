@@ -1,0 +1,50 @@
+"""Publishers that make runs, and what their stores have."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import json
+import typing as t
+
+import pytest
+
+from flask_push import Publisher
+from flask_push._delivery.run_record import Record
+from flask_push._delivery.run_rows import NOW
+from flask_push._delivery.run_rows import STATUS
+from flask_push._delivery.run_rows import unpack
+from flask_push._run_store import record_of
+from flask_push.brokers import ItemRow
+from flask_push.brokers import KeepsRuns
+
+
+@pytest.fixture
+def publisher(url: str) -> cabc.Iterator[Publisher]:
+    """One for the store of :mod:`.each_store`."""
+    publisher = Publisher(url, timeout=20)
+    yield publisher
+    publisher.close()
+
+
+def rows_of(publisher: Publisher, channel: str, kind: str = "run") -> t.Sequence[ItemRow]:
+    """All rows of the channel's runs, in the order of their numbers."""
+    broker = publisher._broker
+    assert isinstance(broker, KeepsRuns)
+    return broker.read_items([channel], kind=kind, limit=2**40).rows
+
+
+def record_now(publisher: Publisher, channel: str) -> Record:
+    record = record_of(rows_of(publisher, channel))
+    assert record is not None
+    return record
+
+
+def events_of(publisher: Publisher, channel: str) -> list[str]:
+    """The events of all runs of a channel, and the statuses in brackets."""
+    found = []
+    for row in rows_of(publisher, channel):
+        if row.type == STATUS:
+            found.append(f"[{json.loads(row.data)['status']}]")
+        elif row.item != NOW and not row.item.endswith(".p"):
+            found += [each.decode() for each in unpack(row.data)]
+    return found
