@@ -371,11 +371,16 @@ def test_every_law_that_the_source_names_stands_on_its_page() -> None:
     _, _, laws = DOCS["how-it-works"].partition("## The laws")
     numbers = [int(number) for number in re.findall(r"^(\d+)\. ", laws, re.MULTILINE)]
     assert numbers == [*range(1, 61)]
+    runs = [int(number) for number in re.findall(r"^\*\*R(\d+)\.\*\*", laws, re.MULTILINE)]
+    assert runs == [*range(40, 69)]
     named = set()
     for text in SOURCE.values():
         for found in re.findall(r"\blaws? (\d+)(?: and (\d+))?", " ".join(text.split())):
             named |= {int(n) for n in found if n}
     assert named and named <= set(numbers)
+    text = " ".join(" ".join(SOURCE.values()).split())
+    of_runs = re.findall(r"\blaws? R(\d+)(?:(?: and|,| to) R(\d+))?", text)
+    assert of_runs and {int(n) for pair in of_runs for n in pair if n} <= set(runs)
 
 
 def test_every_page_that_the_source_names_is_there() -> None:
