@@ -32,8 +32,8 @@ import flask_push
 EXAMPLES = ROOT / "examples"
 README = (EXAMPLES / "README.md").read_text()
 COMMANDS = re.findall(r"^\$ (.*)$", README, re.MULTILINE)
-NAMES = "chat", "clock", "dashboard", "forum", "frontends"
-CHAT, CLOCK, DASHBOARD, FORUM, FRONTENDS = (
+NAMES = "chat", "clock", "dashboard", "forum", "frontends", "jobs"
+CHAT, CLOCK, DASHBOARD, FORUM, FRONTENDS, JOBS = (
     [c for c in COMMANDS if name in c] for name in NAMES
 )
 
@@ -75,7 +75,7 @@ def say(client: httpx.Client, message: str, key: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "most"), [*zip(NAMES, (66, 30, 75, 105, 60), strict=True)]
+    ("name", "most"), [*zip(NAMES, (66, 30, 75, 105, 60, 90), strict=True)]
 )
 def test_an_example_is_short(name: str, most: int) -> None:
     files = (EXAMPLES / name).rglob("*.py")
@@ -89,7 +89,7 @@ def test_every_example_is_in_the_readme() -> None:
 
 
 def test_each_example_is_shown_on_both_servers() -> None:
-    for commands in CHAT, CLOCK, DASHBOARD, FORUM, FRONTENDS:
+    for commands in CHAT, CLOCK, DASHBOARD, FORUM, FRONTENDS, JOBS:
         assert [command.split()[0] for command in commands] == ["flask", "gunicorn"]
 
 
@@ -244,6 +244,28 @@ def test_the_forum_takes_one_group_from_a_stream(run: Run, command: str) -> None
             assert next(events).json()["channels"] == ["group:Garden", "user:Ann"]
             assert "for all" in next(events).data
         assert ann.post("/groups/Kitchen/comments", data={"text": "x"}).status_code == 403
+
+
+@pytest.mark.parametrize("command", JOBS)
+def test_an_import_of_the_jobs_has_a_progress_and_a_result(run: Run, command: str) -> None:
+    server = run(command)
+    file = {"file": ("prices.csv", "\n".join(f"Thing {n},{n}.5" for n in range(30)))}
+    with flask_push.connect(f"{server.url}/stream", items=True) as source:
+        answer = httpx.post(f"{server.url}/imports", files=file, timeout=20)
+        assert answer.status_code == 202
+        seen = []
+        for event in source:
+            if event.item:
+                seen.append(event.json)
+                if event.json["status"] not in ("queued", "running"):
+                    break
+    assert event.item == f"import:{answer.json()['id']}"
+    assert {said["run"] for said in seen} == {seen[0]["run"]}
+    assert seen[0]["info"] == {"name": "prices.csv"}
+    assert [said["done"] for said in seen] == sorted(said["done"] for said in seen)
+    assert (seen[-1]["status"], seen[-1]["done"], seen[-1]["total"]) == ("done", 30, 30)
+    row = httpx.get(f"{server.url}/imports/{answer.json()['id']}").json()
+    assert row == {"name": "prices.csv", "result": "30 rows, 450.00 in all"}
 
 
 CDN = re.compile(r"https://cdn\.jsdelivr\.net/npm/((?:@\w+/)?[^@]+)@([^/]+)/(.+)")
