@@ -1,4 +1,7 @@
-"""The events of a run that clients of AG-UI read as a message."""
+"""The events of a run that clients of AG-UI read as a message.
+
+See the page *AI clients*.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ __all__ = ["text"]
 def text(
     source: cabc.Iterable[str], *, thread_id: str, run_id: str, message_id: str
 ) -> cabc.Iterator[dict[str, t.Any]]:
-    """A message that consists of text, for ``run.write_all`` and the wire ``ag-ui``.
+    """A message that consists of text, for :meth:`.Run.write_all` and the wire ``ag-ui``.
 
     :param source: The pieces of the text. Empty ones are left out, because AG-UI allows
         none. It is closed if the iterator is closed.

@@ -1,4 +1,7 @@
-"""The events of a run that the AI SDK, such as its ``useChat``, reads as a message."""
+"""The events of a run that the AI SDK, such as its ``useChat``, reads as a message.
+
+See the page *AI clients*.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _PART = "text"
 
 
 def text(source: cabc.Iterable[str], *, message_id: str) -> cabc.Iterator[dict[str, t.Any]]:
-    """A message that consists of text, for ``run.write_all`` and the wire ``ai-sdk``.
+    """A message that consists of text, for :meth:`.Run.write_all` and the wire ``ai-sdk``.
 
     :param source: The pieces of the text. It is closed if the iterator is closed.
     :param message_id: The id of the message, which has to be the same when a browser
