@@ -58,7 +58,7 @@ FILES = {
     name: importlib.import_module(f"flask_push.{name}").__file__
     for name in [
         *(*MODULES, "_hub.takeover", "_delivery.snapshot", "_hub.process"),
-        *("_hub.deadlines", "_hub.writer"),
+        *("_hub.deadlines", "_hub.writer", "_hub.run_keeper"),
     ]
 }
 

@@ -39,7 +39,6 @@ from .encoder import Encoder
 from .horizons import Horizons
 from .item_log import ItemBudget
 from .item_log import ItemLog
-from .presence_plan import HUBS
 from .replay import gaps
 from .rosters import Rosters
 from .rosters import WatchedRoster
@@ -59,7 +58,7 @@ class Log:
     :param max_event: How many bytes of data an event may have.
     :param max_bytes: How many bytes of frames it may keep. Above it, the log drops the
         oldest frames, whatever their channel.
-    :param notice: Is called at each row of a hub.
+    :param notices: By kind of own items, what is called at each row.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class Log:
         report: cabc.Callable[[Entry, Position, Exception], None],
         max_event: int = 2**20,
         max_bytes: int = 32 * 2**20,
-        notice: cabc.Callable[[], None] = lambda: None,
+        notices: cabc.Mapping[str, cabc.Callable[[], None]] | None = None,
     ) -> None:
         self.epoch = ""
         #: The log has had every event, up to this number, of the channels that it holds.
@@ -82,7 +81,7 @@ class Log:
         self.birth = 0
         #: The feed has handed over everything up to this number, of all channels.
         self.proved = 0
-        self._notice = notice
+        self._notices = notices or {}
         self.encoder = Encoder(report, max_event)
         self.encode = self.encoder.event
         #: Bytes of frames kept, and how many there may be.
@@ -241,10 +240,11 @@ class Log:
         return True
 
     def _take_row(self, entry: Entry, touched: _Touched) -> None:
-        """Take one row of a roster, or of another hub."""
-        if isinstance(entry.channel, OwnChannel) and entry.channel.kind == HUBS:
-            self._notice()
-            return
+        """Take one row of a roster, of another hub, or of a process that holds runs."""
+        if isinstance(entry.channel, OwnChannel):
+            if notice := self._notices.get(entry.channel.kind):
+                notice()
+                return
         if change := self.rosters.take(entry, self.epoch, self.proved):
             roster, piece = change
             frame = wire.change(str(Position(self.epoch, entry.number)), piece.tail)

@@ -10,6 +10,8 @@ from .known import known
 
 # Seconds over which the reconnects are spread, however many browsers there are.
 _MAX_SPREAD_SECONDS = 300
+# Otherwise hubs would never rest.
+_ABOVE_0 = "heartbeat", "retry", "lost_after"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Options:
     disconnect: bool = True
     #: Seconds for which a user stays present without a stream.
     grace: float = 10
+    #: Seconds without a sign of life after which a process that holds runs is dead.
+    lost_after: float = 30
 
     @classmethod
     def from_json(cls, values: dict[str, t.Any]) -> Options:
@@ -50,7 +54,7 @@ class Options:
                 raise ValueError(f"{name!r} is {value!r}")
             if flag:
                 continue
-            if not (value > 0 if name in ("heartbeat", "retry") else value >= 0):
+            if not (value > 0 if name in _ABOVE_0 else value >= 0):
                 raise ValueError(f"{name!r} is {value!r}")
         return cls(**given)
 

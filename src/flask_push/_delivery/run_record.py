@@ -256,6 +256,12 @@ def status_now(now: Record | None, then: Record) -> Status:
     return "lost"
 
 
+def remember(channel: str, before: Record) -> list[Change]:
+    """Store the keys of the record's runs, before the record is forgotten."""
+    runs = before.as_past(), *before.past
+    return [_key_row(channel, each) for each in runs if each.key]
+
+
 def _next(record: Record) -> Record:
     return record._replace(version=record.version + 1)
 
@@ -299,7 +305,7 @@ def listing(
 
 
 def _key_row(channel: str, past: PastRun) -> Change:
-    return Change(KEYS, channel, past.key, _json(past[:5]))
+    return Change(KEYS, channel, past.key, _json(past[:5]), owner=ENDED)
 
 
 def _no_wait(channel: str) -> Change:

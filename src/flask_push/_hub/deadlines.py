@@ -4,6 +4,8 @@ The feed says whether the store has items with a ``ttl``, of any channel. While 
 the hub asks the store about once a second for those that are due, and stores their unsets.
 Each hub of a store does so, because any of them may end. Their pauses differ, so most often
 one of them finds an item first, and the others find nothing.
+
+If the item says until when a run waits, the run is ended in the same transaction.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import asyncio
 import collections.abc as cabc
 import random
 
+from .._ipc.lost_runs import end_due
 from ..brokers import ItemChange
 from ..brokers import KeepsItems
 from .writer import Answer
@@ -58,7 +61,7 @@ class Deadlines:
             self._writer.want(self)
 
     def missing(self, broker: KeepsItems) -> list[ItemChange]:
-        return broker.due(MAX_CHANGES)
+        return end_due(broker, broker.due(MAX_CHANGES))
 
     def answered(self, answer: Answer) -> None:
         if not answer.goes_on:

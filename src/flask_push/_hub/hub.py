@@ -18,7 +18,9 @@ from math import inf
 
 from .._delivery.log import Log
 from .._delivery.options import Options
+from .._delivery.presence_plan import HUBS
 from .._delivery.readers import Readers
+from .._delivery.run_rows import HOLDERS
 from .._delivery.snapshot import HubState
 from .._delivery.stream import Stream
 from .._delivery.subscription import ReaderGroup
@@ -29,6 +31,7 @@ from .._system.logs import QuietLogger
 from ..brokers import Broker
 from ..brokers import DISCONNECT_LOG
 from ..brokers import KeepsOwnLogs
+from ..brokers import OwnChannel
 from ..brokers import OwnPage
 from .connection import Connection
 from .deadlines import Deadlines
@@ -42,6 +45,7 @@ from .hub_presence import HubPresence
 from .numbers import numbers
 from .pacing import Pacing
 from .roster_reads import RosterReads
+from .run_keeper import RunKeeper
 from .streams import Streams
 from .timer import Timer
 from .writer import Writer
@@ -77,6 +81,11 @@ class Hub:
         self.presence = self._streams.presence = HubPresence(
             broker, self._writer, loop, self._guard, options.grace
         )
+        #: Ends the runs of processes that are dead.
+        self.run_keeper = RunKeeper(
+            *(broker, self._writer, loop, self._guard),
+            *(self._retention, options.lost_after),
+        )
         after = None if frozen is None else frozen.log.position
         self._begin(after)
         try:
@@ -86,8 +95,8 @@ class Hub:
             self._close()
             self._streams.poller.close()
             raise
-        if self.presence.watches:
-            self._feed.watch(self.presence.watches)
+        if self._watches:
+            self._feed.watch(self._watches)
         if frozen is not None:
             now = loop.time()
             self._guard(restore, frozen, self._streams, self._readers, self._feed, now)
@@ -102,7 +111,7 @@ class Hub:
             report=partial(_log_unsendable, self._quiet),
             max_event=self.options.max_event,
             max_bytes=self.options.log_bytes,
-            notice=self.presence.look,
+            notices={HUBS: self.presence.look, HOLDERS: self.run_keeper.look},
         )
         self._readers = Readers(self._log, streams.refetch_after)
         feed = self._feed = Feeding(loop, self, self._guard)
@@ -113,6 +122,14 @@ class Hub:
         self._roster_reads = RosterReads(self._readers, feed, streams)
         pacing = self._fanout.pacing = Pacing(loop, streams, feed, self._fanout.send_paced)
         self._timer = Timer(loop, streams, self._readers, feed, self.disconnects, pacing)
+
+    @property
+    def _watches(self) -> list[OwnChannel]:
+        """What the feed watches for the hub itself."""
+        return [*self.presence.watches, *self.run_keeper.watches]
+
+    def _retention(self) -> int:
+        return self._feed.retention
 
     def __repr__(self) -> str:
         groups = self._log.groups.values()
@@ -135,6 +152,7 @@ class Hub:
         before, self._streams.limits.options = self.options, options
         self._log.encoder.max_event = options.max_event
         self.presence.grace = options.grace
+        self.run_keeper.lost_after = options.lost_after
         self._log.budget.max_bytes = options.log_bytes
         self._log.item_budget.max_bytes = options.log_bytes
         if not before.disconnect:
@@ -186,6 +204,7 @@ class Hub:
         self._feed.close()
         self._streams.poller.stop(self._loop)
         self.presence.close()
+        self.run_keeper.close()
         self._writer.close()
 
     def descriptors(self) -> list[int]:
@@ -207,7 +226,7 @@ class Hub:
 
     def _open(self, feed: Feeding) -> None:
         feed.open(self._broker)
-        own = *self._log.rosters.by_name, *self.presence.watches
+        own = *self._log.rosters.by_name, *self._watches
         feed.watch([*self._log.channels, *own])
 
     # For the feed.
@@ -224,6 +243,7 @@ class Hub:
     def missed(self, end: int) -> None:
         self._log.hole = max(self._log.hole, end)
         self.presence.look()
+        self.run_keeper.look()
         self.deliver(self._log.epoch, (), None)
 
     def watched(self, channels: cabc.Sequence[str]) -> None:
@@ -233,6 +253,7 @@ class Hub:
 
     def horizons(self, epoch: str, *horizons: t.Any) -> None:
         self.presence.horizons(*horizons)
+        self.run_keeper.horizons(*horizons)
         self._log.take_horizons(epoch, *horizons)
 
     def timed(self, some: bool) -> None:
