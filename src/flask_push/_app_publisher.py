@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ._config import Config
 from ._event import Position
 from ._event_checks import Dumps
 from ._publisher import KEEP_DISCONNECTS
 from ._publisher import Publisher
 from .brokers import Broker
+from .brokers import open_broker
 
 # A ticket may be valid for longer than its stream's disconnect is kept. Then the view is
 # asked.
@@ -19,7 +22,15 @@ class AppPublisher(Publisher):
     position of the store from each call."""
 
     def __init__(self, broker: Broker, config: Config, dumps: Dumps) -> None:
-        super().__init__(broker, max_event_bytes=config.max_event_bytes, dumps=dumps)
+        super().__init__(
+            broker,
+            max_event_bytes=config.max_event_bytes,
+            dumps=dumps,
+            lost_after=config.lost_after,
+        )
+        if broker.url != "memory:":
+            about = broker.url, None, config.given_retention, config.publish_timeout
+            self._broker_of_thread = partial(open_broker, *about)
         self._keep_seconds = max(KEEP_DISCONNECTS, min(config.return_ticket, _MOST_KEPT))
         #: The newest position that a call has returned.
         self.known: Position | None = None

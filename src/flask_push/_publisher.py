@@ -6,7 +6,9 @@ import collections.abc as cabc
 import json
 import math
 import typing as t
+import weakref
 from dataclasses import dataclass
+from functools import partial
 
 from ._checks import check_count
 from ._delivery.options import Options
@@ -23,6 +25,8 @@ from ._item_publisher import keeper_of
 from ._listening import hub_without_app
 from ._listening import Listens
 from ._names import channel_name
+from ._run_process import LOST_AFTER
+from ._run_process import MIN_LOST_AFTER
 from ._run_process import RunProcess
 from ._run_publisher import RunPublisher
 from ._run_store import keeper_of_runs
@@ -65,10 +69,13 @@ class Publisher(RunPublisher, Listens):
     :param timeout: Seconds to wait for a busy store. A broker has its own timeout.
     :param max_event_bytes: As ``PUSH_MAX_EVENT_BYTES``.
     :param dumps: Makes JSON of data that is not text.
+    :param lost_after: As ``PUSH_LOST_AFTER``. It has to be the same in all processes.
     """
 
     # Seconds for which a disconnect is kept.
     _keep_seconds: float = KEEP_DISCONNECTS
+    # Made at first use.
+    _process: RunProcess | None = None
 
     def __init__(
         self,
@@ -77,17 +84,20 @@ class Publisher(RunPublisher, Listens):
         timeout: float = 2,
         max_event_bytes: int = Options.max_event,
         dumps: Dumps = json.dumps,
+        lost_after: float = LOST_AFTER,
     ) -> None:
-        _check_options(timeout, max_event_bytes, dumps)
+        _check_options(timeout, max_event_bytes, dumps, lost_after)
         broker = url if isinstance(url, Broker) else open_broker(url, timeout=timeout)
         self._broker = broker
-        # Whether another broker at its URL is the same. A broker that was given may have
-        # been made in another way.
-        self._opens = broker.url != "memory:" and not isinstance(url, Broker)
-        self._timeout, self._max_event_bytes = timeout, max_event_bytes
+        self._max_event_bytes, self._lost_after = max_event_bytes, lost_after
+        # Opens the same store for a thread. It has connections of its own if possible: one
+        # that gevent has opened in a thread works in no other. A broker that was given may
+        # have been made in another way than another broker at its URL.
+        self._broker_of_thread: cabc.Callable[[], Broker] = lambda: broker
+        if broker.url != "memory:" and not isinstance(url, Broker):
+            self._broker_of_thread = partial(open_broker, broker.url, timeout=timeout)
         self._listeners: ListenersHub | None = None
         self._items: KeepsItems | None = None
-        self._process: RunProcess | None = None
         self._checks = EventChecks(max_event_bytes, dumps)
 
     def publish(
@@ -227,6 +237,8 @@ class Publisher(RunPublisher, Listens):
 
     def close(self) -> None:
         """Close files and connections. The next call opens them again."""
+        if self._process is not None:
+            self._process.close()
         self._broker.close()
 
     def _note(self, position: Position) -> None:
@@ -258,8 +270,15 @@ class Publisher(RunPublisher, Listens):
 
     def _runs(self) -> tuple[RunProcess, EventChecks]:
         if self._process is None:
-            store = RunStore(keeper_of_runs(self._broker), self._note)
-            self._process = RunProcess(store)
+            # Its thread must not keep this publisher alive.
+            note = weakref.WeakMethod(self._note)
+            store = RunStore(
+                keeper_of_runs(self._broker), lambda position: _call(note, position)
+            )
+            process = RunProcess(store, self._broker_of_thread, self._lost_after)
+            weakref.finalize(self, process.stop).atexit = False
+            # Another thread may have made one meanwhile.
+            return self.__dict__.setdefault("_process", process), self._checks
         return self._process, self._checks
 
     def _listeners_hub(self) -> ListenersHub:
@@ -269,15 +288,16 @@ class Publisher(RunPublisher, Listens):
             )
         return self._listeners
 
-    def _broker_of_thread(self) -> Broker:
-        """The same store, for a hub in a thread. It has connections of its own if possible:
-        one that gevent has opened in a thread works in no other."""
-        if not self._opens:
-            return self._broker
-        return open_broker(self._broker.url, timeout=self._timeout)
+
+def _call(method: weakref.WeakMethod[t.Any], position: Position) -> None:
+    function = method()
+    if function is not None:
+        function(position)
 
 
-def _check_options(timeout: float, max_event_bytes: int, dumps: Dumps) -> None:
+def _check_options(
+    timeout: float, max_event_bytes: int, dumps: Dumps, lost_after: float
+) -> None:
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
         raise TypeError(f"timeout is a number of seconds, not {timeout!r:.80}.")
     if not 0 < timeout < math.inf:
@@ -286,6 +306,12 @@ def _check_options(timeout: float, max_event_bytes: int, dumps: Dumps) -> None:
         raise TypeError(f"max_event_bytes is a number, not {max_event_bytes!r:.80}.")
     if not callable(dumps):
         raise TypeError(f"dumps is a function such as json.dumps, not {dumps!r:.80}.")
+    if isinstance(lost_after, bool) or not isinstance(lost_after, (int, float)):
+        raise TypeError(f"lost_after is a number of seconds, not {lost_after!r:.80}.")
+    if not MIN_LOST_AFTER <= lost_after < math.inf:
+        raise ValueError(
+            f"lost_after is a number of seconds from {MIN_LOST_AFTER}, not {lost_after!r}."
+        )
 
 
 def _event(epoch: str, entry: Entry) -> Event:

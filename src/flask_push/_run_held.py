@@ -8,9 +8,9 @@ something: the rows say it (law R47).
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
 import os
 import time
-import typing as t
 
 from ._delivery.run_holder import Holder
 from ._delivery.run_holder import Look
@@ -22,6 +22,9 @@ from ._delivery.run_record import Status
 from ._delivery.run_record import status_now
 from ._delivery.run_rows import Change
 from ._delivery.run_rows import unpack
+from ._run_patience import Patience
+from ._run_pending import Pending
+from ._run_pending import Progress
 from ._run_store import record_of
 from ._run_store import RunStore
 from ._system.unpatched import SharedLock
@@ -31,8 +34,6 @@ from .brokers import NotPublished
 from .brokers import NotRead
 from .brokers import PublishUncertain
 
-# Seconds between two tries of a store in trouble.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 # Seconds between two looks of `check`.
 _CHECK_SECONDS = 0.1
 
@@ -52,14 +53,15 @@ class Over(Exception):
 
 
 def begin(
-    store: RunStore, channel: str, run: Record, process: str, beat: cabc.Sequence[Change]
-) -> Holder:
+    store: RunStore, channel: str, run: Record, process: str, beat: Change
+) -> tuple[Holder, str]:
     """Enter a run.
 
     :param run: As it was read.
     :param process: Who holds it from now on.
-    :param beat: The changes that say that the process lives. They are the last of the
+    :param beat: The change that says that the process lives. It is the last of the
         transaction.
+    :return: And the id of the beat. Empty if the store did not say it.
     :raises Refused: If the run can't be entered.
     :raises Conflict: If an expectation of the beat is not met.
     """
@@ -73,25 +75,33 @@ def begin(
         if isinstance(entering, Refusal):
             raise Refused(entering, record)
         try:
-            stored = store.commit(channel, entering, beat)
+            stored = store.commit(channel, entering, [beat])
         except Conflict:
             before, record = record, store.record(channel)
             if record is not None and record.id == before.id:
                 raise
         else:
-            return Holder(channel, stored.record, entering.event, stored.event_id)
+            about = channel, stored.record, entering.event, stored.event_id
+            return Holder(*about), stored.last_id
 
 
 class HeldRun:
     """
     :param until: Until when a store in trouble is waited for, by the monotonic clock. It
         is asked at each failure.
+    :param sign: Is called before a write, which is a sign of life.
     """
 
     def __init__(
-        self, store: RunStore, holder: Holder, until: cabc.Callable[[], float]
+        self,
+        store: RunStore,
+        holder: Holder,
+        until: cabc.Callable[[], float],
+        sign: cabc.Callable[[], object] = bool,
     ) -> None:
-        self.store, self.holder, self._until = store, holder, until
+        self.store, self.holder, self._until, self._sign = store, holder, until, sign
+        #: What it has gathered, and the store does not have yet.
+        self.pending = Pending()
         #: Whoever stores something of this run holds it.
         self.lock = SharedLock()
         self.pid = os.getpid()
@@ -100,7 +110,7 @@ class HeldRun:
         #: Whether nothing more can be written.
         self.is_over = False
         #: The newest progress, if there was some.
-        self.shown: dict[str, t.Any] | None = None
+        self.shown: Progress | None = None
         self._looked = 0.0
 
     @property
@@ -111,15 +121,41 @@ class HeldRun:
     # All of these are called with the lock.
 
     def write(self, texts: cabc.Sequence[str], type: str) -> None:
-        """Store events, which become one row.
+        """Store events, which become one row, behind all that are pending.
 
         :raises Over: If the run is over.
         :raises NotPublished: If the store is in trouble for too long.
         :raises PublishUncertain: If it is also not certain that nothing was stored.
         """
+        self.write_pending()
+        self._write(texts, type)
+
+    def write_pending(self) -> None:
+        """Store the events that are pending. As :meth:`write`."""
+        while self.pending.has_events:
+            self._write(*self.pending.row())
+            self.pending.row_stored()
+
+    def show_pending(self) -> None:
+        """Store the progress that is pending. As :meth:`write`."""
+        patience = Patience(self._until)
+        while (progress := self.pending.progress) is not None:
+            if self.is_over:
+                raise Over
+            self._sign()
+            try:
+                self.store.show(self.holder.show(progress))
+                self.pending.progress_stored(progress)
+            except Conflict as error:
+                self._look_at_the_record(error, patience)
+            except (NotPublished, PublishUncertain) as error:
+                patience.wait(error)
+
+    def _write(self, texts: cabc.Sequence[str], type: str) -> None:
         if self.is_over:
             raise Over
-        patience = _Patience(self._until)
+        self._sign()
+        patience = Patience(self._until)
         id = ""
         while not id:
             changes = self.holder.write(texts, type)
@@ -138,7 +174,10 @@ class HeldRun:
         :raises NotPublished: If the store is in trouble for too long.
         :raises PublishUncertain: If it is also not certain that nothing was stored.
         """
-        patience = _Patience(self._until)
+        with contextlib.suppress(Over):
+            self.write_pending()
+            self.show_pending()
+        patience = Patience(self._until)
         while not self.has_ended:
             ending = self.holder.end(status, text, self.shown)
             assert ending is not None
@@ -185,7 +224,7 @@ class HeldRun:
         self.holder = self.holder._replace(record=record)
         self.is_over, self.status = True, record.status
 
-    def _look(self, data: str, error: Exception, patience: _Patience) -> str:
+    def _look(self, data: str, error: Exception, patience: Patience) -> str:
         """What became of a write that conflicts, perhaps with itself.
 
         :return: The id of its row. Empty if it has to be repeated.
@@ -209,7 +248,18 @@ class HeldRun:
             raise Over
         return ""
 
-    def _look_for_the_end(self, error: Exception, patience: _Patience) -> None:
+    def _look_at_the_record(self, error: Exception, patience: Patience) -> None:
+        try:
+            record = self.store.record(self.holder.channel)
+        except NotRead as failure:
+            patience.wait(failure)
+            return
+        if record is not None and record.id == self.holder.record.id:
+            patience.wait(error)
+        else:
+            self.see(record)
+
+    def _look_for_the_end(self, error: Exception, patience: Patience) -> None:
         holder = self.holder
         try:
             rows = self.store.find(holder.channel, [*holder.wanted[:2]])
@@ -224,7 +274,7 @@ class HeldRun:
                 return
         self._lose(rows, patience)
 
-    def _lose(self, rows: cabc.Iterable[ItemRow], patience: _Patience) -> None:
+    def _lose(self, rows: cabc.Iterable[ItemRow], patience: Patience) -> None:
         """The record has changed; or the store has lost events, and the run with them."""
         record = record_of(rows)
         while record is not None and record.id == self.holder.record.id:
@@ -241,28 +291,3 @@ class HeldRun:
             except (NotPublished, NotRead, PublishUncertain) as failure:
                 patience.wait(failure)
         self.see(record)
-
-
-class _Patience:
-    """Waits for a store in trouble."""
-
-    def __init__(self, until: cabc.Callable[[], float]) -> None:
-        self._until, self._pause = until, _FIRST_PAUSE
-        self._uncertain: PublishUncertain | None = None
-
-    def wait(self, error: Exception) -> None:
-        """Wait before the next try.
-
-        :raises NotPublished: If there is no time for one.
-        :raises PublishUncertain: If it is also not certain that nothing was stored.
-        """
-        if isinstance(error, PublishUncertain):
-            self._uncertain = error
-        if time.monotonic() + self._pause > self._until():
-            if self._uncertain is not None:
-                raise self._uncertain
-            if isinstance(error, NotPublished):
-                raise error
-            raise NotPublished(f"Could not read the store: {error}") from error
-        time.sleep(self._pause)
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)

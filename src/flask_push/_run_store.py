@@ -13,10 +13,12 @@ from ._delivery.run_rows import KEYS
 from ._delivery.run_rows import NOW
 from ._delivery.run_rows import RUN
 from ._event import Position
+from ._system.logs import QuietLogger
 from .brokers import Broker
 from .brokers import Conflict
 from .brokers import ItemChange
 from .brokers import ItemRow
+from .brokers import ItemsFull
 from .brokers import KeepsRuns
 from .brokers import NotPublished
 from .brokers import PublishUncertain
@@ -24,6 +26,8 @@ from .brokers import PublishUncertain
 # How often a transition is tried that the store may have or not. The broker has waited each
 # time.
 _TRIES = 3
+
+_quiet = QuietLogger()
 
 
 class Known(t.NamedTuple):
@@ -41,6 +45,8 @@ class Stored(t.NamedTuple):
     record: Record
     #: The id of the event that says the status.
     event_id: str
+    #: The id of the last row of the transaction. Empty if the store did not say it.
+    last_id: str = ""
 
 
 class RunStore:
@@ -52,9 +58,28 @@ class RunStore:
     def __init__(self, broker: KeepsRuns, note: cabc.Callable[[Position], object]) -> None:
         self.broker, self._note = broker, note
 
+    def by(self, broker: KeepsRuns) -> RunStore:
+        """The same by another broker."""
+        return RunStore(broker, self._note)
+
     def change(self, changes: cabc.Iterable[Change]) -> list[Position]:
         """As :meth:`.KeepsItems.change`."""
         return self.broker.change([_item_change(change) for change in changes])
+
+    def show(self, changes: cabc.Sequence[Change]) -> None:
+        """Store progress. If its list is full, without the list."""
+        try:
+            self.change(changes)
+        except ItemsFull as full:
+            listed = [each for each in changes if not each.kind]
+            if not listed:
+                raise
+            _quiet.warning(
+                "Could not show the progress of the run on %r on its list %r. Unset items"
+                " of the list: %s",
+                *(listed[0].item, listed[0].channel, full),
+            )
+            self.change(each for each in changes if each.kind)
 
     def find(
         self, channel: str, items: cabc.Sequence[str], kind: str = RUN
@@ -120,7 +145,7 @@ class RunStore:
             else:
                 self._note(positions[0])
                 record = transition.record._replace(position=positions[0])
-                return Stored(record, str(positions[1]))
+                return Stored(record, str(positions[1]), str(positions[-1]))
         assert uncertain is not None
         raise uncertain
 

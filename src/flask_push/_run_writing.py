@@ -3,63 +3,125 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import json
+import contextlib
+import math
 import typing as t
 
-from ._delivery.run_record import listing
-from ._delivery.run_rows import Change
-from ._delivery.run_rows import expects
-from ._delivery.run_rows import NOW
-from ._delivery.run_rows import PROGRESS
-from ._delivery.run_rows import progress
-from ._delivery.run_rows import RUN
+from ._names import plain
 from ._run_held import HeldRun
 from ._run_held import Over
-from .brokers import Conflict
+from ._run_pending import Progress
+from ._run_pending import Source
+from ._run_process import RunProcess
+from .brokers import NotPublished
+from .brokers import PublishUncertain
 
 Piece = t.TypeVar("Piece")
 
+#: Characters of the text of progress.
+MAX_TEXT = 1000
+
 
 def write_all(
+    process: RunProcess,
     held: HeldRun,
-    source: cabc.Iterable[Piece],
+    pieces: cabc.Iterable[Piece],
     text_of: cabc.Callable[[Piece], str],
     type: str,
 ) -> list[Piece]:
-    """Write what comes from a source, until it ends or the run is stopped.
+    """Write what comes from a source, until it ends or the run is stopped. Then close it.
 
     :return: What was stored.
     :raises Over: If the run is over and was not stopped.
     """
-    written: list[Piece] = []
-    pieces = iter(source)
+    source, read = Source(type), list[Piece]()
+    iterator = iter(pieces)
     try:
-        for piece in pieces:
-            with held.lock:
-                held.write([text_of(piece)], type)
-            written.append(piece)
+        while (text := _next(held, iterator, text_of, read)) is not None:
+            if held.is_over:
+                raise Over
+            held.pending.add(text, source)
+            if not held.pending.is_known:
+                process.wants(held)
+            if held.pending.is_much:
+                _store(held)
+        _store(held)
     except Over:
         if held.status not in ("stopping", "stopped"):
             raise
     finally:
-        close = getattr(pieces, "close", None)
-        if close is not None:
-            close()
-    return written
+        with held.lock:
+            held.pending.drop(source)
+        _close(iterator, pieces)
+    return read[: source.stored]
 
 
-def show(held: HeldRun, done: float, total: float | None, text: str) -> None:
-    """Store how far a run is."""
+def show(process: RunProcess, held: HeldRun, progress: Progress) -> None:
+    """Store how far a run is, or let the thread store it.
+
+    :raises Over: If the run is over.
+    """
     with held.lock:
         if held.is_over:
             raise Over
-        record, channel = held.holder.record, held.holder.channel
-        held.shown = said = {"done": done, "total": total, "text": text}
-        fence = expects(channel, NOW, record.id)
-        row = Change(RUN, channel, progress(record.tag), json.dumps(said), PROGRESS)
-        listed = [listing(channel, record, said)] if record.listed else []
-        try:
-            held.store.change([fence, row, *listed])
-        except Conflict:
-            held.see(held.store.record(channel))
-            raise Over from None
+        held.shown = held.pending.progress = progress
+        if held.pending.progress_is_due:
+            held.show_pending()
+    if held.pending.progress is not None:
+        process.wants(held)
+
+
+def checked_progress(done: float, total: float | None, text: str) -> Progress:
+    """
+    :raises TypeError: If a value has another type.
+    :raises ValueError: If it can't be shown.
+    """
+    for name, value in ("done", done), ("total", total):
+        if value is None and name == "total":
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{name} is a number, not {value!r:.80}.")
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is a number that JSON has, not {value!r}.")
+    if not isinstance(text, str):
+        raise TypeError(f"text says what the run does now, not {text!r:.80}.")
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"text has {len(text):,} characters, {MAX_TEXT:,} at most.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("text holds a lone surrogate, which is not text.") from None
+    return {"done": done, "total": total, "text": plain(text)}
+
+
+def _next(
+    held: HeldRun,
+    iterator: cabc.Iterator[Piece],
+    text_of: cabc.Callable[[Piece], str],
+    read: list[Piece],
+) -> str | None:
+    """Read one more piece. If the source fails, what came before is stored first."""
+    try:
+        for piece in iterator:
+            text = text_of(piece)
+            read.append(piece)
+            return text
+    except BaseException:
+        with contextlib.suppress(Over, NotPublished, PublishUncertain):
+            _store(held)
+        raise
+    return None
+
+
+def _store(held: HeldRun) -> None:
+    with held.lock:
+        if held.is_over:
+            raise Over
+        held.write_pending()
+
+
+def _close(iterator: cabc.Iterator[Piece], pieces: cabc.Iterable[Piece]) -> None:
+    for each in [iterator] if iterator is pieces else [iterator, pieces]:
+        close = getattr(each, "close", None)
+        if close is not None:
+            close()

@@ -215,7 +215,7 @@ class Run:
         held = self._holding()
         try:
             return _run_writing.write_all(
-                held, source, lambda piece: self._text(piece, type), type
+                self._process, held, source, lambda piece: self._text(piece, type), type
             )
         except Over:
             raise self._over() from None
@@ -223,12 +223,18 @@ class Run:
     def progress(self, done: float, total: float | None = None, text: str = "") -> None:
         """Show how far the run is. Only the newest progress is kept.
 
+        You may call it often: ten times a second, it is stored and sent. The last progress
+        always is, before the end of the run.
+
         :param done: How much is done, of `total`.
-        :param text: What it does now.
+        :param text: What it does now, in 1,000 characters at most.
         :raises RunOver: If the run was stopped or is lost.
+        :raises ValueError: If a number is infinite, or the text is too long.
         """
+        progress = _run_writing.checked_progress(done, total, text)
+        held = self._holding()
         try:
-            _run_writing.show(self._holding(), done, total, text)
+            _run_writing.show(self._process, held, progress)
         except Over:
             raise self._over() from None
 

@@ -221,7 +221,7 @@ class Services:
         def opened() -> Broker:
             if reasons:
                 introduce(config, reasons.pop())
-            return self._broker_of_thread()
+            return self.publisher._broker_of_thread()
 
         def thread() -> ThreadDoor:
             return ThreadDoor(opened, config.options, accel, self.bridges)
@@ -262,14 +262,6 @@ class Services:
             "bridges": [bridge._asdict() for bridge in self.bridges],
             "return_keys": [key.hex() for key in keys],
         }
-
-    def _broker_of_thread(self) -> Broker:
-        """The same store, with connections of its own: one that gevent has opened in a
-        thread works in no other."""
-        if self.broker.url == "memory:":
-            return self.broker
-        kept, timeout = self.config.given_retention, self.config.publish_timeout
-        return open_broker(self.broker.url, None, kept, timeout)
 
     def close(self) -> None:
         self.listeners.stop()

@@ -26,6 +26,8 @@ class Unsure(MemoryBroker):
         self.unanswered = 0
         #: Called before each change.
         self.before: cabc.Callable[[], object] = bool
+        #: What was stored, by call.
+        self.calls: list[list[ItemChange]] = []
 
     def change(self, changes: cabc.Sequence[Event | ItemChange]) -> list[Position]:
         self.before()
@@ -35,6 +37,7 @@ class Unsure(MemoryBroker):
         if answer == "lost":
             raise PublishUncertain("No answer.")
         positions = super().change(changes)
+        self.calls.append([each for each in changes if isinstance(each, ItemChange)])
         if answer == "stored":
             raise PublishUncertain("No answer.")
         return positions
@@ -44,3 +47,7 @@ class Unsure(MemoryBroker):
             self.unanswered -= 1
             raise NotRead("The store is away.")
         return super().find(channel, items, kind=kind)
+
+    def lose(self, channel: str, item: str) -> None:
+        """Lose a row of a run, as a Redis that fails over."""
+        super().change([ItemChange(channel, item, None, kind="run")])

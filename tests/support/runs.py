@@ -39,6 +39,12 @@ def record_now(publisher: Publisher, channel: str) -> Record:
     return record
 
 
+def holders_of(publisher: Publisher) -> dict[str, int]:
+    """The processes that have a row, and the number of the newest beat of each."""
+    rows = rows_of(publisher, "holders", "holders")
+    return {row.item: row.version or 0 for row in rows}
+
+
 def events_of(publisher: Publisher, channel: str) -> list[str]:
     """The events of all runs of a channel, and the statuses in brackets."""
     found = []

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import enum
+import json
 import typing as t
 
 from .._event import ItemRow
 from .run_record import end
+from .run_record import listing
 from .run_record import Record
 from .run_record import Status
 from .run_record import Transition
@@ -24,6 +26,8 @@ from .run_rows import expects
 from .run_rows import NOW
 from .run_rows import pack
 from .run_rows import place
+from .run_rows import PROGRESS
+from .run_rows import progress as progress_of
 from .run_rows import RUN
 
 
@@ -75,6 +79,17 @@ class Holder(t.NamedTuple):
         """
         return self._replace(last=self.place, last_id=id, stored=self.stored + count)
 
+    def show(self, progress: t.Mapping[str, t.Any]) -> list[Change]:
+        """Store how far the run is. The last change is the one of its list, if it has one.
+
+        Only the newest progress matters. So it does not matter what the store has of the
+        run, if the record is as the holder knows it.
+        """
+        channel, record = self.channel, self.record
+        row = Change(RUN, channel, progress_of(record.tag), _json(progress), PROGRESS)
+        listed = [listing(channel, record, progress)] if record.listed else []
+        return [expects(channel, NOW, record.id), row, *listed]
+
     def end(
         self, status: Status, text: str = "", progress: t.Any = None
     ) -> Transition | None:
@@ -106,3 +121,6 @@ class Holder(t.NamedTuple):
         if found.get(self.last) != self.last_id:
             return Look.TORN, ""
         return Look.AGAIN, ""
+
+
+_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode

@@ -149,3 +149,10 @@ class SharedLock:
 
     def __exit__(self, *exception: object) -> None:
         self._lock.release()
+
+    def acquire_now(self) -> bool:
+        """Acquire it if it is free."""
+        return self._lock.acquire(blocking=False)
+
+    def release(self) -> None:
+        self._lock.release()

@@ -1,0 +1,94 @@
+"""Compare the runs that a process holds with those that it holds by the store's records.
+
+If the record of a run has changed, another process has stopped or ended the run. If nothing
+in the process holds the run of a record, the block of the run is never left: Python has
+collected it, or the store did not say that it was entered, or that it has ended.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import json
+import typing as t
+
+from ._delivery.run_record import end
+from ._delivery.run_record import Record
+from ._delivery.run_rows import progress
+from ._delivery.run_rows import RUN
+from ._run_held import HeldRun
+from ._run_store import RunStore
+from .brokers import Conflict
+from .brokers import ItemRow
+from .brokers import ItemsFull
+
+# How many more records are read than the process holds runs.
+_MORE = 100
+
+
+def read_owned(
+    store: RunStore, process: str, held: cabc.Sequence[HeldRun]
+) -> list[ItemRow]:
+    """The records of the process. Runs learn that they have another one.
+
+    :param held: Those that the process has held before this was called.
+    :raises NotRead: If the store can't be read now.
+    """
+    limit = len(held) + _MORE
+    rows = store.broker.owned(process, kind=RUN, limit=limit)
+    found = {row.channel: str(row.position) for row in rows}
+    for each in held:
+        holder = each.holder
+        if holder.record.process != process or len(rows) == limit:
+            continue
+        if found.get(holder.channel) != holder.record.id and each.lock.acquire_now():
+            try:
+                _learn(store, each)
+            finally:
+                each.lock.release()
+    return rows
+
+
+def end_what_nothing_holds(
+    store: RunStore, rows: cabc.Iterable[ItemRow], held: cabc.Iterable[HeldRun]
+) -> None:
+    """End the other runs as lost.
+
+    :param rows: The records of the process.
+    :param held: What it holds.
+    :raises NotPublished: If the store can't be changed now.
+    :raises NotRead: If it can't be read.
+    :raises PublishUncertain: If it may have been changed or not.
+    """
+    tags = {(each.holder.channel, each.holder.record.tag) for each in held}
+    for row in rows:
+        record = Record.read(row.data, row.version, row.position)
+        if (row.channel, record.tag) not in tags:
+            _lose(store, row.channel, record)
+
+
+def _learn(store: RunStore, held: HeldRun) -> None:
+    if held.is_over:
+        return
+    record = store.record(held.holder.channel)
+    if record is None or record.id != held.holder.record.id:
+        held.see(record)
+
+
+def _lose(store: RunStore, channel: str, record: Record) -> None:
+    said = None
+    if record.listed:
+        rows = store.find(channel, [progress(record.tag)])
+        said = t.cast(dict[str, t.Any], json.loads(rows[0].data)) if rows else None
+    ending = end(channel, record, "lost", progress=said)
+    if ending is None:
+        return
+    try:
+        try:
+            store.commit(channel, ending)
+        except ItemsFull:
+            # The list is full. The run ends all the same.
+            changes = [each for each in ending.changes if each.kind]
+            store.commit(channel, ending._replace(changes=changes))
+    except Conflict:
+        # Another process has ended it.
+        pass
