@@ -8,18 +8,13 @@ collected it, or the store did not say that it was entered, or that it has ended
 from __future__ import annotations
 
 import collections.abc as cabc
-import json
-import typing as t
 
-from ._delivery.run_record import end
 from ._delivery.run_record import Record
-from ._delivery.run_rows import progress
 from ._delivery.run_rows import RUN
+from ._ipc.lost_runs import end_run
 from ._run_held import HeldRun
 from ._run_store import RunStore
-from .brokers import Conflict
 from .brokers import ItemRow
-from .brokers import ItemsFull
 
 # How many more records are read than the process holds runs.
 _MORE = 100
@@ -63,7 +58,7 @@ def end_what_nothing_holds(
     for row in rows:
         record = Record.read(row.data, row.version, row.position)
         if (row.channel, record.tag) not in tags:
-            _lose(store, row.channel, record)
+            end_run(store.broker, row.channel, record)
 
 
 def _learn(store: RunStore, held: HeldRun) -> None:
@@ -72,23 +67,3 @@ def _learn(store: RunStore, held: HeldRun) -> None:
     record = store.record(held.holder.channel)
     if record is None or record.id != held.holder.record.id:
         held.see(record)
-
-
-def _lose(store: RunStore, channel: str, record: Record) -> None:
-    said = None
-    if record.listed:
-        rows = store.find(channel, [progress(record.tag)])
-        said = t.cast(dict[str, t.Any], json.loads(rows[0].data)) if rows else None
-    ending = end(channel, record, "lost", progress=said)
-    if ending is None:
-        return
-    try:
-        try:
-            store.commit(channel, ending)
-        except ItemsFull:
-            # The list is full. The run ends all the same.
-            changes = [each for each in ending.changes if each.kind]
-            store.commit(channel, ending._replace(changes=changes))
-    except Conflict:
-        # Another process has ended it.
-        pass

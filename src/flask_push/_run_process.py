@@ -16,6 +16,7 @@ import contextlib
 import time
 import weakref
 
+from ._delivery.options import Options
 from ._delivery.run_record import Record
 from ._run_beats import Signs
 from ._run_held import begin
@@ -35,7 +36,7 @@ from .brokers import Conflict
 from .brokers import NotPublished
 
 #: Seconds without a beat after which a process is taken for dead.
-LOST_AFTER = 30.0
+LOST_AFTER = Options.lost_after
 #: A shorter time would be no more than some pauses of a process.
 MIN_LOST_AFTER = 10
 # A write fails so many seconds before the run could be taken for lost.
