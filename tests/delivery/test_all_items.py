@@ -121,9 +121,8 @@ MUTANTS = [
     Mutant(
         "28 a position does not say that its page has the items",
         "connect 1 0; deliver 1 2; connect 1 0",
-        "            # A position alone does not say",
-        '            return "" if position else "all"\n'
-        "            # A position alone does not say",
+        "        # A position alone does not say",
+        '        return "" if position else "all"\n        # A position alone does not say',
         False,
     ),
     Mutant(

@@ -9,6 +9,7 @@ import pytest
 
 from flask_push._delivery.follow import check_follow
 from flask_push._delivery.follow import Follow
+from flask_push._delivery.follow import Framing
 from flask_push._delivery.follow import NOT_FOLLOWING
 from flask_push._delivery.snapshot import stream_from_json
 from flask_push._delivery.snapshot import stream_to_json
@@ -25,7 +26,7 @@ FOLLOW = Follow("chat", "3.1", "ai-sdk", "epoch", 31, 0, "chunked")
         Follow("chat", "3.1"),
         Follow("chat", "3.2", epoch="epoch", after=31, skip=2),
         FOLLOW,
-        FOLLOW._replace(wire="openai", framing="close", over=True),
+        FOLLOW._replace(wire="openai", framing="close"),
     ],
 )
 def test_another_process_reads_which_run_a_stream_follows(follow: Follow) -> None:
@@ -60,7 +61,6 @@ def test_a_stream_that_follows_nothing_is_sent_as_an_older_version_sends_it() ->
         {"skip": -1},
         {"framing": "gzip"},
         {"framing": 0},
-        {"over": 1},
         {"tag": ""},
         {"channel": ""},
     ],
@@ -70,6 +70,28 @@ def test_a_field_that_this_version_cannot_use_is_refused(wrong: t.Any) -> None:
         wrong = {**FOLLOW.to_json(), **wrong}
     with pytest.raises(ValueError, match="follow|wire"):
         Follow.from_json(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wire", "framing", "skip"),
+    [("push", "chunked", 0), ("openai", "none", 0), ("openai", "close", 1)],
+)
+def test_only_plain_wires_are_framed_and_only_the_other_skips(
+    wire: str, framing: Framing, skip: int
+) -> None:
+    with pytest.raises(ValueError, match=f"A stream of the wire '{wire}' has not"):
+        check_follow(FOLLOW._replace(wire=wire, framing=framing, skip=skip))
+
+
+def test_the_first_bytes_of_a_plain_wire_are_a_comment() -> None:
+    def first(**how: t.Any) -> bytes:
+        stream = Stream(("chat",), "x", b"HEAD", follow=FOLLOW._replace(**how))
+        assert stream.is_plain == (stream.follow.wire != "push")
+        return stream.first_bytes(500)
+
+    assert first() == b"HEAD2\r\n:\n\r\n"
+    assert first(framing="close") == b"HEAD:\n"
+    assert first(wire="push", framing="none") == b"HEAD:\nretry: 500\n"
 
 
 def test_an_unknown_wire_is_refused_with_those_that_are_known() -> None:

@@ -220,7 +220,7 @@ MUTANTS = [
         "start 600; connect 0 ab nothing; watch 0 2; transient a; transient a; "
         "transient a; transient a; publish b; publish b; lose 0 3 2; publish a; "
         "transient b; lose 0 1 1",
-        "self._show(channel, (self.end, frame), touched)",
+        "_show(channel, (self.end, frame), touched)",
         "self._put(channel, (self.end, frame), touched)",
     ),
     Mutant(

@@ -20,7 +20,7 @@ from flask_push._hub.takeover import take
 from flask_push._ipc import protocol
 from flask_push._ipc.messages import Messages
 
-FOLLOW = Follow("a", "1.1", "openai", "e", 7, 2, "chunked", over=True)
+FOLLOW = Follow("a", "1.1", "openai", "e", 7, 2, "chunked")
 
 
 def handed_over() -> tuple[list[tuple[Stream, bytes]], list[socket.socket]]:

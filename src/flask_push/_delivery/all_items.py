@@ -46,6 +46,22 @@ def begin_items(sub: Subscription) -> None:
     sub.items = ItemsPlace(sub.cursor)
 
 
+def items_for(sub: Subscription, epoch: str, position: Position | None) -> str:
+    """What ``push:open`` says of the items: see :func:`.wire.opening`.
+
+    :param position: ``None`` if the reader has none, or one that is not known.
+    """
+    group = sub.group
+    if position is None or position.number >= group.horizon():
+        if not (sub.asks_for_items or group.has_items()):
+            return ""
+        # A position alone does not say that its page has the items (law 28).
+        word = wire.holds(epoch, group.names, group.watch)
+        if position is not None and sub.holds == word:
+            return "changes"
+    return "all"
+
+
 def lacks_items(sub: Subscription, horizon: int) -> bool:
     """Whether unsets that the reader has missed may be forgotten."""
     base = 0 if sub.items is None else sub.items.base

@@ -25,7 +25,7 @@ class Encoder:
     def __init__(
         self, report: cabc.Callable[[Entry, Position, Exception], None], max_event: int
     ) -> None:
-        self._report = report
+        self.report = report
         self.max_event = max_event
 
     def event(self, entry: Entry, epoch: str, number: int) -> bytes | None:
@@ -38,7 +38,7 @@ class Encoder:
             # The event is right, and its readers resume before it.
             raise
         except Exception as error:
-            self._report(entry, Position(epoch, number), error)
+            self.report(entry, Position(epoch, number), error)
             return None
 
     def item(
@@ -54,7 +54,7 @@ class Encoder:
         except MemoryError:
             raise
         except Exception as error:
-            self._report(Entry(number, 0, channel, type, data, item=item), position, error)
+            self.report(Entry(number, 0, channel, type, data, item=item), position, error)
         try:
             return ItemPiece(number, item, False, wire.unset_tail(channel, item, number))
         except ValueError:
@@ -75,7 +75,7 @@ class Encoder:
             raise
         except Exception as error:
             entry = Entry(number, 0, channel, presence_wire.JOINED, data or b"", item=user)
-            self._report(entry, position, error)
+            self.report(entry, position, error)
         try:
             tail = presence_wire.left_tail(channel, user, number)
             return ItemPiece(number, user, False, tail)

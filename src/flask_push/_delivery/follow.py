@@ -32,9 +32,6 @@ class Follow(t.NamedTuple):
     #: How many events of the first row it has already. They are not sent again.
     skip: int = 0
     framing: Framing = "none"
-    #: Whether all that its reader gets has been made. Another hub writes the rest, and
-    #: closes the connection.
-    over: bool = False
 
     def to_json(self) -> dict[str, t.Any]:
         """The fields that another process can't assume."""
@@ -66,7 +63,7 @@ def check_follow(follow: Follow) -> Follow:
     """
     for name, value in follow._asdict().items():
         kind = type(Follow._field_defaults[name])
-        # A bool is an int, too.
+        # A bool is an int, too, and would be sent as one.
         if type(value) is not kind or (kind is int and value < 0):
             raise ValueError(f"{name!r} of a follow is {value!r:.80}")
     if not (follow.tag and follow.channel):
@@ -76,5 +73,11 @@ def check_follow(follow: Follow) -> Follow:
         raise ValueError(
             f"This version can't send the wire {follow.wire!r:.80} with the framing"
             f" {follow.framing!r:.80}. It knows {known_ones}; and {', '.join(_FRAMINGS)}."
+        )
+    if WIRES[follow.wire].is_plain == (follow.framing == "none" or follow.skip > 0):
+        raise ValueError(
+            f"A stream of the wire {follow.wire!r} has not the framing {follow.framing!r}"
+            f" and skips {follow.skip} events. Only a plain wire needs a framing, and only"
+            " one with ids can skip events."
         )
     return follow

@@ -6,6 +6,9 @@ import collections.abc as cabc
 
 from .._event import OwnChannel
 from .channel import Channel
+from .follow import Follow
+from .follow import NOT_FOLLOWING
+from .followed import RunGroup
 from .gzip import GzipGroup
 from .log import Log
 from .paced import PacedGroup
@@ -14,12 +17,18 @@ from .subscription import ReaderGroup
 
 
 def join_group(
-    log: Log, names: cabc.Iterable[str], gzip: bool, every: float
+    log: Log,
+    names: cabc.Iterable[str],
+    gzip: bool,
+    every: float,
+    follow: Follow = NOT_FOLLOWING,
 ) -> tuple[ReaderGroup, list[str]]:
-    """The group that reads these channels and rosters.
+    """The group that reads these channels and rosters, or follows a run.
 
     :return: The group, and those that the feed does not watch yet.
     """
+    if follow is not NOT_FOLLOWING:
+        return log.runs.join(follow, log.end)
     names = sorted({*names})
     key = (GzipGroup if gzip else ReaderGroup).key(names)
     if every:
@@ -64,6 +73,8 @@ def drop_group(log: Log, group: ReaderGroup) -> list[str]:
     :return: Channels that have no reader now, and whose events were dropped (law 8); and
         rosters.
     """
+    if isinstance(group, RunGroup):
+        return log.runs.drop(group)
     key = group.key(channel.name for channel in group.with_items)
     del log.groups[(group.every, key) if group.every else key]
     unread: list[str] = []

@@ -36,12 +36,14 @@ from .channel import number_of
 from .channel import Passing
 from .channel import Piece
 from .encoder import Encoder
+from .followed_runs import Runs
 from .horizons import Horizons
 from .item_log import ItemBudget
 from .item_log import ItemLog
 from .replay import gaps
 from .rosters import Rosters
 from .rosters import WatchedRoster
+from .run_rows import RUN
 from .subscription import ReaderGroup
 
 _Channel = Channel[ReaderGroup]
@@ -92,6 +94,7 @@ class Log:
         self.item_budget = ItemBudget(max_bytes)
         self.horizons = Horizons(self.item_budget)
         self.rosters: Rosters[ReaderGroup] = Rosters(self.encoder)
+        self.runs = Runs(self.encoder, self.budget)
 
     def __repr__(self) -> str:
         place = f"{Position(self.epoch, self.end)}{' with a hole' if self.hole else ''}"
@@ -112,7 +115,8 @@ class Log:
         """
         whole = []
         for name in names:
-            channel = self.channels.get(name, self.rosters.by_name.get(name))
+            others = self.rosters.by_name.get(name, self.runs.by_name.get(name))
+            channel = self.channels.get(name, others)
             if channel is None or channel.held:
                 continue
             channel.hold(self.end)
@@ -154,8 +158,7 @@ class Log:
                 self.hole = max(self.hole, end)
             else:
                 self.end = self.proved = max(self.end, end)
-        self.horizons.touch(touched, self.end)
-        return touched
+        return self._touch(touched)
 
     def take_horizons(
         self, epoch: str, horizons: cabc.Mapping[str, int], without: cabc.Collection[str]
@@ -169,6 +172,7 @@ class Log:
         if epoch == self.epoch:
             self.horizons.take(self.channels, horizons, without, self.end)
             self.rosters.take_horizons(horizons, without, self.end)
+            self.runs.take_horizons(horizons, self.end)
         else:
             self.horizons.announce(epoch, horizons, without)
 
@@ -204,7 +208,13 @@ class Log:
         self.end = max(self.end, page.reach)
         if page.reach < max(hole, page.end):
             self.hole = max(hole, page.end)
+        self.runs.lose_all(self.end)
+        return self._touch(touched)
+
+    def _touch(self, touched: _Touched) -> _Touched:
         self.horizons.touch(touched, self.end)
+        if self.runs.by_name:
+            self.runs.touch(touched, self.end, self.proved)
         return touched
 
     def _take(self, entry: Entry, touched: _Touched, final: bool = False) -> bool:
@@ -217,7 +227,7 @@ class Log:
             # The store does not keep it, so its position is the end (law 14).
             if channel is not None and not self.hole:
                 if frame := self.encode(entry, self.epoch, self.end):
-                    self._show(channel, (self.end, frame), touched)
+                    _show(channel, (self.end, frame), touched)
             return True
         if number <= self.end:
             return True
@@ -240,15 +250,17 @@ class Log:
         return True
 
     def _take_row(self, entry: Entry, touched: _Touched) -> None:
-        """Take one row of a roster, of another hub, or of a process that holds runs."""
-        if isinstance(entry.channel, OwnChannel):
-            if notice := self._notices.get(entry.channel.kind):
-                notice()
-                return
-        if change := self.rosters.take(entry, self.epoch, self.proved):
+        """Take one row of a roster, of a run, of another hub, or of a process that holds
+        runs."""
+        kind, _ = OwnChannel.parts(entry.channel)
+        if notice := self._notices.get(kind):
+            notice()
+        elif kind == RUN:
+            self.runs.take(entry, self.epoch, touched)
+        elif change := self.rosters.take(entry, self.epoch, self.proved):
             roster, piece = change
             frame = wire.change(str(Position(self.epoch, entry.number)), piece.tail)
-            self._show(roster, (entry.number, frame), touched)
+            _show(roster, (entry.number, frame), touched)
 
     def _take_item(
         self, channel: _Channel, entry: Entry, touched: _Touched, final: bool
@@ -267,18 +279,12 @@ class Log:
         if piece is not None:
             self.item_budget.put(items, piece)
             frame = wire.change(str(position), piece.tail)
-            self._show(channel, (number, frame), touched)
+            _show(channel, (number, frame), touched)
         items.last = number
 
     def _put(self, channel: _Channel, piece: Piece, touched: _Touched) -> None:
         self.budget.put(channel, piece)
-        self._show(channel, piece, touched)
-
-    def _show(self, channel: _Channel | _Roster, piece: Piece, touched: _Touched) -> None:
-        for group in channel.groups:
-            if not group.turn:
-                touched.append(group)
-            group.note(piece)
+        _show(channel, piece, touched)
 
     def _restart(self, epoch: str, end: int) -> list[ReaderGroup]:
         """Begin another epoch: all readers get a gap at its first number (law 12)."""
@@ -293,4 +299,11 @@ class Log:
         for group in self.groups.values():
             group.turn = [(end, Gap(group.names, "restarted"))]
             group.gaps = True
-        return list(self.groups.values())
+        return [*self.groups.values(), *self.runs.restart(end)]
+
+
+def _show(channel: _Channel | _Roster, piece: Piece, touched: _Touched) -> None:
+    for group in channel.groups:
+        if not group.turn:
+            touched.append(group)
+        group.note(piece)

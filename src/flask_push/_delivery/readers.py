@@ -18,11 +18,15 @@ from .._event import Page
 from .._event import Position
 from . import wire
 from .all_items import begin_items
+from .all_items import items_for
 from .all_items import lacks_items
 from .all_items import LivingPieces
 from .all_items import read_items
 from .channel import Frame
 from .channel import Gap
+from .followed import RunGroup
+from .followed import RunPieces
+from .following import Following
 from .groups import drop_group
 from .groups import join_group
 from .item_replay import absorb_items
@@ -49,6 +53,8 @@ class Readers:
         self.log = log
         self._wait = wait
         self._runs = RunCache(self._render)
+        #: Of those that follow a run.
+        self.following = Following(log, wait)
 
     def join(
         self,
@@ -61,7 +67,7 @@ class Readers:
 
         :return: Channels that the feed does not watch yet.
         """
-        group, new = join_group(self.log, names, gzip, every)
+        group, new = join_group(self.log, names, gzip, every, sub.follow)
         sub.enter(group)
         return new
 
@@ -100,6 +106,9 @@ class Readers:
             another page after the next turn.
         """
         log = self.log
+        if isinstance(sub.group, RunGroup):
+            self.following.begin(sub, sub.group, connection_id)
+            return True
         end = log.end
         if page is not None:
             if page.epoch != log.epoch:
@@ -115,7 +124,7 @@ class Readers:
             # Its page may have items of another epoch, though there are none in this one.
             # Or there are some that the log has not reached.
             unsure = log.horizons.known and (known or end > log.end)
-            items = "all" if unsure else self._items_for(sub, None)
+            items = "all" if unsure else items_for(sub, log.epoch, None)
             watch = sub.group.watch
             sub.send_first(wire.opening(connection_id, names, None, items, watch))
             self._send_gap(sub, "restarted" if known else "unknown", end)
@@ -124,7 +133,7 @@ class Readers:
             return True
         if page is not None and not prove(sub, page, log.end, log.budget):
             return False
-        items = self._items_for(sub, position)
+        items = items_for(sub, log.epoch, position)
         if not items and log.horizons.known and sub.cursor > log.end:
             # The first item may be before the reader's position.
             return False
@@ -134,27 +143,12 @@ class Readers:
             begin_items(sub)
         return True
 
-    def _items_for(self, sub: Subscription, position: Position | None) -> str:
-        """What ``push:open`` says of the items: see :func:`.wire.opening`.
-
-        :param position: ``None`` if the reader has none, or one that is not known.
-        """
-        group, epoch = sub.group, self.log.epoch
-        if position is None or position.number >= group.horizon():
-            if not (sub.asks_for_items or group.has_items()):
-                return ""
-            # A position alone does not say that its page has the items (law 28).
-            word = wire.holds(epoch, group.names, group.watch)
-            if position is not None and sub.holds == word:
-                return "changes"
-        return "all"
-
     def read(
         self,
         sub: Subscription,
         limit: int,
         page: Page | None = None,
-        rows: LivingPieces | None = None,
+        rows: LivingPieces | RunPieces | None = None,
     ) -> list[Frame] | None:
         """The frames to write next, about `limit` bytes.
 
@@ -164,6 +158,9 @@ class Readers:
         rows.
         """
         log = self.log
+        if isinstance(group := sub.group, RunGroup):
+            assert not isinstance(rows, LivingPieces)
+            return self.following.read(sub, group, limit, rows)
         if sub.epoch != log.epoch and not sub.rest:
             sub.epoch, sub.items = log.epoch, None
             self._send_gap(sub, "restarted", log.birth)
@@ -172,6 +169,7 @@ class Readers:
         if sub.rest:
             return [(sub.cursor, sub.rest)]
         if (place := sub.items) is not None and place.sending:
+            assert not isinstance(rows, RunPieces)
             frames = read_items(sub, place, log, limit, rows)
             if place.sending:
                 return frames

@@ -38,6 +38,8 @@ class Row(t.NamedTuple):
 class Wire(t.Protocol):
     #: Whether it has nothing but the events of the run.
     is_plain: bool
+    #: Whether its last words depend on the event before them.
+    looks_back: bool
     #: Headers that its clients expect.
     headers: cabc.Mapping[str, str]
 
@@ -57,7 +59,7 @@ class Wire(t.Protocol):
 
 
 class PushWire:
-    is_plain = False
+    is_plain = looks_back = False
     headers: cabc.Mapping[str, str] = {}
 
     def row(self, row: Row) -> bytes:
@@ -97,7 +99,7 @@ def skip(frame: bytes, count: int) -> bytes:
 
 
 class _PlainWire:
-    is_plain = True
+    is_plain, looks_back = True, False
     headers: cabc.Mapping[str, str] = {}
 
     def row(self, row: Row) -> bytes:
@@ -129,6 +131,8 @@ class AISDKWire(_PlainWire):
 class AGUIWire(_PlainWire):
     """The events of AG-UI, version 1. A run that has said ``RUN_ERROR`` itself ends there,
     because nothing may follow."""
+
+    looks_back = True
 
     def end(self, row: Row, status: str, text: str, last: bytes) -> bytes:
         return b"" if _is_error(last) else super().end(row, status, text, last)

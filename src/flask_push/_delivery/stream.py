@@ -5,13 +5,16 @@ from __future__ import annotations
 import typing as t
 from itertools import repeat
 
+from .. import sse
 from .._event import OwnChannel
 from . import wire
+from .chunks import chunk
 from .follow import check_follow
 from .follow import Follow
 from .follow import NOT_FOLLOWING
 from .gzip import first_block
 from .roster import PRESENT
+from .run_wires import WIRES
 from .stream_presence import NOTHING
 from .stream_presence import StreamPresence
 
@@ -87,8 +90,16 @@ class Stream(t.NamedTuple):
             names += tuple(OwnChannel(PRESENT, name) for name in self.presence.watch)
         return names, self.gzip, self.every
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has nothing but the events of a run, and neither ids nor ``retry``."""
+        return WIRES[self.follow.wire].is_plain
+
     def first_bytes(self, retry: int) -> bytes:
         """The first bytes of the response: the head, and the browser's ``retry``."""
+        if self.is_plain:
+            chunked = self.follow.framing == "chunked"
+            return self.head + (chunk(sse.HEARTBEAT) if chunked else sse.HEARTBEAT)
         first = wire.first_bytes(retry, self.visible)
         return self.head + (first_block(first) if self.gzip else first)
 

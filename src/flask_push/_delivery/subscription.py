@@ -27,6 +27,8 @@ class ReaderGroup:
     )
     #: Seconds between two writes to its members: see :class:`.PacedGroup`.
     every: float = 0
+    #: Whether it is a :class:`.RunGroup`.
+    follows: bool = False
 
     def __init__(
         self,
@@ -107,6 +109,14 @@ class ReaderGroup:
     def code(self, data: bytes) -> bytes:
         """The bytes as members of this group get them."""
         return data
+
+    def last_word(self, own: bytes, retry: bytes) -> bytes:
+        """The last bytes of a stream that the hub ends.
+
+        :param own: What its reader receives before them.
+        :param retry: What says when the browser reconnects.
+        """
+        return self.code(own + retry)
 
     def pack(self, frames: list[Frame]) -> list[Frame]:
         """Frames as members of this group get them. Each of them is whole."""

@@ -171,7 +171,9 @@ class Connection(Subscription):
         """Be at a place of its own. Returns whether it was live."""
         if self.group.live.pop(self.fd, None) is None:
             return False
-        self.cursor = cursor
+        self.last_id_number = max(self.last_id_number, self.group.last_id_number)
+        # The group may know less for certain than this one has.
+        self.cursor = max(cursor, self.last_id_number)
         return True
 
     def prepare(self) -> None:
@@ -202,7 +204,7 @@ class Connection(Subscription):
 
         :param own: What it receives before them.
         """
-        return self.group.code(own + wire.last_word(retry, self.stream.visible))
+        return self.group.last_word(own, wire.last_word(retry, self.stream.visible))
 
     def discard_input(self) -> bool:
         """Read what the browser sends, and throw it away.

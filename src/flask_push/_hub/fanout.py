@@ -94,8 +94,9 @@ class FanOut:
     def _send_gap(self, group: ReaderGroup, start: int) -> None:
         """Send a turn that has a gap: each connection gets a frame of its own."""
         group.gaps, group.excluded = False, frozenset()
+        place = group.place(start)
         for connection in list(group.live.values()):
-            connection.leave_live(start)
+            connection.leave_live(place)
             self._streams.pump(connection)
 
     def _send_rest(
