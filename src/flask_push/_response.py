@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import socket
 import typing as t
 
 from flask import Response
@@ -11,6 +12,7 @@ from werkzeug.wsgi import ClosingIterator
 
 from . import _compression
 from ._delivery import wire
+from ._delivery.follow import NOT_FOLLOWING
 from ._delivery.stream import Stream
 from ._handoff.sockets import find_socket
 from ._handoff.sockets import NoSocket
@@ -48,7 +50,7 @@ class StreamResponse(Response):
         compresses = self.services.config.gzip and _compression.view_allows(self.headers)
         for name in [k for k, _ in self.headers if k.lower() in wire.NOT_OF_A_STREAM]:
             self.headers.remove(name)
-        if compresses:
+        if compresses and self.stream_.follow is NOT_FOLLOWING:
             accepted = environ.get("HTTP_ACCEPT_ENCODING", "")
             self.stream_ = _compression.choose(self, self.stream_, accepted)
         if environ["REQUEST_METHOD"] == "HEAD":
@@ -78,78 +80,107 @@ class StreamResponse(Response):
                 found = find_socket(environ)
             except NoSocket as reason:
                 return self._without_socket(headers, reason)
-            head = wire.head(self.status, headers, http_date())
-            transplant(found, self.stream_._replace(head=head), hub.adopt)
+            transplant(found, self._with_head(headers, environ, found), hub.adopt)
         except (OSError, RuntimeError) as error:
             self.services.quiet.error(
                 "Could not hand a stream over to the hub; the browser will reconnect: %s",
                 error,
             )
-            return self.services.retry_later(self.stream_)
+            return self._refuse(headers)
         headers["Content-Length"] = "0"
         return ()
+
+    def _with_head(
+        self, headers: Headers, environ: WSGIEnvironment, found: int | socket.socket
+    ) -> Stream:
+        """The stream, with the head that the hub sends first.
+
+        :param found: The client's socket.
+        """
+        return self.stream_._replace(head=wire.head(self.status, headers, http_date()))
+
+    def _with_head_for_nginx(self, headers: Headers) -> Stream:
+        head = accel_head(self.status, headers, http_date())
+        return self.stream_._replace(head=head)
+
+    def _instead_of_nginx(self) -> cabc.Iterable[bytes]:
+        """The body of a response that tells nginx where to connect. Nginx does not pass it
+        on. Without nginx, the browser gets it, and reconnects."""
+        return self.services.retry_later(self.stream_)
+
+    def _refuse(self, headers: Headers) -> cabc.Iterable[bytes]:
+        """Answer with no stream, so that the client sends another request later.
+
+        :return: The body.
+        """
+        return self.services.retry_later(self.stream_)
 
     def _without_socket(self, headers: Headers, why: NoSocket) -> cabc.Iterable[bytes]:
         """Have nginx connect the client to the hub, or else relay the stream."""
         services, stream = self.services, self.stream_
         reason = str(why)
         if services.testing:
-            return self._relay("")
+            return self._relay(headers, "")
         if services.config.accel:
-            head = accel_head(self.status, headers, http_date())
             try:
-                token = services.hub.token(stream._replace(head=head))
+                token = services.hub.token(self._with_head_for_nginx(headers))
             except RuntimeError as error:
                 reason = str(error)
             else:
                 headers["X-Accel-Redirect"] = services.config.accel + token
-                # Nginx does not pass this body on. Without nginx, the browser gets it, and
-                # reconnects.
-                return services.retry_later(stream)
+                return self._instead_of_nginx()
         headers[wire.RELAY] = str(why)
         if not isinstance(why, OneThread):
-            return self._relay(reason)
+            return self._relay(headers, reason)
         if stream.poll:
             # A poll ends at once, so it does not occupy the only thread.
-            return self._relay("")
+            return self._relay(headers, "")
         services.quiet.error("Refused to relay a stream, because %s.", why)
-        return services.retry_later(stream)
+        return self._refuse(headers)
 
-    def _relay(self, reason: str) -> cabc.Iterable[bytes]:
-        services, stream = self.services, self.stream_
-        return services.relays.open(
-            stream, services.hub.adopt, reason
-        ) or services.retry_later(stream)
+    def _relay(self, headers: Headers, reason: str) -> cabc.Iterable[bytes]:
+        services = self.services
+        relay = services.relays.open(self.stream_, services.hub.adopt, reason)
+        return relay or self._refuse(headers)
 
 
 def respond(
-    base: type[Response], services: Services, stream: Stream, may_return: bool
+    base: type[Response],
+    services: Services,
+    stream: Stream,
+    may_return: bool,
+    kind: type[StreamResponse] = StreamResponse,
 ) -> StreamResponse:
     """
     :param base: The response class of the app.
     :param may_return: Whether the browser may get a return ticket.
+    :param kind: What the response is besides.
     """
-    response = response_class(base)(headers=_HEADERS)
+    response = response_class(base, kind)(headers=_HEADERS)
     response.services = services
     response.stream_ = stream
     response.may_return = may_return
     return response
 
 
-def response_class(base: type[Response]) -> type[StreamResponse]:
+def response_class(
+    base: type[Response], kind: type[StreamResponse] = StreamResponse
+) -> type[StreamResponse]:
     """The class of streams for an app whose response class is `base`."""
     # Flask converts a response of any other class into the app's class.
-    if base not in _response_classes:
+    if (base, kind) not in _response_classes:
         if len(_response_classes) >= _MOST_CLASSES:
             _response_classes.clear()
-        _response_classes[base] = type("StreamResponse", (StreamResponse, base), {})
-    return _response_classes[base]
+        _response_classes[base, kind] = type(kind.__name__, (kind, base), {})
+    return _response_classes[base, kind]
 
 
 # Werkzeug reads a list with fewer steps than a dict.
 _HEADERS = list(wire.HEADERS.items())
 
-_response_classes: dict[type[Response], type[StreamResponse]] = {}
+_response_classes: dict[
+    tuple[type[Response], type[StreamResponse]], type[StreamResponse]
+] = {}
 # A test suite may make a response class for each of its apps.
 _MOST_CLASSES = 32
 
@@ -161,9 +192,13 @@ _KEPT_BY_NGINX = frozenset(
 )
 
 
-def accel_head(status: str, headers: cabc.Iterable[tuple[str, str]], date: str) -> bytes:
+def accel_head(
+    status: str,
+    headers: cabc.Iterable[tuple[str, str]],
+    date: str,
+    chunked: bool = False,
+) -> bytes:
     """The head of the hub's response to nginx, without the headers that nginx takes from
     the view's response."""
-    return wire.head(
-        status, [(k, v) for k, v in headers if k.lower() not in _KEPT_BY_NGINX], date
-    )
+    kept = [(k, v) for k, v in headers if k.lower() not in _KEPT_BY_NGINX]
+    return wire.head(status, kept, date, chunked)

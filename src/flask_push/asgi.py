@@ -21,9 +21,12 @@ import threading
 import typing as t
 import weakref
 
+from ._delivery.chunks import NotWhole
+from ._delivery.chunks import Unchunker
 from ._delivery.stream import Stream
 from ._delivery.wire import HOP_BY_HOP
 from ._handoff.door import Adopt
+from ._handoff.relay import CutOff
 from ._handoff.relay import pair_with
 from ._handoff.shutdown import Ending
 from ._handoff.transplant import HAND_OVER
@@ -98,6 +101,9 @@ class PushASGI:
                     await answer.forward(answer.sock, self._ending(scope))
                 finally:
                     self._streams.discard(answer)
+        except CutOff:
+            # The server then cuts the response off, so that its client notices.
+            raise
         except OSError:
             # Some servers raise this if the browser of a stream disconnects.
             if answer.sock is None:
@@ -118,6 +124,7 @@ class _Answer:
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self.sock: socket.socket | None = None
+        self._chunks: Unchunker | None = None
         self._receive = receive
         self._send = send
         self._lock = threading.Lock()
@@ -130,6 +137,8 @@ class _Answer:
         """
         sock = pair_with(stream, adopt)
         sock.setblocking(False)
+        # The hub sends a plain wire in chunks, and the server makes its own.
+        self._chunks = Unchunker() if stream.is_plain else None
         with self._lock:
             self.sock = sock
             if self._closed:
@@ -179,9 +188,14 @@ class _Answer:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _pump(self, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+        loop, chunks = asyncio.get_running_loop(), self._chunks
         while data := await loop.sock_recv(sock, 65536):
-            await self._body(data, more=True)
+            if chunks is not None:
+                data = _without_chunks(chunks, data)
+            if data:
+                await self._body(data, more=True)
+        if chunks is not None and not chunks.is_whole:
+            raise CutOff
         await self._body(b"", more=False)
 
     async def _body(self, data: bytes, more: bool) -> None:
@@ -190,6 +204,13 @@ class _Answer:
     async def _disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+
+def _without_chunks(chunks: Unchunker, data: bytes) -> bytes:
+    try:
+        return chunks.feed(data)
+    except NotWhole as error:
+        raise CutOff from error
 
 
 def _quote(found: re.Match[bytes]) -> bytes:

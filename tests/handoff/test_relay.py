@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import contextlib
 import itertools
 import logging
@@ -17,10 +18,15 @@ from support.transplants import Adopted
 from support.transplants import STREAM
 from support.without_linux.real import descriptors
 
+from flask_push._delivery.chunks import chunk
+from flask_push._delivery.chunks import LAST
+from flask_push._delivery.follow import Follow
 from flask_push._delivery.stream import Stream
 from flask_push._handoff import relay as relay_module
+from flask_push._handoff.relay import CutOff
 from flask_push._handoff.relay import Relay
 from flask_push._handoff.relay import Relays
+from flask_push._ipc.client import Client
 from flask_push._system import sockets
 
 
@@ -130,6 +136,137 @@ def test_a_relay_lasts_while_its_hub_sends_more(
     late.start()
     assert next(relay) == b"2"
     late.join()
+
+
+# Relays of runs.
+
+
+class Sending(Adopted):
+    """A hub that sends some bytes at once."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self.data = data
+
+    def __call__(self, stream: Stream, client: Client) -> None:
+        super().__call__(stream, client)
+        sockets.write(client.fd, self.data)
+        if self.data.endswith(LAST):
+            self.close()
+
+    def close(self) -> None:
+        super().close()
+        self.fds.clear()
+
+
+Send = cabc.Callable[[bytes], Sending]
+
+
+@pytest.fixture
+def send() -> cabc.Iterator[Send]:
+    with contextlib.ExitStack() as stack:
+
+        def send(data: bytes) -> Sending:
+            sending = Sending(data)
+            stack.callback(sending.close)
+            return sending
+
+        yield send
+
+
+def follow(wire: str) -> Stream:
+    return STREAM._replace(follow=Follow("a", "1.1", wire), lifetime=0)
+
+
+def test_a_relay_of_a_plain_wire_takes_the_chunks_off(send: Send) -> None:
+    sending = send(chunk(b":\n") + chunk(b"data: 1\n\n") + chunk(b"data: 2\n\n") + LAST)
+    relay = Relays(1, 20).open(follow("openai"), sending, "")
+    assert relay is not None
+    assert b"".join(relay) == b":\ndata: 1\n\ndata: 2\n\n"
+    (stream,) = sending.streams
+    assert (stream.follow.framing, stream.head, stream.lifetime) == ("chunked", b"", 0)
+
+
+@pytest.mark.parametrize("end", [b"", b"9\r\nhalf", b"no chunk\r\n"])
+def test_a_relay_of_a_plain_wire_that_is_cut_off_raises(end: bytes, send: Send) -> None:
+    sending = send(chunk(b":\n"))
+    relays = Relays(1, 20)
+    relay = relays.open(follow("ag-ui"), sending, "")
+    assert relay is not None and next(relay) == b":\n"
+    sockets.write(sending.fds[0], end)
+    sending.close()
+    with pytest.raises(CutOff):
+        list(relay)
+    with pytest.raises(CutOff):
+        next(relay)
+    assert relays.open(follow("push"), send(b"x"), "") is not None, "its place is free"
+
+
+def test_a_relay_of_a_plain_wire_that_another_thread_closes_raises(send: Send) -> None:
+    relay = Relays(1, 20).open(follow("ai-sdk"), send(chunk(b":\n")), "")
+    assert relay is not None
+    relay.close()
+    with pytest.raises(CutOff):
+        next(relay)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_plain_wire_that_the_hub_does_not_send_is_refused_before_its_response(
+    full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = descriptors()
+    adopted, relays = Adopted(), Relays(1, 20)
+
+    def adopt(stream: Stream, client: Client) -> None:
+        adopted(stream, client)
+        if full:
+            adopted.close()
+            adopted.fds.clear()
+
+    if not full:
+        monkeypatch.setattr(relay_module, "_FIRST_BYTES_SECONDS", 0.1)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="full" if full else "has not begun"):
+            relays.open(follow("openai"), adopt, "")
+    adopted.close()
+    assert descriptors() == before
+
+
+def test_a_relay_of_a_run_lasts_as_long_as_its_hub_sends_something(
+    send: Send,
+) -> None:
+    relays = Relays(1, 0.1, heartbeat=1000)
+    for wire, sent in ("push", b"12"), ("ai-sdk", chunk(b"1") + chunk(b"2")):
+        relay = relays.open(follow(wire), send(sent), "")
+        assert relay is not None and relay._ends > time.monotonic() + 2000
+        assert next(relay) == b"12"
+        assert relay._ends > time.monotonic() + 2000
+        relay.close()
+
+
+def test_a_relay_of_a_run_ends_if_its_hub_sends_nothing_any_more(
+    send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "_SILENCE_SECONDS", 0.1)
+    relays = Relays(1, 1000, heartbeat=0.01)
+    relay = relays.open(follow("push"), send(b"1"), "")
+    assert relay is not None and list(relay) == [b"1"]
+    relay = relays.open(follow("ai-sdk"), send(chunk(b"1")), "")
+    assert relay is not None and next(relay) == b"1"
+    with pytest.raises(CutOff):
+        next(relay)
+
+
+def test_runs_may_have_places_of_their_own(adopt: Adopted) -> None:
+    relays = Relays(1, 20, most_follows=2)
+    kept = [relays.open(STREAM, adopt, "")]
+    kept += [relays.open(follow("push"), adopt, "") for _ in range(2)]
+    assert None not in kept
+    assert relays.open(STREAM, adopt, "") is None
+    assert relays.open(follow("push"), adopt, "") is None
+    shared = Relays(1, 20)
+    kept.append(shared.open(STREAM, adopt, ""))
+    assert shared.open(follow("push"), adopt, "") is None
 
 
 def test_a_relay_that_is_closed_is_gone_for_the_hub(adopt: Adopted) -> None:

@@ -22,6 +22,7 @@ from support.sockets import read_until
 from support.workers import adopt
 from support.workers import make
 
+from flask_push._delivery.follow import Follow
 from flask_push._delivery.stream import Stream
 from flask_push._hub import nginx
 from flask_push._hub import tokens
@@ -108,6 +109,7 @@ def test_where_a_second_process_listens_streams_are_relayed(tmp_path: Path) -> N
 
 
 STREAM = Stream(("a",), "x", head=accel_head("200 OK", [("X", "y")], "today"))
+RUN = STREAM._replace(follow=Follow("a", "1.1", "openai", framing="chunked"))
 
 
 def get(token: str, method: str = "GET") -> bytes:
@@ -124,6 +126,17 @@ def test_a_token_is_valid_once(tmp_path: Path) -> None:
         assert again.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream")
         assert re.search(rb"\r\n\r\n:\nretry: \d+\n\Z", again)
         assert len(room.adopted) == 1
+
+    run(scene, tmp_path)
+
+
+def test_a_client_of_a_run_with_an_unknown_token_gets_no_empty_run(tmp_path: Path) -> None:
+    async def scene(room: Room) -> None:
+        token = room.listener.token(RUN)
+        assert b"X: y\r\n" in await room.ask(get(token))
+        again = await room.ask(get(token))
+        assert again.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert b"Retry-After: 2\r\nx-should-retry: false\r\n" in again
 
     run(scene, tmp_path)
 

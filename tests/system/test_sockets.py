@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -151,3 +152,27 @@ def test_a_system_may_not_list_its_descriptors(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(os, "listdir", fail)
     with socket.socket() as sock:
         assert sock.fileno() in sockets.open_numbers()
+
+
+def test_a_connection_may_end_with_a_reset() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for on in True, False:
+            client = socket.create_connection(listener.getsockname())
+            theirs, _ = listener.accept()
+            assert not sockets.resets_at_end(theirs)
+            sockets.reset_at_end(theirs, True)
+            assert sockets.resets_at_end(theirs)
+            sockets.reset_at_end(theirs, on)
+            theirs.close()
+            client.settimeout(20)
+            with client, pytest.raises(ConnectionResetError) if on else nullcontext():
+                assert client.recv(1) == b"" and not on
+
+
+def test_a_unix_socket_is_known_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, socket.socket() as other:
+        assert sockets.is_unix_socket(ours.fileno())
+        assert not sockets.is_unix_socket(other.fileno())
+        monkeypatch.delattr(socket, "SO_DOMAIN")
+        assert not sockets.is_unix_socket(ours.fileno()), "the system does not say"

@@ -96,12 +96,23 @@ class Stream(t.NamedTuple):
         return WIRES[self.follow.wire].is_plain
 
     def first_bytes(self, retry: int) -> bytes:
-        """The first bytes of the response: the head, and the browser's ``retry``."""
+        """The first bytes of the response: the head, and the browser's ``retry``. A plain
+        wire has none (law R62)."""
         if self.is_plain:
             chunked = self.follow.framing == "chunked"
             return self.head + (chunk(sse.HEARTBEAT) if chunked else sse.HEARTBEAT)
         first = wire.first_bytes(retry, self.visible)
         return self.head + (first_block(first) if self.gzip else first)
+
+    def refusal(self, retry: int) -> bytes:
+        """The whole response, if no hub takes the stream now. It asks for another request
+        later. That of a plain wire has a status that says so, because its client would
+        otherwise take it for an empty run (law R65). Others get the status 200, because
+        ``EventSource`` sends no other request after any other."""
+        if self.is_plain:
+            seconds = min(max(1, round(retry / 1000)), 5)
+            return wire.unavailable(self.head, seconds) if self.head else b""
+        return self.first_bytes(retry)
 
 
 # The type of each field of a stream that comes from another process.

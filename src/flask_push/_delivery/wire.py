@@ -54,6 +54,13 @@ NOT_OF_A_STREAM = HOP_BY_HOP | {
     *("content-range", "digest", "etag", "last-modified", "repr-digest"),
 }
 
+#: The body of the response to a request for a plain wire that can't be sent now.
+NOT_NOW = b"The server can't send this stream now. Try again in a few seconds.\n"
+# Headers that only a stream has.
+_OF_A_STREAM = frozenset(
+    {"content-type", "transfer-encoding", "x-vercel-ai-ui-message-stream"}
+)
+
 
 def check_type(event_type: str) -> None:
     """:raises ValueError: If no client could listen for the type, or if it is reserved."""
@@ -62,9 +69,17 @@ def check_type(event_type: str) -> None:
         raise ValueError(f"Types that begin with {RESERVED!r} are Flask-Push's own.")
 
 
-def head(status: str, headers: cabc.Iterable[tuple[str, str]], date: str) -> bytes:
+def head(
+    status: str,
+    headers: cabc.Iterable[tuple[str, str]],
+    date: str,
+    chunked: bool = False,
+) -> bytes:
     """The head of a response whose body ends with the connection, so that it means
-    the same to HTTP/1.0 and HTTP/1.1 clients."""
+    the same to HTTP/1.0 and HTTP/1.1 clients.
+
+    :param chunked: Whether the body is sent in chunks, which only HTTP/1.1 knows.
+    """
     lines = [f"HTTP/1.1 {status}"]
     dated = False
     for name, value in headers:
@@ -74,8 +89,40 @@ def head(status: str, headers: cabc.Iterable[tuple[str, str]], date: str) -> byt
             dated = dated or lower == "date"
     if not dated:
         lines.append(f"Date: {date}")
+    if chunked:
+        lines.append("Transfer-Encoding: chunked")
     lines += ["Connection: close", "", ""]
     return "\r\n".join(lines).encode("latin-1")
+
+
+def unavailable_headers(seconds: int) -> list[tuple[str, str]]:
+    """The headers of a response with :data:`NOT_NOW`, whose status is 503.
+
+    :param seconds: After which the client may ask again. Some clients of AI protocols would
+        do so by themselves, and each of these requests may begin a run. So one header
+        forbids it.
+    """
+    return [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(NOT_NOW))),
+        ("Retry-After", str(seconds)),
+        ("x-should-retry", "false"),
+    ]
+
+
+def of_no_stream(headers: cabc.Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The headers that the app has set, without those that say that a stream follows."""
+    return [(name, value) for name, value in headers if name.lower() not in _OF_A_STREAM]
+
+
+def unavailable(head: bytes, seconds: int) -> bytes:
+    """The response that stands for one with this head while no hub takes its stream."""
+    _, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+    pairs = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
+    kept = [*of_no_stream(pairs), *unavailable_headers(seconds), ("", "")]
+    lines = [f"{name}: {value}" if name else "" for name, value in kept]
+    start = "HTTP/1.1 503 Service Unavailable"
+    return "\r\n".join([start, *lines, ""]).encode("latin-1") + NOT_NOW
 
 
 def first_bytes(retry: int, visible: bool = False) -> bytes:

@@ -15,6 +15,7 @@ import threading
 import time
 import typing as t
 
+from .._delivery.follow import NOT_FOLLOWING
 from .._delivery.stream import Stream
 from .._event import Position
 from .._ipc.client import Client
@@ -25,6 +26,8 @@ from .._ipc.messages import UNREADABLE
 from .._ipc.protocol import Adopt
 from .._ipc.protocol import Bye
 from .._ipc.protocol import Expect
+from .._ipc.protocol import ExpectFollow
+from .._ipc.protocol import Follow
 from .._ipc.protocol import Hello
 from .._ipc.protocol import LogLine
 from .._ipc.protocol import new_token
@@ -48,6 +51,8 @@ from .stand_in import StandIn
 
 logger = logging.getLogger("flask_push")
 
+# Seconds that a hub may take to answer the hello. It may be starting.
+_WELCOME_SECONDS = 5.0
 # Seconds before a hub that refuses this process, or reads nothing, is tried again.
 _AGAIN_SECONDS = 1.0
 _BUSY = f"It has read nothing for {SEND_SECONDS:g} seconds."
@@ -90,12 +95,16 @@ class ProcessDoor(PerProcess):
         self._lock = threading.Lock()
         self._connection: HubConnection | None = None
         self._welcomed = threading.Event()
-        self._started, self._no_nginx = False, ""
+        self._started, self._no_nginx, self._follows = False, "", False
         self._refused, self._refused_until, self._busy_until = "", 0.0, 0.0
 
     def adopt(self, stream: Stream, client: Client) -> None:
         """As :meth:`.Door.adopt`."""
-        thread = self._send_or_stand_in(Adopt(stream), client.fds)
+        message: Message = Adopt(stream)
+        if stream.follow is not NOT_FOLLOWING:
+            self._wait_for_hub_that_follows()
+            message = Follow(stream)
+        thread = self._send_or_stand_in(message, client.fds)
         if thread is not None:
             thread.adopt(stream, client)
             return
@@ -103,8 +112,12 @@ class ProcessDoor(PerProcess):
 
     def token(self, stream: Stream) -> str:
         """As :meth:`.Door.token`."""
-        token = new_token()
-        thread = self._send_or_stand_in(Expect(stream, token), [])
+        token = new_token(stream.is_plain)
+        message: Message = Expect(stream, token)
+        if stream.follow is not NOT_FOLLOWING:
+            self._wait_for_hub_that_follows()
+            message = ExpectFollow(stream, token)
+        thread = self._send_or_stand_in(message, [])
         if thread is not None:
             return thread.token(stream)
         # Nginx reports a failure of the server if the hub does not listen yet.
@@ -113,6 +126,22 @@ class ProcessDoor(PerProcess):
         if self._no_nginx:
             raise RuntimeError(self._no_nginx)
         return token
+
+    def _wait_for_hub_that_follows(self) -> None:
+        """Find out before a client's socket is sent whether the hub knows streams of runs:
+        an older one drops the message, and closes the socket.
+
+        :raises RuntimeError: If it does not.
+        """
+        if self._send_or_stand_in(None, []) is not None:
+            return
+        if not self._welcomed.wait(_WELCOME_SECONDS):
+            raise RuntimeError("The hub has not answered yet.")
+        if not self._follows:
+            raise RuntimeError(
+                "The hub has an older version, which knows no runs. Replace it: flask push"
+                " hub --replace."
+            )
 
     @property
     def is_connected(self) -> bool:
@@ -124,9 +153,9 @@ class ProcessDoor(PerProcess):
         found = [] if thread is None else thread.positions()
         return found if written is None else [*found, written]
 
-    def _send_or_stand_in(self, message: Message, fds: list[int]) -> Door | None:
-        """Send a message to the hub. If no hub process can be had, return the thread that
-        stands in for it."""
+    def _send_or_stand_in(self, message: Message | None, fds: list[int]) -> Door | None:
+        """Send a message to the hub, or only connect to it. If no hub process can be had,
+        return the thread that stands in for it."""
         self.here()
         with self._lock:
             thread = self._stand_in.current()
@@ -149,7 +178,7 @@ class ProcessDoor(PerProcess):
             self._disconnect()
             self._stand_in.stop()
 
-    def _send(self, message: Message, fds: list[int]) -> None:
+    def _send(self, message: Message | None, fds: list[int]) -> None:
         if self._stopped:
             raise NotNow("This process is ending, and takes no new streams.")
         now = time.monotonic()
@@ -160,7 +189,8 @@ class ProcessDoor(PerProcess):
         for attempt in 0, 1:
             try:
                 connection = self._connection or self._connect()
-                connection.send(message.to_json(), fds)
+                if message is not None:
+                    connection.send(message.to_json(), fds)
                 return
             except OSError as error:
                 if isinstance(error, TimeoutError):
@@ -220,7 +250,7 @@ class ProcessDoor(PerProcess):
 
     def _be_welcome(self, welcome: Welcome, connection: HubConnection) -> None:
         connection.welcomed = True
-        self._no_nginx = welcome.no_accel
+        self._no_nginx, self._follows = welcome.no_accel, welcome.follows
         self._welcomed.set()
         self._stand_in.process_works()
         if self._starts and is_newer(version(), welcome.version):

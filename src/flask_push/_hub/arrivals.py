@@ -52,7 +52,7 @@ class Arrivals:
         for stream, client in self._waiting:
             with contextlib.suppress(OSError):
                 sockets.set_blocking(client.fd, False)
-                sockets.write(client.fd, stream.first_bytes(Options().jittered_retry()))
+                sockets.write(client.fd, stream.refusal(Options().jittered_retry()))
             for fd in client.fds:
                 unpatched.close(fd)
         self._waiting.clear()

@@ -188,6 +188,23 @@ class Connection(Subscription):
             with contextlib.suppress(OSError):
                 for option, value in _TCP:
                     sock.setsockopt(socket.IPPROTO_TCP, option, value)
+            if self._may_reset:
+                sockets.reset_at_end(sock, True)
+
+    @property
+    def _may_reset(self) -> bool:
+        """Whether the end of its connection says whether its run is whole."""
+        return self.stream.follow.framing == "close"
+
+    def keep_whole(self) -> None:
+        """Note that the client has been sent all that it gets. Its connection ends with an
+        ordinary end now, and no longer with a reset, which would drop the last bytes.
+
+        :raises OSError: If the connection is broken.
+        """
+        if self._may_reset and self.fd >= 0:
+            with borrowed(self.fd) as sock:
+                sockets.reset_at_end(sock, False)
 
     def write(self, data: Chunk) -> int:
         """Write to the socket, and return how many bytes it took.
@@ -225,12 +242,17 @@ class Connection(Subscription):
         return self.received <= _MAX_RECEIVED_BYTES
 
     def close(self) -> None:
-        """Close the connection, even if a forked process has a copy of the descriptor."""
+        """Close the connection, even if a forked process has a copy of the descriptor.
+
+        The client of a run that is framed by its connection must see whether the run is
+        whole, so anything but :meth:`keep_whole` ends it with a reset: also if this process
+        is killed (law R64). A shutdown would be an ordinary end."""
         if self.fd < 0:
             return
         try:
             with contextlib.suppress(OSError), borrowed(self.fd) as sock:
-                sock.shutdown(socket.SHUT_RDWR)
+                if not (self._may_reset and sockets.resets_at_end(sock)):
+                    sock.shutdown(socket.SHUT_RDWR)
         finally:
             with contextlib.suppress(OSError):
                 close(self.fd)

@@ -6,7 +6,7 @@ From then on that connection is the client: the hub writes to it as to any other
 closes when the browser leaves.
 
 If a token is not valid, the answer asks the browser to reconnect, with the status 200: an
-EventSource gives up at any other.
+EventSource gives up at any other. A client of a plain wire gets 503.
 
 A browser that has a *return ticket* needs no view. Nginx connects to the same socket, and
 passes the browser's request, marked with a header. If the return ticket is not valid, the
@@ -30,6 +30,7 @@ from .._delivery.stream import Stream
 from .._delivery.tickets import ReturnTickets
 from .._delivery.tickets import TicketRequest
 from .._ipc.client import Client
+from .._ipc.protocol import is_plain
 from .._ipc.protocol import new_token
 from .._system.clock import http_date
 from .._system.descriptors import limit
@@ -48,6 +49,8 @@ _REQUEST_SECONDS = 5.0
 # Seconds to wait for a token that another process sends, and between two looks.
 _TOKEN_LATE_SECONDS = 1.0
 _RETRY_SECONDS = 0.05
+# Seconds after which a client of a plain wire may ask again.
+_PLAIN_RETRY_SECONDS = 2
 # Seconds between two looks whether the socket is still in its directory.
 _LOOK_SECONDS = 1.0
 # Bytes of a request. It has the browser's cookies, if nginx passes them on.
@@ -98,7 +101,7 @@ class NginxListener:
 
         :raises RuntimeError: If there are too many.
         """
-        token = new_token()
+        token = new_token(stream.is_plain)
         self.tokens.expect(token, stream)
         return token
 
@@ -171,11 +174,12 @@ class NginxListener:
         # If it may have been disconnected, it would come with the same ticket again.
         return None if stream is None or self.refuses(stream) else stream
 
-    def reconnect_later(self) -> bytes:
-        """The answer to a request without a valid token."""
-        headers = wire.HEADERS.items()
-        retry = self._options.jittered_retry()
-        return wire.head("200 OK", headers, http_date()) + wire.first_bytes(retry)
+    def reconnect_later(self, token: str) -> bytes:
+        """The answer to a request whose token is not valid."""
+        head = wire.head("200 OK", wire.HEADERS.items(), http_date())
+        if is_plain(token):
+            return wire.unavailable(head, _PLAIN_RETRY_SECONDS)
+        return head + wire.first_bytes(self._options.jittered_retry())
 
 
 def _most() -> int:
@@ -254,7 +258,7 @@ class NginxRequest:
             self._timer = self._loop.call_later(_RETRY_SECONDS, self._redeem, token, until)
         else:
             with contextlib.suppress(OSError):
-                self._socket.send(self._listener.reconnect_later())
+                self._socket.send(self._listener.reconnect_later(token))
             self.close()
 
 

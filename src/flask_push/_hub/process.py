@@ -163,7 +163,7 @@ class HubProcess:
         # The worker sent it before it knew that the hub refuses it.
         with contextlib.suppress(OSError):
             sockets.set_blocking(fds[0], False)
-            sockets.write(fds[0], message.stream.first_bytes(Options().jittered_retry()))
+            sockets.write(fds[0], message.stream.refusal(Options().jittered_retry()))
 
     def _expect(self, message: Expect, peer: Peer, _: list[int]) -> None:
         if self.hub is None or self.hub.nginx is None or not peer.welcome:

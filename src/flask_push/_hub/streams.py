@@ -88,10 +88,10 @@ class Streams(StreamEnds):
         polled = streams + self.poller.drains
         admitted = self.limits.admit(stream, streams, now, connection.fd, polled)
         retry = self.limits.options.jittered_retry(0 if admitted else streams)
-        first = stream.first_bytes(retry)
         if not admitted:
-            # Its browser reconnects later. Any status but 200 would be final.
-            connection.write(first)
+            # Its browser reconnects later.
+            connection.keep_whole()
+            connection.write(stream.refusal(retry))
             connection.close()
             # The process may have no descriptors left.
             self.poller.look_after_drains()
@@ -101,7 +101,7 @@ class Streams(StreamEnds):
         self.connections[connection.fd] = connection
         new = self._readers.join(connection, *stream.group)
         # Most connections begin at once. Then one write has all.
-        connection.rest = first
+        connection.rest = stream.first_bytes(retry)
         self.limits.enter(stream)
         self._torn = False
         if new:

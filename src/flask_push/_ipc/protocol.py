@@ -243,6 +243,19 @@ class Reader:
         return None
 
 
-def new_token() -> str:
-    """A random token, with which nginx brings the socket of one stream."""
-    return secrets.token_urlsafe(24)
+# A hub that does not know a token knows from this that its client must not take the answer
+# for an empty run.
+_PLAIN = "plain-"
+
+
+def new_token(plain: bool = False) -> str:
+    """A random token, with which nginx brings the socket of one stream.
+
+    :param plain: Whether it is a plain wire: see :attr:`.Stream.is_plain`.
+    """
+    return (_PLAIN if plain else "") + secrets.token_urlsafe(24)
+
+
+def is_plain(token: str) -> bool:
+    """Whether the token is that of a plain wire."""
+    return token.startswith(_PLAIN)

@@ -11,6 +11,7 @@ import gc
 import os
 import socket
 import stat
+import struct
 
 from .abilities import SOCKETS_ARE_FILES
 
@@ -20,6 +21,32 @@ def lose_after(milliseconds: int) -> list[tuple[int, int]]:
     was sent for so long. None, if the system has no such option."""
     option = getattr(socket, "TCP_USER_TIMEOUT", None)
     return [] if option is None else [(option, milliseconds)]
+
+
+# ``struct linger``: whether it is on, and for how many seconds. On Windows, it is shorter.
+_LINGER = struct.Struct("ii" if SOCKETS_ARE_FILES else "hh")
+
+
+def reset_at_end(sock: _socket.socket, on: bool) -> None:
+    """Let the connection end with a reset when the last process closes its socket, or is
+    killed. A shutdown is still an ordinary end. Only TCP has resets."""
+    value = _LINGER.pack(on, 0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
+
+
+def resets_at_end(sock: _socket.socket) -> bool:
+    """Whether :func:`reset_at_end` is on."""
+    value = sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.size)
+    return bool(_LINGER.unpack(value)[0])
+
+
+def is_unix_socket(fd: int) -> bool:
+    """Whether this is a Unix socket. False if the system does not say."""
+    option = getattr(socket, "SO_DOMAIN", None)
+    if option is None:
+        return False
+    with borrowed(fd) as sock:
+        return sock.getsockopt(socket.SOL_SOCKET, option) == socket.AF_UNIX
 
 
 def copy_blocking(fd: int, other: int) -> None:
