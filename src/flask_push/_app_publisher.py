@@ -31,6 +31,7 @@ class AppPublisher(Publisher):
         if broker.url != "memory:":
             about = broker.url, None, config.given_retention, config.publish_timeout
             self._broker_of_thread = partial(open_broker, *about)
+        self._run_times = config.lost_after, config.retention
         self._keep_seconds = max(KEEP_DISCONNECTS, min(config.return_ticket, _MOST_KEPT))
         #: The newest position that a call has returned.
         self.known: Position | None = None

@@ -89,7 +89,8 @@ class Publisher(RunPublisher, Listens):
         _check_options(timeout, max_event_bytes, dumps, lost_after)
         broker = url if isinstance(url, Broker) else open_broker(url, timeout=timeout)
         self._broker = broker
-        self._max_event_bytes, self._lost_after = max_event_bytes, lost_after
+        self._max_event_bytes = max_event_bytes
+        self._run_times: tuple[float, ...] = (lost_after,)
         # Opens the same store for a thread. It has connections of its own if possible: one
         # that gevent has opened in a thread works in no other. A broker that was given may
         # have been made in another way than another broker at its URL.
@@ -275,7 +276,7 @@ class Publisher(RunPublisher, Listens):
             store = RunStore(
                 keeper_of_runs(self._broker), lambda position: _call(note, position)
             )
-            process = RunProcess(store, self._broker_of_thread, self._lost_after)
+            process = RunProcess(store, self._broker_of_thread, *self._run_times)
             weakref.finalize(self, process.stop).atexit = False
             # Another thread may have made one meanwhile.
             return self.__dict__.setdefault("_process", process), self._checks

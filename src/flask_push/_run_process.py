@@ -21,6 +21,8 @@ from ._delivery.run_record import Record
 from ._run_beats import Signs
 from ._run_held import begin
 from ._run_held import HeldRun
+from ._run_look import RunLook
+from ._run_look import UNKNOWN_RETENTION
 from ._run_owned import end_what_nothing_holds
 from ._run_owned import read_owned
 from ._run_store import keeper_of_runs
@@ -56,6 +58,7 @@ class RunProcess(PerProcess):
     :param store: For the threads that call this.
     :param opens: Returns the same store for the thread that writes the beats.
     :param lost_after: ``PUSH_LOST_AFTER``.
+    :param retention: Seconds for which the store keeps events.
     """
 
     def __init__(
@@ -63,8 +66,11 @@ class RunProcess(PerProcess):
         store: RunStore,
         opens: cabc.Callable[[], Broker],
         lost_after: float,
+        retention: float = UNKNOWN_RETENTION,
     ) -> None:
         self.store, self._opens, self._lost_after = store, opens, lost_after
+        #: Ends runs of other processes, and of this one.
+        self.look = RunLook(lost_after, retention)
         #: Seconds between two beats.
         self._pace = lost_after / 3
         # Whether there will be no more runs but those that are made already.

@@ -89,7 +89,7 @@ class RunPublisher(PresencePublisher):
         """
         channel = channel_name(channel)
         process, checks = self._runs()
-        record = process.store.record(channel)
+        record = process.look.record(process.store, channel)
         if record is None or not record.is_active:
             return None
         return Run(process, checks, channel, Known(record, True))
@@ -111,7 +111,7 @@ class RunPublisher(PresencePublisher):
         process, _ = self._runs()
         while True:
             try:
-                record = process.store.record(channel)
+                record = process.look.record(process.store, channel)
             except NotRead as error:
                 raise NotPublished(f"Could not read the store: {error}") from error
             if record is None or not record.is_active or name not in (None, record.key):
@@ -129,8 +129,9 @@ class RunPublisher(PresencePublisher):
         self, channel: str, id: str, key: str, wait: float, listed: str, info: t.Any
     ) -> Run:
         process, checks = self._runs()
+        process.look.tidy(process.store.broker)
         while True:
-            record = process.store.record(channel)
+            record = process.look.record(process.store, channel)
             found = process.store.find_key(channel, record, key) if key else None
             if found is not None:
                 return Run(process, checks, channel, found)

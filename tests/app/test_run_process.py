@@ -35,7 +35,7 @@ from flask_push.brokers import KeepsRuns
 def quick(url: str | Unsure) -> Publisher:
     """One whose processes beat ten times a second."""
     publisher = Publisher(url, timeout=20)
-    publisher._lost_after = 0.3
+    publisher._run_times = (0.3,)
     return publisher
 
 

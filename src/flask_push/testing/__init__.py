@@ -2,7 +2,8 @@
 
 from ._contract import BrokerContract
 from ._items_contract import ItemsContract
+from ._lose import lose
 from ._own_contract import OwnLogContract
 from ._reader import read_events
 
-__all__ = ["BrokerContract", "ItemsContract", "OwnLogContract", "read_events"]
+__all__ = ["BrokerContract", "ItemsContract", "lose", "OwnLogContract", "read_events"]
