@@ -111,3 +111,36 @@ def test_every_follower_gets_the_run_once_and_its_end(
 @given(st.lists(STEPS, min_size=5, max_size=120), st.sampled_from([0, 700, 10**6]))
 def test_very_many_stories_keep_the_promise(steps: list[Step], max_bytes: int) -> None:
     tell(steps, max_bytes)
+
+
+def test_last_words_depend_on_an_event_that_was_lost_on_its_way() -> None:
+    tell(
+        [
+            *[("connect", 3, 0), ("deliver", 3, 2000), ("answer", 0, 9)],
+            *[("write", 1), ("feed", 0, 9)],
+            *[("end", "failed"), ("lose", 0, 2), ("feed", 0, 9)],
+        ]
+    )
+
+
+@pytest.mark.parametrize("client", [0, 2, 3])
+def test_a_row_may_be_lost_before_the_log_s_end(client: int) -> None:
+    story = [("write", 1), ("progress",), ("lose", 0, 1), ("connect", client, 0)]
+    tell([*story, ("jump", 0)])
+    tell([*story, ("jump", 0)], max_bytes=0)
+
+
+@pytest.mark.parametrize("client", [0, 2])
+def test_a_row_may_be_lost_and_forgotten_before_the_log_s_end(client: int) -> None:
+    begin = [("connect", client, 0), ("deliver", client, 2000), ("answer", 0, 9)]
+    story = [
+        ("write", 1),
+        ("write", 1),
+        ("lose", 0, 1),
+        ("jump", 0),
+        ("elsewhere",),
+        ("forget", 5),
+        ("read", 0),
+    ]
+    world = tell([*begin, *story])
+    assert client or world.clients[0].gaps == 1

@@ -315,9 +315,11 @@ class FollowHub:
             self.turn([Entry(number, 0, "other", "message", b"")], None)
 
     def read(self) -> None:
-        """Deliver what a feed has read from the store: the newest row of each item."""
+        """Deliver what a feed has read from the store: the newest row of each item. It
+        reads from where it has everything, because the log's end may be behind a row that
+        was lost."""
         self.tell_horizon()
-        after = self.log.end
+        after = self.log.proved
         prev = min(self.store.horizon, after)
         entries = []
         for row in sorted(self.store.rows.values()):
@@ -325,8 +327,8 @@ class FollowHub:
                 entries.append(row._replace(prev=prev).entry)
                 prev = row.number
         self.unfed.clear()
-        self.unnoticed = False
-        self.turn(entries, self.store.number)
+        self.unnoticed &= not any(entry.number > self.log.end for entry in entries)
+        self.turn(entries, None if self.unnoticed else self.store.number)
 
     def tell_horizon(self) -> None:
         if self.store.horizon > self.told:
@@ -403,6 +405,9 @@ class FollowHub:
                 self.start(reader)
 
     def settle(self) -> None:
+        if self.unnoticed:
+            # Only the next row says that one was lost.
+            self.store.record()
         for _ in range(60):
             self.read()
             for reader in list(self.readers):

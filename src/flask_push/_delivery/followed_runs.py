@@ -159,8 +159,8 @@ class Runs:
         """
         for name in self.by_name.keys() & horizons.keys():
             channel = self.by_name[name]
-            if channel.held and horizons[name] > max(end, channel.last):
-                self._lose(channel, min(end, self._sure(channel)), horizons[name])
+            if channel.held and horizons[name] > (sure := self._sure(channel)):
+                self._lose(channel, min(end, sure), horizons[name])
 
     def lose_all(self, upto: int) -> None:
         """Note that rows up to this number may be missing."""
