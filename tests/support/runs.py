@@ -9,10 +9,13 @@ import typing as t
 import pytest
 
 from flask_push import Publisher
+from flask_push._delivery.holders import Holder
 from flask_push._delivery.run_record import Record
 from flask_push._delivery.run_rows import NOW
 from flask_push._delivery.run_rows import STATUS
 from flask_push._delivery.run_rows import unpack
+from flask_push._ipc.lost_runs import end_runs_of
+from flask_push._ipc.lost_runs import mark_dead
 from flask_push._run_store import record_of
 from flask_push.brokers import ItemRow
 from flask_push.brokers import KeepsRuns
@@ -43,6 +46,19 @@ def holders_of(publisher: Publisher) -> dict[str, int]:
     """The processes that have a row, and the number of the newest beat of each."""
     rows = rows_of(publisher, "holders", "holders")
     return {row.item: row.version or 0 for row in rows}
+
+
+def take_for_dead(publisher: Publisher, process: str) -> None:
+    """Do what hubs do if a process does not beat."""
+    broker = publisher._broker
+    assert isinstance(broker, KeepsRuns)
+    dead = None
+    while dead is None:
+        (row,) = (r for r in rows_of(publisher, "holders", "holders") if r.item == process)
+        # It may be beating.
+        dead = mark_dead(broker, Holder.read(row))
+    while not end_runs_of(broker, dead)[1]:
+        pass
 
 
 def events_of(publisher: Publisher, channel: str) -> list[str]:
