@@ -4,9 +4,7 @@ listen too."""
 from __future__ import annotations
 
 import collections.abc as cabc
-import contextlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +18,13 @@ from support.servers import serve
 from support.servers import Server
 from support.servers import TESTS
 from support.servers import until
+from support.task_workers import celery
+from support.task_workers import environment
+from support.task_workers import run
 
 from flask_push import Publisher
+
+TASKS = "apps.celery_tasks"
 
 
 @pytest.fixture
@@ -36,29 +39,13 @@ def server(redis: Redis, tmp_path: Path) -> cabc.Iterator[Server]:
         yield server
 
 
-def environment(redis: Redis) -> dict[str, str]:
-    return {**os.environ, "REDIS": redis.url, "PYTHONPATH": str(TESTS)}
-
-
-def run(redis: Redis, *command: str) -> None:
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=TESTS,
-        env=environment(redis),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def numbers(reader: HttpReader, count: int) -> list[int]:
     return sorted(json.loads(data)["number"] for data in reader.read_data(count))
 
 
 def test_tasks_of_celery_publish(redis: Redis, server: Server, tmp_path: Path) -> None:
     reader = server.stream("celery").opened()
-    with celery(redis, tmp_path) as log:
+    with celery(redis, tmp_path, TASKS) as log:
         code = "from apps.celery_tasks import announce as a\nfor n in range(20): a.delay(n)"
         run(redis, "-c", code)
         until(lambda: json_numbers(reader, 20), 60, log.read_text())
@@ -75,30 +62,12 @@ def test_tasks_of_celery_listen(redis: Redis, tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code]
     options = {"cwd": TESTS, "env": environment(redis), "text": True}
-    with celery(redis, tmp_path), program(command, **options) as getting:
+    with celery(redis, tmp_path, TASKS), program(command, **options) as getting:
         for number in range(5):
             publisher.publish("listened", f"{number}")
         publisher.publish("listened", "end")
         assert getting.communicate(timeout=60)[0] == f"{[[*'01234']] * 2}\n"
     publisher.close()
-
-
-@contextlib.contextmanager
-def celery(redis: Redis, directory: Path) -> cabc.Iterator[Path]:
-    """A worker of Celery with two processes, and its log."""
-    command = [sys.executable, "-m", "celery", "-A", "apps.celery_tasks", "worker"]
-    more = ["--concurrency=2", "--pool=prefork", "--without-gossip", "--without-mingle"]
-    path = directory / "celery.log"
-    log = path.open("w")
-    worker = subprocess.Popen(
-        [*command, *more], cwd=TESTS, env=environment(redis), stdout=log, stderr=log
-    )
-    try:
-        yield path
-    finally:
-        worker.terminate()
-        worker.wait(30)
-        log.close()
 
 
 def json_numbers(reader: HttpReader, count: int) -> bool:

@@ -12,7 +12,7 @@ import gevent  # noqa: E402
 from flask_push import Publisher  # noqa: E402
 
 publisher = Publisher(sys.argv[1], timeout=20)
-publisher._lost_after = 0.3
+publisher._run_times = (0.3,)
 process = publisher._runs()[0]
 ticks = 0
 
