@@ -12,6 +12,7 @@ from flask import Flask
 from flask import has_app_context
 from flask import Request
 from flask import request
+from flask import Response
 
 from . import _request
 from ._app_bridges import AppBridges
@@ -19,10 +20,13 @@ from ._app_bridges import make_bridge
 from ._app_log import add_default_handler
 from ._arrival import Arrival
 from ._event import Name
+from ._follower import Follower
+from ._follower import WireName
 from ._presence_checks import PresenceGrant
 from ._push_publisher import PushPublisher
 from ._response import respond
 from ._response import StreamResponse
+from ._runs import Run
 from ._scripts import serve_scripts
 from ._state import AppState
 from ._state import Services
@@ -175,6 +179,40 @@ class Push(PushPublisher):
         # A ticket is for an address. The body of a POST may ask for more.
         may_return = replay and not stream.poll and asked.method == "GET"
         return respond(app.response_class, services, stream, may_return)
+
+    def follow(
+        self,
+        run: Run | str,
+        *,
+        wire: WireName = "push",
+        late: float = 0,
+        user: Name | None = None,
+        session: Name | None = None,
+    ) -> Response:
+        """Answer the request with a run: from its first event to its end, and end there.
+        Return it from a view.
+
+        A browser that was cut off gets the rest. If there is nothing to follow, or the
+        browser has all of it, the answer is 204, after which ``EventSource`` asks no more.
+
+        :param run: The run, whether it is over or not. Or a channel: then it is the run
+            that is active there now.
+        :param wire: The format. ``push`` is for browsers; the others are for clients of the
+            `AI SDK`, of `AG-UI`, and of `OpenAI`'s API. For them, the answer is 503 if the
+            run can't be sent now; and 404 from the last two if there is nothing to follow.
+        :param late: On a channel where no run is active, follow one that has ended within
+            so many seconds.
+        :param user: As for :meth:`stream`.
+        :param session: As for :meth:`stream`.
+        :raises ValueError: If a name is invalid, or if there is no such wire.
+        :raises TypeError: If an argument has the wrong type.
+        :raises RuntimeError: If the broker keeps no runs.
+        """
+        asked: Request = request._get_current_object()  # type: ignore[attr-defined]
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        services = self._services_of(app)
+        follower = Follower(app, services, self._arrivals[app], asked)
+        return follower.answer(run, wire, late, user, session)
 
     def _services(self) -> Services:
         if has_app_context():

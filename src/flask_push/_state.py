@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import os
 import threading
 import time
 import typing as t
@@ -48,6 +49,10 @@ from ._ticket_cookie import TicketCookie
 from .brokers import Broker
 from .brokers import KeepsOwnLogs
 from .brokers import open_broker
+
+# Relays at once in tests, and of runs where an app is developed: there, each page that
+# follows keeps one until the run ends, and each has a thread of its own.
+_MOST_IN_DEVELOPMENT = 1000
 
 
 class AppState(PerProcess):
@@ -200,11 +205,12 @@ class Services:
         #: The ways to hubs that start no process, for listeners.
         self._doors: list[Door] = []
         self.hub = self._choose_hub(kind, directory, why_development(app, config))
-        most = 1000 if app.testing else config.relay_max
+        most = _MOST_IN_DEVELOPMENT if app.testing else config.relay_max
         self.known: KnownPositions | None = None
         if config.disconnect and isinstance(self.broker, KeepsOwnLogs):
             self.known = KnownPositions(self.hub, self.publisher)
-        self.relays = Relays(most, config.relay_lifetime)
+        most_follows = _MOST_IN_DEVELOPMENT if app.testing or _is_flask_run() else None
+        self.relays = Relays(most, config.relay_lifetime, most_follows, config.heartbeat)
         #: The hub of the app's own listeners.
         self.listeners = ListenersHub(
             self._doors, self._thread, self.publisher.position, self._seen, config.heartbeat
@@ -266,7 +272,8 @@ class Services:
     def close(self) -> None:
         self.listeners.stop()
         self.hub.stop()
-        self.broker.close()
+        # With the thread of its runs.
+        self.publisher.close()
 
     def _seen(self, stream: Stream) -> str:
         """The position that a listener's stream carries, for hubs of older versions, which
@@ -277,6 +284,10 @@ class Services:
         """The body of a stream that ends at once and tells the browser when to reconnect.
         After any status but 200, the browser would not reconnect."""
         return [stream.first_bytes(self.config.options.jittered_retry())]
+
+
+def _is_flask_run() -> bool:
+    return os.environ.get("FLASK_RUN_FROM_CLI") == "true"
 
 
 def _release(ties: cabc.Iterable[Tie]) -> None:
