@@ -8,8 +8,17 @@ import threading
 import typing as t
 
 import pytest
+from support.each_store import url as url
+from support.followed_runs import data
+from support.followed_runs import FollowScene
+from support.followed_runs import PLAIN
+from support.followed_runs import with_url
+from support.handovers import sent
+from support.hubs import Run
+from support.sockets import noise
 
 from flask_push._delivery.follow import Follow
+from flask_push._delivery.followed import ALL
 from flask_push._delivery.snapshot import HubState
 from flask_push._delivery.snapshot import LogState
 from flask_push._delivery.snapshot import ReaderState
@@ -19,8 +28,9 @@ from flask_push._hub.takeover import Handover
 from flask_push._hub.takeover import take
 from flask_push._ipc import protocol
 from flask_push._ipc.messages import Messages
+from flask_push.testing._sink import until
 
-FOLLOW = Follow("a", "1.1", "openai", "e", 7, 2, "chunked")
+FOLLOW = Follow("a", "1.1", "openai", "e", 7, 0, "chunked")
 
 
 def handed_over() -> tuple[list[tuple[Stream, bytes]], list[socket.socket]]:
@@ -75,3 +85,88 @@ def test_a_successor_of_an_older_version_closes_streams_that_follow_a_run(
     assert [client.recv(100) for client in clients] == [b"", b""]
     for client in clients:
         client.close()
+
+
+# What the successor sends.
+
+
+@pytest.fixture
+def run(url: str) -> Run:
+    """Runs a scenario with each store."""
+    return with_url(url)
+
+
+def replace(scene: FollowScene) -> None:
+    scene.hub = scene.make_hub(sent(scene.hub.freeze()))
+
+
+@pytest.mark.parametrize("wire", ["push", *PLAIN])
+def test_a_run_continues_where_the_hub_before_stopped(run: Run, wire: str) -> None:
+    async def test(scene: FollowScene) -> None:
+        one = scene.begin()
+        one.write("1")
+        live = scene.follow(one, wire)
+        await live.until(lambda: data(live) == ["1"])
+        await until(lambda: scene.hub.whole)
+        replace(scene)
+        one.write("2", "3")
+        await live.until(lambda: data(live) == ["1", "2", "3"])
+        await until(lambda: scene.hub.whole)
+        replace(scene)
+        replace(scene)
+        one.write("4")
+        one.end()
+        await live.ends()
+        assert data(live) == ["1", "2", "3", "4"]
+        assert live.is_whole or live.statuses == ["queued", "running", "done"]
+        assert live.types.count("push:open") == (wire == "push")
+
+    run(test)
+
+
+@pytest.mark.parametrize("wire", ["push", "openai"])
+def test_half_a_row_is_finished_by_the_successor(run: Run, wire: str) -> None:
+    texts = [noise(100_000) for _ in range(30)]
+
+    async def test(scene: FollowScene) -> None:
+        one = scene.begin()
+        live = scene.follow(one, wire)
+        await until(lambda: scene.connections[0].begun)
+        for text in texts[:10]:
+            one.write(text)
+        await until(lambda: scene.connections[0].blocked)
+        replace(scene)
+        for text in texts[10:]:
+            one.write(text)
+        replace(scene)
+        one.end()
+        await until(lambda: scene.hub.whole)
+        replace(scene)
+        await live.ends()
+        assert data(live) == texts
+        assert live.is_whole or live.statuses[-1] == "done"
+
+    run(test)
+
+
+@pytest.mark.parametrize("wire", ["push", "openai"])
+def test_a_stream_that_lacks_only_the_rest_of_its_end_is_ended_by_the_successor(
+    run: Run, wire: str
+) -> None:
+    text = noise(2_000_000)
+
+    async def test(scene: FollowScene) -> None:
+        one = scene.begin()
+        live = scene.follow(one, wire)
+        await until(lambda: scene.connections[0].begun)
+        one.end("failed", text)
+        await until(lambda: scene.connections[0].blocked)
+        # The store may have forgotten the run meanwhile.
+        state = sent(scene.hub.freeze())
+        assert [place.cursor for place, _ in state.readers] == [ALL]
+        scene.hub = scene.make_hub(state)
+        await live.ends()
+        assert text.encode() in live.body
+        assert live.is_whole or live.statuses[-1] == "failed"
+
+    run(test)

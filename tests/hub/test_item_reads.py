@@ -7,60 +7,14 @@ import collections.abc as cabc
 import typing as t
 
 import pytest
+from support.held_reads import HeldBroker
 from support.item_hubs import ItemScene
 from support.item_hubs import run_with
 from support.item_hubs import SocketPage
 
 from flask_push._hub import item_reads
 from flask_push._hub.item_reads import ItemReads
-from flask_push.brokers import ItemsPage
-from flask_push.brokers import Sink
-from flask_push.brokers.memory import MemoryBroker
-from flask_push.brokers.memory.feed import MemoryFeed
 from flask_push.testing._sink import until
-
-
-class HeldFeed(MemoryFeed):
-    """Reads small pages of items at once, and hands them over when a test says so."""
-
-    def read_items(
-        self,
-        channels: cabc.Collection[str],
-        callback: cabc.Callable[[ItemsPage], None],
-        *,
-        after: int = 0,
-        upto: int | None = None,
-    ) -> None:
-        broker = t.cast(HeldBroker, self._broker)
-        page = broker.read_items(channels, after=after, upto=upto, limit=500, due=True)
-        broker.asked.append((page, callback))
-
-
-class HeldBroker(MemoryBroker):
-    def __init__(self) -> None:
-        super().__init__()
-        #: Pages that wait to be handed over.
-        self.asked: list[tuple[ItemsPage, cabc.Callable[[ItemsPage], None]]] = []
-        #: How many were handed over.
-        self.answered = 0
-
-    def feed(self, sink: Sink, loop: t.Any, **more: t.Any) -> MemoryFeed:
-        feed = HeldFeed(self, sink, loop, more.get("after"), more.get("channels", ()))
-        self._feeds.append(feed)
-        return feed
-
-    def answer(self) -> None:
-        page, callback = self.asked.pop(0)
-        self.answered += 1
-        callback(page)
-
-    def answer_all(self) -> None:
-        while self.asked:
-            self.answer()
-
-    async def is_asked(self, count: int = 1) -> None:
-        await until(lambda: len(self.asked) >= count)
-
 
 FEW = {f"i{n}": str(n) for n in range(3)}
 MANY = {f"i{n}": str(n) * 100 for n in range(10)}

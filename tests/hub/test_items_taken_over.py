@@ -7,6 +7,7 @@ import typing as t
 
 import pytest
 from support.each_store import url as url
+from support.handovers import sent
 from support.hubs import Run
 from support.item_hubs import ItemScene
 from support.item_hubs import run as run
@@ -14,35 +15,10 @@ from support.item_hubs import SocketPage
 from support.item_hubs import truth
 from support.sockets import noise
 
-from flask_push._delivery.channel import Chunk
-from flask_push._delivery.channel import frame_of
-from flask_push._delivery.snapshot import HubState
-from flask_push._delivery.snapshot import LogState
 from flask_push._delivery.snapshot import ReaderState
 from flask_push.testing._sink import until
 
 MANY = {f"i{n}": noise(1000) for n in range(1000)}
-
-
-def sent(state: HubState, older: bool = False) -> HubState:
-    """The state as another process gets it.
-
-    :param older: Whether one of them knows no items.
-    """
-    log = json.loads(json.dumps(state.log))
-    readers = []
-    for reader, fd in state.readers:
-        frames: dict[int, Chunk] = {}
-        numbers: dict[int, int] = {}
-        if isinstance(reader.rest, memoryview):
-            frames[0], numbers[id(frame_of(reader.rest))] = frame_of(reader.rest), 0
-        values = json.loads(json.dumps(reader.to_json(numbers)))
-        if older:
-            del values[-1]
-        readers.append((ReaderState.from_json(values, frames), fd))
-    if older:
-        del log[-1]
-    return HubState(LogState.from_json(log), readers, state.drains)
 
 
 def replace(scene: ItemScene, older: bool = False) -> None:

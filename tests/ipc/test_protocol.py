@@ -52,7 +52,7 @@ NEWER = STREAM._replace(
     every=0.5,
     presence=StreamPresence((("chat", '{"name":"Ann"}'),), ("chat",), ("hall",)),
 )
-RUN = Follow("chat", "12.1", "openai", "e", 31, 2, "chunked")
+RUN = Follow("chat", "12.1", "openai", "e", 31, 0, "chunked")
 FOLLOWING = STREAM._replace(channels=("chat",), visible=False, follow=RUN)
 ANOTHER_STORE = (
     "The hub at /srv/shop/hub.sock serves another store than this app's PUSH_BROKER_URL"

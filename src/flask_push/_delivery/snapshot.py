@@ -24,6 +24,7 @@ from .presence_plan import PresenceState
 from .roster import PRESENT
 from .roster import Roster
 from .roster import RosterRow
+from .run_rows import RUN
 from .stream import Stream
 from .stream_presence import StreamPresence
 
@@ -188,7 +189,15 @@ class HubState(t.NamedTuple):
     def watched(self) -> list[str]:
         """The channels and rosters of which the hub has everything up to its end."""
         own = [OwnChannel(PRESENT, roster.channel) for roster in self.rosters]
-        return [*self.log.channels, *own]
+        return [*self.log.channels, *own, *self._followed]
+
+    @property
+    def _followed(self) -> list[str]:
+        """The channels of runs that readers follow. The hub need not have all of their
+        rows: readers that lack some read them from the store."""
+        follows = (place.stream.follow for place, _ in self.readers)
+        names = {OwnChannel(RUN, follow.channel) for follow in follows if follow.tag}
+        return list(names)
 
     def restore(self, log: Log) -> list[str]:
         """Make a log go on from here. All its readers have joined it before.
@@ -199,8 +208,11 @@ class HubState(t.NamedTuple):
         for roster in self.rosters:
             roster.restore(log)
         log.hold(list(log.rosters.by_name))
+        if self.log.position is not None:
+            log.hold(self._followed)
         new = [channel.name for channel in log.channels.values() if not channel.held]
-        return [*new, *(roster.name for roster in log.rosters.partial)]
+        runs = [] if self.log.position else self._followed
+        return [*new, *(roster.name for roster in log.rosters.partial), *runs]
 
     @classmethod
     def nothing(cls) -> HubState:

@@ -43,6 +43,15 @@ class StreamEnds:
                 connection.write(b"".join([connection.rest, word]))
         self.drop(connection, retry / 1000)
 
+    def finish(self, connection: Connection) -> None:
+        """End a stream whose client has been sent all of its run."""
+        self.drop(connection)
+
+    def finish_all(self, group: ReaderGroup) -> None:
+        """The same for all live streams of a run that has ended."""
+        for connection in list(group.live.values()):
+            self.finish(connection)
+
     def cut(self, connection: Connection) -> None:
         with contextlib.suppress(OSError, ValueError):
             # A connection that is closed, or was not admitted, is not polled.

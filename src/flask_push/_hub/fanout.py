@@ -13,6 +13,7 @@ import typing as t
 from .._delivery.channel import Chunk
 from .._delivery.channel import Frame
 from .._delivery.channel import join
+from .._delivery.followed import ALL
 from .._delivery.paced import PacedGroup
 from .._delivery.subscription import ReaderGroup
 from .._system import sockets
@@ -82,6 +83,8 @@ class FanOut:
             group.last_id_number, group.stamp = frames[-1][0], now
             for connection in excluded:
                 connection.enter_live()
+            if frames[-1][0] == ALL:
+                self._streams.finish_all(group)
 
     def send_paced(self, group: PacedGroup, frames: list[Frame], start: int) -> None:
         """Send to the members of a group what has waited for them since `start`."""

@@ -132,7 +132,7 @@ class Hub:
         return self._feed.retention
 
     def __repr__(self) -> str:
-        groups = self._log.groups.values()
+        groups = *self._log.groups.values(), *self._log.runs.groups()
         live = sum(group.up_to_date() for group in groups)
         channels = len({name for group in groups for name in group.names})
         count = len(self._streams.connections)
@@ -226,8 +226,9 @@ class Hub:
 
     def _open(self, feed: Feeding) -> None:
         feed.open(self._broker)
-        own = *self._log.rosters.by_name, *self._watches
-        feed.watch([*self._log.channels, *own])
+        log = self._log
+        own = *log.rosters.by_name, *log.runs, *self._watches
+        feed.watch([*log.channels, *own])
 
     # For the feed.
 

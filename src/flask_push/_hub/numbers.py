@@ -13,7 +13,8 @@ from .streams import Streams
 def numbers(log: Log, streams: Streams, disconnects: Disconnects) -> dict[str, t.Any]:
     """What ``flask push status`` shows of a hub."""
     count, limits = len(streams.connections), streams.limits
-    live = sum(group.up_to_date() for group in log.groups.values())
+    groups = *log.groups.values(), *log.runs.groups()
+    live = sum(group.up_to_date() for group in groups)
     return {
         "streams": count,
         "behind": count - live,
@@ -24,6 +25,7 @@ def numbers(log: Log, streams: Streams, disconnects: Disconnects) -> dict[str, t
         "present": streams.presence.users,
         "channels": len(log.channels),
         "watched": len(log.rosters.by_name),
+        "followed": len(log.runs.by_name),
         "position": str(Position(log.epoch, log.end)),
         "failures": streams.failstop.failures,
     }

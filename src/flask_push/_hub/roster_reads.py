@@ -17,7 +17,6 @@ from .._delivery.rosters import Reading
 from .._delivery.rosters import WatchedRoster
 from .._delivery.subscription import ReaderGroup
 from .._event import ItemRow
-from .._event import OwnChannel
 from ..brokers import ItemsPage
 from .connection import Connection
 from .feeding import Feeding
@@ -63,7 +62,7 @@ class RosterReads:
             if (roster := self._log.rosters.by_name.get(name)) is not None:
                 roster.is_watched = True
         self.go_on()
-        return [name for name in names if not isinstance(name, OwnChannel)]
+        return [name for name in names if name not in self._log.rosters.by_name]
 
     def go_on(self) -> None:
         """Read the rosters that are not whole, and continue with the streams of those that

@@ -17,6 +17,8 @@ from functools import partial
 
 from .._delivery.all_items import LivingPieces
 from .._delivery.channel import join
+from .._delivery.followed import RunPieces
+from .._delivery.following import OVER
 from .._delivery.options import Options
 from .._delivery.readers import Readers
 from .._event import Page
@@ -32,6 +34,7 @@ from .failstop import FailStop
 from .feeding import Feeding
 from .item_reads import ItemReads
 from .partial_frames import PartialFrames
+from .run_reads import RunReads
 from .starts import Starts
 
 # Bytes that are read from the log at once, and that are written to one connection before
@@ -65,6 +68,7 @@ class Streams(StreamEnds):
         self._feed = feed
         self.starts = Starts(readers, feed, self.failstop, self, disconnects)
         self.item_reads = ItemReads(self._loop, readers, feed, self.failstop, self)
+        self.run_reads = RunReads(self._loop, readers, feed, self.failstop, self)
         # Connections that cannot continue before the log's end has moved.
         self._waiting: dict[Connection, None] = {}
         self._partial_frames = PartialFrames()
@@ -80,7 +84,7 @@ class Streams(StreamEnds):
         if drain is not None:
             self.poller.add_drain(drain)
         stream, now = connection.stream, self._loop.time()
-        if stream.lifetime:
+        if stream.lifetime and not stream.is_plain:
             connection.ends = now + stream.lifetime * random.uniform(0.9, 1.1)
         connection.prepare()
         # A connection that left while a page is read for it counts until the page is there.
@@ -132,7 +136,7 @@ class Streams(StreamEnds):
         self,
         connection: Connection,
         page: Page | None = None,
-        rows: LivingPieces | None = None,
+        rows: LivingPieces | RunPieces | None = None,
     ) -> None:
         budget = _PUMP_BYTES
         while connection.fd not in connection.group.live:
@@ -143,7 +147,7 @@ class Streams(StreamEnds):
             if frames is None:
                 break
             if not frames:
-                self._go_live(connection)
+                self._reach_end(connection, frames is OVER)
                 return
             packed = connection.pack(frames)
             data = join(packed)
@@ -161,18 +165,39 @@ class Streams(StreamEnds):
             # It waited for several things, and has become live meanwhile.
             return
         self._unblock(connection)
-        if connection.is_sent_items:
+        self._wait(connection, page, rows)
+
+    def _wait(
+        self,
+        connection: Connection,
+        page: Page | None,
+        rows: LivingPieces | RunPieces | None,
+    ) -> None:
+        """Continue with a connection when it can be sent more.
+
+        :param page: What it was given in vain, and the rows, too.
+        """
+        if connection.group.follows:
+            assert not isinstance(rows, LivingPieces)
+            self.run_reads.wait(connection, rows)
+        elif connection.is_sent_items:
+            assert not isinstance(rows, RunPieces)
             self.item_reads.wait(connection, rows)
-            return
-        if connection.got_nothing_of(page) or connection.cursor > self._log.end:
+        elif connection.got_nothing_of(page) or connection.cursor > self._log.end:
             self.wait_for_turn(connection)
         else:
             answer = partial(self.pump, connection)
             self._feed.read(connection.group.names, answer, after=connection.cursor)
 
-    def _go_live(self, connection: Connection) -> None:
+    def _reach_end(self, connection: Connection, is_over: bool) -> None:
+        """Be live, or end.
+
+        :param is_over: Whether nothing can follow.
+        """
         self._unblock(connection)
-        if connection.stream.poll:
+        if is_over:
+            self.finish(connection)
+        elif connection.stream.poll:
             self.end(connection)
         else:
             connection.enter_live()
@@ -213,6 +238,7 @@ class Streams(StreamEnds):
         connection.group.leave(fd)
         self.starts.forget(connection)
         self.item_reads.forget(connection)
+        self.run_reads.forget(connection)
         unread = self._readers.leave(connection)
         if unread:
             self._feed.unwatch(unread)
@@ -246,8 +272,8 @@ class Streams(StreamEnds):
     # When something fails.
 
     def is_torn(self) -> bool:
-        parts = self._torn, self._log.is_torn(), self.item_reads.torn
-        return any(parts) or self._partial_frames.torn
+        parts = self._torn, self._log.is_torn(), self._partial_frames.torn
+        return any(parts) or self.item_reads.torn or self.run_reads.torn
 
     def keep_bounds(self) -> None:
         limit = max(self.limits.options.log_bytes, _MAX_PARTIAL_BYTES)
