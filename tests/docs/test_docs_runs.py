@@ -132,6 +132,7 @@ def page() -> cabc.Iterator[Written]:
     names |= {"time": time}
     yield Written(names, push, app.test_client(), rows, model, threads)
     threads.join()
+    push._services().publisher.close()
     push._services().close()
 
 
@@ -254,6 +255,30 @@ def test_a_reason_for_the_user_is_given_by_fail(page: Written) -> None:
     assert run.status == "failed" and not page.model.asked
 
 
+TEST_NAMES = ["test_an_answer_is_followed", "test_a_stop_ends_the_block"]
+
+
+@pytest.mark.parametrize("name", TEST_NAMES)
+def test_the_tests_of_an_app_pass(page: Written, name: str) -> None:
+    page.run(SHOW)
+    page.run(STOP)
+    page.run(TESTS)
+    page.names[name](page.client)
+
+
+def test_each_page_of_a_chat_gets_the_answer_from_its_first_word(page: Written) -> None:
+    page.run(ASK)
+    page.model.waits = threading.Event()
+    page.client.post("/ask", data={"question": "Why?"})
+    with page.client.get("/follow") as first, page.client.get("/follow") as second:
+        page.model.waits.set()
+        for response in first, second:
+            words = [event.data for event in read_events(response, 2)]
+            assert words == ["Hel", "lo"]
+            (end,) = read_events(response, 1, own=True)
+            assert (end.type, end.json["status"]) == ("push:run", "done")
+
+
 # Progress of a job.
 
 
@@ -265,6 +290,7 @@ def jobs(page: Written) -> Written:
     page.names["read_rows"] = lambda job: [["a"], ["b"]]
     page.run(JOBS)
     page.run(LISTED)
+    page.run(ONE)
     assert page.client.post("/jobs", data={"name": "customers.csv"}).status_code == 202
     return page
 
@@ -289,6 +315,14 @@ def test_a_job_is_on_the_list_of_its_user(jobs: Written) -> None:
     # The queue delivers it again.
     work(job)
     assert listed(jobs) == at_end
+
+
+def test_a_page_follows_one_job(jobs: Written) -> None:
+    with jobs.client.get("/jobs/1/follow") as response:
+        jobs.names["work"](1)
+        events = read_events(response, 4, own=True)
+    assert [event.type for event in events[:3]] == ["push:open", "push:run", "push:run"]
+    assert jobs.client.get("/jobs/1/follow").status_code == 204
 
 
 def test_a_job_that_fails_says_why(jobs: Written) -> None:
@@ -321,3 +355,85 @@ def test_a_job_is_cancelled_before_and_while_it_runs(jobs: Written) -> None:
 def test_the_test_of_a_job_passes(page: Written) -> None:
     page.run(JOB_TEST)
     page.names["test_a_job_shows_its_progress"](page.client)
+
+
+# AI clients.
+
+
+def body_of(response: t.Any) -> list[t.Any]:
+    """The events of a plain wire, which has nothing else."""
+    blocks = [block for block in response.text.split("\n\n") if block.strip(":\n")]
+    lines = [block.rpartition("data: ")[2] for block in blocks]
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def saved(page: Written) -> dict[str, str]:
+    found: dict[str, str] = {}
+    page.names["save"] = found.__setitem__
+    page.run(SDK)
+    return found
+
+
+def ask(page: Written, message: str, trigger: str = "submit-message") -> t.Any:
+    part = {"type": "text", "text": "Why?"}
+    messages = [{"id": message, "role": "user", "parts": [part]}]
+    asked = {"id": "7", "messages": messages, "trigger": trigger}
+    return page.client.post("/api/chat", json=asked)
+
+
+def test_a_chat_of_the_ai_sdk_gets_a_message_and_resumes_it(
+    page: Written, saved: dict[str, str]
+) -> None:
+    assert page.client.get("/api/chat/7/stream").status_code == 204
+    response = ask(page, "m1")
+    assert response.headers["x-vercel-ai-ui-message-stream"] == "v1"
+    chunks = body_of(response)
+    ((id, text),) = saved.items()
+    assert text == "Hello"
+    assert chunks == [*ai_sdk.text(["Hel", "lo"], message_id=id), "[DONE]"]
+    # A request that is repeated, and one that resumes after the end, get the same.
+    assert body_of(ask(page, "m1")) == chunks
+    assert body_of(page.client.get("/api/chat/7/stream")) == chunks
+    assert page.model.asked == ["Why?"]
+
+
+def test_a_question_that_is_asked_again_gets_another_answer(
+    page: Written, saved: dict[str, str]
+) -> None:
+    for trigger in "submit-message", "regenerate-message", "regenerate-message":
+        assert body_of(ask(page, "m1", trigger))[-1] == "[DONE]"
+        page.threads.join()
+    assert len(saved) == len(page.model.asked) == 3
+
+
+def test_a_chat_of_the_ai_sdk_is_stopped(page: Written, saved: dict[str, str]) -> None:
+    page.model.waits = threading.Event()
+    response = ask(page, "m1")
+    until(lambda: page.push.running("chat:7") is not None)
+    until(page.is_running)
+    assert page.client.post("/api/chat/7/stop").status_code == 204
+    assert ask(page, "m2").status_code == 409
+    page.model.waits.set()
+    abort = {"type": "abort", "reason": "stopped"}
+    assert body_of(response)[-2:] == [abort, "[DONE]"]
+
+
+def test_an_agent_gets_a_run_of_ag_ui(page: Written) -> None:
+    page.run(AG_UI)
+    messages = [{"id": "m", "role": "user", "content": "Why?"}]
+    asked = {"threadId": "t", "runId": "r", "messages": messages}
+    events = body_of(page.client.post("/agent", json=asked))
+    message = events[1]["messageId"]
+    ids = {"thread_id": "t", "run_id": "r", "message_id": message}
+    assert events == [*ag_ui.text(["Hel", "lo"], **ids)]
+
+
+def test_a_completion_of_openai_has_its_chunks_and_its_end(page: Written) -> None:
+    page.run(OPENAI)
+    messages = [{"role": "user", "content": "Why?"}]
+    asked = {"model": "m", "messages": messages, "stream": True}
+    *chunks, reason, done = body_of(page.client.post("/v1/chat/completions", json=asked))
+    texts = [chunk["choices"][0]["delta"]["content"] for chunk in chunks]
+    assert texts == ["Hel", "lo"]
+    assert reason["choices"][0]["finish_reason"] == "stop" and done == "[DONE]"
