@@ -22,5 +22,5 @@ def ping() -> str:
 
 @app.route("/follow", methods=["GET", "POST"])
 def follow() -> Response:
-    late = request.args.get("late", 0, float)
+    late = request.args.get("late", 0.0, float)
     return push.follow("a", late=late, user=request.args.get("user"))
