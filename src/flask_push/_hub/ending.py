@@ -39,12 +39,16 @@ class StreamEnds:
         retry = self.limits.options.jittered_retry(streams)
         if not connection.rest or not connection.begun:
             word = connection.last_word(retry, own)
+            last = b"".join([connection.rest, word])
             with contextlib.suppress(OSError):
-                connection.write(b"".join([connection.rest, word]))
+                if connection.write(last) == len(last) and word:
+                    connection.keep_whole()
         self.drop(connection, retry / 1000)
 
     def finish(self, connection: Connection) -> None:
         """End a stream whose client has been sent all of its run."""
+        with contextlib.suppress(OSError):
+            connection.keep_whole()
         self.drop(connection)
 
     def finish_all(self, group: ReaderGroup) -> None:

@@ -1,0 +1,44 @@
+"""An app whose runs can be followed. A test writes them."""
+
+from __future__ import annotations
+
+import io
+import os
+import typing as t
+
+from flask import Flask
+from flask import Response
+
+from flask_push import Push
+from flask_push.asgi import PushASGI
+
+# The name of the app that the helpers of the tests know.
+app = Flask("basic", instance_path=os.environ.get("INSTANCE"))
+app.config.from_prefixed_env()
+push = Push(app)
+asgi = PushASGI(app)
+
+if os.environ.get("RELAYED"):
+    inner = app.wsgi_app
+
+    def without_socket(environ: dict[str, t.Any], start_response: t.Any) -> t.Any:
+        environ.pop("gunicorn.socket", None)
+        environ["wsgi.input"] = io.BytesIO()
+        return inner(environ, start_response)
+
+    app.wsgi_app = without_socket  # type: ignore[method-assign]
+
+
+@app.get("/ping")
+def ping() -> str:
+    return "pong"
+
+
+@app.get("/url")
+def url() -> str:
+    return push.broker_url
+
+
+@app.route("/follow/<wire>/<channel>", methods=["GET", "POST"])
+def follow(wire: t.Any, channel: str) -> Response:
+    return push.follow(channel, wire=wire, late=600)
