@@ -6,6 +6,8 @@ import typing as t
 
 import pytest
 from hypothesis import given
+from hypothesis import HealthCheck
+from hypothesis import Phase
 from hypothesis import settings
 from hypothesis import strategies as st
 from support.follows_store import RunStore
@@ -98,19 +100,40 @@ def tell(steps: list[Step], max_bytes: int = 10**6) -> World:
     return world
 
 
-@settings(max_examples=600, deadline=None)
-@given(st.lists(STEPS, min_size=5, max_size=60), st.sampled_from([0, 700, 10**6]))
-def test_every_follower_gets_the_run_once_and_its_end(
-    steps: list[Step], max_bytes: int
-) -> None:
-    tell(steps, max_bytes)
+LIVE: list[Step] = [
+    *[step for n in range(4) for step in (("connect", n, 0), ("deliver", n, 500))],
+    *[("read", 0), ("answer", 0, 9), ("answer", 0, 9), ("answer", 0, 9)],
+]
+
+
+def hold(examples: int) -> None:
+    """Tell stories, half of which begin with clients that are live."""
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=set(Phase) - {Phase.explain},
+        report_multiple_bugs=False,
+    )
+    @given(
+        st.lists(STEPS, min_size=25, max_size=70),
+        st.booleans(),
+        st.sampled_from([0, 700, 10**6]),
+    )
+    def run(steps: list[Step], live: bool, max_bytes: int) -> None:
+        tell([*(LIVE if live else []), *steps], max_bytes)
+
+    run()
+
+
+def test_every_follower_gets_the_run_once_and_its_end() -> None:
+    hold(300)
 
 
 @pytest.mark.slow
-@settings(max_examples=50_000, deadline=None)
-@given(st.lists(STEPS, min_size=5, max_size=120), st.sampled_from([0, 700, 10**6]))
-def test_very_many_stories_keep_the_promise(steps: list[Step], max_bytes: int) -> None:
-    tell(steps, max_bytes)
+def test_very_many_stories_keep_the_promise() -> None:
+    hold(5_000)
 
 
 def test_last_words_depend_on_an_event_that_was_lost_on_its_way() -> None:
@@ -144,3 +167,81 @@ def test_a_row_may_be_lost_and_forgotten_before_the_log_s_end(client: int) -> No
     ]
     world = tell([*begin, *story])
     assert client or world.clients[0].gaps == 1
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        # Rows are forgotten before the feed watches the channel.
+        [("write", 1), ("progress",), ("forget", 4), ("connect", 0, 1)],
+        # The end is forgotten, but the hub still has it.
+        [
+            *[("connect", 0, 1), ("end", "done"), ("forget", 2), ("record",)],
+            *[("feed", 1, 4), ("forget", 3)],
+        ],
+        # The hub has not reached the end when the rows before it are forgotten.
+        [
+            *[("connect", 0, 0), ("deliver", 0, 500), ("end", "done"), ("forget", 4)],
+            *[("feed", 0, 1), ("answer", 0, 2)],
+        ],
+    ],
+)
+def test_rows_may_be_forgotten_at_any_moment(story: list[Step]) -> None:
+    for max_bytes in 0, 10**6:
+        world = tell(story, max_bytes)
+        assert world.clients[0].gaps == 1 and world.clients[0].status in ("", "done")
+
+
+def test_a_page_may_not_reach_a_reader_that_needs_the_event_before_it() -> None:
+    begin = [("connect", 3, 0), ("answer", 0, 9), ("progress",), ("end", "done")]
+    tell([*begin, ("feed", 0, 1), ("feed", 0, 1)], max_bytes=0)
+
+
+#: A run with packed events, progress, and an end, as its followers see it.
+RUN: list[Step] = [
+    *[("write", 3), ("progress",), ("write", 1), ("elsewhere",), ("write", 2)],
+    *[("progress",), ("end", "failed")],
+]
+
+
+@pytest.mark.parametrize("max_bytes", [0, 10**6])
+def test_a_client_that_is_cut_off_after_any_byte_gets_the_rest(max_bytes: int) -> None:
+    for size in range(2000):
+        world = World(max_bytes)
+        client, hub = world.clients[0], world.hubs[0]
+        for each in [*RUN[:4], ("connect", 0, 0), ("deliver", 0, size), ("answer", 0, 9)]:
+            world.happen(*each)
+        for each in RUN[4:]:
+            world.happen(*each)
+            hub.feed(9)
+        for _ in range(9):
+            hub.answer(2)
+        ended = client.is_done
+        world.happen("cut", 0)
+        world.happen("connect", 0, 1)
+        world.settle()
+        if ended:
+            return
+    raise AssertionError("it never gets all")
+
+
+@pytest.mark.parametrize("max_bytes", [0, 10**6])
+@pytest.mark.parametrize("client", range(4))
+def test_another_hub_continues_after_any_byte(client: int, max_bytes: int) -> None:
+    for size in range(2000):
+        world = World(max_bytes)
+        hub = world.hubs[0]
+        world.happen("connect", client, 0)
+        world.happen("deliver", client, size)
+        for each in RUN:
+            world.happen(*each)
+            hub.feed(9)
+            hub.answer(2)
+        for _ in range(9):
+            hub.answer(2)
+        if world.clients[client].is_done:
+            return
+        hub.replace()
+        world.settle()
+        assert world.clients[client].is_done
+    raise AssertionError("it never gets all")

@@ -123,8 +123,11 @@ class RunStore:
         ]
         return ItemsPage(self.epoch, after, reach, self.number, found, {OWN: self.horizon})
 
-    def body(self, wire: str) -> bytes:
-        """All that a plain wire sends of the run, with its end if it has ended."""
+    def body(self, wire: str, *, knows_last: bool = True) -> bytes:
+        """All that a plain wire sends of the run, with its end if it has ended.
+
+        :param knows_last: Whether the end depends on the event before it.
+        """
         sent, last = b"", b""
         for row in self.ever:
             if row.item.startswith(f"{TAG}.") and row.type == "message":
@@ -139,8 +142,15 @@ class RunStore:
                 last = events[-1]
         if self.ended:
             end = Row(self.epoch, 0, CHANNEL, STATUS, [b"{}"])
-            sent += WIRES[wire].end(end, self.ended, "for the user", last)
+            before = last if knows_last else b""
+            sent += WIRES[wire].end(end, self.ended, "for the user", before)
         return sent
+
+    @property
+    def has_forgotten_events(self) -> bool:
+        """Whether all events of the run are forgotten, though perhaps not its end."""
+        rows = self.rows.items()
+        return not any(i.startswith(TAG) and r.type == "message" for i, r in rows)
 
 
 def whole(data: bytes) -> bytes:

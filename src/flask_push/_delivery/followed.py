@@ -162,7 +162,7 @@ class RunGroup(ReaderGroup):
         formats depend on the event before them."""
         if not self.wire.looks_back or self.read.fits(sub.cursor):
             return sub.cursor
-        if self.read.number == sub.last_id_number:
+        if self.read.fits(sub.last_id_number):
             return min(sub.cursor, self.read.upto)
         return min(sub.cursor, sub.last_id_number - 1)
 
@@ -237,10 +237,13 @@ class RunPieces(t.NamedTuple):
     epoch: str
     after: int
     reach: int
-    #: Whether the page had all rows that the store has.
-    is_all: bool
     #: Rows up to here may be forgotten.
     horizon: int
+    #: Whether the store had no rows behind the page.
+    is_last: bool
+    #: The number of the newest row of the run that the page had. It may be behind `reach`,
+    #: because the group has those that are.
+    newest: int
     #: Whether the event before the first row is known. Otherwise the page is only for
     #: readers whose newest event it has.
     has_before: bool

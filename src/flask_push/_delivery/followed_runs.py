@@ -35,8 +35,10 @@ class FollowedChannel:
         self.name = name
         #: Whether the feed watches it.
         self.held = False
-        #: The number of its newest row, of any run.
+        #: The number of its newest row, of any run. Or that of a horizon, behind it.
         self.last = 0
+        #: Rows up to here may be forgotten.
+        self.horizon = 0
         #: By tag, and then by wire and framing.
         self.by_tag: dict[str, dict[tuple[str, str], RunGroup]] = {}
 
@@ -48,10 +50,10 @@ class FollowedChannel:
         return [group for same in self.by_tag.values() for group in same.values()]
 
     def hold(self, number: int) -> None:
-        """Have every row from the number on."""
-        self.held, self.last = True, number
+        """Have every row from the number on, or from the horizon if that is later."""
+        self.held, self.last = True, max(number, self.horizon)
         for group in self.groups:
-            group.hold(number)
+            group.hold(self.last)
 
 
 class Runs:
@@ -96,7 +98,7 @@ class Runs:
             group = same[key] = RunGroup(name, follow, self._encoder, sure)
             group.missing = int(not channel.held)
             if channel.held:
-                group.hold(end)
+                group.hold(max(end, channel.last))
         return group, new
 
     def _sure(self, channel: FollowedChannel) -> int:
@@ -159,8 +161,9 @@ class Runs:
         """
         for name in self.by_name.keys() & horizons.keys():
             channel = self.by_name[name]
-            if channel.held and horizons[name] > (sure := self._sure(channel)):
-                self._lose(channel, min(end, sure), horizons[name])
+            channel.horizon = horizons[name]
+            if channel.held and channel.horizon > (sure := self._sure(channel)):
+                self._lose(channel, min(end, sure), channel.horizon)
 
     def lose_all(self, upto: int) -> None:
         """Note that rows up to this number may be missing."""
@@ -192,6 +195,7 @@ class Runs:
         self._lost.clear()
         self.proved = end
         for channel in self.by_name.values():
+            channel.horizon = 0
             if channel.held:
                 channel.hold(end)
         for group in (groups := self.groups()):

@@ -134,10 +134,10 @@ class Following:
         """Rows that the reader lacks are forgotten (law R60)."""
         if page.horizon > self._log.end:
             return None
-        frames = self._send_gap(sub, group, page.horizon, "trimmed")
-        known = [*page.pieces[-1:], *([group.newest] if group.newest else [])]
-        left = any(number > page.horizon for number, _ in known)
-        if page.is_all and not left and not group.kept:
+        # The group may still have frames of rows that are forgotten.
+        upto = min(page.horizon, group.kept.floor)
+        frames = self._send_gap(sub, group, upto, "trimmed")
+        if page.is_last and page.newest <= upto and not group.kept:
             # All of the run is forgotten, so its end is.
             sub.cursor = ALL
             return [(sub.cursor, sub.rest)]
@@ -171,9 +171,11 @@ class Following:
         reach, horizon = min(page.reach, kept.floor), page.horizons[group.own]
         has_before = not group.wire.looks_back or group.read.fits(page.after)
         pieces: list[Piece] = []
+        ours = [row.number for row in page.rows if tag_in(row.item) == group.tag]
+        is_last = page.reach >= max(page.end, kept.floor)
         taken = RunPieces(
-            *(page.epoch, page.after, reach, page.reach >= max(page.end, kept.floor)),
-            *(horizon, has_before, pieces),
+            *(page.epoch, page.after, reach, horizon, is_last, max(ours, default=0)),
+            *(has_before, pieces),
         )
         if page.epoch != log.epoch:
             return taken
