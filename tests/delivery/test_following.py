@@ -14,6 +14,8 @@ from support.follows_store import RunStore
 from support.follows_world import FollowClient
 from support.follows_world import FollowHub
 
+from flask_push._delivery.followed import RunGroup
+
 Step = tuple[t.Any, ...]
 two, four = st.integers(0, 1), st.integers(0, 3)
 
@@ -192,6 +194,23 @@ def test_rows_may_be_forgotten_at_any_moment(story: list[Step]) -> None:
         assert world.clients[0].gaps == 1 and world.clients[0].status in ("", "done")
 
 
+def test_a_reader_gets_nothing_again_that_its_hub_had_lost() -> None:
+    both = [step for n in (0, 1) for step in (("connect", n, n), ("deliver", n, 2000))]
+    answer = [("answer", 0, 9), ("answer", 1, 9), ("write", 1)]
+    lost = [("feed", 0, 9), ("lose", 1, 1), ("elsewhere",), ("jump", 1)]
+    moved = [("connect", 0, 1), ("deliver", 0, 2000), ("write", 1), ("feed", 1, 9)]
+    for max_bytes in 0, 10**6:
+        tell([*both, *answer, *lost, *moved], max_bytes)
+
+
+def test_a_reader_reads_no_other_run_for_the_event_before_its_first() -> None:
+    world = World(0)
+    world.happen("connect", 3, 0)
+    reader = world.clients[3].reader
+    assert reader is not None and isinstance(reader.group, RunGroup)
+    assert reader.group.begin_page(reader) == world.store.first - 1
+
+
 def test_a_page_may_not_reach_a_reader_that_needs_the_event_before_it() -> None:
     begin = [("connect", 3, 0), ("answer", 0, 9), ("progress",), ("end", "done")]
     tell([*begin, ("feed", 0, 1), ("feed", 0, 1)], max_bytes=0)
@@ -218,7 +237,9 @@ def test_a_client_that_is_cut_off_after_any_byte_gets_the_rest(max_bytes: int) -
             hub.answer(2)
         ended = client.is_done
         world.happen("cut", 0)
+        # This hub has no row yet. It must not send all of one of which the client has some.
         world.happen("connect", 0, 1)
+        world.happen("deliver", 0, 300)
         world.settle()
         if ended:
             return

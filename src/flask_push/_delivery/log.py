@@ -158,7 +158,10 @@ class Log:
                 self.hole = max(self.hole, end)
             else:
                 self.end = self.proved = max(self.end, end)
-        return self._touch(touched)
+        self.horizons.touch(touched, self.end)
+        if self.runs.by_name:
+            self.runs.touch(touched, self.end, self.proved)
+        return touched
 
     def take_horizons(
         self, epoch: str, horizons: cabc.Mapping[str, int], without: cabc.Collection[str]
@@ -209,12 +212,8 @@ class Log:
         if page.reach < max(hole, page.end):
             self.hole = max(hole, page.end)
         self.runs.lose_all(self.end)
-        return self._touch(touched)
-
-    def _touch(self, touched: _Touched) -> _Touched:
         self.horizons.touch(touched, self.end)
-        if self.runs.by_name:
-            self.runs.touch(touched, self.end, self.proved)
+        self.runs.touch(touched, self.end, self.proved)
         return touched
 
     def _take(self, entry: Entry, touched: _Touched, final: bool = False) -> bool:
