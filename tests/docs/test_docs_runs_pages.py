@@ -42,11 +42,11 @@ def open_page(runs: RunWireServer, windows: Windows, body: str, code: str) -> Pa
 
 def show(runs: RunWireServer, windows: Windows) -> Page:
     """A page that shows an answer, of which the view has a row."""
-    page = open_page(runs, windows, '<p id="answer-1"></p>', "")
+    page = open_page(runs, windows, '<p id="answer-1" data-follow="1"></p>', "")
     row = '<p id="answer-1">What the row has.</p>'
     page.route("**/answers/1", lambda route: route.fulfill(body=row))
     imports, _, _ = FIRST.partition("\n")
-    page.add_script_tag(content=f"{imports}\n{SHOW}\nshow(7, 1);", type="module")
+    page.add_script_tag(content=f"{imports}\n{SHOW}", type="module")
     return page
 
 
