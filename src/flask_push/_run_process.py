@@ -221,7 +221,14 @@ class RunProcess(PerProcess):
         self._stops = self._is_last
         thread = self._thread
         if thread is None or not thread.is_alive():
-            self._thread = thread = RunThread(self, self._opened)
+            try:
+                self._thread = thread = RunThread(self, self._opened)
+            except RuntimeError as error:
+                raise RuntimeError(
+                    "A run can't be written in this process, which can't start the thread"
+                    " that shows that it lives. Raise the limit of threads (ulimit -u):"
+                    f" {error}"
+                ) from error
         return thread
 
     @contextlib.contextmanager

@@ -9,8 +9,10 @@ import sys
 import threading
 import types
 import typing as t
+from pathlib import Path
 
 import pytest
+from flask import Flask
 from support.each_store import url as url
 from support.run_stores import Unsure
 from support.runs import events_of
@@ -22,11 +24,13 @@ from support.servers import until
 from flask_push import NotPublished
 from flask_push import Publisher
 from flask_push import PublishUncertain
+from flask_push import Push
 from flask_push import Run
 from flask_push import RunBusy
 from flask_push import RunOver
 from flask_push._delivery.run_record import end
 from flask_push._run_process import RunProcess
+from flask_push._system import unpatched
 from flask_push.brokers import Conflict
 from flask_push.brokers import ItemChange
 from flask_push.brokers import KeepsRuns
@@ -290,7 +294,7 @@ def test_a_run_that_ends_after_its_publisher_was_closed_ends_the_thread(
     until(lambda: threading.active_count() == before)
 
 
-def test_writes_show_that_the_process_lives_if_its_thread_cannot(tmp_path: object) -> None:
+def test_writes_show_that_the_process_lives_if_its_thread_cannot(tmp_path: Path) -> None:
     publisher = quick(f"sqlite://{tmp_path}/push.db")
     # The thread has a store in which nothing is found, as if it could not reach this one.
     publisher._broker_of_thread = lambda: Refusing()
@@ -319,6 +323,48 @@ def test_a_server_that_runs_no_threads_writes_no_runs(
     with pytest.raises(RuntimeError, match="--enable-threads"), run:
         raise AssertionError("It is not entered.")
     assert events_of(unsure, "a") == ["[queued]"]
+
+
+def test_a_process_that_can_start_no_thread_enters_no_run(
+    unsure: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(target: object) -> t.NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    run = unsure.run("a")
+    with monkeypatch.context() as patch:
+        patch.setattr(unpatched, "start_thread", fail)
+        with pytest.raises(RuntimeError, match="ulimit -u.*can't start new thread"), run:
+            raise AssertionError("It is not entered.")
+    with run:
+        run.write("x")
+    assert events_of(unsure, "a")[1:] == ["[running]", "x", "[done]"]
+
+
+def test_the_thread_of_an_app_ends_with_the_app(tmp_path: Path) -> None:
+    before = threading.active_count()
+
+    def use() -> None:
+        app = Flask(__name__, instance_path=str(tmp_path))
+        app.config["PUSH_BROKER_URL"] = f"sqlite://{tmp_path}/push.db"
+        app.config["PUSH_LOST_AFTER"] = 20
+        push = Push(app)
+        with push.run("a") as run:
+            run.write_all("xyz")
+            assert threading.active_count() == before + 1
+            assert run._process._lost_after == 20
+
+    use()
+    gc.collect()
+    until(lambda: threading.active_count() == before)
+
+
+def test_a_time_after_which_runs_are_lost_is_not_too_short() -> None:
+    with pytest.raises(ValueError, match="seconds from 10"):
+        Publisher("memory:", lost_after=9)
+    with pytest.raises(TypeError, match="lost_after is a number"):
+        Publisher("memory:", lost_after="30")  # type: ignore[arg-type]
+    Publisher("memory:", lost_after=10).close()
 
 
 def test_it_shows_how_many_runs_it_holds(unsure: Publisher) -> None:

@@ -16,7 +16,9 @@ from support.runs import events_of
 from support.runs import holders_of
 from support.runs import record_now
 from support.runs import take_for_dead
+from support.servers import gunicorn
 from support.servers import program
+from support.servers import serve
 from support.servers import TESTS
 from support.servers import until
 
@@ -104,6 +106,18 @@ def test_a_process_that_ends_while_a_thread_holds_a_run_loses_it_at_once(
     assert events_of(publisher, "a")[1:] == ["[running]", "x", "[lost]"]
     assert publisher.items("runs").events["a"].json["status"] == "lost"
     assert holders_of(publisher) == {}
+
+
+def test_a_worker_that_is_reloaded_loses_the_runs_of_its_threads_at_once(
+    url: str, publisher: Publisher, tmp_path: Path
+) -> None:
+    with serve(gunicorn, tmp_path, app="apps.answering", PUSH_BROKER_URL=url) as server:
+        assert server.request("POST", "/answer")[0] == 200
+        until(lambda: events_of(publisher, "a")[1:] == ["[running]", "x"])
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: events_of(publisher, "a")[2:] == ["x", "[lost]"])
+        # The process has done it, which had a row until then.
+        until(lambda: holders_of(publisher) == {})
 
 
 def test_a_block_that_the_end_of_the_process_leaves_has_failed(

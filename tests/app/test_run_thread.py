@@ -17,6 +17,7 @@ from flask_push import _run_thread
 from flask_push import Publisher
 from flask_push import Run
 from flask_push._run_held import HeldRun
+from flask_push._run_pending import Pending
 from flask_push._run_pending import Source
 
 
@@ -58,6 +59,30 @@ def test_what_a_run_has_gathered_is_stored(publisher: Publisher) -> None:
         for text in "xyz":
             store(publisher, [run], text)
     assert written(publisher, "a") == ["x", "y", "z"]
+
+
+def test_what_is_gathered_while_the_thread_stores_is_stored_too(
+    publisher: Publisher,
+) -> None:
+    """Here, exactly when the thread has found that there is nothing more."""
+    source = Source("message")
+
+    class Busy(Pending):
+        def due(self) -> float | None:
+            due = super().due()
+            if due is None and source.stored == 1:
+                self.add("y", source)
+                process.wants(held)
+            return due
+
+    with publisher.run("a") as run:
+        process = publisher._runs()[0]
+        assert run._held is not None
+        held = run._held
+        held.pending = Busy()
+        held.pending.add("x", source)
+        process.wants(held)
+        until(lambda: source.stored == 2)
 
 
 def test_many_runs_need_few_transactions(publisher: Publisher, broker: Unsure) -> None:

@@ -299,8 +299,7 @@ def test_a_store_that_fails_for_too_long_is_an_error_and_the_rest_is_dropped(
         assert source.closed == 1
         broker.answers = []
         run.write("z")
-    assert written(unsure)[-1] == "z" and written(unsure).count("z") == 1
-    assert "y" not in written(unsure) or written(unsure) == ["x", "y", "z"]
+    assert written(unsure) == ["z"]
 
 
 def test_only_the_newest_progress_is_kept_and_it_stands_before_the_end(
