@@ -13,16 +13,19 @@ from support.follows import RawClient
 from support.follows import without_comments
 from support.follows import WORDS
 from support.follows import words_of
+from support.hub_processes import replace
 from support.nginx import granian
 from support.nginx import nginx
 from support.packages import environment
 from support.packages import install
 from support.servers import flask_run
 from support.servers import gunicorn
+from support.servers import hubs
 from support.servers import kill_hubs
 from support.servers import serve
 from support.servers import Server
 from support.servers import TESTS
+from support.servers import the_hub
 
 Command = cabc.Callable[..., list[str]]
 
@@ -128,6 +131,39 @@ def test_a_client_sees_on_uwsgi_whether_its_answer_is_whole(
         assert_whole(server.port)
         how = [("/follow", f"HTTP/1.{minor}", True) for minor in (1, 0)]
         assert_cut(server, tmp_path, server.port, *how)
+
+
+def test_a_hub_that_is_replaced_hands_runs_on_and_one_that_is_full_refuses_them(
+    tmp_path: Path,
+) -> None:
+    with contextlib.ExitStack() as stack:
+        serving = serve(gunicorn, tmp_path, app="apps.followed", PUSH_MAX_STREAMS=3)
+        server = stack.enter_context(serving)
+        publisher = stack.enter_context(contextlib.closing(publisher_of(server)))
+        clients = []
+        with publisher.run("done") as run:
+            run.write("1")
+            for protocol in "HTTP/1.1", "HTTP/1.0":
+                client = RawClient(server.port, "/follow/ag-ui/done", protocol)
+                clients.append(stack.enter_context(client).read_until(b"data: 1\n\n"))
+            stack.enter_context(server.stream("done", path="/follow/push/done").opened())
+            for protocol in "HTTP/1.1", "HTTP/1.0":
+                refused = RawClient(server.port, "/follow/ai-sdk/done", protocol)
+                with refused:
+                    assert refused.status == 503 and refused.headers["retry-after"]
+                    assert refused.headers["x-should-retry"] == "false"
+                    refused.read_to_end()
+                    assert refused.body and not refused.broken
+            with RawClient(server.port, "/follow/push/done") as browser:
+                assert browser.status == 200 and b"retry: " in browser.read_to_end().body
+            (pid,) = hubs(tmp_path)
+            replace(tmp_path)
+            assert the_hub(tmp_path, but=pid)
+            run.write("2")
+        for client in clients:
+            client.read_to_end()
+            assert not client.broken
+            assert without_comments(client.body) == words_of("ag-ui", "1", "2")
 
 
 PROXY = """
