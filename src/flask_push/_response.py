@@ -84,7 +84,8 @@ class StreamResponse(Response):
         except (OSError, RuntimeError) as error:
             self.services.quiet.error(
                 "Could not hand a stream over to the hub; the browser will reconnect: %s",
-                error,
+                # The exception refers to the request, and some logs keep what they get.
+                str(error),
             )
             return self._refuse(headers)
         headers["Content-Length"] = "0"

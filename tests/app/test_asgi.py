@@ -23,6 +23,7 @@ import h2.events
 import httpx
 import pytest
 from flask import Flask
+from support.asgi_clients import Client
 from support.asgi_servers import app as app
 from support.asgi_servers import BIN
 from support.asgi_servers import go_on
@@ -286,42 +287,6 @@ def test_tls_works_without_configuration(tmp_path: Path) -> None:
 
 
 # The wrapper alone, with a server that is a few functions.
-
-
-class Client:
-    """What an ASGI server knows of one request."""
-
-    def __init__(self, path: str = "/stream", type: str = "http") -> None:
-        self.scope = {
-            "type": type,
-            "http_version": "1.1",
-            "method": "GET",
-            "path": path,
-            "query_string": b"",
-            "headers": [],
-            "server": ("localhost", 1),
-        }
-        self.sent: list[t.Any] = []
-        self.left = asyncio.Event()
-        self.fails = False
-
-    async def receive(self) -> dict[str, t.Any]:
-        await self.left.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: t.Any) -> None:
-        if self.fails:
-            raise OSError("the client is gone")
-        self.sent.append(message)
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(message.get("body", b"") for message in self.sent)
-
-    async def opened(self) -> None:
-        async with asyncio.timeout(20):
-            while b"push:open" not in self.body:
-                await asyncio.sleep(0.01)
 
 
 def connections(app: Flask) -> str:

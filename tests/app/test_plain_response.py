@@ -52,8 +52,6 @@ def test_a_run_that_a_full_hub_refuses_is_503_and_keeps_the_headers_of_the_view(
     with client.get("/stream") as stream:
         assert next(iter(stream.response))
         refused = client.get("/run")
-    # The log keeps the exception, and so all that its frames refer to.
-    push._states[app].services().close()
     assert_unavailable(refused)
     assert "kept=yes" in refused.headers["Set-Cookie"]
     assert int(refused.headers["Content-Length"]) == len(refused.data)

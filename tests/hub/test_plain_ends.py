@@ -175,3 +175,16 @@ def test_a_hub_that_ends_resets_the_connections_of_runs_that_go_on() -> None:
                 await read(client)
 
     run_with(test, t.cast(Broker, MemoryBroker()))
+
+
+def test_a_client_whose_view_has_to_be_asked_again_sees_a_reset() -> None:
+    async def test(scene: FollowScene) -> None:
+        one = scene.begin()
+        await scene.known()
+        seen = scene.seen
+        scene.disconnect("ann")
+        with follow_by_tcp(scene, one, seen=seen) as client:
+            with pytest.raises(ConnectionResetError):
+                await read(client)
+
+    run_with(test, t.cast(Broker, MemoryBroker()))
