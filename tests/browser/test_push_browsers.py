@@ -1,4 +1,4 @@
-"""push.js in Firefox and WebKit: what tests in Chromium can't show, and what differs."""
+"""push.js and follow.js in Firefox and WebKit: what tests in Chromium can't show."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support import compressed
 from support import push_js
+from support.follow_js import *  # noqa: F403
 from support.push_js import *  # noqa: F403
 from support.push_js_disconnects import *  # noqa: F403
 from support.push_js_pages import *  # noqa: F403
