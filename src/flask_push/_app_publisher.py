@@ -27,6 +27,7 @@ class AppPublisher(Publisher):
             max_event_bytes=config.max_event_bytes,
             dumps=dumps,
             lost_after=config.lost_after,
+            max_run_bytes=config.max_run_bytes,
         )
         if broker.url != "memory:":
             about = broker.url, None, config.given_retention, config.publish_timeout

@@ -156,7 +156,7 @@ def change(
     try:
         positions = items.change(changes)
     except ItemsFull as full:
-        _unset_due(items, changes, full)
+        unset_due(items, changes, full)
         positions = items.change(changes)
     certain = [
         position
@@ -166,9 +166,13 @@ def change(
     return positions, certain[-1] if certain else None
 
 
-def _unset_due(
+def unset_due(
     items: KeepsItems, changes: cabc.Sequence[Event | ItemChange], full: ItemsFull
 ) -> None:
+    """Unset the items that are due on the channels of these changes.
+
+    :raises ItemsFull: If there are none, or the store is in trouble.
+    """
     names = {change.channel for change in changes if isinstance(change, ItemChange)}
     try:
         due = _due(items, names) if items.due(1) else []

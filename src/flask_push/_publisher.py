@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import json
-import math
 import typing as t
 import weakref
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from functools import partial
 
 from ._checks import check_count
 from ._delivery.options import Options
+from ._delivery.run_size import MAX_RUN_BYTES
 from ._event import Entry
 from ._event import Event
 from ._event import event_id
@@ -25,8 +25,8 @@ from ._item_publisher import keeper_of
 from ._listening import hub_without_app
 from ._listening import Listens
 from ._names import channel_name
+from ._publisher_checks import check_options
 from ._run_process import LOST_AFTER
-from ._run_process import MIN_LOST_AFTER
 from ._run_process import RunProcess
 from ._run_publisher import RunPublisher
 from ._run_store import keeper_of_runs
@@ -70,6 +70,7 @@ class Publisher(RunPublisher, Listens):
     :param max_event_bytes: As ``PUSH_MAX_EVENT_BYTES``.
     :param dumps: Makes JSON of data that is not text.
     :param lost_after: As ``PUSH_LOST_AFTER``. It has to be the same in all processes.
+    :param max_run_bytes: As ``PUSH_MAX_RUN_BYTES``.
     """
 
     # Seconds for which a disconnect is kept.
@@ -85,11 +86,12 @@ class Publisher(RunPublisher, Listens):
         max_event_bytes: int = Options.max_event,
         dumps: Dumps = json.dumps,
         lost_after: float = LOST_AFTER,
+        max_run_bytes: int = MAX_RUN_BYTES,
     ) -> None:
-        _check_options(timeout, max_event_bytes, dumps, lost_after)
+        check_options(timeout, max_event_bytes, dumps, lost_after, max_run_bytes)
         broker = url if isinstance(url, Broker) else open_broker(url, timeout=timeout)
         self._broker = broker
-        self._max_event_bytes = max_event_bytes
+        self._max_event_bytes, self._max_run_bytes = max_event_bytes, max_run_bytes
         self._run_times: tuple[float, ...] = (lost_after,)
         # Opens the same store for a thread. It has connections of its own if possible: one
         # that gevent has opened in a thread works in no other. A broker that was given may
@@ -273,9 +275,8 @@ class Publisher(RunPublisher, Listens):
         if self._process is None:
             # Its thread must not keep this publisher alive.
             note = weakref.WeakMethod(self._note)
-            store = RunStore(
-                keeper_of_runs(self._broker), lambda position: _call(note, position)
-            )
+            broker, most = keeper_of_runs(self._broker), self._max_run_bytes
+            store = RunStore(broker, lambda position: _call(note, position), most)
             process = RunProcess(store, self._broker_of_thread, *self._run_times)
             weakref.finalize(self, process.stop).atexit = False
             # Another thread may have made one meanwhile.
@@ -294,25 +295,6 @@ def _call(method: weakref.WeakMethod[t.Any], position: Position) -> None:
     function = method()
     if function is not None:
         function(position)
-
-
-def _check_options(
-    timeout: float, max_event_bytes: int, dumps: Dumps, lost_after: float
-) -> None:
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout is a number of seconds, not {timeout!r:.80}.")
-    if not 0 < timeout < math.inf:
-        raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}.")
-    if isinstance(max_event_bytes, bool) or not isinstance(max_event_bytes, int):
-        raise TypeError(f"max_event_bytes is a number, not {max_event_bytes!r:.80}.")
-    if not callable(dumps):
-        raise TypeError(f"dumps is a function such as json.dumps, not {dumps!r:.80}.")
-    if isinstance(lost_after, bool) or not isinstance(lost_after, (int, float)):
-        raise TypeError(f"lost_after is a number of seconds, not {lost_after!r:.80}.")
-    if not MIN_LOST_AFTER <= lost_after < math.inf:
-        raise ValueError(
-            f"lost_after is a number of seconds from {MIN_LOST_AFTER}, not {lost_after!r}."
-        )
 
 
 def _event(epoch: str, entry: Entry) -> Event:

@@ -96,12 +96,13 @@ class RowPart:
         rows = store.find(self._holder.channel, self._holder.wanted)
         look, id = self._holder.look(rows)
         if look is Look.STORED:
-            self._stored(id)
+            if self._held.is_in_place(self.changes[-1], rows, id):
+                self._stored(id)
         elif look is Look.OVER:
             self._held.see(record_of(rows))
 
     def _stored(self, id: str) -> None:
-        self._held.holder = self._holder.written(id, len(self._texts))
+        self._held.stored(self.changes[-1], id, len(self._texts))
         self._held.pending.row_stored()
 
 

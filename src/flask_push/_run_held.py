@@ -15,21 +15,23 @@ import time
 from ._delivery.run_holder import Holder
 from ._delivery.run_holder import Look
 from ._delivery.run_record import end
-from ._delivery.run_record import enter
 from ._delivery.run_record import Record
-from ._delivery.run_record import Refusal
 from ._delivery.run_record import Status
 from ._delivery.run_record import status_now
 from ._delivery.run_rows import Change
 from ._delivery.run_rows import unpack
+from ._delivery.run_size import is_renewed
+from ._run_cut import RunCut
 from ._run_patience import Patience
 from ._run_pending import Pending
 from ._run_pending import Progress
+from ._run_space import make_space
 from ._run_store import record_of
 from ._run_store import RunStore
 from ._system.unpatched import SharedLock
 from .brokers import Conflict
 from .brokers import ItemRow
+from .brokers import ItemsFull
 from .brokers import NotPublished
 from .brokers import NotRead
 from .brokers import PublishUncertain
@@ -38,51 +40,8 @@ from .brokers import PublishUncertain
 _CHECK_SECONDS = 0.1
 
 
-class Refused(Exception):
-    """A run can't be entered."""
-
-    def __init__(self, refusal: Refusal, record: Record | None) -> None:
-        super().__init__(refusal.value)
-        self.refusal = refusal
-        #: That of the channel now.
-        self.record = record
-
-
 class Over(Exception):
     """Nothing more can be stored of a run. :attr:`HeldRun.status` says why."""
-
-
-def begin(
-    store: RunStore, channel: str, run: Record, process: str, beat: Change
-) -> tuple[Holder, str]:
-    """Enter a run.
-
-    :param run: As it was read.
-    :param process: Who holds it from now on.
-    :param beat: The change that says that the process lives. It is the last of the
-        transaction.
-    :return: And the id of the beat. Empty if the store did not say it.
-    :raises Refused: If the run can't be entered.
-    :raises Conflict: If an expectation of the beat is not met.
-    """
-    record = store.record(channel)
-    while True:
-        if record is None:
-            raise Refused(Refusal.OVER, None)
-        # A store that was emptied counts from 1 again.
-        serial = run.serial if record.run == run.run else 0
-        entering = enter(channel, record, serial, process)
-        if isinstance(entering, Refusal):
-            raise Refused(entering, record)
-        try:
-            stored = store.commit(channel, entering, [beat])
-        except Conflict:
-            before, record = record, store.record(channel)
-            if record is not None and record.id == before.id:
-                raise
-        else:
-            about = channel, stored.record, entering.event, stored.event_id
-            return Holder(*about), stored.last_id
 
 
 class HeldRun:
@@ -102,6 +61,7 @@ class HeldRun:
         self.store, self.holder, self._until, self._sign = store, holder, until, sign
         #: What it has gathered, and the store does not have yet.
         self.pending = Pending()
+        self._cut = RunCut(store.max_run_bytes)
         #: Whoever stores something of this run holds it.
         self.lock = SharedLock()
         self.pid = os.getpid()
@@ -162,10 +122,33 @@ class HeldRun:
             try:
                 id = str(self.store.change(changes)[-1])
             except Conflict as error:
-                id = self._look(changes[-1].data or "", error, patience)
+                id = self._look(changes[-1], error, patience)
+            except ItemsFull as full:
+                self._make_space(full)
             except (NotPublished, PublishUncertain) as error:
                 patience.wait(error)
-        self.holder = self.holder.written(id, len(texts))
+        self.stored(changes[-1], id, len(texts))
+        self.cut(self.store)
+
+    def _make_space(self, full: ItemsFull) -> None:
+        channel, record = self.holder.channel, self.holder.record
+        if not make_space(self.store.broker, channel, record._replace(listed=""), full):
+            raise ItemsFull(
+                f"The run on {channel!r} has too many rows, or too many bytes of them."
+                " Lower PUSH_MAX_RUN_BYTES, so that the oldest are deleted."
+            ) from full
+
+    def stored(self, row: Change, id: str, count: int) -> None:
+        """The next row is stored.
+
+        :param count: How many events it has.
+        """
+        self.holder = self.holder.written(id, count)
+        self._cut.add(row, id)
+
+    def cut(self, store: RunStore) -> None:
+        """Forget the beginning of a run that is too large."""
+        self.holder = self._cut.cut(store, self.holder)
 
     def end(self, status: Status, text: str = "") -> None:
         """End the run. One that was stopped ends as stopped.
@@ -214,8 +197,13 @@ class HeldRun:
             raise Over
 
     def see(self, record: Record | None) -> None:
-        """Another process has changed the record."""
-        self.is_over, self.status = True, status_now(record, self.holder.record)
+        """The record is another one."""
+        mine = self.holder.record
+        if record is not None and is_renewed(record, mine):
+            if record.version > mine.version:
+                self.holder = self.holder._replace(record=record)
+            return
+        self.is_over, self.status = True, status_now(record, mine)
         if record is not None and self.status == "stopping":
             # The end expects it.
             self.holder = self.holder._replace(record=record)
@@ -224,7 +212,20 @@ class HeldRun:
         self.holder = self.holder._replace(record=record)
         self.is_over, self.status = True, record.status
 
-    def _look(self, data: str, error: Exception, patience: Patience) -> str:
+    def is_in_place(self, row: Change, rows: cabc.Iterable[ItemRow], id: str) -> bool:
+        """Whether the store has this row in the next place. If it has another one, the
+        caller was told that it is not certain whether that was stored. The row is then to
+        be stored behind it.
+
+        :param id: That of the row in the next place.
+        """
+        data = next(each.data for each in rows if each.item == self.holder.place)
+        if data == (row.data or "").encode():
+            return True
+        self.stored(row._replace(data=data.decode()), id, len(unpack(data)))
+        return False
+
+    def _look(self, row: Change, error: Exception, patience: Patience) -> str:
         """What became of a write that conflicts, perhaps with itself.
 
         :return: The id of its row. Empty if it has to be repeated.
@@ -236,16 +237,13 @@ class HeldRun:
             return ""
         look, id = self.holder.look(rows)
         if look is Look.STORED:
-            stored = next(row.data for row in rows if row.item == self.holder.place)
-            if stored == data.encode():
-                return id
-            # The caller was told that it is not certain whether this was stored.
-            self.holder = self.holder.written(id, len(unpack(stored)))
-        elif look is Look.AGAIN:
+            return id if self.is_in_place(row, rows, id) else ""
+        if look is Look.AGAIN:
             patience.wait(error)
         else:
             self._lose(rows, patience)
-            raise Over
+            if self.is_over:
+                raise Over
         return ""
 
     def _look_at_the_record(self, error: Exception, patience: Patience) -> None:

@@ -19,7 +19,7 @@ import weakref
 from ._delivery.options import Options
 from ._delivery.run_record import Record
 from ._run_beats import Signs
-from ._run_held import begin
+from ._run_entering import begin
 from ._run_held import HeldRun
 from ._run_look import RunLook
 from ._run_look import UNKNOWN_RETENTION

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
 import hashlib
 import json
 import math
@@ -15,10 +16,12 @@ from ._event import base62
 from ._event import Name
 from ._event_checks import EventChecks
 from ._event_checks import json_text
+from ._ipc.lost_runs import last_progress
 from ._names import channel_name
 from ._names import key_name
 from ._presence import PresencePublisher
 from ._run_process import RunProcess
+from ._run_space import forget_older
 from ._run_store import Known
 from ._runs import busy_error
 from ._runs import Run
@@ -109,21 +112,10 @@ class RunPublisher(PresencePublisher):
         channel = channel_name(channel)
         name = None if key is None else key_name(key)
         process, _ = self._runs()
-        while True:
-            try:
-                record = process.look.record(process.store, channel)
-            except NotRead as error:
-                raise NotPublished(f"Could not read the store: {error}") from error
-            if record is None or not record.is_active or name not in (None, record.key):
-                return False
-            stopping = run_record.stop(channel, record)
-            if stopping is None:
-                return True
-            try:
-                process.store.commit(channel, stopping)
-            except Conflict:
-                continue
-            return True
+        try:
+            return _stop(process, channel, name)
+        except NotRead as error:
+            raise NotPublished(f"Could not read the store: {error}") from error
 
     def _run(
         self, channel: str, id: str, key: str, wait: float, listed: str, info: t.Any
@@ -143,6 +135,7 @@ class RunPublisher(PresencePublisher):
                 stored = process.store.commit(channel, making)
             except Conflict:
                 continue
+            forget_older(process.store.broker, channel, stored.record)
             return Run(process, checks, channel, Known(stored.record, True))
 
     # The rest of the publisher.
@@ -152,6 +145,20 @@ class RunPublisher(PresencePublisher):
         :raises RuntimeError: If the broker keeps no runs.
         """
         raise NotImplementedError
+
+
+def _stop(process: RunProcess, channel: str, key: str | None) -> bool:
+    store = process.store
+    while True:
+        record = process.look.record(store, channel)
+        if record is None or not record.is_active or key not in (None, record.key):
+            return False
+        shown = last_progress(store.broker, channel, record) if record.listed else None
+        stopping = run_record.stop(channel, record, shown)
+        with contextlib.suppress(Conflict):
+            if stopping is not None:
+                store.commit(channel, stopping)
+            return True
 
 
 def run_id(channel: str, key: str) -> str:

@@ -12,7 +12,9 @@ from ._delivery.run_rows import Change
 from ._delivery.run_rows import KEYS
 from ._delivery.run_rows import NOW
 from ._delivery.run_rows import RUN
+from ._delivery.run_size import MAX_RUN_BYTES
 from ._event import Position
+from ._run_space import make_space
 from ._system.logs import QuietLogger
 from .brokers import Broker
 from .brokers import Conflict
@@ -53,14 +55,20 @@ class RunStore:
     """Reads and changes the rows of runs. Any thread.
 
     :param note: Is called with positions that the store certainly has.
+    :param max_run_bytes: ``PUSH_MAX_RUN_BYTES``.
     """
 
-    def __init__(self, broker: KeepsRuns, note: cabc.Callable[[Position], object]) -> None:
-        self.broker, self._note = broker, note
+    def __init__(
+        self,
+        broker: KeepsRuns,
+        note: cabc.Callable[[Position], object],
+        max_run_bytes: int = MAX_RUN_BYTES,
+    ) -> None:
+        self.broker, self._note, self.max_run_bytes = broker, note, max_run_bytes
 
     def by(self, broker: KeepsRuns) -> RunStore:
         """The same by another broker."""
-        return RunStore(broker, self._note)
+        return RunStore(broker, self._note, self.max_run_bytes)
 
     def change(self, changes: cabc.Iterable[Change]) -> list[Position]:
         """As :meth:`.KeepsItems.change`."""
@@ -122,13 +130,14 @@ class RunStore:
 
         :param more: Changes of the same transaction.
         :raises Conflict: If the record has changed.
+        :raises ItemsFull: If the run can't be made, because there is no place for it.
         :raises NotPublished: If nothing was stored.
         :raises PublishUncertain: If it may have been stored or not.
         """
         uncertain: PublishUncertain | None = None
         for _ in range(_TRIES):
             try:
-                positions = self.change([*transition.changes, *more])
+                positions = self._change(channel, transition, more)
             except PublishUncertain as error:
                 uncertain = error
             except Conflict:
@@ -148,6 +157,28 @@ class RunStore:
                 return Stored(record, str(positions[1]), str(positions[-1]))
         assert uncertain is not None
         raise uncertain
+
+    def _change(
+        self, channel: str, transition: Transition, more: cabc.Iterable[Change]
+    ) -> list[Position]:
+        """Store a transition. All but the first of a run are also stored if its list is
+        full."""
+        changes, record = [*transition.changes, *more], transition.record
+        try:
+            return self.change(changes)
+        except ItemsFull as full:
+            make_space(self.broker, channel, record, full)
+        try:
+            return self.change(changes)
+        except ItemsFull as full:
+            if not record.listed or record.status == "queued":
+                raise
+            _quiet.warning(
+                "Could not show that the run on %r is %s on its list %r. Unset items of"
+                " the list: %s",
+                *(channel, record.status, record.listed, full),
+            )
+        return self.change(each for each in changes if each.kind)
 
     def _stored(self, channel: str, transition: Transition) -> Stored | None:
         """The transition, if the record is the one that it has stored."""

@@ -135,6 +135,8 @@ class RunThread:
         taken, parts = _take(ready[:_MOST_RUNS])
         try:
             store_together(store, parts)
+            for held in taken:
+                held.cut(store)
         finally:
             for held in taken:
                 held.lock.release()

@@ -16,6 +16,7 @@ from flask_push._delivery.run_rows import ENDED
 from flask_push._delivery.run_rows import KEYS
 from flask_push._delivery.run_rows import QUEUED
 from flask_push._delivery.run_rows import WAITS
+from flask_push._delivery.run_size import renew
 from flask_push._event import Position
 
 
@@ -140,3 +141,32 @@ def test_a_record_of_a_newer_version_is_read_and_others_are_not() -> None:
     for data in b"[]", b"{}", b"x", b'{"serial": 1}':
         with pytest.raises(ValueError, match=r".+"):
             Record.read(data, 1, Position("e", 1))
+
+
+def test_a_record_is_stored_again_without_an_event() -> None:
+    queued = stored(make(None, 1), 10)
+    running = stored(run_record.enter("a", queued, 1, "process"), 20)
+    renewed = renew("a", running)
+    (change,) = renewed.changes
+    assert (change.owner, change.version, change.expect) == ("process", 3, running.id)
+    after = stored(renewed, 30)
+    assert after == running._replace(first=10, version=3, position=after.position)
+    assert run_record.status_now(after, running) == "running"
+
+
+def test_the_status_of_an_attempt_is_found_in_any_later_record() -> None:
+    queued = stored(make(None, 1), 10)
+    running = stored(run_record.enter("a", queued, 1, "p"), 20)
+    failed = stored(run_record.end("a", running, "failed"), 30)
+    assert run_record.status_now(failed, running) == "failed"
+    again = stored(run_record.enter("a", failed, 1, "q"), 40)
+    assert run_record.status_now(again, running) == "lost"
+    done = stored(run_record.end("a", again, "done"), 50)
+    newer = stored(make(done, 2), 60)
+    assert run_record.status_now(newer, again) == "done"
+    assert run_record.status_now(newer, running) == "lost"
+    assert run_record.status_now(None, running) == "lost"
+    other = stored(run_record.make("a", None, "other", "", 600), 70)
+    assert run_record.status_now(other, running) == "lost"
+    assert Record.of(newer.past[0])[:5] == done[:5]
+    assert (Record.of(newer.past[0]).start, newer.past[0].last) == (40, 50)

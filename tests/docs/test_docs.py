@@ -34,6 +34,7 @@ import flask_push.sse
 import flask_push.testing
 from flask_push import _event
 from flask_push import _presence_checks
+from flask_push import _run_publisher
 from flask_push import Position
 from flask_push import sse
 from flask_push._config import Config
@@ -136,6 +137,8 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
     ("A channel's name", "64 bytes", [_event.MAX_CHANNEL]),
     ("An event's type, and its key", "256 bytes", [_event.MAX_TYPE]),
     ("What is shown of a user", "1,024 bytes", [_presence_checks.MAX_INFO]),
+    ("What a list shows of a run", "4,096 bytes", [_run_publisher.MAX_INFO]),
+    ("Runs of a channel that have ended", "2 runs", [run_record._MOST_PAST]),
     ("Users whom a channel", "1,000 users", [roster.MAX_MEMBERS]),
     ("Events of which slow browsers", "16 MiB", [streams._MAX_PARTIAL_BYTES]),
     (

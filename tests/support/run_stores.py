@@ -22,6 +22,8 @@ class Unsure(MemoryBroker):
         #: What becomes of the next calls of ``change``: ``stored`` or ``lost``, without an
         #: answer; or ``refused``. Later ones succeed.
         self.answers: list[str] = []
+        #: The same for calls of so many changes.
+        self.fails: tuple[int, list[str]] = (0, [])
         #: How many calls of ``find`` fail next.
         self.unanswered = 0
         #: Called before each change.
@@ -31,7 +33,9 @@ class Unsure(MemoryBroker):
 
     def change(self, changes: cabc.Sequence[Event | ItemChange]) -> list[Position]:
         self.before()
-        answer = self.answers.pop(0) if self.answers else ""
+        count, fails = self.fails
+        answers = fails if len(changes) == count else self.answers
+        answer = answers.pop(0) if answers else ""
         if answer == "refused":
             raise NotPublished("The store refuses.")
         if answer == "lost":

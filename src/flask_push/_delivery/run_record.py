@@ -214,7 +214,7 @@ def stop(
 ) -> Transition | None:
     """Let nothing more be written. ``None`` if the run has ended, or is stopped already."""
     if before.status == "queued":
-        return end(channel, before, "stopped")
+        return end(channel, before, "stopped", progress=progress)
     if before.status != "running":
         return None
     after = _next(before._replace(status="stopping", first=before.start))

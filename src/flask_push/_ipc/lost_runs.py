@@ -146,7 +146,7 @@ def end_run(
         an expectation of `more` was not met.
     :raises ItemsFull: If the run is too large to get an end.
     """
-    said = _progress(broker, channel, record) if record.listed else None
+    said = last_progress(broker, channel, record) if record.listed else None
     ending = end(channel, record, "lost", progress=said)
     if ending is None:
         return False
@@ -189,10 +189,13 @@ def _log_full(channel: str, full: ItemsFull) -> None:
     )
 
 
-def _progress(
+def last_progress(
     broker: KeepsRuns, channel: str, record: Record
 ) -> t.Mapping[str, t.Any] | None:
-    """The last one that the run has stored."""
+    """The last one that the run has stored.
+
+    :raises NotRead: If the store can't be read now.
+    """
     rows = broker.find(channel, [progress(record.tag)], kind=RUN).rows
     try:
         values = json.loads(rows[0].data) if rows else None

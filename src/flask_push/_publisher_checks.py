@@ -1,0 +1,37 @@
+"""Checks of what a publisher is made with."""
+
+from __future__ import annotations
+
+import math
+
+from ._event_checks import Dumps
+from ._run_process import MIN_LOST_AFTER
+
+
+def check_options(
+    timeout: float,
+    max_event_bytes: int,
+    dumps: Dumps,
+    lost_after: float,
+    max_run_bytes: int,
+) -> None:
+    """
+    :raises TypeError: If one has the wrong type.
+    :raises ValueError: If it is too small.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout is a number of seconds, not {timeout!r:.80}.")
+    if not 0 < timeout < math.inf:
+        raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}.")
+    sizes = {"max_event_bytes": max_event_bytes, "max_run_bytes": max_run_bytes}
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise TypeError(f"{name} is a number, not {size!r:.80}.")
+    if not callable(dumps):
+        raise TypeError(f"dumps is a function such as json.dumps, not {dumps!r:.80}.")
+    if isinstance(lost_after, bool) or not isinstance(lost_after, (int, float)):
+        raise TypeError(f"lost_after is a number of seconds, not {lost_after!r:.80}.")
+    if not MIN_LOST_AFTER <= lost_after < math.inf:
+        raise ValueError(
+            f"lost_after is a number of seconds from {MIN_LOST_AFTER}, not {lost_after!r}."
+        )

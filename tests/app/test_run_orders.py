@@ -1,0 +1,60 @@
+"""Whatever processes do to the runs of a channel, in whatever order, and whatever the store
+says or does not say: each attempt ends at most once, with nothing behind its end, and has
+the events that its process was told are stored, each once and in order."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import itertools
+import typing as t
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import HealthCheck
+from hypothesis import settings
+from support.each_store import STORES
+from support.redises import Redis
+from support.run_stories import Step
+from support.run_stories import steps
+from support.run_stories import Story
+
+from flask_push import _run_patience
+from flask_push.brokers import KeepsRuns
+from flask_push.brokers import open_broker
+
+_channels = (f"c{n}" for n in itertools.count())
+
+
+@pytest.fixture(params=STORES)
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[KeepsRuns]:
+    if request.param != "redis":
+        url = "memory:" if request.param == "memory" else f"sqlite://{tmp_path}/push.db"
+        broker = open_broker(url, timeout=20)
+        yield t.cast(KeepsRuns, broker)
+        broker.close()
+        return
+    with Redis.started(tmp_path) as redis:
+        broker = open_broker(redis.url, timeout=20)
+        yield t.cast(KeepsRuns, broker)
+        broker.close()
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two tries of a store in trouble."""
+    monkeypatch.setattr(_run_patience, "_FIRST_PAUSE", 0)
+    monkeypatch.setattr(_run_patience, "_LONGEST_PAUSE", 0)
+
+
+@settings(
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(steps=steps())
+def test_a_run_is_whole_and_ends_once(broker: KeepsRuns, steps: list[Step]) -> None:
+    story = Story(broker, next(_channels))
+    for step in steps:
+        story.take(step)
+    story.judge()
