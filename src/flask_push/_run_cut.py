@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ._delivery.run_holder import Holder
 from ._delivery.run_rows import Change
-from ._delivery.run_rows import expects
 from ._delivery.run_rows import RUN
 from ._delivery.run_size import renew
 from ._delivery.run_size import RunSize
@@ -42,10 +41,9 @@ class RunCut:
         if not self._upto:
             return holder
         renewed = renew(holder.channel, holder.record)
-        last = expects(holder.channel, holder.last, holder.last_id)
         number = Position.parse(self._upto).number
         try:
-            position = store.change([*renewed.changes, last])[0]
+            position = store.change(renewed.changes)[0]
             holder = holder._replace(record=renewed.record._replace(position=position))
             while store.broker.forget(holder.channel, number, kind=RUN):
                 pass

@@ -200,8 +200,7 @@ class HeldRun:
         """The record is another one."""
         mine = self.holder.record
         if record is not None and is_renewed(record, mine):
-            if record.version > mine.version:
-                self.holder = self.holder._replace(record=record)
+            self.holder = self.holder._replace(record=record)
             return
         self.is_over, self.status = True, status_now(record, mine)
         if record is not None and self.status == "stopping":

@@ -11,6 +11,7 @@ from support.run_stores import Unsure
 from support.runs import events_of
 from support.runs import record_now
 from support.runs import rows_of
+from support.servers import until
 
 from flask_push import _run_cut
 from flask_push import Publisher
@@ -57,6 +58,21 @@ def test_a_large_run_that_is_written_from_a_source_loses_its_beginning(
         assert size_of(publisher) <= MOST + 2 * 64 * 1024
     assert str(run.status) == "done"
     assert events_of(publisher, "a")[-2:] == ["2999" * 25, "[done]"]
+
+
+def test_a_large_run_that_the_thread_stores_loses_its_beginning() -> None:
+    publisher = Publisher("memory:", max_run_bytes=MOST)
+
+    def source() -> cabc.Iterator[str]:
+        for number in range(30):
+            yield f"{number:04}" * 500
+            # The thread of the process stores it.
+            until(lambda: events_of(publisher, "a")[-1][:4] == f"{number:04}")  # noqa: B023
+
+    with publisher.run("a") as run:
+        run.write_all(source())
+        assert size_of(publisher) <= MOST + 3000
+    publisher.close()
 
 
 def test_a_large_run_can_be_stopped_and_entered_again(publisher: Publisher) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import HealthCheck
 from hypothesis import settings
+from hypothesis import strategies as st
 from support.each_store import STORES
 from support.redises import Redis
 from support.run_stories import Step
@@ -52,9 +53,11 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(steps=steps())
-def test_a_run_is_whole_and_ends_once(broker: KeepsRuns, steps: list[Step]) -> None:
-    story = Story(broker, next(_channels))
+@given(steps=steps(), most=st.sampled_from([300, 600, 10**6]))
+def test_a_run_is_whole_and_ends_once(
+    broker: KeepsRuns, steps: list[Step], most: int
+) -> None:
+    story = Story(broker, next(_channels), most)
     for step in steps:
         story.take(step)
     story.judge()

@@ -65,6 +65,16 @@ def test_a_run_stands_on_its_list(publisher: Publisher) -> None:
     }
 
 
+def test_a_run_that_is_stopped_keeps_its_progress_on_its_list(
+    publisher: Publisher,
+) -> None:
+    with publisher.run("job:1", listed="jobs") as run:
+        run.progress(1, 2, "reading")
+        Publisher(publisher._broker).stop("job:1")
+        item = publisher.items("jobs").events["job:1"].json
+        assert (item["status"], item["done"], item["total"]) == ("stopping", 1, 2)
+
+
 def test_an_app_makes_runs(push: Push) -> None:
     with push.run("a", key=UUID(int=1)) as run:
         assert push.running("a") is not None

@@ -86,6 +86,34 @@ def test_a_failure_may_have_a_text_for_the_user(publisher: Publisher) -> None:
     assert (run.status, record_now(publisher, "a").text) == ("failed", "Row 3 is empty.")
 
 
+def test_a_stop_does_not_hide_another_exception(publisher: Publisher) -> None:
+    with pytest.raises(KeyError), publisher.run("a") as run:
+        publisher.stop("a")
+        raise KeyError
+    assert run.status == "stopped"
+    with publisher.run("a") as run:
+        with pytest.raises(RunOver), publisher.run("b") as other:
+            publisher.stop("a")
+            run.write("late")
+        assert other.status == "failed"
+    assert run.status == "stopped"
+
+
+def test_a_run_that_has_failed_is_over_if_there_is_a_newer_one(
+    publisher: Publisher,
+) -> None:
+    with pytest.raises(KeyError), publisher.run("a", key="k") as run:
+        raise KeyError
+    with publisher.run("a", key="l"):
+        pass
+    again = publisher.run("a", key="k")
+    assert (again.status, again.over, run.over) == ("failed", True, False)
+    for each in again, run:
+        with pytest.raises(RunOver, match="is failed"):
+            each.__enter__()
+        assert each.over
+
+
 def test_a_run_is_entered_once_at_a_time(publisher: Publisher) -> None:
     with publisher.run("a", key="k") as run:
         for other in run, publisher.run("a", key="k"):

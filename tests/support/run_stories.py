@@ -80,6 +80,15 @@ class Faulty:
             raise PublishUncertain("No answer.")
         return positions
 
+    def forget(self, channel: str, upto: int, *, kind: str, limit: int = 2) -> bool:
+        fault = self.faults.pop(0) if self.faults else ""
+        if fault == "refused":
+            raise NotPublished("The store refuses.")
+        more = fault != "lost" and self.broker.forget(channel, upto, kind=kind, limit=limit)
+        if fault in ("lost", "stored"):
+            raise PublishUncertain("No answer.")
+        return more
+
     def find(self, channel: str, items: cabc.Sequence[str], *, kind: str = "") -> t.Any:
         if self.faults and self.faults.pop(0) == "refused":
             raise NotRead("The store is away.")
@@ -99,12 +108,14 @@ class Process:
 class Story:
     """
     :param channel: One that no other story has used.
+    :param most: How many bytes a run may have.
     """
 
-    def __init__(self, broker: KeepsRuns, channel: str) -> None:
+    def __init__(self, broker: KeepsRuns, channel: str, most: int) -> None:
         self.broker, self.channel = broker, channel
         self.faulty = Faulty(broker)
-        self.store = RunStore(t.cast(KeepsRuns, self.faulty), lambda position: None)
+        faulty = t.cast(KeepsRuns, self.faulty)
+        self.store = RunStore(faulty, lambda position: None, most)
         self.processes = [Process(f"p{n}") for n in range(3)]
         self.names = 3
         #: Each event has another text.
