@@ -13,6 +13,7 @@ from support.followed_runs import told
 from support.followed_runs import with_url
 from support.hubs import Run
 
+from flask_push._delivery.stream_presence import StreamPresence
 from flask_push.brokers import Broker
 from flask_push.brokers.memory import MemoryBroker
 
@@ -68,7 +69,8 @@ def test_the_wire_push_has_ids_and_says_how_the_run_has_ended(run: Run) -> None:
         one.write("2", "3")
         await early.receives("1", "2", "3")
         one.end("failed", "No model")
-        late = scene.follow(one)
+        # Its view has decided where it begins.
+        late = scene.follow(one, position=early.last_id, last=1)
         for reader in early, late:
             await reader.ends()
             assert reader.data == ["1", "2", "3"]
@@ -117,5 +119,19 @@ def test_the_events_of_other_runs_and_of_the_channel_are_not_sent(run: Run) -> N
         await old.ends()
         assert (here.data, old.data) == (["new"], ["old"])
         await plain.receives("of the channel")
+
+    run(test)
+
+
+def test_a_run_is_followed_beside_streams_that_watch_who_is_present(run: Run) -> None:
+    async def test(scene: FollowScene) -> None:
+        one = scene.begin()
+        watches = scene.adopt("a", gzip=False, presence=StreamPresence(watch=("a",)))
+        follows = scene.follow(one, "openai")
+        await watches.until(lambda: watches.events)
+        one.write("1")
+        await follows.until(lambda: told(follows) == body("1"))
+        scene.say("a", "2")
+        await watches.receives("2")
 
     run(test)

@@ -200,12 +200,12 @@ def test_followers_of_a_hub_that_fails_see_that_they_lack_something(
         await plain.until(lambda: data(plain) == ["1"])
         await page.receives("1")
         scene.hub._streams.failstop.fail(MemoryError())
+        # The hub begins again, and watches what the next streams follow.
+        again = scene.follow(one, "openai")
         for reader in plain, page:
             await reader.ends()
         assert not plain.is_whole and told(plain) == b"data: 1\n\n"
         one.write("2")
-        # The hub begins again, and watches what the next streams follow.
-        again = scene.follow(one, "openai")
         position = Position.parse(page.last_id)
         rest = scene.follow(one, after=position.number)
         await again.until(lambda: data(again) == ["1", "2"])

@@ -170,3 +170,20 @@ def test_a_stream_that_lacks_only_the_rest_of_its_end_is_ended_by_the_successor(
         assert live.is_whole or live.statuses[-1] == "failed"
 
     run(test)
+
+
+def test_a_run_is_followed_if_the_hub_is_replaced_before_it_knows_the_store(
+    run: Run,
+) -> None:
+    async def test(scene: FollowScene) -> None:
+        one = scene.begin()
+        one.write("1")
+        live = scene.follow(one, "openai")
+        replace(scene)
+        await live.until(lambda: data(live) == ["1"])
+        one.write("2")
+        one.end()
+        await live.ends()
+        assert live.is_whole and data(live) == ["1", "2"]
+
+    run(test)

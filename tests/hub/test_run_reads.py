@@ -131,8 +131,14 @@ def test_a_few_streams_continue_in_one_pass_of_the_loop(
         await until(lambda: all(c.begun for c in scene.connections))
         broker.answer()
         assert repr(reads(scene)) == "<RunReads [0 reads, 5 readers queued]>"
+        # No other page is read while so many have got theirs, and have not continued.
+        page = scene.follow(one)
+        assert repr(reads(scene)) == "<RunReads [1 reads, 5 readers queued]>"
+        assert not broker.asked
         await all_have(readers, "1")
-        assert broker.answered == 1 and is_idle(scene)
+        assert broker.answered == 1
+        await answered(broker, page, lambda: page.data == ["1"])
+        assert is_idle(scene)
 
     run(test, broker)
 
@@ -174,6 +180,25 @@ def test_a_page_of_another_epoch_is_read_again(broker: HeldBroker) -> None:
         await broker.is_asked()
         page, callback = broker.asked.pop(0)
         callback(page._replace(epoch="older"))
+        await broker.is_asked()
+        broker.answer()
+        await all_have([reader], "1")
+
+    run(test, broker)
+
+
+def test_a_stream_whose_page_is_of_no_use_waits_for_the_next_turn(
+    broker: HeldBroker,
+) -> None:
+    async def test(scene: FollowScene) -> None:
+        one = written(scene, "1")
+        reader = scene.follow(one, "openai")
+        await broker.is_asked()
+        page, callback = broker.asked.pop(0)
+        # Another copy of the store has answered, which is behind.
+        callback(page._replace(rows=[], reach=page.after, end=page.after))
+        assert not broker.asked and is_idle(scene)
+        scene.say("a", "moves the log's end")
         await broker.is_asked()
         broker.answer()
         await all_have([reader], "1")
