@@ -26,6 +26,7 @@ from support.workers import STREAM
 from flask_push import Event
 from flask_push._delivery.options import Options
 from flask_push._delivery.snapshot import stream_to_json
+from flask_push._handoff.spawn import start_process
 from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 from flask_push.brokers import open_broker
@@ -121,6 +122,7 @@ def test_invalid_messages_disturb_no_stream(agreed: bool, scene: Scene) -> None:
         fds = [null.fileno()]
         for stream in odd_streams():
             peer.send({"adopt": stream}, fds)
+            peer.send({"follow": stream}, fds)
             peer.send({"adopt": stream})
             peer.send({"expect": stream, "ticket": 1})
         for count in 0, 3, 10:
@@ -135,6 +137,18 @@ def test_invalid_messages_disturb_no_stream(agreed: bool, scene: Scene) -> None:
     scene.check()
     assert scene.log.count("Failed to handle a message from a worker") == 1
     until(lambda: scene.descriptors() <= before)
+    peer.close()
+
+
+def test_a_hub_that_takes_over_says_again_what_it_is_able_to_do(scene: Scene) -> None:
+    peer = scene.connect()
+    peer.sock.settimeout(20)
+    first = peer.ask(scene.worker._hello.to_json())
+    assert "welcome" in first and first["follows"] is True
+    start_process(HubFiles.of(scene.directory), "--replace", "--force")
+    ((second, _),) = peer.receive()
+    assert second == first
+    until(lambda: hubs(scene.directory) != [scene.pid])
     peer.close()
 
 

@@ -16,6 +16,7 @@ from .._ipc.messages import UNREADABLE
 from .._ipc.protocol import Bye
 from .._ipc.protocol import LogLine
 from .._ipc.protocol import Reader
+from .._ipc.protocol import Welcome
 from .._system.descriptors import is_scarce
 from .._system.descriptors import limit
 from .._system.logs import QuietLogger
@@ -185,6 +186,12 @@ class Peers(set[Peer]):
         for peer in list(self):
             if peer.welcome and peer.send(line):
                 return
+
+    def greet(self, welcome: Welcome) -> None:
+        """Tell all workers what this hub is able to do. They know it of the hub before."""
+        for peer in self:
+            if peer.welcome:
+                peer.send(welcome)
 
     def say_bye(self, reason: str) -> None:
         """Tell all workers that the hub ends on purpose."""

@@ -149,8 +149,7 @@ class HubProcess:
         if reason := self._agree_with(hello, peer):
             peer.send(Refused(reason))
         else:
-            no_nginx = "" if self.hub is None else self.hub.no_nginx
-            peer.send(Welcome(version(), no_nginx, follows=True))
+            peer.send(_welcome(self.hub))
 
     def _adopt(self, message: Adopt, peer: Peer, fds: list[int]) -> None:
         if len(fds) not in (1, 2):
@@ -295,6 +294,7 @@ class HubProcess:
         if agreed is not None:
             nginx = [socket.socket(fileno=fd) for fd in things.fds[2:]]
             self._begin(agreed, agreed.open_broker(), things.state, nginx)
+        self.peers.greet(_welcome(self.hub))
 
     def _begin(
         self,
@@ -309,3 +309,7 @@ class HubProcess:
             for sock in nginx:
                 self.hub.try_to_listen(agreed.accel, sock)
         self._agree(self.hub, agreed)
+
+
+def _welcome(hub: HubLoop | None) -> Welcome:
+    return Welcome(version(), "" if hub is None else hub.no_nginx, follows=True)

@@ -86,10 +86,7 @@ class Starts:
             return
         stream = connection.stream
         names = connection.group.names
-        if connection.group.follows:
-            # Its view has found out where it begins.
-            self._readers.begin(connection, connection.connection_id)
-        elif stream.position:
+        if stream.position:
             position = Position.parse(stream.position)
             if position.epoch:
                 self._ask(connection, position)
