@@ -44,8 +44,8 @@ from .brokers import NotRead
 #: The name of a wire, as an app passes it.
 WireName: t.TypeAlias = t.Literal["push", "ai-sdk", "ag-ui", "openai"]
 
-# Clients of the other wires that may ask when nothing runs. What the others make of a
-# response without a body, is an empty run.
+# On these wires, a response without a body means that nothing runs. Clients of the others
+# take it for an empty run.
 _MAY_GET_NOTHING = "push", "ai-sdk"
 _NOTHING = "There is no run to follow.\n"
 

@@ -109,8 +109,14 @@ def test_a_client_that_is_disconnected_gets_an_error(app: Flask, push: Push) -> 
     assert body.endswith(error)
 
 
-def test_more_pages_follow_than_streams_are_relayed(push: Push) -> None:
-    app = make_app(push, PUSH_RELAY_MAX=1)
+@pytest.mark.parametrize("develops", ["in tests", "with flask run"])
+def test_more_pages_follow_than_streams_are_relayed(
+    push: Push, develops: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(push, PUSH_RELAY_MAX=0, PUSH_BROKER_URL="memory:")
+    if develops == "with flask run":
+        app.testing = False
+        monkeypatch.setenv("FLASK_RUN_FROM_CLI", "true")
     add_follow(app, push)
     client = app.test_client()
     push.run("a")

@@ -84,7 +84,7 @@ def test_a_stream_of_a_run_is_a_message_of_its_own_kind(start: Start) -> None:
 def test_a_hub_that_knows_no_runs_gets_none(start: Start) -> None:
     worker, hub = start({})
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="older version.*flask push hub --replace"):
+        with pytest.raises(RuntimeError, match="older version.*flask push stop"):
             adopt(worker, FOLLOW)
         with pytest.raises(RuntimeError, match="older version"):
             worker.token(FOLLOW)

@@ -105,10 +105,10 @@ class Stream(t.NamedTuple):
         return self.head + (first_block(first) if self.gzip else first)
 
     def refusal(self, retry: int) -> bytes:
-        """The whole response, if no hub takes the stream now. It asks for another request
-        later. That of a plain wire has a status that says so, because its client would
-        otherwise take it for an empty run (law R65). Others get the status 200, because
-        ``EventSource`` sends no other request after any other."""
+        """The whole response if no hub takes the stream now, so that its client asks again
+        later. That of a plain wire has the status 503, because its client would take any
+        other for an empty run (law R65). Others have the status 200, because
+        ``EventSource`` gives up after any other."""
         if self.is_plain:
             seconds = min(max(1, round(retry / 1000)), 5)
             return wire.unavailable(self.head, seconds) if self.head else b""

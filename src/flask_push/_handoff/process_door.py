@@ -139,8 +139,8 @@ class ProcessDoor(PerProcess):
             raise RuntimeError("The hub has not answered yet.")
         if not self._follows:
             raise RuntimeError(
-                "The hub has an older version, which knows no runs. Replace it: flask push"
-                " hub --replace."
+                "The hub has an older version, which knows no runs. End it ('flask push"
+                " stop'); the workers start the next one."
             )
 
     @property

@@ -76,10 +76,10 @@ def pair_with(stream: Stream, adopt: Adopt) -> socket.socket:
 
 
 def _wait_for_first_bytes(ours: socket.socket) -> None:
-    """Wait until the hub sends a plain wire, because its response can't say later that it
-    does not.
+    """Wait for the hub's first bytes of a plain wire. Once the response has begun, it can't
+    get another status.
 
-    :raises RuntimeError: If the hub does not.
+    :raises RuntimeError: If the hub sends none.
     """
     try:
         ours.settimeout(_FIRST_BYTES_SECONDS)
