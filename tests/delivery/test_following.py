@@ -203,6 +203,25 @@ def test_a_reader_gets_nothing_again_that_its_hub_had_lost() -> None:
         tell([*both, *answer, *lost, *moved], max_bytes)
 
 
+def test_a_reader_is_only_where_nothing_is_missing_for_certain() -> None:
+    world = World(10**6)
+    hub, client = world.hubs[0], world.clients[0]
+    client.last_id = "epoch-E"
+    begin: list[Step] = [("connect", 0, 0), ("write", 1), ("feed", 0, 1), ("write", 1)]
+    for each in begin:
+        world.happen(*each)
+    reader = client.reader
+    assert reader is not None and hub.log.proved == hub.log.end == reader.cursor + 1
+    number = hub.log.end
+    lost: list[Step] = [("lose", 0, 1), ("elsewhere",), ("jump", 0), ("deliver", 0, 1)]
+    for each in lost:
+        world.happen(*each)
+    assert hub.log.end > number and reader.rest
+    reader.advance_all(hub.reading.read(reader, 10**6) or [])
+    frames = hub.reading.read(reader, 10**6)
+    assert frames is not None and [at for at, _ in frames] == [number, number]
+
+
 def test_a_reader_reads_no_other_run_for_the_event_before_its_first() -> None:
     world = World(0)
     world.happen("connect", 3, 0)

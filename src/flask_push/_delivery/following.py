@@ -89,10 +89,9 @@ class Following:
                 return None
             if page.horizon > sub.cursor:
                 return self._read_gap(sub, group, page)
-            reach = min(page.reach, log.end)
-            if frames := self._frames(sub, group, page.pieces, reach, limit):
+            if frames := self._frames(sub, group, page.pieces, page.reach, limit):
                 return frames
-            sub.cursor = max(sub.cursor, reach)
+            sub.cursor = page.reach
             if not group.reaches(sub.cursor):
                 return None
         reach = max(sub.cursor, group.sure(log.end))
