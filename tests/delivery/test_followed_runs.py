@@ -153,6 +153,14 @@ def test_what_the_feed_has_missed_makes_readers_read_again() -> None:
     assert client.received == 1 and client.gaps == 0
 
 
+def test_a_horizon_is_of_its_epoch() -> None:
+    log = make_log()
+    group = join(log)
+    log.take_horizons("epoch", t.cast("dict[str, int]", {OWN: 30}), ())
+    log.turn("other", [], 5)
+    assert group.reaches(5) and group.place(7) == 5
+
+
 @pytest.mark.parametrize("wire", ["push", "ai-sdk"])
 def test_a_new_epoch_ends_all_that_is_followed(wire: str) -> None:
     store = RunStore()

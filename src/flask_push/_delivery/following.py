@@ -127,12 +127,8 @@ class Following:
             frames.append((reach, b""))
         return frames
 
-    def _read_gap(
-        self, sub: Subscription, group: RunGroup, page: RunPieces
-    ) -> list[Frame] | None:
+    def _read_gap(self, sub: Subscription, group: RunGroup, page: RunPieces) -> list[Frame]:
         """Rows that the reader lacks are forgotten (law R60)."""
-        if page.horizon > self._log.end:
-            return None
         # The group may still have frames of rows that are forgotten.
         upto = min(page.horizon, group.kept.floor)
         frames = self._send_gap(sub, group, upto, "trimmed")
@@ -180,7 +176,7 @@ class Following:
             return taken
         pieces += _encode(group, page, reach)
         begin = max(page.after, horizon)
-        if horizon <= log.end and begin < kept.floor <= page.reach:
+        if begin < kept.floor <= page.reach:
             known = [piece for piece in pieces if piece[0] > horizon]
             log.budget.put_before(kept, known, begin)
         return taken
