@@ -99,15 +99,14 @@ def test_an_answer_arrives_whole_whatever_is_killed(
     until(lambda: status(tmp_path, "push-answers").get("streams", 0) == 0)
 
 
-@way
 def test_nothing_under_way_is_null_and_an_answer_that_was_missed_is_not(
-    options: dict[str, t.Any], server: Server, publisher: Publisher, windows: Windows
+    server: Server, publisher: Publisher, windows: Windows
 ) -> None:
-    assert end_of(follow(server, windows, **options)) is None
+    assert end_of(follow(server, windows)) is None
     with publisher.run("a") as run:
         run.write("short")
-    assert end_of(follow(server, windows, **options)) is None
-    page = follow(server, windows, address="/follow?late=60", **options)
+    assert end_of(follow(server, windows)) is None
+    page = follow(server, windows, address="/follow?late=60")
     assert end_of(page)["status"] == "done"
     assert page.evaluate("text") == "short"
 
