@@ -58,6 +58,7 @@ from flask_push._hub import streams
 from flask_push._hub import tokens
 from flask_push.brokers import MAX_OWN_BYTES
 from flask_push.brokers import MAX_OWN_ENTRIES
+from flask_push.brokers.items import OWN_BOUNDS
 from flask_push.sse import Parser
 
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
@@ -129,7 +130,7 @@ def test_a_key_has_the_bounds_that_the_docs_say(key: str) -> None:
         assert not check((least + most) / 2 + 0.1)
 
 
-COUNTS = "users bytes each entries runs blocks sets names types streams".split()
+COUNTS = "users bytes each entries events runs blocks sets names types streams".split()
 
 
 #: Of the section *Bounds*: what can grow, its limit in words, and the source's numbers.
@@ -139,6 +140,12 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
     ("What is shown of a user", "1,024 bytes", [_presence_checks.MAX_INFO]),
     ("What a list shows of a run", "4,096 bytes", [_run_publisher.MAX_INFO]),
     ("Runs of a channel that have ended", "2 runs", [run_record._MOST_PAST]),
+    (
+        "Events that `write_all`",
+        "1,000 events, and 64 KiB",
+        [run_rows.MAX_PACKED, run_rows.MAX_PACKED_BYTES],
+    ),
+    ("Runs of a store that are queued", "100,000 runs", [OWN_BOUNDS[0]]),
     ("Users whom a channel", "1,000 users", [roster.MAX_MEMBERS]),
     ("Events of which slow browsers", "16 MiB", [streams._MAX_PARTIAL_BYTES]),
     (
