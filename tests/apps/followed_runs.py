@@ -9,12 +9,12 @@ from flask import request
 from werkzeug.wrappers import Response as BaseResponse
 
 from flask_push import _config
-from flask_push import _publisher
+from flask_push import _publisher_checks
 from flask_push import Push
 
 # An app can't have such a short PUSH_LOST_AFTER as some tests.
 _config.KEYS["PUSH_LOST_AFTER"] = lambda value: ""
-vars(_publisher)["MIN_LOST_AFTER"] = 0
+vars(_publisher_checks)["MIN_LOST_AFTER"] = 0
 app = Flask("basic", instance_path=os.environ["INSTANCE"])
 app.config.from_prefixed_env()
 push = Push(app)
