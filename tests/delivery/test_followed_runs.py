@@ -166,7 +166,7 @@ def test_a_new_epoch_ends_all_that_is_followed(wire: str) -> None:
     store = RunStore()
     hub = FollowHub(store, 10**6)
     client = FollowClient(store, wire, "none" if wire == "push" else "chunked")
-    client.takes_restart = True
+    client.takes_all = True
     client.connect(hub)
     store.write(2)
     hub.settle()
@@ -174,7 +174,7 @@ def test_a_new_epoch_ends_all_that_is_followed(wire: str) -> None:
     hub.turn([], 5)
     assert client.is_done and not hub.readers and not list(hub.log.runs)
     if wire == "push":
-        assert client.restarted == 1 and client.last_id == "other-5"
+        assert client.reasons == ["restarted"] and client.last_id == "other-5"
     else:
         assert b'"errorText":"restarted"' in client.body
 
@@ -185,8 +185,38 @@ def test_a_follow_of_another_epoch_ends_at_once(wire: str) -> None:
     hub = FollowHub(store, 10**6)
     store.epoch = "other"
     client = FollowClient(store, wire, "none" if wire == "push" else "close")
-    client.takes_restart = True
+    client.takes_all = True
     client.connect(hub)
     assert client.reader is not None
     hub.grant(client.reader, 10**6)
     assert client.is_done and client.opened == (wire == "push")
+
+
+@pytest.mark.parametrize("max_bytes", [0, 10**6])
+@pytest.mark.parametrize("is_live", [True, False])
+@pytest.mark.parametrize("wire", ["push", "openai"])
+def test_a_row_that_cannot_be_sent_is_missing(
+    wire: str, is_live: bool, max_bytes: int
+) -> None:
+    store = RunStore()
+    hub = FollowHub(store, max_bytes)
+    reported: list[int] = []
+    hub.log.encoder.report = lambda entry, *_: reported.append(entry.number)
+    client = FollowClient(store, wire, "none" if wire == "push" else "chunked")
+    client.takes_all = True
+    store.write(1)
+    client.connect(hub)
+    if is_live:
+        hub.settle()
+    store.store(f"{TAG}.1", "message", "5\nabc")
+    store.texts.append("never sent")
+    store.write(1)
+    store.end("done")
+    hub.settle()
+    assert client.is_done and set(reported) == {store.number - 3}
+    if wire == "push":
+        assert client.reasons == ["unknown"] and client.status == "done"
+        assert client.received == 3
+    else:
+        assert client.body.startswith(b"data: 0\n\ndata: ")
+        assert b'"code":"gap"' in client.body and b"data: 2" not in client.body

@@ -60,9 +60,10 @@ class FollowClient:
     is_done: bool = False
     #: Whether all of the run was forgotten then.
     gone: bool = False
-    #: Whether it may be sent that the store has begun another life, and how often it was.
-    takes_restart: bool = False
-    restarted: int = 0
+    #: Whether it may be sent that something else is missing than rows that were forgotten,
+    #: and the reasons that it was sent.
+    takes_all: bool = False
+    reasons: list[str] = field(default_factory=list)
     opened: bool = False
 
     @property
@@ -109,7 +110,7 @@ class FollowClient:
 
     def check_body(self) -> None:
         if not any(whole.startswith(self.body) for whole in self.bodies()):
-            assert self.is_cut_short() or self.takes_restart, self.body
+            assert self.is_cut_short() or self.takes_all, self.body
 
     def bodies(self) -> list[bytes]:
         """What it may be sent."""
@@ -140,18 +141,8 @@ class FollowClient:
                 # It needs no channel, unless it says how many events of a row there were.
                 assert event.id == self.last_id.split(".")[0], "another place"
                 assert self.last_id.count(".") < 2, "another place"
-        elif event.type == "push:gap" and event.json["reason"] == "restarted":
-            assert self.takes_restart and self.last_id != event.id
-            self.restarted += 1
         elif event.type == "push:gap":
-            self.gaps += 1
-            assert event.json["reason"] == "trimmed", event
-            # Something is forgotten that it has not got.
-            assert Position.parse(self.last_id).number < number <= self.store.horizon
-            rows = [row for row in self.store.ever if row.number > number]
-            texts = [r for r in rows if r.type == "message" and r.item.startswith(TAG)]
-            total = len(self.store.texts)
-            self.received = int(texts[0].item.split(".")[2]) if texts else total
+            self.take_gap(event.json["reason"], number)
         elif event.type == STATUS:
             assert event.json["status"] not in self.statuses, "twice"
             self.statuses.append(event.json["status"])
@@ -165,6 +156,19 @@ class FollowClient:
         else:
             assert event.data == self.store.texts[self.received], (event, self.received)
             self.received += 1
+
+    def take_gap(self, reason: str, number: int) -> None:
+        if reason == "trimmed":
+            self.gaps += 1
+            # Something is forgotten that it has not got.
+            assert Position.parse(self.last_id).number < number <= self.store.horizon
+        else:
+            assert self.takes_all, reason
+            self.reasons.append(reason)
+        rows = [row for row in self.store.ever if row.number > number]
+        texts = [r for r in rows if r.type == "message" and r.item.startswith(TAG)]
+        total = len(self.store.texts)
+        self.received = int(texts[0].item.split(".")[2]) if texts else total
 
     def check(self) -> None:
         """Everything that was under way has happened."""
