@@ -22,6 +22,9 @@ from support.servers import serve
 from support.servers import Server
 from support.servers import TESTS
 
+from flask_push import Publisher
+from flask_push.testing import lose
+
 SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
 
 
@@ -32,6 +35,11 @@ def imports_in(directory: Path) -> cabc.Iterator[Server]:
     app = str(folder / "app")
     with serve(flask_run, directory, app=app, PUSH_RETRY=0.5) as server:
         yield server
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    return f"sqlite://{tmp_path}/jobs/instance/push-app/push.db"
 
 
 @pytest.fixture
@@ -129,6 +137,22 @@ def test_an_import_that_fails_says_why_and_can_be_started_again(
         # Its second attempt is seen while it goes on.
         with page.expect_response(re.compile("/start$")):
             card(page, "bad.csv").get_by_role("button", name="Start again").click()
+
+
+def test_an_import_whose_process_has_ended_can_be_started_again(
+    imports: Server, store: str, windows: Windows
+) -> None:
+    page = open_page(windows, imports)
+    upload(page, "long.csv", LONG)
+    has_status(page, "long.csv", "running")
+    with contextlib.closing(Publisher(store)) as publisher:
+        (name,) = publisher.items("imports").events
+        run = publisher.running(str(name))
+        assert run is not None
+        lose(run)
+    has_status(page, "long.csv", "interrupted")
+    card(page, "long.csv").get_by_role("button", name="Start again").click()
+    has_status(page, "long.csv", "running")
 
 
 def test_the_imports_fit_their_window(imports: Server, windows: Windows) -> None:
