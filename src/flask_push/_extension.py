@@ -197,9 +197,10 @@ class Push(PushPublisher):
 
         :param run: The run, whether it is over or not. Or a channel: then it is the run
             that is active there now.
-        :param wire: The format. ``push`` is for browsers; the others are for clients of the
-            `AI SDK`, of `AG-UI`, and of `OpenAI`'s API. For them, the answer is 503 if the
-            run can't be sent now; and 404 from the last two if there is nothing to follow.
+        :param wire: The format. ``push`` is for browsers. ``ai-sdk``, ``ag-ui`` and
+            ``openai`` are for clients of the AI SDK, of AG-UI, and of OpenAI's API. They
+            get 503 if the run can't be sent now, and the last two get 404 if there is
+            nothing to follow.
         :param late: On a channel where no run is active, follow one that has ended within
             so many seconds.
         :param user: As for :meth:`stream`.

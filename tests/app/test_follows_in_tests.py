@@ -10,10 +10,14 @@ import pytest
 from flask import Flask
 from flask import request
 from flask import Response
+from flask.testing import FlaskClient
 from support.apps import make_app
 from support.apps import push as push
+from support.each_store import url as url
 
+from flask_push import Event
 from flask_push import Push
+from flask_push import sse
 from flask_push.testing import lose
 from flask_push.testing import read_events
 
@@ -64,6 +68,42 @@ def test_a_browser_goes_on_where_it_was_and_asks_no_more_at_the_end(
     assert client.get("/follow/push", headers=last).status_code == 204
     with push.run("a"):
         assert client.get("/follow/push", headers=last).status_code == 204
+
+
+def test_each_store_sends_a_browser_the_rest_behind_any_event(url: str, push: Push) -> None:
+    app = make_app(push, PUSH_BROKER_URL=url)
+    add_follow(app, push)
+    client = app.test_client()
+
+    def follow(last_id: str = "") -> list[Event]:
+        headers = {"Last-Event-ID": last_id} if last_id else {}
+        response = client.get("/follow/push?late", headers=headers)
+        found = list(sse.Parser().feed(response.data))
+        return [event for event in found if event.type != "push:open"]
+
+    with pytest.raises(ZeroDivisionError), push.run("a", key="k") as run:
+        run.write("of the first attempt")
+        older = follow_once(client)
+        raise ZeroDivisionError
+    with push.run("a", key="k") as run:
+        # Some of them are stored together.
+        run.write_all(map(str, range(40)))
+    whole = follow()
+    words = [event.data for event in whole if event.type == "message"]
+    assert words == list(map(str, range(40)))
+    assert [e.json["status"] for e in whole if e.type == "push:run"] == ["running", "done"]
+    for n, event in enumerate(whole[:-1]):
+        assert follow(event.id) == whole[n + 1 :]
+    assert follow(whole[-1].id) == []
+    assert follow(older) == whole, "all of the newest attempt"
+    push._states[app].services().close()
+
+
+def follow_once(client: FlaskClient) -> str:
+    """The id of the first event of the run."""
+    with client.get("/follow/push") as response:
+        (event,) = read_events(response, 1)
+    return event.id
 
 
 @pytest.mark.parametrize("wire", ["ai-sdk", "ag-ui", "openai"])
