@@ -2,7 +2,7 @@
 
 While a process holds runs, it has one row in the store, and writes a beat there every ten
 seconds. If the beats end, hubs end its runs as lost. The first beat is stored in the
-transaction that enters a run. So at no time a run is held by a process without a row.
+transaction that enters a run. So a process without a row holds no run.
 
 A thread writes the beats. It is a thread of the system even if gevent has replaced threads.
 So the beats go on while a greenlet computes.

@@ -207,9 +207,12 @@ class Run:
     ) -> list[Piece]:
         """Write each piece that comes from a source, until it ends or the run is stopped.
 
+        Pieces that come within 50 milliseconds are stored together, and lost together if
+        the process is killed then. If the source fails, the pieces before are stored first.
+
         :param source: Anything to iterate over. It is closed at the end.
         :param type: As for :meth:`write`.
-        :return: What was written. If the run was stopped, that is the beginning.
+        :return: What is stored. If the run was stopped, that is the beginning.
         :raises RunOver: If the run is lost.
         """
         held = self._holding()
@@ -252,10 +255,8 @@ class Run:
             raise self._over() from None
 
     def fail(self, text: str) -> t.NoReturn:
-        """End the run as failed, with a text that its readers see. The text of any other
-        exception is logged, and not sent.
-
-        It raises an exception, which leaves the block.
+        """End the run as failed, with a text that its readers see: raise an exception that
+        leaves the block. The text of any other exception is logged, and not sent.
         """
         if not isinstance(text, str):
             raise TypeError(f"fail takes a text for the user, not {text!r:.80}.")

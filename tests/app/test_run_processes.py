@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -40,6 +39,10 @@ def publisher(url: str) -> cabc.Iterator[Publisher]:
     publisher = Publisher(url, timeout=20)
     yield publisher
     publisher.close()
+
+
+#: For what does not depend on the store.
+in_a_file = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 
 
 @contextlib.contextmanager
@@ -108,6 +111,7 @@ def test_a_process_that_ends_while_a_thread_holds_a_run_loses_it_at_once(
     assert holders_of(publisher) == {}
 
 
+@in_a_file
 def test_a_worker_that_is_reloaded_loses_the_runs_of_its_threads_at_once(
     url: str, publisher: Publisher, tmp_path: Path
 ) -> None:
@@ -120,6 +124,7 @@ def test_a_worker_that_is_reloaded_loses_the_runs_of_its_threads_at_once(
         until(lambda: holders_of(publisher) == {})
 
 
+@in_a_file
 def test_a_block_that_the_end_of_the_process_leaves_has_failed(
     url: str, publisher: Publisher
 ) -> None:
@@ -129,7 +134,6 @@ def test_a_block_that_the_end_of_the_process_leaves_has_failed(
     assert holders_of(publisher) == {}
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="There are no forks.")
 def test_a_child_does_not_write_the_runs_of_its_parent_and_ends_none(
     url: str, publisher: Publisher
 ) -> None:
@@ -141,7 +145,6 @@ def test_a_child_does_not_write_the_runs_of_its_parent_and_ends_none(
     assert holders_of(publisher) == {}
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="There are no forks.")
 def test_a_child_of_multiprocessing_is_not_in_the_block(
     url: str, publisher: Publisher
 ) -> None:
@@ -186,10 +189,10 @@ def test_greenlets_hold_runs_and_one_that_computes_loses_none(
     assert holders_of(publisher) == {}
 
 
-def test_a_run_begins_in_each_of_many_processes_once(
+@in_a_file
+def test_many_processes_that_want_to_write_a_run_begin_it_once(
     url: str, publisher: Publisher
 ) -> None:
-    """They all want to write the run that has this key."""
     with contextlib.ExitStack() as stack:
         all_of = [stack.enter_context(holding(url, "hold")) for _ in range(4)]
         first = [line(process) for process in all_of]
