@@ -93,7 +93,8 @@ class Stream(t.NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether it has nothing but the events of a run, and neither ids nor ``retry``."""
-        return WIRES[self.follow.wire].is_plain
+        follow = self.follow
+        return follow is not NOT_FOLLOWING and WIRES[follow.wire].is_plain
 
     def first_bytes(self, retry: int) -> bytes:
         """The first bytes of the response: the head, and the browser's ``retry``. A plain
