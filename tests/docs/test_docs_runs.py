@@ -209,7 +209,8 @@ def test_the_beginning_of_an_answer_that_is_stopped_is_saved(page: Written) -> N
 
 def test_a_task_that_is_delivered_again_writes_nothing_twice(page: Written) -> None:
     def shared_task(**options: t.Any) -> t.Any:
-        assert options["acks_late"] and options["autoretry_for"] == (RunBusy,)
+        assert options["acks_late"] and options["reject_on_worker_lost"]
+        assert options["autoretry_for"] == (RunBusy,) and not options["retry_jitter"]
         return lambda task: task
 
     page.names["shared_task"] = shared_task
