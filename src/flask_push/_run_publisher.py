@@ -72,7 +72,7 @@ class RunPublisher(PresencePublisher):
         channel = channel_name(channel)
         name = "" if key is None else key_name(key)
         id = run_id(channel, name) if name else _digits(secrets.randbits(256))
-        list_name = "" if listed is None else channel_name(listed)
+        list_name = checked_list(listed)
         process, checks = self._runs()
         about = list_name, checked_info(info, list_name, checks)
         waits = checked_wait(wait)
@@ -173,6 +173,16 @@ def _digits(number: int) -> str:
     :param number: Of 256 bits.
     """
     return base62(number).zfill(_ALL_DIGITS)[-_ID_DIGITS:]
+
+
+def checked_list(listed: str | None) -> str:
+    """
+    :raises ValueError: If it is not a channel.
+    """
+    try:
+        return "" if listed is None else channel_name(listed)
+    except ValueError as error:
+        raise ValueError(f"listed: {error}") from None
 
 
 def checked_info(

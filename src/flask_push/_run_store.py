@@ -198,6 +198,20 @@ def record_of(rows: cabc.Iterable[ItemRow]) -> Record | None:
     return None
 
 
+def find_again(now: Record | None, run: Record) -> Known:
+    """What became of a run.
+
+    :param now: The record of its channel.
+    :param run: As it was read before.
+    """
+    if now is not None:
+        for record in now, *map(Record.of, now.past):
+            if (record.serial, record.run) == (run.serial, run.run):
+                return Known(record, record is now)
+    # The store has lost it, or it ended long ago.
+    return Known(run._replace(status="lost"), False)
+
+
 def keeper_of_runs(broker: Broker) -> KeepsRuns:
     """
     :raises RuntimeError: If the broker keeps no runs.

@@ -19,6 +19,7 @@ from ._run_entering import Refused
 from ._run_held import HeldRun
 from ._run_held import Over
 from ._run_process import RunProcess
+from ._run_store import find_again
 from ._run_store import Known
 from .brokers import NotPublished
 from .brokers import PublishUncertain
@@ -60,12 +61,8 @@ class RunOver(_RunError):
     """The run was stopped or lost, or has ended: nothing more can be written to it."""
 
 
-class RunFailed(Exception):
+class RunFailed(_RunError):
     """Raised by :meth:`Run.fail`."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.run: Run | None = None
 
 
 class Run:
@@ -94,9 +91,8 @@ class Run:
         self._held: HeldRun | None = None
 
     def __repr__(self) -> str:
-        return (
-            f"<Run {self.id} of {self.channel!r} [{self.status}, attempt {self.attempt}]>"
-        )
+        about = f"{self.status}, attempt {self.attempt}"
+        return f"<Run {self.id} on {self.channel!r} [{about}]>"
 
     def __reduce__(self) -> t.NoReturn:
         raise TypeError(
@@ -170,7 +166,7 @@ class Run:
             if error is None:
                 raise
             logger.exception(
-                "Could not store that the run of %r has ended; it will be lost. Check the"
+                "Could not store that the run on %r has ended; it will be lost. Check the"
                 " store.",
                 self._channel,
             )
@@ -260,9 +256,8 @@ class Run:
         """
         if not isinstance(text, str):
             raise TypeError(f"fail takes a text for the user, not {text!r:.80}.")
-        failed = RunFailed(text)
-        failed.run = self
-        raise failed
+        self._holding()
+        raise RunFailed(text, self)
 
     @property
     def _now(self) -> Record:
@@ -274,12 +269,14 @@ class Run:
     def _holding(self) -> HeldRun:
         held = self._held
         if held is None:
+            if self.over:
+                raise self._over()
             raise RuntimeError(
                 "A run is written in its block. Enter it first: 'with run:'."
             )
         if held.pid != os.getpid():
             raise RuntimeError(
-                f"The run of {self._channel!r} was entered before this process was forked,"
+                f"The run on {self._channel!r} was entered before this process was forked,"
                 " and belongs to the parent. Write it there, or begin it in this process."
             )
         return held
@@ -287,12 +284,11 @@ class Run:
     def _end(self, held: HeldRun, error: BaseException | None) -> None:
         if error is None:
             held.end("done")
-        elif isinstance(error, RunFailed) and error.run is self:
+        elif isinstance(error, RunFailed) and error._run is self:
             held.end("failed", str(error))
         else:
             if not (isinstance(error, RunOver) and error._run is self):
-                about = self.id, self._channel
-                logger.info("The run %s of %r has failed.", *about, exc_info=error)
+                logger.info("The run on %r has failed.", self._channel, exc_info=error)
             held.end("failed")
 
     def _refused(self, refused: Refused) -> _RunError:
@@ -301,14 +297,13 @@ class Run:
             assert record is not None
             busy = Run(self._process, self._checks, self._channel, Known(record, True))
             return busy_error(busy)
-        self._is_newest = record is not None and record[:2] == self._record[:2]
-        if record is not None and self._is_newest:
-            self._record, self._held = record, None
+        self._record, self._is_newest = find_again(record, self._now)
+        self._held = None
         return self._over()
 
     def _over(self) -> RunOver:
         return RunOver(
-            f"The run of {self._channel!r} is {self.status}: nothing more can be written to"
+            f"The run on {self._channel!r} is {self.status}: nothing more can be written to"
             " it.",
             self,
         )
@@ -316,5 +311,5 @@ class Run:
 
 def busy_error(run: Run) -> RunBusy:
     return RunBusy(
-        f"A run of {run.channel!r} is {run.status}. Follow it, or wait for its end.", run
+        f"A run on {run.channel!r} is {run.status}. Follow it, or wait for its end.", run
     )

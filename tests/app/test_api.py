@@ -17,6 +17,7 @@ from flask import current_app
 from flask import Flask
 from flask import Response
 from support.pushes import push as push
+from support.runs import events_of
 
 from flask_push import Event
 from flask_push import Publisher
@@ -119,6 +120,25 @@ def test_an_invalid_event_is_refused_and_not_stored(
     assert stored(publishes) == []
     publishes.publish(**good)
     assert stored(publishes) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [case for case in PUBLISHING if {*case[0]} <= {"data", "type"}],
+)
+def test_an_invalid_event_is_refused_and_not_written_to_a_run(
+    given: dict[str, t.Any], error: type[Exception], words: str, push: Push
+) -> None:
+    good: dict[str, t.Any] = {"data": "1"}
+    with push.run("a") as run:
+        with pytest.raises(error, match=words):
+            run.write(**{**good, **given})
+        if "data" in given:
+            with pytest.raises(error, match=words):
+                run.write_all(["2", given["data"]])
+        run.write(**good)
+    publisher = push._services().publisher
+    assert events_of(publisher, "a")[2:-1] == (["2", "1"] if "data" in given else ["1"])
 
 
 @pytest.mark.parametrize(
@@ -327,6 +347,7 @@ def test_a_bridge_with_invalid_arguments_is_refused(
         *each("timeout", [None, "2", True, DAY], TypeError, "seconds"),
         *each("timeout", [0, -1, NAN, INF], ValueError, "above 0"),
         *each("max_event_bytes", [None, "2", True, 1.5], TypeError, "a number"),
+        *each("max_run_bytes", [None, "2", True, 1.5], TypeError, "max_run_bytes is a num"),
         *each("dumps", [None, "json", json], TypeError, r"json\.dumps"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import pickle
 
 import pytest
@@ -13,12 +14,15 @@ from support.runs import record_now
 from flask_push import Publisher
 from flask_push import RunBusy
 from flask_push import RunOver
+from flask_push._event import MAX_NUMBER
 from flask_push._runs import RunFailed
+from flask_push.brokers import KeepsRuns
 
 
 def test_a_run_is_written_in_its_block_and_ends_with_it(publisher: Publisher) -> None:
     run = publisher.run("a", key=5)
     assert (run.channel, run.key, run.status, run.attempt) == ("a", "5", "queued", 1)
+    assert repr(run) == f"<Run {run.id} on 'a' [queued, attempt 1]>"
     with run as entered:
         assert entered is run and run.status == "running" and not run.over
         run.write("Hello")
@@ -124,10 +128,43 @@ def test_a_run_is_entered_once_at_a_time(publisher: Publisher) -> None:
         other.__enter__()
 
 
+def test_a_run_of_which_the_store_knows_nothing_any_more_is_lost(
+    publisher: Publisher,
+) -> None:
+    run = publisher.run("a", key="k")
+    broker = publisher._broker
+    assert isinstance(broker, KeepsRuns)
+    broker.forget("a", MAX_NUMBER, kind="run")
+    with pytest.raises(RunOver, match="The run on 'a' is lost"):
+        run.__enter__()
+    assert (run.status, run.over) == ("lost", True)
+    with pytest.raises(RunOver):
+        run.write("x")
+    assert publisher.run("a", key="k").id == run.id
+    assert not publisher.run("a", key="k").over
+
+
+def test_a_run_that_another_process_has_ended_is_over_as_it_ended(
+    publisher: Publisher,
+) -> None:
+    run = publisher.run("a", key="k")
+    publisher.stop("a")
+    with publisher.run("a"):
+        pass
+    with pytest.raises(RunOver, match="The run on 'a' is stopped"):
+        run.__enter__()
+    assert (run.status, run.over) == ("stopped", True)
+
+
 def test_a_run_is_written_only_in_its_block(publisher: Publisher) -> None:
     run = publisher.run("a")
-    with pytest.raises(RuntimeError, match="Enter it first: 'with run:'"):
-        run.write("early")
+    calls: list[cabc.Callable[[], object]] = [
+        *(lambda: run.write("x"), lambda: run.write_all("x"), lambda: run.progress(1)),
+        *(run.check, lambda: run.fail("No.")),
+    ]
+    for call in calls:
+        with pytest.raises(RuntimeError, match="Enter it first: 'with run:'"):
+            call()
     with run:
         pass
     with pytest.raises(RunOver, match="is done: nothing more"):

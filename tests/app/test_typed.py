@@ -22,6 +22,9 @@ from flask_push import Member
 from flask_push import Presence
 from flask_push import Publisher
 from flask_push import Push
+from flask_push import Run
+from flask_push import RunBusy
+from flask_push import RunOver
 from flask_push._response import StreamResponse
 from flask_push.testing import read_events
 
@@ -147,6 +150,39 @@ def test_a_switch_in_a_row_has_the_version_of_the_row(push: Push) -> None:
         *(False, 2),
         *("flags", "beta"),
     )
+
+
+def test_runs_are_made_and_written_as_a_user_writes_it(push: Push) -> None:
+    user = User(7, UUID(int=7), "ann")
+    t.assert_type(push.run("a", key=user.id), Run)
+    t.assert_type(push.running("a"), Run | None)
+    t.assert_type(push.stop("a", key=user.id), bool)
+    about = {"name": user.name}
+    run = push.run("a", key=user.uuid, listed="l", info=about, wait=60)
+    with run as entered:
+        t.assert_type(entered, Run)
+        run.write({"n": 1}, type="said")
+        t.assert_type(run.write_all(["x", "y"]), list[str])
+        t.assert_type(run.write_all({"n": n} for n in range(2)), list[dict[str, int]])
+        run.progress(1)
+        run.progress(0.5, 2, "reading")
+        run.check()
+    names = (run.id, run.channel, run.key)
+    t.assert_type(names, tuple[str, str, str])
+    t.assert_type(run.over, bool)
+    t.assert_type(run.attempt, int)
+    assert run.status in ("queued", "done") and run.over
+    with pytest.raises(AttributeError):
+        run.status = "done"  # type: ignore[misc]
+    with pytest.raises(ValueError):
+        push.run("a", key=None, listed=7)  # type: ignore[arg-type]
+    with pytest.raises(RunOver) as over, run:
+        pass
+    t.assert_type(over.value.run, Run)
+    push.run("a")
+    with pytest.raises(RunBusy) as busy:
+        push.run("a")
+    t.assert_type(busy.value.run, Run)
 
 
 def test_presence_is_granted_and_read_as_a_user_writes_it(push: Push) -> None:

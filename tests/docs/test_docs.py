@@ -245,6 +245,7 @@ def test_every_public_name_is_documented(documented: set[str]) -> None:
 CLASSES = [
     flask_push.client.Source,
     *(flask_push.Push, flask_push.Publisher, flask_push.Position, flask_push.sse.Parser),
+    flask_push.Run,
     *(flask_push.brokers.Broker, flask_push.brokers.Feed, flask_push.brokers.Sink),
 ]
 
