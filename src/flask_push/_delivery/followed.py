@@ -41,7 +41,7 @@ ALL = MAX_NUMBER
 
 
 class LastFrame(bytes):
-    """What a run ends with, and nothing follows it."""
+    """The last frame of a run. Nothing follows it."""
 
 
 class NotKnown(Exception):
@@ -59,15 +59,15 @@ class Before:
 
 
 class ReadBefore(t.NamedTuple):
-    """The newest event that was read, and its number. There is none behind it up to another
-    number."""
+    """The newest event that was read, and its number. The run has no other event up to
+    `upto`."""
 
     event: bytes
     number: int
     upto: int
 
     def fits(self, number: int) -> bool:
-        """Whether it is the event before the next one behind this number."""
+        """Whether it is the newest event up to this number."""
         return self.number <= number <= self.upto
 
 
@@ -149,7 +149,7 @@ class RunGroup(ReaderGroup):
     def lose(self, sure: int, upto: int, budget: Budget) -> None:
         """Drop everything up to a number, because rows before it may be missing.
 
-        :param sure: None is missing up to here.
+        :param sure: No row is missing up to here.
         """
         self._back = sure if self._back < 0 else min(self._back, sure)
         budget.drop(self.kept, upto)

@@ -102,8 +102,8 @@ class Runs:
         return group, new
 
     def _sure(self, channel: FollowedChannel) -> int:
-        """No row of a channel is missing up to here, because it is proved, or because the
-        next row has named the one before."""
+        """The number up to which no row of a channel is missing: the feed has said so, or
+        each row has named the row before it."""
         return max(channel.last, self.proved)
 
     def drop(self, group: RunGroup) -> list[str]:
@@ -178,8 +178,8 @@ class Runs:
         self._lost[channel] = max(upto, self._lost.get(channel, 0))
 
     def touch(self, touched: list[ReaderGroup], end: int, proved: int) -> None:
-        """Let live readers read on by themselves of whose runs rows were lost, if the log's
-        end has reached these.
+        """Let the live readers of runs that lost rows read on by themselves, as soon as the
+        log's end has reached these rows.
 
         :param proved: The feed has handed over everything up to this number.
         """
@@ -191,7 +191,7 @@ class Runs:
             touched += _touch(channel.groups)
 
     def restart(self, end: int) -> list[ReaderGroup]:
-        """Begin another epoch, in which nothing of all this goes on."""
+        """Begin another epoch. No run continues in it."""
         self._lost.clear()
         self.proved = end
         for channel in self.by_name.values():

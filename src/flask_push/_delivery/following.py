@@ -1,9 +1,9 @@
 """What a reader that follows a run receives next.
 
-A reader that follows a run has a cursor, as any other. It begins where its view has
-decided, gets the frames that its group keeps, and is live when it has all of them. If the
-group does not reach back to the cursor, a page of rows is needed first. Nothing follows the
-frame with which the run ends (laws R58 to R60).
+A reader that follows a run has a cursor, as any other. It begins where its view says, gets
+the frames that its group keeps, and is live when it has all of them. If the group does not
+reach back to the cursor, the reader needs a page of rows first. Nothing follows the frame
+with which the run ends (laws R58 to R60).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Following:
         self._wait = wait
 
     def begin(self, sub: Subscription, group: RunGroup, connection_id: str) -> None:
-        """Put a reader where its view has decided. The feed watches its channel."""
+        """Put a reader where its view says. The feed watches its channel."""
         log, follow = self._log, sub.follow
         sub.epoch, sub.cursor = log.epoch, follow.after
         sub.last_id_number = follow.after
@@ -81,7 +81,8 @@ class Following:
         if sub.epoch != log.epoch:
             self._break_off(sub, group)
             return [(sub.cursor, sub.rest)]
-        # A reader that has the beginning of the next row must not get it as others do.
+        # A reader that has some events of the next row waits for it, because the live ones
+        # get all of it.
         if sub.cursor + (sub.follow.skip > 0 and sub.cursor == sub.follow.after) > log.end:
             return None
         if not group.reaches(sub.cursor):
@@ -211,8 +212,8 @@ def _fits(page: RunPieces, sub: Subscription, log: Log) -> bool:
 
 
 def _id(sub: Subscription) -> str:
-    """The id of what the reader has already. It may have events of a row of which it does
-    not have all: see :meth:`.PushWire.row`."""
+    """The id of what the reader has already. It may have some of the events of the next
+    row: see :meth:`.PushWire.row`."""
     follow = sub.follow
     position = f"{sub.epoch}-{base62(follow.after)}"
     return f"{position}.{escape(follow.channel)}.{follow.skip}" if follow.skip else position
