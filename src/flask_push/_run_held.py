@@ -28,7 +28,7 @@ from ._run_pending import Progress
 from ._run_space import make_space
 from ._run_store import record_of
 from ._run_store import RunStore
-from ._system.unpatched import SharedLock
+from ._system.unpatched import shared_lock
 from .brokers import Conflict
 from .brokers import ItemRow
 from .brokers import ItemsFull
@@ -63,7 +63,7 @@ class HeldRun:
         self.pending = Pending()
         self._cut = RunCut(store.max_run_bytes)
         #: Whoever stores something of this run holds it.
-        self.lock = SharedLock()
+        self.lock = shared_lock()
         self.pid = os.getpid()
         #: As it was last seen.
         self.status: Status = "running"

@@ -35,7 +35,8 @@ def read_owned(
         holder = each.holder
         if holder.record.process != process or len(rows) == limit:
             continue
-        if found.get(holder.channel) != holder.record.id and each.lock.acquire_now():
+        is_other = found.get(holder.channel) != holder.record.id
+        if is_other and each.lock.acquire(blocking=False):
             try:
                 _learn(store, each)
             finally:

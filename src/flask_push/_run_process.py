@@ -32,7 +32,7 @@ from ._run_thread import TROUBLE
 from ._system import unpatched
 from ._system.fork import all_of
 from ._system.fork import PerProcess
-from ._system.unpatched import SharedLock
+from ._system.unpatched import shared_lock
 from .brokers import Broker
 from .brokers import Conflict
 from .brokers import NotPublished
@@ -84,7 +84,7 @@ class RunProcess(PerProcess):
         return f"<RunProcess [{len(self._held)} runs]: {about}>"
 
     def abandon(self) -> None:
-        self._lock = SharedLock()
+        self._lock = shared_lock()
         # Only with the lock.
         self._signs = Signs()
         # By their ids as objects. The process keeps no run alive: if nothing else refers
@@ -155,12 +155,9 @@ class RunProcess(PerProcess):
         the store fails."""
         if time.monotonic() < self._signs.beats.at + 1.5 * self._pace:
             return
-        if self._held and self._lock.acquire_now():
-            try:
-                with contextlib.suppress(*TROUBLE):
-                    self._signs.beat(self.store, len(self._held))
-            finally:
-                self._lock.release()
+        if self._held and not self._lock.locked():
+            with self._lock, contextlib.suppress(*TROUBLE):
+                self._signs.beat(self.store, len(self._held))
 
     # When the publisher or the process ends.
 

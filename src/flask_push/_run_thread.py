@@ -165,7 +165,7 @@ def _take(ready: cabc.Sequence[HeldRun]) -> tuple[list[HeldRun], list[Part]]:
     parts: list[Part] = []
     size = 0
     for held in ready:
-        if size < _MOST_BYTES and held.lock.acquire_now():
+        if size < _MOST_BYTES and held.lock.acquire(blocking=False):
             taken.append(held)
             more = parts_of(held)
             size += sum(len(each.data or "") for part in more for each in part.changes)

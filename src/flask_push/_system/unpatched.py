@@ -135,24 +135,42 @@ def acquire(lock: _thread.LockType, timeout: float) -> bool:
     return True
 
 
-class SharedLock:
-    """A lock that greenlets and threads of the system share. Its holder may let other
-    greenlets run."""
+class SharedLock(t.Protocol):
+    """A lock that greenlets and threads of the system share. A greenlet that holds it may
+    let others run.
 
-    def __init__(self) -> None:
-        self._lock = free_lock()
+    If the handler of a signal raises an exception, the lock is never left held. That is
+    what a worker of Celery or RQ does with a task that takes too long.
+    """
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *exception: t.Any) -> None: ...
+
+    def acquire(self, blocking: bool) -> bool: ...
+
+    def release(self) -> None: ...
+
+    def locked(self) -> bool: ...
+
+
+def shared_lock() -> SharedLock:
+    lock = free_lock()
+    # A method of ours could be left between two steps, which one in C can't.
+    return _Polled(lock) if is_replaced("_thread", "allocate_lock") else lock
+
+
+class _Polled:
+    """For programs that gevent has patched. There, Celery and RQ limit no task by a
+    signal."""
+
+    def __init__(self, lock: _thread.LockType) -> None:
+        self._lock = lock
+        self.acquire, self.release, self.locked = lock.acquire, lock.release, lock.locked
 
     def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            while not acquire(self._lock, _LONG_SECONDS):
-                pass
+        while not acquire(self._lock, _LONG_SECONDS):
+            pass
 
-    def __exit__(self, *exception: object) -> None:
-        self._lock.release()
-
-    def acquire_now(self) -> bool:
-        """Acquire it if it is free."""
-        return self._lock.acquire(blocking=False)
-
-    def release(self) -> None:
+    def __exit__(self, *exception: t.Any) -> None:
         self._lock.release()
