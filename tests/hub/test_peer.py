@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from support.followed_runs import StoredRun
 from support.servers import end_hubs
 from support.servers import hubs
 from support.servers import until
@@ -24,12 +25,14 @@ from support.workers import make
 from support.workers import STREAM
 
 from flask_push import Event
+from flask_push._delivery.follow import Follow
 from flask_push._delivery.options import Options
 from flask_push._delivery.snapshot import stream_to_json
 from flask_push._handoff.spawn import start_process
 from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
 from flask_push.brokers import open_broker
+from flask_push.brokers.memory import MemoryBroker
 
 
 class Scene:
@@ -149,6 +152,30 @@ def test_a_hub_that_takes_over_says_again_what_it_is_able_to_do(scene: Scene) ->
     ((second, _),) = peer.receive()
     assert second == first
     until(lambda: hubs(scene.directory) != [scene.pid])
+    peer.close()
+
+
+def test_a_run_is_followed_over_several_hub_processes(scene: Scene) -> None:
+    run = StoredRun(t.cast(MemoryBroker, scene.broker), "a").enter()
+    follow = Follow("a", run.tag, "openai", run.epoch, run.start, framing="chunked")
+    peer = scene.connect()
+    assert "welcome" in peer.ask(scene.worker._hello.to_json())
+    client, theirs = socket.socketpair()
+    with client, theirs:
+        client.settimeout(20)
+        stream = stream_to_json(STREAM._replace(follow=follow))
+        peer.send({"follow": stream}, [theirs.fileno()])
+        theirs.close()
+        run.write("1")
+        read_until(client, b"data: 1\n\n")
+        start_process(HubFiles.of(scene.directory), "--replace", "--force")
+        # It has the right to write.
+        ((message, _),) = peer.receive()
+        assert "welcome" in message
+        run.write("2")
+        run.end()
+        rest = read_until(client, b"0\r\n\r\n")
+        assert b"data: 2\n\n" in rest and b"data: 1" not in rest
     peer.close()
 
 
