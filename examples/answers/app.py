@@ -4,6 +4,7 @@ A question is a row. Its answer is a run while a thread or a worker makes it, an
 it is whole. The pages follow the run, and at its end they fetch the rows.
 """
 
+import itertools
 import secrets
 import sqlite3
 from contextlib import closing
@@ -61,14 +62,18 @@ celery = app.extensions.get("celery")  # What `celery -A app:celery worker` star
 
 
 def begin(run: Run, wire: str, question: str) -> Run:
-    # A question that is asked again continues its run, or tries it again if it failed.
-    if run.status in ("queued", "failed", "lost"):
+    if run.status == "queued":  # And not if its request is repeated.
         start(wire, run.channel, run.key, question)
     return run
 
 
 def ask(chat: str, id: str, text: str) -> Run:
-    run = push.run(channel := f"chat:{chat}", key=id)
+    channel = f"chat:{chat}"
+    for count in itertools.count():
+        # A question that is asked again after a failure has another run.
+        run = push.run(channel, key=f"{id} {count}")
+        if run.status not in ("failed", "lost"):
+            break
     save(id, channel, "user", text)
     push.publish(channel, {"id": id, "text": text})  # To all devices.
     return begin(run, "ai-sdk", text)
@@ -114,7 +119,7 @@ def post(chat: str) -> Answer:
 
 @app.get("/chats/<chat>/answer")
 def follow(chat: str) -> Answer:
-    return push.follow(f"chat:{chat}")
+    return push.follow(f"chat:{chat}", late=30)  # Also if it failed at once.
 
 
 @app.post("/api/chat")

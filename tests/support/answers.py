@@ -20,20 +20,20 @@ from support.servers import serve
 from support.servers import Server
 from support.servers import until
 
-#: Says forty words. After ten of them, it waits or fails, if the question says so.
+#: Says forty words. After ten of them, it waits or fails, if the question says so, until
+#: the test goes on.
 MODEL = """
 import time
 from pathlib import Path
 
-import pytest
-
 def model(question):
+    word, _, name = question.partition(" ")
+    file = Path(__file__).with_name(name or "none")
     for n in range(40):
         time.sleep(0.002)
-        word, _, name = question.partition(" ")
-        while n == 10 and word == "wait" and not Path(__file__).with_name(name).exists():
+        while n == 10 and word == "wait" and not file.exists():
             time.sleep(0.01)
-        if n == 10 and word == "fail":
+        if n == 10 and word == "fail" and not file.exists():
             raise RuntimeError("secret")
         yield f"{n} "
 """

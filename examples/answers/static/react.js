@@ -41,7 +41,9 @@ function stop() {
 function Page() {
   const { messages, status, error, sendMessage, regenerate } = useChat({ chat });
   const list = useRef(null), isBusy = status === "submitted" || status === "streaming";
-  useEffect(() => list.current.scrollTo(0, list.current.scrollHeight), [messages]);
+  useEffect(() => {
+    list.current.scrollTop = list.current.scrollHeight;
+  }, [messages]);
   const isUnanswered = !isBusy && messages.at(-1)?.role === "user";
   const submit = (event) => {
     event.preventDefault();
