@@ -1,4 +1,4 @@
-"""Forget the beginning of a run that is too large, while it goes on."""
+"""Forget the beginning of a run that is too large, while it is still written."""
 
 from __future__ import annotations
 

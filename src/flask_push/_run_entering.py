@@ -30,7 +30,7 @@ def begin(
     :param process: Who holds it from now on.
     :param beat: The change that says that the process lives. It is the last of the
         transaction.
-    :return: And the id of the beat. Empty if the store did not say it.
+    :return: And the id of the beat. Empty if the store did not return it.
     :raises Refused: If the run can't be entered.
     :raises Conflict: If an expectation of the beat is not met.
     """

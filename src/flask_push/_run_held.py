@@ -1,8 +1,8 @@
 """A run that this process holds: what it has stored of it, and whether it may store more.
 
 A write waits for a store in trouble, until shortly before the run could be taken for lost
-(law R56). The user's code never learns that the store did not say whether it has stored
-something: the rows say it (law R47).
+(law R56). If the store did not answer whether it has stored something, its rows show it
+(law R47).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class HeldRun:
         #: What it has gathered, and the store does not have yet.
         self.pending = Pending()
         self._cut = RunCut(store.max_run_bytes)
-        #: Whoever stores something of this run holds it.
+        #: Held while a thread stores something of this run.
         self.lock = shared_lock()
         self.pid = os.getpid()
         #: As it was last seen.
@@ -212,8 +212,8 @@ class HeldRun:
         self.is_over, self.status = True, record.status
 
     def is_in_place(self, row: Change, rows: cabc.Iterable[ItemRow], id: str) -> bool:
-        """Whether the store has this row in the next place. If it has another one, the
-        caller was told that it is not certain whether that was stored. The row is then to
+        """Whether the row in the next place is this one. If it is another one, an earlier
+        call has stored it, which has raised :exc:`PublishUncertain`. Then this row has to
         be stored behind it.
 
         :param id: That of the row in the next place.

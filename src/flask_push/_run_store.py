@@ -47,7 +47,7 @@ class Stored(t.NamedTuple):
     record: Record
     #: The id of the event that says the status.
     event_id: str
-    #: The id of the last row of the transaction. Empty if the store did not say it.
+    #: The id of the last row of the transaction. Empty if the store did not return it.
     last_id: str = ""
 
 
@@ -125,7 +125,7 @@ class RunStore:
     ) -> Stored:
         """Store a transition.
 
-        If the store may have it or not, it is tried again, and the rows say what became of
+        If the store may have it or not, it is tried again, and the rows show what became of
         it (law R47).
 
         :param more: Changes of the same transaction.

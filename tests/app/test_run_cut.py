@@ -1,4 +1,4 @@
-"""A run that is too large loses its beginning, and goes on."""
+"""A run that is too large loses its beginning, and is written further."""
 
 from __future__ import annotations
 

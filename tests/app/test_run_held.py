@@ -1,4 +1,4 @@
-"""A run that is held is written once, whatever its store says."""
+"""Each event of a run is stored once, although calls of the store fail."""
 
 from __future__ import annotations
 

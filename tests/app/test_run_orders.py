@@ -1,6 +1,8 @@
-"""Whatever processes do to the runs of a channel, in whatever order, and whatever the store
-says or does not say: each attempt ends at most once, with nothing behind its end, and has
-the events that its process was told are stored, each once and in order."""
+"""Processes use the runs of a channel in any order, and calls of the store fail.
+
+Each attempt ends at most once, with nothing behind its end, and has each event of which
+``write`` has returned, once and in order.
+"""
 
 from __future__ import annotations
 

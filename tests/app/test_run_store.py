@@ -1,4 +1,4 @@
-"""Transitions are stored once, also by a store that may not say whether it has stored."""
+"""A transition is stored once, although calls of the store get no answer."""
 
 from __future__ import annotations
 

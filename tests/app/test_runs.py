@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections.abc as cabc
 import pickle
+import threading
 
 import pytest
 from support.each_store import url as url
 from support.runs import events_of
 from support.runs import publisher as publisher
 from support.runs import record_now
+from support.runs import rows_of
 
 from flask_push import Publisher
 from flask_push import RunBusy
@@ -154,6 +157,55 @@ def test_a_run_that_another_process_has_ended_is_over_as_it_ended(
     with pytest.raises(RunOver, match="The run on 'a' is stopped"):
         run.__enter__()
     assert (run.status, run.over) == ("stopped", True)
+
+
+def test_a_run_that_the_store_loses_while_it_is_written_is_lost(
+    publisher: Publisher,
+) -> None:
+    broker = publisher._broker
+    assert isinstance(broker, KeepsRuns)
+    for call in "write", "check", "progress", "end":
+        with pytest.raises(RunOver, match="is lost"), publisher.run("a", key="k") as run:
+            run.write("x")
+            broker.forget("a", MAX_NUMBER, kind="run")
+            if call == "write":
+                run.write("y")
+            elif call == "check":
+                run.check()
+            elif call == "progress":
+                run.progress(1)
+        assert (run.status, run.over) == ("lost", False)
+        assert rows_of(publisher, "a") == []
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError]
+)
+def test_whatever_leaves_the_block_ends_the_run(error: type[BaseException]) -> None:
+    publisher = Publisher("memory:")
+    with pytest.raises(error), publisher.run("a") as run:
+        raise error
+    assert run.status == "failed" and publisher.running("a") is None
+    publisher.close()
+
+
+def test_several_threads_write_a_run(publisher: Publisher) -> None:
+    with publisher.run("a") as run:
+
+        def write(name: str) -> None:
+            for number in range(20):
+                run.write(f"{name}{number}")
+
+        threads = [threading.Thread(target=write, args=(name,)) for name in "wxyz"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    events = events_of(publisher, "a")[2:-1]
+    assert len(events) == 80
+    for name in "wxyz":
+        mine = [event for event in events if event[0] == name]
+        assert mine == [f"{name}{number}" for number in range(20)]
 
 
 def test_a_run_is_written_only_in_its_block(publisher: Publisher) -> None:

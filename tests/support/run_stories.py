@@ -99,8 +99,8 @@ class Process:
     def __init__(self, name: str) -> None:
         self.name = name
         self.held: HeldRun | None = None
-        #: Of the attempt that it holds: events that it was told are stored, and those of
-        #: which it was told that this is not certain.
+        #: Of the attempt that it holds: events of which a call has returned, and those of
+        #: which a call has raised that they may be stored or not.
         self.acked: list[str] = []
         self.uncertain: set[str] = set()
 
@@ -122,7 +122,7 @@ class Story:
         self.texts = 0
         #: The number of the store when a stop had returned, by the tag of the attempt.
         self.stopped: dict[str, int] = {}
-        #: Of each attempt, what its process was told that the store has.
+        #: The same by the tag of the attempt.
         self.acked: dict[str, list[str]] = {}
         self.uncertain: dict[str, set[str]] = {}
         self.done: set[str] = set()
@@ -259,4 +259,4 @@ class Story:
         if record.status == "running" and holders and holders[0].held is not None:
             held = holders[0].held
             if held.holder.record.tag == record.tag:
-                assert not held.is_over, "a run goes on of which its holder says it is over"
+                assert not held.is_over, "a run is active, and its holder takes it for over"

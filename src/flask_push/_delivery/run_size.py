@@ -58,8 +58,8 @@ class RunSize:
 
 
 def renew(channel: str, before: Record) -> Transition:
-    """Store the record of a run that goes on again, so that the rows before it can be
-    forgotten. No status changes, so no event says it."""
+    """Store the record of an active run again, so that the rows before it can be forgotten.
+    The status stays the same, so no event is stored."""
     version = before.version + 1
     after = before._replace(first=before.start, version=version, position=Position("", 0))
     record = Change(
