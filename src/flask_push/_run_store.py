@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
 import json
 import typing as t
 
@@ -14,16 +15,19 @@ from ._delivery.run_rows import NOW
 from ._delivery.run_rows import RUN
 from ._delivery.run_size import MAX_RUN_BYTES
 from ._event import Position
+from ._ipc.ended_runs import free_space
+from ._ipc.lost_runs import item_changes
 from ._run_space import make_space
 from ._system.logs import QuietLogger
 from .brokers import Broker
 from .brokers import Conflict
-from .brokers import ItemChange
 from .brokers import ItemRow
 from .brokers import ItemsFull
 from .brokers import KeepsRuns
 from .brokers import NotPublished
+from .brokers import NotRead
 from .brokers import PublishUncertain
+from .brokers.base import StoreFull
 
 # How often a transition is tried that the store may have or not. The broker has waited each
 # time.
@@ -71,8 +75,14 @@ class RunStore:
         return RunStore(broker, self._note, self.max_run_bytes)
 
     def change(self, changes: cabc.Iterable[Change]) -> list[Position]:
-        """As :meth:`.KeepsItems.change`."""
-        return self.broker.change([_item_change(change) for change in changes])
+        """As :meth:`.KeepsItems.change`. If the store is full, runs that have ended make
+        space for the next try."""
+        try:
+            return self.broker.change(item_changes(changes))
+        except StoreFull:
+            with contextlib.suppress(NotPublished, NotRead, PublishUncertain):
+                free_space(self.broker)
+            raise
 
     def show(self, changes: cabc.Sequence[Change]) -> None:
         """Store progress. If its list is full, without the list."""
@@ -222,8 +232,3 @@ def keeper_of_runs(broker: Broker) -> KeepsRuns:
             " memory:, sqlite:, or a Redis; or publish events."
         )
     return broker
-
-
-def _item_change(change: Change) -> ItemChange:
-    kind, channel, item, data, type, owner, version, ttl, expect, due = change
-    return ItemChange(channel, item, data, type, ttl, version, kind, owner, expect, due)

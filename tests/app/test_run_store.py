@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+from pathlib import Path
 
 import pytest
+from support.redises import Redis
 from support.run_stores import Unsure
 
+from flask_push import Publisher
 from flask_push._delivery import run_record
 from flask_push._delivery.run_record import Transition
 from flask_push._run_store import RunStore
@@ -68,3 +71,22 @@ def test_an_answer_that_does_not_come_is_an_error(
     broker.answers = answers
     with pytest.raises(error):
         store.commit("a", making(store, "one"))
+
+
+def test_a_redis_that_is_full_forgets_the_events_of_runs_that_have_ended(
+    tmp_path: Path,
+) -> None:
+    with Redis.started(tmp_path) as redis:
+        push = Publisher(redis.url, timeout=5)
+        with push.run("old", key="k") as run:
+            for _ in range(20):
+                run.write("x" * 100_000)
+        with push.run("new") as run:
+            used = redis.info("memory", "used_memory")
+            redis.do("CONFIG", "SET", "maxmemory", used - 500_000)
+            run.write("y")
+        assert run.status == "done"
+        # Its key is still known.
+        assert push.run("old", key="k").status == "done"
+        redis.do("CONFIG", "SET", "maxmemory", 0)
+        push.close()

@@ -22,8 +22,8 @@ from flask_push._delivery.run_rows import Change
 from flask_push._delivery.run_rows import KEYS
 from flask_push._ipc import ended_runs
 from flask_push._ipc.ended_runs import forget_ended
+from flask_push._ipc.ended_runs import free_space
 from flask_push._ipc.ended_runs import Left
-from flask_push._ipc.ended_runs import make_space
 from flask_push._ipc.lost_runs import item_changes
 from flask_push.testing._run_store_contract import AllThree
 
@@ -130,14 +130,35 @@ def test_a_run_that_begins_while_an_older_one_is_forgotten_stays(
     assert forget(in_memory, 4000).some
     assert statuses(in_memory) == ["queued"]
     assert [each.key for each in record_of(in_memory).past] == ["old"]
+    # The newer record has the key.
+    assert not in_memory.find("a", ["old"], kind=KEYS).rows
 
 
-def test_a_full_store_forgets_the_runs_that_ended_first(store: AllThree) -> None:
+def test_a_full_store_forgets_the_events_of_the_runs_that_ended_first(
+    store: AllThree,
+) -> None:
     for n in range(4):
         hold(store, f"chat {n}", key=f"key {n}")
     for n in (2, 0, 1):
         end(store, f"chat {n}")
-    make_space(store, limit=2)
-    assert [bool(count_rows(store, f"chat {n}")) for n in range(4)] == [
-        *(False, True, False, True)
-    ]
+    end_of_store = store.read([], after=0).end
+    free_space(store, limit=2)
+    # The record is left, and the end.
+    assert [count_rows(store, f"chat {n}") for n in range(4)] == [2, 5, 2, 4]
+    assert record_of(store, "chat 0").key == "key 0"
+    free_space(store, limit=2)
+    assert [count_rows(store, f"chat {n}") for n in range(4)] == [2, 2, 2, 4]
+    free_space(store)
+    assert store.read([], after=0).end >= end_of_store
+    assert forget(store, 4000).some and not count_rows(store, "chat 0")
+
+
+def test_a_full_store_forgets_an_older_run_while_a_newer_one_is_active(
+    store: AllThree,
+) -> None:
+    hold(store, key="old")
+    end(store)
+    held = hold(store, key="new")
+    free_space(store)
+    assert statuses(store) == ["queued", "running"]
+    store_rows(store, *held.write(["World"]))

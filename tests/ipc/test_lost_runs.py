@@ -182,8 +182,10 @@ def test_a_run_ends_even_if_older_ones_have_filled_its_channel(
 class Full(MemoryBroker):
     """A channel of runs that takes nothing more."""
 
+    is_full = True
+
     def change(self, changes: t.Any) -> t.Any:
-        if any(each[0] == "full" and each.kind == RUN for each in changes):
+        if self.is_full and any(each[0] == "full" and each.kind == RUN for each in changes):
             raise ItemsFull("The channel is full.")
         return super().change(changes)
 
@@ -209,6 +211,21 @@ def test_a_run_that_cannot_be_ended_keeps_no_other_from_its_end(
     assert statuses(store, "full") == ["queued"]
     assert statuses(store, "b") == ["queued", "lost"]
     assert store.due() == [] and "Could not end the run on 'full'" in caplog.text
+
+
+def test_a_run_of_a_dead_process_that_cannot_be_ended_keeps_no_other_from_its_end() -> None:
+    store = t.cast(AllThree, broker := Full())
+    broker.is_full = False
+    hold(store, "full")
+    hold(store, "b")
+    dead = mark_dead(store, beat(store, n=2))
+    assert dead is not None
+    broker.is_full = True
+    assert end_runs_of(store, dead) == (1, False)
+    assert statuses(store, "b")[-1] == "lost" and processes(store) == ["p"]
+    broker.is_full = False
+    assert end_runs_of(store, dead) == (1, False)
+    assert end_runs_of(store, dead) == (0, True)
 
 
 def test_a_record_that_cannot_be_read_keeps_no_other_run_from_its_end(

@@ -18,7 +18,7 @@ from .._delivery.holders import Holder
 from .._delivery.holders import Holders
 from .._delivery.run_rows import HOLDERS
 from .._ipc.ended_runs import forget_ended
-from .._ipc.ended_runs import make_space
+from .._ipc.ended_runs import free_space
 from .._ipc.lost_runs import end_forgotten
 from .._ipc.lost_runs import end_runs_of
 from .._ipc.lost_runs import mark_dead
@@ -152,7 +152,7 @@ class RunKeeper:
         self._again = False
         if self._refused:
             self._refused = False
-            make_space(broker)
+            free_space(broker)
         now = self._loop.time()
         page = read_holders(broker)
         for silent in self._holders.take(page.rows, now):

@@ -27,6 +27,9 @@ KEEP_ENDED = 3600.0
 
 # How many thousands of rows are forgotten before others have their turn.
 _MAX_CALLS = 50
+# How many runs that have ended are looked at when the store is full. Of some, only the
+# record is left.
+_MAX_ENDED = 1000
 
 
 class Left(t.NamedTuple):
@@ -59,9 +62,19 @@ def forget_ended(
     return Left(limit in (len(old), len(old_keys)), bool(rows or keys))
 
 
-def make_space(broker: KeepsRuns, limit: int = 10) -> None:
-    """Forget runs that have ended, the oldest first, because the store is full."""
-    forget_runs(broker, broker.owned(ENDED, kind=RUN, limit=limit))
+def free_space(broker: KeepsRuns, limit: int = 10) -> None:
+    """Forget the events of runs that have ended, the oldest first, because the store is
+    full. So it stores nothing, and the record of a channel stays, which has the keys."""
+    for row in broker.owned(ENDED, kind=RUN, limit=_MAX_ENDED):
+        record, upto = find_record(broker, row.channel), row.number
+        if record is not None and record.position.number <= upto:
+            upto = record.position.number - 1
+        if broker.read_items([row.channel], upto=upto, limit=1, kind=RUN).rows:
+            while broker.forget(row.channel, upto, kind=RUN):
+                pass
+            limit -= 1
+        if not limit:
+            return
 
 
 def forget_runs(broker: KeepsRuns, ends: cabc.Iterable[ItemRow]) -> bool:

@@ -52,6 +52,10 @@ class NotPublished(Exception):
     """Nothing was stored: the store can't be reached or is full. Publish again later."""
 
 
+class StoreFull(NotPublished):
+    """Nothing was stored, because the store is full."""
+
+
 class NotRead(Exception):
     """The store can't be reached, or is busy. Read again later."""
 

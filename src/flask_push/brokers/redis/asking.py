@@ -10,8 +10,10 @@ from functools import partial
 from ..base import NotPublished
 from ..base import NotRead
 from ..base import PublishUncertain
+from ..base import StoreFull
 from . import calls
 from . import scripts
+from .errors import code_of
 from .errors import explain
 from .errors import is_uncertain
 from .pool import FAILED
@@ -60,7 +62,8 @@ class Asking:
         except FAILED as error:
             if attempt.unsure:
                 raise PublishUncertain(f"Redis did not answer: {explain(error)}") from error
-            raise NotPublished(f"Redis can't be written: {explain(error)}") from error
+            refused = StoreFull if code_of(error) == "OOM" else NotPublished
+            raise refused(f"Redis can't be written: {explain(error)}") from error
         except Silence as error:
             if attempt.unsure:
                 raise PublishUncertain("Redis did not answer in time.") from error
