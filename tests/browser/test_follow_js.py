@@ -4,13 +4,18 @@ cases, and plays what happens by chance."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 from support.fake_wire import cases
 from support.fake_wire import is_noticed
 from support.fake_wire import Mutant
+from support.fake_wire import NODE
 from support.fake_wire import run
+from support.run_wire_server import RunWireServer
+from support.servers import program
+from support.servers import TESTS
 
 
 @pytest.mark.parametrize("case", cases("follow.mjs"))
@@ -28,6 +33,23 @@ def test_no_event_is_missing_or_repeated_in_any_story() -> None:
 def test_no_event_is_missing_or_repeated_in_many_stories() -> None:
     status, said = run("follow.mjs", 1000, 20_000)
     assert status == 0, said
+
+
+def test_a_run_is_followed_in_node_and_the_process_ends_with_it() -> None:
+    script = TESTS / "clients" / "follow_node.mjs"
+    with contextlib.closing(RunWireServer()) as runs:
+        runs.begin()
+        runs.write("a", "b")
+        command = [str(NODE), str(script), f"{runs.url}/follow"]
+        with program(command, text=True) as process:
+            assert process.stdout is not None
+            lines = iter(process.stdout.readline, "")
+            assert [next(lines), next(lines)] == ["a\n", "b\n"]
+            runs.cut()
+            runs.write("c")
+            runs.end("done")
+            assert [*lines] == ["c\n", "done\n"]
+            assert process.wait(30) == 0
 
 
 MUTANTS = [
