@@ -18,6 +18,7 @@ from costs import paced_items
 from costs import presence_joins
 from costs import redis_feed
 from costs import redis_scripts
+from costs import run_words
 from costs import run_writes
 from costs import set_items
 
@@ -36,6 +37,7 @@ COSTS: dict[str, cabc.Callable[[Scale], list[Row]]] = {
     "redis_hubs": redis_feed.redis_hubs,
     "redis_delay": redis_feed.redis_delay,
     "redis_feed": redis_feed.redis_feed,
+    "run_words": run_words.run_words,
     "run_writes": run_writes.run_writes,
     "set_cost": set_items.set_cost,
 }

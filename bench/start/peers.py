@@ -28,17 +28,17 @@ _PACKAGES = (
 
 
 @functools.cache
-def _python() -> Path:
+def python() -> Path:
     """A Python of its own, with the packages that only these servers need."""
-    python = CACHE / "venv" / "bin" / "python"
-    if not python.exists():
+    path = CACHE / "venv" / "bin" / "python"
+    if not path.exists():
         subprocess.run([sys.executable, "-m", "venv", CACHE / "venv"], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *_PACKAGES], check=True)
-    return python
+        subprocess.run([path, "-m", "pip", "install", "-q", *_PACKAGES], check=True)
+    return path
 
 
 def uvicorn(running: Running, app: str) -> None:
-    words = [str(_python()), "-m", "uvicorn", "--no-access-log", "--log-level", "error"]
+    words = [str(python()), "-m", "uvicorn", "--no-access-log", "--log-level", "error"]
     words += ["--backlog", "4096", "--timeout-keep-alive", "600"]
     words += ["--port", str(running.port), f"{app}:app"]
     running.processes.start(words, running.port, _PEERS)
@@ -47,7 +47,7 @@ def uvicorn(running: Running, app: str) -> None:
 
 def flask_sse(running: Running) -> None:
     running.publish_port = redis(running)
-    words = [str(_python()), "-m", "gunicorn", "--no-control-socket", "--backlog", "4096"]
+    words = [str(python()), "-m", "gunicorn", "--no-control-socket", "--backlog", "4096"]
     words += ["-k", "gevent", "--worker-connections", "20000"]
     words += ["-b", f"127.0.0.1:{running.port}", "flask_sse_app:app"]
     env = {"REDIS_URL": f"redis://127.0.0.1:{running.publish_port}"}
@@ -55,7 +55,7 @@ def flask_sse(running: Running) -> None:
 
 
 def aiohttp(running: Running) -> None:
-    words = [str(_python()), "aiohttp_sse_app.py", str(running.port)]
+    words = [str(python()), "aiohttp_sse_app.py", str(running.port)]
     running.processes.start(words, running.port, _PEERS)
     running.publish_port = running.port
 

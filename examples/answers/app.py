@@ -94,8 +94,8 @@ def new() -> Answer:
 def show(chat: str, page: str = "chat") -> Answer:
     # In this order, an answer is in the rows or can be followed, at each moment.
     since, running = push.position(), push.running(f"chat:{chat}")
-    shown = {"chat": chat, "since": since, "rows": rows(chat), "running": bool(running)}
-    return render_template(f"{page}.html", **shown)
+    shown = {"chat": chat, "page": page, "since": since, "running": bool(running)}
+    return render_template(f"{page}.html", rows=rows(chat), **shown)
 
 
 @app.get("/chats/<chat>/messages")

@@ -12,18 +12,16 @@ LINES = (
     "Open the page on a second device, or close it and come later. You can stop me on any "
     "of them, and I stop on all.",
     "If the server is started again, my words so far are kept, and the page says that the "
-    "rest is lost. Then you can ask again.",
+    "rest is lost. Then you can ask again.\n\n",
 )
 
 
 def model(question: str) -> t.Iterator[str]:
     """The words of an answer."""
-    count = 0
-    for line in LINES:
-        for word in f"{line.format(question=question)}\n\n".split(" "):
-            time.sleep(0.02)
-            count += 1
-            yield f"{word} "
-            if count == 40 and "fail" in question.lower():
-                raise RuntimeError("The model was asked to fail.")
-    yield f"These were {count} words."
+    words = "\n\n".join(LINES).format(question=question).split(" ")
+    for count, word in enumerate(words, 1):
+        time.sleep(0.02)
+        yield f"{word} "
+        if count == 40 and "fail" in question.lower():
+            raise RuntimeError("The model was asked to fail.")
+    yield f"These were {len(words)} words."

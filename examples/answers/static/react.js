@@ -3,10 +3,14 @@
 
 import { Chat, useChat } from "@ai-sdk/react";
 import { DefaultChatTransport } from "ai";
-import { createElement as h, useEffect, useRef } from "react";
+import { createElement as h, Fragment, useEffect, useRef } from "react";
 import { createRoot } from "react-dom/client";
 
 const { chat: id, url, running } = document.body.dataset;
+const WHY = {
+  failed: "The model failed.",
+  lost: "The rest is lost: the process that made the answer has ended.",
+};
 const toMessage = ({ id, role, text }) => ({ id, role, parts: [{ type: "text", text }] });
 const toText = (message) => message.parts.map((part) => part.text ?? "").join("");
 
@@ -38,23 +42,28 @@ function stop() {
   fetch(`/api/chat/${id}/stop`, { method: "POST" });
 }
 
+function explain(error) {
+  if (!error) return "This question has no answer.";
+  return error instanceof TypeError ? "reconnecting…" : (WHY[error.message] ?? error.message);
+}
+
 function Page() {
   const { messages, status, error, sendMessage, regenerate } = useChat({ chat });
   const list = useRef(null), isBusy = status === "submitted" || status === "streaming";
   useEffect(() => {
     list.current.scrollTop = list.current.scrollHeight;
-  }, [messages]);
+  }, [messages, status]);
   const isUnanswered = !isBusy && messages.at(-1)?.role === "user";
   const submit = (event) => {
     event.preventDefault();
     sendMessage({ text: new FormData(event.target).get("text") });
     event.target.reset();
   };
-  return h("main", null,
+  return h(Fragment, null,
     h("ol", { ref: list, role: "log", "aria-label": "Messages", "aria-busy": isBusy, tabIndex: 0 },
       messages.map((message) => h("li", { key: message.id, id: message.id, className: message.role }, toText(message)))),
     (error || isUnanswered) && h("p", { className: "notice", role: "status" },
-      h("span", null, error instanceof TypeError ? "reconnecting…" : (error?.message ?? "This question has no answer.")), " ",
+      h("span", null, explain(error)), " ",
       h("button", { onClick: () => regenerate() }, "Ask again")),
     h("form", { onSubmit: submit },
       h("input", { name: "text", maxLength: 2000, required: true, placeholder: "Ask something", "aria-label": "Question", autoComplete: "off", autoFocus: true }),
