@@ -203,13 +203,19 @@ def checked_info(
     if not listed:
         raise ValueError("Only a run that is listed shows info. Name its channel: listed=.")
     text = json_text(dict(info), checks.dumps)
+    values = json.loads(text)
+    try:
+        # JSON can have one in ASCII.
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("info holds a lone surrogate, which is not text.") from None
     size = len(text.encode())
     if size > MAX_INFO:
         raise ValueError(
             f"info has {size:,} bytes of JSON, {MAX_INFO:,} at most. Show what the list"
             " needs, and keep the rest in your database."
         )
-    return json.loads(text)
+    return values
 
 
 def checked_wait(wait: float) -> float:

@@ -18,7 +18,7 @@ from .brokers import PublishUncertain
 
 Piece = t.TypeVar("Piece")
 
-#: Characters of the text of progress.
+#: Characters of the text of progress, and of the text with which a run fails.
 MAX_TEXT = 1000
 
 
@@ -81,17 +81,32 @@ def checked_progress(done: float, total: float | None, text: str) -> Progress:
             continue
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{name} is a number, not {value!r:.80}.")
-        if not math.isfinite(value):
-            raise ValueError(f"{name} is a number that JSON has, not {value!r}.")
+        if not _is_finite(value):
+            raise ValueError(f"{name} is a number that JSON has, not {value!r:.80}.")
     if not isinstance(text, str):
         raise TypeError(f"text says what the run does now, not {text!r:.80}.")
+    return {"done": done, "total": total, "text": checked_text(text)}
+
+
+def checked_text(text: str) -> str:
+    """
+    :raises ValueError: If it can't be shown.
+    """
     if len(text) > MAX_TEXT:
         raise ValueError(f"text has {len(text):,} characters, {MAX_TEXT:,} at most.")
     try:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("text holds a lone surrogate, which is not text.") from None
-    return {"done": done, "total": total, "text": plain(text)}
+    return plain(text)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        # A whole number that no page could read.
+        return False
 
 
 def _next(

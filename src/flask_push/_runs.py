@@ -253,11 +253,14 @@ class Run:
     def fail(self, text: str) -> t.NoReturn:
         """End the run as failed, with a text that its readers see: raise an exception that
         leaves the block. The text of any other exception is logged, and not sent.
+
+        :param text: Has 1,000 characters at most.
+        :raises ValueError: If the text is too long, or can't be sent. The run fails too.
         """
         if not isinstance(text, str):
             raise TypeError(f"fail takes a text for the user, not {text!r:.80}.")
         self._holding()
-        raise RunFailed(text, self)
+        raise RunFailed(_run_writing.checked_text(text), self)
 
     @property
     def _now(self) -> Record:

@@ -95,6 +95,8 @@ def test_an_app_makes_runs(push: Push) -> None:
         ({"info": "a", "listed": "l"}, TypeError, "info is what the list shows"),
         ({"info": {"a": "x" * 5000}, "listed": "l"}, ValueError, "4,096 at most"),
         ({"info": {"a": object()}, "listed": "l"}, TypeError, "not JSON serializable"),
+        ({"info": {"a": "\ud800"}, "listed": "l"}, ValueError, "info holds a lone"),
+        ({"info": {"\ud800": 1}, "listed": "l"}, ValueError, "info holds a lone"),
         ({"wait": 0}, ValueError, "above 0"),
         ({"wait": float("inf")}, ValueError, "above 0"),
         ({"wait": "5"}, TypeError, "wait is a number of seconds"),

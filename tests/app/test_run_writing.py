@@ -390,6 +390,7 @@ def test_a_list_that_is_full_keeps_no_progress_from_being_stored(tmp_path: objec
         ((None,), TypeError),
         ((float("nan"),), ValueError),
         ((1, float("inf")), ValueError),
+        ((10**400,), ValueError),
         ((1, "2"), TypeError),
         ((1, 2, b"x"), TypeError),
         ((1, 2, "x" * 1001), ValueError),

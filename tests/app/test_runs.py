@@ -93,6 +93,18 @@ def test_a_failure_may_have_a_text_for_the_user(publisher: Publisher) -> None:
     assert (run.status, record_now(publisher, "a").text) == ("failed", "Row 3 is empty.")
 
 
+@pytest.mark.parametrize(
+    ("text", "why"), [("x" * 1001, "1,001 characters"), ("\ud800", "lone surrogate")]
+)
+def test_a_run_that_fails_with_a_text_that_cannot_be_sent_fails_without_it(
+    publisher: Publisher, text: str, why: str
+) -> None:
+    run = publisher.run("a")
+    with pytest.raises(ValueError, match=why), run:
+        run.fail(text)
+    assert (run.status, record_now(publisher, "a").text) == ("failed", "")
+
+
 def test_a_stop_does_not_hide_another_exception(publisher: Publisher) -> None:
     with pytest.raises(KeyError), publisher.run("a") as run:
         publisher.stop("a")
