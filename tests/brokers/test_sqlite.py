@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from pathlib import Path
 from pathlib import PurePath
@@ -23,6 +24,7 @@ from flask_push import Publisher
 from flask_push.brokers import Broker
 from flask_push.brokers import open_broker
 from flask_push.brokers.base import Retention
+from flask_push.brokers.sqlite import database
 from flask_push.brokers.sqlite import path_of
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.brokers.sqlite import url_of
@@ -55,6 +57,27 @@ def test_what_is_kept_is_written_in_the_store(path: Path) -> None:
     assert len(heard(script)) == 5, "the newest word counts"
     for each in app, script, other:
         each.close()
+
+
+def test_an_exception_just_when_a_transaction_has_begun_leaves_none(
+    path: Path, broker: SqliteBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of Ctrl-C, or of a task of Celery that takes too long."""
+    begin = database._begin
+
+    def interrupted(connection: sqlite3.Connection, deadline: float) -> None:
+        begin(connection, deadline)
+        raise KeyboardInterrupt
+
+    say(broker, "0")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(database, "_begin", interrupted)
+        say(broker, "1")
+    other = SqliteBroker(path)
+    say(other, "2")
+    say(broker, "3")
+    assert heard(other) == [b"0", b"2", b"3"]
+    other.close()
 
 
 def test_keys_are_forgotten_with_age(path: Path) -> None:

@@ -197,6 +197,8 @@ class Database:
                 connection = access.ready(deadline, self.seen)
                 _begin(connection, deadline)
             except BaseException as error:
+                # It may be of a signal's handler, and the transaction has begun.
+                self._rollback()
                 access.mend(error, locked=True)
                 access.lock.release()
                 raise
