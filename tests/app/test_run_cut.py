@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import logging
+import re
 
 import pytest
 from support.each_store import url as url
+from support.pushes import push as push
 from support.run_stores import Unsure
 from support.runs import events_of
 from support.runs import record_now
@@ -15,6 +17,7 @@ from support.servers import until
 
 from flask_push import _run_cut
 from flask_push import Publisher
+from flask_push import Push
 from flask_push._system.logs import QuietLogger
 
 MOST = 16 * 1024
@@ -119,3 +122,21 @@ def test_a_store_that_fails_while_the_beginning_is_deleted_loses_nothing_else(
     found = [text for text in events_of(publisher, "a") if text[0] != "["]
     assert found == texts[-len(found) :] and len(found) > 25
     publisher.close()
+
+
+def test_who_follows_a_run_without_its_beginning_gets_a_gap_first(push: Push) -> None:
+    (app,) = push._states
+    app.config["PUSH_MAX_RUN_BYTES"] = 4096
+    with push.run("a") as run:
+        for number in range(100):
+            run.write(f"{number:03}" * 20)
+    app.add_url_rule("/push", "push", lambda: push.follow(run))
+    app.add_url_rule("/openai", "openai", lambda: push.follow(run, wire="openai"))
+    client = app.test_client()
+    stream = client.get("/push").get_data(as_text=True)
+    plain = client.get("/openai").get_data(as_text=True)
+    types = re.findall("^event: (.*)$", stream, re.MULTILINE)
+    assert types == ["push:open", "push:gap", "push:run"]
+    texts = re.findall("^data: ([0-9]{3})", stream, re.MULTILINE)
+    assert [*map(int, texts)] == [*range(int(texts[0]), 100)] and len(texts) > 15
+    assert '"code":"gap"' in plain and plain.endswith("data: [DONE]\n\n")
