@@ -81,13 +81,14 @@ class RunReads:
     def wait(self, connection: Connection, rows: RunPieces | None) -> None:
         """Continue with a stream when it can be sent more of its run.
 
-        :param rows: A page that it was given.
+        :param rows: The page that it has just been given, if any.
         """
         group, log = connection.group, self._readers.log
         assert isinstance(group, RunGroup)
         begin = group.begin_page(connection)
-        in_vain = rows is not None and (rows.epoch, rows.after) == (log.epoch, begin)
-        if in_vain or connection.cursor >= log.end:
+        # It needs the same page again, so that page did not help.
+        again = rows is not None and (rows.epoch, rows.after) == (log.epoch, begin)
+        if again or connection.cursor >= log.end:
             # The log is too far behind the store.
             self._pump.wait_for_turn(connection)
             return

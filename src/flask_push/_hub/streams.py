@@ -175,7 +175,8 @@ class Streams(StreamEnds):
     ) -> None:
         """Continue with a connection when it can be sent more.
 
-        :param page: What it was given in vain, and the rows, too.
+        :param page: The page that it has just been given, if any.
+        :param rows: The same, if it needs rows.
         """
         if connection.group.follows:
             assert not isinstance(rows, LivingPieces)
