@@ -29,6 +29,7 @@ from ._delivery.stream import Stream
 from ._event import escape
 from ._event import ItemsPage
 from ._event import Name
+from ._holder.store import record_of
 from ._names import name_of
 from ._names import plain
 from ._plain_response import PlainResponse
@@ -36,7 +37,6 @@ from ._plain_response import unavailable
 from ._request import BadChannels
 from ._response import respond
 from ._response import StreamResponse
-from ._run_store import record_of
 from ._runs import Run
 from ._state import Services
 from .brokers import NotRead

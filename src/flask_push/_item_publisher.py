@@ -18,16 +18,8 @@ from .brokers import ItemChange
 from .brokers import ItemRow
 from .brokers import ItemsFull
 from .brokers import KeepsItems
-from .brokers import NotPublished
-from .brokers import NotRead
-from .brokers import PublishUncertain
-
-#: All items of a channel are read at once, however many bytes they have: pages would be of
-#: different times.
-NO_LIMIT = 2**40
-
-# How many items that are due are unset in one transaction.
-_MAX_UNSETS = 500
+from .brokers.due_items import NO_LIMIT
+from .brokers.due_items import unset_due
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +148,8 @@ def change(
     try:
         positions = items.change(changes)
     except ItemsFull as full:
-        unset_due(items, changes, full)
+        names = {each.channel for each in changes if isinstance(each, ItemChange)}
+        unset_due(items, names, full)
         positions = items.change(changes)
     certain = [
         position
@@ -164,36 +157,6 @@ def change(
         if _is_certain(each)
     ]
     return positions, certain[-1] if certain else None
-
-
-def unset_due(
-    items: KeepsItems, changes: cabc.Sequence[Event | ItemChange], full: ItemsFull
-) -> None:
-    """Unset the items that are due on the channels of these changes.
-
-    :raises ItemsFull: If there are none, or the store is in trouble.
-    """
-    names = {change.channel for change in changes if isinstance(change, ItemChange)}
-    try:
-        due = _due(items, names) if items.due(1) else []
-        for start in range(0, len(due), _MAX_UNSETS):
-            items.change(due[start : start + _MAX_UNSETS])
-    except (NotPublished, NotRead, PublishUncertain) as error:
-        raise full from error
-    if not due:
-        raise full
-
-
-def _due(items: KeepsItems, names: cabc.Collection[str]) -> list[ItemChange]:
-    """Unsets of the items of these channels that are due. Other channels may have many
-    more, which ``KeepsItems.due`` might return first."""
-    rows = items.read_items(names, limit=NO_LIMIT, due=True).rows
-    living = {row.number for row in items.read_items(names, limit=NO_LIMIT).rows}
-    return [
-        ItemChange(row.channel, row.item, None, due=True)
-        for row in rows
-        if row.number not in living
-    ]
 
 
 def _is_certain(change: Event | ItemChange) -> bool:

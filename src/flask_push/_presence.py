@@ -11,8 +11,8 @@ from ._delivery.roster import Roster
 from ._delivery.roster import RosterRow
 from ._event import Position
 from ._item_publisher import ItemPublisher
-from ._item_publisher import NO_LIMIT
 from ._names import channel_name
+from .brokers.due_items import NO_LIMIT
 
 
 @dataclass(frozen=True, slots=True)

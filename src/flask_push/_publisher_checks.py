@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ._event_checks import Dumps
-from ._run_process import MIN_LOST_AFTER
+from ._holder.process import MIN_LOST_AFTER
 
 
 def check_options(

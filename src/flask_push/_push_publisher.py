@@ -11,11 +11,11 @@ from ._event import Event
 from ._event import Name
 from ._event_checks import EventChecks
 from ._handoff.listeners_hub import ListenersHub
+from ._holder.process import RunProcess
 from ._hub.thread import ThreadDoor
 from ._listening import Listens
 from ._presence import Presence
 from ._publisher import History
-from ._run_process import RunProcess
 from ._run_publisher import RunPublisher
 from ._selectors import NOT_GIVEN
 from ._state import Services

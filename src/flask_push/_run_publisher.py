@@ -16,13 +16,13 @@ from ._event import base62
 from ._event import Name
 from ._event_checks import EventChecks
 from ._event_checks import json_text
+from ._holder.process import RunProcess
+from ._holder.space import forget_older
+from ._holder.store import Known
 from ._ipc.lost_runs import last_progress
 from ._names import channel_name
 from ._names import key_name
 from ._presence import PresencePublisher
-from ._run_process import RunProcess
-from ._run_space import forget_older
-from ._run_store import Known
 from ._runs import busy_error
 from ._runs import Run
 from .brokers import Conflict

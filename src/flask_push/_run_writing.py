@@ -7,12 +7,12 @@ import contextlib
 import math
 import typing as t
 
+from ._holder.held import HeldRun
+from ._holder.held import Over
+from ._holder.pending import Progress
+from ._holder.pending import Source
+from ._holder.process import RunProcess
 from ._names import plain
-from ._run_held import HeldRun
-from ._run_held import Over
-from ._run_pending import Progress
-from ._run_pending import Source
-from ._run_process import RunProcess
 from .brokers import NotPublished
 from .brokers import PublishUncertain
 

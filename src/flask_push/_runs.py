@@ -15,12 +15,12 @@ from ._delivery.run_record import Refusal
 from ._delivery.run_record import Status
 from ._event import Event
 from ._event_checks import EventChecks
-from ._run_entering import Refused
-from ._run_held import HeldRun
-from ._run_held import Over
-from ._run_process import RunProcess
-from ._run_store import find_again
-from ._run_store import Known
+from ._holder.entering import Refused
+from ._holder.held import HeldRun
+from ._holder.held import Over
+from ._holder.process import RunProcess
+from ._holder.store import find_again
+from ._holder.store import Known
 from .brokers import NotPublished
 from .brokers import PublishUncertain
 

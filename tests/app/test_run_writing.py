@@ -17,14 +17,14 @@ from support.runs import publisher as publisher
 from support.runs import rows_of
 from support.servers import until
 
-from flask_push import _run_patience
-from flask_push import _run_pending
 from flask_push import NotPublished
 from flask_push import Publisher
 from flask_push import RunOver
 from flask_push._delivery.run_record import end
 from flask_push._delivery.run_rows import PROGRESS
-from flask_push._run_store import record_of
+from flask_push._holder import patience
+from flask_push._holder import pending
+from flask_push._holder.store import record_of
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_a_store_that_fails_for_a_while_loses_nothing(
     unsure: Publisher, broker: Unsure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The thread that reads the source stores often, too.
-    monkeypatch.setattr(_run_pending, "_LATE_SECONDS", 0.01)
+    monkeypatch.setattr(pending, "_LATE_SECONDS", 0.01)
 
     def source() -> cabc.Iterator[str]:
         for number in range(30):
@@ -276,8 +276,8 @@ def test_whatever_the_store_answers_all_is_written_once(
     broker = Unsure()
     publisher = Publisher(broker)
     with pytest.MonkeyPatch.context() as patch, publisher.run("a") as run:
-        patch.setattr(_run_pending, "_LATE_SECONDS", 0.0)
-        patch.setattr(_run_patience, "_FIRST_PAUSE", 0.001)
+        patch.setattr(pending, "_LATE_SECONDS", 0.0)
+        patch.setattr(patience, "_FIRST_PAUSE", 0.001)
         broker.answers = [*answers]
         assert run.write_all(texts) == texts
         broker.answers = []

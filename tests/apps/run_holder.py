@@ -13,13 +13,13 @@ import time
 import typing as t
 from pathlib import Path
 
-from flask_push import _run_process
 from flask_push import NotPublished
 from flask_push import Publisher
 from flask_push import PublishUncertain
 from flask_push import Run
 from flask_push import RunBusy
 from flask_push import RunOver
+from flask_push._holder import process
 
 AGAIN = 3
 
@@ -32,7 +32,7 @@ def texts(attempt: int, count: int, pause: float) -> cabc.Iterator[str]:
 
 def main(url: str, channel: str, notes: str, count: str, pause: str, seconds: str) -> int:
     lost_after = float(seconds)
-    _run_process._BEFORE_LOST = lost_after / 4
+    process._BEFORE_LOST = lost_after / 4
     publisher = Publisher(url, timeout=0.5)
     # An app can't have such a short time.
     publisher._run_times = (lost_after,)

@@ -31,10 +31,10 @@ from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing import BrokerContract
 from flask_push.testing import ItemsContract
 from flask_push.testing import OwnLogContract
-from flask_push.testing._run_store_contract import RunStoreContract
+from flask_push.testing import RunsContract
 
 
-class OnRedis(RunStoreContract, ItemsContract, OwnLogContract, BrokerContract):
+class OnRedis(RunsContract, ItemsContract, OwnLogContract, BrokerContract):
     """A store of its own for each test, under a prefix of its own on one server."""
 
     server = Redis

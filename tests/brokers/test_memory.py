@@ -17,12 +17,12 @@ from flask_push.brokers.memory import MemoryBroker
 from flask_push.testing import BrokerContract
 from flask_push.testing import ItemsContract
 from flask_push.testing import OwnLogContract
-from flask_push.testing._run_store_contract import RunStoreContract
+from flask_push.testing import RunsContract
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until
 
 
-class TestMemory(RunStoreContract, ItemsContract, OwnLogContract, BrokerContract):
+class TestMemory(RunsContract, ItemsContract, OwnLogContract, BrokerContract):
     shared = False
 
     def open(self, retention: Retention | None = None) -> Broker:

@@ -31,7 +31,7 @@ from flask_push.brokers.sqlite import url_of
 from flask_push.testing import BrokerContract
 from flask_push.testing import ItemsContract
 from flask_push.testing import OwnLogContract
-from flask_push.testing._run_store_contract import RunStoreContract
+from flask_push.testing import RunsContract
 
 
 def test_publishers_that_are_not_closed_leave_nothing_open(path: Path) -> None:
@@ -104,7 +104,7 @@ def test_what_is_not_stored_does_not_pile_up(path: Path, broker: SqliteBroker) -
         assert size == 10 * 101
 
 
-class TestSqlite(RunStoreContract, ItemsContract, OwnLogContract, BrokerContract):
+class TestSqlite(RunsContract, ItemsContract, OwnLogContract, BrokerContract):
     @pytest.fixture(autouse=True)
     def directory(self, tmp_path: Path) -> None:
         self.path = tmp_path

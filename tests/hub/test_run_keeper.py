@@ -45,7 +45,7 @@ from flask_push.brokers import ItemsPage
 from flask_push.brokers import NotRead
 from flask_push.brokers import Retention
 from flask_push.brokers.memory import MemoryBroker
-from flask_push.testing._run_store_contract import AllThree
+from flask_push.testing._runs_contract import AllThree
 from flask_push.testing._sink import until
 
 

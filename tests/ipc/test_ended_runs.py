@@ -25,7 +25,7 @@ from flask_push._ipc.ended_runs import forget_ended
 from flask_push._ipc.ended_runs import free_space
 from flask_push._ipc.ended_runs import Left
 from flask_push._ipc.lost_runs import item_changes
-from flask_push.testing._run_store_contract import AllThree
+from flask_push.testing._runs_contract import AllThree
 
 DAY = 86400 * 10**6
 

@@ -47,7 +47,7 @@ from flask_push.brokers import ItemsFull
 from flask_push.brokers import Retention
 from flask_push.brokers.items import BOUNDS_OF_KINDS
 from flask_push.brokers.memory import MemoryBroker
-from flask_push.testing._run_store_contract import AllThree
+from flask_push.testing._runs_contract import AllThree
 
 
 @pytest.fixture(autouse=True)

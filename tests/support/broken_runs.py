@@ -18,13 +18,13 @@ from flask_push.brokers.memory.item_rows import Row
 from flask_push.brokers.memory.items import Items
 from flask_push.brokers.runs import FORGET_ROWS
 from flask_push.testing import BrokerContract
-from flask_push.testing._run_store_contract import RunStoreContract
+from flask_push.testing import RunsContract
 from flask_push.testing._sink import until
 from support.broken_brokers import OpenMemory
 from support.broken_items import Keeping
 
 
-class Contract(OpenMemory, RunStoreContract, BrokerContract):
+class Contract(OpenMemory, RunsContract, BrokerContract):
     """In the order in which a broker's author inherits them."""
 
 

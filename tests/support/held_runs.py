@@ -25,7 +25,7 @@ from flask_push._ipc.lost_runs import find_record
 from flask_push._ipc.lost_runs import item_changes
 from flask_push.brokers import KeepsRuns
 from flask_push.brokers import open_broker
-from flask_push.testing._run_store_contract import AllThree
+from flask_push.testing._runs_contract import AllThree
 
 
 def opened(url: str) -> AllThree:

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "_ipc": {"_event", "_system", "_delivery", "brokers"},
     "_hub": {"_event", "sse", "_system", "_delivery", "brokers", "_ipc"},
     "_handoff": {"_event", "sse", "_system", "_delivery", "brokers", "_ipc"},
+    "_holder": {"_event", "_system", "_delivery", "brokers", "_ipc"},
     "client": {"_event", "sse", "_system", "_delivery"},
     "_doctor": {
         "_config",

@@ -26,11 +26,11 @@ from flask_push._delivery.run_rows import NOW
 from flask_push._delivery.run_rows import RUN
 from flask_push._delivery.run_rows import STATUS
 from flask_push._delivery.run_rows import unpack
-from flask_push._run_entering import begin
-from flask_push._run_entering import Refused
-from flask_push._run_held import HeldRun
-from flask_push._run_held import Over
-from flask_push._run_store import RunStore
+from flask_push._holder.entering import begin
+from flask_push._holder.entering import Refused
+from flask_push._holder.held import HeldRun
+from flask_push._holder.held import Over
+from flask_push._holder.store import RunStore
 from flask_push.brokers import Conflict
 from flask_push.brokers import ItemChange
 from flask_push.brokers import KeepsRuns

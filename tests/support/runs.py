@@ -14,9 +14,9 @@ from flask_push._delivery.run_record import Record
 from flask_push._delivery.run_rows import NOW
 from flask_push._delivery.run_rows import STATUS
 from flask_push._delivery.run_rows import unpack
+from flask_push._holder.store import record_of
 from flask_push._ipc.lost_runs import end_runs_of
 from flask_push._ipc.lost_runs import mark_dead
-from flask_push._run_store import record_of
 from flask_push.brokers import ItemRow
 from flask_push.brokers import KeepsRuns
 

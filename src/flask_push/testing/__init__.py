@@ -5,5 +5,13 @@ from ._items_contract import ItemsContract
 from ._lose import lose
 from ._own_contract import OwnLogContract
 from ._reader import read_events
+from ._runs_contract import RunsContract
 
-__all__ = ["BrokerContract", "ItemsContract", "lose", "OwnLogContract", "read_events"]
+__all__ = [
+    "BrokerContract",
+    "ItemsContract",
+    "lose",
+    "OwnLogContract",
+    "read_events",
+    "RunsContract",
+]

@@ -13,7 +13,7 @@ from flask_push import NotPublished
 from flask_push import Publisher
 from flask_push import PublishUncertain
 from flask_push import RunOver
-from flask_push._run_held import HeldRun
+from flask_push._holder.held import HeldRun
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from flask_push import NotPublished
 from flask_push import Publisher
 from flask_push import Run
 from flask_push import RunOver
-from flask_push._run_group import parts_of
-from flask_push._run_group import store_together
-from flask_push._run_held import HeldRun
-from flask_push._run_pending import Progress
-from flask_push._run_pending import Source
+from flask_push._holder.group import parts_of
+from flask_push._holder.group import store_together
+from flask_push._holder.held import HeldRun
+from flask_push._holder.pending import Progress
+from flask_push._holder.pending import Source
 
 NAMES = ["a", "b", "c", "d", "e"]
 

@@ -8,9 +8,9 @@ from flask_push._delivery.run_record import Record
 from flask_push._delivery.run_record import Refusal
 from flask_push._delivery.run_rows import Change
 from flask_push._delivery.run_rows import HOLDERS
-from flask_push._run_entering import begin
-from flask_push._run_entering import Refused
-from flask_push._run_store import RunStore
+from flask_push._holder.entering import begin
+from flask_push._holder.entering import Refused
+from flask_push._holder.store import RunStore
 from flask_push.brokers import Conflict
 from flask_push.brokers import open_broker
 from flask_push.brokers.runs import KeepsRuns

@@ -11,9 +11,9 @@ from support.runs import record_now
 
 from flask_push import Publisher
 from flask_push import RunOver
-from flask_push._run_held import HeldRun
-from flask_push._run_owned import end_what_nothing_holds
-from flask_push._run_owned import read_owned
+from flask_push._holder.held import HeldRun
+from flask_push._holder.owned import end_what_nothing_holds
+from flask_push._holder.owned import read_owned
 
 
 def compare(publisher: Publisher, held: list[HeldRun], later: list[HeldRun]) -> None:

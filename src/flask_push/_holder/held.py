@@ -12,29 +12,29 @@ import contextlib
 import os
 import time
 
-from ._delivery.run_holder import Holder
-from ._delivery.run_holder import Look
-from ._delivery.run_record import end
-from ._delivery.run_record import Record
-from ._delivery.run_record import Status
-from ._delivery.run_record import status_now
-from ._delivery.run_rows import Change
-from ._delivery.run_rows import unpack
-from ._delivery.run_size import is_renewed
-from ._run_cut import RunCut
-from ._run_patience import Patience
-from ._run_pending import Pending
-from ._run_pending import Progress
-from ._run_space import make_space
-from ._run_store import record_of
-from ._run_store import RunStore
-from ._system.unpatched import shared_lock
-from .brokers import Conflict
-from .brokers import ItemRow
-from .brokers import ItemsFull
-from .brokers import NotPublished
-from .brokers import NotRead
-from .brokers import PublishUncertain
+from .._delivery.run_holder import Holder
+from .._delivery.run_holder import Look
+from .._delivery.run_record import end
+from .._delivery.run_record import Record
+from .._delivery.run_record import Status
+from .._delivery.run_record import status_now
+from .._delivery.run_rows import Change
+from .._delivery.run_rows import unpack
+from .._delivery.run_size import is_renewed
+from .._system.unpatched import shared_lock
+from ..brokers import Conflict
+from ..brokers import ItemRow
+from ..brokers import ItemsFull
+from ..brokers import NotPublished
+from ..brokers import NotRead
+from ..brokers import PublishUncertain
+from .cut import RunCut
+from .patience import Patience
+from .pending import Pending
+from .pending import Progress
+from .space import make_space
+from .store import record_of
+from .store import RunStore
 
 # Seconds between two looks of `check`.
 _CHECK_SECONDS = 0.1

@@ -8,11 +8,11 @@ import string
 import time
 import typing as t
 
-from ._delivery.run_rows import Change
-from ._delivery.run_rows import HOLDERS
-from ._run_store import RunStore
-from .brokers import Conflict
-from .brokers import ItemRow
+from .._delivery.run_rows import Change
+from .._delivery.run_rows import HOLDERS
+from ..brokers import Conflict
+from ..brokers import ItemRow
+from .store import RunStore
 
 _LETTERS = string.ascii_letters + string.digits
 _NAME_LENGTH = 12

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import collections.abc as cabc
 
-from ._delivery.run_record import Record
-from ._delivery.run_rows import RUN
-from ._ipc.lost_runs import end_run
-from ._run_held import HeldRun
-from ._run_store import RunStore
-from .brokers import ItemRow
+from .._delivery.run_record import Record
+from .._delivery.run_rows import RUN
+from .._ipc.lost_runs import end_run
+from ..brokers import ItemRow
+from .held import HeldRun
+from .store import RunStore
 
 # How many more records are read than the process holds runs.
 _MORE = 100

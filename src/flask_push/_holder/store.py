@@ -7,27 +7,27 @@ import contextlib
 import json
 import typing as t
 
-from ._delivery.run_record import Record
-from ._delivery.run_record import Transition
-from ._delivery.run_rows import Change
-from ._delivery.run_rows import KEYS
-from ._delivery.run_rows import NOW
-from ._delivery.run_rows import RUN
-from ._delivery.run_size import MAX_RUN_BYTES
-from ._event import Position
-from ._ipc.ended_runs import free_space
-from ._ipc.lost_runs import item_changes
-from ._run_space import make_space
-from ._system.logs import QuietLogger
-from .brokers import Broker
-from .brokers import Conflict
-from .brokers import ItemRow
-from .brokers import ItemsFull
-from .brokers import KeepsRuns
-from .brokers import NotPublished
-from .brokers import NotRead
-from .brokers import PublishUncertain
-from .brokers.base import StoreFull
+from .._delivery.run_record import Record
+from .._delivery.run_record import Transition
+from .._delivery.run_rows import Change
+from .._delivery.run_rows import KEYS
+from .._delivery.run_rows import NOW
+from .._delivery.run_rows import RUN
+from .._delivery.run_size import MAX_RUN_BYTES
+from .._event import Position
+from .._ipc.ended_runs import free_space
+from .._ipc.lost_runs import item_changes
+from .._system.logs import QuietLogger
+from ..brokers import Broker
+from ..brokers import Conflict
+from ..brokers import ItemRow
+from ..brokers import ItemsFull
+from ..brokers import KeepsRuns
+from ..brokers import NotPublished
+from ..brokers import NotRead
+from ..brokers import PublishUncertain
+from ..brokers.base import StoreFull
+from .space import make_space
 
 # How often a transition is tried that the store may have or not. The broker has waited each
 # time.

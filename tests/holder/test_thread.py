@@ -12,13 +12,13 @@ from support.run_stores import Unsure
 from support.runs import events_of
 from support.servers import until
 
-from flask_push import _run_pending
-from flask_push import _run_thread
 from flask_push import Publisher
 from flask_push import Run
-from flask_push._run_held import HeldRun
-from flask_push._run_pending import Pending
-from flask_push._run_pending import Source
+from flask_push._holder import pending
+from flask_push._holder import thread
+from flask_push._holder.held import HeldRun
+from flask_push._holder.pending import Pending
+from flask_push._holder.pending import Source
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_run_that_another_thread_uses_does_not_keep_others_waiting(
 def test_rows_together_have_a_megabyte_at_most_or_one_run(
     publisher: Publisher, broker: Unsure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_run_thread, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(thread, "_MOST_BYTES", 1000)
     with contextlib.ExitStack() as stack:
         runs = [stack.enter_context(publisher.run(f"c{n}")) for n in range(10)]
         store(publisher, runs, "x" * 900)
@@ -170,9 +170,9 @@ def test_a_run_that_is_over_is_no_longer_tried(
 def test_the_thread_ends_some_time_after_the_last_run(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flask_push import _run_process
+    from flask_push._holder import process
 
-    monkeypatch.setattr(_run_process, "_IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(process, "_IDLE_SECONDS", 0.05)
     before = threading.active_count()
     for key in range(2):
         with publisher.run("a", key=key) as run:
@@ -185,7 +185,7 @@ def test_a_run_is_stored_twenty_times_a_second_at_most(
     publisher: Publisher, broker: Unsure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here, each is stored when the test lets it."""
-    monkeypatch.setattr(_run_pending, "ROW_SECONDS", 1000)
+    monkeypatch.setattr(pending, "ROW_SECONDS", 1000)
     with publisher.run("a") as run:
         held = gather(publisher, run, "x")
         until(lambda: written(publisher, "a") == ["x"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import collections.abc as cabc
 import time
 
-from .brokers import NotPublished
-from .brokers import PublishUncertain
+from ..brokers import NotPublished
+from ..brokers import PublishUncertain
 
 # Seconds between two tries.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0

@@ -29,7 +29,7 @@ from flask_push import Run
 from flask_push import RunBusy
 from flask_push import RunOver
 from flask_push._delivery.run_record import end
-from flask_push._run_process import RunProcess
+from flask_push._holder.process import RunProcess
 from flask_push._system import unpatched
 from flask_push.brokers import Conflict
 from flask_push.brokers import ItemChange

@@ -2,7 +2,7 @@
 
 ::
 
-    class TestMyBroker(RunStoreContract, ItemsContract, BrokerContract): ...
+    class TestMyBroker(RunsContract, ItemsContract, BrokerContract): ...
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def is_as(item: str, position: Position) -> ItemChange:
     return row(item, None, due=True, expect=str(position))
 
 
-class RunStoreContract(Contract):
+class RunsContract(Contract):
     """Inherit it beside :class:`ItemsContract` if your broker is a :class:`.KeepsRuns`."""
 
     def open_runs(self, retention: Retention | None = None) -> AllThree:

@@ -10,21 +10,21 @@ from __future__ import annotations
 import contextlib
 import time
 
-from ._delivery.holders import Holder
-from ._delivery.run_record import Record
-from ._delivery.run_record import STOPPING_SECONDS
-from ._delivery.run_rows import HOLDERS
-from ._delivery.run_rows import RUN
-from ._delivery.run_rows import WAITS
-from ._ipc.ended_runs import forget_ended
-from ._ipc.lost_runs import end_run
-from ._ipc.lost_runs import end_waiting
-from ._ipc.lost_runs import mark_dead
-from ._run_store import RunStore
-from .brokers import KeepsRuns
-from .brokers import NotPublished
-from .brokers import NotRead
-from .brokers import PublishUncertain
+from .._delivery.holders import Holder
+from .._delivery.run_record import Record
+from .._delivery.run_record import STOPPING_SECONDS
+from .._delivery.run_rows import HOLDERS
+from .._delivery.run_rows import RUN
+from .._delivery.run_rows import WAITS
+from .._ipc.ended_runs import forget_ended
+from .._ipc.lost_runs import end_run
+from .._ipc.lost_runs import end_waiting
+from .._ipc.lost_runs import mark_dead
+from ..brokers import KeepsRuns
+from ..brokers import NotPublished
+from ..brokers import NotRead
+from ..brokers import PublishUncertain
+from .store import RunStore
 
 #: Keys are not forgotten then. Hubs know for how long the store keeps events.
 UNKNOWN_RETENTION = 100 * 366 * 86400.0

@@ -23,7 +23,6 @@ from support.held_runs import store as store
 from support.held_runs import store_rows
 from support.held_runs import waiting
 
-from flask_push import _run_look
 from flask_push import NotPublished
 from flask_push import Publisher
 from flask_push import PublishUncertain
@@ -35,18 +34,19 @@ from flask_push._delivery.run_rows import Change
 from flask_push._delivery.run_rows import HOLDERS
 from flask_push._delivery.run_rows import KEYS
 from flask_push._delivery.run_rows import WAITS
+from flask_push._holder import look
+from flask_push._holder.look import RunLook
 from flask_push._ipc import ended_runs
 from flask_push._ipc.lost_runs import mark_dead
-from flask_push._run_look import RunLook
 from flask_push.brokers import Broker
 from flask_push.brokers.memory import MemoryBroker
-from flask_push.testing._run_store_contract import AllThree
+from flask_push.testing._runs_contract import AllThree
 
 
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     time = Time()
-    monkeypatch.setattr(_run_look, "time", time)
+    monkeypatch.setattr(look, "time", time)
     return time
 
 
@@ -67,23 +67,23 @@ class Time:
         return round(self.wall * 1e9)
 
 
-def look(process: RunLook, store: AllThree, channel: str = "a") -> bool:
+def look_at(process: RunLook, store: AllThree, channel: str = "a") -> bool:
     return process.look(store, channel, record_of(store, channel))
 
 
 def test_a_run_of_a_process_that_is_dead_is_lost_at_once(store: AllThree) -> None:
     hold(store)
     process = RunLook(30)
-    assert not look(process, store) and statuses(store)[-1] == "running"
+    assert not look_at(process, store) and statuses(store)[-1] == "running"
     kill(store)
-    assert look(process, store) and statuses(store)[-1] == "lost"
-    assert not look(process, store)
+    assert look_at(process, store) and statuses(store)[-1] == "lost"
+    assert not look_at(process, store)
 
 
 def test_a_run_of_a_process_without_a_row_is_lost_at_once(store: AllThree) -> None:
     hold(store)
     store_rows(store, Change(HOLDERS, HOLDERS, "p", None))
-    assert look(RunLook(30), store) and statuses(store)[-1] == "lost"
+    assert look_at(RunLook(30), store) and statuses(store)[-1] == "lost"
 
 
 def test_a_run_is_lost_if_this_process_has_seen_no_sign_of_life_for_long_enough(
@@ -92,15 +92,15 @@ def test_a_run_is_lost_if_this_process_has_seen_no_sign_of_life_for_long_enough(
     hold(store)
     hold(store, "b")
     process = RunLook(30)
-    assert not look(process, store)
+    assert not look_at(process, store)
     time.now += 29
-    assert not look(process, store)
+    assert not look_at(process, store)
     # Another process begins to look.
-    assert not look(RunLook(30), store)
+    assert not look_at(RunLook(30), store)
     time.now += 1
-    assert look(process, store) and statuses(store)[-1] == "lost"
+    assert look_at(process, store) and statuses(store)[-1] == "lost"
     # Its other runs are lost as soon as any process looks.
-    assert look(RunLook(30), store, "b")
+    assert look_at(RunLook(30), store, "b")
     assert repr(process) == "<RunLook [1 processes]>"
 
 
@@ -110,11 +110,11 @@ def test_a_process_that_shows_signs_of_life_loses_no_run(
     hold(store)
     process = RunLook(30)
     for n in range(2, 6):
-        assert not look(process, store)
+        assert not look_at(process, store)
         time.now += 29
         beat(store, n=n)
     time.now += 1
-    assert not look(process, store) and processes(store) == ["p"]
+    assert not look_at(process, store) and processes(store) == ["p"]
 
 
 def test_a_beat_that_is_stored_meanwhile_keeps_the_run(
@@ -122,15 +122,15 @@ def test_a_beat_that_is_stored_meanwhile_keeps_the_run(
 ) -> None:
     hold(in_memory)
     process = RunLook(30)
-    look(process, in_memory)
+    look_at(process, in_memory)
     time.now += 30
 
     def mark(store: AllThree, holder: t.Any) -> t.Any:
         beat(store, n=2)
         return mark_dead(store, holder)
 
-    monkeypatch.setattr(_run_look, "mark_dead", mark)
-    assert not look(process, in_memory) and statuses(in_memory)[-1] == "running"
+    monkeypatch.setattr(look, "mark_dead", mark)
+    assert not look_at(process, in_memory) and statuses(in_memory)[-1] == "running"
 
 
 # Runs that wait.
@@ -145,7 +145,7 @@ def wait_until_due(store: AllThree) -> None:
 def test_a_queued_run_is_lost_after_its_time(store: AllThree) -> None:
     queue(store, wait=0.05)
     wait_until_due(store)
-    assert look(RunLook(30), store)
+    assert look_at(RunLook(30), store)
     assert statuses(store) == ["queued", "lost"] and not waiting(store)
 
 
@@ -154,7 +154,7 @@ def test_a_queued_run_waits_even_if_the_clock_of_this_machine_is_ahead(
 ) -> None:
     queue(store)
     time.wall = 2**33
-    assert not look(RunLook(30), store) and waiting(store) == ["a"]
+    assert not look_at(RunLook(30), store) and waiting(store) == ["a"]
 
 
 def test_a_queued_run_that_may_wait_for_longer_costs_no_write(time: Time) -> None:
@@ -168,7 +168,7 @@ def test_a_queued_run_that_may_wait_for_longer_costs_no_write(time: Time) -> Non
     store = t.cast(AllThree, broker := Counting())
     queue(store)
     before = broker.calls
-    assert not look(RunLook(30), store) and broker.calls == before
+    assert not look_at(RunLook(30), store) and broker.calls == before
 
 
 def test_a_queued_run_of_which_nothing_says_until_when_it_waits_is_lost(
@@ -176,7 +176,7 @@ def test_a_queued_run_of_which_nothing_says_until_when_it_waits_is_lost(
 ) -> None:
     queue(store)
     store_rows(store, Change(WAITS, WAITS, "a", None))
-    assert look(RunLook(30), store) and statuses(store) == ["queued", "lost"]
+    assert look_at(RunLook(30), store) and statuses(store) == ["queued", "lost"]
 
 
 def test_a_run_that_is_stopped_ends_after_its_time_or_if_its_process_is_dead(
@@ -184,22 +184,22 @@ def test_a_run_that_is_stopped_ends_after_its_time_or_if_its_process_is_dead(
 ) -> None:
     hold(store)
     stop(store)
-    assert not look(RunLook(30), store)
+    assert not look_at(RunLook(30), store)
     kill(store)
-    assert look(RunLook(30), store) and statuses(store)[-1] == "stopped"
+    assert look_at(RunLook(30), store) and statuses(store)[-1] == "stopped"
     monkeypatch.setattr(run_record, "STOPPING_SECONDS", 0.05)
-    monkeypatch.setattr(_run_look, "STOPPING_SECONDS", 0.05)
+    monkeypatch.setattr(look, "STOPPING_SECONDS", 0.05)
     hold(store, "b", process="q")
     stop(store, "b")
     wait_until_due(store)
-    assert look(RunLook(30), store, "b") and statuses(store, "b")[-1] == "stopped"
+    assert look_at(RunLook(30), store, "b") and statuses(store, "b")[-1] == "stopped"
 
 
 def test_a_run_that_has_ended_needs_no_look(store: AllThree) -> None:
     hold(store)
     end(store)
     store_rows(store, Change(HOLDERS, HOLDERS, "p", None))
-    assert not look(RunLook(30), store) and statuses(store)[-1] == "done"
+    assert not look_at(RunLook(30), store) and statuses(store)[-1] == "done"
 
 
 @pytest.mark.parametrize("error", [NotPublished("down"), PublishUncertain("cut")])
@@ -216,22 +216,24 @@ def test_a_store_that_refuses_the_end_of_a_run_fails_no_look(error: Exception) -
     hold(store)
     mark_dead(store, beat(store, n=2))
     broker.fails = True
-    assert not look(RunLook(30), store)
+    assert not look_at(RunLook(30), store)
     broker.fails = False
-    assert look(RunLook(30), store)
+    assert look_at(RunLook(30), store)
 
 
 def test_a_process_knows_a_bounded_number_of_others(
     in_memory: AllThree, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_run_look, "_MAX_SEEN", 10)
+    monkeypatch.setattr(look, "_MAX_SEEN", 10)
     process = RunLook(30)
     for n in range(25):
         hold(in_memory, f"chat {n}", process=f"p{n}")
-        look(process, in_memory, f"chat {n}")
+        look_at(process, in_memory, f"chat {n}")
         assert len(process._seen) <= 10
     time.now += 30
-    assert look(process, in_memory, "chat 24") and not look(process, in_memory, "chat 0")
+    assert look_at(process, in_memory, "chat 24") and not look_at(
+        process, in_memory, "chat 0"
+    )
 
 
 # Runs that have ended.

@@ -12,7 +12,7 @@ from support.run_stores import Unsure
 from flask_push import Publisher
 from flask_push._delivery import run_record
 from flask_push._delivery.run_record import Transition
-from flask_push._run_store import RunStore
+from flask_push._holder.store import RunStore
 from flask_push.brokers import Conflict
 from flask_push.brokers import NotPublished
 from flask_push.brokers import PublishUncertain

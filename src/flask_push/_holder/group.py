@@ -10,16 +10,16 @@ from __future__ import annotations
 import collections.abc as cabc
 import typing as t
 
-from ._delivery.run_holder import Look
-from ._delivery.run_rows import Change
-from ._event import Position
-from ._run_held import HeldRun
-from ._run_pending import Progress
-from ._run_store import record_of
-from ._run_store import RunStore
-from .brokers import Conflict
-from .brokers import ItemsFull
-from .brokers import PublishUncertain
+from .._delivery.run_holder import Look
+from .._delivery.run_rows import Change
+from .._event import Position
+from ..brokers import Conflict
+from ..brokers import ItemsFull
+from ..brokers import PublishUncertain
+from .held import HeldRun
+from .pending import Progress
+from .store import record_of
+from .store import RunStore
 
 
 class Part(t.Protocol):

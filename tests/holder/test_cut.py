@@ -15,9 +15,9 @@ from support.runs import record_now
 from support.runs import rows_of
 from support.servers import until
 
-from flask_push import _run_cut
 from flask_push import Publisher
 from flask_push import Push
+from flask_push._holder import cut
 from flask_push._system.logs import QuietLogger
 
 MOST = 16 * 1024
@@ -37,7 +37,7 @@ def size_of(publisher: Publisher) -> int:
 def test_the_oldest_events_of_a_large_run_are_deleted(
     publisher: Publisher, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_run_cut, "_quiet", QuietLogger())
+    monkeypatch.setattr(cut, "_quiet", QuietLogger())
     with publisher.run("a") as run:
         for number in range(200):
             run.write(f"{number:03}" * 100)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 
-from ._delivery.run_record import Record
-from ._delivery.run_rows import KEYS
-from ._delivery.run_rows import RUN
-from ._delivery.run_size import older
-from ._item_publisher import unset_due
-from .brokers import ItemChange
-from .brokers import ItemsFull
-from .brokers import KeepsRuns
-from .brokers import NotPublished
-from .brokers import NotRead
-from .brokers import PublishUncertain
+from .._delivery.run_record import Record
+from .._delivery.run_rows import KEYS
+from .._delivery.run_rows import RUN
+from .._delivery.run_size import older
+from ..brokers import ItemsFull
+from ..brokers import KeepsRuns
+from ..brokers import NotPublished
+from ..brokers import NotRead
+from ..brokers import PublishUncertain
+from ..brokers.due_items import unset_due
 
 # Bytes of the keys of older runs that a channel keeps in any case.
 _KEYS_BYTES = 2**20
@@ -43,7 +42,7 @@ def make_space(broker: KeepsRuns, channel: str, record: Record, full: ItemsFull)
             found = _forget(broker, channel, page.reach, KEYS)
         if record.listed:
             with contextlib.suppress(ItemsFull):
-                unset_due(broker, [ItemChange(record.listed, channel, None)], full)
+                unset_due(broker, [record.listed], full)
                 found = True
     except (NotPublished, NotRead, PublishUncertain) as error:
         raise full from error

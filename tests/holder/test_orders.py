@@ -22,7 +22,7 @@ from support.run_stories import Step
 from support.run_stories import steps
 from support.run_stories import Story
 
-from flask_push import _run_patience
+from flask_push._holder import patience
 from flask_push.brokers import KeepsRuns
 from flask_push.brokers import open_broker
 
@@ -46,8 +46,8 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[Keep
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two tries of a store in trouble."""
-    monkeypatch.setattr(_run_patience, "_FIRST_PAUSE", 0)
-    monkeypatch.setattr(_run_patience, "_LONGEST_PAUSE", 0)
+    monkeypatch.setattr(patience, "_FIRST_PAUSE", 0)
+    monkeypatch.setattr(patience, "_LONGEST_PAUSE", 0)
 
 
 @settings(

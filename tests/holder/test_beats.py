@@ -8,7 +8,7 @@ import re
 import pytest
 
 from flask_push import Position
-from flask_push._run_beats import Beats
+from flask_push._holder.beats import Beats
 from flask_push.brokers import ItemRow
 
 

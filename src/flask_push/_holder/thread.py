@@ -13,16 +13,16 @@ import time
 import typing as t
 from collections import deque
 
-from ._run_group import Part
-from ._run_group import parts_of
-from ._run_group import store_together
-from ._run_held import HeldRun
-from ._run_store import RunStore
-from ._system import unpatched
-from ._system.logs import QuietLogger
-from .brokers import NotPublished
-from .brokers import NotRead
-from .brokers import PublishUncertain
+from .._system import unpatched
+from .._system.logs import QuietLogger
+from ..brokers import NotPublished
+from ..brokers import NotRead
+from ..brokers import PublishUncertain
+from .group import Part
+from .group import parts_of
+from .group import store_together
+from .held import HeldRun
+from .store import RunStore
 
 # How many runs a transaction has at most, and how many bytes of rows, unless it has one
 # run.

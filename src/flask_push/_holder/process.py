@@ -16,26 +16,26 @@ import contextlib
 import time
 import weakref
 
-from ._delivery.options import Options
-from ._delivery.run_record import Record
-from ._run_beats import Signs
-from ._run_entering import begin
-from ._run_held import HeldRun
-from ._run_look import RunLook
-from ._run_look import UNKNOWN_RETENTION
-from ._run_owned import end_what_nothing_holds
-from ._run_owned import read_owned
-from ._run_store import keeper_of_runs
-from ._run_store import RunStore
-from ._run_thread import RunThread
-from ._run_thread import TROUBLE
-from ._system import unpatched
-from ._system.fork import all_of
-from ._system.fork import PerProcess
-from ._system.unpatched import shared_lock
-from .brokers import Broker
-from .brokers import Conflict
-from .brokers import NotPublished
+from .._delivery.options import Options
+from .._delivery.run_record import Record
+from .._system import unpatched
+from .._system.fork import all_of
+from .._system.fork import PerProcess
+from .._system.unpatched import shared_lock
+from ..brokers import Broker
+from ..brokers import Conflict
+from ..brokers import NotPublished
+from .beats import Signs
+from .entering import begin
+from .held import HeldRun
+from .look import RunLook
+from .look import UNKNOWN_RETENTION
+from .owned import end_what_nothing_holds
+from .owned import read_owned
+from .store import keeper_of_runs
+from .store import RunStore
+from .thread import RunThread
+from .thread import TROUBLE
 
 #: Seconds without a beat after which a process is taken for dead.
 LOST_AFTER = Options.lost_after

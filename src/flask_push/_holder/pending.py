@@ -13,9 +13,9 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ._delivery.run_rows import MAX_PACKED
-from ._delivery.run_rows import MAX_PACKED_BYTES
-from ._system import unpatched
+from .._delivery.run_rows import MAX_PACKED
+from .._delivery.run_rows import MAX_PACKED_BYTES
+from .._system import unpatched
 
 #: Seconds between two rows of a run, and between two times that its progress is stored.
 ROW_SECONDS, PROGRESS_SECONDS = 0.05, 0.1

@@ -10,9 +10,9 @@ from support.runs import events_of
 from support.runs import publisher as publisher
 from support.runs import rows_of
 
-from flask_push import _run_store
 from flask_push import ItemsFull
 from flask_push import Publisher
+from flask_push._holder import store
 from flask_push._system.logs import QuietLogger
 from flask_push.brokers import ItemChange
 from flask_push.brokers import items
@@ -85,7 +85,7 @@ def test_a_run_is_not_made_if_its_list_is_full(small: Publisher) -> None:
 def test_a_run_goes_on_and_ends_if_its_list_is_full(
     small: Publisher, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_run_store, "_quiet", QuietLogger())
+    monkeypatch.setattr(store, "_quiet", QuietLogger())
     run = small.run("a", listed="list")
     small.unset("list", "a")
     for item in "ij":
@@ -112,7 +112,7 @@ def test_very_many_keys_make_space_for_more(
     small: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(items, "OWN_BOUNDS", (20, 2**20))
-    monkeypatch.setattr("flask_push._run_space._KEYS_BYTES", 500)
+    monkeypatch.setattr("flask_push._holder.space._KEYS_BYTES", 500)
     for number in range(40):
         with small.run("a", key=number):
             pass

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from ._delivery.run_holder import Holder
-from ._delivery.run_rows import Change
-from ._delivery.run_rows import RUN
-from ._delivery.run_size import renew
-from ._delivery.run_size import RunSize
-from ._event import Position
-from ._run_store import RunStore
-from ._system.logs import QuietLogger
-from .brokers import NotPublished
-from .brokers import PublishUncertain
+from .._delivery.run_holder import Holder
+from .._delivery.run_rows import Change
+from .._delivery.run_rows import RUN
+from .._delivery.run_size import renew
+from .._delivery.run_size import RunSize
+from .._event import Position
+from .._system.logs import QuietLogger
+from ..brokers import NotPublished
+from ..brokers import PublishUncertain
+from .store import RunStore
 
 _quiet = QuietLogger()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ._delivery.run_holder import Holder
-from ._delivery.run_record import enter
-from ._delivery.run_record import Record
-from ._delivery.run_record import Refusal
-from ._delivery.run_rows import Change
-from ._run_store import RunStore
-from .brokers import Conflict
+from .._delivery.run_holder import Holder
+from .._delivery.run_record import enter
+from .._delivery.run_record import Record
+from .._delivery.run_record import Refusal
+from .._delivery.run_rows import Change
+from ..brokers import Conflict
+from .store import RunStore
 
 
 class Refused(Exception):

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_push import _run_pending
-from flask_push._run_pending import Pending
-from flask_push._run_pending import Progress
-from flask_push._run_pending import Source
+from flask_push._holder import pending as pending_events
+from flask_push._holder.pending import Pending
+from flask_push._holder.pending import Progress
+from flask_push._holder.pending import Source
 
 
 def add(pending: Pending, source: Source, *texts: str) -> None:
@@ -69,7 +69,7 @@ def test_a_row_has_1000_events_or_64_kilobytes_at_most() -> None:
 def test_a_source_does_not_get_far_ahead_of_the_store(
     texts: list[str], much: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_run_pending, "_LATE_SECONDS", 1000)
+    monkeypatch.setattr(pending_events, "_LATE_SECONDS", 1000)
     pending = Pending()
     add(pending, Source("message"), *texts)
     assert pending.is_much is much
@@ -78,7 +78,7 @@ def test_a_source_does_not_get_far_ahead_of_the_store(
 
 
 def test_events_that_wait_for_long_are_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_run_pending, "_LATE_SECONDS", -1)
+    monkeypatch.setattr(pending_events, "_LATE_SECONDS", -1)
     pending = Pending()
     assert not pending.is_much
     add(pending, Source("message"), "x")

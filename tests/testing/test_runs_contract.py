@@ -11,7 +11,7 @@ from support.broken_runs import check
 from support.broken_runs import find
 
 from flask_push.brokers.memory import MemoryBroker
-from flask_push.testing._run_store_contract import RunStoreContract
+from flask_push.testing import RunsContract
 
 #: By test, a broker that it finds.
 BROKEN: dict[str, type[MemoryBroker]] = {
@@ -63,4 +63,4 @@ def test_the_contract_also_finds(
 
 
 def test_each_test_of_runs_finds_a_broker() -> None:
-    assert names_of(RunStoreContract) == {*BROKEN}
+    assert names_of(RunsContract) == {*BROKEN}
