@@ -7,8 +7,6 @@ import dataclasses
 import threading
 import typing as t
 
-import pytest
-
 from flask_push import Event
 from flask_push import Position
 from flask_push.brokers import Conflict
@@ -25,8 +23,8 @@ from flask_push.brokers.memory.items import Call
 from flask_push.brokers.memory.items import Items
 from flask_push.testing import BrokerContract
 from flask_push.testing import ItemsContract
-from flask_push.testing._sink import until
 from support.broken_brokers import OpenMemory
+from support.broken_brokers import Trial
 from support.failing import Store
 
 Changes = cabc.Sequence[Event | ItemChange]
@@ -43,19 +41,8 @@ class Contract(OpenMemory, ItemsContract, BrokerContract):
     begin_again_with_rows = begin_again
 
 
-def check(test: str, broker: type[MemoryBroker]) -> None:
-    """Run one test of the contract with this kind of broker."""
-    contract = Contract()
-    contract.kind = broker
-    getattr(contract, test)()
-
-
-def find(test: str, broker: type[MemoryBroker], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test fails with this kind of broker."""
-    # It waits for what the broker will never do.
-    monkeypatch.setattr(until, "__defaults__", (0.5,))
-    with pytest.raises((AssertionError, Conflict)):
-        check(test, broker)
+TRIAL = Trial(Contract, AssertionError, Conflict)
+check, find = TRIAL.check, TRIAL.find
 
 
 class Changing(MemoryBroker):

@@ -8,8 +8,6 @@ import threading
 import typing as t
 from functools import partial
 
-import pytest
-
 from flask_push import Event
 from flask_push import Position
 from flask_push._event import Entry
@@ -22,8 +20,8 @@ from flask_push.brokers.memory.feed import MemoryFeed
 from flask_push.brokers.memory.own import OwnLog
 from flask_push.testing import BrokerContract
 from flask_push.testing import OwnLogContract
-from flask_push.testing._sink import until
 from support.broken_brokers import OpenMemory
+from support.broken_brokers import Trial
 from support.failing import Store
 
 
@@ -36,19 +34,8 @@ class Contract(OpenMemory, OwnLogContract, BrokerContract):
         return True
 
 
-def check(test: str, broker: type[MemoryBroker]) -> None:
-    """Run one test of the contract with this kind of broker."""
-    contract = Contract()
-    contract.kind = broker
-    getattr(contract, test)()
-
-
-def find(test: str, broker: type[MemoryBroker], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test fails with this kind of broker."""
-    # It waits for what the broker will never do.
-    monkeypatch.setattr(until, "__defaults__", (0.5,))
-    with pytest.raises(AssertionError):
-        check(test, broker)
+TRIAL = Trial(Contract, AssertionError)
+check, find = TRIAL.check, TRIAL.find
 
 
 # Storing.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import collections.abc as cabc
 import typing as t
 
-import pytest
-
 from flask_push import Event
 from flask_push import Position
 from flask_push.brokers import Conflict
@@ -19,8 +17,8 @@ from flask_push.brokers.memory.items import Items
 from flask_push.brokers.runs import FORGET_ROWS
 from flask_push.testing import BrokerContract
 from flask_push.testing import RunsContract
-from flask_push.testing._sink import until
 from support.broken_brokers import OpenMemory
+from support.broken_brokers import Trial
 from support.broken_items import Keeping
 
 
@@ -28,18 +26,8 @@ class Contract(OpenMemory, RunsContract, BrokerContract):
     """In the order in which a broker's author inherits them."""
 
 
-def check(test: str, broker: type[MemoryBroker]) -> None:
-    """Run one test of the contract with this kind of broker."""
-    contract = Contract()
-    contract.kind = broker
-    getattr(contract, test)()
-
-
-def find(test: str, broker: type[MemoryBroker], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test fails with this kind of broker."""
-    monkeypatch.setattr(until, "__defaults__", (0.5,))
-    with pytest.raises((AssertionError, Conflict, ItemsFull)):
-        check(test, broker)
+TRIAL = Trial(Contract, AssertionError, Conflict, ItemsFull)
+check, find = TRIAL.check, TRIAL.find
 
 
 # Single rows.

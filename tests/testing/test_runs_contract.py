@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 from support import broken_runs as broken
 from support.broken_brokers import names_of
@@ -35,10 +33,8 @@ BROKEN: dict[str, type[MemoryBroker]] = {
 
 @pytest.mark.parametrize("test", BROKEN)
 def test_the_contract_finds_a_broken_broker(
-    test: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    test: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The loop logs what a sink does not accept.
-    caplog.set_level(logging.CRITICAL, "asyncio")
     find(test, BROKEN[test], monkeypatch)
     check(test, MemoryBroker)
 
@@ -53,12 +49,8 @@ def test_the_contract_finds_a_broken_broker(
     ],
 )
 def test_the_contract_also_finds(
-    test: str,
-    broker: type[MemoryBroker],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    test: str, broker: type[MemoryBroker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "asyncio")
     find(test, broker, monkeypatch)
 
 
