@@ -113,6 +113,8 @@ def shows_whole(page: Page, *texts: str) -> None:
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_visible()
     expect(page.locator(".notice")).to_be_hidden()
+    # Each of them is a row.
+    expect(page.locator(".unsaved")).to_have_count(0)
 
 
 def test_an_answer_goes_on_through_a_reload_and_on_a_second_device(
