@@ -79,7 +79,7 @@ def test_a_field_that_this_version_cannot_use_is_refused(wrong: t.Any) -> None:
 def test_only_plain_wires_are_framed_and_only_the_other_skips(
     wire: str, framing: Framing, skip: int
 ) -> None:
-    with pytest.raises(ValueError, match=f"A stream of the wire '{wire}' has not"):
+    with pytest.raises(ValueError, match=f"A stream of the wire '{wire}' can't have"):
         check_follow(FOLLOW._replace(wire=wire, framing=framing, skip=skip))
 
 

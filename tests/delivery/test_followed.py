@@ -23,7 +23,6 @@ from flask_push._delivery.followed import NotKnown
 from flask_push._delivery.followed import number_to_read
 from flask_push._delivery.followed import ReadBefore
 from flask_push._delivery.followed import RunGroup
-from flask_push._delivery.followed import tag_in
 from flask_push._delivery.run_rows import pack
 from flask_push._delivery.subscription import Subscription
 from flask_push._event import Entry
@@ -185,13 +184,6 @@ def test_a_page_has_the_newest_event_if_the_last_words_need_it(reported: Reporte
     assert group.begin_page(sub) == 45
     group.read = ReadBefore(b"x", 46, 50)
     assert group.begin_page(sub) == 39
-
-
-def test_the_tag_is_what_a_rows_name_begins_with() -> None:
-    assert [tag_in(item) for item in ("2.1.0", "2.1.t3", "2.1.p", "now")] == [
-        *["2.1"] * 3,
-        "",
-    ]
 
 
 def test_a_group_is_no_channel_of_the_log(reported: Reported) -> None:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_push._delivery.run_rows import is_of
 from flask_push._delivery.run_rows import pack
 from flask_push._delivery.run_rows import place
 from flask_push._delivery.run_rows import progress
+from flask_push._delivery.run_rows import tag_in
 from flask_push._delivery.run_rows import tag_of
 from flask_push._delivery.run_rows import transition
 from flask_push._delivery.run_rows import unpack
@@ -18,9 +18,10 @@ from flask_push._delivery.run_rows import unpack
 def test_the_rows_of_an_attempt_are_known_by_their_names() -> None:
     tag = tag_of(5, 1)
     names = [place(tag, 0), place(tag, 123), transition(tag, 7), progress(tag)]
-    assert len({*names}) == 4 and all(is_of(tag, name) for name in names)
+    assert len({*names}) == 4 and all(tag_in(name) == tag for name in names)
     others = ["now", tag, place(tag_of(5, 11), 0), place(tag_of(15, 1), 0), "5.1x"]
-    assert not any(is_of(tag, name) for name in others)
+    assert not any(tag_in(name) == tag for name in others)
+    assert tag_in("now") == ""
 
 
 @given(st.lists(st.text(), min_size=1))

@@ -68,7 +68,7 @@ class RawClient:
             data = self.sock.recv(65536)
             self._take(data)
             if not data and self._chunks is not None:
-                self._chunks.end()
+                self.broken = not self._chunks.is_whole
         except (ConnectionResetError, NotWhole):
             self.broken = True
             return False

@@ -13,17 +13,17 @@ _SIZE = re.compile(rb"[0-9A-Fa-f]+")
 # Bytes that the line before a chunk may have. Ours have no extensions.
 _MAX_LINE = 32
 
-#: What a body ends with that is whole.
+#: The last chunk, with which a whole body ends.
 LAST = b"0\r\n\r\n"
 
 
 def chunk(data: bytes) -> bytes:
-    """The data as one chunk. No data are no chunk, because that would be the last one."""
+    """The data as one chunk. Without data, there is no chunk: it would be the last one."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
 class NotWhole(ValueError):
-    """The body ended without its last chunk, or has no chunks."""
+    """The body has no chunks, or one that is wrong."""
 
 
 class Unchunker:
@@ -38,8 +38,8 @@ class Unchunker:
 
     def feed(self, data: bytes) -> bytes:
         """
-        :return: The body's bytes among these.
-        :raises NotWhole: If they are none of a chunked body.
+        :return: The bytes of the body among these.
+        :raises NotWhole: If these are not bytes of a chunked body.
         """
         self._data += data
         body = bytearray()
@@ -54,11 +54,11 @@ class Unchunker:
         """Read the line before a chunk."""
         line, end, _ = self._data.partition(b"\r\n")
         if len(line) > _MAX_LINE:
-            raise NotWhole(f"{bytes(line[:_MAX_LINE])!r} begins no chunk")
+            raise NotWhole(f"{bytes(line[:_MAX_LINE])!r} does not begin a chunk")
         if not end:
             return False
         if _SIZE.fullmatch(line) is None:
-            raise NotWhole(f"{bytes(line)!r} begins no chunk")
+            raise NotWhole(f"{bytes(line)!r} does not begin a chunk")
         size = int(line, 16)
         del self._data[: len(line) + 2]
         self._left = size + 2
@@ -79,11 +79,3 @@ class Unchunker:
         del self._data[: self._left]
         self._left = 0
         return True
-
-    def end(self) -> None:
-        """The connection has ended.
-
-        :raises NotWhole: If the body is not whole.
-        """
-        if not self.is_whole:
-            raise NotWhole("The body ended without its last chunk")

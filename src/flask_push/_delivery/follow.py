@@ -76,8 +76,8 @@ def check_follow(follow: Follow) -> Follow:
         )
     if WIRES[follow.wire].is_plain == (follow.framing == "none" or follow.skip > 0):
         raise ValueError(
-            f"A stream of the wire {follow.wire!r} has not the framing {follow.framing!r}"
-            f" and skips {follow.skip} events. Only a plain wire needs a framing, and only"
-            " one with ids can skip events."
+            f"A stream of the wire {follow.wire!r} can't have the framing"
+            f" {follow.framing!r} and skip {follow.skip} events. Only plain wires need a"
+            " framing, and only a wire with ids can skip events."
         )
     return follow

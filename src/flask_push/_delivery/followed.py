@@ -1,7 +1,7 @@
-"""All readers that follow the same attempt of a run in the same format.
+"""The group of all readers that follow the same attempt of a run in the same format.
 
-They are a group, which keeps the frames of the run's newest rows. Older rows are read from
-the store (see :mod:`.following`).
+It keeps the frames of the run's newest rows. Older rows are read from the store (see
+:mod:`.following`).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from .run_wires import WIRES
 from .subscription import ReaderGroup
 from .subscription import Subscription
 
-#: The number of a run's last frame. A reader at this number has all that it will get, also
-#: if another hub writes the rest of it.
+#: The number of a run's last frame. A reader at this number has all that it will get, even
+#: if another hub writes the rest of that frame.
 ALL = MAX_NUMBER
 
 
@@ -77,8 +77,7 @@ def number_to_read(piece: Piece) -> int:
 
 
 class RunGroup(ReaderGroup):
-    """All who follow the same attempt of a run in the same format.
-
+    """
     :param own: The name of the channel of its rows.
     :param encoder: Reports what can't be sent.
     :param sure: Returns up to which number no row of the channel is missing.
@@ -248,8 +247,3 @@ class RunPieces(t.NamedTuple):
     #: readers whose newest event it has.
     has_before: bool
     pieces: list[Piece]
-
-
-def tag_in(item: str) -> str:
-    """The tag with which the name of a row begins."""
-    return item.rpartition(".")[0]

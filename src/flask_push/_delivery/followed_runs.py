@@ -21,9 +21,9 @@ from .followed import LastFrame
 from .followed import NotKnown
 from .followed import number_to_read
 from .followed import RunGroup
-from .followed import tag_in
 from .run_rows import PROGRESS
 from .run_rows import RUN
+from .run_rows import tag_in
 from .subscription import ReaderGroup
 
 

@@ -28,10 +28,10 @@ from .followed import number_to_read
 from .followed import ReadBefore
 from .followed import RunGroup
 from .followed import RunPieces
-from .followed import tag_in
 from .log import Log
 from .run_rows import PROGRESS
 from .run_rows import STATUS
+from .run_rows import tag_in
 from .run_wires import skip
 from .subscription import Subscription
 

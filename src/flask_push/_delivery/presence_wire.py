@@ -16,8 +16,6 @@ _COUNT_ID = "-"
 # More than a name and an info of 1,024 bytes take.
 _MAX_BYTES = 4096
 
-_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-
 
 def joined_tail(channel: str, user: str, info: bytes, number: int) -> bytes:
     """``push:joined``: the user is there, and this is the newest info. As
@@ -26,17 +24,17 @@ def joined_tail(channel: str, user: str, info: bytes, number: int) -> bytes:
     :raises ValueError: If another program has stored what is no JSON, or too long.
     """
     about = {"channel": channel, "user": user, "info": json.loads(info)}
-    data = _to_json(about).encode()
+    data = wire.to_json(about).encode()
     return wire.item_tail(channel, user, JOINED, data, number, _MAX_BYTES)
 
 
 def left_tail(channel: str, user: str, number: int) -> bytes:
     """``push:left``: the user is no longer there."""
-    data = _to_json({"channel": channel, "user": user}).encode()
+    data = wire.to_json({"channel": channel, "user": user}).encode()
     return wire.item_tail(channel, user, LEFT, data, number, _MAX_BYTES)
 
 
 def count_tail(channel: str, count: int, number: int) -> bytes:
     """``push:count``: so many users are counted, and not listed."""
-    data = _to_json({"channel": channel, "count": count}).encode()
+    data = wire.to_json({"channel": channel, "count": count}).encode()
     return wire.item_tail(channel, _COUNT_ID, COUNTED, data, number, _MAX_BYTES)

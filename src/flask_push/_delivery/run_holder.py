@@ -1,18 +1,16 @@
 """What the holder of a run knows, and what it may store (laws R45 and R47).
 
-The holder is the process that produces the run.
-
-It stores something only if three rows are as it knows them: the record, the event that it
-stored last, and the place of the next event, which is free. Others change the record, and
-never take a place. So nothing is stored after a transition, nothing is stored twice, and
-nothing is stored after an event that the store has lost.
+The holder is the process that writes the run. It stores something only if three rows are as
+it knows them: the record, the event that it stored last, and the place of the next event,
+which is free. Others change the record, and never take a place. So nothing is stored after
+a transition, nothing is stored twice, and nothing is stored after an event that the store
+has lost.
 """
 
 from __future__ import annotations
 
 import collections.abc as cabc
 import enum
-import json
 import typing as t
 
 from .._event import ItemRow
@@ -29,6 +27,7 @@ from .run_rows import place
 from .run_rows import PROGRESS
 from .run_rows import progress as progress_of
 from .run_rows import RUN
+from .wire import to_json
 
 
 class Look(enum.Enum):
@@ -86,7 +85,7 @@ class Holder(t.NamedTuple):
         run, if the record is as the holder knows it.
         """
         channel, record = self.channel, self.record
-        row = Change(RUN, channel, progress_of(record.tag), _json(progress), PROGRESS)
+        row = Change(RUN, channel, progress_of(record.tag), to_json(progress), PROGRESS)
         listed = [listing(channel, record, progress)] if record.listed else []
         return [expects(channel, NOW, record.id), row, *listed]
 
@@ -121,6 +120,3 @@ class Holder(t.NamedTuple):
         if found.get(self.last) != self.last_id:
             return Look.TORN, ""
         return Look.AGAIN, ""
-
-
-_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode

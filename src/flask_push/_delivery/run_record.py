@@ -1,6 +1,6 @@
 """The record of a channel's runs, and how it changes.
 
-There is one record for each channel. It says what the newest run is, and has been. Each
+There is one record for each channel. It describes the newest run, and the two before. Each
 transition is one transaction: it expects the record as it was read, and stores another one,
 an event that says the new status, and all else that depends on it (laws R43 and R46). So if
 two processes change the record, one of them has to read it again.
@@ -28,6 +28,7 @@ from .run_rows import STATUS
 from .run_rows import tag_of
 from .run_rows import transition
 from .run_rows import WAITS
+from .wire import to_json
 
 Status: t.TypeAlias = t.Literal[
     "queued", "running", "stopping", "done", "failed", "stopped", "lost"
@@ -67,7 +68,7 @@ class PastRun(t.NamedTuple):
 
 
 class Record(t.NamedTuple):
-    """What a channel's newest run is."""
+    """A channel's newest run."""
 
     serial: int
     #: Its id.
@@ -133,7 +134,7 @@ class Record(t.NamedTuple):
     def read(cls, data: bytes, version: int | None, position: Position) -> Record:
         """Read what any version has stored. Ignores unknown fields.
 
-        :raises ValueError: If it is no record.
+        :raises ValueError: If it is not a record.
         """
         values = json.loads(data)
         try:
@@ -141,7 +142,7 @@ class Record(t.NamedTuple):
             known["past"] = tuple(PastRun(*each[:7]) for each in known.get("past", ()))
             return cls(**known, version=version or 0, position=position)
         except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"{data!r:.80} is no record of runs: {error}") from error
+            raise ValueError(f"{data!r:.80} is not a record of runs: {error}") from error
 
 
 class Transition(t.NamedTuple):
@@ -283,7 +284,7 @@ def _transition(
     about = {"run": after.run, "key": after.key, "status": after.status}
     data = {**about, "attempt": after.attempt, "text": after.text}
     event = Change(
-        *(RUN, channel, transition(after.tag, after.version), _json(data), STATUS),
+        *(RUN, channel, transition(after.tag, after.version), to_json(data), STATUS),
         owner="" if after.is_active else ENDED,
         expect="",
     )
@@ -300,12 +301,12 @@ def listing(
         said["text"] = record.text
     about = {"run": record.run, "status": record.status, "attempt": record.attempt}
     ttl = None if record.is_active else LISTED_SECONDS
-    data = _json({**about, **said, "info": record.info})
+    data = to_json({**about, **said, "info": record.info})
     return Change("", record.listed, channel, data, ttl=ttl)
 
 
 def _key_row(channel: str, past: PastRun) -> Change:
-    return Change(KEYS, channel, past.key, _json(past[:5]), owner=ENDED)
+    return Change(KEYS, channel, past.key, to_json(past[:5]), owner=ENDED)
 
 
 def _no_wait(channel: str) -> Change:
@@ -313,7 +314,4 @@ def _no_wait(channel: str) -> Change:
 
 
 def _serial(record: Record) -> str:
-    return _json({"serial": record.serial})
-
-
-_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+    return to_json({"serial": record.serial})

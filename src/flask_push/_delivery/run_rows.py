@@ -1,8 +1,8 @@
 """The rows of which a run consists, and their names.
 
 A run has a number on its channel, its serial, and each attempt to produce it has one. Both
-together are its *tag*, which begins the names of all rows of the attempt. So who follows a
-run knows its rows by their names.
+together are its *tag*, with which the names of all rows of the attempt begin. So a reader
+knows by its name whether a row belongs to the attempt.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ RUN, KEYS, HOLDERS, WAITS = "run", "runkey", "holders", "waits"
 
 #: The item that is the record of a channel's runs.
 NOW = "now"
-#: The owner of the record of a run that is queued. That of a run that is produced is the
-#: process. And the owner of the last row of a run that has ended.
+#: The owner of the record of a queued run, and of the last row of a run that has ended. A
+#: run that is written has its process as the owner.
 QUEUED, ENDED = "queued", "ended"
 
 #: The types of events of Flask-Push's own.
@@ -75,9 +75,9 @@ def progress(tag: str) -> str:
     return f"{tag}.p"
 
 
-def is_of(tag: str, item: str) -> bool:
-    """Whether a row belongs to the attempt."""
-    return item.startswith(tag) and item[len(tag) : len(tag) + 1] == "."
+def tag_in(item: str) -> str:
+    """The tag with which the name of a row begins."""
+    return item.rpartition(".")[0]
 
 
 def pack(texts: cabc.Sequence[str]) -> str:

@@ -1,10 +1,10 @@
-"""The formats in which a run is sent to those who follow it.
+"""The formats in which a run is sent to its readers.
 
 The wire ``push`` is that of all streams: each event has an id, so that a browser resumes.
 The others are *plain*: they are for clients of AI protocols, which know neither ids nor
-types, and take each byte of the body that is no comment for an event of the run. So a plain
-wire has nothing but ``data:`` lines and comments, and its last words say how the run ended
-(laws R62 and R64). Which bytes these clients accept, was measured.
+types, and take all of the body but comments for events of the run. So a plain wire has
+nothing but ``data:`` lines and comments, and its last words say how the run ended (laws R62
+and R64). Tests run these clients, and compare which bytes they accept.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .._event import base62
 from .._event import escape
 from .run_rows import PROGRESS
 from .run_rows import STATUS
+from .wire import to_json
 
 #: Why a plain wire ends before its run, beside the ends of runs.
 Why: t.TypeAlias = t.Literal["gap", "disconnected", "restarted"]
@@ -129,8 +130,8 @@ class AISDKWire(_PlainWire):
 
 
 class AGUIWire(_PlainWire):
-    """The events of AG-UI, version 1. A run that has said ``RUN_ERROR`` itself ends there,
-    because nothing may follow."""
+    """The events of AG-UI, version 1. If the app has written ``RUN_ERROR``, the run ends
+    there, because nothing may follow."""
 
     looks_back = True
 
@@ -144,7 +145,7 @@ class AGUIWire(_PlainWire):
 
 
 class OpenAIWire(_PlainWire):
-    """The chunks of OpenAI's API, and whatever else ends with ``[DONE]``."""
+    """The chunks of OpenAI's API, and of others that end with ``[DONE]``."""
 
     def _last(self, status: str, text: str) -> bytes:
         if status == "done":
@@ -162,10 +163,8 @@ def _is_error(event: bytes) -> bool:
 
 
 def _event(data: dict[str, t.Any]) -> bytes:
-    return sse.frame(b"", _to_json(data).encode())
+    return sse.frame(b"", to_json(data).encode())
 
-
-_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 #: By the name that a view passes to :meth:`.Push.follow`.
 WIRES: dict[str, Wire] = {

@@ -262,7 +262,7 @@ def item_tail(
 
 def unset_tail(channel: str, item: str, number: int) -> bytes:
     """``push:unset``: the item is gone. As :func:`item_tail`."""
-    data = _to_json({"channel": channel, "item": item}).encode()
+    data = to_json({"channel": channel, "item": item}).encode()
     return item_tail(channel, item, UNSET, data, number, MAX_NUMBER)
 
 
@@ -283,8 +283,8 @@ def one_of_all(position: str, tail: bytes) -> bytes:
     return frame if len(tail) < _LONG_TAIL else ItemFrame.of(frame, tail, len(tail))
 
 
-# The functions of :mod:`json` would make an encoder for each call.
-_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+#: The functions of :mod:`json` would make an encoder for each call.
+to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def _with_rosters(data: dict[str, t.Any], watch: cabc.Sequence[str]) -> dict[str, t.Any]:
@@ -293,7 +293,7 @@ def _with_rosters(data: dict[str, t.Any], watch: cabc.Sequence[str]) -> dict[str
 
 def _own(event_type: str, data: dict[str, t.Any], position: Position | None) -> bytes:
     return sse.encode(
-        _to_json(data),
+        to_json(data),
         type=event_type,
         id=None if position is None else str(position),
     )
