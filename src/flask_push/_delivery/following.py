@@ -152,12 +152,12 @@ class Following:
 
     def _break_off(self, sub: Subscription, group: RunGroup) -> None:
         """End a reader whose run is not in the store's epoch."""
-        log = self._log
         if group.wire.is_plain:
             last = group.broken("restarted")
         else:
-            here = Position(log.epoch, log.end)
-            last = wire.gap(group.names, "restarted", self._wait(), here)
+            # Without a position, so that the client keeps its own. Then it gets all of the
+            # run, if the new epoch has it.
+            last = wire.gap(group.names, "restarted", self._wait(), None)
         sub.cursor, sub.rest = ALL, b"".join([sub.rest, last])
 
     def take(self, group: RunGroup, page: ItemsPage) -> RunPieces:

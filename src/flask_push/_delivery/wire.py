@@ -174,7 +174,7 @@ def with_replay(opening: bytes, end: Position, age: int) -> bytes:
 
 
 def gap(
-    channels: cabc.Iterable[str], reason: str, wait: float, position: Position
+    channels: cabc.Iterable[str], reason: str, wait: float, position: Position | None
 ) -> bytes:
     """``push:gap``: events of these channels, up to the position, may be lost."""
     data = {"channels": list(channels), "reason": reason, "wait": round(wait, 3)}
