@@ -26,12 +26,11 @@ from ._delivery.run_rows import NOW
 from ._delivery.run_rows import RUN
 from ._delivery.run_wires import WIRES
 from ._delivery.stream import Stream
-from ._event import escape
 from ._event import ItemsPage
 from ._event import Name
 from ._holder.store import record_of
+from ._names import channel_name
 from ._names import name_of
-from ._names import plain
 from ._plain_response import PlainResponse
 from ._plain_response import unavailable
 from ._request import BadChannels
@@ -165,11 +164,10 @@ def _channel_of(run: Run | str) -> str:
             " runs, follow(channel) says so to the client."
         )
     try:
-        escape(run)
+        return channel_name(run)
     except ValueError as error:
         # The view may have made the name from the request. Then the request is bad.
         raise BadChannels(str(error)) from None
-    return plain(run)
 
 
 def _check_wire(name: str) -> bool:

@@ -6,11 +6,16 @@ import collections.abc as cabc
 
 
 def pieces_of(source: cabc.Iterable[str]) -> cabc.Iterator[str]:
-    """Each piece. When the iterator is closed, so is the source, if it can be: then a model
-    stops, although the app may still have the source."""
+    """Each piece. When the iterator is closed, so is the source: then a model stops,
+    although the app may still have the source."""
     try:
         yield from source
     finally:
-        close = getattr(source, "close", None)
-        if close is not None:
-            close()
+        close(source)
+
+
+def close(source: object) -> None:
+    """Close a source if it can be closed, as a generator can."""
+    method = getattr(source, "close", None)
+    if method is not None:
+        method()

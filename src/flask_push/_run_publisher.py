@@ -73,7 +73,7 @@ class RunPublisher(PresencePublisher):
         name = "" if key is None else key_name(key)
         id = run_id(channel, name) if name else _digits(secrets.randbits(256))
         list_name = checked_list(listed)
-        process, checks = self._runs()
+        _, checks = self._runs()
         about = list_name, checked_info(info, list_name, checks)
         waits = checked_wait(wait)
         try:

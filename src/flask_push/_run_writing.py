@@ -13,6 +13,7 @@ from ._holder.pending import Progress
 from ._holder.pending import Source
 from ._holder.process import RunProcess
 from ._names import plain
+from ._pieces import close
 from .brokers import NotPublished
 from .brokers import PublishUncertain
 
@@ -137,6 +138,4 @@ def _store(held: HeldRun) -> None:
 
 def _close(iterator: cabc.Iterator[Piece], pieces: cabc.Iterable[Piece]) -> None:
     for each in [iterator] if iterator is pieces else [iterator, pieces]:
-        close = getattr(each, "close", None)
-        if close is not None:
-            close()
+        close(each)

@@ -12,7 +12,7 @@ from support.runs import record_now
 from flask_push import Publisher
 from flask_push import RunOver
 from flask_push._holder.held import HeldRun
-from flask_push._holder.owned import end_what_nothing_holds
+from flask_push._holder.owned import end_unheld
 from flask_push._holder.owned import read_owned
 
 
@@ -22,7 +22,7 @@ def compare(publisher: Publisher, held: list[HeldRun], later: list[HeldRun]) -> 
     """
     process = publisher._runs()[0]
     rows = read_owned(process.store, process._signs.beats.name, held)
-    end_what_nothing_holds(process.store, rows, later)
+    end_unheld(process.store, rows, later)
 
 
 def test_a_run_that_is_held_and_did_not_change_goes_on(publisher: Publisher) -> None:
@@ -65,7 +65,7 @@ def test_a_run_that_ended_meanwhile_stays_as_it_is(publisher: Publisher) -> None
     with publisher.run("a"):
         rows = read_owned(process.store, process._signs.beats.name, [])
         assert [row.channel for row in rows] == ["a"]
-    end_what_nothing_holds(process.store, rows, [])
+    end_unheld(process.store, rows, [])
     assert events_of(publisher, "a")[2:] == ["[done]"]
 
 

@@ -1,1 +1,1 @@
-"""What runs in the process that holds a run."""
+"""A process that holds runs: what it stores of them, and its signs of life."""

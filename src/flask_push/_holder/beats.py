@@ -1,4 +1,4 @@
-"""The row by which others know that a process lives which holds runs (law R52)."""
+"""The row in which a process that holds runs shows others that it lives (law R52)."""
 
 from __future__ import annotations
 

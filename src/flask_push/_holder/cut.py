@@ -32,9 +32,10 @@ class RunCut:
         self._upto = self._size.add(row, id) or self._upto
 
     def cut(self, store: RunStore, holder: Holder) -> Holder:
-        """Forget what is too much. If the store is in trouble, the next call does it.
+        """Forget the oldest rows if the run is too large. If the store is in trouble, the
+        next call does it.
 
-        The record is older than the events of the run. So it is stored again before.
+        The record is older than the events of the run. So it is stored again first.
 
         :return: With the record as it is stored now.
         """

@@ -30,6 +30,7 @@ from ..brokers import NotRead
 from ..brokers import PublishUncertain
 from .cut import RunCut
 from .patience import Patience
+from .patience import TROUBLE
 from .pending import Pending
 from .pending import Progress
 from .space import make_space
@@ -46,8 +47,8 @@ class Over(Exception):
 
 class HeldRun:
     """
-    :param until: Until when a store in trouble is waited for, by the monotonic clock. It
-        is asked at each failure.
+    :param until: Returns until when writes wait for a store in trouble, by the monotonic
+        clock. It is called at each failure.
     :param sign: Is called before a write, which is a sign of life.
     """
 
@@ -171,7 +172,7 @@ class HeldRun:
                 if self.status == status != "lost":
                     # It was this one. Only the holder ends a run in this way.
                     return
-            except (NotPublished, NotRead, PublishUncertain) as error:
+            except TROUBLE as error:
                 patience.wait(error)
             else:
                 self._ended(record)
@@ -285,6 +286,6 @@ class HeldRun:
                     record = self.store.record(self.holder.channel)
                 except NotRead as failure:
                     patience.wait(failure)
-            except (NotPublished, NotRead, PublishUncertain) as failure:
+            except TROUBLE as failure:
                 patience.wait(failure)
         self.see(record)

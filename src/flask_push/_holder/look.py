@@ -22,8 +22,8 @@ from .._ipc.lost_runs import end_waiting
 from .._ipc.lost_runs import mark_dead
 from ..brokers import KeepsRuns
 from ..brokers import NotPublished
-from ..brokers import NotRead
 from ..brokers import PublishUncertain
+from .patience import TROUBLE
 from .store import RunStore
 
 #: Keys are not forgotten then. Hubs know for how long the store keeps events.
@@ -120,6 +120,6 @@ class RunLook:
         if now < self._tidied + _TIDY_SECONDS:
             return
         self._tidied = now
-        with contextlib.suppress(NotRead, NotPublished, PublishUncertain):
+        with contextlib.suppress(*TROUBLE):
             end = broker.find(HOLDERS, [], kind=RUN).end
             forget_ended(broker, end, self._retention, _TIDY_RUNS)

@@ -44,10 +44,10 @@ def read_owned(
     return rows
 
 
-def end_what_nothing_holds(
+def end_unheld(
     store: RunStore, rows: cabc.Iterable[ItemRow], held: cabc.Iterable[HeldRun]
 ) -> None:
-    """End the other runs as lost.
+    """End the other runs of the process as lost.
 
     :param rows: The records of the process.
     :param held: What it holds.

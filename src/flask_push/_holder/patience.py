@@ -6,7 +6,11 @@ import collections.abc as cabc
 import time
 
 from ..brokers import NotPublished
+from ..brokers import NotRead
 from ..brokers import PublishUncertain
+
+#: What calls of a store in trouble raise.
+TROUBLE = NotPublished, NotRead, PublishUncertain
 
 # Seconds between two tries.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0

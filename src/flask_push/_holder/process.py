@@ -30,12 +30,12 @@ from .entering import begin
 from .held import HeldRun
 from .look import RunLook
 from .look import UNKNOWN_RETENTION
-from .owned import end_what_nothing_holds
+from .owned import end_unheld
 from .owned import read_owned
+from .patience import TROUBLE
 from .store import keeper_of_runs
 from .store import RunStore
 from .thread import RunThread
-from .thread import TROUBLE
 
 #: Seconds without a beat after which a process is taken for dead.
 LOST_AFTER = Options.lost_after
@@ -73,7 +73,7 @@ class RunProcess(PerProcess):
         self.look = RunLook(lost_after, retention)
         #: Seconds between two beats.
         self._pace = lost_after / 3
-        # Whether there will be no more runs but those that are made already.
+        # Whether the publisher is gone. Runs that it has made can still be entered.
         self._is_last = False
         self.abandon()
         super().__init__()
@@ -179,7 +179,7 @@ class RunProcess(PerProcess):
                 thread.join(_EXIT_SECONDS)
 
     def finish(self) -> None:
-        """End all runs that are held as lost, because the process ends."""
+        """End all runs of this process as lost, because it ends."""
         self.here()
         thread = self._thread
         if thread is not None:
@@ -277,7 +277,7 @@ class RunProcess(PerProcess):
                 if not held:
                     # The store may have a row of which it did not say so.
                     self._signs.read(store)
-            end_what_nothing_holds(store, owned, held)
+            end_unheld(store, owned, held)
         except BaseException:
             self._compares = True
             raise
@@ -291,7 +291,7 @@ class RunProcess(PerProcess):
         with contextlib.suppress(*TROUBLE):
             if self._compares:
                 rows = read_owned(store, self._signs.beats.name, [])
-                end_what_nothing_holds(store, rows, [])
+                end_unheld(store, rows, [])
                 self._signs.read(store)
             if self._signs.beats.id:
                 self._signs.remove(store)

@@ -11,9 +11,9 @@ from .._delivery.run_size import older
 from ..brokers import ItemsFull
 from ..brokers import KeepsRuns
 from ..brokers import NotPublished
-from ..brokers import NotRead
 from ..brokers import PublishUncertain
 from ..brokers.due_items import unset_due
+from .patience import TROUBLE
 
 # Bytes of the keys of older runs that a channel keeps in any case.
 _KEYS_BYTES = 2**20
@@ -44,7 +44,7 @@ def make_space(broker: KeepsRuns, channel: str, record: Record, full: ItemsFull)
             with contextlib.suppress(ItemsFull):
                 unset_due(broker, [record.listed], full)
                 found = True
-    except (NotPublished, NotRead, PublishUncertain) as error:
+    except TROUBLE as error:
         raise full from error
     return found
 

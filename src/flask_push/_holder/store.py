@@ -24,9 +24,9 @@ from ..brokers import ItemRow
 from ..brokers import ItemsFull
 from ..brokers import KeepsRuns
 from ..brokers import NotPublished
-from ..brokers import NotRead
 from ..brokers import PublishUncertain
 from ..brokers.base import StoreFull
+from .patience import TROUBLE
 from .space import make_space
 
 # How often a transition is tried that the store may have or not. The broker has waited each
@@ -80,7 +80,7 @@ class RunStore:
         try:
             return self.broker.change(item_changes(changes))
         except StoreFull:
-            with contextlib.suppress(NotPublished, NotRead, PublishUncertain):
+            with contextlib.suppress(*TROUBLE):
                 free_space(self.broker)
             raise
 

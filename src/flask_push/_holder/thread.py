@@ -15,13 +15,11 @@ from collections import deque
 
 from .._system import unpatched
 from .._system.logs import QuietLogger
-from ..brokers import NotPublished
-from ..brokers import NotRead
-from ..brokers import PublishUncertain
 from .group import Part
 from .group import parts_of
 from .group import store_together
 from .held import HeldRun
+from .patience import TROUBLE
 from .store import RunStore
 
 # How many runs a transaction has at most, and how many bytes of rows, unless it has one
@@ -31,9 +29,6 @@ _MOST_RUNS, _MOST_BYTES = 250, 2**20
 _TURN_SECONDS = 0.01
 # Seconds between two tries of a store in trouble.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
-
-#: What calls of the store raise.
-TROUBLE = NotPublished, NotRead, PublishUncertain
 
 
 class Beating(t.Protocol):

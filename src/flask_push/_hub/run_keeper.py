@@ -48,7 +48,7 @@ class RunKeeper:
     :param retention: For how many microseconds the store keeps events.
     """
 
-    #: Each look has its time.
+    #: Each look is planned for a time of its own.
     goes_on = False
 
     def __init__(
@@ -179,7 +179,8 @@ class RunKeeper:
         self._holders.put(dead)
         self._quiet.warning(
             "Took process %s for dead, because it had shown no sign of life for %g"
-            " seconds. Its runs are lost.",
+            " seconds. Its runs are lost. If you did not end it, find out why it stood"
+            " still, or raise PUSH_LOST_AFTER.",
             *(dead.process, self.lost_after),
         )
 
