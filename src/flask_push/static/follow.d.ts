@@ -1,4 +1,4 @@
-/** How it is with a run. */
+/** A status of a run, and which run it is. */
 export interface RunStatus {
   /** The id of the run: `run.id` on the server. */
   run: string;
