@@ -10,7 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from support.redises import Redis
+from support.each_store import shared_url as shared_url
 from support.servers import gunicorn
 from support.servers import serve
 from support.servers import Server
@@ -23,15 +23,6 @@ from flask_push import Publisher
 from flask_push.client import Source
 
 LAST = 60
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[str]:
-    if request.param == "redis":
-        with Redis.started(tmp_path) as redis:
-            yield redis.url
-    else:
-        yield f"sqlite://{tmp_path}/store.db"
 
 
 @pytest.fixture

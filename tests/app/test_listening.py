@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import threading
 import typing as t
-from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -13,11 +11,11 @@ from support.apps import app as app
 from support.apps import hub_of
 from support.apps import make_app
 from support.apps import push as push
+from support.each_store import shared_url as shared_url
 from support.listeners import data_of
 from support.listeners import take
 from support.listeners import words
 from support.plain_broker import Plain
-from support.redises import Redis
 from support.servers import until
 
 import flask_push
@@ -86,15 +84,6 @@ def test_it_is_not_refused_beside_as_many_streams_as_there_may_be(push: Push) ->
         push.publish("c", "x")
         assert data_of(found, 1) == ["x"]
     hub_of(push).stop()
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[str]:
-    if request.param == "redis":
-        with Redis.started(tmp_path) as redis:
-            yield redis.url
-    else:
-        yield f"sqlite://{tmp_path}/store.db"
 
 
 def test_a_publisher_listens_with_a_thread_of_its_own(url: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import contextlib
 import json
 import os
@@ -10,10 +9,9 @@ import subprocess
 import typing as t
 from pathlib import Path
 
-import pytest
 from support.commands import flask
+from support.each_store import shared_url as shared_url
 from support.listeners import in_thread
-from support.redises import Redis
 from support.servers import gunicorn
 from support.servers import serve
 from support.servers import TESTS
@@ -23,15 +21,6 @@ from flask_push import connect
 from flask_push import Publisher
 
 ROOM = "group:7"
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[str]:
-    if request.param == "redis":
-        with Redis.started(tmp_path) as redis:
-            yield redis.url
-    else:
-        yield f"sqlite://{tmp_path}/store.db"
 
 
 def test_all_processes_see_who_is_present(url: str, tmp_path: Path) -> None:

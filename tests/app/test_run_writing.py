@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 from support.each_store import url as url
+from support.run_stores import broker as broker
 from support.run_stores import Unsure
+from support.run_stores import unsure as unsure
 from support.runs import events_of
 from support.runs import publisher as publisher
 from support.runs import rows_of
@@ -25,18 +27,6 @@ from flask_push._delivery.run_rows import PROGRESS
 from flask_push._holder import patience
 from flask_push._holder import pending
 from flask_push._holder.store import record_of
-
-
-@pytest.fixture
-def broker() -> Unsure:
-    return Unsure()
-
-
-@pytest.fixture
-def unsure(broker: Unsure) -> cabc.Iterator[Publisher]:
-    publisher = Publisher(broker)
-    yield publisher
-    publisher.close()
 
 
 def written(publisher: Publisher, channel: str = "a") -> list[str]:

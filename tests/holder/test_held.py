@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import time
 
 import pytest
+from support.run_stores import broker as broker
 from support.run_stores import Unsure
+from support.run_stores import unsure as unsure
 from support.runs import events_of
 
 from flask_push import NotPublished
@@ -17,15 +18,8 @@ from flask_push._holder.held import HeldRun
 
 
 @pytest.fixture
-def broker() -> Unsure:
-    return Unsure()
-
-
-@pytest.fixture
-def publisher(broker: Unsure) -> cabc.Iterator[Publisher]:
-    publisher = Publisher(broker)
-    yield publisher
-    publisher.close()
+def publisher(unsure: Publisher) -> Publisher:
+    return unsure
 
 
 def give_up(run: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import gc
 import json
 import sys
@@ -14,7 +13,9 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from support.each_store import url as url
+from support.run_stores import broker as broker
 from support.run_stores import Unsure
+from support.run_stores import unsure as unsure
 from support.runs import events_of
 from support.runs import holders_of
 from support.runs import publisher as publisher
@@ -68,18 +69,6 @@ def lose(publisher: Publisher, channel: str) -> None:
     ending = end(channel, record_now(publisher, channel), "lost")
     assert ending is not None
     process.store.commit(channel, ending)
-
-
-@pytest.fixture
-def broker() -> Unsure:
-    return Unsure()
-
-
-@pytest.fixture
-def unsure(broker: Unsure) -> cabc.Iterator[Publisher]:
-    publisher = Publisher(broker)
-    yield publisher
-    publisher.close()
 
 
 def test_a_process_has_one_name_for_all_of_its_runs(publisher: Publisher) -> None:

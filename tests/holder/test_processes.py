@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.redises import Redis
+from support.each_store import shared_url as shared_url
 from support.runs import events_of
 from support.runs import holders_of
 from support.runs import record_now
@@ -23,15 +23,6 @@ from support.servers import until
 
 from flask_push import Publisher
 from flask_push import RunBusy
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> cabc.Iterator[str]:
-    if request.param == "redis":
-        with Redis.started(tmp_path) as redis:
-            yield redis.url
-    else:
-        yield f"sqlite://{tmp_path}/store.db"
 
 
 @pytest.fixture

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import contextlib
 import logging
 import threading
 
 import pytest
+from support.run_stores import broker as broker
 from support.run_stores import Unsure
+from support.run_stores import unsure as unsure
 from support.runs import events_of
 from support.servers import until
 
@@ -22,15 +23,8 @@ from flask_push._holder.pending import Source
 
 
 @pytest.fixture
-def broker() -> Unsure:
-    return Unsure()
-
-
-@pytest.fixture
-def publisher(broker: Unsure) -> cabc.Iterator[Publisher]:
-    publisher = Publisher(broker)
-    yield publisher
-    publisher.close()
+def publisher(unsure: Publisher) -> Publisher:
+    return unsure
 
 
 def gather(publisher: Publisher, run: Run, *texts: str) -> HeldRun:

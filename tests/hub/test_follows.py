@@ -8,8 +8,8 @@ import pytest
 from support.each_store import url as url
 from support.followed_runs import FollowScene
 from support.followed_runs import PLAIN
+from support.followed_runs import received
 from support.followed_runs import run_with
-from support.followed_runs import told
 from support.followed_runs import with_url
 from support.hubs import Run
 
@@ -45,15 +45,15 @@ def test_a_plain_wire_has_the_events_of_the_run_and_ends_with_its_last_chunk(
         await early.until(lambda: early.body == b":\n")
         one.write("1", "2")
         one.write("3")
-        await early.until(lambda: told(early) == body("1", "2", "3"))
+        await early.until(lambda: received(early) == body("1", "2", "3"))
         middle = scene.follow(one, wire)
-        await middle.until(lambda: told(middle) == body("1", "2", "3"))
+        await middle.until(lambda: received(middle) == body("1", "2", "3"))
         one.write("4")
         one.end()
         for reader in early, middle, scene.follow(one, wire):
             await reader.ends()
             assert reader.is_whole
-            assert told(reader) == body("1", "2", "3", "4") + DONE[wire]
+            assert received(reader) == body("1", "2", "3", "4") + DONE[wire]
         assert not scene.connections
 
     run(test)
@@ -130,7 +130,7 @@ def test_a_run_is_followed_beside_streams_that_watch_who_is_present(run: Run) ->
         follows = scene.follow(one, "openai")
         await watches.until(lambda: watches.events)
         one.write("1")
-        await follows.until(lambda: told(follows) == body("1"))
+        await follows.until(lambda: received(follows) == body("1"))
         scene.say("a", "2")
         await watches.receives("2")
 

@@ -11,8 +11,8 @@ from support.followed_runs import data
 from support.followed_runs import FollowReader
 from support.followed_runs import FollowScene
 from support.followed_runs import PLAIN
+from support.followed_runs import received
 from support.followed_runs import run_with
-from support.followed_runs import told
 from support.followed_runs import with_url
 from support.hubs import Run
 
@@ -32,7 +32,7 @@ def run(url: str) -> Run:
 
 def says(reader: FollowReader, wire: str, why: Why) -> bool:
     """Whether its last words are an error, and it is whole with them."""
-    return reader.is_whole and told(reader).endswith(WIRES[wire].broken(why))
+    return reader.is_whole and received(reader).endswith(WIRES[wire].broken(why))
 
 
 @pytest.mark.parametrize("wire", PLAIN)
@@ -89,13 +89,13 @@ def test_a_plain_wire_has_no_last_chunk_if_the_hub_stops(run: Run, wire: str) ->
         one = scene.begin()
         one.write("1")
         plain, page = scene.follow(one, wire), scene.follow(one)
-        await plain.until(lambda: told(plain) == b"data: 1\n\n")
+        await plain.until(lambda: received(plain) == b"data: 1\n\n")
         await page.receives("1")
         scene.hub.stop()
         await plain.ends()
         await page.ends()
         assert not plain.is_whole
-        assert told(plain) == b"data: 1\n\n"
+        assert received(plain) == b"data: 1\n\n"
         assert page.body.rpartition(b"\n\n")[2].startswith(b"retry: ")
 
     run(test)
@@ -112,7 +112,7 @@ def test_a_lifetime_ends_a_page_and_no_plain_wire(run: Run) -> None:
         one.write("1")
         one.end()
         await plain.ends()
-        assert plain.is_whole and told(plain) == b"data: 1\n\ndata: [DONE]\n\n"
+        assert plain.is_whole and received(plain) == b"data: 1\n\ndata: [DONE]\n\n"
 
     run(test)
 
@@ -125,9 +125,9 @@ def test_heartbeats_keep_followers_connected(run: Run) -> None:
         await plain.until(lambda: plain.body.count(b":\n") >= 3)
         await page.until(lambda: page.body.endswith(b"\n:\n:\n"))
         await visible.until(lambda: "push:heartbeat" in visible.types)
-        assert told(plain) == b""
+        assert received(plain) == b""
         one.write("1")
-        await plain.until(lambda: told(plain) == b"data: 1\n\n")
+        await plain.until(lambda: received(plain) == b"data: 1\n\n")
         one.end()
         await plain.ends()
         assert plain.is_whole
@@ -206,7 +206,7 @@ def test_followers_of_a_hub_that_fails_see_that_they_lack_something(
         again = scene.follow(one, "openai")
         for reader in plain, page:
             await reader.ends()
-        assert not plain.is_whole and told(plain) == b"data: 1\n\n"
+        assert not plain.is_whole and received(plain) == b"data: 1\n\n"
         one.write("2")
         position = Position.parse(page.last_id)
         rest = scene.follow(one, after=position.number)

@@ -140,7 +140,7 @@ class FollowReader(SocketReader):
         return [e.json["status"] for e in self.events if e.type == "push:run"]
 
 
-def told(reader: FollowReader) -> bytes:
+def received(reader: FollowReader) -> bytes:
     """What it has received, without comments."""
     lines = bytes(reader.body).splitlines(keepends=True)
     return b"".join(line for line in lines if not line.startswith(b":"))

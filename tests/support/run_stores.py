@@ -1,13 +1,16 @@
-"""A store that does not always answer."""
+"""A store that does not always answer, and a publisher to it."""
 
 from __future__ import annotations
 
 import collections.abc as cabc
 
+import pytest
+
 from flask_push import Event
 from flask_push import NotPublished
 from flask_push import NotRead
 from flask_push import Position
+from flask_push import Publisher
 from flask_push import PublishUncertain
 from flask_push.brokers import ItemChange
 from flask_push.brokers import ItemsPage
@@ -55,3 +58,16 @@ class Unsure(MemoryBroker):
     def lose(self, channel: str, item: str) -> None:
         """Lose a row of a run, as a Redis that fails over."""
         super().change([ItemChange(channel, item, None, kind="run")])
+
+
+@pytest.fixture
+def broker() -> Unsure:
+    return Unsure()
+
+
+@pytest.fixture
+def unsure(broker: Unsure) -> cabc.Iterator[Publisher]:
+    """A publisher to this store."""
+    publisher = Publisher(broker)
+    yield publisher
+    publisher.close()
