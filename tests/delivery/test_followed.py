@@ -147,7 +147,7 @@ def test_packed_events_count_one_by_one(reported: Reported) -> None:
     assert not reported
 
 
-def test_a_reader_that_is_cut_short_is_told_in_words_of_its_format(
+def test_a_reader_that_is_cut_short_gets_words_of_its_format(
     reported: Reported,
 ) -> None:
     retry = b"retry: 5\n"

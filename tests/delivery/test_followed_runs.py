@@ -79,7 +79,7 @@ def test_rows_are_only_for_those_that_follow_their_run() -> None:
     assert [number for number, _ in other.turn] == [14]
     assert [number for number, _ in group.kept.between(0, 99)] == [11], "no progress"
     assert log.end == 15 and not group.gaps
-    # Rows of a channel that nobody follows.
+    # Rows of a channel that no reader follows.
     assert log.turn("epoch", [row(16, 1)._replace(channel=OwnChannel("run", "b"))]) == []
 
 

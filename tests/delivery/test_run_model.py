@@ -26,7 +26,7 @@ def test_a_run_has_no_hole_after_the_store_has_lost_an_event() -> None:
         (run_world.NoLast, 1, "not whole"),
         (run_world.NoLook, 0, "over"),
         (run_world.NoId, 0, "two ends"),
-        (run_world.EntersWhatRuns, 0, "two producers"),
+        (run_world.EntersWhatRuns, 0, "two holders"),
     ],
 )
 def test_each_rule_is_needed(rules: type[Rules], failovers: int, words: str) -> None:

@@ -42,7 +42,7 @@ def find(made: Transition | Refusal | None, kind: str) -> list[Change]:
     return [change for change in made.changes if change.kind == kind]
 
 
-def test_a_run_is_made_produced_and_ends() -> None:
+def test_a_run_is_made_and_entered_and_ends() -> None:
     made = make(None, 1)
     assert isinstance(made, Transition)
     record, event, waits = made.changes
@@ -60,7 +60,7 @@ def test_a_run_is_made_produced_and_ends() -> None:
     assert (running.status, running.start, running.process) == ("running", 10, "process")
     ended = stored(run_record.end("a", running, "failed", "Row 3 is empty."), 30)
     record, event = find(run_record.end("a", running, "done"), "run")
-    # Whoever finds the last row may forget all rows up to it.
+    # A process that finds the last row may forget all rows up to it.
     assert (record.owner, event.owner) == ("", ENDED)
     assert (ended.status, ended.start, ended.text) == ("failed", 10, "Row 3 is empty.")
     assert ended.as_past()[-2:] == (10, 30)

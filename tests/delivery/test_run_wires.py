@@ -116,6 +116,6 @@ def test_a_stream_that_ends_before_its_run_says_so(wire: str, why: Why) -> None:
 
 @pytest.mark.parametrize("wire", PLAIN)
 @pytest.mark.parametrize("status", Status.__args__[3:])  # type: ignore[attr-defined]
-def test_only_what_the_app_says_is_told(wire: str, status: str) -> None:
+def test_only_what_the_app_says_is_sent(wire: str, status: str) -> None:
     words = "".join(last_words(wire, status))
     assert status == "done" or status in words

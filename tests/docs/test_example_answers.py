@@ -1,4 +1,4 @@
-"""The example answers: where its answers are made, and what the pages are told."""
+"""The example answers: where its answers are made, and what its pages receive."""
 
 from __future__ import annotations
 

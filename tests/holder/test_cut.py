@@ -124,7 +124,7 @@ def test_a_store_that_fails_while_the_beginning_is_deleted_loses_nothing_else(
     publisher.close()
 
 
-def test_who_follows_a_run_without_its_beginning_gets_a_gap_first(push: Push) -> None:
+def test_a_reader_of_a_run_without_its_beginning_gets_a_gap_first(push: Push) -> None:
     (app,) = push._states
     app.config["PUSH_MAX_RUN_BYTES"] = 4096
     with push.run("a") as run:

@@ -56,7 +56,7 @@ def test_a_client_that_is_disconnected_gets_an_error(run: Run, wire: str) -> Non
     run(test)
 
 
-def test_a_page_that_is_disconnected_is_told_the_reason(run: Run) -> None:
+def test_a_page_that_is_disconnected_gets_the_reason(run: Run) -> None:
     async def test(scene: FollowScene) -> None:
         one = scene.begin()
         await scene.known()
@@ -163,7 +163,7 @@ def test_a_new_epoch_of_the_store_ends_all(wire: str) -> None:
 
 
 @pytest.mark.parametrize("wire", ["push", *PLAIN])
-def test_a_client_of_a_run_whose_beginning_is_forgotten_is_told(
+def test_a_client_is_notified_if_the_beginning_of_its_run_is_forgotten(
     run: Run, wire: str
 ) -> None:
     async def test(scene: FollowScene) -> None:

@@ -1,4 +1,4 @@
-"""Runs that a test produces, and a hub with streams that follow them."""
+"""Runs that a test writes, and a hub with streams that follow them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Judges what became of a run while everything was killed: the rows of the store, what its
-holders were told, and what its followers have received.
+holders have noted, and what its followers have received.
 
 Each event of a run is ``ATTEMPT NUMBER``, and the numbers of an attempt begin with 0.
 """
@@ -103,14 +103,14 @@ class Truth:
         return []
 
     def judge_notes(self, notes: cabc.Iterable[dict[str, t.Any]]) -> list[str]:
-        """Whether all that the holders were told is so."""
+        """Whether all that the holders have noted is so."""
         wrong = []
         for note in notes:
             if "written" in note:
                 if len(self.events.get(note["attempt"], ())) < note["written"]:
                     wrong.append(f"{note} was acknowledged, and is not there")
             elif note.get("over", note.get("left")) not in self.ends.values():
-                wrong.append(f"{note} was told, and is not so")
+                wrong.append(f"{note} was noted, and is not so")
         return wrong
 
     def judge_push(self, events: cabc.Iterable[Event], whole: bool) -> list[str]:

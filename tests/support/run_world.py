@@ -1,8 +1,8 @@
 """Every interleaving of processes that concern one run, on a store that may not say whether
 it has stored, and may lose what it stored last.
 
-There are two producers, of which one is a task that was delivered again; one process that
-stops the run; and one that takes it for lost, by a record that it has read before.
+Two processes write it, one of them because the task was delivered again. One process stops
+the run; and one takes it for lost, by a record that it has read before.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ class Store(t.NamedTuple):
         return Store(tuple(rows), last, self.log + new), ids
 
 
-class Producer(t.NamedTuple):
-    #: ``new``, ``writing``, ``dead``, or what it was told at last.
+class Process(t.NamedTuple):
+    #: ``new``, ``writing``, ``dead``, or how its last call ended.
     state: str = "new"
     holder: Holder | None = None
-    #: The events that it was told are stored.
+    #: The events of which a call has returned.
     acked: tuple[str, ...] = ()
 
 
@@ -82,8 +82,8 @@ class World(t.NamedTuple):
     store: Store
     #: As it was before the last transaction.
     before: Store
-    p: Producer = Producer()
-    q: Producer = Producer()
+    p: Process = Process()
+    q: Process = Process()
     #: The store's last number when the run had been stopped.
     stopped: int = 0
     #: The record that the process has read which takes the run for lost.
@@ -96,7 +96,7 @@ class World(t.NamedTuple):
 
 
 class Rules:
-    """How processes behave. Mutants behave otherwise."""
+    """How processes behave. Mutants break one rule each."""
 
     def enter(self, record: Record, name: str) -> Transition | Refusal:
         return run_record.enter(CHANNEL, record, 1, name)
@@ -128,7 +128,7 @@ def _stored(record: Record, id: str) -> Record:
 def steps(world: World, rules: Rules) -> cabc.Iterator[World]:
     """Each next world."""
     for name in "pq":
-        yield from _produce(world, name, rules)
+        yield from _act(world, name, rules)
     record = world.store.record
     if not world.stopped and (stopping := run_record.stop(CHANNEL, record)):
         after = _commit(world, stopping.changes)[0]
@@ -155,8 +155,8 @@ def _commit(world: World, changes: cabc.Sequence[Change]) -> tuple[World, list[s
     return world._replace(store=store, before=world.store), ids
 
 
-def _produce(world: World, name: str, rules: Rules) -> cabc.Iterator[World]:
-    me: Producer = getattr(world, name)
+def _act(world: World, name: str, rules: Rules) -> cabc.Iterator[World]:
+    me: Process = getattr(world, name)
 
     def put(world: World, **fields: t.Any) -> World:
         return world._replace(**{name: getattr(world, name)._replace(**fields)})
@@ -185,7 +185,7 @@ _Put = cabc.Callable[..., World]
 def _write(
     world: World, name: str, holder: Holder, put: _Put, rules: Rules
 ) -> cabc.Iterator[World]:
-    me: Producer = getattr(world, name)
+    me: Process = getattr(world, name)
     text = f"{name}{holder.record.attempt}{holder.stored}"
 
     def acked(world: World, id: str) -> World:
@@ -218,7 +218,7 @@ def _over(world: World, name: str, put: _Put) -> cabc.Iterator[World]:
         ending = run_record.end(CHANNEL, record, "failed")
         assert ending is not None
         world, _ = _commit(world, ending.changes)
-    yield put(world, state="told that it is over")
+    yield put(world, state="over")
 
 
 def _end(world: World, holder: Holder, put: _Put, rules: Rules) -> cabc.Iterator[World]:
@@ -233,11 +233,11 @@ def _end(world: World, holder: Holder, put: _Put, rules: Rules) -> cabc.Iterator
             assert torn is not None
             yield put(_commit(world, torn.changes)[0], state="torn")
         elif (record.tag, record.status) == (holder.record.tag, "done"):
-            yield put(world, state="told that it is done")
+            yield put(world, state="done")
         else:
             yield from _over(world, holder.record.process, put)
         return
-    yield put(after, state="told that it is done")
+    yield put(after, state="done")
     if world.unsure:
         yield after._replace(unsure=world.unsure - 1)
 
@@ -252,7 +252,7 @@ def wrong(world: World) -> str:
             status = next(s for s in _STATUSES if f'"status":"{s}"' in row.data.decode())
             if status == "running":
                 if running and not over:
-                    return "two producers at once"
+                    return "two holders at once"
                 over, ends, running, texts = False, 0, running + 1, []
             elif status not in run_record.ACTIVE:
                 ends += 1
@@ -271,27 +271,27 @@ def wrong(world: World) -> str:
             texts.append(text)
             if texts != sorted(texts):
                 return "out of order"
-    return _told_wrong(world, texts)
+    return _wrong_calls(world, texts)
 
 
 _STATUSES = ("queued", "running", "stopping", "done", "failed", "stopped", "lost")
 
 
-def _told_wrong(world: World, texts: list[str]) -> str:
+def _wrong_calls(world: World, texts: list[str]) -> str:
     if world.failed:
         return ""
     stored = [row.data.decode().partition("\n")[2] for row in world.store.rows]
     for name in "pq":
-        me: Producer = getattr(world, name)
+        me: Process = getattr(world, name)
         if not set(me.acked) <= set(stored):
             return "acknowledged, and not there"
-        if me.state == "told that it is over" and me.holder is not None:
+        if me.state == "over" and me.holder is not None:
             mine = f"{name}{me.holder.record.attempt}{me.holder.stored}"
             record = world.store.record
             if record.status == "running" and record.id == me.holder.record.id:
-                return "told that it is over, and it is not"
+                return "it takes the run for over, and it is not"
             if mine in stored and record.status == "running":
-                return "its own word, and told that it is over"
+                return "its own word is stored, and it takes the run for over"
     return ""
 
 

@@ -48,7 +48,7 @@ _MOST_PAST = 2
 class Refusal(enum.Enum):
     """Why there is no transition."""
 
-    #: Another run is active, or another process produces this one.
+    #: Another run is active, or another process holds this one.
     BUSY = "busy"
     #: The run has ended, and can't begin again.
     OVER = "over"
@@ -77,9 +77,9 @@ class Record(t.NamedTuple):
     key: str
     status: Status
     attempt: int = 1
-    #: The process that produces it.
+    #: The name of the process that holds it.
     process: str = ""
-    #: Seconds for which it waits to be produced.
+    #: Seconds for which it waits for a holder.
     wait: float = 600
     #: The channel on which it is an item, and what the app shows there.
     listed: str = ""
@@ -187,7 +187,7 @@ def make(
 
 
 def enter(channel: str, before: Record, serial: int, process: str) -> Transition | Refusal:
-    """Begin to produce a run (law R44).
+    """Begin to hold a run (law R44).
 
     :param serial: The run that the caller has read. There may be a newer one.
     """

@@ -1,6 +1,6 @@
 """The rows of which a run consists, and their names.
 
-A run has a number on its channel, its serial, and each attempt to produce it has one. Both
+A run has a number on its channel, its serial, and each attempt to write it has one. Both
 together are its *tag*, with which the names of all rows of the attempt begin. So a reader
 knows by its name whether a row belongs to the attempt.
 """

@@ -208,8 +208,8 @@ def last_progress(
 
 
 def end_waiting(broker: KeepsRuns, channel: str) -> bool:
-    """End the run on a channel that has waited for too long: to be produced, or to be ended
-    by the process that produces it. This does nothing if its time is not over.
+    """End the run on a channel that has waited for too long: for a process that enters it,
+    or for its holder to end it. This does nothing if its time is not over.
 
     :return: Whether this has ended one.
     """

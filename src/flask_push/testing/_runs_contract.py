@@ -310,7 +310,7 @@ class RunsContract(Contract):
             assert hub.known[OWN] == second.number
             known = [given[OWN] for end, given in hub.ends if end >= last.number]
             assert set(known) == {second.number}
-            # Nobody is told that they are gone.
+            # No event says that they are gone.
             assert [item for item, *_ in hub.items_of(OWN)] == ["i", "j", "k", "l"]
             page = await hub.read_items(OWN, after=first.number)
             assert [each.item for each in page.rows] == ["k", "l"]
