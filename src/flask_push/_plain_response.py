@@ -58,6 +58,11 @@ class PlainResponse(StreamResponse):
     def _instead_of_nginx(self) -> cabc.Iterable[bytes]:
         return [WIRES[self.stream_.follow.wire].broken("disconnected")]
 
+    def _log_failure(self, reason: str) -> None:
+        self.services.quiet.error(
+            "Could not hand a stream over to the hub; its client got 503: %s", reason
+        )
+
     def _refuse(self, headers: Headers) -> cabc.Iterable[bytes]:
         self.status_code = 503
         kept = wire.of_no_stream(headers)

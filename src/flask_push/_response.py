@@ -82,11 +82,8 @@ class StreamResponse(Response):
                 return self._without_socket(headers, reason)
             transplant(found, self._with_head(headers, environ, found), hub.adopt)
         except (OSError, RuntimeError) as error:
-            self.services.quiet.error(
-                "Could not hand a stream over to the hub; the browser will reconnect: %s",
-                # The exception refers to the request, and some logs keep what they get.
-                str(error),
-            )
+            # The exception refers to the request, and some logs keep what they get.
+            self._log_failure(str(error))
             return self._refuse(headers)
         headers["Content-Length"] = "0"
         return ()
@@ -108,6 +105,12 @@ class StreamResponse(Response):
         """The body of a response that tells nginx where to connect. Nginx does not pass it
         on. Without nginx, the browser gets it, and reconnects."""
         return self.services.retry_later(self.stream_)
+
+    def _log_failure(self, reason: str) -> None:
+        self.services.quiet.error(
+            "Could not hand a stream over to the hub; the browser will reconnect: %s",
+            reason,
+        )
 
     def _refuse(self, headers: Headers) -> cabc.Iterable[bytes]:
         """Answer with no stream, so that the client sends another request later.
