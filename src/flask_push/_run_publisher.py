@@ -53,13 +53,13 @@ class RunPublisher(PresencePublisher):
         From now on it is queued, and can be followed and stopped. Enter it to write it, in
         this process or, by the same key, in another one. A channel has one active run.
 
-        :param key: What names the run on its channel, such as the id of the row in which
+        :param key: The name of the run on its channel, such as the id of the row in which
             its result will be. Without a key, each call makes another run. With one, the
             run is found for as long as events are kept, also after its end, and the other
             arguments don't matter then.
         :param listed: The channel on which the run is an item, whose name is `channel`,
             with its status and its progress.
-        :param info: What the item shows besides, of at most 4,096 bytes of JSON.
+        :param info: More that the item shows, in at most 4,096 bytes of JSON.
         :param wait: Seconds after which the run is lost if it was not entered.
         :raises RunBusy: If another run of the channel is active.
         :raises ValueError: If a name is invalid, or `info` is too large.
@@ -67,7 +67,7 @@ class RunPublisher(PresencePublisher):
         :raises RuntimeError: If the broker keeps no runs.
         :raises ItemsFull: If there are too many items on the channel `listed`.
         :raises NotPublished: If the store can't be reached: there is no run.
-        :raises PublishUncertain: If the run was made or not. With a key, call it again.
+        :raises PublishUncertain: If the run may have been made. With a key, call it again.
         """
         channel = channel_name(channel)
         name = "" if key is None else key_name(key)
@@ -107,7 +107,7 @@ class RunPublisher(PresencePublisher):
         :raises TypeError: If the key has the wrong type.
         :raises RuntimeError: If the broker keeps no runs.
         :raises NotPublished: If the store can't be reached: nothing was stopped.
-        :raises PublishUncertain: If the run was stopped or not. Call it again.
+        :raises PublishUncertain: If the run may have been stopped. Call it again.
         """
         channel = channel_name(channel)
         name = None if key is None else key_name(key)

@@ -69,7 +69,7 @@ class Run:
     """An answer or a job, with its events, its readers and its end. Made by
     :meth:`Push.run` and :meth:`Publisher.run`.
 
-    One process writes it, in a ``with`` block. What ends the block ends the run::
+    One process writes it, in a ``with`` block. The end of the block ends the run::
 
         with push.run("chat:7", key=answer.id) as run:
             text = "".join(run.write_all(model(prompt)))
@@ -80,7 +80,7 @@ class Run:
     ``stopped`` after :meth:`Push.stop`; or as ``lost`` if the process dies. One that is
     being stopped is ``stopping`` until its block ends, for ten seconds at most.
 
-    Save what the run made inside the block. Then a page that receives the end finds it.
+    Save the result inside the block. Then a page that receives the end finds it.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Run:
         :raises RunOver: If it is over: see :attr:`over`.
         :raises NotPublished: If the store can't be reached.
         :raises NotRead: If the store can't be read.
-        :raises PublishUncertain: If it was entered or not.
+        :raises PublishUncertain: If it may have been entered.
         """
         try:
             self._held = self._process.enter(self._channel, self._now)
@@ -208,7 +208,7 @@ class Run:
 
         :param source: Anything to iterate over. It is closed at the end.
         :param type: As for :meth:`write`.
-        :return: What is stored. If the run was stopped, that is the beginning.
+        :return: The pieces that are stored. If the run was stopped, that is the beginning.
         :raises RunOver: If the run is lost.
         """
         held = self._holding()
@@ -222,8 +222,8 @@ class Run:
     def progress(self, done: float, total: float | None = None, text: str = "") -> None:
         """Show how far the run is. Only the newest progress is kept.
 
-        You may call it often: ten times a second, it is stored and sent. The last progress
-        always is, before the end of the run.
+        You may call it often: it is stored and sent at most ten times a second. The last
+        progress always is, before the end of the run.
 
         :param done: How much is done, of `total`.
         :param text: What it does now, in 1,000 characters at most.
@@ -251,11 +251,12 @@ class Run:
             raise self._over() from None
 
     def fail(self, text: str) -> t.NoReturn:
-        """End the run as failed, with a text that its readers see: raise an exception that
-        leaves the block. The text of any other exception is logged, and not sent.
+        """End the run as failed, with a text that its readers see. This raises an
+        exception, which leaves the block. The text of any other exception is logged, and
+        not sent.
 
         :param text: Has 1,000 characters at most.
-        :raises ValueError: If the text is too long, or can't be sent. The run fails too.
+        :raises ValueError: If the text is too long, or can't be sent. The run still fails.
         """
         if not isinstance(text, str):
             raise TypeError(f"fail takes a text for the user, not {text!r:.80}.")
