@@ -9,8 +9,8 @@ from support.each_store import url as url
 from support.followed_runs import FollowScene
 from support.followed_runs import PLAIN
 from support.followed_runs import received
+from support.followed_runs import run as run
 from support.followed_runs import run_with
-from support.followed_runs import with_url
 from support.hubs import Run
 
 from flask_push._delivery.stream_presence import StreamPresence
@@ -19,12 +19,6 @@ from flask_push.brokers.memory import MemoryBroker
 
 #: The last words of a run that is done.
 DONE = {"ai-sdk": b"data: [DONE]\n\n", "ag-ui": b"", "openai": b"data: [DONE]\n\n"}
-
-
-@pytest.fixture
-def run(url: str) -> Run:
-    """Runs a scenario with each store."""
-    return with_url(url)
 
 
 def run_in_memory(test: t.Any, **options: t.Any) -> None:

@@ -12,8 +12,8 @@ from support.followed_runs import FollowReader
 from support.followed_runs import FollowScene
 from support.followed_runs import PLAIN
 from support.followed_runs import received
+from support.followed_runs import run as run
 from support.followed_runs import run_with
-from support.followed_runs import with_url
 from support.hubs import Run
 
 from flask_push import Position
@@ -22,12 +22,6 @@ from flask_push._delivery.run_wires import WIRES
 from flask_push.brokers import Broker
 from flask_push.brokers.memory import MemoryBroker
 from flask_push.testing._sink import until
-
-
-@pytest.fixture
-def run(url: str) -> Run:
-    """Runs a scenario with each store."""
-    return with_url(url)
 
 
 def says(reader: FollowReader, wire: str, why: Why) -> bool:

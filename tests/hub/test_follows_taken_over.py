@@ -12,7 +12,7 @@ from support.each_store import url as url
 from support.followed_runs import data
 from support.followed_runs import FollowScene
 from support.followed_runs import PLAIN
-from support.followed_runs import with_url
+from support.followed_runs import run as run
 from support.handovers import sent
 from support.hubs import Run
 from support.sockets import noise
@@ -88,12 +88,6 @@ def test_a_successor_of_an_older_version_closes_streams_that_follow_a_run(
 
 
 # What the successor sends.
-
-
-@pytest.fixture
-def run(url: str) -> Run:
-    """Runs a scenario with each store."""
-    return with_url(url)
 
 
 def replace(scene: FollowScene) -> None:

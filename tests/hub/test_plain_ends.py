@@ -119,7 +119,7 @@ def test_a_full_hub_refuses_a_run_with_a_status_of_its_own(framing: Framing) -> 
 
 
 def follow_by_tcp(scene: FollowScene, run: StoredRun, **how: t.Any) -> socket.socket:
-    """A client that HTTP/1.0 has no chunks for."""
+    """A client of HTTP/1.0, which has no chunks."""
     follow = Follow("a", run.tag, "openai", run.epoch, run.start, framing="close")
     how = {"user": "ann", "session": "", **how}
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import typing as t
+from functools import partial
+
+import pytest
 
 from flask_push._delivery import run_record
 from flask_push._delivery.chunks import Unchunker
@@ -184,10 +187,7 @@ def run_with(test: Scenario, broker: Broker, **options: t.Any) -> None:
     run_scene(lambda: FollowScene(t.cast(MemoryBroker, broker), Options(**options)), test)
 
 
-def with_url(url: str) -> Run:
-    """Runs a scenario with the store of a URL."""
-
-    def run(test: Scenario, **options: t.Any) -> None:
-        run_with_url(run_with, url, test, **options)
-
-    return run
+@pytest.fixture
+def run(url: str) -> Run:
+    """Runs a scenario with each store."""
+    return partial(run_with_url, run_with, url)
