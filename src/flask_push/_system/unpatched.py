@@ -135,6 +135,17 @@ def acquire(lock: _thread.LockType, timeout: float) -> bool:
     return True
 
 
+def acquire_noted(lock: _thread.LockType, timeout: float, held: list[bool]) -> bool:
+    """As :func:`acquire`. If the handler of a signal raises an exception, the list has
+    nevertheless got what this would return."""
+    if is_replaced("_thread", "allocate_lock"):
+        held.append(acquire(lock, timeout))
+    else:
+        # One call in C. No handler is called in it after the lock was acquired.
+        held.extend(map(lock.acquire, (True,), (timeout,)))
+    return held[-1]
+
+
 class SharedLock(t.Protocol):
     """A lock that greenlets and threads of the system share. A greenlet that holds it may
     let others run.

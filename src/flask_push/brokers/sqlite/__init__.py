@@ -178,8 +178,9 @@ class SqliteBroker:
         trouble: Trouble | None = None
         while True:
             stored: Stored | None = None
+            transaction = writing.write(timeout)
             try:
-                with writing.write(timeout) as connection:
+                with transaction as connection:
                     if trouble is not None and trouble.doubt is not None:
                         if found := again(connection, trouble.doubt):
                             return found
@@ -192,6 +193,8 @@ class SqliteBroker:
                     writing, timeout, sum(map(len, data)), self._claim
                 )
                 timeout = trouble.meet(error, stored)
+            finally:
+                transaction.free()
 
     def read(
         self,
@@ -249,8 +252,12 @@ class SqliteBroker:
 
     def _read(self, page: cabc.Callable[[sqlite3.Connection], T]) -> T:
         def look() -> T:
-            with self._reading.read(self.timeout) as connection:
-                return page(connection)
+            transaction = self._reading.read(self.timeout)
+            try:
+                with transaction as connection:
+                    return page(connection)
+            finally:
+                transaction.free()
 
         try:
             try:

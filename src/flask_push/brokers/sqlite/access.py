@@ -80,11 +80,11 @@ class Access:
             self.lock.give_up()
             return self.opened.connection
         deadline = time.monotonic() + (timeout or 0)
-        if timeout is not None:
-            self.acquire(deadline)
-        elif not self.lock.attempt():
-            raise TimeoutError(f"Another process holds {self.lock.path}.")
         try:
+            if timeout is not None:
+                self.acquire(deadline)
+            elif not self.lock.attempt():
+                raise TimeoutError(f"Another process holds {self.lock.path}.")
             return self.ready(deadline, seen)
         finally:
             self.lock.release()

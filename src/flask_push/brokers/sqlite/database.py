@@ -29,6 +29,7 @@ from . import retention as _forget
 from . import runs
 from . import watch
 from .access import Access
+from .transaction import Transaction
 
 logger = logging.getLogger("flask_push")
 _quiet = QuietLogger()
@@ -187,60 +188,67 @@ class Database:
 
     # How transactions begin and end.
 
-    def _begin_writing(self, timeout: float | None) -> sqlite3.Connection:
-        deadline = time.monotonic() + (timeout or 0)
-        self._enter(timeout)
+    def _begin_writing(self, owner: Transaction) -> sqlite3.Connection:
+        deadline = time.monotonic() + (owner.timeout or 0)
+        self._enter(owner.timeout, owner.held)
         access = self._access
         try:
             access.acquire(deadline)
-            try:
-                connection = access.ready(deadline, self.seen)
-                _begin(connection, deadline)
-            except BaseException as error:
-                # It may be of a signal's handler, and the transaction has begun.
-                self._rollback()
-                access.mend(error, locked=True)
-                access.lock.release()
-                raise
+            connection = access.ready(deadline, self.seen)
+            _begin(connection, deadline)
         except BaseException as error:
-            self._thread_lock.release()
-            self._explain(error)
+            # It may be of a signal's handler, and the lock is held, or the transaction has
+            # begun.
+            self._end_writing(owner, error)
             raise
         return connection
 
-    def _end_writing(self, error: BaseException | None) -> None:
+    def _end_writing(self, owner: Transaction, error: BaseException | None) -> None:
         try:
-            self._rollback()
-            self._access.mend(error, locked=True)
+            try:
+                self._rollback()
+                self._access.mend(error, locked=True)
+            finally:
+                # If that was interrupted.
+                self._rollback()
         finally:
             self._access.lock.release()
-            self._thread_lock.release()
+            self._leave(owner)
         self._explain(error)
 
-    def _begin_reading(self, timeout: float | None) -> sqlite3.Connection:
-        self._enter(timeout)
+    def _begin_reading(self, owner: Transaction) -> sqlite3.Connection:
+        self._enter(owner.timeout, owner.held)
         try:
-            connection = self._access.current(timeout, self.seen)
+            connection = self._access.current(owner.timeout, self.seen)
             connection.execute("BEGIN")
         except BaseException as error:
-            self._thread_lock.release()
+            self._rollback()
+            self._leave(owner)
             self._explain(error)
             raise
         return connection
 
-    def _end_reading(self, error: BaseException | None) -> None:
+    def _end_reading(self, owner: Transaction, error: BaseException | None) -> None:
         try:
-            self._rollback()
-            self._access.mend(error, locked=False)
+            try:
+                self._rollback()
+                self._access.mend(error, locked=False)
+            finally:
+                self._rollback()
         finally:
-            self._thread_lock.release()
+            self._leave(owner)
         self._explain(error)
 
-    def _enter(self, timeout: float | None) -> None:
+    def _leave(self, owner: Transaction) -> None:
+        # No handler of a signal is called between the two.
+        del owner.held[:]
+        self._thread_lock.release()
+
+    def _enter(self, timeout: float | None, held: list[bool]) -> None:
         if self._pid != os.getpid():
             # A server has forked without Python's hooks.
             self.abandon(clean=False)
-        if not unpatched.acquire(self._thread_lock, timeout or 0):
+        if not unpatched.acquire_noted(self._thread_lock, timeout or 0, held):
             raise TimeoutError(f"Other threads of this process keep {self.path} busy.")
 
     def _rollback(self) -> None:
@@ -254,7 +262,7 @@ class Database:
 
     def close(self) -> None:
         """Close what is open. It opens again when it is used."""
-        self._enter(threading.TIMEOUT_MAX)
+        self._enter(threading.TIMEOUT_MAX, [])
         try:
             self._access.close()
         finally:
@@ -282,26 +290,6 @@ class Database:
         """
         self._access.abandon(clean)
         self._start()
-
-
-class Transaction:
-    """A context manager made of two functions."""
-
-    def __init__(
-        self,
-        begin: t.Callable[[float | None], sqlite3.Connection],
-        end: t.Callable[[BaseException | None], None],
-        timeout: float | None,
-    ) -> None:
-        self._begin = begin
-        self._end = end
-        self._timeout = timeout
-
-    def __enter__(self) -> sqlite3.Connection:
-        return self._begin(self._timeout)
-
-    def __exit__(self, kind: t.Any, error: BaseException | None, trace: t.Any) -> None:
-        self._end(error)
 
 
 def _begin(connection: sqlite3.Connection, deadline: float) -> None:
