@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ._delivery.options import Options
 from ._delivery.run_size import MAX_RUN_BYTES
+from ._delivery.run_size import RUN_BYTES_RANGE
 from .brokers import open_broker
 from .brokers import Retention
 from .brokers._urls import hide_password
@@ -132,7 +133,7 @@ class Config:
     )
     max_channels: int = _key(100, _number(1, 10_000, "channels", whole=True))
     max_event_bytes: int = _option("max_event", _number(1, _GIGABYTE, "bytes", whole=True))
-    max_run_bytes: int = _key(MAX_RUN_BYTES, _number(1024, 64 * 2**20, "bytes", whole=True))
+    max_run_bytes: int = _key(MAX_RUN_BYTES, _number(*RUN_BYTES_RANGE, "bytes", whole=True))
     log_bytes: int = _option("log_bytes", _number(0, 64 * _GIGABYTE, "bytes", whole=True))
     url_prefix: str | None = _key("/push", _prefix)
     accel: str | None = _key(None, _location)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ._delivery.run_size import RUN_BYTES_RANGE
 from ._event_checks import Dumps
 from ._holder.process import MIN_LOST_AFTER
 
@@ -17,7 +18,7 @@ def check_options(
 ) -> None:
     """
     :raises TypeError: If one has the wrong type.
-    :raises ValueError: If it is too small.
+    :raises ValueError: If it is too small, or too large.
     """
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
         raise TypeError(f"timeout is a number of seconds, not {timeout!r:.80}.")
@@ -27,6 +28,12 @@ def check_options(
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int):
             raise TypeError(f"{name} is a number, not {size!r:.80}.")
+    least, most = RUN_BYTES_RANGE
+    if not least <= max_run_bytes <= most:
+        raise ValueError(
+            f"max_run_bytes is a number of bytes from {least} to {most}, not"
+            f" {max_run_bytes}."
+        )
     if not callable(dumps):
         raise TypeError(f"dumps is a function such as json.dumps, not {dumps!r:.80}.")
     if isinstance(lost_after, bool) or not isinstance(lost_after, (int, float)):

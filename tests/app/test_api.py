@@ -348,6 +348,7 @@ def test_a_bridge_with_invalid_arguments_is_refused(
         *each("timeout", [0, -1, NAN, INF], ValueError, "above 0"),
         *each("max_event_bytes", [None, "2", True, 1.5], TypeError, "a number"),
         *each("max_run_bytes", [None, "2", True, 1.5], TypeError, "max_run_bytes is a num"),
+        *each("max_run_bytes", [-1, 0, 1023, 2**26 + 1], ValueError, "1024 to 67108864"),
         *each("dumps", [None, "json", json], TypeError, r"json\.dumps"),
     ],
 )

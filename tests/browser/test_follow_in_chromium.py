@@ -65,7 +65,7 @@ def test_a_login_page_is_an_error_with_its_address(
         page = follow(runs, windows, options)
         status, message = end_of(page)
     assert (status, message) == (200, f"redirected to {runs.url}/login")
-    # The browser's EventSource writes why to the console, too.
+    # The browser's EventSource writes the reason to the console, too.
     windows.errors = [one for one in windows.errors if "MIME type" not in one]
 
 

@@ -23,7 +23,7 @@ def publisher(unsure: Publisher) -> Publisher:
 
 
 def give_up(run: object) -> None:
-    """Let a store in trouble not be waited for."""
+    """Let calls of the run not wait for a store in trouble."""
     held = getattr(run, "_held")  # noqa: B009
     assert isinstance(held, HeldRun)
     held._until = lambda: time.monotonic()

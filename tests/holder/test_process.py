@@ -129,7 +129,7 @@ def test_a_process_that_is_taken_for_dead_has_another_name_for_later_runs(
         run.write("z")
     assert events_of(publisher, "a") == ["[queued]", "[running]", "[lost]"]
     assert events_of(publisher, "b")[2:] == ["y", "[done]"]
-    # The dead one is removed by who has marked it.
+    # The process that has marked the dead one removes its row.
     assert holders_of(publisher).keys() == {name}
 
 

@@ -33,7 +33,7 @@ def written(publisher: Publisher) -> list[str]:
 
 @pytest.fixture
 def redis(tmp_path: Path) -> cabc.Iterator[Redis]:
-    # It has on its disk what it has said to be stored.
+    # What it has acknowledged is on its disk.
     with Redis.started(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as redis:
         yield redis
 

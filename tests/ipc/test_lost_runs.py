@@ -52,7 +52,7 @@ from flask_push.testing._runs_contract import AllThree
 
 @pytest.fixture(autouse=True)
 def log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test sees its lines, of which there is one a minute."""
+    """Let each test see its lines. Otherwise each is logged once a minute."""
     monkeypatch.setattr(lost_runs, "_quiet", QuietLogger())
 
 

@@ -17,6 +17,8 @@ from .run_rows import RUN
 
 #: Bytes of an attempt, unless the app says otherwise.
 MAX_RUN_BYTES = 16 * 2**20
+#: What an app may say. A channel of a store keeps several runs.
+RUN_BYTES_RANGE = 1024, 64 * 2**20
 
 # So many parts are forgotten one after another.
 _PARTS = 16
