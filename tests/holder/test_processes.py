@@ -106,7 +106,7 @@ def test_a_process_that_ends_while_a_thread_holds_a_run_loses_it_at_once(
 def test_a_worker_that_is_reloaded_loses_the_runs_of_its_threads_at_once(
     url: str, publisher: Publisher, tmp_path: Path
 ) -> None:
-    with serve(gunicorn, tmp_path, app="apps.answering", PUSH_BROKER_URL=url) as server:
+    with serve(gunicorn, tmp_path, app="apps.thread_runs", PUSH_BROKER_URL=url) as server:
         assert server.request("POST", "/answer")[0] == 200
         until(lambda: events_of(publisher, "a")[1:] == ["[running]", "x"])
         server.process.send_signal(signal.SIGHUP)

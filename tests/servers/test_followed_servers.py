@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 from support.asgi_servers import SERVERS as ASGI
-from support.follows import publisher_of
-from support.follows import RawClient
-from support.follows import without_comments
-from support.follows import WORDS
-from support.follows import words_of
 from support.hub_processes import replace
 from support.nginx import granian
 from support.nginx import nginx
 from support.packages import environment
 from support.packages import install
+from support.plain_clients import publisher_of
+from support.plain_clients import RawClient
+from support.plain_clients import without_comments
+from support.plain_clients import WORDS
+from support.plain_clients import words_of
 from support.servers import flask_run
 from support.servers import gunicorn
 from support.servers import hubs

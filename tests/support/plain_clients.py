@@ -1,4 +1,4 @@
-"""A server with runs, and clients that read them byte by byte."""
+"""Clients of plain wires, which read the answers of a server byte by byte."""
 
 from __future__ import annotations
 
