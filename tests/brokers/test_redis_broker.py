@@ -7,9 +7,11 @@ import subprocess
 import sys
 import threading
 import time
+import typing as t
 from pathlib import Path
 
 import pytest
+from redis.connection import Connection
 from support.hub_processes import returned
 from support.proxies import Proxy
 from support.redis_links import proxy as proxy
@@ -30,6 +32,7 @@ from flask_push import Publisher
 from flask_push import PublishUncertain
 from flask_push._handoff.spawn import start_process
 from flask_push._ipc.files import HubFiles
+from flask_push.brokers import ItemChange
 from flask_push.brokers import Retention
 from flask_push.brokers.redis import calls
 from flask_push.brokers.redis import RedisBroker
@@ -293,3 +296,23 @@ def test_a_hub_is_replaced_while_events_never_cease(redis: Redis, tmp_path: Path
             thread.join()
         reader.read_until(lambda r: len(r.data) >= len(said))
         assert reader.data == said and not reader.gaps
+
+
+def test_a_command_has_no_numbers(
+    broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """hiredis crashes if the handler of a signal raises an exception while it packs one."""
+    sent: list[object] = []
+    send: t.Any = Connection.send_command
+
+    def send_command(self: Connection, *args: object, **how: t.Any) -> None:
+        sent.extend(args)
+        send(self, *args, **how)
+
+    assert heard(broker) == []
+    monkeypatch.setattr(Connection, "send_command", send_command)
+    say(broker, "1")
+    broker.change([ItemChange("a", "x", "1", ttl=5, version=1)])
+    broker.find("a", ["x"])
+    assert heard(broker) == [b"1"]
+    assert len(sent) > 50 and {*map(type, sent)} <= {str, bytes}

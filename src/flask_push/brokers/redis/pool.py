@@ -224,7 +224,9 @@ class Pool:
         :raises ResponseError: If the server refuses it.
         """
         connection._sock.settimeout(_left(deadline))
-        connection.send_command(*args)
+        # hiredis crashes the process if the handler of a signal raises an exception while
+        # it makes text of a number.
+        connection.send_command(*[str(arg) if type(arg) is int else arg for arg in args])
         return connection.read_response()
 
     def close(self) -> None:
