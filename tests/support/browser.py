@@ -24,7 +24,7 @@ _ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-_PATIENCE = 20_000
+_PATIENCE = 60_000
 
 expect.set_options(timeout=_PATIENCE)
 

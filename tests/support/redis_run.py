@@ -75,7 +75,7 @@ class RedisRun(Run):
 
     def wait(self, condition: cabc.Callable[[], t.Any], what: str) -> None:
         """Keep the readers running until the condition is true."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not condition():
             assert time.monotonic() < deadline, f"it never came true: {what}"
             self.serve_clients(0.02)
