@@ -12,7 +12,7 @@ LINES = (
     "Open the page on a second device, or close it and come later. You can stop me on any "
     "of them, and I stop on all.",
     "If the server is started again, my words so far are kept, and the page says that the "
-    "rest is lost. Then you can ask again.\n\n",
+    "rest is lost. Then you can ask again.",
 )
 
 
@@ -24,4 +24,4 @@ def model(question: str) -> t.Iterator[str]:
         yield f"{word} "
         if count == 40 and "fail" in question.lower():
             raise RuntimeError("The model was asked to fail.")
-    yield f"These were {len(words)} words."
+    yield f"\n\nThese were {len(words)} words."
