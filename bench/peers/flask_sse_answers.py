@@ -6,6 +6,7 @@ import time
 import gevent
 from flask import Flask
 from flask import request
+from flask import stream_with_context
 from flask_sse import sse
 
 app = Flask("peer")
@@ -25,6 +26,6 @@ def answer():
     # It keeps nothing: who subscribes too late has lost the first words.
     gevent.spawn_later(1, produce, channel, float(request.args["pause"]))
     return app.response_class(
-        (f"{message}" for message in sse.messages(channel=channel)),
+        stream_with_context(f"{message}" for message in sse.messages(channel=channel)),
         mimetype="text/event-stream",
     )
