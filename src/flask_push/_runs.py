@@ -251,9 +251,9 @@ class Run:
             raise self._over() from None
 
     def fail(self, text: str) -> t.NoReturn:
-        """End the run as failed, with a text that its readers see. This raises an
-        exception, which leaves the block. The text of any other exception is logged, and
-        not sent.
+        """End the run as failed, with a text that its readers see. This raises a
+        ``RunFailed``, which leaves the block. The text of any other exception is logged,
+        and not sent.
 
         :param text: Has 1,000 characters at most.
         :raises ValueError: If the text is too long, or can't be sent. The run still fails.

@@ -35,6 +35,7 @@ import flask_push.testing
 from flask_push import _event
 from flask_push import _presence_checks
 from flask_push import _run_publisher
+from flask_push import _run_writing
 from flask_push import Position
 from flask_push import sse
 from flask_push._config import Config
@@ -130,7 +131,9 @@ def test_a_key_has_the_bounds_that_the_docs_say(key: str) -> None:
         assert not check((least + most) / 2 + 0.1)
 
 
-COUNTS = "users bytes each entries events runs blocks sets names types streams".split()
+COUNTS = (
+    "users bytes characters each entries events runs blocks sets names types streams"
+).split()
 
 
 #: Of the section *Bounds*: what can grow, its limit in words, and the source's numbers.
@@ -139,6 +142,7 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
     ("An event's type, and its key", "256 bytes", [_event.MAX_TYPE]),
     ("What is shown of a user", "1,024 bytes", [_presence_checks.MAX_INFO]),
     ("What a list shows of a run", "4,096 bytes", [_run_publisher.MAX_INFO]),
+    ("The text of a run's progress", "1,000 characters", [_run_writing.MAX_TEXT]),
     ("Runs of a channel that have ended", "2 runs", [run_record._MOST_PAST]),
     (
         "Events that `write_all`",
