@@ -11,6 +11,13 @@ import pytest
 from playwright.sync_api import Browser
 from support.browser import chromium
 from support.browser import Windows
+from support.databases import database as database
+from support.databases import database_templates as database_templates
+from support.databases import mariadb as mariadb
+from support.databases import mariadb_server as mariadb_server
+from support.databases import postgresql as postgresql
+from support.databases import postgresql_server as postgresql_server
+from support.databases import sqlite as sqlite
 from support.without_linux.real import descriptors
 
 # A shell lets what it runs in the background ignore it, and so would all servers.
