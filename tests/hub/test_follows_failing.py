@@ -24,7 +24,7 @@ from flask_push.testing._sink import until
 
 #: Files that streams of other kinds do not reach, and some that they do.
 MODULES = [
-    *("_hub.run_reads", "_hub.ending"),
+    *("_hub.run_reads", "_hub.shared_reads", "_hub.ending"),
     *("_delivery.followed", "_delivery.following", "_delivery.followed_runs"),
     *(
         pytest.param(name, marks=pytest.mark.slow)

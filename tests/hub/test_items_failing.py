@@ -17,7 +17,7 @@ from flask_push.brokers.memory import MemoryBroker
 
 #: Files of which each line is reached by pages with items only.
 MODULES = [
-    *("_hub.item_reads", "_hub.feeding", "_hub.timer"),
+    *("_hub.item_reads", "_hub.shared_reads", "_hub.feeding", "_hub.timer"),
     *("_delivery.all_items", "_delivery.item_log", "_delivery.item_replay"),
     *("_delivery.horizons", "_delivery.readers", "_delivery.log"),
 ]

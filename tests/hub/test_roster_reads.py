@@ -196,7 +196,7 @@ def test_many_channels_are_read_a_few_at_a_time(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(roster_reads, "_MAX_TOGETHER", 2)
-    monkeypatch.setattr(roster_reads, "_MAX_READS", 1)
+    monkeypatch.setattr(roster_reads, "MAX_READS", 1)
 
     async def test(scene: RosterScene) -> None:
         names = [f"r{number}" for number in range(7)]

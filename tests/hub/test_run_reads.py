@@ -15,7 +15,7 @@ from support.followed_runs import run_with
 from support.followed_runs import StoredRun
 from support.held_reads import HeldBroker
 
-from flask_push._hub import run_reads
+from flask_push._hub import shared_reads
 from flask_push._hub.run_reads import RunReads
 from flask_push.brokers import Broker
 from flask_push.testing._sink import until
@@ -122,7 +122,7 @@ def test_streams_read_on_from_the_store_if_the_log_may_keep_nothing(
 def test_a_few_streams_continue_in_one_pass_of_the_loop(
     broker: HeldBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_reads, "_READERS_PER_PASS", 3)
+    monkeypatch.setattr(shared_reads, "_READERS_PER_PASS", 3)
 
     async def test(scene: FollowScene) -> None:
         one = written(scene, "1")
@@ -146,8 +146,8 @@ def test_a_few_streams_continue_in_one_pass_of_the_loop(
 def test_streams_that_end_while_they_wait_are_forgotten(
     broker: HeldBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_reads, "_READERS_PER_PASS", 1)
-    monkeypatch.setattr(run_reads, "_MAX_READS", 1)
+    monkeypatch.setattr(shared_reads, "_READERS_PER_PASS", 1)
+    monkeypatch.setattr(shared_reads, "MAX_READS", 1)
 
     async def test(scene: FollowScene) -> None:
         one, other = written(scene, "1"), scene.begin("b")

@@ -31,6 +31,7 @@ MODULES = [
         "_hub.failstop",
         "_hub.feeding",
         "_hub.item_reads",
+        "_hub.shared_reads",
         "_hub.pacing",
         "_hub.partial_frames",
         "_hub.connection",

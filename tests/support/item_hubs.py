@@ -138,6 +138,14 @@ class ItemScene(HubScene):
 
         await self.until(page, meets)
 
+    async def all_have(
+        self, pages: cabc.Iterable[SocketPage], items: cabc.Mapping[str, str]
+    ) -> None:
+        """Wait until pages are whole and have exactly these items."""
+        for page in pages:
+            await self.is_whole(page)
+            await self.has(page, **items)
+
     async def reads(self, page: SocketPage, count: int) -> None:
         """Let a page read so many bytes, and no more."""
         reader = page.reader

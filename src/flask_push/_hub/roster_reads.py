@@ -21,11 +21,11 @@ from ..brokers import ItemsPage
 from .connection import Connection
 from .feeding import Feeding
 from .item_reads import ItemReads
+from .shared_reads import MAX_READS
 from .starts import Starts
 
-# How many rosters are read together, and how many pages are asked for at the same time.
+# How many rosters are read together.
 _MAX_TOGETHER = 100
-_MAX_READS = 16
 
 _Roster = WatchedRoster[ReaderGroup]
 # Rosters that are read together, each with what was read of it.
@@ -69,7 +69,7 @@ class RosterReads:
         are."""
         self._settle()
         # The log takes no rows while it has a hole.
-        while not self._log.hole and self._asked < _MAX_READS:
+        while not self._log.hole and self._asked < MAX_READS:
             together = dict(islice(self._wanting(), _MAX_TOGETHER))
             if not together:
                 return
