@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import gc
+import os
 import signal
+import sys
 import threading
 import time
 import typing as t
@@ -22,6 +24,11 @@ from support.without_linux.real import descriptors
 
 # A shell lets what it runs in the background ignore it, and so would all servers.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Many of the hundreds of processes that the tests start would spend more time on compiling
+# the package than on all else, if the environment kept them from storing the bytecode.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
