@@ -5,6 +5,8 @@ import typing as _t
 from ._event import Event
 from ._event import Position
 from ._item_publisher import Items
+from ._later import Held
+from ._later import Later
 from ._presence import Member
 from ._presence import Presence
 from ._publisher import History
@@ -22,8 +24,8 @@ if _t.TYPE_CHECKING:
     from ._handoff.listener import Listener
     from .client import connect
 
-__all__ = ["connect", "Event", "History", "Items", "ItemsFull", "Listener", "Member"]
-__all__ += ["NotPublished", "NotRead", "Position", "Presence", "Publisher"]
+__all__ = ["connect", "Event", "Held", "History", "Items", "ItemsFull", "Later", "Listener"]
+__all__ += ["Member", "NotPublished", "NotRead", "Position", "Presence", "Publisher"]
 __all__ += ["PublishUncertain", "Push", "Run", "RunBusy", "RunOver"]
 
 

@@ -10,6 +10,7 @@ from ._event_checks import Dumps
 from ._publisher import KEEP_DISCONNECTS
 from ._publisher import Publisher
 from .brokers import Broker
+from .brokers import KeepsOwnLogs
 from .brokers import open_broker
 
 # A ticket may be valid for longer than its stream's disconnect is kept. Then the view is
@@ -28,14 +29,23 @@ class AppPublisher(Publisher):
             dumps=dumps,
             lost_after=config.lost_after,
             max_run_bytes=config.max_run_bytes,
+            after_commit_error=config.after_commit_error,
         )
         if broker.url != "memory:":
             about = broker.url, None, config.given_retention, config.publish_timeout
             self._broker_of_thread = partial(open_broker, *about)
         self._run_times = config.lost_after, config.retention
+        self._ends_streams = config.disconnect
         self._keep_seconds = max(KEEP_DISCONNECTS, min(config.return_ticket, _MOST_KEPT))
         #: The newest position that a call has returned.
         self.known: Position | None = None
+
+    def _keeper_of_logs(self) -> KeepsOwnLogs:
+        if not self._ends_streams:
+            raise RuntimeError(
+                "PUSH_DISCONNECT is False, so hubs don't end streams. Remove that key."
+            )
+        return super()._keeper_of_logs()
 
     def _note(self, position: Position) -> None:
         # If two threads do this at once, the older position may remain. It is right, too.

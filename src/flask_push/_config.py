@@ -58,6 +58,15 @@ def _flag(value: t.Any) -> str:
     return "" if isinstance(value, bool) else "it has to be True or False."
 
 
+def _function(value: t.Any) -> str:
+    if value is None or callable(value):
+        return ""
+    return (
+        "it has to be a function that is called with the error and with what was not sent,"
+        " or None."
+    )
+
+
 def _hub(value: t.Any) -> str:
     if value in (None, "process", "thread"):
         return ""
@@ -140,6 +149,9 @@ class Config:
     return_ticket: float = _key(0, _number(0, _YEAR, "seconds"))
     relay_max: int = _key(4, _number(0, 10_000, "streams", whole=True))
     relay_lifetime: float = _key(25, _number(1, 3600, "seconds"))
+    after_commit_error: cabc.Callable[[Exception, t.Any], object] | None = _key(
+        None, _function
+    )
 
     @classmethod
     def read(cls, values: cabc.Mapping[str, t.Any]) -> Config:

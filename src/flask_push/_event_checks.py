@@ -81,6 +81,17 @@ class EventChecks:
         public_id = public_id_of(event.exclude) if isinstance(event.exclude, str) else ""
         return replace(event, data=data, exclude=public_id or None)
 
+    def check_all(self, events: cabc.Iterable[Event]) -> list[Event | ItemChange]:
+        """As :meth:`check`, for what ``publish_many`` was given."""
+        try:
+            given = iter(events)
+        except TypeError:
+            raise TypeError(
+                f"publish_many takes a list of events, not {events!r:.80}."
+            ) from None
+        check = self.check
+        return [check(event) for event in given]
+
     def _check_size(self, data: bytes) -> None:
         size, most = sse.sent_size(data), self._max_event_bytes
         if size > most:

@@ -51,7 +51,14 @@ class Push(PushPublisher):
             self.init_app(app)
 
     def __repr__(self) -> str:
-        return f"<Push {[app.name for app in self._states]}>"
+        unsent = f", {self.unsent} unsent" if self.unsent else ""
+        return f"<Push {[app.name for app in self._states]}{unsent}>"
+
+    @property
+    def unsent(self) -> int:
+        """How many changes of :meth:`after` this process could not send though their
+        transaction had committed. Those that you sent again later are among them."""
+        return sum(state.unsent for state in self._states.values())
 
     def init_app(self, app: Flask) -> None:
         """Check the app's configuration, and serve the scripts. Each process opens its

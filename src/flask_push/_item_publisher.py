@@ -69,11 +69,7 @@ class ItemPublisher:
         :raises NotPublished: If nothing was stored.
         :raises PublishUncertain: If the item may have been set or not. Set it again.
         """
-        if item == "":
-            # The event would set no item.
-            item_name(item)
-        event = Event(channel, data, type, item=item, ttl=ttl, version=version)
-        return self.publish_many([event])
+        return self.publish_many([given_item(channel, item, data, type, ttl, version)])
 
     def unset(self, channel: str, *items: Name, version: int | None = None) -> str:
         """Remove items of a channel, all or none, also from all pages that have them.
@@ -122,6 +118,19 @@ class ItemPublisher:
         :raises RuntimeError: If it keeps no items.
         """
         raise NotImplementedError
+
+
+def given_item(
+    channel: str, item: Name, data: t.Any, type: str, ttl: float | None, version: int | None
+) -> Event:
+    """The event that sets an item, from the arguments of ``set``.
+
+    :raises ValueError: If the item has no name.
+    """
+    if item == "":
+        # The event would set no item.
+        item_name(item)
+    return Event(channel, data, type, item=item, ttl=ttl, version=version)
 
 
 def keeper_of(broker: Broker) -> KeepsItems:

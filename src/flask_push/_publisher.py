@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ._checks import check_count
+from ._delivery.disconnect import Disconnect
 from ._delivery.options import Options
 from ._delivery.run_size import MAX_RUN_BYTES
 from ._event import Entry
@@ -26,10 +27,14 @@ from ._holder.store import keeper_of_runs
 from ._holder.store import RunStore
 from ._item_publisher import change
 from ._item_publisher import keeper_of
+from ._later_publisher import AfterCommitError
+from ._later_publisher import SendsLater
 from ._listening import hub_without_app
 from ._listening import Listens
 from ._names import channel_name
+from ._publisher_checks import check_function
 from ._publisher_checks import check_options
+from ._publisher_checks import keeper_of_logs
 from ._run_publisher import RunPublisher
 from ._selectors import disconnect_of
 from ._selectors import NOT_GIVEN
@@ -60,7 +65,7 @@ class History:
     position: str
 
 
-class Publisher(RunPublisher, Listens):
+class Publisher(RunPublisher, Listens, SendsLater):
     """Publish to a store and read its history without an app: in a task, a cron job, a
     script. Any thread, any process, before or after a fork.
 
@@ -71,10 +76,12 @@ class Publisher(RunPublisher, Listens):
     :param dumps: Makes JSON of data that is not text.
     :param lost_after: As ``PUSH_LOST_AFTER``. It has to be the same in all processes.
     :param max_run_bytes: As ``PUSH_MAX_RUN_BYTES``.
+    :param after_commit_error: As ``PUSH_AFTER_COMMIT_ERROR``.
     """
 
     # Seconds for which a disconnect is kept.
     _keep_seconds: float = KEEP_DISCONNECTS
+    _unsent = 0
     # Made at first use.
     _process: RunProcess | None = None
 
@@ -87,8 +94,11 @@ class Publisher(RunPublisher, Listens):
         dumps: Dumps = json.dumps,
         lost_after: float = LOST_AFTER,
         max_run_bytes: int = MAX_RUN_BYTES,
+        after_commit_error: AfterCommitError | None = None,
     ) -> None:
         check_options(timeout, max_event_bytes, dumps, lost_after, max_run_bytes)
+        check_function("after_commit_error", after_commit_error)
+        self._after_commit_error = after_commit_error
         broker = url if isinstance(url, Broker) else open_broker(url, timeout=timeout)
         self._broker = broker
         self._max_event_bytes, self._max_run_bytes = max_event_bytes, max_run_bytes
@@ -148,14 +158,7 @@ class Publisher(RunPublisher, Listens):
 
         :return: The id of the last event; an empty string if there are no events.
         """
-        try:
-            given = iter(events)
-        except TypeError:
-            raise TypeError(
-                f"publish_many takes a list of events, not {events!r:.80}."
-            ) from None
-        check = self._checks.check
-        return self._store([check(event) for event in given])
+        return self._store(self._checks.check_all(events))
 
     def history(self, channel: str, last: int) -> History:
         """Read the newest stored events of a channel, and the position after them.
@@ -226,17 +229,7 @@ class Publisher(RunPublisher, Listens):
         :raises PublishUncertain: If it may have been stored or not. Call it again: doing so
             twice does no harm.
         """
-        selected = disconnect_of(user, session, channel, reason)
-        broker = self._broker
-        if not isinstance(broker, KeepsOwnLogs):
-            raise RuntimeError(
-                f"{type(broker).__name__} does not keep disconnects, because it has no"
-                " logs of Flask-Push's own (flask_push.brokers.KeepsOwnLogs). Use memory:,"
-                " sqlite:, or a Redis."
-            )
-        position = broker.append(DISCONNECT_LOG, selected.to_bytes(), self._keep_seconds)
-        self._note(position)
-        return str(position)
+        return str(self._disconnect(disconnect_of(user, session, channel, reason)))
 
     def close(self) -> None:
         """Close files and connections. The next call opens them again."""
@@ -247,6 +240,9 @@ class Publisher(RunPublisher, Listens):
     def _note(self, position: Position) -> None:
         """Called with each position that the store returned. For :class:`.AppPublisher`."""
 
+    def _sender(self) -> Publisher:
+        return self
+
     def _store(self, changes: list[Event | ItemChange]) -> str:
         for each in changes:
             if type(each) is ItemChange:
@@ -256,6 +252,15 @@ class Publisher(RunPublisher, Listens):
         position = self._broker.publish(t.cast(list[Event], changes))[-1]
         self._note(position)
         return event_id(position, changes[-1].channel)
+
+    def _disconnect(self, selected: Disconnect) -> Position:
+        logs = self._keeper_of_logs()
+        position = logs.append(DISCONNECT_LOG, selected.to_bytes(), self._keep_seconds)
+        self._note(position)
+        return position
+
+    def _keeper_of_logs(self) -> KeepsOwnLogs:
+        return keeper_of_logs(self._broker)
 
     def _change(self, changes: list[Event | ItemChange]) -> str:
         positions, known = change(self._keeper(), changes)

@@ -1,4 +1,4 @@
-"""Checks of what a publisher is made with."""
+"""Checks of what a publisher is made with, and of what its broker can do."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 from ._delivery.run_size import RUN_BYTES_RANGE
 from ._event_checks import Dumps
 from ._holder.process import MIN_LOST_AFTER
+from .brokers import Broker
+from .brokers import KeepsOwnLogs
 
 
 def check_options(
@@ -42,3 +44,24 @@ def check_options(
         raise ValueError(
             f"lost_after is a number of seconds from {MIN_LOST_AFTER}, not {lost_after!r}."
         )
+
+
+def check_function(name: str, value: object) -> None:
+    """
+    :raises TypeError: If it is neither a function nor ``None``.
+    """
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} is a function, or None, not {value!r:.80}.")
+
+
+def keeper_of_logs(broker: Broker) -> KeepsOwnLogs:
+    """
+    :raises RuntimeError: If nothing can be disconnected with this broker.
+    """
+    if not isinstance(broker, KeepsOwnLogs):
+        raise RuntimeError(
+            f"{type(broker).__name__} does not keep disconnects, because it has no logs of"
+            " Flask-Push's own (flask_push.brokers.KeepsOwnLogs). Use memory:, sqlite:, or"
+            " a Redis."
+        )
+    return broker

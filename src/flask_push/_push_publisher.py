@@ -13,9 +13,14 @@ from ._event_checks import EventChecks
 from ._handoff.listeners_hub import ListenersHub
 from ._holder.process import RunProcess
 from ._hub.thread import ThreadDoor
+from ._later_publisher import keep_in
+from ._later_publisher import SendsLater
 from ._listening import Listens
 from ._presence import Presence
 from ._publisher import History
+from ._publisher import Publisher
+from ._push_later import PushHeld
+from ._push_later import PushLater
 from ._run_publisher import RunPublisher
 from ._selectors import NOT_GIVEN
 from ._state import Services
@@ -23,7 +28,7 @@ from .brokers import ItemChange
 from .brokers import KeepsItems
 
 
-class PushPublisher(RunPublisher, Listens):
+class PushPublisher(RunPublisher, Listens, SendsLater):
     """What :class:`Push` does without a request, as a :class:`Publisher`."""
 
     def publish(
@@ -105,19 +110,30 @@ class PushPublisher(RunPublisher, Listens):
 
         :raises RuntimeError: If ``PUSH_DISCONNECT`` is ``False``.
         """
-        services = self._services()
-        if not services.config.disconnect:
-            raise RuntimeError(
-                "PUSH_DISCONNECT is False, so hubs don't end streams. Remove that key."
-            )
-        return services.publisher.disconnect(
+        return self._services().publisher.disconnect(
             user=user, session=session, channel=channel, reason=reason
         )
+
+    def after(self, session: t.Any) -> PushLater:
+        """Publish, set, unset and disconnect when the session's transaction has committed,
+        and not at all if it is rolled back. As :meth:`Publisher.after`.
+
+        The result also has ``publish_template``, which renders at once.
+        """
+        return PushLater(self._sender(), keep_in(session))
+
+    def held(self) -> PushHeld:
+        """Publish, set, unset and disconnect when you call ``send()``. As
+        :meth:`Publisher.held`, with ``publish_template``, too."""
+        return PushHeld(self._sender())
 
     @property
     def broker_url(self) -> str:
         """The store's URL, for a :class:`Publisher` in a process without the app."""
         return self._services().broker.url
+
+    def _sender(self) -> Publisher:
+        return self._services().publisher
 
     def _store(self, changes: list[Event | ItemChange]) -> str:
         return self._services().publisher._store(changes)

@@ -116,6 +116,11 @@ class AppState(PerProcess):
             self._look_at = time.monotonic() + 1
             return self._services
 
+    @property
+    def unsent(self) -> int:
+        services = self._services
+        return 0 if services is None else services.publisher.unsent
+
     def known_now(self) -> Known | None:
         """The positions that the process knows when a request arrives. ``None`` if streams
         need none. Never raises: most requests are not for streams."""

@@ -30,8 +30,10 @@ import flask_push.ai_sdk
 import flask_push.asgi
 import flask_push.brokers
 import flask_push.client
+import flask_push.sqlalchemy
 import flask_push.sse
 import flask_push.testing
+from flask_push import _changes
 from flask_push import _event
 from flask_push import _presence_checks
 from flask_push import _run_publisher
@@ -78,6 +80,7 @@ PUBLIC = (
         flask_push.ai_sdk,
         flask_push.asgi,
         flask_push.client,
+        flask_push.sqlalchemy,
         flask_push.sse,
     ),
     *(flask_push.brokers, flask_push.testing),
@@ -132,13 +135,19 @@ def test_a_key_has_the_bounds_that_the_docs_say(key: str) -> None:
 
 
 COUNTS = (
-    "users bytes characters each entries events runs blocks sets names types streams"
+    "users bytes changes characters each entries events runs blocks sets names types"
+    " streams"
 ).split()
 
 
 #: Of the section *Bounds*: what can grow, its limit in words, and the source's numbers.
 BOUNDS: list[tuple[str, str, list[int]]] = [
     ("A channel's name", "64 bytes", [_event.MAX_CHANNEL]),
+    (
+        "What waits for the commit",
+        "10,000 changes, and 16 MiB",
+        [_changes.MAX_CHANGES, _changes.MAX_BYTES],
+    ),
     ("An event's type, and its key", "256 bytes", [_event.MAX_TYPE]),
     ("What is shown of a user", "1,024 bytes", [_presence_checks.MAX_INFO]),
     ("What a list shows of a run", "4,096 bytes", [_run_publisher.MAX_INFO]),
@@ -249,7 +258,7 @@ def test_every_public_name_is_documented(documented: set[str]) -> None:
 CLASSES = [
     flask_push.client.Source,
     *(flask_push.Push, flask_push.Publisher, flask_push.Position, flask_push.sse.Parser),
-    flask_push.Run,
+    *(flask_push.Run, flask_push.Later, flask_push.Held),
     *(flask_push.brokers.Broker, flask_push.brokers.Feed, flask_push.brokers.Sink),
 ]
 

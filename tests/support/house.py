@@ -36,8 +36,9 @@ MAY_IMPORT = {
     "asgi": {"_event", "_system", "_delivery", "_handoff"},
 }
 
-EVERYTHING = {*MAY_IMPORT, "app"}
+EVERYTHING = {*MAY_IMPORT, "sqlalchemy", "app"}
 MAY_IMPORT["app"] = EVERYTHING - {"testing"}
+MAY_IMPORT["sqlalchemy"] = EVERYTHING - {"testing"}
 MAY_IMPORT["testing"] = EVERYTHING
 MAY_IMPORT["_pyinstaller"] = set()
 

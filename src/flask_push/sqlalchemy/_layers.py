@@ -1,0 +1,62 @@
+"""What an open transaction holds, and each of its savepoints."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import typing as t
+
+from .._changes import Change
+from .._changes import Sender
+
+#: A change, who sends it, and the bytes of its data.
+Entry = tuple[Sender, Change, int]
+
+
+class Layers:
+    """The changes of a transaction of a session, or of a connection: those of each
+    savepoint apart, until it is released. Savepoints end in the reverse of the order in
+    which they began, so they lie above each other.
+    """
+
+    __slots__ = ("_layers", "bytes", "count", "is_committed", "root")
+
+    def __init__(self, root: object) -> None:
+        #: The outermost transaction.
+        self.root = root
+        #: Whether it has committed. Then its changes wait to be sent.
+        self.is_committed = False
+        self.count = 0
+        self.bytes = 0
+        self._layers: dict[object, list[Entry]] = {}
+
+    def add(self, transaction: object, entries: cabc.Collection[Entry]) -> None:
+        """
+        :param transaction: The innermost one: a savepoint, or the root.
+        """
+        layer = self._layers.setdefault(transaction, [])
+        layer += entries
+        self.count += len(entries)
+        self.bytes += sum(size for _, _, size in entries)
+
+    def release(self, transaction: object, parent: object) -> None:
+        """A savepoint is released: its parent has its changes."""
+        layer = self._layers.pop(transaction, None)
+        if layer is not None:
+            self._layers.setdefault(parent, []).extend(layer)
+
+    def drop(self, transaction: object) -> None:
+        """A savepoint is rolled back, with those that lie above it."""
+        if transaction in self._layers:
+            above = [*self._layers]
+            for each in above[above.index(transaction) :]:
+                for entry in self._layers.pop(each):
+                    self.count -= 1
+                    self.bytes -= entry[2]
+
+    def entries(self) -> list[Entry]:
+        """All, in their order."""
+        return [entry for layer in self._layers.values() for entry in layer]
+
+
+def without_sizes(entries: cabc.Iterable[Entry]) -> t.Iterator[tuple[Sender, Change]]:
+    return ((sender, change) for sender, change, _ in entries)

@@ -1,0 +1,67 @@
+"""What waits for the commit of a session is sent if, and only if, it commits."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+from support.sessions import engine as engine
+from support.sessions import publisher as publisher
+from support.sessions import Row
+from support.sessions import sent
+from support.sessions import session as session
+
+from flask_push import Publisher
+
+
+def test_a_commit_sends_in_the_order_of_the_calls(
+    session: Session, publisher: Publisher
+) -> None:
+    later = publisher.after(session)
+    for text in "1", "2", "3":
+        session.add(Row(text=text))
+        later.publish("a", text)
+    assert sent(publisher) == []
+    session.commit()
+    assert sent(publisher) == ["1", "2", "3"]
+
+
+def test_a_rollback_drops_and_leaves_nothing_for_the_next_transaction(
+    session: Session, publisher: Publisher
+) -> None:
+    later = publisher.after(session)
+    later.publish("a", "dropped")
+    session.rollback()
+    session.commit()
+    later.publish("a", "sent")
+    session.commit()
+    session.commit()
+    assert sent(publisher) == ["sent"]
+
+
+def test_the_rollback_of_a_savepoint_drops_what_was_given_within_it(
+    session: Session, publisher: Publisher
+) -> None:
+    later = publisher.after(session)
+    later.publish("a", "1")
+    with session.begin_nested():
+        later.publish("a", "2")
+    with pytest.raises(ZeroDivisionError), session.begin_nested():
+        with session.begin_nested():
+            later.publish("a", "no")
+        raise ZeroDivisionError
+    later.publish("a", "3")
+    session.commit()
+    assert sent(publisher) == ["1", "2", "3"]
+
+
+def test_closing_a_session_drops(engine: Engine, publisher: Publisher) -> None:
+    with Session(engine) as session:
+        publisher.after(session).publish("a", "1")
+    session.commit()
+    assert sent(publisher) == []
+
+
+def test_what_is_no_session_is_refused(publisher: Publisher, engine: Engine) -> None:
+    with pytest.raises(TypeError, match="db.session.*push.held"):
+        publisher.after(engine)

@@ -1,0 +1,69 @@
+"""Databases with one table, and sessions of them, for what waits for their commits."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy import Engine
+from sqlalchemy import event
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import Mapped
+from sqlalchemy.orm import mapped_column
+from sqlalchemy.orm import Session
+
+from flask_push import Publisher
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Row(Base):
+    __tablename__ = "row"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str]
+
+
+def sqlite_engine(path: Path) -> Engine:
+    """A file in which savepoints work: the driver begins no transactions of its own."""
+    engine = create_engine(f"sqlite:///{path}")
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: object, record: object) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: object) -> None:
+        connection.exec_driver_sql("BEGIN")  # type: ignore[attr-defined]
+
+    Base.metadata.create_all(engine)
+    return engine
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> cabc.Iterator[Engine]:
+    engine = sqlite_engine(tmp_path / "rows.db")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def session(engine: Engine) -> cabc.Iterator[Session]:
+    with Session(engine) as session:
+        yield session
+
+
+@pytest.fixture
+def publisher() -> cabc.Iterator[Publisher]:
+    publisher = Publisher("memory:")
+    yield publisher
+    publisher.close()
+
+
+def sent(publisher: Publisher, channel: str = "a") -> list[str]:
+    """The data of what was published, in its order."""
+    return [event.data for event in publisher.history(channel, 10_000).events]
