@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ._delivery.stream import MAX_EVERY
 from ._event import MAX_KEY
 
@@ -35,15 +37,34 @@ def check_key(key: str) -> None:
         )
 
 
+def check_number(value: float, expected: str) -> None:
+    """
+    :param expected: What the value is, with its name.
+    :raises TypeError: If it is not a number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{expected}, not {value!r:.80}.")
+
+
+def check_seconds(name: str, value: float, also: str = "", cure: str = "") -> float:
+    """
+    :param also: What else it may be.
+    :param cure: What else the app can do.
+    :raises TypeError: If it is not a number.
+    :raises ValueError: If it is not above 0, or without end.
+    """
+    check_number(value, f"{name} is a number of seconds{also}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} is a number of seconds above 0, not {value!r:.80}.{cure}")
+    return value
+
+
 def check_every(value: float) -> float:
     """
     :raises ValueError: If it is not a pause that a stream may have.
     :raises TypeError: If it is not a number.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(
-            f"every is the seconds between two writes, as in every=0.5, not {value!r:.80}."
-        )
+    check_number(value, "every is the seconds between two writes, as in every=0.5")
     if not 0 <= value <= MAX_EVERY:
         raise ValueError(
             f"every = {value!r:.80}: from 0 to {MAX_EVERY} seconds. 0 sends each event at"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import collections.abc as cabc
 import contextlib
 import json
-import math
 import typing as t
 from dataclasses import replace
 
 from . import sse
 from ._checks import check_key
+from ._checks import check_seconds
 from ._delivery import wire
 from ._delivery.connection_id import public_id_of
 from ._event import escape
@@ -23,6 +23,8 @@ from .brokers import ItemChange
 
 #: Makes JSON. Some libraries return bytes in UTF-8.
 Dumps = cabc.Callable[[t.Any], str | bytes]
+
+_ENDLESS = " Use None for an item that does not end, and unset to remove one."
 
 
 class EventChecks:
@@ -167,21 +169,10 @@ def _item_change(event: Event, data: str) -> ItemChange:
         )
     if refused:
         raise ValueError(f"The item {item!r} can't have {refused}")
-    _check_ttl(event.ttl)
+    if event.ttl is not None:
+        check_seconds("ttl", event.ttl, " or None", _ENDLESS)
     version = _checked_version(event.version)
     return ItemChange(event.channel, item, data, event.type, event.ttl, version)
-
-
-def _check_ttl(ttl: float | None) -> None:
-    if ttl is None:
-        return
-    if isinstance(ttl, bool) or not isinstance(ttl, (int, float)):
-        raise TypeError(f"ttl is a number of seconds or None, not {ttl!r:.80}.")
-    if not 0 < ttl < math.inf:
-        raise ValueError(
-            f"ttl is a number of seconds above 0, not {ttl!r}. Use None for an item that"
-            " does not end, and unset to remove one."
-        )
 
 
 def _checked_version(version: int | None) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import math
-import time
 import typing as t
 
 from flask import Flask
@@ -12,6 +11,7 @@ from flask import Request
 from flask import Response
 
 from ._arrival import Arrival
+from ._checks import check_number
 from ._delivery import wire
 from ._delivery.connection_id import new_connection_id
 from ._delivery.follow import Follow
@@ -28,6 +28,7 @@ from ._delivery.run_wires import WIRES
 from ._delivery.stream import Stream
 from ._event import ItemsPage
 from ._event import Name
+from ._holder.look import time_of
 from ._holder.store import record_of
 from ._names import channel_name
 from ._names import name_of
@@ -186,8 +187,7 @@ def _check_late(late: float) -> float:
     :raises TypeError: If it is not a number.
     :raises ValueError: If it is not a number of seconds.
     """
-    if isinstance(late, bool) or not isinstance(late, (int, float)):
-        raise TypeError(f"late is a number of seconds, as in late=30, not {late!r:.80}.")
+    check_number(late, "late is a number of seconds, as in late=30")
     if not 0 <= late < math.inf:
         raise ValueError(f"late is a number of seconds from 0 on, not {late!r:.80}.")
     return late
@@ -195,5 +195,4 @@ def _check_late(late: float) -> float:
 
 def _is_late(record: Record, page: ItemsPage, late: float) -> bool:
     """Whether the newest run has ended within so many seconds."""
-    now = max(page.end, time.time_ns() // 1000)
-    return now - record.position.number <= late * 1_000_000
+    return time_of(page) - record.position.number <= late * 1_000_000

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import math
 import typing as t
 
+from ._checks import check_seconds
 from ._delivery.options import Options
 from ._event import Position
 from ._names import channel_name
@@ -53,7 +53,7 @@ class Listens:
         names = _checked(channels, watched)
         _check_since(since)
         if timeout is not None:
-            _check_timeout(timeout)
+            check_seconds("timeout", timeout, ", or None", " None waits without end.")
         if watched:
             self._keeper()
         return Listener(self._listeners_hub(), names, plain(since), timeout, watched)
@@ -108,14 +108,4 @@ def _check_since(since: str) -> None:
         raise ValueError(
             f"since is {since!r:.80}, which is neither a position nor the id of an event."
             " Pass what push.position() returned, or the position of a listener."
-        )
-
-
-def _check_timeout(timeout: float) -> None:
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout is a number of seconds, or None, not {timeout!r:.80}.")
-    if not 0 < timeout < math.inf:
-        raise ValueError(
-            f"timeout is a number of seconds above 0, not {timeout!r}. None waits without"
-            " end."
         )

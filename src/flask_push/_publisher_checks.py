@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from ._checks import check_number
+from ._checks import check_seconds
 from ._delivery.run_size import RUN_BYTES_RANGE
 from ._event_checks import Dumps
 from ._holder.process import MIN_LOST_AFTER
@@ -22,10 +24,7 @@ def check_options(
     :raises TypeError: If one has the wrong type.
     :raises ValueError: If it is too small, or too large.
     """
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout is a number of seconds, not {timeout!r:.80}.")
-    if not 0 < timeout < math.inf:
-        raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}.")
+    check_seconds("timeout", timeout)
     sizes = {"max_event_bytes": max_event_bytes, "max_run_bytes": max_run_bytes}
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int):
@@ -38,8 +37,7 @@ def check_options(
         )
     if not callable(dumps):
         raise TypeError(f"dumps is a function such as json.dumps, not {dumps!r:.80}.")
-    if isinstance(lost_after, bool) or not isinstance(lost_after, (int, float)):
-        raise TypeError(f"lost_after is a number of seconds, not {lost_after!r:.80}.")
+    check_number(lost_after, "lost_after is a number of seconds")
     if not MIN_LOST_AFTER <= lost_after < math.inf:
         raise ValueError(
             f"lost_after is a number of seconds from {MIN_LOST_AFTER}, not {lost_after!r}."

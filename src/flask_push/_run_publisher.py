@@ -6,16 +6,17 @@ import collections.abc as cabc
 import contextlib
 import hashlib
 import json
-import math
 import secrets
 import typing as t
 
+from ._checks import check_seconds
 from ._delivery import run_record
 from ._delivery.run_record import Transition
 from ._event import base62
 from ._event import Name
 from ._event_checks import EventChecks
 from ._event_checks import json_text
+from ._holder.patience import not_read
 from ._holder.process import RunProcess
 from ._holder.space import forget_older
 from ._holder.store import Known
@@ -26,7 +27,6 @@ from ._presence import PresencePublisher
 from ._runs import busy_error
 from ._runs import Run
 from .brokers import Conflict
-from .brokers import NotPublished
 from .brokers import NotRead
 
 #: Bytes of the JSON of `info`. The store keeps it with each change of the run.
@@ -75,11 +75,11 @@ class RunPublisher(PresencePublisher):
         list_name = checked_list(listed)
         _, checks = self._runs()
         about = list_name, checked_info(info, list_name, checks)
-        waits = checked_wait(wait)
+        waits = check_seconds("wait", wait)
         try:
             return self._run(channel, id, name, waits, *about)
         except NotRead as error:
-            raise NotPublished(f"Could not read the store: {error}") from error
+            raise not_read(error) from error
 
     def running(self, channel: str) -> Run | None:
         """The channel's run that is queued, running or stopping. ``None`` if there is none.
@@ -115,7 +115,7 @@ class RunPublisher(PresencePublisher):
         try:
             return _stop(process, channel, name)
         except NotRead as error:
-            raise NotPublished(f"Could not read the store: {error}") from error
+            raise not_read(error) from error
 
     def _run(
         self, channel: str, id: str, key: str, wait: float, listed: str, info: t.Any
@@ -216,15 +216,3 @@ def checked_info(
             " needs, and keep the rest in your database."
         )
     return values
-
-
-def checked_wait(wait: float) -> float:
-    """
-    :raises TypeError: If it is not a number.
-    :raises ValueError: If it is not above 0.
-    """
-    if isinstance(wait, bool) or not isinstance(wait, (int, float)):
-        raise TypeError(f"wait is a number of seconds, not {wait!r:.80}.")
-    if not 0 < wait < math.inf:
-        raise ValueError(f"wait is a number of seconds above 0, not {wait!r}.")
-    return wait

@@ -7,6 +7,7 @@ import contextlib
 import math
 import typing as t
 
+from ._checks import check_number
 from ._holder.held import HeldRun
 from ._holder.held import Over
 from ._holder.pending import Progress
@@ -77,11 +78,9 @@ def checked_progress(done: float, total: float | None, text: str) -> Progress:
     :raises TypeError: If a value has another type.
     :raises ValueError: If it can't be shown.
     """
-    for name, value in ("done", done), ("total", total):
-        if value is None and name == "total":
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f"{name} is a number, not {value!r:.80}.")
+    numbers = {"done": done} if total is None else {"done": done, "total": total}
+    for name, value in numbers.items():
+        check_number(value, f"{name} is a number")
         if not _is_finite(value):
             raise ValueError(f"{name} is a number that JSON has, not {value!r:.80}.")
     if not isinstance(text, str):

@@ -184,9 +184,9 @@ def test_a_run_that_has_ended_long_ago_is_not_late(
     assert begins(push, "a", late=0.5 + 3600).tag == "1.1"
     hour = 3600 * 10**9
     now = time.time_ns
-    monkeypatch.setattr("flask_push._follower.time.time_ns", lambda: now() + hour)
+    monkeypatch.setattr("flask_push._holder.look.time.time_ns", lambda: now() + hour)
     assert ask(push, "a", late=3599).status_code == 204
-    monkeypatch.setattr("flask_push._follower.time.time_ns", lambda: now() - hour)
+    monkeypatch.setattr("flask_push._holder.look.time.time_ns", lambda: now() - hour)
     push.publish("b", "the store's own clock goes on")
     assert begins(push, "a", late=600).tag == "1.1"
 

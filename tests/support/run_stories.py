@@ -30,11 +30,11 @@ from flask_push._holder.entering import begin
 from flask_push._holder.entering import Refused
 from flask_push._holder.held import HeldRun
 from flask_push._holder.held import Over
-from flask_push._holder.patience import TROUBLE
 from flask_push._holder.store import RunStore
 from flask_push.brokers import Conflict
 from flask_push.brokers import ItemChange
 from flask_push.brokers import KeepsRuns
+from flask_push.brokers.base import TROUBLE
 
 #: What becomes of a call: it may be refused, or get no answer, after it was stored or not.
 FAULTS = ["", "", "", "refused", "lost", "stored"]

@@ -16,10 +16,8 @@ from .._event import Entry
 from .._event import Position
 from .._system.terminal import shown
 from ..brokers import Broker
-from ..brokers import NotPublished
-from ..brokers import NotRead
-from ..brokers import PublishUncertain
 from ..brokers._urls import hide_password
+from ..brokers.base import TROUBLE
 from ..client.address import Address
 from .browser import BrowserRequest
 from .events import channels_of
@@ -80,7 +78,7 @@ class StreamCheckup:
             yield problem(
                 "unreachable", where=self.address.url, error=error.strerror or error
             )
-        except (NotRead, NotPublished, PublishUncertain) as error:
+        except TROUBLE as error:
             assert self.app.broker is not None
             url = self.app.broker.url
             text = str(error).replace(url, hide_password(url))

@@ -28,9 +28,9 @@ from ..brokers import ItemsFull
 from ..brokers import NotPublished
 from ..brokers import NotRead
 from ..brokers import PublishUncertain
+from ..brokers.base import TROUBLE
 from .cut import RunCut
 from .patience import Patience
-from .patience import TROUBLE
 from .pending import Pending
 from .pending import Progress
 from .space import make_space

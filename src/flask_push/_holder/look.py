@@ -20,10 +20,11 @@ from .._ipc.ended_runs import forget_ended
 from .._ipc.lost_runs import end_run
 from .._ipc.lost_runs import end_waiting
 from .._ipc.lost_runs import mark_dead
+from ..brokers import ItemsPage
 from ..brokers import KeepsRuns
 from ..brokers import NotPublished
 from ..brokers import PublishUncertain
-from .patience import TROUBLE
+from ..brokers.base import TROUBLE
 from .store import RunStore
 
 #: Keys are not forgotten then. Hubs know for how long the store keeps events.
@@ -87,8 +88,7 @@ class RunLook:
         seconds = STOPPING_SECONDS if record.status == "stopping" else record.wait
         # The number of a row is when it was stored. If the store's clock or this one is
         # wrong, the store refuses the end.
-        now = max(page.end, time.time_ns() // 1000)
-        return page.rows[0].number + seconds * 1e6 <= now
+        return page.rows[0].number + seconds * 1e6 <= time_of(page)
 
     def _is_dead(self, broker: KeepsRuns, process: str) -> bool:
         rows = broker.find(HOLDERS, [process], kind=HOLDERS).rows
@@ -123,3 +123,8 @@ class RunLook:
         with contextlib.suppress(*TROUBLE):
             end = broker.find(HOLDERS, [], kind=RUN).end
             forget_ended(broker, end, self._retention, _TIDY_RUNS)
+
+
+def time_of(page: ItemsPage) -> int:
+    """When a page was read, by the store's clock or this one: microseconds since 1970."""
+    return max(page.end, time.time_ns() // 1000)

@@ -6,14 +6,15 @@ import collections.abc as cabc
 import time
 
 from ..brokers import NotPublished
-from ..brokers import NotRead
 from ..brokers import PublishUncertain
-
-#: What calls of a store in trouble raise.
-TROUBLE = NotPublished, NotRead, PublishUncertain
 
 # Seconds between two tries.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+
+
+def not_read(error: Exception) -> NotPublished:
+    """What a change raises that needs to read the store first."""
+    return NotPublished(f"Could not read the store: {error}")
 
 
 class Patience:
@@ -36,6 +37,6 @@ class Patience:
                 raise self._uncertain
             if isinstance(error, NotPublished):
                 raise error
-            raise NotPublished(f"Could not read the store: {error}") from error
+            raise not_read(error) from error
         time.sleep(self._pause)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)

@@ -25,6 +25,7 @@ from .._system.unpatched import shared_lock
 from ..brokers import Broker
 from ..brokers import Conflict
 from ..brokers import NotPublished
+from ..brokers.base import TROUBLE
 from .beats import Signs
 from .entering import begin
 from .held import HeldRun
@@ -32,7 +33,6 @@ from .look import RunLook
 from .look import UNKNOWN_RETENTION
 from .owned import end_unheld
 from .owned import read_owned
-from .patience import TROUBLE
 from .store import keeper_of_runs
 from .store import RunStore
 from .thread import RunThread

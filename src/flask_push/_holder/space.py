@@ -12,8 +12,8 @@ from ..brokers import ItemsFull
 from ..brokers import KeepsRuns
 from ..brokers import NotPublished
 from ..brokers import PublishUncertain
+from ..brokers.base import TROUBLE
 from ..brokers.due_items import unset_due
-from .patience import TROUBLE
 
 # Bytes of the keys of older runs that a channel keeps in any case.
 _KEYS_BYTES = 2**20

@@ -26,7 +26,7 @@ from ..brokers import KeepsRuns
 from ..brokers import NotPublished
 from ..brokers import PublishUncertain
 from ..brokers.base import StoreFull
-from .patience import TROUBLE
+from ..brokers.base import TROUBLE
 from .space import make_space
 
 # How often a transition is tried that the store may have or not. The broker has waited each

@@ -15,11 +15,11 @@ from collections import deque
 
 from .._system import unpatched
 from .._system.logs import QuietLogger
+from ..brokers.base import TROUBLE
 from .group import Part
 from .group import parts_of
 from .group import store_together
 from .held import HeldRun
-from .patience import TROUBLE
 from .store import RunStore
 
 # How many runs a transaction has at most, and how many bytes of rows, unless it has one

@@ -65,6 +65,10 @@ class PublishUncertain(Exception):
     stores them once."""
 
 
+#: What calls of a store in trouble raise.
+TROUBLE = NotPublished, NotRead, PublishUncertain
+
+
 @dataclass(frozen=True)
 class Retention:
     """How long events are kept. At the first limit that is reached, the oldest expire."""

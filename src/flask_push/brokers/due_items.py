@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import collections.abc as cabc
 
-from .base import NotPublished
-from .base import NotRead
-from .base import PublishUncertain
+from .base import TROUBLE
 from .items import ItemChange
 from .items import ItemsFull
 from .items import KeepsItems
@@ -28,7 +26,7 @@ def unset_due(items: KeepsItems, channels: cabc.Collection[str], full: ItemsFull
         due = _due(items, channels) if items.due(1) else []
         for start in range(0, len(due), _MAX_UNSETS):
             items.change(due[start : start + _MAX_UNSETS])
-    except (NotPublished, NotRead, PublishUncertain) as error:
+    except TROUBLE as error:
         raise full from error
     if not due:
         raise full
