@@ -21,6 +21,7 @@ from support.servers import until
 from flask_push import Event
 from flask_push import NotRead
 from flask_push import Position
+from flask_push._delivery import options as options_module
 from flask_push._delivery import wire
 from flask_push._handoff import listener as listener_module
 from flask_push.brokers.memory import MemoryBroker
@@ -269,7 +270,7 @@ def test_a_store_that_is_away_makes_it_wait(
 def test_a_hub_that_writes_nothing_is_asked_again(
     scene: ListenScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener_module, "_SILENCE_SECONDS", 0)
+    monkeypatch.setattr(options_module, "_SILENCE_SECONDS", 0)
     scene.hub.heartbeat = 0.1
     listener = scene.listen("a")
     take(listener, 2)

@@ -18,6 +18,7 @@ from support.transplants import Adopted
 from support.transplants import STREAM
 from support.without_linux.real import descriptors
 
+from flask_push._delivery import options as options_module
 from flask_push._delivery.chunks import chunk
 from flask_push._delivery.chunks import LAST
 from flask_push._delivery.follow import Follow
@@ -247,7 +248,7 @@ def test_a_relay_of_a_run_lasts_as_long_as_its_hub_sends_something(
 def test_a_relay_of_a_run_ends_if_its_hub_sends_nothing_any_more(
     send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_module, "_SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(options_module, "_SILENCE_SECONDS", 0.1)
     relays = Relays(1, 1000, heartbeat=0.01)
     relay = relays.open(follow("push"), send(b"1"), "")
     assert relay is not None and list(relay) == [b"1"]

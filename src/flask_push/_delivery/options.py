@@ -10,6 +10,8 @@ from .known import known
 
 # Seconds over which the reconnects are spread, however many browsers there are.
 _MAX_SPREAD_SECONDS = 300
+# A stream without a byte for three heartbeats has lost its hub, but is given this long.
+_SILENCE_SECONDS = 10.0
 # Otherwise hubs would never rest.
 _ABOVE_0 = "heartbeat", "retry", "lost_after"
 
@@ -76,3 +78,8 @@ class Options:
         rate = self.return_rate
         spread = min(others / rate, _MAX_SPREAD_SECONDS) if rate else 0
         return max(0.5, self.retry * 1.333 + spread)
+
+
+def silence(heartbeat: float) -> float:
+    """Seconds without a byte after which a stream has lost its hub."""
+    return max(3 * heartbeat, _SILENCE_SECONDS)

@@ -80,9 +80,14 @@ def tag_in(item: str) -> str:
     return item.rpartition(".")[0]
 
 
+def size_of(text: str) -> int:
+    """How many bytes a text has."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def pack(texts: cabc.Sequence[str]) -> str:
     """The data of a row that has these events: their lengths in bytes, and then all."""
-    sizes = [str(len(text) if text.isascii() else len(text.encode())) for text in texts]
+    sizes = [str(size_of(text)) for text in texts]
     return f"{' '.join(sizes)}\n{''.join(texts)}"
 
 

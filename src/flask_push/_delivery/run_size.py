@@ -14,6 +14,7 @@ from .run_record import Transition
 from .run_rows import Change
 from .run_rows import NOW
 from .run_rows import RUN
+from .run_rows import size_of
 
 #: Bytes of an attempt, unless the app says otherwise.
 MAX_RUN_BYTES = 16 * 2**20
@@ -48,9 +49,7 @@ class RunSize:
         """
         if self._stored >= self._cuts[-1][0] + self._part:
             self._cuts.append((self._stored, self._last))
-        data = row.data or ""
-        size = len(data) if data.isascii() else len(data.encode())
-        self._stored += size + _ROW_BYTES
+        self._stored += size_of(row.data or "") + _ROW_BYTES
         self._last = id
         upto = ""
         while self._stored - self._forgotten > self._most and len(self._cuts) > 1:

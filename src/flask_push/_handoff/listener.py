@@ -20,6 +20,7 @@ from collections import deque
 
 from .. import sse
 from .._delivery.connection_id import new_connection_id
+from .._delivery.options import silence
 from .._delivery.own_events import HeldItems
 from .._delivery.own_events import is_of_presence
 from .._delivery.own_events import is_returned
@@ -39,8 +40,6 @@ logger = logging.getLogger("flask_push")
 _FIRST_SECONDS, _MOST_SECONDS = 0.05, 5.0
 # After so many failures, which is after about six seconds, one line is logged.
 _LOGGED_FAILURE = 7
-# A stream without a byte for three heartbeats has lost its hub, but is given this long.
-_SILENCE_SECONDS = 10.0
 # Bytes that are read at once.
 _READ_BYTES = 64 * 1024
 
@@ -82,7 +81,7 @@ class Listener(PerProcess):
         self._items = HeldItems()
         self._failures = 0
         self._has_warned = False
-        self._silence = max(3 * hub.heartbeat, _SILENCE_SECONDS)
+        self._silence = silence(hub.heartbeat)
         # None while there is no stream.
         self._socket: socket.socket | None = None
         self._closed = threading.Event()

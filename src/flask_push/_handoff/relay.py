@@ -24,6 +24,7 @@ import typing as t
 from .._delivery.chunks import NotWhole
 from .._delivery.chunks import Unchunker
 from .._delivery.follow import NOT_FOLLOWING
+from .._delivery.options import silence
 from .._delivery.stream import MAX_ITEMS_SECONDS
 from .._delivery.stream import Stream
 from .._ipc.client import Client
@@ -38,8 +39,6 @@ _HUB_LATE_SECONDS = 5.0
 # Seconds that a hub may take to send the first bytes of a plain wire. It sends them at
 # once, or has closed the stream, because it is full.
 _FIRST_BYTES_SECONDS = 5.0
-# A stream without a byte for three heartbeats has lost its hub, but is given this long.
-_SILENCE_SECONDS = 10.0
 
 
 class CutOff(OSError):
@@ -115,7 +114,7 @@ class Relays:
             self._free_follows = threading.Semaphore(most_follows)
         self._most = most
         self._seconds = seconds
-        self._silence = max(3 * heartbeat, _SILENCE_SECONDS)
+        self._silence = silence(heartbeat)
         self._reasons: set[str] = set()
 
     def open(self, stream: Stream, adopt: Adopt, reason: str) -> Relay | None:

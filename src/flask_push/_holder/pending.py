@@ -15,6 +15,7 @@ import typing as t
 
 from .._delivery.run_rows import MAX_PACKED
 from .._delivery.run_rows import MAX_PACKED_BYTES
+from .._delivery.run_rows import size_of
 from .._system import unpatched
 
 #: Seconds between two rows of a run, and between two times that its progress is stored.
@@ -77,7 +78,7 @@ class Pending:
 
     def add(self, text: str, source: Source) -> None:
         """Gather one more event."""
-        size = len(text) if text.isascii() else len(text.encode())
+        size = size_of(text)
         with self._lock:
             if not self._events:
                 self._since = time.monotonic()
