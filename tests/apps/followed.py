@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import typing as t
 
@@ -12,6 +11,8 @@ from flask import Response
 from flask_push import Push
 from flask_push.asgi import PushASGI
 
+from .no_sockets import hide_sockets
+
 # The name of the app that the helpers of the tests know.
 app = Flask("basic", instance_path=os.environ.get("INSTANCE"))
 app.config.from_prefixed_env()
@@ -19,14 +20,7 @@ push = Push(app)
 asgi = PushASGI(app)
 
 if os.environ.get("RELAYED"):
-    inner = app.wsgi_app
-
-    def without_socket(environ: dict[str, t.Any], start_response: t.Any) -> t.Any:
-        environ.pop("gunicorn.socket", None)
-        environ["wsgi.input"] = io.BytesIO()
-        return inner(environ, start_response)
-
-    app.wsgi_app = without_socket  # type: ignore[method-assign]
+    hide_sockets(app)
 
 
 @app.get("/ping")

@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import typing as t
-
 from .basic import app
+from .no_sockets import hide_sockets
 
-inner = app.wsgi_app
-
-
-def without_socket(environ: dict[str, t.Any], start_response: t.Any) -> t.Any:
-    environ.pop("gunicorn.socket", None)
-    environ["wsgi.input"] = io.BytesIO()
-    return inner(environ, start_response)
-
-
-app.wsgi_app = without_socket  # type: ignore[method-assign]
+hide_sockets(app)

@@ -107,6 +107,12 @@ def shows(page: Page, *texts: str) -> None:
     expect(page.locator("li")).to_have_text([text.strip() for text in texts])
 
 
+def begin(page: Page, question: str) -> None:
+    """Ask, and expect the first words of the answer."""
+    ask(page, question)
+    shows(page, question, FIRST)
+
+
 def shows_whole(page: Page, *texts: str) -> None:
     """Expect them, and that no more is to come."""
     shows(page, *texts)
@@ -123,8 +129,7 @@ def test_an_answer_goes_on_through_a_reload_and_on_a_second_device(
     chat, question = name(), answers.waiting()
     first = devices.open(chat, page)
     shows_whole(first)
-    ask(first, question)
-    shows(first, question, FIRST)
+    begin(first, question)
     first.reload()
     second = devices.open(chat, page)
     for device in first, second:
@@ -142,8 +147,7 @@ def test_an_answer_goes_on_through_a_reload_and_on_a_second_device(
 def test_both_pages_show_the_same_answer(devices: Devices, answers: Answers) -> None:
     chat, question = name(), answers.waiting()
     react = devices.open(chat, "react")
-    ask(react, question)
-    shows(react, question, FIRST)
+    begin(react, question)
     plain = devices.open(chat, "plain")
     shows(plain, question, FIRST)
     answers.go_on(question)
@@ -169,8 +173,7 @@ def test_an_answer_that_is_stopped_on_one_device_stops_on_all(
 ) -> None:
     chat, question = name(), answers.waiting()
     first, second = (devices.open(chat, page) for _ in range(2))
-    ask(first, question)
-    shows(first, question, FIRST)
+    begin(first, question)
     second.reload()
     shows(second, question, FIRST)
     with second.expect_response(re.compile("/stop$")):
@@ -187,8 +190,7 @@ def test_a_failed_answer_can_be_asked_again(
 ) -> None:
     chat, question = name(), answers.failing()
     device = devices.open(chat, page)
-    ask(device, question)
-    shows(device, question, FIRST)
+    begin(device, question)
     expect(device.locator(".notice")).to_contain_text("failed")
     device.reload()
     shows(device, question)
@@ -203,8 +205,7 @@ def test_a_lost_answer_can_be_asked_again(
 ) -> None:
     chat, question = name(), answers.waiting()
     device = devices.open(chat, page)
-    ask(device, question)
-    shows(device, question, FIRST)
+    begin(device, question)
     with contextlib.closing(Publisher(answers.store)) as publisher:
         run = publisher.running(f"chat:{chat}")
         assert run is not None
@@ -222,8 +223,7 @@ def test_an_answer_is_whole_although_the_hub_dies(
 ) -> None:
     chat, question = name(), answers.waiting()
     device = devices.open(chat, page)
-    ask(device, question)
-    shows(device, question, FIRST)
+    begin(device, question)
     answers.kill_hub()
     shows(device, question, FIRST)
     answers.go_on(question)
@@ -237,8 +237,7 @@ def test_an_answer_is_whole_although_the_network_fails(
     profile = devices.profile()
     url = f"{answers.url}/chats/{chat}{PAGES[page]}"
     device = devices.windows.open(url, profile)
-    ask(device, question)
-    shows(device, question, FIRST)
+    begin(device, question)
     profile.set_offline(True)
     # What is open stays so in Chromium, without the network. The hub ends it.
     answers.kill_hub()
@@ -254,8 +253,7 @@ def test_an_answer_that_ends_before_it_is_followed_is_whole(
 ) -> None:
     chat, question = name(), answers.waiting()
     first = devices.open(chat, page)
-    ask(first, question)
-    shows(first, question, FIRST)
+    begin(first, question)
     # The page is rendered while the answer is made, and follows it too late.
     profile = devices.profile()
     held: list[Route] = []

@@ -28,15 +28,21 @@ const begin = (seed = 7) => {
   return { time, server, browser, scope, open, pass: (wait = 100) => time.pass(wait) };
 };
 
+// A page that follows a run from its beginning. The run has no event yet.
+const opened = async (options) => {
+  const all = begin();
+  all.server.begin();
+  const page = all.open(options);
+  await all.pass();
+  return { ...all, page };
+};
+
 const END = { run: "r1", key: "k1", status: "done", attempt: 1, text: "" };
 const MINUTE = 60e3;
 
 const cases = {
   async a_page_gets_the_events_the_statuses_and_the_end() {
-    const { server, open, pass } = begin();
-    server.begin();
-    const page = open();
-    await pass();
+    const { server, page, pass } = await opened();
     server.write("Hel");
     server.write("lo", " ", "world");
     await pass();
@@ -61,10 +67,7 @@ const cases = {
 
   async each_end_is_the_end_with_its_text() {
     for (const status of ["failed", "stopped", "lost"]) {
-      const { server, open, pass } = begin();
-      server.begin();
-      const page = open();
-      await pass();
+      const { server, page, pass } = await opened();
       server.turn("stopping");
       await pass();
       assert.equal(page.end, undefined);
@@ -88,10 +91,7 @@ const cases = {
   },
 
   async a_cut_connection_resumes_where_it_was() {
-    const { server, open, pass } = begin();
-    server.begin();
-    const page = open();
-    await pass();
+    const { server, page, pass } = await opened();
     server.write("a", "b", "c");
     await pass();
     server.cut();
@@ -107,10 +107,7 @@ const cases = {
   },
 
   async a_connection_that_is_cut_within_a_row_gets_the_rest_of_it() {
-    const { server, open, pass } = begin();
-    server.begin();
-    const page = open();
-    await pass();
+    const { server, page, pass } = await opened();
     server.write(..."abcdefgh");
     while (!page.texts.length) await pass(0.01);
     server.snap();
@@ -120,10 +117,7 @@ const cases = {
   },
 
   async another_attempt_is_a_restart_before_its_first_event() {
-    const { server, open, pass } = begin();
-    server.begin();
-    const page = open();
-    await pass();
+    const { server, page, pass } = await opened();
     server.write("old");
     await pass();
     server.snap();
@@ -140,10 +134,7 @@ const cases = {
   },
 
   async the_same_run_in_a_store_that_has_lost_it_is_a_restart() {
-    const { server, open, pass } = begin();
-    server.begin();
-    const page = open();
-    await pass();
+    const { server, page, pass } = await opened();
     server.write("old");
     await pass();
     server.lose();
@@ -158,10 +149,7 @@ const cases = {
   },
 
   async a_run_that_the_store_has_lost_ends_with_a_gap_and_null() {
-    const { server, open, pass } = begin();
-    server.begin();
-    const page = open();
-    await pass();
+    const { server, page, pass } = await opened();
     server.lose();
     await pass(MINUTE);
     assert.deepEqual([page.said.at(-1)[1].reason, page.end], ["restarted", null]);
@@ -179,20 +167,14 @@ const cases = {
   },
 
   async progress_is_reported() {
-    const { server, open, pass } = begin();
-    server.begin();
-    const page = open();
-    await pass();
+    const { server, page, pass } = await opened();
     server.progress(1, 3, "importing");
     await pass();
     assert.deepEqual(page.said.at(-1), ["progress", { done: 1, total: 3, text: "importing" }]);
   },
 
   async the_callback_gets_the_types_that_it_asks_for() {
-    const { server, open, pass } = begin();
-    server.begin();
-    const page = open({ types: ["token", "progress"] });
-    await pass();
+    const { server, page, pass } = await opened({ types: ["token", "progress"] });
     server.write("not this");
     server.say("token", "a");
     server.say("progress", "an app's own");
@@ -202,10 +184,7 @@ const cases = {
   },
 
   async data_is_json_unless_it_is_text() {
-    const { server, open, pass } = begin();
-    server.begin();
-    const page = open({ parse: undefined });
-    await pass();
+    const { server, page, pass } = await opened({ parse: undefined });
     server.write('{"a":1}', "no", "2");
     await pass();
     assert.deepEqual(page.texts, [{ a: 1 }, 2]);
@@ -269,10 +248,7 @@ const cases = {
 
   async a_refusal_that_passes_is_tried_again_from_the_position() {
     for (const status of [408, 409, 429, 500, 502, 503]) {
-      const { server, open, pass } = begin();
-      server.begin();
-      const page = open();
-      await pass();
+      const { server, page, pass } = await opened();
       server.write("a");
       await pass();
       server.status = status;
@@ -301,10 +277,7 @@ const cases = {
   },
 
   async a_server_that_is_down_is_asked_less_and_less_often_and_found_again() {
-    const { server, open, pass } = begin();
-    server.begin();
-    const page = open();
-    await pass();
+    const { server, page, pass } = await opened();
     server.up = false;
     server.snap();
     await pass(10 * MINUTE);
@@ -330,10 +303,7 @@ const cases = {
   },
 
   async a_connection_that_falls_silent_is_replaced() {
-    const { server, open, pass } = begin();
-    server.begin();
-    const page = open();
-    await pass();
+    const { server, page, pass } = await opened();
     server.heartbeat(5);
     await pass();
     server.hang();
@@ -371,10 +341,7 @@ const cases = {
   },
 
   async a_page_that_is_set_aside_has_no_stream_and_misses_nothing() {
-    const { server, browser, scope, open, pass } = begin();
-    server.begin();
-    const page = open();
-    await pass();
+    const { server, browser, scope, page, pass } = await opened();
     server.write("a");
     await pass();
     browser.hide(scope, true);
@@ -429,10 +396,7 @@ const cases = {
   },
 
   async a_stream_that_the_app_ends_asks_the_view_again() {
-    const { server, open, pass } = begin();
-    server.begin();
-    const page = open();
-    await pass();
+    const { server, page, pass } = await opened();
     server.status = 403;
     server.disconnect("logged out");
     await pass(MINUTE);

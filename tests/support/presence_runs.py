@@ -282,7 +282,7 @@ class PresenceRun:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, with_signal)
-        # One that ends by itself first lets go of its streams, and may be slow.
+        # After SIGTERM, a hub ends all its streams before its process ends.
         self.wait(lambda: not {*pids} & {*self.hubs_of(n)}, "the hub has ended")
         self.note("killed", n, start)
 
