@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 import types
 import typing as t
 
@@ -257,6 +258,26 @@ def test_a_look_that_fails_is_repeated_and_counts_again(
         store.fails = None
         kill(store_of(scene))
         await until(lambda: not processes(store_of(scene)))
+
+    run(test, broker=store, lost_after=0.06)
+
+
+def test_a_busy_hub_looks_although_rows_change_all_the_time() -> None:
+    store = Counting()
+
+    async def test(scene: HubScene) -> None:
+        keeper = scene.hub.run_keeper
+        hold(store_of(scene))
+        await until(lambda: store.looks)
+        looks = store.looks
+        for _ in range(200):
+            # The loop is late for its look, and notices a row before it.
+            time.sleep(0.02)
+            keeper.look()
+            await asyncio.sleep(0)
+            if store.looks > looks:
+                return
+        pytest.fail("The hub has not looked.")
 
     run(test, broker=store, lost_after=0.06)
 

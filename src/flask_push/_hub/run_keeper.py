@@ -104,18 +104,24 @@ class RunKeeper:
         """As :meth:`.ItemSink.horizons`. They are called at each epoch."""
         if PROCESSES in horizons and PROCESSES not in without:
             self._checks = True
-            # If the hub has failed, there may be no answer.
+            # If the hub has failed, there may be no answer, and its timer may have ended.
             self._asked = False
+            self._drop_timer()
             self.look()
 
     def _plan_in(self, seconds: float) -> None:
-        timer, now = self._timer, self._loop.time()
-        when = now + seconds
-        if self._closed or not self.watches or (timer and now < timer.when() <= when):
+        timer, when = self._timer, self._loop.time() + seconds
+        # One that is late is about to run: a busy loop does not plan its look again and
+        # again.
+        if self._closed or not self.watches or (timer and timer.when() <= when):
             return
-        if timer is not None:
-            timer.cancel()
+        self._drop_timer()
         self._timer = self._loop.call_at(when, self._guard, self._ask)
+
+    def _drop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _ask(self) -> None:
         self._timer, self._noticed = None, False
@@ -140,8 +146,7 @@ class RunKeeper:
     def close(self) -> None:
         """Look no more."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._drop_timer()
 
     # In the thread.
 
