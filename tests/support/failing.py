@@ -59,7 +59,8 @@ FILES = {
     name: importlib.import_module(f"flask_push.{name}").__file__
     for name in [
         *(*MODULES, "_hub.takeover", "_delivery.snapshot", "_hub.process"),
-        *("_hub.deadlines", "_hub.writer", "_hub.run_keeper", "_hub.run_reads"),
+        *("_hub.deadlines", "_hub.writer", "_hub.planned", "_hub.run_keeper"),
+        "_hub.run_reads",
         *("_delivery.followed", "_delivery.following", "_delivery.followed_runs"),
     ]
 }

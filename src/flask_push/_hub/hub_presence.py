@@ -20,12 +20,12 @@ from .._delivery.presence_plan import Found
 from .._delivery.presence_plan import HUBS
 from .._delivery.presence_plan import Plan
 from .._delivery.presence_plan import PresenceState
-from .._system.logs import QuietLogger
 from ..brokers import Broker
 from ..brokers import ItemChange
 from ..brokers import KeepsItems
 from ..brokers import OwnChannel
 from .connection import Connection
+from .planned import Planned
 from .presence_store import changes
 from .presence_store import failure
 from .presence_store import read
@@ -45,14 +45,11 @@ _END_SECONDS = 1.0
 _LETTERS = string.digits + string.ascii_letters
 
 
-class HubPresence:
+class HubPresence(Planned):
     """All but :meth:`missing` is called on the loop.
 
-    :param guard: Calls a function, and handles its exceptions.
+    :param guard: As for :class:`Planned`.
     """
-
-    #: The next plan needs the answer to the one before it.
-    goes_on = False
 
     def __init__(
         self,
@@ -62,12 +59,8 @@ class HubPresence:
         guard: cabc.Callable[..., None],
         grace: float,
     ) -> None:
-        #: What the hub's feed watches for this.
-        self.watches = [RECORDS] if isinstance(broker, KeepsItems) else []
-        self._writer = writer
-        self._loop = loop
-        self._guard = guard
-        self._quiet = QuietLogger()
+        watches = [RECORDS] if isinstance(broker, KeepsItems) else []
+        super().__init__(watches, writer, loop, guard)
         self._members = Members(grace, self._report)
         self._record = HubRecord(self._members, _new_name)
         self._entered: dict[Connection, None] = {}
@@ -75,8 +68,6 @@ class HubPresence:
         self._plan: Plan | None = None
         self._found = Found()
         self._planned = -_PAUSE_SECONDS
-        self._timer: asyncio.TimerHandle | None = None
-        self._closed = False
 
     def __repr__(self) -> str:
         return f"<HubPresence {self._record!r}, {self._members!r}>"
@@ -169,14 +160,6 @@ class HubPresence:
         if self._plan is None:
             self._plan_at(max(self._loop.time(), self._planned + _PAUSE_SECONDS))
 
-    def _plan_at(self, when: float) -> None:
-        timer = self._timer
-        if self._closed or not self.watches or (timer and timer.when() <= when):
-            return
-        if timer is not None:
-            timer.cancel()
-        self._timer = self._loop.call_at(when, self._guard, self._ask)
-
     def _ask(self) -> None:
         """Ask the writer for the next plan, if there is something to do."""
         self._timer = None
@@ -219,12 +202,6 @@ class HubPresence:
 
     def _is_finished(self) -> bool:
         return self.is_stored and self._record.has_stored_leaving
-
-    def close(self) -> None:
-        """Plan nothing more."""
-        self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
 
     # For a successor.
 

@@ -23,7 +23,6 @@ from .._ipc.lost_runs import end_forgotten
 from .._ipc.lost_runs import end_runs_of
 from .._ipc.lost_runs import mark_dead
 from .._ipc.lost_runs import read_holders
-from .._system.logs import QuietLogger
 from ..brokers import Broker
 from ..brokers import Conflict
 from ..brokers import ItemChange
@@ -31,6 +30,7 @@ from ..brokers import KeepsItems
 from ..brokers import KeepsRuns
 from ..brokers import NotPublished
 from ..brokers import OwnChannel
+from .planned import Planned
 from .writer import Answer
 from .writer import Writer
 
@@ -41,15 +41,12 @@ PROCESSES = OwnChannel(HOLDERS, HOLDERS)
 _SWEEP_SECONDS = 60.0
 
 
-class RunKeeper:
+class RunKeeper(Planned):
     """All but :meth:`missing` is called on the loop.
 
-    :param guard: Calls a function, and handles its exceptions.
+    :param guard: As for :class:`Planned`.
     :param retention: For how many microseconds the store keeps events.
     """
-
-    #: Each look is planned for a time of its own.
-    goes_on = False
 
     def __init__(
         self,
@@ -60,17 +57,11 @@ class RunKeeper:
         retention: cabc.Callable[[], int],
         lost_after: float,
     ) -> None:
-        #: What the hub's feed watches for this.
-        self.watches = [PROCESSES] if isinstance(broker, KeepsRuns) else []
-        self._writer = writer
-        self._loop = loop
-        self._guard = guard
-        self._quiet = QuietLogger()
+        watches = [PROCESSES] if isinstance(broker, KeepsRuns) else []
+        super().__init__(watches, writer, loop, guard)
         self._retention = retention
-        self._timer: asyncio.TimerHandle | None = None
         # Whether the thread is asked to look, or does; whether a row was noticed since.
         self._asked = self._noticed = False
-        self._closed = False
         # For the thread. Whether it has to look for queued runs that nothing ends; whether
         # the store may have runs that have ended; and whether it has refused a change.
         self._holders = Holders(lost_after)
@@ -110,18 +101,7 @@ class RunKeeper:
             self.look()
 
     def _plan_in(self, seconds: float) -> None:
-        timer, when = self._timer, self._loop.time() + seconds
-        # One that is late is about to run: a busy loop does not plan its look again and
-        # again.
-        if self._closed or not self.watches or (timer and timer.when() <= when):
-            return
-        self._drop_timer()
-        self._timer = self._loop.call_at(when, self._guard, self._ask)
-
-    def _drop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._plan_at(self._loop.time() + seconds)
 
     def _ask(self) -> None:
         self._timer, self._noticed = None, False
@@ -142,11 +122,6 @@ class RunKeeper:
             self._plan_in(self._holders.pause)
         elif self._some:
             self._plan_in(_SWEEP_SECONDS)
-
-    def close(self) -> None:
-        """Look no more."""
-        self._closed = True
-        self._drop_timer()
 
     # In the thread.
 
