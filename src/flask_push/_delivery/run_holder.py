@@ -58,8 +58,10 @@ class Holder(t.NamedTuple):
     @property
     def fence(self) -> list[Change]:
         """Goes before all that it stores."""
-        about = (NOW, self.record.id), (self.last, self.last_id)
-        return [expects(self.channel, item, id) for item, id in about]
+        return [
+            expects(self.channel, NOW, self.record.id),
+            expects(self.channel, self.last, self.last_id),
+        ]
 
     @property
     def place(self) -> str:
@@ -76,7 +78,7 @@ class Holder(t.NamedTuple):
         :param id: That of the row.
         :param count: How many events it has.
         """
-        return self._replace(last=self.place, last_id=id, stored=self.stored + count)
+        return Holder(self.channel, self.record, self.place, id, self.stored + count)
 
     def show(self, progress: t.Mapping[str, t.Any]) -> list[Change]:
         """Store how far the run is. The last change is the one of its list, if it has one.

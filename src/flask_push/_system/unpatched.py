@@ -44,6 +44,8 @@ def close(fd: int) -> None:
 
 
 def is_replaced(module: str, name: str) -> bool:
+    if "gevent.monkey" not in sys.modules:
+        return False
     return original(module, name) is not getattr(
         importlib.import_module(module), name, None
     )

@@ -56,6 +56,7 @@ import collections.abc as cabc
 import math
 import re
 import typing as t
+from functools import lru_cache
 
 from .._event import Event
 from .._event import ItemRow as ItemRow
@@ -256,12 +257,17 @@ def row_bytes(item: str, type: str, data: bytes) -> int:
     return len(data) + len(type.encode()) + len(item.encode()) + ROW_BYTES
 
 
+@lru_cache(64)
+def _is_kind(text: str) -> bool:
+    return _KIND.fullmatch(text) is not None
+
+
 def check_kind(kind: str) -> None:
     """Refuse a kind that no items may have.
 
     :raises ValueError: With the reason.
     """
-    if kind and _KIND.fullmatch(kind) is None:
+    if kind and not _is_kind(kind):
         raise ValueError(
             "A kind of items is empty, or has 1 to 32 of the letters a to z, not"
             f" {kind!r:.80}."

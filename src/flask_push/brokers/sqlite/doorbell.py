@@ -37,6 +37,7 @@ class Doorbells:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._name = os.fspath(directory)
         self._pid = os.getpid()
         self._lock = unpatched.free_lock()
         self._sender = Sender()
@@ -68,7 +69,7 @@ class Doorbells:
         self._sender.close()
 
     def _list(self) -> list[Path]:
-        changed = self.directory.stat().st_mtime_ns
+        changed = os.stat(self._name).st_mtime_ns
         # A directory's time is coarse: two changes within one tick have the same time.
         if changed != self._listed or time.time_ns() - changed < 50_000_000:
             self._bells = [path for path in self.directory.iterdir() if is_receiver(path)]

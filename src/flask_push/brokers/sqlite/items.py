@@ -22,6 +22,7 @@ from .item_channel import Channel
 from .item_channel import forget_emptied
 from .item_channel import Row
 from .retention import broken
+from .retention import Head
 from .retention import State
 from .statements import Stored
 
@@ -42,22 +43,19 @@ def change(
 
     :param data: Of each change. Empty for an unset.
     """
-    state = State.checked(connection, noted)
-    items = _Changes(connection, state, time(state.last))
-    some = [change for change in changes if isinstance(change, ItemChange)]
-    items.load(some)
-    for change in some:
-        items.expect(change)
+    head = Head.checked(connection, noted)
+    items = _Changes(connection, head, time(head.last))
+    channels = items.load(changes)
     positions: list[Position] = []
     added: list[tuple[int, str]] = []
     size = 0
-    pairs = zip(changes, data, strict=True)
-    for is_item, group in groupby(pairs, lambda pair: isinstance(pair[0], ItemChange)):
+    them = zip(changes, data, channels, strict=True)
+    for is_item, some in groupby(them, _is_item) if None in channels else [(True, them)]:
         if is_item:
-            items.make_all(t.cast("cabc.Iterable[_Pair]", group), positions)
+            items.make_all(t.cast("cabc.Iterable[_OfItem]", some), positions)
             continue
         items.write_last()
-        events, texts = zip(*group, strict=True)
+        events, texts, _ = zip(*some, strict=True)
         stored = statements.store(connection, events, texts, time, noted)
         items.last = items.written = stored.last
         positions += stored.positions
@@ -65,57 +63,71 @@ def change(
         size += stored.size
     items.finish()
     size += items.size
-    return Stored(state.epoch, positions, items.last, size, added, items.stored)
+    return Stored(head.epoch, positions, items.last, size, added, items.stored)
 
 
-_Pair = tuple[ItemChange, bytes]
+# A change, its data, and its channel.
+_OfItem = tuple[ItemChange, bytes, Channel]
+
+
+def _is_item(change: tuple[Event | ItemChange, bytes, Channel | None]) -> bool:
+    return change[2] is not None
 
 
 class _Changes:
     """The changes of one call."""
 
-    def __init__(self, connection: sqlite3.Connection, state: State, time: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, head: Head, time: int) -> None:
         self._connection = connection
-        self._epoch = state.epoch
-        self._time = max(time, state.last)
-        self._age = state.age
+        self._epoch = head.epoch
+        self._time = max(time, head.last)
+        self._age = head.age
         self._channels: dict[tuple[str, str], Channel] = {}
         #: The last number that was given, and the one that the store's row has.
-        self.last = self.written = state.last
+        self.last = self.written = head.last
         #: By kind, channel and item, the number of the row that was stored.
         self.stored: dict[tuple[str, str, str], int] = {}
         self.size = 0
 
-    def load(self, changes: cabc.Sequence[ItemChange]) -> None:
-        """Read the rows of many changes."""
+    def load(self, changes: cabc.Sequence[Event | ItemChange]) -> list[Channel | None]:
+        """Read the rows, and check what the changes expect.
+
+        :return: The channel of each change. ``None`` for events.
+        :raises Conflict: If a row is not as a change expects.
+        """
+        channels: list[Channel | None] = []
+        expecting: list[tuple[ItemChange, Channel]] = []
+        channel, of = None, None
+        for change in changes:
+            if not isinstance(change, ItemChange):
+                channels.append(None)
+                continue
+            if channel is None or of != (change.kind, change.channel):
+                channel, of = self._channel(change), (change.kind, change.channel)
+            channel.named.append(change.item)
+            channels.append(channel)
+            if change.expect is not None:
+                expecting.append((change, channel))
         if len(changes) > 1:
-            names: dict[Channel, list[str]] = {}
-            for change in changes:
-                names.setdefault(self._channel(change), []).append(change.item)
-            for channel, items in names.items():
-                channel.load(items)
+            for channel in self._channels.values():
+                channel.load()
+        for change, channel in expecting:
+            row = channel.row(change.item)
+            if row is None or row.data is None or self._is_due(row):
+                check_expectation(change, "")
+            else:
+                check_expectation(change, str(row.position))
+        return channels
 
-    def expect(self, change: ItemChange) -> None:
-        """
-        :raises Conflict: If the row is not as the change expects.
-        """
-        if change.expect is None:
-            return
-        row = self._channel(change).row(change.item)
-        is_living = row is not None and row.data is not None and not self._is_due(row)
-        check_expectation(change, str(row.position) if row and is_living else "")
-
-    def make_all(self, pairs: cabc.Iterable[_Pair], positions: list[Position]) -> None:
+    def make_all(self, changes: cabc.Iterable[_OfItem], positions: list[Position]) -> None:
         """Change items. Most changes are sets that have nothing but data and a type, of
         items without a deadline: they need no decision. Neither do those that only expect
         such an item.
 
         :param positions: Gets that of each.
         """
-        epoch, time, last, channel, of = self._epoch, self._time, self.last, None, None
-        for change, data in pairs:
-            if channel is None or of != (change.kind, change.channel):
-                channel, of = self._channel(change), (change.kind, change.channel)
+        epoch, time, last = self._epoch, self._time, self.last
+        for change, data, channel in changes:
             item = change.item
             row = channel.row(item)
             if (row is not None and row.until is not None) or not _is_plain(change):

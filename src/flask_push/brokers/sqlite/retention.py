@@ -6,6 +6,7 @@ Every function works within a transaction of the caller's.
 from __future__ import annotations
 
 import sqlite3
+import typing as t
 from heapq import merge
 
 from ..base import PASSING
@@ -25,6 +26,10 @@ SELECT epoch, last, floor, bytes, passing, age, count, max_bytes,
     (SELECT number FROM key ORDER BY number LIMIT 1)
 FROM store
 """
+_HEAD = "SELECT epoch, last, age FROM store"
+# Why a store is broken.
+_MISSING, _STRANGE = "its row is missing", "its row is none of ours"
+_OLDER = "it is older than what was written into it"
 
 
 def broken(why: str) -> sqlite3.DatabaseError:
@@ -53,13 +58,38 @@ def may_be_full(error: BaseException) -> bool:
     return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_WRITE
 
 
+class Head(t.NamedTuple):
+    """What those who add no events need of the store's row."""
+
+    epoch: str
+    last: int
+    #: For so long, in numbers, positions can be resumed.
+    age: int
+
+    @classmethod
+    def checked(cls, connection: sqlite3.Connection, noted: int) -> Head:
+        """As :meth:`State.checked`."""
+        row = connection.execute(_HEAD).fetchone()
+        if row is None:
+            raise broken(_MISSING)
+        epoch, last, age = row
+        try:
+            age = round(age * 1_000_000)
+            epoch.encode, last + age  # noqa: B018
+        except (AttributeError, TypeError):
+            raise broken(_STRANGE) from None
+        if last < noted:
+            raise broken(_OLDER)
+        return cls(epoch, last, age)
+
+
 class State:
     """The store's row, while events are added and others forgotten."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         row = connection.execute(_STATE).fetchone()
         if row is None:
-            raise broken("its row is missing")
+            raise broken(_MISSING)
         self.epoch: str
         self.epoch, self.last, self.floor, self.bytes, self.passing, *kept = row
         age, self.count, self.max_bytes, *first = kept
@@ -70,7 +100,7 @@ class State:
             numbers = self.last + self.floor + self.bytes + self.passing
             numbers + self.count + self.max_bytes, self.epoch.encode  # noqa: B018
         except (AttributeError, TypeError):
-            raise broken("its row is none of ours") from None
+            raise broken(_STRANGE) from None
 
     @classmethod
     def checked(cls, connection: sqlite3.Connection, noted: int) -> State:
@@ -81,7 +111,7 @@ class State:
         """
         state = cls(connection)
         if state.last < noted:
-            raise broken("it is older than what was written into it")
+            raise broken(_OLDER)
         return state
 
     def write(self, connection: sqlite3.Connection) -> None:

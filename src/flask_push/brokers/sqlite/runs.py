@@ -16,6 +16,7 @@ from ..items import ROW_BYTES
 from ..runs import ENDED
 from ..runs import RUN
 from .item_reads import horizon_and_home
+from .retention import Head
 from .retention import State
 from .statements import Stored
 
@@ -82,15 +83,15 @@ def forget(
 ) -> Stored:
     """Forget rows, as :func:`.statements.store` adds events. It has a position if there are
     more of them."""
-    state = State.checked(connection, noted)
+    head = Head.checked(connection, noted)
     # Feeds find by a number that a horizon was raised.
-    last = max(time(state.last), state.last + 1)
+    last = max(time(head.last), head.last + 1)
     count, more = _forget(connection, what, last)
     if not count:
-        return Stored(state.epoch, [], state.last, 0, [])
+        return Stored(head.epoch, [], head.last, 0, [])
     connection.execute(_LAST, (last,))
-    positions = [Position(state.epoch, last)] if more else []
-    return Stored(state.epoch, positions, last, 0, [])
+    positions = [Position(head.epoch, last)] if more else []
+    return Stored(head.epoch, positions, last, 0, [])
 
 
 def _forget(connection: sqlite3.Connection, what: ToForget, last: int) -> tuple[int, bool]:
