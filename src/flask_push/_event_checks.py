@@ -59,17 +59,7 @@ class EventChecks:
             raise TypeError(f"store is True or False, not {event.store!r:.80}.")
         if not (type(event.channel) is type(event.type) is str):
             event = replace(event, channel=plain(event.channel), type=plain(event.type))
-        data = event.data
-        if type(data) is not str:
-            data = plain(data) if isinstance(data, str) else json_text(data, self.dumps)
-        try:
-            encoded = data.encode()
-        except UnicodeEncodeError:
-            raise ValueError(
-                "The data holds a lone surrogate, which is not text."
-            ) from None
-        if len(encoded) * 7 > self._max_event_bytes:
-            self._check_size(encoded)
+        data = self.text(event.data)
         if event.item != "":
             return _item_change(event, data)
         if event.ttl is not None or event.version is not None:
@@ -93,6 +83,26 @@ class EventChecks:
             ) from None
         check = self.check
         return [check(event) for event in given]
+
+    def text(self, data: t.Any, event_type: str = "message") -> str:
+        """The data of an event of this type as text.
+
+        :raises TypeError: If the data can't be made JSON.
+        :raises ValueError: If no browser could receive the event.
+        """
+        if event_type != "message":
+            wire.check_type(event_type)
+        if type(data) is not str:
+            data = plain(data) if isinstance(data, str) else json_text(data, self.dumps)
+        try:
+            encoded = data.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                "The data holds a lone surrogate, which is not text."
+            ) from None
+        if len(encoded) * 7 > self._max_event_bytes:
+            self._check_size(encoded)
+        return t.cast(str, data)
 
     def _check_size(self, data: bytes) -> None:
         size, most = sse.sent_size(data), self._max_event_bytes

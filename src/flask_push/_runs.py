@@ -13,7 +13,6 @@ from ._delivery.run_record import FINAL
 from ._delivery.run_record import Record
 from ._delivery.run_record import Refusal
 from ._delivery.run_record import Status
-from ._event import Event
 from ._event_checks import EventChecks
 from ._holder.entering import Refused
 from ._holder.held import HeldRun
@@ -268,7 +267,7 @@ class Run:
         return self._record if self._held is None else self._held.holder.record
 
     def _text(self, data: t.Any, type: str) -> str:
-        return t.cast(str, self._checks.check(Event(self._channel, data, type)).data)
+        return self._checks.text(data, type)
 
     def _holding(self) -> HeldRun:
         held = self._held

@@ -68,6 +68,28 @@ def test_all_of_a_source_is_written_and_returned(publisher: Publisher) -> None:
     assert {row.type for row in rows_of(publisher, "a")} >= {"message", "said"}
 
 
+@pytest.mark.parametrize(
+    ("data", "type", "why"),
+    [
+        ("x", "push:run", "Flask-Push's own"),
+        ("x", "error", "Every browser fires"),
+        ("\ud800", "message", "lone surrogate"),
+        ("x" * 2**21, "message", "PUSH_MAX_EVENT_BYTES"),
+    ],
+    ids=lambda value: value[:10].encode("ascii", "replace").decode(),
+)
+def test_what_no_browser_could_receive_is_refused(
+    data: str, type: str, why: str, publisher: Publisher
+) -> None:
+    with publisher.run("a") as run:
+        with pytest.raises(ValueError, match=why):
+            run.write(data, type=type)
+        with pytest.raises(ValueError, match=why):
+            run.write_all([data], type=type)
+        run.write("y")
+    assert written(publisher) == ["y"]
+
+
 def test_the_first_piece_is_stored_before_the_source_gives_another(
     publisher: Publisher,
 ) -> None:
