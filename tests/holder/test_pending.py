@@ -104,6 +104,21 @@ def test_rows_and_progress_are_due_at_once_and_then_after_a_pause() -> None:
     assert not pending
 
 
+@pytest.mark.parametrize("seconds", [0, 1000])
+def test_the_next_row_is_expected_if_the_last_one_has_waited(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_events, "_WAITED_SECONDS", seconds)
+    pending, source = Pending(), Source("message")
+    assert pending.expected() is None
+    add(pending, source, "x")
+    rows(pending)
+    expected = pending.expected()
+    assert pending.expected() is None, "it was asked"
+    add(pending, source, "y")
+    assert expected == (None if seconds else pending.due())
+
+
 def test_progress_that_is_newer_than_what_was_stored_stays() -> None:
     pending = Pending()
     first = Progress(done=1, total=2, text="")

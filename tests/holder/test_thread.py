@@ -79,6 +79,32 @@ def test_what_is_gathered_while_the_thread_stores_is_stored_too(
         until(lambda: source.stored == 2)
 
 
+def test_events_that_come_fast_are_stored_although_no_thread_says_so(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here, each row counts as one that has waited."""
+    monkeypatch.setattr(pending, "_WAITED_SECONDS", 0)
+    source = Source("message")
+
+    class Fast(Pending):
+        def expected(self) -> float | None:
+            if source.stored == 1:
+                self.add("y", source)
+            return super().expected()
+
+    with publisher.run("a") as run:
+        assert run._held is not None
+        held = run._held
+        held.pending = Fast()
+        held.pending.add("x", source)
+        publisher._runs()[0].wants(held)
+        until(lambda: source.stored == 2)
+        # If no more events come, the thread forgets the run.
+        until(lambda: not held.pending.is_known)
+        store(publisher, [run], "z")
+    assert written(publisher, "a") == ["x", "y", "z"]
+
+
 def test_many_runs_need_few_transactions(publisher: Publisher, broker: Unsure) -> None:
     names = [f"c{number}" for number in range(300)]
     with contextlib.ExitStack() as stack:

@@ -22,6 +22,8 @@ from .._system import unpatched
 ROW_SECONDS, PROGRESS_SECONDS = 0.05, 0.1
 # Seconds after which a thread that adds events stores them itself.
 _LATE_SECONDS = 1.0
+# A row that waited for so many seconds was not stored as soon as it could be.
+_WAITED_SECONDS = 0.01
 
 _NEVER = float("-inf")
 
@@ -67,6 +69,8 @@ class Pending:
         # When a row was stored, and since when the events wait.
         self._stored_at, self._since = _NEVER, 0.0
         self._progress_at = _NEVER
+        # Whether the row that was stored last has waited until it was due.
+        self._has_waited = False
 
     def __bool__(self) -> bool:
         """Whether there is something to store."""
@@ -106,6 +110,16 @@ class Pending:
             times.append(self._progress_at + PROGRESS_SECONDS)
         return min(times, default=None)
 
+    def expected(self) -> float | None:
+        """When the next row will be due, if the last one has waited: then events come
+        faster than rows are stored. ``None`` if it has not, or if this was asked since.
+
+        The thread of the process looks again at that time. So it need not be woken for
+        each row.
+        """
+        waited, self._has_waited = self._has_waited, False
+        return self._stored_at + ROW_SECONDS if waited else None
+
     # With the lock of the run.
 
     def row(self) -> tuple[list[str], str]:
@@ -124,7 +138,9 @@ class Pending:
                 self._bytes -= each.size
             del self._events[: self._cut]
             self._cut = 0
-        self._stored_at = self._since = time.monotonic()
+        now = time.monotonic()
+        self._has_waited = now >= self._since + _WAITED_SECONDS
+        self._stored_at = self._since = now
 
     def progress_stored(self, progress: Progress) -> None:
         """

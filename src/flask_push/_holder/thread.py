@@ -142,7 +142,7 @@ class RunThread:
     def _await_next(self, held: HeldRun) -> None:
         """Put a run behind all others."""
         del self._due[held]
-        due = held.pending.due()
+        due = held.pending.due() or held.pending.expected()
         if due is None or held.is_over:
             held.pending.is_known = False
             # Another thread may have added something before it could see this.
