@@ -82,6 +82,15 @@ def test_an_app_makes_runs(push: Push) -> None:
     assert str(run.status) == "stopped"
 
 
+def test_a_list_shows_info_as_the_app_makes_json(push: Push) -> None:
+    info = {"row": UUID(int=1), "of": ("a", "b")}
+    with push.run("job:1", listed="jobs", info=info):
+        # It is what it was when the run was made.
+        info.clear()
+    item = push.items("jobs").events["job:1"].json
+    assert item["info"] == {"row": str(UUID(int=1)), "of": ["a", "b"]}
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [

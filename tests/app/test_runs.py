@@ -6,6 +6,8 @@ import asyncio
 import collections.abc as cabc
 import pickle
 import threading
+import typing as t
+from enum import Enum
 
 import pytest
 from support.each_store import url as url
@@ -50,8 +52,11 @@ def test_a_run_that_is_stopped_stores_nothing_more_and_ends_as_stopped(
         with pytest.raises(RunOver) as raised:
             run.write("late")
         assert raised.value.run is run and run.status == "stopping"
-        for call in run.check, lambda: run.progress(1), lambda: run.write_all("yz"):
-            assert call is not None
+        with pytest.raises(RunOver):
+            run.check()
+        with pytest.raises(RunOver):
+            run.progress(1)
+        assert run.write_all("yz") == []
         run.write("late")
     assert str(run.status) == "stopped" and run.over
     assert events_of(publisher, "a") == [
@@ -103,6 +108,33 @@ def test_a_run_that_fails_with_a_text_that_cannot_be_sent_fails_without_it(
     with pytest.raises(ValueError, match=why), run:
         run.fail(text)
     assert (run.status, record_now(publisher, "a").text) == ("failed", "")
+
+
+@pytest.mark.parametrize("text", [None, 5, b"bytes", ValueError("secret")])
+def test_a_failure_takes_no_other_reason_than_text(
+    publisher: Publisher, text: t.Any
+) -> None:
+    run = publisher.run("a")
+    with pytest.raises(TypeError, match="fail takes a text for the user"), run:
+        run.fail(text)
+    assert (run.status, record_now(publisher, "a").text) == ("failed", "")
+
+
+def test_a_failure_that_is_a_member_of_an_enum_has_its_text(publisher: Publisher) -> None:
+    class Reason(str, Enum):  # noqa: UP042
+        EMPTY = "Row 3 is empty."
+
+    with pytest.raises(RunFailed, match=r"^Row 3 is empty\.$"), publisher.run("a") as run:
+        run.fail(Reason.EMPTY)
+    assert record_now(publisher, "a").text == "Row 3 is empty."
+
+
+def test_the_text_of_a_failure_is_not_shown_by_another_run(publisher: Publisher) -> None:
+    outer, inner = publisher.run("a"), publisher.run("b")
+    with pytest.raises(RunFailed), outer, inner:
+        inner.fail("Row 3 is empty.")
+    assert (inner.status, record_now(publisher, "b").text) == ("failed", "Row 3 is empty.")
+    assert (outer.status, record_now(publisher, "a").text) == ("failed", "")
 
 
 def test_a_stop_does_not_hide_another_exception(publisher: Publisher) -> None:
