@@ -76,7 +76,7 @@ class SharedReads(t.Generic[Key, Rows]):
         self._reads: dict[Key, _Read] = {}
         # Streams that continue in a later pass of the loop, with a page if they have one.
         self._queue: dict[Connection, Rows | None] = {}
-        # Streams that were let continue in this pass without the queue.
+        # Streams that asked whether they may continue in this pass of the loop, and may.
         self._admitted: set[Connection] = set()
         self._scheduled = False
 
