@@ -1,19 +1,16 @@
-"""A forum of groups. A stream ends when its user logs out, or is removed from a group."""
+"""A forum of groups. What a view changes is sent to the pages after its commit."""
 
-import secrets
-import sqlite3
 import time
-from contextlib import closing
-from pathlib import Path
+from secrets import token_urlsafe
 
 from flask import abort
 from flask import Flask
 from flask import redirect
 from flask import render_template
 from flask import request
-from flask import session
 from flask import url_for
 from flask.typing import ResponseReturnValue as Answer
+from flask_sqlalchemy import SQLAlchemy
 
 from flask_push import Push
 
@@ -21,111 +18,136 @@ PEOPLE = ("Ann", "Ben", "Cleo", "Dan")
 GROUPS = ("Garden", "Kitchen", "Music")
 
 app = Flask(__name__)
-Path(app.instance_path).mkdir(0o700, exist_ok=True)
-
-
-def sql(text: str, *values: object) -> list[tuple[str, ...]]:
-    path = Path(app.instance_path, "forum.db")
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        return db.execute(text, values).fetchall()
-
-
-sql("CREATE TABLE IF NOT EXISTS secret (id INTEGER PRIMARY KEY, key)")
-sql("CREATE TABLE IF NOT EXISTS login (word PRIMARY KEY, person)")
-sql("CREATE TABLE IF NOT EXISTS removed (person, team, PRIMARY KEY (person, team))")
-sql("INSERT OR IGNORE INTO secret VALUES (1, ?)", secrets.token_bytes(32))
-app.secret_key = sql("SELECT key FROM secret")[0][0]
-app.config["SESSION_COOKIE_SAMESITE"] = "Lax"  # Other sites can't post to this one.
-app.config.from_prefixed_env()  # FLASK_SECRET_KEY, or FLASK_PUSH_BROKER_URL
+app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite:///forum.db"  # In the folder instance.
+app.config.from_prefixed_env()  # FLASK_PUSH_BROKER_URL, for one
+db = SQLAlchemy(app)
 push = Push(app)
 
 
-def me() -> str:
-    """The user. The cookie alone is not enough: the table must still have its login."""
-    found = sql("SELECT person FROM login WHERE word = ?", session.get("login"))
-    return found[0][0] if found else abort(401)
+class Login(db.Model):
+    session: db.Mapped[str] = db.mapped_column(primary_key=True)
+    user: db.Mapped[str]
 
 
-def groups_of(person: str) -> list[str]:
-    removed = sql("SELECT team FROM removed WHERE person = ?", person)
-    return [group for group in GROUPS if (group,) not in removed]
+class Member(db.Model):
+    person: db.Mapped[str] = db.mapped_column(primary_key=True)
+    group: db.Mapped[str] = db.mapped_column(primary_key=True)
+    is_in: db.Mapped[bool] = db.mapped_column(default=True)
+    unread: db.Mapped[int] = db.mapped_column(default=0)
+    version: db.Mapped[int] = db.mapped_column(default=1, onupdate=db.text("version + 1"))
+
+
+class Comment(db.Model):
+    id: db.Mapped[int] = db.mapped_column(primary_key=True)
+    group: db.Mapped[str]
+    person: db.Mapped[str]
+    text: db.Mapped[str]
+    time: db.Mapped[float] = db.mapped_column(default=time.time)
+
+
+with app.app_context():
+    for table in db.metadata.sorted_tables:  # Several workers may start at once.
+        db.session.execute(db.schema.CreateTable(table, if_not_exists=True))
+    rows = [{"person": person, "group": group} for person in PEOPLE for group in GROUPS]
+    db.session.execute(db.insert(Member).prefix_with("OR IGNORE"), rows)
+    db.session.commit()
+
+
+def login() -> Login:
+    """The login whose word is in the cookie, if it is not over."""
+    return db.session.get(Login, request.cookies.get("login", "")) or abort(401)
+
+
+def members(**of: object) -> list[Member]:
+    rows = db.select(Member).filter_by(**of).order_by(Member.group, Member.person)
+    return list(db.session.scalars(rows))
 
 
 def member_of(group: str) -> str:
-    return me() if group in groups_of(me()) else abort(403)
+    user = login().user
+    return user if members(person=user, group=group, is_in=True) else abort(403)
 
 
-def members_of(group: str) -> dict[str, bool]:
-    return {person: group in groups_of(person) for person in PEOPLE}
+def update(group: str, which: db.ColumnElement[bool], **values: object) -> None:
+    """Change members, and what their pages say of the comments that they have not read."""
+    rows = db.update(Member).where(Member.group == group, which).values(**values)
+    for m in db.session.scalars(rows.returning(Member)):
+        push.after(db.session).set(f"user:{m.person}", group, m.unread, version=m.version)
 
 
 @app.get("/stream")
 def stream() -> Answer:
-    user = me()
-    mine = {f"user:{user}", *(f"group:{group}" for group in groups_of(user))}
-    channels = [channel for channel in push.requested() if channel in mine]
-    return push.stream(*channels, user=user, session=session["login"])
+    mine = login()
+    may = [f"group:{m.group}" for m in members(person=mine.user, is_in=True)]
+    may.append(f"user:{mine.user}")
+    channels = [channel for channel in push.requested() if channel in may]
+    return push.stream(*channels, user=mine.user, session=mine.session)
 
 
 @app.get("/")
 @app.get("/groups/<group>")
 def show(group: str = "") -> Answer:
-    user = me()
-    groups = groups_of(user)
+    user, since = login().user, push.position()  # Before the comments are read.
+    groups = [member.group for member in members(person=user, is_in=True)]
     if group not in groups and (group or groups):
         return redirect(url_for("show", group=groups[0] if groups else None))
-    history = push.history(f"group:{group}", last=50)
-    shown = {"user": user, "group": group, "groups": groups, "members": members_of(group)}
-    return render_template("forum.html", history=history, **shown)
+    rows = db.select(Comment).filter_by(group=group).order_by(Comment.id.desc()).limit(50)
+    shown = {"comments": db.session.scalars(rows).all(), "members": members(group=group)}
+    shown |= {"user": user, "group": group, "groups": groups, "since": since}
+    return render_template("forum.html", **shown)
 
 
 @app.post("/groups/<group>/comments")
 def comment(group: str) -> Answer:
     user, text = member_of(group), request.form["text"].strip()[:2000] or abort(400)
-    said = {"text": text, "time": time.time()}
-    push.publish_template(f"group:{group}", "_comment.html", person=user, said=said)
+    new, later = Comment(group=group, person=user, text=text), push.after(db.session)
+    db.session.add(new)
+    update(group, Member.is_in & (Member.person != user), unread=Member.unread + 1)
+    later.publish_template(f"group:{group}", "_comment.html", comment=new)
+    db.session.commit()
+    return "", 204
+
+
+@app.post("/groups/<group>/read")
+def read(group: str) -> Answer:
+    update(group, (Member.person == member_of(group)) & (Member.unread > 0), unread=0)
+    db.session.commit()
     return "", 204
 
 
 @app.post("/groups/<group>/members/<person>/<any(add, remove):what>")
 def change(group: str, person: str, what: str) -> Answer:
-    user, channel = member_of(group), f"group:{group}"
-    if what == "remove":
-        sql("INSERT OR IGNORE INTO removed VALUES (?, ?)", person, group)
-        why = f"{user} removed you from {group}."
-        push.disconnect(user=person, channel=channel, reason=why)
+    user, where, later = member_of(group), f"group:{group}", push.after(db.session)
+    update(group, Member.person == person, is_in=what == "add", unread=0)
+    if what == "add":
+        later.publish(f"user:{person}", f"{user} added you to {group}.", type="added")
     else:
-        sql("DELETE FROM removed WHERE person = ? AND team = ?", person, group)
-        push.publish(f"user:{person}", f"{user} added you to {group}.")
-    shown = members_of(group)
-    push.publish_template(
-        channel, "_members.html", type="members", group=group, members=shown
-    )
+        why = f"{user} removed you from {group}."
+        later.disconnect(user=person, channel=where, reason=why)
+    now = members(group=group)
+    later.publish_template(where, "_members.html", type="members", members=now)
+    db.session.commit()
     return "", 204
 
 
 @app.post("/login")
 def log_in() -> Answer:
-    session["login"] = secrets.token_urlsafe(9)  # A word for this login, and no other.
-    person = request.form["person"] if request.form["person"] in PEOPLE else abort(400)
-    sql("INSERT INTO login VALUES (?, ?)", session["login"], person)
-    return redirect(url_for("show"))
+    user = request.form["person"] if request.form["person"] in PEOPLE else abort(400)
+    new, answer = Login(user=user, session=token_urlsafe(9)), redirect(url_for("show"))
+    answer.set_cookie("login", new.session, httponly=True, samesite="Lax")
+    db.session.add(new)
+    db.session.commit()
+    return answer
 
 
-@app.post("/logout")
-def log_out() -> Answer:
-    me()
-    word = session.pop("login")
-    sql("DELETE FROM login WHERE word = ?", word)
-    push.disconnect(session=word, reason="You have logged out.")
-    return redirect(url_for("show"))
-
-
-@app.post("/logout/everywhere")
-def log_out_everywhere() -> Answer:
-    user = me()
-    sql("DELETE FROM login WHERE person = ?", user)
-    push.disconnect(user=user, reason="You have logged out everywhere.")
+@app.post("/logout", defaults={"where": ""})
+@app.post("/logout/everywhere", defaults={"where": " everywhere"})
+def log_out(where: str) -> Answer:
+    mine = login()
+    whose = {"user": mine.user} if where else {"session": mine.session}
+    db.session.execute(db.delete(Login).filter_by(**whose))
+    push.after(db.session).disconnect(**whose, reason=f"You have logged out{where}.")
+    db.session.commit()
     return redirect(url_for("show"))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+
 import pytest
 from playwright.sync_api import expect
 from support.browser import Windows
@@ -126,16 +129,51 @@ def test_a_comment_that_was_not_sent_stays_in_the_field(
     shows(ann, "again")
 
 
-def test_comments_of_other_groups_are_counted(plain: Forum, windows: Windows) -> None:
-    ann = plain.enter(windows, "Ann", windows.profile())
-    ben = plain.enter(windows, "Ben", windows.profile())
+def test_the_bell_counts_the_comments_that_a_user_has_not_read(
+    forum: Forum, windows: Windows
+) -> None:
+    ann, another = windows.profile(), windows.profile()
+    garden = forum.enter(windows, "Ann", ann)
+    # The same user, in another browser.
+    elsewhere = forum.enter(windows, "Ann", another)
+    ben = forum.enter(windows, "Ben", windows.profile())
     ben.get_by_role("link", name="Music").click()
     say(connected(ben), "one")
     shows(ben, "one")
     say(ben, "two")
-    expect(ann.locator("nav b:visible")).to_have_text("2")
-    ann.get_by_role("link", name="Music").click()
-    shows(ann, "one", "two")
+    ben.get_by_role("link", name="Kitchen").click()
+    say(connected(ben), "three")
+    for page in garden, elsewhere:
+        expect(page.locator("#bell b")).to_have_text("3")
+        expect(page.locator("nav b:visible")).to_have_text(["1", "2"])
+        expect(page).to_have_title("(3) Garden")
+    # The database knows it: so does a page that opens later.
+    garden.reload()
+    expect(garden.locator("#bell b")).to_have_text("3")
+    garden.get_by_role("link", name="Music").click()
+    shows(garden, "one", "two")
+    for page in garden, elsewhere:
+        expect(page.locator("#bell b")).to_have_text("1")
+        expect(page.locator("nav b:visible")).to_have_text(["1"])
+    # A writer has read the comment.
+    expect(ben.locator("#bell b")).to_be_hidden()
+
+
+def test_a_comment_that_is_not_stored_is_not_sent(plain: Forum, windows: Windows) -> None:
+    ann = plain.enter(windows, "Ann", windows.profile())
+    ben = plain.enter(windows, "Ben", windows.profile())
+    with contextlib.closing(sqlite3.connect(plain.database, isolation_level=None)) as db:
+        db.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON comment WHEN NEW.text = 'refused'"
+            " BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    say(ann, "refused")
+    expect(ann.locator("#notice")).to_have_text(
+        "The server did not answer. Please try again."
+    )
+    say(ann, "stored")
+    for page in ann, ben:
+        shows(page, "stored")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -153,6 +191,10 @@ def test_the_forum_fits_its_window(size: str, plain: Forum, windows: Windows) ->
         expect(page.locator(".text").last).to_have_text(text.strip())
     page.get_by_role("button", name="Remove Dan").click()
     expect(page.get_by_role("button", name="Add Dan")).to_be_visible()
+    ben = plain.enter(windows, "Ben", windows.profile())
+    ben.get_by_role("link", name="Music").click()
+    say(connected(ben), "The bell rings.")
+    expect(page.locator("#bell b")).to_have_text("1")
     page.locator("summary").click()
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)

@@ -28,6 +28,7 @@ class Forum:
     def __init__(self, server: Server, instance: Path) -> None:
         self.server = server
         self._instance = instance
+        self.database = instance / "forum.db"
 
     @property
     def streams(self) -> int:

@@ -1,20 +1,22 @@
 // The view has rendered the page, and the stream adds what is new. When the server ends the
 // stream, the page asks its own view again, and shows why.
 
-import { connect } from "../push/push.js";
+import { connect } from "../push/items.js";
 import { askAgain, tell } from "./notice.js";
 
 const find = (selector) => document.querySelector(selector);
-const comments = find("#comments");
-const { user, group, since, stream } = document.body.dataset;
+const comments = find("#comments"), bell = find("#bell"), links = document.querySelectorAll("nav a");
+const { user, group, since, stream, read } = document.body.dataset;
 
 // Streams of different users are never shared.
 const push = connect(stream, { since, key: user, parse: "text" });
 
-push.subscribe(`user:${user}`, askAgain);
-for (const link of document.querySelectorAll("nav a")) {
+push.subscribe(`user:${user}`, () => {}).on("added", askAgain);
+// For each group, how many comments this user has not read.
+push.items(`user:${user}`, ring, { parse: "json" });
+for (const link of links) {
   const isHere = link.dataset.group === group;
-  const subscription = push.subscribe(`group:${link.dataset.group}`, isHere ? add : () => count(link));
+  const subscription = push.subscribe(`group:${link.dataset.group}`, isHere ? add : () => {});
   if (isHere) subscription.on("members", (html) => (find("#members").innerHTML = html));
 }
 
@@ -31,14 +33,37 @@ push.on("gap", ({ wait }) => setTimeout(askAgain, wait * 1000));
 
 function add(html) {
   // The server has escaped the text.
-  comments.insertAdjacentHTML("beforeend", html);
+  const [comment] = document.createRange().createContextualFragment(html).children;
+  // One that was written while the view read the others is in both.
+  if (!document.getElementById(comment.id)) comments.append(comment);
   arrange();
 }
 
-function count(link) {
-  const badge = link.querySelector("b");
-  badge.textContent = Number(badge.textContent) + 1;
-  badge.hidden = false;
+let unread = 0, counts = new Map();
+
+function ring(items) {
+  let sum = 0;
+  counts = items;
+  for (const link of links) {
+    const count = items.get(link.dataset.group) ?? 0;
+    const isRead = link.dataset.group === group && !document.hidden;
+    if (isRead && count) fetch(read, { method: "POST" }).catch(() => {});
+    sum += show(link.querySelector("b"), isRead ? 0 : count);
+  }
+  show(bell.querySelector("b"), sum);
+  bell.ariaLabel = `${sum || "No"} unread comment${sum === 1 ? "" : "s"}`;
+  document.title = (sum ? `(${sum}) ` : "") + (group || "Forum");
+  if (sum > unread && !matchMedia("(prefers-reduced-motion)").matches)
+    bell.querySelector("svg").animate({ rotate: ["0deg", "18deg", "-14deg", "9deg", "0deg"] }, 600);
+  unread = sum;
+}
+
+document.addEventListener("visibilitychange", () => ring(counts));
+
+function show(badge, count) {
+  badge.textContent = count || "";
+  badge.hidden = !count;
+  return count;
 }
 
 function arrange() {
