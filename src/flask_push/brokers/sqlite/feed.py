@@ -127,7 +127,10 @@ class SqliteFeed:
 
     def _ring(self, bell: Doorbell) -> None:
         bell.empty()
-        self._look_soon()
+        # At once, and not in the next pass of the loop, which takes time of its own.
+        if not self._due:
+            self._due = True
+            self._look()
 
     def _poll(self) -> None:
         self._hang()

@@ -162,7 +162,8 @@ def _rows(
     held = [home.id for home in homes if (home.newest or 0) > span[0]]
     few = len(held) <= _FEW
     select = f"SELECT {_COLUMNS if few else 'number, home'} {where} ORDER BY number"
-    found = merge(*(connection.execute(select, (id, *span, *more)) for id in held))
+    each = [connection.execute(select, (id, *span, *more)) for id in held]
+    found = each[0] if len(each) == 1 else merge(*each)
     rows: list[_Found] = []
     for row in found:
         if rows and (limit <= 0 or len(rows) == most):
@@ -222,9 +223,11 @@ def _entries(
 
 
 def _merged(
-    events: cabc.Iterable[Entry], items: cabc.Iterable[Entry], limit: int, end: int
+    events: cabc.Sequence[Entry], items: cabc.Iterable[Entry], limit: int, end: int
 ) -> tuple[list[Entry], int]:
     """Events, up to a number, and items that fit; and how far they reach."""
+    if not events:
+        return take(items, limit, end)
     before = takewhile(lambda entry: entry.number <= end, events)
     return take(merge(before, items, key=attrgetter("number")), limit, end)
 
