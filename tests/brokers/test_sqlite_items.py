@@ -185,6 +185,23 @@ def test_a_store_that_is_older_than_what_was_committed_is_not_changed(
     assert is_broken(caught.value) and not store.living()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM store",
+        "UPDATE store SET last = 'x'",
+        "UPDATE store SET age = x'00'",
+        "UPDATE store SET epoch = x'00'",
+    ],
+)
+def test_a_row_of_the_store_that_is_not_ours_breaks_it(change: str, store: Store) -> None:
+    store.change(item("x", "1"))
+    store.connection.execute(change)
+    with pytest.raises(sqlite3.DatabaseError, match="its row is") as caught:
+        store.store(item("x", "2"))
+    assert is_broken(caught.value)
+
+
 def test_any_changes_leave_what_the_model_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(item_channel, "MIN_TOMBSTONES", item_machine.TOMBSTONES)
     item_machine.run(t.cast(t.Any, InMemory), 60, monkeypatch)
@@ -240,39 +257,6 @@ def test_a_call_of_which_one_row_is_certainly_not_there_is_not_found(
     store.now += SECOND
     store.change(item("x", "2"))
     assert store.again(lost) == []
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "DELETE FROM store",
-        "UPDATE store SET last = 'x'",
-        "UPDATE store SET age = x'00'",
-        "UPDATE store SET epoch = x'00'",
-    ],
-)
-def test_a_row_of_the_store_that_is_not_ours_breaks_it(change: str, store: Store) -> None:
-    store.change(item("x", "1"))
-    store.connection.execute(change)
-    with pytest.raises(sqlite3.DatabaseError, match="its row is") as caught:
-        store.store(item("x", "2"))
-    assert is_broken(caught.value)
-
-
-def test_a_store_that_is_older_than_what_was_committed_to_it_is_broken(
-    store: Store,
-) -> None:
-    (number,) = store.change(item("x", "1"))
-
-    def change(noted: int) -> int:
-        what = store.connection, [item("x", "2")], [b"2"]
-        with store.transaction():
-            return items.change(*what, lambda last: last, noted).last
-
-    last = change(noted=number)
-    with pytest.raises(sqlite3.DatabaseError, match="it is older") as caught:
-        change(noted=last + 1)
-    assert is_broken(caught.value)
 
 
 def test_a_call_whose_rows_were_all_replaced_since_is_uncertain(store: Store) -> None:
