@@ -183,9 +183,7 @@ def send_committed(given: cabc.Iterable[tuple[Sender, Change]]) -> None:
     That can't be undone, so no error of a store is raised: it is logged, counted, and
     passed to ``PUSH_AFTER_COMMIT_ERROR``.
     """
-    waiting: dict[Sender, list[Change]] = {}
-    for sender, change in given:
-        waiting.setdefault(sender, []).append(change)
+    waiting = _by_sender(given)
     try:
         for sender, changes in [*waiting.items()]:
             _, errors = deliver(sender, changes)
@@ -194,11 +192,30 @@ def send_committed(given: cabc.Iterable[tuple[Sender, Change]]) -> None:
                 _report(sender, changes, errors[0])
     except BaseException as error:
         for sender, changes in waiting.items():
-            log_unsent(sender, changes, error)
+            _log_unsent(sender, changes, _name(error))
         raise
 
 
-def log_unsent(sender: Sender, changes: list[Change], reason: object) -> None:
+def log_committed(given: cabc.Iterable[tuple[Sender, Change]], reason: str) -> None:
+    """Log that what a transaction held was not sent, though it has committed."""
+    for sender, changes in _by_sender(given).items():
+        _log_unsent(sender, changes, reason)
+
+
+def _by_sender(
+    given: cabc.Iterable[tuple[Sender, Change]],
+) -> dict[Sender, list[Change]]:
+    found: dict[Sender, list[Change]] = {}
+    for sender, change in given:
+        found.setdefault(sender, []).append(change)
+    return found
+
+
+def _name(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _log_unsent(sender: Sender, changes: list[Change], reason: str) -> None:
     sender._unsent += len(changes)
     channels = {change.channel for change in changes} - {None}
     logger.error(
@@ -206,12 +223,12 @@ def log_unsent(sender: Sender, changes: list[Change], reason: object) -> None:
         " PUSH_AFTER_COMMIT_ERROR to send them later: %s",
         len(changes),
         len(channels),
-        reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}",
+        reason,
     )
 
 
 def _report(sender: Sender, changes: list[Change], error: Exception) -> None:
-    log_unsent(sender, changes, error)
+    _log_unsent(sender, changes, _name(error))
     if sender._after_commit_error is None:
         return
     try:

@@ -15,8 +15,10 @@ from flask import Response
 from support.pushes import push as push
 
 from flask_push import Event
+from flask_push import Held
 from flask_push import History
 from flask_push import Items
+from flask_push import Later
 from flask_push import Listener
 from flask_push import Member
 from flask_push import Presence
@@ -25,6 +27,8 @@ from flask_push import Push
 from flask_push import Run
 from flask_push import RunBusy
 from flask_push import RunOver
+from flask_push._push_later import PushHeld
+from flask_push._push_later import PushLater
 from flask_push._response import StreamResponse
 from flask_push.testing import read_events
 
@@ -212,3 +216,42 @@ def test_presence_is_granted_and_read_as_a_user_writes_it(push: Push) -> None:
     assert (found.members, found.count) == ({}, 0)
     with push.listen("a", watch=["room:1"], timeout=0.01) as listener:
         t.assert_type(listener, Listener)
+
+
+def test_what_is_sent_after_a_commit_is_typed(push: Push) -> None:
+    from sqlalchemy.orm import Session
+
+    user, session = User(7, UUID(int=7), "ann"), Session()
+    later = push.after(session)
+    t.assert_type(later, PushLater)
+    gathered: Later = later
+    gathered.publish("a", {"n": 1}, type="said", key=None, exclude=None, store=True)
+    later.publish_many(Event("a", n) for n in range(2))
+    later.set("flags", user.uuid, True, version=1, ttl=5, type="t")
+    later.unset("flags", user.id, "other", version=2)
+    later.disconnect(user=user.id, session="login", channel="a", reason="removed")
+    # There is no id yet.
+    assert later.publish("a", "1") is None  # type: ignore[func-returns-value]
+    with pytest.raises(TypeError):
+        later.disconnect(user=None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        push.publish("a", "1", after=session)  # type: ignore[call-arg]
+    session.commit()
+    t.assert_type(push.unsent, int)
+    assert len(push.history("a", 9).events) == 4
+    with push.held() as held:
+        t.assert_type(held, PushHeld)
+        kept: Held = held
+        kept.publish("a", "1")
+        t.assert_type(kept.send(), str)
+        kept.drop()
+
+
+def test_a_function_for_errors_after_a_commit_is_typed() -> None:
+    def failed(error: Exception, later: Held) -> None:
+        later.send()
+
+    publisher = Publisher("memory:", after_commit_error=failed)
+    t.assert_type(publisher.held(), Held)
+    with pytest.raises(TypeError):
+        Publisher("memory:", after_commit_error="log")  # type: ignore[arg-type]

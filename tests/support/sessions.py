@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import typing as t
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy import create_engine
 from sqlalchemy import Engine
 from sqlalchemy import event
+from sqlalchemy import ForeignKey
+from sqlalchemy import String
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.orm import Mapped
 from sqlalchemy.orm import mapped_column
@@ -25,20 +29,34 @@ class Row(Base):
     __tablename__ = "row"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    text: Mapped[str]
+    text: Mapped[str] = mapped_column(String(100))
+
+
+class Child(Base):
+    """Whose parent must be there at the commit."""
+
+    __tablename__ = "child"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    parent: Mapped[int] = mapped_column(
+        ForeignKey("row.id", deferrable=True, initially="DEFERRED")
+    )
 
 
 def sqlite_engine(path: Path) -> Engine:
     """A file in which savepoints work: the driver begins no transactions of its own."""
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 0})
 
     @event.listens_for(engine, "connect")
     def connect(connection: object, record: object) -> None:
-        connection.isolation_level = None  # type: ignore[attr-defined]
+        driver: t.Any = connection
+        driver.isolation_level = None
+        for setting in "journal_mode = WAL", "synchronous = OFF", "foreign_keys = ON":
+            driver.execute(f"PRAGMA {setting}").close()
 
     @event.listens_for(engine, "begin")
-    def begin(connection: object) -> None:
-        connection.exec_driver_sql("BEGIN")  # type: ignore[attr-defined]
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
 
     Base.metadata.create_all(engine)
     return engine

@@ -25,6 +25,8 @@ from .._changes import check_room
 from .._changes import Sender
 from .._changes import size_of
 from .._later import send_committed
+from ._connections import connections_of
+from ._connections import is_aborted
 from ._joined import held_by
 from ._joined import hold
 from ._joined import outer_connections
@@ -99,6 +101,13 @@ def _keep(session: Session, sender: Sender, changes: cabc.Sequence[Change]) -> N
     held.add(session.get_nested_transaction() or root, entries)
 
 
+def _before_commit(session: Session) -> None:
+    held: Layers | None = session.info.get(_HELD)
+    root = session.get_transaction()
+    if held is not None and root is not None:
+        held.is_aborted = any(map(is_aborted, connections_of(root)))
+
+
 def _after_commit(session: Session) -> None:
     held: Layers | None = session.info.get(_HELD)
     if held is None:
@@ -108,7 +117,7 @@ def _after_commit(session: Session) -> None:
         held.release(savepoint, _boundary(savepoint.parent))
         return
     root = session.get_transaction()
-    if root is not None and held.root is root:
+    if root is not None and held.root is root and not held.was_aborted():
         outer = outer_connections(session, root)
         if outer:
             hold(outer, held.entries())
@@ -132,6 +141,7 @@ def _end(session: Session, held: Layers) -> None:
     # First: whoever is called below may begin the next transaction.
     del session.info[_HELD]
     if held.is_committed:
+        held.is_committed = False
         send_committed(without_sizes(held.entries()))
 
 
@@ -142,6 +152,7 @@ def _boundary(transaction: SessionTransaction | None) -> SessionTransaction | No
     return transaction
 
 
+listen(Session, "before_commit", _before_commit)
 # Before those of the app, one of which may raise.
 listen(Session, "after_commit", _after_commit, insert=True)
 listen(Session, "after_transaction_end", _after_transaction_end, insert=True)

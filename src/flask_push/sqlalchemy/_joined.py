@@ -18,6 +18,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm import SessionTransaction
 
 from .._later import send_committed
+from ._connections import given_connections
+from ._connections import is_aborted
 from ._layers import Entry
 from ._layers import Layers
 from ._layers import without_sizes
@@ -40,7 +42,7 @@ class _Joined(Layers):
 
 def outer_connections(session: Session, root: SessionTransaction) -> list[Connection]:
     """The connections that the session was given, and whose transactions go on."""
-    return [each for each in _given(session, root) if each.in_transaction()]
+    return [each for each in given_connections(session, root) if each.in_transaction()]
 
 
 def held_by(connection: Connection) -> Layers | None:
@@ -65,18 +67,6 @@ def hold(connections: cabc.Sequence[Connection], entries: cabc.Collection[Entry]
     held.others += [each for each in others if each not in held.others]
 
 
-def _given(session: Session, root: SessionTransaction) -> cabc.Iterable[Connection]:
-    found: dict[Connection, None] = {}
-    if isinstance(session.bind, Connection):
-        found[session.bind] = None
-    # Of each: itself, its transaction, whether the session commits that, and whether the
-    # session has opened it.
-    for connection, _, _, is_own in root._connections.values():
-        if not is_own:
-            found[connection] = None
-    return found
-
-
 def _transactions(connection: Connection) -> list[Transaction]:
     """Those that are open: the root first, the innermost savepoint last."""
     root, savepoint = connection.get_transaction(), connection.get_nested_transaction()
@@ -92,15 +82,19 @@ class _Watched(Transaction):
     __slots__ = ()
 
     def commit(self) -> None:
-        super().commit()
         connection = self.connection
         held: _Joined | None = vars(connection).get(_HELD)
         if held is None:
+            super().commit()
             return
+        held.is_aborted = held.root is self and is_aborted(connection)
+        super().commit()
         if held.root is not self:
             held.release(self, connection.get_nested_transaction() or held.root)
             return
         del vars(connection)[_HELD]
+        if held.was_aborted():
+            return
         others = [each for each in held.others if each.in_transaction()]
         if others:
             hold(others, held.entries())

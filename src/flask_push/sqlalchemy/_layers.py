@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import logging
 import typing as t
 
 from .._changes import Change
 from .._changes import Sender
+from .._later import log_committed
+
+logger = logging.getLogger("flask_push")
 
 #: A change, who sends it, and the bytes of its data.
 Entry = tuple[Sender, Change, int]
@@ -18,16 +22,23 @@ class Layers:
     which they began, so they lie above each other.
     """
 
-    __slots__ = ("_layers", "bytes", "count", "is_committed", "root")
+    __slots__ = ("_layers", "bytes", "count", "is_aborted", "is_committed", "root")
 
     def __init__(self, root: object) -> None:
         #: The outermost transaction.
         self.root = root
         #: Whether it has committed. Then its changes wait to be sent.
         self.is_committed = False
+        #: Whether the database has aborted it, so that its commit is a rollback.
+        self.is_aborted = False
         self.count = 0
         self.bytes = 0
         self._layers: dict[object, list[Entry]] = {}
+
+    def __del__(self) -> None:
+        if self.is_committed:
+            # An exception kept SQLAlchemy from telling us the end of the transaction.
+            log_committed(without_sizes(self.entries()), "the session was not used again")
 
     def add(self, transaction: object, entries: cabc.Collection[Entry]) -> None:
         """
@@ -52,6 +63,16 @@ class Layers:
                 for entry in self._layers.pop(each):
                     self.count -= 1
                     self.bytes -= entry[2]
+
+    def was_aborted(self) -> bool:
+        """Whether the commit was a rollback. Then all is dropped."""
+        if self.is_aborted:
+            logger.warning(
+                "Dropped %d changes: their commit rolled back, because a statement had"
+                " failed; call session.rollback() after an error of the database",
+                self.count,
+            )
+        return self.is_aborted
 
     def entries(self) -> list[Entry]:
         """All, in their order."""

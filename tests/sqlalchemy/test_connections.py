@@ -1,0 +1,51 @@
+"""What the database does without saying so."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from support.databases import Database
+from support.databases import database_templates as database_templates
+from support.databases import postgresql as postgresql
+from support.databases import postgresql_server as postgresql_server
+from support.sessions import Base
+from support.sessions import publisher as publisher
+from support.sessions import Row
+from support.sessions import sent
+
+from flask_push import Publisher
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_commit_that_postgresql_answers_with_a_rollback_sends_nothing(
+    postgresql: Database,
+    publisher: Publisher,
+    caplog: pytest.LogCaptureFixture,
+    driver: str,
+    joined: bool,
+) -> None:
+    engine = sa.create_engine(postgresql.with_driver(f"postgresql+{driver}"))
+    Base.metadata.create_all(engine)
+    with engine.connect() as connection:
+        transaction = connection.begin()
+        with Session(connection if joined else engine) as session:
+            session.add(Row(id=1, text="x"))
+            publisher.after(session).publish("a", "1")
+            with pytest.raises(SQLAlchemyError):
+                session.execute(sa.text("SELECT * FROM nowhere"))
+            session.commit()
+            transaction.commit()
+    with Session(engine) as session:
+        assert session.get(Row, 1) is None
+        assert sent(publisher) == []
+        publisher.after(session).publish("a", "2")
+        session.commit()
+    assert sent(publisher) == ["2"]
+    (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert line.startswith("Dropped 1 changes: their commit rolled back")
+    engine.dispose()
