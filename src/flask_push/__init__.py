@@ -1,6 +1,7 @@
 """Server push for Flask."""
 
 import typing as _t
+from importlib import import_module as _import_module
 
 from ._event import Event
 from ._event import Position
@@ -13,6 +14,7 @@ from ._publisher import History
 from ._publisher import Publisher
 from ._runs import Run
 from ._runs import RunBusy
+from ._runs import RunFailed
 from ._runs import RunOver
 from .brokers import ItemsFull
 from .brokers import NotPublished
@@ -26,17 +28,13 @@ if _t.TYPE_CHECKING:
 
 __all__ = ["connect", "Event", "Held", "History", "Items", "ItemsFull", "Later", "Listener"]
 __all__ += ["Member", "NotPublished", "NotRead", "Position", "Presence", "Publisher"]
-__all__ += ["PublishUncertain", "Push", "Run", "RunBusy", "RunOver"]
+__all__ += ["PublishUncertain", "Push", "Run", "RunBusy", "RunFailed", "RunOver"]
+
+# Only an app needs Flask, and only who listens needs HTTP. A hub needs neither.
+_LATER = {"Push": "._extension", "connect": ".client", "Listener": "._handoff.listener"}
 
 
 def __getattr__(name: str) -> _t.Any:
-    # Only an app needs Flask, and only who listens needs HTTP. A hub needs neither.
-    if name == "Push":
-        from ._extension import Push as found
-    elif name == "connect":
-        from .client import connect as found  # type: ignore[assignment]
-    elif name == "Listener":
-        from ._handoff.listener import Listener as found  # type: ignore[assignment]
-    else:
+    if name not in _LATER:
         raise AttributeError(name)
-    return found
+    return getattr(_import_module(_LATER[name], __name__), name)

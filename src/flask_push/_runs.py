@@ -61,7 +61,8 @@ class RunOver(_RunError):
 
 
 class RunFailed(_RunError):
-    """Raised by :meth:`Run.fail`."""
+    """Raised by :meth:`Run.fail`, with its text. It ends the block, and leaves it, so that
+    the code around it can react."""
 
 
 class Run:
@@ -251,7 +252,7 @@ class Run:
 
     def fail(self, text: str) -> t.NoReturn:
         """End the run as failed, with a text that its readers see. This raises a
-        ``RunFailed``, which leaves the block. The text of any other exception is logged,
+        :exc:`RunFailed`, which leaves the block. The text of any other exception is logged,
         and not sent.
 
         :param text: Has 1,000 characters at most.

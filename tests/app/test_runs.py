@@ -18,9 +18,9 @@ from support.runs import rows_of
 
 from flask_push import Publisher
 from flask_push import RunBusy
+from flask_push import RunFailed
 from flask_push import RunOver
 from flask_push._event import MAX_NUMBER
-from flask_push._runs import RunFailed
 from flask_push.brokers import KeepsRuns
 
 
