@@ -74,8 +74,9 @@ GUARD = "_hub.failstop", "guard"
 
 
 class Tracer:
-    """Records the lines that run below a function, and raises at one of them, once.
+    """Records the lines that run below a function, or raises at one of them, once.
 
+    :param target: Where it raises. Then it records nothing.
     :param below: The function, and its file.
     """
 
@@ -86,6 +87,7 @@ class Tracer:
         self._target = target
         self._below = below
         self._depth = 0
+        self._traced: dict[types.CodeType, bool] = {}
 
     def __enter__(self) -> Tracer:
         sys.settrace(self._global)
@@ -99,9 +101,22 @@ class Tracer:
         if (self._files.get(code.co_filename), code.co_name) == self._below:
             self._depth += 1
             return self._leave
+        if self._depth == 0:
+            return None
+        if code not in self._traced:
+            self._traced[code] = self._traces(code)
+        return self._local if self._traced[code] else None
+
+    def _traces(self, code: types.CodeType) -> bool:
+        """Only what has to be traced is: hundreds of hubs run under tracers."""
         # Functions that borrow a descriptor have lines that only return it and can't fail.
-        traced = code.co_filename in self._files and code.co_name != "borrowed"
-        return self._local if self._depth and traced else None
+        if code.co_filename not in self._files or code.co_name == "borrowed":
+            return False
+        if self._target is None:
+            return True
+        file, number = self._target
+        lines = (line for _, _, line in code.co_lines())
+        return self._files[code.co_filename] == file and number in lines
 
     def _leave(self, frame: types.FrameType, event: str, arg: object) -> t.Any:
         self._depth -= event == "return"
@@ -111,13 +126,12 @@ class Tracer:
         if event == "line":
             file, number = frame.f_code.co_filename, frame.f_lineno
             line = self._files[file], number
-            # That call does nothing.
-            if linecache.getline(file, number).strip() != "try:":
-                self.lines[line] = None
-            if self._target == line:
-                self._target = None
+            if self._target == line and not self.raised:
                 self.raised = True
                 raise MemoryError("by the tracer")
+            # That call does nothing.
+            if not self._target and linecache.getline(file, number).strip() != "try:":
+                self.lines[line] = None
         return self._local
 
 
