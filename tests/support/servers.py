@@ -248,26 +248,28 @@ def kill_hubs(directory: Path) -> list[int]:
     """Kill them, and wait until they have ended. Until then a server may still send the
     next stream to one, whose connection breaks as all others do."""
     found = hubs(directory)
-    for pid in found:
-        with contextlib.suppress(ProcessLookupError):
-            ended = os.pidfd_open(pid)
-            os.kill(pid, signal.SIGKILL)
-            assert select.select([ended], [], [], 30)[0], "a killed hub does not end"
-            os.close(ended)
+    _end(found, signal.SIGKILL)
     return found
 
 
 def end_hubs(directory: Path) -> None:
     """Stop them, and wait until they have ended."""
-    told: set[int] = set()
-    deadline = time.monotonic() + 30
-    while pids := hubs(directory):
-        assert time.monotonic() < deadline, "a hub does not end"
-        for pid in set(pids) - told:
-            told.add(pid)
+    while found := hubs(directory):
+        _end(found, signal.SIGTERM)
+
+
+def _end(pids: list[int], with_signal: signal.Signals) -> None:
+    ended = []
+    try:
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        time.sleep(0.02)
+                ended.append(os.pidfd_open(pid))
+                os.kill(pid, with_signal)
+        for each in ended:
+            assert select.select([each], [], [], 30)[0], "a hub does not end"
+    finally:
+        for each in ended:
+            os.close(each)
 
 
 def flask_run(app: str, port: int, *more: str) -> list[str]:
