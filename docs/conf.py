@@ -22,7 +22,7 @@ python_maximum_signature_line_length = 80
 nitpicky = True
 # Types in signatures that are documented elsewhere, or are not ours to call.
 nitpick_ignore_regex = [
-    ("py:class", r"(asyncio|cabc|collections|flask|pathlib|ssl|t|uuid)\..*"),
+    ("py:class", r"(asyncio|cabc|collections|flask|pathlib|sa|sqlalchemy|ssl|t|uuid)\..*"),
     ("py:class", r"flask_push\.(testing\._reader|_response)\.StreamResponse"),
     ("py:class", r"flask_push\._runs\.Piece"),
     ("py:data", "ENTRY_BYTES"),

@@ -19,6 +19,7 @@ from ._app_hub import choose
 from ._app_hub import files_of
 from ._app_hub import why_development
 from ._cli_presence import presence
+from ._cli_relay import relay
 from ._cli_url import doctor
 from ._cli_url import tail
 from ._command import check_reach
@@ -55,6 +56,7 @@ def push() -> None:
 
 push.add_command(doctor)
 push.add_command(presence)
+push.add_command(relay)
 push.add_command(tail)
 
 

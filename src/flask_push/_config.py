@@ -149,6 +149,7 @@ class Config:
     return_ticket: float = _key(0, _number(0, _YEAR, "seconds"))
     relay_max: int = _key(4, _number(0, 10_000, "streams", whole=True))
     relay_lifetime: float = _key(25, _number(1, 3600, "seconds"))
+    outbox_thread: bool = _key(True, _flag)
     after_commit_error: cabc.Callable[[Exception, t.Any], object] | None = _key(
         None, _function
     )

@@ -18,6 +18,7 @@ from . import _request
 from ._app_bridges import AppBridges
 from ._app_bridges import make_bridge
 from ._app_log import add_default_handler
+from ._app_outboxes import Opens
 from ._arrival import Arrival
 from ._event import Name
 from ._follower import Follower
@@ -47,6 +48,8 @@ class Push(PushPublisher):
             weakref.WeakKeyDictionary()
         )
         self._bridges: list[Bridge] = []
+        # Each adds itself.
+        self._outboxes: list[Opens] = []
         if app is not None:
             self.init_app(app)
 
@@ -69,7 +72,7 @@ class Push(PushPublisher):
         :raises RuntimeError: If the configuration needs something that only Linux has.
         """
         app = _app(app)
-        state = AppState(app, AppBridges(self._bridges))
+        state = AppState(app, AppBridges(self._bridges), self._outboxes)
         if state.url_prefix:
             serve_scripts(app, state.url_prefix)
         app.extensions["push"] = self

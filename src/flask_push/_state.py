@@ -27,6 +27,8 @@ from ._app_hub import files_in
 from ._app_hub import files_of
 from ._app_hub import introduce
 from ._app_hub import why_development
+from ._app_outboxes import AppOutboxes
+from ._app_outboxes import Opens
 from ._app_publisher import AppPublisher
 from ._config import Config
 from ._delivery.stream import Stream
@@ -65,7 +67,9 @@ class AppState(PerProcess):
     :raises RuntimeError: If it needs something that this system lacks.
     """
 
-    def __init__(self, app: Flask, bridges: AppBridges) -> None:
+    def __init__(
+        self, app: Flask, bridges: AppBridges, outboxes: cabc.Sequence[Opens] = ()
+    ) -> None:
         config = Config.read(app.config)
         # This imports the broker. If the process forked in the middle of a later import,
         # the child would have a lock that is never released.
@@ -75,6 +79,7 @@ class AppState(PerProcess):
         self._services: Services | None = None
         self._making = threading.RLock()
         self.bridges = bridges
+        self._outboxes = outboxes
         #: Where the app serves the scripts; ``None`` if it serves none.
         self.url_prefix = config.url_prefix
         self.place = Place.of(app)
@@ -105,6 +110,8 @@ class AppState(PerProcess):
             app = self._found()
             if self._user != current_user():
                 # The process has changed its user since they were created.
+                if self._services is not None:
+                    self._services.outboxes.stop()
                 self._services, self._user = None, current_user()
             if self._services is None:
                 self._services = Services(app, self.bridges, self.place)
@@ -113,6 +120,7 @@ class AppState(PerProcess):
             elif self._services.directory is not None:
                 claim(self._services.directory)
             self.hold_ties(make=True)
+            self._services.outboxes.open(app, self._outboxes)
             self._look_at = time.monotonic() + 1
             return self._services
 
@@ -203,6 +211,7 @@ class Services:
         is_fake = app.testing and not config.broker_url
         self.bridges = bridges.take(self.broker, url, optional=is_fake)
         self.publisher = AppPublisher(self.broker, config, _dumps(app))
+        self.outboxes = AppOutboxes(self.publisher, config.outbox_thread, app.testing)
         self.ticket_cookie: TicketCookie | None = None
         # With hubs in threads, nginx could reach only the hub of one process.
         if config.return_ticket and kind != "thread":
@@ -275,6 +284,7 @@ class Services:
         }
 
     def close(self) -> None:
+        self.outboxes.stop()
         self.listeners.stop()
         self.hub.stop()
         # With the thread of its runs.

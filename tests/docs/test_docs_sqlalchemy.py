@@ -34,7 +34,7 @@ from flask_push import Push
 PAGE = DOCS["sqlalchemy"]
 
 APP, PAY, DELETED, IMPORT, REMOVE, FLAG, ALL_FLAGS, *MORE = blocks(PAGE, "python")
-ERRORS, LITE, ASYNC, PLAIN, HELD, BY_HAND = MORE
+ERRORS, LITE, ASYNC, PLAIN, OUTBOX, BY_CONNECTION, HELD, BY_HAND = MORE
 
 
 class Base(DeclarativeBase):
@@ -92,6 +92,8 @@ def page(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> cabc.Iterator[Wri
     names["Membership"] = Membership
     for view in APP, PAY, DELETED, IMPORT, REMOVE, FLAG, ALL_FLAGS, ERRORS, BY_HAND:
         exec(view, names)
+    for view in OUTBOX, BY_CONNECTION:
+        exec(view, names)
     with app.app_context():
         db.create_all()
     yield Written(names, app.test_client(), db)
@@ -106,6 +108,19 @@ def test_an_order_is_published_when_it_is_committed(page: Written) -> None:
     assert page.data("orders") == [{"id": 1, "text": "tea"}]
     page.post("/orders/1/pay")
     assert [event.type for event in page.events("orders")] == ["message", "paid"]
+
+
+def test_what_an_outbox_has_is_published_when_it_is_committed(page: Written) -> None:
+    page.add_order("tea")
+    page.post("/orders/1/ship")
+    assert [event.type for event in page.events("orders")] == ["message", "shipped"]
+    page.post("/orders/1/return")
+    page.names["outbox"].relay()
+    assert [event.type for event in page.events("orders")][2:] == ["back"]
+    with page.names["app"].app_context():
+        assert (
+            page.db.session.scalars(sa.select(page.names["Order"].status)).one() == "back"
+        )
 
 
 def test_an_order_whose_commit_fails_is_not_published(page: Written) -> None:

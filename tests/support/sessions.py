@@ -46,6 +46,13 @@ class Child(Base):
 def sqlite_engine(path: Path) -> Engine:
     """A file in which savepoints work: the driver begins no transactions of its own."""
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 0})
+    begin_ourselves(engine)
+    Base.metadata.create_all(engine)
+    return engine
+
+
+def begin_ourselves(engine: Engine) -> None:
+    """Without this, a savepoint of SQLite's is a transaction."""
 
     @event.listens_for(engine, "connect")
     def connect(connection: object, record: object) -> None:
@@ -57,9 +64,6 @@ def sqlite_engine(path: Path) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
-
-    Base.metadata.create_all(engine)
-    return engine
 
 
 @pytest.fixture

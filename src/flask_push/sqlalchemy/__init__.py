@@ -1,15 +1,6 @@
 """Events that are sent if a transaction of SQLAlchemy commits, and only then."""
 
-try:
-    from sqlalchemy import __version__ as _version
-except ImportError as error:
-    if (error.name or "").partition(".")[0] != "sqlalchemy":
-        raise
-    _version = "0"
+from . import _installed as _installed
+from ._outbox import Outbox
 
-if int(_version.partition(".")[0]) < 2:
-    raise RuntimeError(
-        'This needs SQLAlchemy 2 or newer: pip install -U "Flask-Push[sqlalchemy]"'
-    )
-
-__all__: list[str] = []
+__all__ = ["Outbox"]

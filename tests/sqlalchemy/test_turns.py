@@ -1,0 +1,238 @@
+"""What a relay does with rows that can't be published, and with a store that loses some."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import orm
+from support.outboxes import direct as direct
+from support.outboxes import Shop
+
+from flask_push import Event
+from flask_push import Publisher
+from flask_push.brokers import ItemChange
+from flask_push.brokers import KeepsOwnLogs
+from flask_push.brokers import Retention
+from flask_push.brokers.memory import MemoryBroker
+from flask_push.sqlalchemy import _database
+from flask_push.sqlalchemy import _turns
+from flask_push.sqlalchemy._database import OutboxRows
+from flask_push.sqlalchemy._table import outbox_table
+from flask_push.sqlalchemy._turns import Turns
+
+
+@pytest.fixture
+def turns(direct: Shop) -> Turns:
+    rows = OutboxRows(direct.engine, direct.outbox.table)
+    return Turns("push_outbox", rows, direct.publisher)
+
+
+def go(turns: Turns) -> None:
+    while turns.turn():
+        pass
+
+
+def insert(shop: Shop, *texts: str) -> None:
+    with shop.engine.begin() as connection:
+        rows = [{"data": text} for text in texts]
+        connection.execute(sa.insert(shop.outbox.table), rows)
+
+
+def text(data: str, channel: str = "a") -> str:
+    return json.dumps({"channel": channel, "data": data})
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *("no json", "[]", "{}", '{"channel": "a"}', '{"x": 1}', "[" * 10_000),
+        '{"disconnect": {}}',
+        # The store refuses it.
+        '{"channel": "a", "item": "", "data": "1"}',
+        '{"channel": "a", "item": "i", "data": "1", "ttl": -1}',
+    ],
+)
+def test_a_row_that_can_not_be_published_is_skipped_and_the_log_says_so(
+    bad: str, direct: Shop, turns: Turns, caplog: pytest.LogCaptureFixture
+) -> None:
+    insert(direct, text("1"), bad, text("2"), text("3"))
+    go(turns)
+    assert direct.sent() == ["1", "2", "3"]
+    ((_, data, refused),) = direct.rows()
+    assert data == bad and refused
+    (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert "the row 2 of the outbox 'push_outbox'" in record.getMessage()
+    assert "'refused' to NULL" in record.getMessage()
+    caplog.clear()
+    go(turns)
+    assert caplog.records == [] and turns.relayed == 3
+
+
+def test_a_full_channel_keeps_others_from_nothing() -> None:
+    publisher = Publisher(MemoryBroker(Retention(items=2)))
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    table = made_table(engine)
+    turns = Turns("push_outbox", OutboxRows(engine, table), publisher)
+    rows = [{"channel": "a", "item": str(n), "data": "x"} for n in range(5)]
+    rows.insert(3, {"channel": "b", "item": "1", "data": "x"})
+    with engine.begin() as connection:
+        data = [{"data": json.dumps(row)} for row in rows]
+        connection.execute(sa.insert(table), data)
+    go(turns)
+    assert [*publisher.items("a").events] == ["0", "1"]
+    assert [*publisher.items("b").events] == ["1"]
+    with engine.connect() as connection:
+        refused = connection.scalars(sa.select(table.c.refused)).all()
+    assert len(refused) == 3 and all("PUSH_MAX_ITEMS" in reason for reason in refused)
+    engine.dispose()
+
+
+def made_table(engine: sa.Engine) -> sa.Table:
+    metadata = sa.MetaData()
+    table = outbox_table("push_outbox", metadata)
+    metadata.create_all(engine)
+    return table
+
+
+def test_a_disconnect_stands_between_the_events_around_it(
+    direct: Shop, turns: Turns
+) -> None:
+    insert(direct, text("1"), '{"disconnect":{"user":"u"}}', text("2"))
+    go(turns)
+    broker = direct.publisher._broker
+    assert isinstance(broker, KeepsOwnLogs)
+    (entry,) = broker.read_own("disconnect").entries
+    first, second = broker.read(["a"], after=0).entries
+    assert first.number < entry.number < second.number
+
+
+def lose(shop: Shop, batch: int, rows: list[int], holder: str) -> None:
+    """The store has what it had after a batch, as after a failover."""
+    broker = shop.publisher._broker
+    assert isinstance(broker, MemoryBroker)
+    broker._log.clear()
+    broker._channels.clear()
+    ranges = [[id, id] for id in rows]
+    data = {"holder": holder, "batch": batch, "rows": ranges, "prior": ["", 0]}
+    broker.change([ItemChange("push_outbox", "lease", json.dumps(data), kind="outbox")])
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_database, "MAX_ROWS", 2)
+
+
+def test_batches_that_the_store_has_lost_are_published_again_in_order(
+    small: None, direct: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = OutboxRows(direct.engine, direct.outbox.table)
+    turns = Turns("push_outbox", rows, direct.publisher)
+    insert(direct, *(text(str(n)) for n in range(1, 8)))
+    go(turns)
+    assert turns.lease.record and turns.lease.record.batch == 4
+    lose(direct, 2, [3, 4], turns.lease.name)
+    insert(direct, text("8"))
+    turns.lease.at = 0
+    go(turns)
+    go(turns)
+    assert direct.sent() == ["5", "6", "7", "8"]
+    assert "has lost 3 published rows" in caplog.text and "lost more" not in caplog.text
+
+
+def test_what_is_lost_and_not_remembered_is_told(
+    direct: Shop, turns: Turns, caplog: pytest.LogCaptureFixture
+) -> None:
+    insert(direct, text("1"))
+    go(turns)
+    turns.recent.trim(1e12)
+    lose(direct, 0, [], turns.lease.name)
+    turns.lease.at = 0
+    go(turns)
+    assert "has lost more rows" in caplog.text
+
+
+def test_a_holder_that_was_replaced_puts_back_what_a_failover_has_lost(
+    direct: Shop, turns: Turns
+) -> None:
+    insert(direct, text("1"), text("2"))
+    go(turns)
+    lose(direct, 0, [], turns.lease.name)
+    other = Turns("push_outbox", turns.rows, direct.publisher)
+    other._hold()
+    other.lease._is_silent = True
+    other._write(other.lease.take())
+    turns.lease.at = 0
+    go(turns)
+    assert not turns.lease.holds and direct.sent() == []
+    go(other)
+    assert direct.sent() == ["1", "2"]
+
+
+def test_an_emptied_store_gets_nothing_again(
+    direct: Shop, turns: Turns, caplog: pytest.LogCaptureFixture
+) -> None:
+    lose(direct, 5, [], "")
+    insert(direct, text("1"))
+    go(turns)
+    broker = direct.publisher._broker
+    assert isinstance(broker, MemoryBroker)
+    broker._begin()
+    insert(direct, text("2"))
+    turns.lease.at = 0
+    go(turns)
+    assert direct.sent() == ["2"]
+    assert "The store was emptied" in caplog.text
+
+
+def test_a_store_that_lost_even_the_lease_gets_all_of_its_first_minute(
+    direct: Shop, turns: Turns
+) -> None:
+    insert(direct, text("1"))
+    go(turns)
+    broker = direct.publisher._broker
+    assert isinstance(broker, MemoryBroker)
+    broker._begin()
+    insert(direct, text("2"))
+    turns.lease.at = 0
+    go(turns)
+    assert direct.sent() == ["1", "2"]
+
+
+def test_many_waiting_rows_are_a_warning(
+    direct: Shop,
+    turns: Turns,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_turns, "_MANY", 1000)
+    monkeypatch.setattr(_turns, "_COUNT_SECONDS", 0.0)
+    insert(direct, *[text("x")] * 2000)
+    go(turns)
+    assert "2000 rows of the outbox 'push_outbox' wait" in caplog.text
+
+
+def test_the_lease_is_given_back_without_rows(direct: Shop, turns: Turns) -> None:
+    insert(direct, text("1"))
+    assert turns.turn()
+    assert direct.rows() and repr(turns) == (
+        "<Turns 'push_outbox' [holds the lease, 1 relayed]>"
+    )
+    turns.release()
+    assert not direct.rows() and not turns.lease.holds
+    other = Turns("push_outbox", turns.rows, direct.publisher)
+    insert(direct, text("2"))
+    go(other)
+    assert direct.sent() == ["1", "2"]
+
+
+def test_events_are_published_with_all_that_they_have(direct: Shop, turns: Turns) -> None:
+    with orm.Session(direct.engine) as session:
+        direct.outbox.publish_many(session, [Event("a", "1", "t", "k"), Event("a", "2")])
+        session.commit()
+    assert [(e.data, e.type) for e in direct.publisher.history("a", 9).events] == [
+        *(("1", "t"), ("2", "message")),
+    ]
+    assert not direct.rows()
