@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -10,12 +11,15 @@ from support.redis_links import proxy as proxy
 from support.redis_log import broker as broker
 from support.redis_log import redis as redis
 from support.redises import Redis
+from support.servers import until
 
 from flask_push import NotPublished
 from flask_push import PublishUncertain
 from flask_push.brokers import NotRead
 from flask_push.brokers.redis import RedisBroker
 from flask_push.brokers.redis import scripts
+from flask_push.brokers.redis.pool import FAILED
+from flask_push.brokers.redis.pool import MAX_CONNECTIONS
 from flask_push.brokers.redis.pool import Refused
 from flask_push.brokers.redis.pool import Silence
 
@@ -33,6 +37,56 @@ def test_after_one_call_has_waited_in_vain_no_other_waits_for_a_second(
         asking.ask(scripts.READ, lambda: [], time.monotonic() + 60)
     redis.go_on()
     broker.close()
+
+
+def test_one_connection_that_is_lost_without_a_word_does_not_make_redis_silent(
+    redis: Redis, proxy: Proxy
+) -> None:
+    broker = RedisBroker(proxy.url, timeout=2)
+    broker.read([], after=0)
+    proxy.forget()
+    failed: list[NotRead] = []
+
+    def read() -> None:
+        with pytest.raises(NotRead) as raised:
+            broker.read([], after=0)
+        failed.append(raised.value)
+
+    waiting = threading.Thread(target=read)
+    waiting.start()
+    until(lambda: len(broker._pool._slots.free) < MAX_CONNECTIONS)
+    # By another connection.
+    while waiting.is_alive():
+        broker.read([], after=0)
+    assert failed
+    broker.read([], after=0)
+    broker.close()
+
+
+def test_a_call_that_could_not_be_asked_for_long_does_not_make_redis_silent(
+    redis: Redis, broker: RedisBroker
+) -> None:
+    broker.read([], after=0)
+    asking = broker._asking
+    slots = [asking.pool.slot() for _ in range(MAX_CONNECTIONS)]
+    assert all(slot.take(0) for slot in slots)
+
+    def free() -> None:
+        until(lambda: bool(asking.pool._slots.turns))
+        redis.stop()
+        time.sleep(0.7)
+        slots[0].give_back()
+
+    freeing = threading.Thread(target=free)
+    freeing.start()
+    # It is asked shortly before its time is up.
+    with pytest.raises(FAILED):
+        asking.ask(scripts.READ, lambda: broker._store.join([]), time.monotonic() + 1)
+    redis.go_on()
+    freeing.join()
+    broker.read([], after=0)
+    for slot in slots:
+        slot.give_back()
 
 
 def test_a_question_whose_connection_is_lost_is_asked_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from support.redis_log import redis as redis
 from support.redis_log import say
 from support.redises import Redis
 from support.redises import Sentinel
+from support.servers import TESTS
 from support.servers import until
 from support.threads import together
 
@@ -31,6 +33,7 @@ from flask_push import NotRead
 from flask_push import Position
 from flask_push import PublishUncertain
 from flask_push.brokers import open_broker
+from flask_push.brokers.redis import pool
 from flask_push.brokers.redis import RedisBroker
 from flask_push.brokers.redis.pool import Place
 from flask_push.brokers.redis.pool import Pool
@@ -38,13 +41,13 @@ from flask_push.testing._sink import RecordingSink
 
 
 def test_several_threads_may_close_the_idle_connections_at_once() -> None:
-    pool = Pool(Place("redis://127.0.0.1:1"), lambda *_: None)
+    idle = Pool(Place("redis://127.0.0.1:1"), lambda *_: None)
     connection: t.Any = Connection
     for _ in range(20):
         for _ in range(100):
-            pool.give_back(connection())
-        together(4, pool.close)
-        assert not pool._idle
+            idle.give_back(connection())
+        together(4, idle.close)
+        assert not idle._idle
 
 
 def test_a_name_that_nobody_knows_in_time_holds_up_nobody(
@@ -63,6 +66,27 @@ def test_a_name_that_nobody_knows_in_time_holds_up_nobody(
             say(broker, "1")
         known.set()
     broker.close()
+
+
+def test_calls_share_a_few_connections(redis: Redis, broker: RedisBroker) -> None:
+    before = redis.info("stats", "total_connections_received")
+    broker.timeout = 60
+    together(3 * pool.MAX_CONNECTIONS, lambda: say(broker, "x"))
+    assert len(broker._pool._idle) <= pool.MAX_CONNECTIONS
+    opened = int(redis.info("stats", "total_connections_received")) - int(before)
+    # The test has some of its own.
+    assert 0 < opened <= pool.MAX_CONNECTIONS + 5
+    assert len(heard(broker)) == 3 * pool.MAX_CONNECTIONS
+
+
+@pytest.mark.parametrize("what", ["answer", "connect", "turn", "occupied"])
+def test_a_busy_process_does_not_take_redis_for_silent(redis: Redis, what: str) -> None:
+    command = [sys.executable, "-m", "apps.busy_loop", what]
+    env = {**os.environ, "REDIS": redis.url}
+    done = subprocess.run(
+        command, cwd=TESTS, env=env, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
 
 
 AT_EXIT = """

@@ -389,6 +389,53 @@ def test_a_child_does_not_take_its_parents_bell_down(
     asyncio.run(main())
 
 
+# Threads of one process.
+
+
+@contextlib.contextmanager
+def kept_a_moment(broker: SqliteBroker) -> cabc.Iterator[None]:
+    """Another thread uses the store, and ends soon."""
+    inside = threading.Event()
+
+    def use() -> None:
+        with broker._writing.write(60):
+            inside.set()
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    inside.wait()
+    yield
+    thread.join()
+
+
+def test_threads_of_this_process_do_not_make_the_store_busy(broker: SqliteBroker) -> None:
+    say(broker)
+    broker.timeout = 0.05
+    with broker._writing.write(60):
+        with pytest.raises(NotPublished, match="This process is too busy"):
+            say(broker)
+    broker.timeout = 60
+    with kept_a_moment(broker):
+        say(broker)
+
+
+def test_a_store_that_was_busy_and_is_not_any_more_is_waited_for_again(
+    path: Path, broker: SqliteBroker
+) -> None:
+    say(broker)
+    broker.timeout = 0.05
+    other = FileLock(Path(f"{path}.lock"))
+    assert other.acquire(time.monotonic() + 60)
+    with pytest.raises(NotPublished, match="Another process holds"):
+        say(broker)
+    other.close()
+    broker.timeout = 60
+    say(broker)
+    with kept_a_moment(broker):
+        say(broker)
+
+
 # Its end.
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import logging
+import socket
 import ssl
 import threading
 import typing as t
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.certificates import make_certificate
+from support.late_sockets import LateSocket
 from support.scripted import Answer
 from support.scripted import body
 from support.scripted import hasty as hasty
@@ -363,3 +365,14 @@ def test_a_client_verifies_the_certificate(tmp_path: Path) -> None:
         source.close()
         thread.join(20)
         assert not thread.is_alive()
+
+
+def test_what_was_there_in_time_is_read_by_a_busy_process() -> None:
+    ours, theirs = socket.socketpair()
+    source = client.connect("http://127.0.0.1:1/")
+    with LateSocket.of(ours) as late, theirs:
+        source._socket = late
+        theirs.send(b"x")
+        assert source._receive(20) == b"x"
+    source._socket = None
+    source.close()

@@ -12,6 +12,7 @@ import time
 import typing as t
 
 import pytest
+from support.late_sockets import LateSocket
 from support.threads import interrupt
 from support.transplants import adopt as adopt
 from support.transplants import Adopted
@@ -311,3 +312,12 @@ def test_a_shorter_life_counts(adopt: Adopted) -> None:
     relays.open(Stream(("a",), "x", lifetime=5), adopt, "")
     relays.open(Stream(("a",), "x", lifetime=0), adopt, "")
     assert [stream.lifetime for stream in adopt.streams] == [5, 20]
+
+
+def test_a_relay_forwards_what_was_there_in_time() -> None:
+    ours, theirs = socket.socketpair()
+    relay = Relay(LateSocket.of(ours), lambda: None, 20)
+    theirs.send(b"x")
+    assert next(relay) == b"x"
+    relay.close()
+    theirs.close()

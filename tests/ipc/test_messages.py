@@ -12,6 +12,7 @@ import threading
 import typing as t
 
 import pytest
+from support.late_sockets import LateSocket
 from support.servers import descriptors_left
 
 from flask_push._ipc.messages import Messages
@@ -248,3 +249,13 @@ def test_a_connection_that_took_a_part_of_a_message_is_broken(
     with pytest.raises(EOFError):
         while True:
             assert theirs.receive() == []
+
+
+def test_a_message_that_the_other_end_could_take_in_time_is_sent() -> None:
+    one, other = socket.socketpair()
+    ours, theirs = Messages(LateSocket.of(one)), Messages(other)
+    ours.sock.settimeout(20)
+    ours.send({"one": 1})
+    assert theirs.receive() == [({"one": 1}, [])]
+    ours.close()
+    theirs.close()

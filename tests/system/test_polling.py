@@ -204,3 +204,15 @@ def test_a_loop_that_polls_no_sockets_is_not_used(monkeypatch: pytest.MonkeyPatc
     assert type(loop) is asyncio.SelectorEventLoop
     asyncio.set_event_loop(None)
     loop.close()
+
+
+def test_a_socket_is_quiet_until_something_arrives_or_the_other_end_closes() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert polling.is_quiet(ours)
+        theirs.send(b"x")
+        assert not polling.is_quiet(ours)
+        ours.recv(1)
+        assert polling.is_quiet(ours)
+        theirs.close()
+        assert not polling.is_quiet(ours)

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
+from support.late_sockets import LateSocket
 from support.sockets import is_open
 
 from flask_push._system import sockets
@@ -176,3 +177,18 @@ def test_a_unix_socket_is_known_by_its_number(monkeypatch: pytest.MonkeyPatch) -
         assert not sockets.is_unix_socket(other.fileno())
         monkeypatch.delattr(socket, "SO_DOMAIN")
         assert not sockets.is_unix_socket(ours.fileno()), "the system does not say"
+
+
+def test_a_socket_that_is_ready_too_late_is_read_all_the_same() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(7)
+        theirs.send(b"x")
+        assert sockets.look_again(ours, lambda: ours.recv(1)) == b"x"
+        theirs.send(b"y")
+        assert ours.gettimeout() == 7
+        with LateSocket.of(ours) as late:
+            late.settimeout(0.01)
+            assert sockets.receive_in_time(late, 9) == b"y"
+            with pytest.raises(TimeoutError):
+                sockets.receive_in_time(late, 9)

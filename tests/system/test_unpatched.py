@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import types
@@ -55,16 +54,6 @@ assert not thread.is_alive()
 reading, writing = os.pipe()
 unpatched.close(writing)
 assert os.read(reading, 1) == b""
-lock, order = unpatched.shared_lock(), []
-
-def use(name):
-    with lock:
-        order.append(name)
-        gevent.sleep(0.01)
-        order.append(name)
-
-gevent.joinall([gevent.spawn(use, name) for name in "abc"], raise_error=True)
-assert order == list("aabbcc") and not lock.locked()
 """
 
 
@@ -188,36 +177,3 @@ def test_where_a_thread_would_not_run_the_hub_says_what_to_do(
 def test_uwsgi_with_threads_is_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uwsgi", patched("uwsgi", has_threads=1))
     assert unpatched.unfit() == ""
-
-
-class Late(Exception):
-    pass
-
-
-def test_an_exception_of_the_handler_of_a_signal_leaves_a_shared_lock_free() -> None:
-    """As that of a task of Celery or RQ which takes too long."""
-
-    def stop(*_: object) -> None:
-        raise Late
-
-    lock = unpatched.shared_lock()
-    before = signal.signal(signal.SIGPROF, stop)
-    try:
-        for _ in range(50):
-            with pytest.raises(Late):
-                signal.setitimer(signal.ITIMER_PROF, 1e-4)
-                while True:
-                    with lock:
-                        pass
-            assert not lock.locked()
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
-
-
-def test_only_one_thread_has_a_shared_lock() -> None:
-    lock = unpatched.shared_lock()
-    with lock:
-        assert lock.locked() and not lock.acquire(blocking=False)
-    assert lock.acquire(blocking=False)
-    lock.release()

@@ -30,6 +30,7 @@ from .._delivery.stream_presence import NOTHING
 from .._delivery.stream_presence import StreamPresence
 from .._event import Event
 from .._system.fork import PerProcess
+from .._system.sockets import receive_in_time
 from ..brokers import NotRead
 from .listeners_hub import ListenersHub
 
@@ -195,7 +196,7 @@ class Listener(PerProcess):
         left = self._silence if ends is None else ends - time.monotonic()
         try:
             sock.settimeout(max(0.001, min(left, self._silence)))
-            data = sock.recv(_READ_BYTES)
+            data = receive_in_time(sock, _READ_BYTES)
         except TimeoutError:
             if left <= self._silence and ends is not None:
                 raise _Late from None

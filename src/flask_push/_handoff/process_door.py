@@ -39,6 +39,7 @@ from .._ipc.version import is_newer
 from .._ipc.version import version
 from .._system.fork import PerProcess
 from .._system.logs import QuietLogger
+from .._system.turns import wait_again
 from .door import Door
 from .door import NoHubThere
 from .hub_connection import HubConnection
@@ -121,7 +122,7 @@ class ProcessDoor(PerProcess):
         if thread is not None:
             return thread.token(stream)
         # Nginx reports a failure of the server if the hub does not listen yet.
-        if not self._welcomed.wait(SEND_SECONDS):
+        if not wait_again(self._welcomed.wait, SEND_SECONDS):
             raise RuntimeError("the hub has not answered yet.")
         if self._no_nginx:
             raise RuntimeError(self._no_nginx)
@@ -135,7 +136,7 @@ class ProcessDoor(PerProcess):
         """
         if self._send_or_stand_in(None, []) is not None:
             return
-        if not self._welcomed.wait(_WELCOME_SECONDS):
+        if not wait_again(self._welcomed.wait, _WELCOME_SECONDS):
             raise RuntimeError("The hub has not answered yet.")
         if not self._follows:
             raise RuntimeError(

@@ -30,6 +30,7 @@ from .._delivery.stream import Stream
 from .._ipc.client import Client
 from .._system.descriptors import is_scarce
 from .._system.descriptors import why_scarce
+from .._system.sockets import receive_in_time
 from .door import Adopt
 
 logger = logging.getLogger("flask_push")
@@ -193,7 +194,7 @@ class Relay:
         with self._reading:
             try:
                 self._socket.settimeout(max(left, 0.001))
-                data = self._socket.recv(65536) if now < self._last else b""
+                data = receive_in_time(self._socket, 65536) if now < self._last else b""
             except OSError:
                 data = b""
         late = self._silence or _HUB_LATE_SECONDS

@@ -21,7 +21,7 @@ from .._delivery.run_record import status_now
 from .._delivery.run_rows import Change
 from .._delivery.run_rows import unpack
 from .._delivery.run_size import is_renewed
-from .._system.unpatched import shared_lock
+from .._system.turns import shared_lock
 from ..brokers import Conflict
 from ..brokers import ItemRow
 from ..brokers import ItemsFull

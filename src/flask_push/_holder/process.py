@@ -21,7 +21,7 @@ from .._delivery.run_record import Record
 from .._system import unpatched
 from .._system.fork import all_of
 from .._system.fork import PerProcess
-from .._system.unpatched import shared_lock
+from .._system.turns import shared_lock
 from ..brokers import Broker
 from ..brokers import Conflict
 from ..brokers import NotPublished

@@ -10,6 +10,7 @@ import socket
 import struct
 import time
 import typing as t
+from functools import partial
 
 from .._system import sockets
 from .._system.unix import MOST_FDS as MOST_FDS
@@ -92,6 +93,9 @@ class Messages:
         while True:
             try:
                 return send_descriptors(self.sock, data, fds)
+            except TimeoutError:
+                send = partial(send_descriptors, self.sock, data, fds)
+                return sockets.look_again(self.sock, send)
             except OSError as error:
                 # The kernel limits the descriptors that all processes of a user have sent
                 # and not received yet. So this is as if the socket were full.

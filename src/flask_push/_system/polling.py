@@ -177,6 +177,19 @@ def ended(fds: cabc.Iterable[int]) -> set[int]:
     return {fd for fd, _ in asked.poll(0)}
 
 
+def is_quiet(sock: socket.socket) -> bool:
+    """Whether nothing has arrived, and the other end is open. Never waits, and lets no
+    other greenlet run."""
+    pending = getattr(sock, "pending", None)
+    if pending is not None and pending():
+        return False
+    if not hasattr(select, "poll"):
+        return not select.select([sock], [], [], 0)[0]
+    asked: select.poll = original("select", "poll")()
+    asked.register(sock.fileno(), select.POLLIN)
+    return not asked.poll(0)
+
+
 def waits_for(sock: socket.socket) -> cabc.Callable[[], object]:
     """A function that waits until the socket is readable, even if it has a timeout."""
     readable = select.poll()

@@ -7,13 +7,19 @@ On Windows it is none: there a socket object borrows the number for each call.
 from __future__ import annotations
 
 import _socket
+import collections.abc as cabc
 import gc
 import os
 import socket
 import stat
 import struct
+import typing as t
 
 from .abilities import SOCKETS_ARE_FILES
+
+T = t.TypeVar("T")
+# Seconds for a socket that is ready.
+_LOOK_SECONDS = 0.001
 
 
 def lose_after(milliseconds: int) -> list[tuple[int, int]]:
@@ -80,6 +86,28 @@ def exchange(sock: socket.socket, fd: int) -> None:
     _socket.socket.detach(sock)
     _socket.socket.__init__(sock, fileno=fd)
     sock.settimeout(timeout)
+
+
+def look_again(sock: socket.socket, act: cabc.Callable[[], T]) -> T:
+    """Do what a socket was not ready for in time, if it is ready by now. If the process was
+    busy, gevent may look at its clock before it looks at its sockets.
+
+    :raises TimeoutError: If it is not.
+    """
+    timeout = sock.gettimeout()
+    sock.settimeout(_LOOK_SECONDS)
+    try:
+        return act()
+    finally:
+        sock.settimeout(timeout)
+
+
+def receive_in_time(sock: socket.socket, count: int) -> bytes:
+    """As ``recv`` with a timeout, also if the process was busy when the data arrived."""
+    try:
+        return sock.recv(count)
+    except TimeoutError:
+        return look_again(sock, lambda: sock.recv(count))
 
 
 def open_numbers() -> list[int]:

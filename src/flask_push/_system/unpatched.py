@@ -11,17 +11,12 @@ import collections.abc as cabc
 import importlib
 import sys
 import threading
-import time
 import typing as t
 from contextvars import Context
 
 from . import sockets
 from .abilities import SOCKETS_ARE_FILES
 
-# Seconds between two attempts to acquire a lock that a greenlet may hold.
-_LOOK_SECONDS = 0.002
-# Not more than a lock can wait.
-_LONG_SECONDS = 3600
 # The module that closes a socket by its number.
 _CLOSES = "os" if SOCKETS_ARE_FILES else "_socket"
 
@@ -86,6 +81,10 @@ class Thread(t.Protocol):
     def join(self, timeout: float) -> None: ...
 
 
+#: The threads of a program that gevent has patched in which no greenlets run.
+native: set[int] = set()
+
+
 class _Native:
     def __init__(self, target: cabc.Callable[[], None]) -> None:
         self._target = target
@@ -93,9 +92,12 @@ class _Native:
         original("_thread", "start_new_thread")(self._run, ())
 
     def _run(self) -> None:
+        me = original("_thread", "get_ident")()
+        native.add(me)
         try:
             self._target()
         finally:
+            native.discard(me)
             self._running.release()
 
     def is_alive(self) -> bool:
@@ -108,8 +110,8 @@ class _Native:
 
 def free_lock() -> _thread.LockType:
     """A lock for threads that the system knows of. gevent's own lock may never wake such a
-    thread. A greenlet that holds this one must not let others run, unless all of them use
-    :func:`acquire`."""
+    thread. A greenlet that holds this one must not let others run: see
+    :func:`.shared_lock`."""
     free: _thread.LockType = original("_thread", "allocate_lock")()
     return free
 
@@ -121,69 +123,21 @@ def lock() -> _thread.LockType:
     return held
 
 
-def acquire(lock: _thread.LockType, timeout: float) -> bool:
-    """Acquire a lock that a greenlet of this thread may hold, which has to run before it
-    can release it.
-
-    :return: Whether it was acquired in so many seconds.
-    """
+def is_green() -> bool:
+    """Whether this may be a greenlet, which has to let others run while it waits."""
     if not is_replaced("_thread", "allocate_lock"):
-        return lock.acquire(timeout=timeout)
-    deadline = time.monotonic() + timeout
-    while not lock.acquire(blocking=False):
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(_LOOK_SECONDS)
-    return True
+        return False
+    return original("_thread", "get_ident")() not in native
 
 
-def acquire_noted(lock: _thread.LockType, timeout: float, held: list[bool]) -> bool:
-    """As :func:`acquire`. If the handler of a signal raises an exception, the list has
-    nevertheless got what this would return."""
-    if is_replaced("_thread", "allocate_lock"):
-        held.append(acquire(lock, timeout))
-    else:
-        # One call in C. No handler is called in it after the lock was acquired.
-        held.extend(map(lock.acquire, (True,), (timeout,)))
-    return held[-1]
+def thread() -> int | None:
+    """The thread to which this greenlet belongs. ``None`` if it is none."""
+    return original("_thread", "get_ident")() if is_green() else None
 
 
-class SharedLock(t.Protocol):
-    """A lock that greenlets and threads of the system share. A greenlet that holds it may
-    let others run.
-
-    If the handler of a signal raises an exception, the lock is never left held. That is
-    what a worker of Celery or RQ does with a task that takes too long.
-    """
-
-    def __enter__(self) -> object: ...
-
-    def __exit__(self, *exception: t.Any) -> None: ...
-
-    def acquire(self, blocking: bool) -> bool: ...
-
-    def release(self) -> None: ...
-
-    def locked(self) -> bool: ...
-
-
-def shared_lock() -> SharedLock:
-    lock = free_lock()
-    # A method of ours could be left between two steps, which one in C can't.
-    return _Polled(lock) if is_replaced("_thread", "allocate_lock") else lock
-
-
-class _Polled:
-    """For programs that gevent has patched. There, Celery and RQ limit no task by a
-    signal."""
-
-    def __init__(self, lock: _thread.LockType) -> None:
-        self._lock = lock
-        self.acquire, self.release, self.locked = lock.acquire, lock.release, lock.locked
-
-    def __enter__(self) -> None:
-        while not acquire(self._lock, _LONG_SECONDS):
-            pass
-
-    def __exit__(self, *exception: t.Any) -> None:
-        self._lock.release()
+def bell() -> _thread.LockType:
+    """A lock that is held, until someone wakes the one that waits for it: a thread of the
+    system, or a greenlet, which only another greenlet of its thread may wake."""
+    held = _thread.allocate_lock() if is_green() else free_lock()
+    held.acquire()
+    return held

@@ -22,6 +22,7 @@ from .. import sse
 from .._delivery.own_events import HeldItems
 from .._delivery.own_events import is_returned
 from .._event import Event
+from .._system.sockets import receive_in_time
 from .._system.terminal import shown
 from .address import Address
 from .answer import Answer
@@ -188,12 +189,13 @@ class Source:
             self.last_id = self._parser.last_event_id
 
     def _receive(self, seconds: float) -> bytes:
-        assert self._socket is not None
+        sock = self._socket
+        assert sock is not None
         try:
             if seconds < 0:
                 raise TimeoutError
-            self._socket.settimeout(seconds or None)
-            data = self._socket.recv(65536)
+            sock.settimeout(seconds or None)
+            data = receive_in_time(sock, 65536)
         except TimeoutError:
             raise Lost(f"nothing came for {self._heartbeat:g} seconds") from None
         except (OSError, ValueError) as error:

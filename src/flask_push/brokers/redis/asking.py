@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import math
 import time
 import typing as t
 from functools import partial
@@ -17,6 +18,7 @@ from .errors import code_of
 from .errors import explain
 from .errors import is_uncertain
 from .pool import FAILED
+from .pool import MAX_CONNECTIONS
 from .pool import Moving
 from .pool import Place
 from .pool import Pool
@@ -27,11 +29,27 @@ from .scripts import Script
 
 # Seconds between two attempts while a slot moves to another node, longer each time.
 _MOVING_PAUSE_SECONDS = 0.02
+# Seconds that a step has at least, so that the server may answer.
+_LEAST_SECONDS = 0.1
+# How often a server may say that it has another life of the store.
+_TELLS = 10
+_TOLD = "The store begins again and again."
+_BUSY = (
+    "This process has too much to do: Redis has answered other calls of it, but there was"
+    f" no turn for this one. At most {MAX_CONNECTIONS} ask Redis at the same time. Start"
+    " more workers, or let each have fewer requests at a time."
+)
 
 
 class Attempt:
     #: Whether the server may have done it without an answer.
     unsure = False
+    #: Since when the server owes an answer. Infinite before it was asked.
+    since = math.inf
+
+
+class Busy(Silence):
+    """This process has too much to do. It says nothing about the server."""
 
 
 class Asking:
@@ -46,6 +64,8 @@ class Asking:
         self._place = place
         self._store = store
         self._silent_until = 0.0
+        # When the server has answered any call.
+        self._answered = 0.0
 
     def write(
         self,
@@ -64,6 +84,8 @@ class Asking:
                 raise PublishUncertain(f"Redis did not answer: {explain(error)}") from error
             refused = StoreFull if code_of(error) == "OOM" else NotPublished
             raise refused(f"Redis can't be written: {explain(error)}") from error
+        except Busy as error:
+            raise NotPublished(str(error)) from error
         except Silence as error:
             if attempt.unsure:
                 raise PublishUncertain("Redis did not answer in time.") from error
@@ -81,10 +103,12 @@ class Asking:
 
     def _greet(self, connection: t.Any, deadline: float) -> None:
         """Let the store check that the server is still the same."""
-        while self._store.is_another(
-            self.pool.ask(connection, scripts.READ.by_text(self._store.join([])), deadline)
-        ):
-            pass
+        for _ in range(_TELLS):
+            args = scripts.READ.by_text(self._store.join([]))
+            reply = self.pool.ask(connection, args, self._left(deadline))
+            if not self._store.is_another(reply):
+                return
+        raise Silence(_TOLD)
 
     def ask(
         self,
@@ -96,9 +120,7 @@ class Asking:
         """Ask twice if a connection is lost: it may have been idle for too long."""
         attempt = attempt or Attempt()
         start = time.monotonic()
-        if start < self._silent_until:
-            # After one call has waited in vain, no other waits for a second.
-            raise Silence("Redis has not answered within the last second.")
+        self._check_silence(start)
         try:
             try:
                 return self._ask_where_it_is(script, args, attempt, deadline)
@@ -111,9 +133,26 @@ class Asking:
                     raise
                 return self._ask_where_it_is(script, args, attempt, until)
         except (*FAILED, Silence):
-            if time.monotonic() >= deadline:
-                self._silent_until = time.monotonic() + 1
+            now = time.monotonic()
+            # Whether the server has had enough time to answer, and has not even answered
+            # others meanwhile.
+            has_waited = now - attempt.since >= (deadline - start) / 2
+            if now >= deadline and has_waited and self._answered < attempt.since:
+                self._silent_until = now + 1
             raise
+
+    def _check_silence(self, now: float) -> None:
+        """After one call has waited in vain, no other waits for a second."""
+        if now < self._silent_until:
+            raise Silence("Redis has not answered within the last second.")
+
+    def _left(self, deadline: float) -> float:
+        """Seconds for a step that begins now. If it begins late, this process was busy, and
+        the step has as many seconds as it was late."""
+        left = deadline - time.monotonic()
+        if left >= _LEAST_SECONDS:
+            return left
+        return min(max(-left, _LEAST_SECONDS), self.timeout)
 
     def _ask_where_it_is(
         self,
@@ -144,13 +183,37 @@ class Asking:
         attempt: Attempt,
         deadline: float,
     ) -> t.Any:
-        connection = self.pool.take(deadline)
+        start = time.monotonic()
+        slot = self.pool.slot()
+        try:
+            try:
+                if not slot.take(max(deadline - start, 0)):
+                    if self._answered > start:
+                        raise Busy(_BUSY)
+                    raise Silence("The time is up.")
+                attempt.since = time.monotonic()
+                self._check_silence(attempt.since)
+                connection = self.pool.take(self._left(deadline))
+                return self._ask_on(connection, script, args, attempt, deadline)
+            finally:
+                slot.give_back()
+        finally:
+            # If that was interrupted.
+            slot.give_back()
+
+    def _ask_on(
+        self,
+        connection: t.Any,
+        script: Script,
+        args: cabc.Callable[[], list[Arg]],
+        attempt: Attempt,
+        deadline: float,
+    ) -> t.Any:
         unsure, attempt.unsure = attempt.unsure, True
         try:
             reply = self._tell(connection, script, args, deadline)
-            while self._store.is_another(reply):
-                reply = self._tell(connection, script, args, deadline)
         except Refused as error:
+            self._answered = time.monotonic()
             attempt.unsure = unsure or is_uncertain(error)
             if type(error).__name__ == "ReadOnlyError":
                 # It became a replica. A new connection may reach the master.
@@ -161,6 +224,7 @@ class Asking:
         except BaseException:
             connection.disconnect()
             raise
+        self._answered = time.monotonic()
         self.pool.give_back(connection)
         return reply
 
@@ -171,11 +235,24 @@ class Asking:
         args: cabc.Callable[[], list[Arg]],
         deadline: float,
     ) -> t.Any:
+        for _ in range(_TELLS):
+            reply = self._tell_once(connection, script, args, deadline)
+            if not self._store.is_another(reply):
+                return reply
+        raise Silence(_TOLD)
+
+    def _tell_once(
+        self,
+        connection: t.Any,
+        script: Script,
+        args: cabc.Callable[[], list[Arg]],
+        deadline: float,
+    ) -> t.Any:
         made = self._store.in_one_life(args)
         try:
-            return self.pool.ask(connection, script.by_sha(made), deadline)
+            return self.pool.ask(connection, script.by_sha(made), self._left(deadline))
         except Refused as error:
             # redis-py drops the code NOSCRIPT from the text.
             if type(error).__name__ != "NoScriptError":
                 raise
-        return self.pool.ask(connection, script.by_text(made), deadline)
+        return self.pool.ask(connection, script.by_text(made), self._left(deadline))

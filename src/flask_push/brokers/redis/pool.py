@@ -14,6 +14,7 @@ import time
 import typing as t
 from collections import deque
 from concurrent.futures import Future
+from concurrent.futures import wait
 
 from redis.backoff import NoBackoff
 from redis.connection import Connection
@@ -21,9 +22,14 @@ from redis.connection import parse_url
 from redis.exceptions import BusyLoadingError
 from redis.exceptions import RedisError
 from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from ..._system.polling import is_quiet
+from ..._system.turns import Slot
+from ..._system.turns import Slots
+from ..._system.turns import wait_again
 from .calls import Names
 from .cluster import Address
 from .cluster import Nodes
@@ -32,8 +38,13 @@ from .scripts import Arg
 from .url import RedisUrl
 
 _NO_RETRY = Retry(NoBackoff(), 0)
-# Idle connections that are kept for the next call.
-_MAX_IDLE_CONNECTIONS = 16
+# Calls that have a connection at the same time, and so the most connections of a process.
+# The other calls wait in turn. More would not be faster, because a process can't compute so
+# many calls while Redis answers one. If each of a thousand calls at once opened a
+# connection, all of them would be late.
+MAX_CONNECTIONS = 32
+# Seconds in which an answer arrives that was there before.
+_LOOK_SECONDS = 0.001
 
 #: Errors by which a server refuses a command.
 Refused = (ResponseError, BusyLoadingError)
@@ -151,34 +162,42 @@ class Silence(Exception):
 
 
 class Pool:
-    """Idle connections of this process. Any thread; after a fork, the child does not use
-    those of its parent."""
+    """Connections of this process, one for each of the calls that have a slot. Any thread;
+    after a fork, the child does not use those of its parent."""
 
     def __init__(self, place: Place, greet: cabc.Callable[[t.Any, float], None]) -> None:
         self._place = place
         #: Called first with each new connection.
         self._greet = greet
         self._idle: deque[t.Any] = deque()
+        self._slots = Slots(MAX_CONNECTIONS)
         self._pid = os.getpid()
 
-    def take(self, deadline: float) -> t.Any:
+    def slot(self) -> Slot:
+        """Has to be taken before a connection is taken."""
         if self._pid != os.getpid():
             # redis-py closes them without telling the server: they are the parent's. Then
             # other threads may take what is there.
             self.close()
+            self._slots = Slots(MAX_CONNECTIONS)
             self._pid = os.getpid()
+        return Slot(self._slots)
+
+    def take(self, seconds: float) -> t.Any:
+        """
+        :param seconds: How long connecting may take.
+        """
         while True:
             try:
                 connection = self._idle.pop()
             except IndexError:
                 break
-            try:
-                if not connection.can_read(0):
-                    return connection
-            except FAILED:
-                pass
+            sock = connection._sock
+            if sock is not None and is_quiet(sock):
+                return connection
             connection.disconnect()
-        connection = self._connect(_left(deadline))
+        deadline = time.monotonic() + seconds
+        connection = self._connect(seconds)
         try:
             self._greet(connection, deadline)
         except BaseException:
@@ -206,28 +225,34 @@ class Pool:
             # The interpreter is ending, or may start no more threads. Looking up the name
             # may then take longer than the deadline.
             connect()
-        try:
-            return made.result(seconds)
-        except TimeoutError as error:
-            made.add_done_callback(_disconnect)
-            raise Silence("The time is up.") from error
+        if wait_again(lambda left: wait([made], left).done, seconds):
+            return made.result()
+        made.add_done_callback(_disconnect)
+        raise Silence("The time is up.")
 
     def give_back(self, connection: t.Any) -> None:
-        if len(self._idle) < _MAX_IDLE_CONNECTIONS and self._pid == os.getpid():
+        if self._pid == os.getpid():
             self._idle.append(connection)
         else:
             connection.disconnect()
 
-    def ask(self, connection: t.Any, args: list[Arg], deadline: float) -> t.Any:
+    def ask(self, connection: t.Any, args: list[Arg], seconds: float) -> t.Any:
         """One command and its reply.
 
         :raises ResponseError: If the server refuses it.
         """
-        connection._sock.settimeout(_left(deadline))
+        sock = connection._sock
+        sock.settimeout(seconds)
         # hiredis crashes the process if the handler of a signal raises an exception while
         # it makes text of a number.
         connection.send_command(*[str(arg) if type(arg) is int else arg for arg in args])
-        return connection.read_response()
+        try:
+            return connection.read_response(disconnect_on_error=False)
+        except RedisTimeout:
+            # If this process was busy, the answer may be there: gevent looks at its clock
+            # before it looks at its sockets.
+            sock.settimeout(_LOOK_SECONDS)
+            return connection.read_response()
 
     def close(self) -> None:
         # Other threads take connections meanwhile.
@@ -239,10 +264,3 @@ class Pool:
 def _disconnect(made: Future[t.Any]) -> None:
     if made.exception() is None:
         made.result().disconnect()
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise Silence("The time is up.")
-    return left

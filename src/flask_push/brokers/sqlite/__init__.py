@@ -43,6 +43,7 @@ from . import own
 from . import runs
 from . import statements
 from .database import Database
+from .database import Occupied
 from .database import Replaced
 from .doorbell import bells
 from .doorbell import Doorbells
@@ -158,11 +159,13 @@ class SqliteBroker:
         try:
             positions = self._attempt(store, again, what, data, 0 if busy else self.timeout)
         except TimeoutError as error:
-            if not busy:
+            if not busy and not isinstance(error, Occupied):
                 self._busy_until = time.monotonic() + 1
             raise NotPublished(f"The store is busy: {error}") from error
         except (sqlite3.Error, OSError) as error:
             raise NotPublished(f"The store can't be written: {error}") from error
+        if busy:
+            self._busy_until = 0.0
         self._doorbells.ring()
         return positions
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..._event import Position
 from ..._system import fork
-from ..._system import unpatched
+from ..._system import turns
 from ..._system.logs import QuietLogger
 from ..base import Retention
 from . import item_tables
@@ -49,6 +49,10 @@ class Replaced(Exception):
     may contain the events, or not."""
 
 
+class Occupied(TimeoutError):
+    """Other threads of this process use the store. It says nothing about the store."""
+
+
 class Database:
     """A connection that opens itself, once in each process. Any thread, one at a time.
 
@@ -65,7 +69,7 @@ class Database:
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._thread_lock = unpatched.free_lock()
+        self._thread_lock = turns.shared_lock()
         self._access = Access(self.path, self._retention)
         self._written, self._long = 0, _LONG
 
@@ -248,8 +252,11 @@ class Database:
         if self._pid != os.getpid():
             # A server has forked without Python's hooks.
             self.abandon(clean=False)
-        if not unpatched.acquire_noted(self._thread_lock, timeout or 0, held):
-            raise TimeoutError(f"Other threads of this process keep {self.path} busy.")
+        if not turns.acquire_noted(self._thread_lock, timeout or 0, held):
+            raise Occupied(
+                f"This process is too busy: other threads of it use {self.path}, one after"
+                " another."
+            )
 
     def _rollback(self) -> None:
         opened = self._access.opened
@@ -278,7 +285,7 @@ class Database:
             self._access.abandon(clean=False)
 
     def hold(self, timeout: float) -> bool:
-        return unpatched.acquire(self._thread_lock, timeout)
+        return self._thread_lock.acquire(True, timeout)
 
     def let_go(self) -> None:
         self._thread_lock.release()

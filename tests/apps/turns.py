@@ -1,0 +1,109 @@
+"""Greenlets and threads of the system wait for the same lock, each in its turn."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import typing as t  # noqa: E402
+
+import gevent  # noqa: E402
+
+from flask_push._system import unpatched  # noqa: E402
+from flask_push._system.turns import shared_lock  # noqa: E402
+from flask_push._system.turns import Slot  # noqa: E402
+from flask_push._system.turns import Slots  # noqa: E402
+
+# They have it in the order in which they came, and are woken only when it is their turn.
+order = list[int]()
+lock: t.Any = shared_lock()
+looks = 0
+
+
+attempt = lock._attempt
+
+
+def look() -> bool:
+    global looks
+    looks += 1
+    return bool(attempt())
+
+
+lock._attempt = look
+
+
+def use(number: int) -> None:
+    with lock:
+        order.append(number)
+        gevent.sleep(0.0005)
+        assert order[-1] == number
+
+
+lock.acquire()
+users = [gevent.spawn(use, n) for n in range(500)]
+gevent.sleep(0.01)
+lock.release()
+gevent.joinall(users, raise_error=True)
+assert order == list(range(500)) and not lock.locked() and not lock._turns
+assert looks < 5000, looks
+
+# A thread of the system has its turn while greenlets wait, and the other way round.
+done = list[str]()
+
+
+def use_in_thread() -> None:
+    sleep = unpatched.original("time", "sleep")
+    for _ in range(20):
+        with lock:
+            sleep(0.001)
+    done.append("thread")
+
+
+def use_often() -> None:
+    for _ in range(20):
+        with lock:
+            gevent.sleep(0.001)
+
+
+thread = unpatched.start_thread(use_in_thread)
+gevent.joinall([gevent.spawn(use_often) for _ in range(5)], raise_error=True)
+while thread.is_alive():
+    gevent.sleep(0.01)
+assert done == ["thread"] and not lock.locked()
+
+# Nobody is woken by a thread of the system, but everybody looks.
+lock.acquire()
+waiting = gevent.spawn(use, 1)
+gevent.sleep(0)
+unpatched.start_thread(lock.release)
+waiting.join(10)
+assert waiting.dead
+
+# A greenlet that is killed while it waits, or when it is its turn, keeps nobody waiting.
+slots = Slots(1)
+slot = Slot(slots)
+assert slot.take(0)
+
+
+def wait_for_slot() -> bool:
+    mine = Slot(slots)
+    taken = mine.take(10)
+    mine.give_back()
+    return taken
+
+
+first, second, third = [gevent.spawn(wait_for_slot) for _ in range(3)]
+gevent.sleep(0)
+second.kill()
+slot.give_back()
+first.kill()
+assert third.get(timeout=5)
+
+# A process that is busy for longer than the wait lasts gives those a chance who have to do
+# what is waited for.
+slot = Slot(slots)
+assert slot.take(0)
+late = gevent.spawn(Slot(slots).take, 0.2)
+gevent.sleep(0)
+gevent.spawn_later(0.25, slot.give_back)
+unpatched.original("time", "sleep")(0.4)
+assert late.get(timeout=5), "the process was busy"
