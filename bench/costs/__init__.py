@@ -10,6 +10,7 @@ import collections.abc as cabc
 from compare import Row
 from compare import Scale
 
+from costs import after_commit
 from costs import disconnects
 from costs import gzip_blocks
 from costs import item_newcomers
@@ -23,6 +24,7 @@ from costs import run_writes
 from costs import set_items
 
 COSTS: dict[str, cabc.Callable[[Scale], list[Row]]] = {
+    "after_commit": after_commit.after_commit,
     "disconnect": disconnects.disconnect,
     "gzip_bytes": gzip_blocks.gzip_bytes,
     "gzip_time": gzip_blocks.gzip_time,

@@ -47,6 +47,10 @@ class Sender(t.Protocol):
     def _disconnect(self, selected: Disconnect) -> Position: ...
 
 
+#: A change of a transaction, who sends it, and the bytes of its data.
+Entry = tuple[Sender, Change, int]
+
+
 def check_room(count: int, size: int) -> None:
     """
     :raises ValueError: If a transaction can't hold so many changes, or bytes.
@@ -72,43 +76,41 @@ def deliver(sender: Sender, changes: list[Change]) -> tuple[str, list[Exception]
 
     :return: The id of the last, and what the store raised.
     """
-    last, errors, parts = "", list[Exception](), _parts(changes)
-    left: list[Change] = []
+    last, errors = "", list[Exception]()
+    left, parts = list[Change](), _parts(changes)
     try:
         while parts:
+            part = parts[0]
             try:
-                last = _send(sender, parts[0])
+                if type(part[0]) is Disconnect:
+                    last = str(sender._disconnect(part[0]))
+                else:
+                    last = sender._store(t.cast(list[Event | ItemChange], part))
             except Exception as error:
                 if interrupts(error):
                     raise
                 errors.append(error)
-                left += parts[0]
+                left += part
             del parts[0]
     finally:
         changes[:] = left + [change for part in parts for change in part]
     return last, errors
 
 
-def _parts(changes: cabc.Iterable[Change]) -> list[list[Change]]:
+def _parts(changes: list[Change]) -> list[list[Change]]:
     """The changes that each call of the store gets."""
     parts: list[list[Change]] = []
-    is_open = False
     for change in changes:
-        if isinstance(change, Disconnect):
-            parts.append([change])
-            is_open = False
-        elif is_open:
+        # The last of a part tells what the part is.
+        if (
+            parts
+            and type(change) is not Disconnect
+            and type(parts[-1][-1]) is not Disconnect
+        ):
             parts[-1].append(change)
         else:
             parts.append([change])
-            is_open = True
     return parts
-
-
-def _send(sender: Sender, part: list[Change]) -> str:
-    if isinstance(part[0], Disconnect):
-        return str(sender._disconnect(part[0]))
-    return sender._store(t.cast(list[Event | ItemChange], part))
 
 
 def interrupts(error: Exception) -> bool:

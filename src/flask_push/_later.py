@@ -16,6 +16,7 @@ import typing as t
 from ._changes import Change
 from ._changes import check_room
 from ._changes import deliver
+from ._changes import Entry
 from ._changes import interrupts
 from ._changes import Sender
 from ._changes import size_of
@@ -61,7 +62,8 @@ class Later:
         :raises TypeError: If the data can't be made JSON, or an argument has the wrong
             type.
         """
-        self.publish_many([Event(channel, data, type, key, store, "", exclude)])
+        event = Event(channel, data, type, key, store, "", exclude)
+        self._keep([self._sender._checks.check(event)])
 
     def publish_many(self, events: cabc.Iterable[Event]) -> None:
         """Publish events later, in this order. As :meth:`Publisher.publish_many`."""
@@ -177,7 +179,7 @@ class Held(Later):
         self._bytes += size
 
 
-def send_committed(given: cabc.Iterable[tuple[Sender, Change]]) -> None:
+def send_committed(given: cabc.Iterable[Entry]) -> None:
     """Send what a transaction held, which has committed.
 
     That can't be undone, so no error of a store is raised: it is logged, counted, and
@@ -196,18 +198,19 @@ def send_committed(given: cabc.Iterable[tuple[Sender, Change]]) -> None:
         raise
 
 
-def log_committed(given: cabc.Iterable[tuple[Sender, Change]], reason: str) -> None:
+def log_committed(given: cabc.Iterable[Entry], reason: str) -> None:
     """Log that what a transaction held was not sent, though it has committed."""
     for sender, changes in _by_sender(given).items():
         _log_unsent(sender, changes, reason)
 
 
-def _by_sender(
-    given: cabc.Iterable[tuple[Sender, Change]],
-) -> dict[Sender, list[Change]]:
+def _by_sender(given: cabc.Iterable[Entry]) -> dict[Sender, list[Change]]:
     found: dict[Sender, list[Change]] = {}
-    for sender, change in given:
-        found.setdefault(sender, []).append(change)
+    for sender, change, _ in given:
+        if sender in found:
+            found[sender].append(change)
+        else:
+            found[sender] = [change]
     return found
 
 

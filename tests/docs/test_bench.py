@@ -22,6 +22,7 @@ _COSTS = {
     *("gzip_bytes", "gzip_time", "gzip_connect"),
     *("redis_publish", "redis_hubs", "redis_delay", "redis_feed", "set_cost"),
     *("item_newcomers", "item_slow_reader", "item_fan_out", "disconnect", "paced_items"),
+    "after_commit",
     *("presence_joins", "presence_newcomers", "run_words", "run_writes"),
 }
 

@@ -6,7 +6,6 @@ import typing as t
 
 from flask_push import Event
 from flask_push.sqlalchemy._layers import Layers
-from flask_push.sqlalchemy._layers import without_sizes
 
 
 def entry(text: str) -> t.Any:
@@ -14,8 +13,8 @@ def entry(text: str) -> t.Any:
 
 
 def texts(layers: Layers) -> list[str]:
-    given: t.Any = without_sizes(layers.entries())
-    return [change.data for _, change in given]
+    given: t.Any = layers.entries()
+    return [change.data for _, change, _ in given]
 
 
 def test_a_savepoint_that_is_released_gives_its_changes_to_its_parent() -> None:

@@ -25,13 +25,12 @@ from .._changes import check_room
 from .._changes import Sender
 from .._changes import size_of
 from .._later import send_committed
-from ._connections import connections_of
-from ._connections import is_aborted
+from ._connections import any_is_aborted
+from ._connections import given_connections
 from ._joined import held_by
 from ._joined import hold
 from ._joined import outer_connections
 from ._layers import Layers
-from ._layers import without_sizes
 
 # Of ``Session.info``.
 _HELD = "flask_push.after"
@@ -88,16 +87,19 @@ def _keep(session: Session, sender: Sender, changes: cabc.Sequence[Change]) -> N
         # An error in closing the last transaction left it there.
         _end(session, held)
         held = None
-    entries = [(sender, change, size_of(change)) for change in changes]
-    count, size = len(entries), sum(entry[2] for entry in entries)
-    outer = outer_connections(session, root)
-    for holds in [held, *map(held_by, outer)]:
-        if holds is not None:
-            count += holds.count
-            size += holds.bytes
-    check_room(count, size)
     if held is None:
-        held = session.info[_HELD] = Layers(root)
+        held = Layers(root)
+    entries = [(sender, change, size_of(change)) for change in changes]
+    count, size = len(entries) + held.count, held.bytes
+    for entry in entries:
+        size += entry[2]
+    for connection in given_connections(session, root):
+        outer = held_by(connection)
+        if outer is not None:
+            count += outer.count
+            size += outer.bytes
+    check_room(count, size)
+    session.info[_HELD] = held
     held.add(session.get_nested_transaction() or root, entries)
 
 
@@ -105,7 +107,7 @@ def _before_commit(session: Session) -> None:
     held: Layers | None = session.info.get(_HELD)
     root = session.get_transaction()
     if held is not None and root is not None:
-        held.is_aborted = any(map(is_aborted, connections_of(root)))
+        held.is_aborted = any_is_aborted(root)
 
 
 def _after_commit(session: Session) -> None:
@@ -142,7 +144,7 @@ def _end(session: Session, held: Layers) -> None:
     del session.info[_HELD]
     if held.is_committed:
         held.is_committed = False
-        send_committed(without_sizes(held.entries()))
+        send_committed(held.entries())
 
 
 def _boundary(transaction: SessionTransaction | None) -> SessionTransaction | None:

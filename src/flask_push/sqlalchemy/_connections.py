@@ -12,24 +12,25 @@ from sqlalchemy.orm import SessionTransaction
 _IN_ERROR = 3
 
 
-def connections_of(root: SessionTransaction) -> set[Connection]:
-    """Those that the transaction uses. SQLAlchemy has a public way since 2.1.7."""
-    return {connection for connection, _, _, _ in root._connections.values()}
-
-
 def given_connections(
     session: Session, root: SessionTransaction
-) -> cabc.Collection[Connection]:
+) -> cabc.Sequence[Connection]:
     """The connections that the session was given, and so did not open."""
-    found: dict[Connection, None] = {}
-    if isinstance(session.bind, Connection):
-        found[session.bind] = None
+    found = [session.bind] if isinstance(session.bind, Connection) else []
     # Of each: itself, its transaction, whether the session commits that, and whether the
-    # session has opened it.
+    # session has opened it. Since 2.1.7, SQLAlchemy has a public way to the first of them.
     for connection, _, _, is_own in root._connections.values():
-        if not is_own:
-            found[connection] = None
+        if not is_own and connection not in found:
+            found.append(connection)
     return found
+
+
+def any_is_aborted(root: SessionTransaction) -> bool:
+    """Whether one of its connections :func:`is_aborted`."""
+    for connection, _, _, _ in root._connections.values():
+        if connection.dialect.name == "postgresql" and is_aborted(connection):
+            return True
+    return False
 
 
 def is_aborted(connection: Connection) -> bool:

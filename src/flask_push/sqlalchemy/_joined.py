@@ -17,12 +17,11 @@ from sqlalchemy.engine import Transaction
 from sqlalchemy.orm import Session
 from sqlalchemy.orm import SessionTransaction
 
+from .._changes import Entry
 from .._later import send_committed
 from ._connections import given_connections
 from ._connections import is_aborted
-from ._layers import Entry
 from ._layers import Layers
-from ._layers import without_sizes
 
 # Of ``vars(connection)``: its ``info`` is that of the driver's connection, which the next
 # user of the pool gets.
@@ -99,7 +98,7 @@ class _Watched(Transaction):
         if others:
             hold(others, held.entries())
         else:
-            send_committed(without_sizes(held.entries()))
+            send_committed(held.entries())
 
     def rollback(self) -> None:
         try:

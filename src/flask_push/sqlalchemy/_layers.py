@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import logging
-import typing as t
 
-from .._changes import Change
-from .._changes import Sender
+from .._changes import Entry
 from .._later import log_committed
 
 logger = logging.getLogger("flask_push")
-
-#: A change, who sends it, and the bytes of its data.
-Entry = tuple[Sender, Change, int]
 
 
 class Layers:
@@ -38,16 +33,19 @@ class Layers:
     def __del__(self) -> None:
         if self.is_committed:
             # An exception kept SQLAlchemy from telling us the end of the transaction.
-            log_committed(without_sizes(self.entries()), "the session was not used again")
+            log_committed(self.entries(), "the session was not used again")
 
     def add(self, transaction: object, entries: cabc.Collection[Entry]) -> None:
         """
         :param transaction: The innermost one: a savepoint, or the root.
         """
-        layer = self._layers.setdefault(transaction, [])
-        layer += entries
-        self.count += len(entries)
-        self.bytes += sum(size for _, _, size in entries)
+        if transaction in self._layers:
+            self._layers[transaction] += entries
+        else:
+            self._layers[transaction] = [*entries]
+        for _, _, size in entries:
+            self.count += 1
+            self.bytes += size
 
     def release(self, transaction: object, parent: object) -> None:
         """A savepoint is released: its parent has its changes."""
@@ -77,7 +75,3 @@ class Layers:
     def entries(self) -> list[Entry]:
         """All, in their order."""
         return [entry for layer in self._layers.values() for entry in layer]
-
-
-def without_sizes(entries: cabc.Iterable[Entry]) -> t.Iterator[tuple[Sender, Change]]:
-    return ((sender, change) for sender, change, _ in entries)
