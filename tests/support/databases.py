@@ -11,9 +11,7 @@ from __future__ import annotations
 import abc
 import collections.abc as cabc
 import contextlib
-import fcntl
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -26,9 +24,12 @@ import sqlalchemy as sa
 
 from support.servers import free_port
 from support.servers import until
+from support.without_linux import real
+from support.without_linux.real import fcntl
+from support.without_linux.real import pwd
 
 #: Who we are. PostgreSQL refuses to run as root.
-_USER = pwd.getpwuid(os.getuid()).pw_name
+_USER: str = pwd.getpwuid(real.os.getuid()).pw_name
 
 
 class DatabaseServer(abc.ABC):

@@ -26,6 +26,7 @@ def _if_there(name: str) -> t.Any:
 
 # Windows itself lacks them, and nothing has to be taken away there.
 fcntl = _if_there("fcntl")
+pwd = _if_there("pwd")
 resource = _if_there("resource")
 
 
