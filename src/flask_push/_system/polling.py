@@ -12,6 +12,7 @@ import errno
 import select
 import selectors
 import socket
+import sys
 import typing as t
 
 from .abilities import has_epoll
@@ -185,7 +186,9 @@ def is_quiet(sock: socket.socket) -> bool:
         return False
     if not hasattr(select, "poll"):
         return not select.select([sock], [], [], 0)[0]
-    asked: select.poll = original("select", "poll")()
+    # A publish calls this, and most programs have no gevent.
+    is_patched = "gevent.monkey" in sys.modules
+    asked = original("select", "poll")() if is_patched else select.poll()
     asked.register(sock.fileno(), select.POLLIN)
     return not asked.poll(0)
 

@@ -127,6 +127,8 @@ class Slot:
     """A slot for one call. The handler of a signal may raise an exception at any moment. So
     a slot is given back in a ``finally``, and again in a second one around it."""
 
+    __slots__ = ("_held", "_slots")
+
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         self._held: list[None] = []
@@ -136,7 +138,10 @@ class Slot:
 
         :return: Whether there was one in time.
         """
-        return self._slots.turns.wait(self._attempt, seconds)
+        turns = self._slots.turns
+        if not turns._waiting and self._attempt():
+            return True
+        return turns.wait(self._attempt, seconds)
 
     def _attempt(self) -> bool:
         try:
@@ -147,10 +152,11 @@ class Slot:
         return True
 
     def give_back(self) -> None:
-        with contextlib.suppress(IndexError):
-            self._slots.free.extend(starmap(self._held.pop, _ONCE))
-            if self._slots.turns:
-                self._slots.turns.wake()
+        if self._held:
+            slots = self._slots
+            slots.free.extend(starmap(self._held.pop, _ONCE))
+            if slots.turns._waiting:
+                slots.turns.wake()
 
 
 class SharedLock(t.Protocol):
