@@ -32,7 +32,8 @@ from flask_push._scripts import version
 def server(tmp_path: Path) -> cabc.Iterator[Server]:
     # Streams end soon after their server.
     config: dict[str, t.Any] = {"PUSH_RETRY": 0.5, "PUSH_HUB_LINGER": 0.5}
-    with serve(gunicorn, tmp_path, "-w", "2", **config) as server:
+    # The app is imported once, and not by each worker.
+    with serve(gunicorn, tmp_path, "-w", "2", "--preload", **config) as server:
         yield server
 
 

@@ -35,7 +35,8 @@ ITEMS = """async options => {
 @pytest.fixture
 def server(tmp_path: Path) -> cabc.Iterator[Server]:
     config: dict[str, t.Any] = {"PUSH_RETRY": 0.5, "PUSH_HUB_LINGER": 0.5}
-    with serve(gunicorn, tmp_path, "-w", "2", **config) as server:
+    # The app is imported once, and not by each worker.
+    with serve(gunicorn, tmp_path, "-w", "2", "--preload", **config) as server:
         # The app makes its store.
         server.get("/position")
         yield server

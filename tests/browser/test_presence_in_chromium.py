@@ -40,7 +40,8 @@ PRESENCE = """async ({address, ...options}) => {
 @contextlib.contextmanager
 def serving(directory: Path, **config: t.Any) -> cabc.Iterator[Server]:
     config = {"PUSH_RETRY": 0.5, "PUSH_HUB_LINGER": 0.5, "PUSH_PRESENCE_GRACE": 1, **config}
-    with serve(gunicorn, directory, "-w", "2", **config) as server:
+    # The app is imported once, and not by each worker.
+    with serve(gunicorn, directory, "-w", "2", "--preload", **config) as server:
         yield server
 
 

@@ -155,7 +155,7 @@ class Scripted:
         members = {"answers": self.answers, "asked": self.asked}
         handler = type("Handler", (Script,), members)
         self._server = _Listener(handler)
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
