@@ -34,6 +34,10 @@ def create_app() -> Flask:
 
 
 app = create_app()
+if "EARLY" in os.environ:
+    with app.app_context():
+        outbox.publish(db.session, "a", "early")
+        db.session.commit()
 
 
 @app.get("/")

@@ -80,6 +80,9 @@ def test_a_commit_of_another_process_wakes_it(
 
 
 def test_a_transaction_notifies_only_if_it_commits(shop: Shop) -> None:
+    # It has proved that it hears.
+    relay_of(shop).start()
+    until(lambda: is_told(shop))
     listening = Listening(shop.engine, channel_of(shop.outbox.table))
     with contextlib.closing(listening):
 
@@ -125,12 +128,32 @@ def test_a_connection_that_is_cut_is_opened_again(
     assert "Could not listen to PostgreSQL for the outbox 'push_outbox'" in caplog.text
 
 
+def test_a_connection_that_is_closed_is_opened_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_relaying, "_LISTEN_SECONDS", 0.1)
+    relay_of(shop).start()
+    until(lambda: is_told(shop))
+    listening = relay_of(shop)._listening
+    assert listening is not None
+    listening.close()
+    until(lambda: is_told(shop) and relay_of(shop)._listening is not listening)
+
+
 def test_where_no_notification_arrives_it_asks_the_database_often(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a pool that gives each transaction another connection."""
     monkeypatch.setattr(_relaying, "channel_of", lambda table: "elsewhere")
-    monkeypatch.setattr(Listening, "take", lambda self: None)
+    take = Listening.take
+
+    def take_nothing(self: Listening) -> None:
+        take(self)
+        self.works = False
+
+    monkeypatch.setattr(Listening, "take", take_nothing)
+    # It would not look by itself for long.
+    relay_of(shop)._turns.lease._lost_after = 6000.0
     relay_of(shop).start()
     until(lambda: relay_of(shop)._listening)
     assert not is_told(shop)

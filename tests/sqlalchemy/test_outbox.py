@@ -26,12 +26,15 @@ from support.databases import postgresql as postgresql
 from support.databases import postgresql_server as postgresql_server
 from support.databases import sqlite as sqlite
 from support.outboxes import direct as direct
+from support.outboxes import opened
 from support.outboxes import Shop
 from support.outboxes import shop as shop
 from support.plain_broker import Plain
+from support.servers import free_port
 from support.servers import until
 
 from flask_push import Event
+from flask_push import NotRead
 from flask_push import Publisher
 from flask_push import Push
 from flask_push.brokers.memory import MemoryBroker
@@ -172,6 +175,21 @@ def test_a_connection_in_tests_sends_when_relay_is_called(direct: Shop) -> None:
     assert direct.sent() == []
     direct.outbox.relay()
     assert direct.sent() == ["1"]
+
+
+def test_a_commit_in_a_test_is_never_hidden_by_an_error_of_the_store(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    with opened(engine, f"redis://127.0.0.1:{free_port()}") as shop:
+        with orm.Session(engine) as session:
+            shop.outbox.publish(session, "a", 1)
+            session.commit()
+        assert len(shop.rows()) == 1
+        assert "Could not relay the outbox 'push_outbox' to the store" in caplog.text
+        with pytest.raises(NotRead):
+            shop.outbox.relay()
+    engine.dispose()
 
 
 def test_an_outbox_needs_a_name_of_its_own_and_a_database(direct: Shop) -> None:

@@ -237,10 +237,7 @@ def test_where_no_thread_can_run_the_log_names_the_command(
     assert relay_of(one)._thread is None
 
 
-def test_writers_of_a_sqlite_database_are_not_refused(
-    one: Shop, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Though they wait for no lock at all."""
+def test_writers_of_a_sqlite_database_are_not_refused(one: Shop) -> None:
     engine = sa.create_engine(one.engine.url, connect_args={"timeout": 5})
     for n in range(200):
         with engine.begin() as connection:
@@ -294,6 +291,24 @@ def test_workers_relay_for_each_other(server: Server) -> None:
     reader.close()
     assert server.stop() < 10
     assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread"])
+def test_workers_of_an_app_that_was_in_use_before_they_were_forked(
+    kind: str, postgresql: Database, tmp_path: Path
+) -> None:
+    """The master relays already, with connections that no worker may use."""
+    env = {"DATABASE": postgresql.url, "EARLY": "1"}
+    more = ["-k", kind, "-w", "2", "--preload"]
+    with serve(gunicorn, tmp_path, *more, app="apps.outbox", env=env) as server:
+        for n in range(20):
+            order(server, str(n))
+        status, _, body = server.request("POST", "/fork")
+        assert (status, body) == (200, b"0"), server.log
+        expected = ["early", *(str(n) for n in range(20)), "forked"]
+        until(lambda: json.loads(server.get("/sent")) == expected, 30)
+        assert server.stop() < 10
+        assert "Traceback" not in server.log
 
 
 def test_the_end_of_a_process_gives_back_the_lease(tmp_path: Path) -> None:

@@ -111,6 +111,8 @@ class OutboxRows:
     def _connect(self) -> cabc.Iterator[sa.Connection]:
         try:
             with self.engine.connect() as connection:
+                # What an app echoes is not what is asked ten times a second.
+                connection._echo = False
                 try:
                     if connection.dialect.name in _MYSQL:
                         # Otherwise it would lock the gaps in which others insert.
