@@ -21,10 +21,14 @@ class Replicated(t.NamedTuple):
     master: Redis
     replica: Redis
     url: str
+    sentinel: Redis | None = None
 
 
 @contextlib.contextmanager
-def of_a_sentinel(directory: Path) -> cabc.Iterator[Replicated]:
+def of_a_sentinel(directory: Path, patience: int = 300) -> cabc.Iterator[Replicated]:
+    """
+    :param patience: Milliseconds after which a master is taken for dead.
+    """
     paths = [directory / name for name in ("master", "replica", "sentinel")]
     for path in paths:
         path.mkdir()
@@ -33,10 +37,10 @@ def of_a_sentinel(directory: Path) -> cabc.Iterator[Replicated]:
         Redis.started(paths[1], "--replicaof", f"127.0.0.1 {master.port}") as replica,
     ):
         until(lambda: replica.info("replication", "master_link_status") == "up")
-        with Sentinel.started(paths[2], master.port) as sentinel:
+        with Sentinel.started(paths[2], master.port, patience) as sentinel:
             until(lambda: sentinel.do("SENTINEL", "REPLICAS", "shop"))
             broker = RedisBroker(sentinel.url, timeout=20)
-            yield Replicated(broker, master, replica, sentinel.url)
+            yield Replicated(broker, master, replica, sentinel.url, sentinel)
             broker.close()
 
 
