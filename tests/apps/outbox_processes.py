@@ -27,7 +27,7 @@ def run(kind: str, name: str, pause: str) -> t.NoReturn:
     except SystemExit as error:
         os._exit(int(error.code or 0))
     finally:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
         os._exit(70)
 
 

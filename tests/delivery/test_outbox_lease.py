@@ -55,7 +55,7 @@ def test_each_write_expects_the_one_before() -> None:
     beat = mine.beat()
     assert beat.expect == id_of(1)
     mine.stored(id_of(2), 6.0)
-    batch = mine.batch([3, 4, 6])
+    batch = mine.batch(1, [3, 4, 6])
     assert batch.expect == id_of(2)
     record = mine.stored(id_of(3), 7.0)
     assert record == (id_of(3), "me", 1, ((3, 4), (6, 6)), "", 0)
@@ -65,7 +65,7 @@ def test_each_write_expects_the_one_before() -> None:
 def test_rows_stay_in_it_until_they_are_deleted() -> None:
     mine = held()
     for number, id in (2, 7), (3, 8), (4, 10):
-        mine.batch([id])
+        mine.batch(number - 1, [id])
         record = mine.stored(id_of(number), 7.0)
     assert (record.batch, record.rows) == (3, ((7, 8), (10, 10)))
     mine.beat()
@@ -78,7 +78,7 @@ def test_rows_stay_in_it_until_they_are_deleted() -> None:
 
 def test_who_takes_it_has_the_rows_and_the_number_of_the_last_holder() -> None:
     first, second = held("first"), lease("second")
-    batch = first.batch([7])
+    batch = first.batch(1, [7])
     first.stored(id_of(2), 7.0)
     second.read([row(batch, 2)], 0.0)
     assert not second.may_take()
@@ -90,7 +90,7 @@ def test_who_takes_it_has_the_rows_and_the_number_of_the_last_holder() -> None:
 
 def test_a_lease_that_was_given_back_is_free() -> None:
     first, second = held("first"), lease("second")
-    first.batch([7])
+    first.batch(1, [7])
     first.stored(id_of(2), 7.0)
     first.deleted()
     free = first.free()

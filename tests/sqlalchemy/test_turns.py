@@ -154,6 +154,46 @@ def test_what_is_lost_and_not_remembered_is_told(
     assert "has lost more rows" in caplog.text
 
 
+def rename(shop: Shop, old: str, new: str) -> None:
+    with shop.engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+def test_what_is_lost_is_put_back_also_if_the_database_is_away_first(
+    direct: Shop, turns: Turns
+) -> None:
+    insert(direct, text("1"))
+    go(turns)
+    lose(direct, 0, [], turns.lease.name)
+    turns.lease.at = 0
+    rename(direct, "push_outbox", "away")
+    with pytest.raises(sa.exc.OperationalError):
+        go(turns)
+    rename(direct, "away", "push_outbox")
+    go(turns)
+    assert direct.sent() == ["1"]
+
+
+def test_of_two_masters_that_each_stored_rows_the_one_that_stays_has_all(
+    small: None, direct: Shop
+) -> None:
+    rows = OutboxRows(direct.engine, direct.outbox.table)
+    turns = Turns("push_outbox", rows, direct.publisher)
+    insert(direct, *(text(str(n)) for n in range(1, 5)))
+    go(turns)
+    # The other master has only the first two.
+    lose(direct, 1, [1, 2], turns.lease.name)
+    turns.lease.at = 0
+    insert(direct, text("5"))
+    go(turns)
+    assert direct.sent() == ["3", "4", "5"]
+    # The first one is back. It has four, and not the fifth.
+    lose(direct, 2, [3, 4], turns.lease.name)
+    turns.lease.at = 0
+    go(turns)
+    assert direct.sent() == ["5"]
+
+
 def test_a_holder_that_was_replaced_puts_back_what_a_failover_has_lost(
     direct: Shop, turns: Turns
 ) -> None:

@@ -156,11 +156,14 @@ class Lease:
         """Say that this process lives."""
         return self._change(self._known())
 
-    def batch(self, ids: cabc.Sequence[int]) -> Change:
-        """Say that these rows are published. It is stored with their events."""
+    def batch(self, number: int, ids: cabc.Sequence[int]) -> Change:
+        """Say that these rows are published. It is stored with their events.
+
+        :param number: The batch's, greater than that of the last one.
+        """
         known = self._known()
         rows = ranges_of([*ids_in(known.rows), *ids])
-        return self._change(known._replace(batch=known.batch + 1, rows=rows))
+        return self._change(known._replace(batch=number, rows=rows))
 
     def free(self) -> Change:
         """Hold it no more."""

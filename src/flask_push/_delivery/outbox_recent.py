@@ -4,13 +4,16 @@ A store with replicas says that it has a batch before its replicas have it. If o
 takes over then, the batch is lost, and so is the lease that names it: the lease has the
 number of an older batch. The rows are deleted in the app's database by then. So their relay
 remembers them for a while, and puts them back.
+
+If two replicas take each other for dead, one after the other, the store may have again what
+was lost, and lose what was published meanwhile. So batches are remembered as a tree: each
+knows the one before it.
 """
 
 from __future__ import annotations
 
 import collections.abc as cabc
 import typing as t
-from collections import deque
 
 #: For so many seconds rows are remembered, and so many bytes of them.
 RECENT_SECONDS, RECENT_BYTES = 60.0, 16 * 2**20
@@ -26,7 +29,8 @@ class OutboxRow(t.NamedTuple):
 
 
 class _Batch(t.NamedTuple):
-    number: int
+    #: The number of the batch that the store had before.
+    before: int
     rows: cabc.Sequence[OutboxRow]
     size: int
     at: float
@@ -34,11 +38,16 @@ class _Batch(t.NamedTuple):
 
 class RecentRows:
     def __init__(self) -> None:
-        self._batches: deque[_Batch] = deque()
+        # By number, in their order.
+        self._batches: dict[int, _Batch] = {}
+        # Those of which it is not known whether the store has them.
+        self._unsure: set[int] = set()
         self._size = 0
         # All batches after this one are remembered.
         self._after = 0
-        #: The number of the last batch.
+        # The greatest number that was given to a batch.
+        self._greatest = 0
+        #: The number of the last batch that the store has.
         self.last = 0
 
     def __repr__(self) -> str:
@@ -50,28 +59,82 @@ class RecentRows:
         :param batch: The number of the batch before the next one.
         """
         self._batches.clear()
-        self._size, self._after, self.last = 0, batch, batch
+        self._unsure.clear()
+        self._size, self._after = 0, batch
+        self._greatest = self.last = batch
 
-    def add(self, number: int, rows: cabc.Sequence[OutboxRow], now: float) -> None:
-        """A batch is stored."""
+    def add(self, rows: cabc.Sequence[OutboxRow], now: float) -> int:
+        """A batch is going to be stored.
+
+        :return: Its number. No batch of this process ever had it, so that the number in a
+            lease tells which batch the store has, though it has lost others before.
+        """
+        self._greatest = number = max(self._greatest, self.last) + 1
         size = sum(len(row.text) + _ROW_BYTES for row in rows)
-        self._batches.append(_Batch(number, rows, size, now))
-        self._size, self.last = self._size + size, number
+        self._batches[number] = _Batch(self.last, rows, size, now)
+        self._unsure.add(number)
+        self._size += size
+        return number
+
+    def is_stored(self, number: int, now: float) -> None:
+        """The store has the batch."""
+        self._unsure.discard(number)
+        self.last = number
         self.trim(now)
+
+    def is_not_stored(self, number: int) -> None:
+        """The store has refused the batch."""
+        self._unsure.discard(number)
+        batch = self._batches.pop(number, None)
+        self._size -= batch.size if batch else 0
 
     def trim(self, now: float) -> None:
         """Forget what is too old, or too much."""
-        while self._batches and (
-            self._size > RECENT_BYTES or self._batches[0].at < now - RECENT_SECONDS
-        ):
-            old = self._batches.popleft()
-            self._size, self._after = self._size - old.size, old.number
+        while self._batches:
+            number, batch = next(iter(self._batches.items()))
+            if self._size <= RECENT_BYTES and batch.at >= now - RECENT_SECONDS:
+                break
+            self.is_not_stored(number)
+            self._after = number
+
+    def follows(self, batch: int) -> bool:
+        """Whether it is the batch that came after the last one, which the store perhaps
+        had not stored."""
+        return batch in self._unsure and self._batches[batch].before == self.last
+
+    def rows_of(self, batch: int) -> cabc.Sequence[OutboxRow]:
+        return self._batches[batch].rows
 
     def lost(self, batch: int) -> tuple[list[OutboxRow], bool]:
-        """The rows of all batches after one, which the store has lost.
+        """The rows that the store had and has not, in their order.
 
-        :return: Also whether these are all: earlier batches may be lost, too, that are no
-            longer remembered.
+        :param batch: The last one that it has. It need not be older than others that are
+            lost: two masters may each have stored batches, before one of them gave up its
+            own.
+        :return: Also whether these are all: there may be others that are no longer
+            remembered.
         """
-        rows = [row for each in self._batches if each.number > batch for row in each.rows]
-        return rows, self._after <= batch
+        if batch > self._greatest:
+            # It has more than this process knows.
+            return [], True
+        has: set[int] = set()
+        number = batch
+        there: set[int] = set()
+        while number in self._batches:
+            has.add(number)
+            there.update(row.id for row in self._batches[number].rows)
+            number = self._batches[number].before
+        rows = {
+            row.id: row
+            for number, each in self._batches.items()
+            if number not in has and number not in self._unsure
+            for row in each.rows
+            if row.id not in there
+        }
+        return [rows[id] for id in sorted(rows)], self._after <= number
+
+    def go_back(self, batch: int) -> None:
+        """The store has this batch and those before it. What it has lost is remembered as
+        long as before, for it may come back with the master that has it."""
+        self._unsure.discard(batch)
+        self.last = batch

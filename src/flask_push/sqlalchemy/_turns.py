@@ -17,7 +17,6 @@ import time
 from .._changes import Change
 from .._delivery import outbox_lease
 from .._delivery.disconnect import Disconnect
-from .._delivery.outbox_ids import ids_in
 from .._delivery.outbox_lease import Lease
 from .._delivery.outbox_lease import LeaseRecord
 from .._delivery.outbox_lease import OUTBOX
@@ -74,8 +73,6 @@ class Turns:
         holder = "".join(secrets.choice(_LETTERS) for _ in range(_NAME_LENGTH))
         self.lease = Lease(name, holder, lost_after or outbox_lease.LOST_AFTER)
         self.recent = RecentRows()
-        # A batch that the store may have or not: its number, and its rows.
-        self._unsure: tuple[int, list[OutboxRow]] = 0, []
         self._quiet = QuietLogger()
         self._full_since = self._counted = time.monotonic()
         #: How many rows this process has published.
@@ -155,18 +152,16 @@ class Turns:
 
     def _compare(self, record: LeaseRecord) -> None:
         """Find out whether the store has what this process has published."""
-        number, rows = self._unsure
-        there = {*ids_in(record.rows)}
-        if record.batch < self.recent.last:
+        recent = self.recent
+        if recent.follows(record.batch):
+            self.relayed += len(recent.rows_of(record.batch))
+            recent.is_stored(record.batch, time.monotonic())
+        elif record.batch != recent.last:
+            # Until it is put back, the next turn has to find out again.
+            self.lease.forget()
             self._restore(record.batch)
-            self.recent.begin(record.batch)
-        elif record.batch == number and there.issuperset(row.id for row in rows):
-            self.recent.add(number, rows, time.monotonic())
-            self.relayed += len(rows)
-        elif record.batch > self.recent.last:
-            # One that was given up earlier has arrived.
-            self.recent.begin(record.batch)
-        self._unsure = 0, []
+            recent.go_back(record.batch)
+            self.lease.record = record
 
     def _lose(self, record: LeaseRecord) -> None:
         """Another process has the lease, or there is none."""
@@ -185,10 +180,9 @@ class Turns:
                 )
         else:
             logger.info("Another process has taken the lease of the outbox %r.", name)
-            if record.prior == self.lease.name and record.prior_batch < self.recent.last:
+            if record.prior == self.lease.name and record.prior_batch != self.recent.last:
                 self._restore(record.prior_batch)
         self.recent.begin(0)
-        self._unsure = 0, []
 
     def _restore(self, batch: int) -> None:
         rows, all_of_them = self.recent.lost(batch)
@@ -215,9 +209,7 @@ class Turns:
         except Conflict:
             self.lease.forget()
             return
-        except NotPublished:
-            raise
-        except _REFUSALS:
+        except (NotPublished, *_REFUSALS):
             raise
         except BaseException:
             # The store may have it.
@@ -252,21 +244,25 @@ class Turns:
             return
         rows = [row for row, _ in batch]
         changes = [each for _, each in batch if not isinstance(each, Disconnect)]
-        change = self.lease.batch([row.id for row in rows])
-        number = self.lease.record.batch + 1
-        self._unsure = number, rows
+        number = self.recent.add(rows, time.monotonic())
+        change = self.lease.batch(number, [row.id for row in rows])
         try:
             if isinstance(batch[0][1], Disconnect):
                 # If the row is not deleted afterwards, it is done once more.
                 self._publisher._disconnect(batch[0][1])
             self._write(change, changes)
         except _REFUSALS as error:
+            self.recent.is_not_stored(number)
             self._publish_parts(batch, error)
             return
+        except NotPublished:
+            self.recent.is_not_stored(number)
+            raise
         if self.lease.record is not None:
-            self._unsure = 0, []
-            self.recent.add(number, rows, self.lease.at)
+            self.recent.is_stored(number, self.lease.at)
             self.relayed += len(rows)
+        else:
+            self.recent.is_not_stored(number)
 
     def _publish_parts(self, batch: _Batch, error: Exception) -> None:
         """Publish as much of a batch as the store takes."""
