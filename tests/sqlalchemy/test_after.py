@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -65,3 +68,27 @@ def test_closing_a_session_drops(engine: Engine, publisher: Publisher) -> None:
 def test_what_is_no_session_is_refused(publisher: Publisher, engine: Engine) -> None:
     with pytest.raises(TypeError, match="db.session.*push.held"):
         publisher.after(engine)
+
+
+def test_a_listener_of_the_app_that_raises_first_keeps_nothing_from_being_sent() -> None:
+    """It was there before `after` was called for the first time."""
+    code = """if True:
+        from sqlalchemy import create_engine, event
+        from sqlalchemy.orm import Session
+        from flask_push import Publisher
+
+        def fail(session):
+            raise ZeroDivisionError
+
+        event.listen(Session, "after_commit", fail)
+        publisher = Publisher("memory:")
+        with Session(create_engine("sqlite://")) as session:
+            publisher.after(session).publish("a", "1")
+            try:
+                session.commit()
+            except ZeroDivisionError:
+                pass
+        print([event.data for event in publisher.history("a", 9).events])
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "['1']\n", done.stderr

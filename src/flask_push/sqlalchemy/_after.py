@@ -53,6 +53,9 @@ def session_of(given: t.Any) -> Session:
 
     :raises TypeError: If it is none.
     """
+    # Most are one. `isinstance` takes a proxy for what it stands for.
+    if issubclass(type(given), Session):
+        return t.cast(Session, given)
     # One of Werkzeug's proxies.
     session = getattr(given, "_get_current_object", lambda: given)()
     if isinstance(session, scoped_session):
