@@ -6,6 +6,7 @@ import gc
 import json
 
 import pytest
+from flask import Flask
 from flask import Response
 from flask.testing import FlaskClient
 from support.apps import app as app
@@ -18,6 +19,7 @@ from support.servers import until
 from flask_push import Push
 from flask_push.testing import _reader
 from flask_push.testing import read_events
+from flask_push.testing import read_to_end
 
 
 def test_a_test_reads_what_its_app_pushes(push: Push, client: FlaskClient) -> None:
@@ -103,3 +105,50 @@ def test_closing_a_response_ends_its_stream(push: Push, client: FlaskClient) -> 
     for response in responses:
         response.close()
     until(lambda: "[0 channels, 0 connections" in repr(hub))
+
+
+def test_a_test_reads_a_stream_to_its_end(push: Push, client: FlaskClient) -> None:
+    with client.get("/stream") as response:
+        push.publish("a", "1")
+        (first,) = read_events(response, 1)
+        push.disconnect(channel="a", reason="closed")
+        push.publish("a", "late")
+        (last,) = read_to_end(response, own=True)
+        assert last.type == "push:disconnect"
+        assert read_to_end(response) == read_to_end(response, own=True) == []
+
+
+def test_a_run_is_read_to_its_end(push: Push, app: Flask, client: FlaskClient) -> None:
+    @app.get("/follow")
+    def follow() -> Response:
+        return push.follow("a")
+
+    with push.run("a") as run:
+        response = client.get("/follow")
+        run.write("Hel")
+        run.write("lo")
+    assert [event.data for event in read_to_end(response)] == ["Hel", "lo"]
+    response.close()
+
+
+def test_a_poll_is_read_to_its_end(push: Push, client: FlaskClient) -> None:
+    push.publish("a", "1")
+    with client.get("/stream?poll=1&last=9") as response:
+        assert [event.data for event in read_to_end(response)] == ["1"]
+
+
+def test_reading_a_stream_that_goes_on_to_its_end_has_a_timeout(
+    push: Push, client: FlaskClient
+) -> None:
+    with client.get("/stream") as response:
+        push.publish("a", "1")
+        with pytest.raises(TimeoutError, match="has not ended in time.*had 1 events.*'1'"):
+            read_to_end(response, timeout=0.2)
+
+
+def test_only_a_stream_is_read(client: FlaskClient) -> None:
+    response = client.get("/nowhere")
+    with pytest.raises(ValueError, match="404 NOT FOUND with text/html, is no stream"):
+        read_to_end(response)
+    with pytest.raises(TypeError, match="takes the response of a test client"):
+        read_to_end("response")  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from ._items_contract import ItemsContract
 from ._lose import lose
 from ._own_contract import OwnLogContract
 from ._reader import read_events
+from ._reader import read_to_end
 from ._runs_contract import RunsContract
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "lose",
     "OwnLogContract",
     "read_events",
+    "read_to_end",
     "RunsContract",
 ]

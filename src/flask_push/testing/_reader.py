@@ -51,6 +51,18 @@ def read_events(
     return _reader_of(response).read(count, time.monotonic() + timeout, own)
 
 
+def read_to_end(
+    response: StreamResponse, *, timeout: float = 5, own: bool = False
+) -> list[Event]:
+    """All events that are left of a stream, until it ends: because it was disconnected, its
+    run is over, or it has reached its lifetime. As :func:`read_events`.
+
+    :raises TimeoutError: If the stream does not end in time. The events are in its message.
+    :raises ValueError: If the response is no stream.
+    """
+    return _reader_of(response).read_to_end(time.monotonic() + timeout, own)
+
+
 def _reader_of(response: StreamResponse) -> _Reader:
     # Not by the response itself: some classes compare responses, and then have no hash.
     key = id(response)
@@ -63,9 +75,7 @@ def _reader_of(response: StreamResponse) -> _Reader:
 
 def _check(response: StreamResponse) -> None:
     if not hasattr(response, "response"):
-        raise TypeError(
-            f"read_events takes the response of a test client, not {response!r:.80}."
-        )
+        raise TypeError(f"This takes the response of a test client, not {response!r:.80}.")
     kind = getattr(response, "mimetype", _STREAM)
     if kind != _STREAM:
         status = getattr(response, "status", "")
@@ -84,17 +94,47 @@ class _Reader:
         found: list[Event] = []
         while len(found) < count:
             try:
-                event = self._events.get(timeout=max(0, deadline - time.monotonic()))
+                event = self._next(deadline)
             except queue.Empty:
                 raise TimeoutError(
                     f"{len(found)} of {count} events came in time: {found}"
                 ) from None
             if event is None:
-                self._events.put(None)
                 raise EOFError(f"The stream ended after {len(found)} of {count}: {found}")
-            if own or event.type in _COUNTED or not event.type.startswith("push:"):
+            if own or _counts(event):
                 found.append(event)
         return found
+
+    def read_to_end(self, deadline: float, own: bool) -> list[Event]:
+        found: list[Event] = []
+        try:
+            while (event := self._next(deadline)) is not None:
+                if own or _counts(event):
+                    found.append(event)
+        except queue.Empty:
+            raise TimeoutError(
+                "The stream has not ended in time. Before you read to its end, end it: with"
+                " push.disconnect, or at the end of its run. Until now, it had"
+                f" {len(found)} events: {found}"
+            ) from None
+        return found
+
+    def _next(self, deadline: float) -> Event | None:
+        """The next event; ``None`` from the end of the stream on.
+
+        :raises queue.Empty: If none comes in time.
+        """
+        left = deadline - time.monotonic()
+        # A stream that never pauses has not ended in time, either.
+        event = self._events.get(timeout=left) if left > 0 else self._events.get_nowait()
+        if event is None:
+            self._events.put(None)
+        return event
+
+
+def _counts(event: Event) -> bool:
+    """Whether it tells what the app has done."""
+    return event.type in _COUNTED or not event.type.startswith("push:")
 
 
 def _pump(chunks: cabc.Iterable[bytes], events: queue.SimpleQueue[Event | None]) -> None:
