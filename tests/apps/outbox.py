@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import sqlalchemy as sa
@@ -28,7 +29,8 @@ def create_app() -> Flask:
     app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["DATABASE"]
     db.init_app(app)
     push.init_app(app)
-    with app.app_context():
+    # Another worker may do it at the same moment.
+    with app.app_context(), contextlib.suppress(sa.exc.DBAPIError):
         db.create_all()
     return app
 

@@ -7,6 +7,8 @@ import typing as t
 import weakref
 
 import sqlalchemy as sa
+from sqlalchemy.pool import SingletonThreadPool
+from sqlalchemy.pool import StaticPool
 
 from .._changes import Change
 from .._event import Event
@@ -216,9 +218,7 @@ class Outbox:
     ) -> Relay:
         # Another thread would see another database, or this one in the middle of a
         # transaction.
-        is_direct = is_direct or isinstance(
-            engine.pool, (sa.StaticPool, sa.SingletonThreadPool)
-        )
+        is_direct |= isinstance(engine.pool, (StaticPool, SingletonThreadPool))
         rows = OutboxRows(engine, self.table)
         relay = Relay(self._name, rows, publisher, is_direct)
         self._relays.add(relay)
