@@ -462,6 +462,11 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert slugs.count(anchor) == 1, link
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_page_has_no_lines_that_a_merge_has_left(path: Path) -> None:
+    assert not re.findall(r"^(?:<{7}|={7}|>{7}).*", path.read_text(), re.MULTILINE)
+
+
 def recipe(target: str) -> list[str]:
     (lines,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
     return [line.strip().replace("$(BIN)", ".venv/bin") for line in lines.splitlines()]

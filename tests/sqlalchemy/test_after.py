@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy import event
 from sqlalchemy.orm import Session
 from support.sessions import engine as engine
 from support.sessions import publisher as publisher
@@ -56,6 +57,56 @@ def test_the_rollback_of_a_savepoint_drops_what_was_given_within_it(
     later.publish("a", "3")
     session.commit()
     assert sent(publisher) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("before", [[], ["first"]])
+def test_a_listener_of_the_app_may_publish_when_it_hears_of_the_commit(
+    session: Session, publisher: Publisher, before: list[str]
+) -> None:
+    @event.listens_for(session, "after_commit")
+    def after_commit(_: Session) -> None:
+        publisher.after(session).publish("a", "heard")
+
+    for text in before:
+        publisher.after(session).publish("a", text)
+    session.add(Row(text="x"))
+    session.commit()
+    assert sent(publisher) == [*before, "heard"]
+
+
+def test_what_a_listener_publishes_after_a_savepoint_belongs_to_the_transaction_around_it(
+    session: Session, publisher: Publisher
+) -> None:
+    @event.listens_for(session, "after_commit")
+    def after_commit(_: Session) -> None:
+        if session.in_nested_transaction():
+            publisher.after(session).publish("a", "heard")
+
+    with session.begin_nested():
+        publisher.after(session).publish("a", "in it")
+    session.rollback()
+    assert sent(publisher) == []
+    with session.begin_nested():
+        publisher.after(session).publish("a", "in it")
+    session.commit()
+    assert sent(publisher) == ["in it", "heard"]
+
+
+def test_what_a_listener_publishes_waits_for_the_transaction_that_the_session_has_joined(
+    engine: Engine, publisher: Publisher
+) -> None:
+    with engine.connect() as connection, connection.begin() as transaction:
+        with Session(connection) as session:
+
+            @event.listens_for(session, "after_commit")
+            def after_commit(_: Session) -> None:
+                publisher.after(session).publish("a", "heard")
+
+            session.add(Row(text="x"))
+            session.commit()
+        assert sent(publisher) == []
+        transaction.commit()
+    assert sent(publisher) == ["heard"]
 
 
 def test_closing_a_session_drops(engine: Engine, publisher: Publisher) -> None:

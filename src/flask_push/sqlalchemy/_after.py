@@ -19,6 +19,7 @@ from sqlalchemy.event import listen
 from sqlalchemy.orm import scoped_session
 from sqlalchemy.orm import Session
 from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.orm.session import SessionTransactionState
 
 from .._changes import Change
 from .._changes import check_room
@@ -92,6 +93,8 @@ def _keep(session: Session, sender: Sender, changes: cabc.Sequence[Change]) -> N
         held = None
     if held is None:
         held = Layers(root)
+        # In a listener of the app that is called after ours, before a commit.
+        held.is_aborted = any_is_aborted(root, may_ask=False)
     entries = [(sender, change, size_of(change)) for change in changes]
     count, size = len(entries) + held.count, held.bytes
     for entry in entries:
@@ -102,8 +105,14 @@ def _keep(session: Session, sender: Sender, changes: cabc.Sequence[Change]) -> N
             count += outer.count
             size += outer.bytes
     check_room(count, size)
+    innermost = session.get_nested_transaction() or root
+    if _has_committed(innermost):
+        # In a listener of the app, after ours.
+        innermost = _boundary(innermost.parent) or root
     session.info[_HELD] = held
-    held.add(session.get_nested_transaction() or root, entries)
+    held.add(innermost, entries)
+    if _has_committed(root) and not held.is_aborted:
+        _committed(session, root, held)
 
 
 def _before_commit(session: Session) -> None:
@@ -123,12 +132,21 @@ def _after_commit(session: Session) -> None:
         return
     root = session.get_transaction()
     if root is not None and held.root is root and not held.was_aborted():
-        outer = outer_connections(session, root)
-        if outer:
-            hold(outer, held.entries())
-            del session.info[_HELD]
-        else:
-            held.is_committed = True
+        _committed(session, root, held)
+
+
+def _committed(session: Session, root: SessionTransaction, held: Layers) -> None:
+    outer = outer_connections(session, root)
+    if outer:
+        hold(outer, held.entries())
+        del session.info[_HELD]
+    else:
+        held.is_committed = True
+
+
+def _has_committed(transaction: SessionTransaction) -> bool:
+    """Whether it is between its commit and its end."""
+    return transaction._state is SessionTransactionState.COMMITTED
 
 
 def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:

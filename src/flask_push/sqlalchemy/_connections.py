@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as cabc
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm import SessionTransaction
 
@@ -25,20 +26,35 @@ def given_connections(
     return found
 
 
-def any_is_aborted(root: SessionTransaction) -> bool:
+def any_is_aborted(root: SessionTransaction, *, may_ask: bool = True) -> bool:
     """Whether one of its connections :func:`is_aborted`."""
     for connection, _, _, _ in root._connections.values():
-        if connection.dialect.name == "postgresql" and is_aborted(connection):
-            return True
+        if connection.dialect.name == "postgresql":
+            if is_aborted(connection, may_ask=may_ask):
+                return True
     return False
 
 
-def is_aborted(connection: Connection) -> bool:
+def is_aborted(connection: Connection, *, may_ask: bool = True) -> bool:
     """Whether PostgreSQL has aborted the transaction, after an error that the app has
     caught. It answers the commit of such a transaction with a rollback, and the drivers
-    raise nothing."""
+    raise nothing.
+
+    :param may_ask: Whether PostgreSQL may be asked, if the driver does not know.
+    """
     if connection.dialect.name != "postgresql" or connection.invalidated:
         return False
+    if connection.dialect.driver == "asyncpg":
+        return may_ask and _refuses(connection)
     driver = connection.connection.driver_connection
     status = getattr(getattr(driver, "info", None), "transaction_status", None)
     return status == _IN_ERROR
+
+
+def _refuses(connection: Connection) -> bool:
+    """Whether a statement fails that can only fail in an aborted transaction."""
+    try:
+        connection.exec_driver_sql("SELECT 1")
+    except DBAPIError:
+        return True
+    return False
