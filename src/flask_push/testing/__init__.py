@@ -1,6 +1,8 @@
 """For tests: of apps that push, and of brokers."""
 
+from ._captured import captured
 from ._contract import BrokerContract
+from ._failing import failing
 from ._items_contract import ItemsContract
 from ._lose import lose
 from ._own_contract import OwnLogContract
@@ -10,6 +12,8 @@ from ._runs_contract import RunsContract
 
 __all__ = [
     "BrokerContract",
+    "captured",
+    "failing",
     "ItemsContract",
     "lose",
     "OwnLogContract",
