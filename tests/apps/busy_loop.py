@@ -6,6 +6,7 @@ monkey.patch_all()
 
 import os  # noqa: E402
 import sys  # noqa: E402
+import typing as t  # noqa: E402
 
 import gevent  # noqa: E402
 
@@ -56,13 +57,14 @@ def turn() -> None:
 def occupied() -> None:
     """All connections are used for long by other greenlets, whom Redis has answered."""
     publish()
-    slots = [broker._pool.slot() for _ in range(MAX_CONNECTIONS)]
-    assert all(slot.take(0) for slot in slots)
+    places = broker._pool.places
+    taken: list[list[t.Any]] = [[] for _ in range(MAX_CONNECTIONS)]
+    assert all(places.take(place, 0) for place in taken)
     publishing = gevent.spawn(publish)
     gevent.sleep(0)
-    slots[0].give_back()
+    places.give_back(taken[0])
     publishing.get()
-    assert slots[0].take(0)
+    assert places.take(taken[0], 0)
     publishing = gevent.spawn(publish)
     gevent.sleep(0)
     broker._asking._answered = float("inf")
@@ -73,7 +75,7 @@ def occupied() -> None:
     else:
         raise AssertionError("there was no connection")
     broker._asking._answered = 0.0
-    slots[0].give_back()
+    places.give_back(taken[0])
     # This said nothing about Redis.
     publish()
 

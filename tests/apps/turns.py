@@ -9,9 +9,8 @@ import typing as t  # noqa: E402
 import gevent  # noqa: E402
 
 from flask_push._system import unpatched  # noqa: E402
+from flask_push._system.turns import Places  # noqa: E402
 from flask_push._system.turns import shared_lock  # noqa: E402
-from flask_push._system.turns import Slot  # noqa: E402
-from flask_push._system.turns import Slots  # noqa: E402
 
 # They have it in the order in which they came, and are woken only when it is their turn.
 order = list[int]()
@@ -79,31 +78,30 @@ waiting.join(10)
 assert waiting.dead
 
 # A greenlet that is killed while it waits, or when it is its turn, keeps nobody waiting.
-slots = Slots(1)
-slot = Slot(slots)
-assert slot.take(0)
+places = Places[str](1)
+place = list[t.Any]()
+assert places.take(place, 0)
 
 
-def wait_for_slot() -> bool:
-    mine = Slot(slots)
-    taken = mine.take(10)
-    mine.give_back()
+def wait_for_place() -> bool:
+    mine = list[t.Any]()
+    taken = places.take(mine, 10)
+    places.give_back(mine)
     return taken
 
 
-first, second, third = [gevent.spawn(wait_for_slot) for _ in range(3)]
+first, second, third = [gevent.spawn(wait_for_place) for _ in range(3)]
 gevent.sleep(0)
 second.kill()
-slot.give_back()
+places.give_back(place)
 first.kill()
 assert third.get(timeout=5)
 
 # A process that is busy for longer than the wait lasts gives those a chance who have to do
 # what is waited for.
-slot = Slot(slots)
-assert slot.take(0)
-late = gevent.spawn(Slot(slots).take, 0.2)
+assert places.take(place, 0)
+late = gevent.spawn(places.take, [], 0.2)
 gevent.sleep(0)
-gevent.spawn_later(0.25, slot.give_back)
+gevent.spawn_later(0.25, places.give_back, place)
 unpatched.original("time", "sleep")(0.4)
 assert late.get(timeout=5), "the process was busy"

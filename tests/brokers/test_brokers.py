@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections.abc as cabc
 import contextlib
 import sqlite3
-import time
 from pathlib import Path
 
 import pytest
@@ -83,9 +82,8 @@ class OnRedis(RunsContract, ItemsContract, OwnLogContract, BrokerContract):
         """Run a command where the store is."""
         broker = self.open()
         assert isinstance(broker, AnyRedisBroker)
-        deadline = time.monotonic() + 20
-        connection = broker._pool.take(deadline)
-        broker._pool.ask(connection, [*args], deadline)
+        connection = broker._pool.connect(20)
+        broker._pool.ask(connection, [*args], 20)
         connection.disconnect()
         broker.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import typing as t
 
 import pytest
 from support.proxies import Proxy
@@ -54,7 +55,7 @@ def test_one_connection_that_is_lost_without_a_word_does_not_make_redis_silent(
 
     waiting = threading.Thread(target=read)
     waiting.start()
-    until(lambda: len(broker._pool._slots.free) < MAX_CONNECTIONS)
+    until(lambda: len(broker._pool.places.free) < MAX_CONNECTIONS)
     # By another connection.
     while waiting.is_alive():
         broker.read([], after=0)
@@ -68,25 +69,26 @@ def test_a_call_that_could_not_be_asked_for_long_does_not_make_redis_silent(
 ) -> None:
     broker.read([], after=0)
     asking = broker._asking
-    slots = [asking.pool.slot() for _ in range(MAX_CONNECTIONS)]
-    assert all(slot.take(0) for slot in slots)
+    places = asking.pool.places
+    taken: list[list[t.Any]] = [[] for _ in range(MAX_CONNECTIONS)]
+    assert all(places.take(place, 0) for place in taken)
 
     def free() -> None:
-        until(lambda: bool(asking.pool._slots.turns))
+        until(lambda: bool(places.turns))
         redis.stop()
-        time.sleep(0.7)
-        slots[0].give_back()
+        time.sleep(2.7)
+        places.give_back(taken[0])
 
     freeing = threading.Thread(target=free)
     freeing.start()
     # It is asked shortly before its time is up.
     with pytest.raises(FAILED):
-        asking.ask(scripts.READ, lambda: broker._store.join([]), time.monotonic() + 1)
+        asking.ask(scripts.READ, lambda: broker._store.join([]), time.monotonic() + 3)
     redis.go_on()
     freeing.join()
     broker.read([], after=0)
-    for slot in slots:
-        slot.give_back()
+    for place in taken:
+        places.give_back(place)
 
 
 def test_a_question_whose_connection_is_lost_is_asked_again(

@@ -252,12 +252,12 @@ def test_connections_to_where_the_slot_was_are_not_tried_in_turn(
 ) -> None:
     say(broker, "1")
     pool = broker._pool
-    taken = [pool.take(time.monotonic() + 10) for _ in range(8)]
-    for connection in taken:
-        pool.give_back(connection)
+    taken = [[pool.connect(10)] for _ in range(8)]
+    for place in taken:
+        pool.places.give_back(place)
     cluster.migrate()
     say(broker, "2")
-    assert len(pool._idle) == 1
+    assert len([one for one in pool.places.free if one is not None]) == 1
 
 
 def test_a_cluster_has_one_database_and_no_bridges() -> None:

@@ -44,10 +44,13 @@ def test_several_threads_may_close_the_idle_connections_at_once() -> None:
     idle = Pool(Place("redis://127.0.0.1:1"), lambda *_: None)
     connection: t.Any = Connection
     for _ in range(20):
-        for _ in range(100):
-            idle.give_back(connection())
+        for _ in range(pool.MAX_CONNECTIONS):
+            place: list[t.Any] = []
+            assert idle.places.take_now(place)
+            place[0] = connection()
+            idle.places.give_back(place)
         together(4, idle.close)
-        assert not idle._idle
+        assert [*idle.places.free] == [None] * pool.MAX_CONNECTIONS
 
 
 def test_a_name_that_nobody_knows_in_time_holds_up_nobody(
@@ -72,7 +75,7 @@ def test_calls_share_a_few_connections(redis: Redis, broker: RedisBroker) -> Non
     before = redis.info("stats", "total_connections_received")
     broker.timeout = 60
     together(3 * pool.MAX_CONNECTIONS, lambda: say(broker, "x"))
-    assert len(broker._pool._idle) <= pool.MAX_CONNECTIONS
+    assert len(broker._pool.places.free) == pool.MAX_CONNECTIONS
     opened = int(redis.info("stats", "total_connections_received")) - int(before)
     # The test has some of its own.
     assert 0 < opened <= pool.MAX_CONNECTIONS + 5

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import typing as t
 
 import pytest
 from support.servers import TESTS
@@ -14,73 +15,117 @@ from support.servers import until
 from support.threads import together
 
 from flask_push._system import turns
+from flask_push._system.turns import Places
 from flask_push._system.turns import shared_lock
-from flask_push._system.turns import Slot
-from flask_push._system.turns import Slots
 from flask_push._system.turns import wait_again
 
 
-def test_those_who_wait_have_a_slot_in_the_order_in_which_they_came() -> None:
-    slots, order = Slots(1), list[int]()
-    first = Slot(slots)
-    assert first.take(0)
+def test_callers_have_a_place_in_the_order_in_which_they_came() -> None:
+    places, order = Places[str](1), list[int]()
+    first = list[t.Any]()
+    assert places.take_now(first)
 
     def use(number: int) -> None:
-        slot = Slot(slots)
-        assert slot.take(60)
+        place = list[t.Any]()
+        assert places.take(place, 60)
         order.append(number)
-        slot.give_back()
+        places.give_back(place)
 
     threads = [threading.Thread(target=use, args=(n,)) for n in range(20)]
     for thread in threads:
-        before = len(slots.turns._waiting)
+        before = len(places.turns._waiting)
         thread.start()
-        until(lambda: len(slots.turns._waiting) > before)  # noqa: B023
-    first.give_back()
+        until(lambda: len(places.turns._waiting) > before)  # noqa: B023
+    places.give_back(first)
     for thread in threads:
         thread.join()
-    assert order == list(range(20)) and len(slots.free) == 1 and not slots.turns
+    assert order == list(range(20)) and len(places.free) == 1 and not places.turns
 
 
-def test_no_more_have_a_slot_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_caller_that_comes_later_passes_none_that_waits() -> None:
+    places = Places[str](1)
+    # It was woken, and has not looked yet.
+    places.turns._waiting.append(turns._Waiting(time.monotonic() + 1000))
+    assert not places.take_now([]) and not places.take([], 0)
+    places.turns._waiting.clear()
+    assert places.take_now([])
+
+
+def test_what_a_caller_leaves_in_its_place_is_taken_before_an_empty_one() -> None:
+    places = Places[str](3)
+    taken: list[list[str | None]] = [[], [], []]
+    assert all(places.take_now(place) for place in taken)
+    assert taken == [[None], [None], [None]] and not places.take_now([])
+    taken[0][0], taken[1][0] = "a", "b"
+    for place in taken:
+        places.give_back(place)
+        assert place == []
+    assert [*places.free] == [None, "a", "b"]
+
+
+def test_places_are_emptied_even_if_a_caller_waits() -> None:
+    places, dropped = Places[str](4), list[str]()
+    taken: list[list[str | None]] = [[], [], [], []]
+    assert all(places.take_now(place) for place in taken)
+    for place, thing in zip(taken, "abc", strict=False):
+        place[0] = thing
+    for place in taken[1:]:
+        places.give_back(place)
+    places.turns._waiting.append(turns._Waiting(time.monotonic() + 1000))
+    places.empty(dropped.append)
+    assert dropped == ["c", "b"] and [*places.free] == [None, None, None]
+    places.give_back(taken[0])
+    places.empty(dropped.append)
+    assert dropped == ["c", "b", "a"] and [*places.free] == [None] * 4
+
+
+def test_a_thing_that_could_not_be_dropped_leaves_its_place_empty() -> None:
+    places, place = Places[str](1), list[t.Any]()
+    assert places.take_now(place)
+    place[0] = "a"
+    places.give_back(place)
+    with pytest.raises(TypeError):
+        places.empty(t.cast(t.Any, lambda: None))
+    assert [*places.free] == [None]
+
+
+def test_no_more_have_a_place_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     # Without being woken, those who wait would not end in time.
     monkeypatch.setattr(turns, "_LOOK", 1000.0)
-    slots, used, most = Slots(3), list[int](), list[int]()
+    places, used, most = Places[str](3), list[int](), list[int]()
 
     def use() -> None:
         for _ in range(100):
-            slot = Slot(slots)
-            assert slot.take(60)
+            place = list[t.Any]()
+            assert places.take(place, 60)
             used.append(1)
             most.append(len(used))
             used.pop()
-            slot.give_back()
-            slot.give_back()
+            places.give_back(place)
+            places.give_back(place)
 
     together(8, use)
-    assert max(most) <= 3 and len(slots.free) == 3
+    assert max(most) <= 3 and len(places.free) == 3
 
 
-def test_a_wait_for_a_slot_ends() -> None:
-    slots = Slots(1)
-    slot = Slot(slots)
-    assert slot.take(0)
-    assert not Slot(slots).take(0) and not Slot(slots).take(0.01)
-    assert not slots.turns
-    slot.give_back()
-    assert Slot(slots).take(0)
+def test_a_wait_for_a_place_ends() -> None:
+    places, place = Places[str](1), list[t.Any]()
+    assert places.take(place, 0)
+    assert not places.take([], 0) and not places.take([], 0.01)
+    assert not places.turns
+    places.give_back(place)
+    assert places.take([], 0)
 
 
 def test_one_who_was_torn_from_waiting_keeps_nobody_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    slots = Slots(1)
-    slot = Slot(slots)
-    assert slot.take(0)
-    slots.turns._waiting.append(turns._Waiting(time.monotonic() - 1))
-    slot.give_back()
-    assert Slot(slots).take(10)
-    assert not slots.turns
+    places, place = Places[str](1), list[t.Any]()
+    assert places.take_now(place)
+    places.turns._waiting.append(turns._Waiting(time.monotonic() - 1))
+    places.give_back(place)
+    assert places.take([], 10)
+    assert not places.turns
 
 
 def test_a_wait_that_ends_late_goes_on_for_as_long_as_it_was_late() -> None:
@@ -126,26 +171,26 @@ def test_an_exception_of_the_handler_of_a_signal_leaves_a_shared_lock_free() -> 
         signal.signal(signal.SIGPROF, before)
 
 
-def test_an_exception_of_the_handler_of_a_signal_leaves_each_slot_free() -> None:
+def test_an_exception_of_the_handler_of_a_signal_leaves_each_place_free() -> None:
     def stop(*_: object) -> None:
         raise Late
 
-    slots = Slots(1)
+    places = Places[str](1)
     before = signal.signal(signal.SIGPROF, stop)
     try:
         for _ in range(100):
             with pytest.raises(Late):
                 signal.setitimer(signal.ITIMER_PROF, 1e-4)
                 while True:
-                    slot = Slot(slots)
+                    place = list[t.Any]()
                     try:
                         try:
-                            assert slot.take(0)
+                            assert places.take_now(place) or places.take(place, 0)
                         finally:
-                            slot.give_back()
+                            places.give_back(place)
                     finally:
-                        slot.give_back()
-            assert len(slots.free) == 1
+                        places.give_back(place)
+            assert len(places.free) == 1
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)

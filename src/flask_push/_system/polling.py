@@ -12,7 +12,6 @@ import errno
 import select
 import selectors
 import socket
-import sys
 import typing as t
 
 from .abilities import has_epoll
@@ -22,6 +21,9 @@ from .unpatched import is_replaced
 from .unpatched import original
 
 _HAS_EPOLL = has_epoll()
+# Looked up once, because each call to a Redis polls.
+_POLL = original("select", "poll") if hasattr(select, "poll") else None
+_POLLIN = getattr(select, "POLLIN", 0)
 
 #: Masks for polling, and for what is found. The numbers are those of Linux.
 READABLE, WRITABLE = 0x1, 0x4
@@ -184,12 +186,10 @@ def is_quiet(sock: socket.socket) -> bool:
     pending = getattr(sock, "pending", None)
     if pending is not None and pending():
         return False
-    if not hasattr(select, "poll"):
+    if _POLL is None:
         return not select.select([sock], [], [], 0)[0]
-    # A publish calls this, and most programs have no gevent.
-    is_patched = "gevent.monkey" in sys.modules
-    asked = original("select", "poll")() if is_patched else select.poll()
-    asked.register(sock.fileno(), select.POLLIN)
+    asked = _POLL()
+    asked.register(sock, _POLLIN)
     return not asked.poll(0)
 
 

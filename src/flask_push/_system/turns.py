@@ -15,6 +15,7 @@ import contextlib
 import time
 import typing as t
 from collections import deque
+from functools import partial
 from itertools import starmap
 
 from . import unpatched
@@ -115,48 +116,58 @@ class Turns:
                 first.bell.release()
 
 
-class Slots:
-    """So many may do something at a time; the others wait in turn."""
+class Places(t.Generic[T]):
+    """So many callers have a place at a time; the others wait in turn. What a caller leaves
+    in its place is there for the next one. Empty places are taken last.
+
+    The handler of a signal may raise an exception at any moment. So a place is given back
+    in a ``finally``, and again in a second one around it.
+    """
 
     def __init__(self, count: int) -> None:
-        self.free = deque([None] * count)
+        #: Those that nobody has: first the empty ones.
+        self.free: deque[T | None] = deque([None] * count)
         self.turns = Turns(self.free.__len__)
 
+    def take_now(self, place: list[T | None]) -> bool:
+        """Take a place if there is one, and no other caller waits.
 
-class Slot:
-    """A slot for one call. The handler of a signal may raise an exception at any moment. So
-    a slot is given back in a ``finally``, and again in a second one around it."""
+        :param place: Empty. Gets what is in the place.
+        """
+        return not self.turns._waiting and self._attempt(place)
 
-    __slots__ = ("_held", "_slots")
-
-    def __init__(self, slots: Slots) -> None:
-        self._slots = slots
-        self._held: list[None] = []
-
-    def take(self, seconds: float) -> bool:
-        """Wait for it.
+    def take(self, place: list[T | None], seconds: float) -> bool:
+        """As :meth:`take_now`, but wait for it.
 
         :return: Whether there was one in time.
         """
-        turns = self._slots.turns
-        if not turns._waiting and self._attempt():
-            return True
-        return turns.wait(self._attempt, seconds)
+        return self.turns.wait(partial(self._attempt, place), seconds)
 
-    def _attempt(self) -> bool:
+    def _attempt(self, place: list[T | None]) -> bool:
         try:
             # One call in C. No handler is called in it.
-            self._held.extend(starmap(self._slots.free.pop, _ONCE))
+            place.extend(starmap(self.free.pop, _ONCE))
         except IndexError:
             return False
         return True
 
-    def give_back(self) -> None:
-        if self._held:
-            slots = self._slots
-            slots.free.extend(starmap(self._held.pop, _ONCE))
-            if slots.turns._waiting:
-                slots.turns.wake()
+    def give_back(self, place: list[T | None]) -> None:
+        if place:
+            give = self.free.extendleft if place[0] is None else self.free.extend
+            give(starmap(place.pop, _ONCE))
+            if self.turns._waiting:
+                self.turns.wake()
+
+    def empty(self, drop: cabc.Callable[[T], object]) -> None:
+        """Empty the places that nobody has, even if callers wait for one."""
+        place: list[T | None] = []
+        try:
+            while self._attempt(place) and (thing := place[0]) is not None:
+                place[0] = None
+                drop(thing)
+                self.give_back(place)
+        finally:
+            self.give_back(place)
 
 
 class SharedLock(t.Protocol):

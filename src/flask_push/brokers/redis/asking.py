@@ -8,6 +8,7 @@ import time
 import typing as t
 from functools import partial
 
+from ..._system.turns import Places
 from ..base import NotPublished
 from ..base import NotRead
 from ..base import PublishUncertain
@@ -34,6 +35,7 @@ _LEAST_SECONDS = 0.1
 # How often a server may say that it has another life of the store.
 _TELLS = 10
 _TOLD = "The store begins again and again."
+_SILENT = "Redis has not answered within the last second."
 _BUSY = (
     "This process has too much to do: Redis has answered other calls of it, but there was"
     f" no turn for this one. At most {MAX_CONNECTIONS} ask Redis at the same time. Start"
@@ -44,7 +46,7 @@ _BUSY = (
 class Attempt:
     #: Whether the server may have done it without an answer.
     unsure = False
-    #: Since when the server owes an answer. Infinite before it was asked.
+    #: Since when the server owes an answer. Infinite while the call waits for its turn.
     since = math.inf
 
 
@@ -63,6 +65,7 @@ class Asking:
         self.callers = calls.Callers()
         self._place = place
         self._store = store
+        # After one call has waited in vain, no other waits until then.
         self._silent_until = 0.0
         # When the server has answered any call.
         self._answered = 0.0
@@ -119,8 +122,9 @@ class Asking:
     ) -> t.Any:
         """Ask twice if a connection is lost: it may have been idle for too long."""
         attempt = attempt or Attempt()
-        start = time.monotonic()
-        self._check_silence(start)
+        attempt.since = start = time.monotonic()
+        if start < self._silent_until:
+            raise Silence(_SILENT)
         try:
             try:
                 return self._ask_where_it_is(script, args, attempt, deadline)
@@ -129,8 +133,9 @@ class Asking:
             except FAILED:
                 # Later, the store may no longer remember the call's result.
                 until = min(deadline, start + calls.CALLER_SECONDS / 2)
-                if time.monotonic() >= until:
+                if (now := time.monotonic()) >= until:
                     raise
+                attempt.since = now
                 return self._ask_where_it_is(script, args, attempt, until)
         except (*FAILED, Silence):
             now = time.monotonic()
@@ -140,11 +145,6 @@ class Asking:
             if now >= deadline and has_waited and self._answered < attempt.since:
                 self._silent_until = now + 1
             raise
-
-    def _check_silence(self, now: float) -> None:
-        """After one call has waited in vain, no other waits for a second."""
-        if now < self._silent_until:
-            raise Silence("Redis has not answered within the last second.")
 
     def _left(self, deadline: float) -> float:
         """Seconds for a step that begins now. If it begins late, this process was busy, and
@@ -174,6 +174,7 @@ class Asking:
                 if time.monotonic() + pause >= deadline:
                     raise Moving("Its slot is being moved to another node.") from error
             time.sleep(pause)
+            attempt.since = time.monotonic()
             pause = min(pause + _MOVING_PAUSE_SECONDS, 10 * _MOVING_PAUSE_SECONDS)
 
     def _ask_once(
@@ -183,35 +184,69 @@ class Asking:
         attempt: Attempt,
         deadline: float,
     ) -> t.Any:
-        start = time.monotonic()
-        slot = self.pool.slot()
+        place: list[t.Any] = []
+        places = self.pool.places
         try:
             try:
-                if not slot.take(max(deadline - start, 0)):
-                    if self._answered > start:
-                        raise Busy(_BUSY)
-                    raise Silence("The time is up.")
-                attempt.since = time.monotonic()
-                self._check_silence(attempt.since)
-                connection = self.pool.take(self._left(deadline))
-                return self._ask_on(connection, script, args, attempt, deadline)
+                if not places.take_now(place):
+                    self._wait(places, place, attempt, deadline)
+                connection = self.pool.idle(place)
+                if connection is None:
+                    connection = self.pool.connect(self._left(deadline))
+                reply = self._ask_on(connection, place, script, args, attempt, deadline)
+                place[0] = connection
+                return reply
             finally:
-                slot.give_back()
+                places.give_back(place)
         finally:
             # If that was interrupted.
-            slot.give_back()
+            if place:
+                places.give_back(place)
+
+    def _wait(
+        self,
+        places: Places[t.Any],
+        place: list[t.Any],
+        attempt: Attempt,
+        deadline: float,
+    ) -> None:
+        """Wait for this call's turn."""
+        start, attempt.since = attempt.since, math.inf
+        if not places.take(place, max(deadline - start, 0)):
+            if self._answered > start:
+                raise Busy(_BUSY)
+            raise Silence("The time is up.")
+        attempt.since = time.monotonic()
+        if attempt.since < self._silent_until:
+            raise Silence(_SILENT)
 
     def _ask_on(
         self,
         connection: t.Any,
+        place: list[t.Any],
         script: Script,
         args: cabc.Callable[[], list[Arg]],
         attempt: Attempt,
         deadline: float,
     ) -> t.Any:
+        """Ask until the server and this process agree in which life the store is."""
         unsure, attempt.unsure = attempt.unsure, True
+        ask = script.by_sha
         try:
-            reply = self._tell(connection, script, args, deadline)
+            for _ in range(_TELLS):
+                made = self._store.in_one_life(args)
+                try:
+                    reply = self.pool.ask(connection, ask(made), self._left(deadline))
+                except Refused as error:
+                    # redis-py drops the code NOSCRIPT from the text.
+                    if type(error).__name__ != "NoScriptError":
+                        raise
+                    ask = script.by_text
+                    continue
+                if not self._store.is_another(reply):
+                    self._answered = time.monotonic()
+                    return reply
+            raise Silence(_TOLD)
         except Refused as error:
             self._answered = time.monotonic()
             attempt.unsure = unsure or is_uncertain(error)
@@ -219,40 +254,8 @@ class Asking:
                 # It became a replica. A new connection may reach the master.
                 connection.disconnect()
             else:
-                self.pool.give_back(connection)
+                place[0] = connection
             raise
         except BaseException:
             connection.disconnect()
             raise
-        self._answered = time.monotonic()
-        self.pool.give_back(connection)
-        return reply
-
-    def _tell(
-        self,
-        connection: t.Any,
-        script: Script,
-        args: cabc.Callable[[], list[Arg]],
-        deadline: float,
-    ) -> t.Any:
-        for _ in range(_TELLS):
-            reply = self._tell_once(connection, script, args, deadline)
-            if not self._store.is_another(reply):
-                return reply
-        raise Silence(_TOLD)
-
-    def _tell_once(
-        self,
-        connection: t.Any,
-        script: Script,
-        args: cabc.Callable[[], list[Arg]],
-        deadline: float,
-    ) -> t.Any:
-        made = self._store.in_one_life(args)
-        try:
-            return self.pool.ask(connection, script.by_sha(made), self._left(deadline))
-        except Refused as error:
-            # redis-py drops the code NOSCRIPT from the text.
-            if type(error).__name__ != "NoScriptError":
-                raise
-        return self.pool.ask(connection, script.by_text(made), self._left(deadline))

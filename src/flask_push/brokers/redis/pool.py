@@ -6,13 +6,11 @@ All that a call does, connecting and authentication included, has one deadline.
 from __future__ import annotations
 
 import collections.abc as cabc
-import contextlib
 import os
 import socket
 import threading
 import time
 import typing as t
-from collections import deque
 from concurrent.futures import Future
 from concurrent.futures import wait
 
@@ -27,8 +25,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from ..._system.polling import is_quiet
-from ..._system.turns import Slot
-from ..._system.turns import Slots
+from ..._system.turns import Places
 from ..._system.turns import wait_again
 from .calls import Names
 from .cluster import Address
@@ -162,40 +159,43 @@ class Silence(Exception):
 
 
 class Pool:
-    """Connections of this process, one for each of the calls that have a slot. Any thread;
-    after a fork, the child does not use those of its parent."""
+    """Connections of this process, each in the place of one call. Any thread; after a fork,
+    the child does not use those of its parent."""
 
     def __init__(self, place: Place, greet: cabc.Callable[[t.Any, float], None]) -> None:
         self._place = place
         #: Called first with each new connection.
         self._greet = greet
-        self._idle: deque[t.Any] = deque()
-        self._slots = Slots(MAX_CONNECTIONS)
+        self._places: Places[t.Any] = Places(MAX_CONNECTIONS)
         self._pid = os.getpid()
 
-    def slot(self) -> Slot:
-        """Has to be taken before a connection is taken."""
+    @property
+    def places(self) -> Places[t.Any]:
+        """A call takes one, with an idle connection or without, and leaves a connection in
+        it only if that may be used again."""
         if self._pid != os.getpid():
             # redis-py closes them without telling the server: they are the parent's. Then
             # other threads may take what is there.
             self.close()
-            self._slots = Slots(MAX_CONNECTIONS)
+            self._places = Places(MAX_CONNECTIONS)
             self._pid = os.getpid()
-        return Slot(self._slots)
+        return self._places
 
-    def take(self, seconds: float) -> t.Any:
+    def idle(self, place: list[t.Any]) -> t.Any:
+        """The connection from a place that was taken, if it is as it was left."""
+        connection, place[0] = place[0], None
+        if connection is None:
+            return None
+        sock = connection._sock
+        if sock is not None and is_quiet(sock):
+            return connection
+        connection.disconnect()
+        return None
+
+    def connect(self, seconds: float) -> t.Any:
         """
-        :param seconds: How long connecting may take.
+        :param seconds: How long it may take.
         """
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                break
-            sock = connection._sock
-            if sock is not None and is_quiet(sock):
-                return connection
-            connection.disconnect()
         deadline = time.monotonic() + seconds
         connection = self._connect(seconds)
         try:
@@ -230,12 +230,6 @@ class Pool:
         made.add_done_callback(_disconnect)
         raise Silence("The time is up.")
 
-    def give_back(self, connection: t.Any) -> None:
-        if self._pid == os.getpid():
-            self._idle.append(connection)
-        else:
-            connection.disconnect()
-
     def ask(self, connection: t.Any, args: list[Arg], seconds: float) -> t.Any:
         """One command and its reply.
 
@@ -255,10 +249,8 @@ class Pool:
             return connection.read_response()
 
     def close(self) -> None:
-        # Other threads take connections meanwhile.
-        with contextlib.suppress(IndexError):
-            while True:
-                self._idle.pop().disconnect()
+        """Close the idle connections. Other threads may take connections meanwhile."""
+        self._places.empty(lambda connection: connection.disconnect())
 
 
 def _disconnect(made: Future[t.Any]) -> None:
