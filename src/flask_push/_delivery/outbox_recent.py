@@ -42,6 +42,8 @@ class RecentRows:
         self._batches: dict[int, _Batch] = {}
         # Those of which it is not known whether the store has them.
         self._unsure: set[int] = set()
+        # Rows that were put back into the database, and are not published again yet.
+        self._put_back: set[int] = set()
         self._size = 0
         # All batches after this one are remembered.
         self._after = 0
@@ -60,6 +62,7 @@ class RecentRows:
         """
         self._batches.clear()
         self._unsure.clear()
+        self._put_back.clear()
         self._size, self._after = 0, batch
         self._greatest = self.last = batch
 
@@ -79,6 +82,7 @@ class RecentRows:
     def is_stored(self, number: int, now: float) -> None:
         """The store has the batch."""
         self._unsure.discard(number)
+        self._put_back.difference_update(row.id for row in self._batches[number].rows)
         self.last = number
         self.trim(now)
 
@@ -117,13 +121,8 @@ class RecentRows:
         if batch > self._greatest:
             # It has more than this process knows.
             return [], True
-        has: set[int] = set()
-        number = batch
-        there: set[int] = set()
-        while number in self._batches:
-            has.add(number)
-            there.update(row.id for row in self._batches[number].rows)
-            number = self._batches[number].before
+        has, before = self._chain(batch)
+        there = self._ids(has)
         rows = {
             row.id: row
             for number, each in self._batches.items()
@@ -131,10 +130,29 @@ class RecentRows:
             for row in each.rows
             if row.id not in there
         }
-        return [rows[id] for id in sorted(rows)], self._after <= number
+        return [rows[id] for id in sorted(rows)], self._after <= before
+
+    def there_again(self, batch: int) -> list[int]:
+        """Rows that were put back, and that the store has after all."""
+        has, _ = self._chain(batch)
+        return sorted(self._put_back & self._ids(has))
 
     def go_back(self, batch: int) -> None:
-        """The store has this batch and those before it. What it has lost is remembered as
-        long as before, for it may come back with the master that has it."""
+        """The store has this batch and those before it, and what it has lost was put back.
+        That is remembered as long as before, for it may come back with the master that has
+        it."""
+        self._put_back |= {row.id for row in self.lost(batch)[0]}
+        self._put_back -= {*self.there_again(batch)}
         self._unsure.discard(batch)
         self.last = batch
+
+    def _chain(self, batch: int) -> tuple[set[int], int]:
+        """The batch and those before it, and the first that is not remembered."""
+        has: set[int] = set()
+        while batch in self._batches:
+            has.add(batch)
+            batch = self._batches[batch].before
+        return has, batch
+
+    def _ids(self, batches: set[int]) -> set[int]:
+        return {row.id for number in batches for row in self._batches[number].rows}

@@ -17,6 +17,7 @@ import time
 from .._changes import Change
 from .._delivery import outbox_lease
 from .._delivery.disconnect import Disconnect
+from .._delivery.outbox_ids import ranges_of
 from .._delivery.outbox_lease import Lease
 from .._delivery.outbox_lease import LeaseRecord
 from .._delivery.outbox_lease import OUTBOX
@@ -187,6 +188,8 @@ class Turns:
     def _restore(self, batch: int) -> None:
         rows, all_of_them = self.recent.lost(batch)
         self.rows.restore(rows)
+        if again := self.recent.there_again(batch):
+            self.rows.next(ranges_of(again))
         logger.warning(
             "The store has lost %d published rows of the outbox %r, and gets them again.",
             *(len(rows), self.lease.outbox),
