@@ -9,8 +9,10 @@ from ._own_contract import OwnLogContract
 from ._reader import read_events
 from ._reader import read_to_end
 from ._runs_contract import RunsContract
+from ._silence import assert_silent
 
 __all__ = [
+    "assert_silent",
     "BrokerContract",
     "captured",
     "failing",

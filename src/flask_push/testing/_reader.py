@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
+import json
 import queue
 import threading
 import time
 import typing as t
 import weakref
+from collections import deque
 
 from .. import sse
 from .._delivery.presence_wire import COUNTED
@@ -48,7 +51,7 @@ def read_events(
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise ValueError(f"count is a number of events, not {count!r}.")
-    return _reader_of(response).read(count, time.monotonic() + timeout, own)
+    return reader_of(response).read(count, time.monotonic() + timeout, own)
 
 
 def read_to_end(
@@ -60,15 +63,15 @@ def read_to_end(
     :raises TimeoutError: If the stream does not end in time. The events are in its message.
     :raises ValueError: If the response is no stream.
     """
-    return _reader_of(response).read_to_end(time.monotonic() + timeout, own)
+    return reader_of(response).read_to_end(time.monotonic() + timeout, own)
 
 
-def _reader_of(response: StreamResponse) -> _Reader:
+def reader_of(response: StreamResponse) -> Reader:
     # Not by the response itself: some classes compare responses, and then have no hash.
     key = id(response)
     if key not in _readers:
         _check(response)
-        _readers[key] = _Reader(response.response)
+        _readers[key] = Reader(response.response)
         weakref.finalize(response, _readers.pop, key).atexit = False
     return _readers[key]
 
@@ -82,11 +85,16 @@ def _check(response: StreamResponse) -> None:
         raise ValueError(f"The response, {status} with {kind}, is no stream.")
 
 
-class _Reader:
+class Reader:
     """A thread that waits, so that the test need not for ever."""
 
     def __init__(self, chunks: cabc.Iterable[bytes]) -> None:
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        # Those that came before others were looked for.
+        self._ahead: deque[Event] = deque()
+        self._connection = ""
+        # The data of events that only mark a place, and that no test reads.
+        self._markers: set[str] = set()
         args = (chunks, self._events)
         start_apart(threading.Thread(target=_pump, args=args, daemon=True))
 
@@ -119,17 +127,73 @@ class _Reader:
             ) from None
         return found
 
+    def connection(self, deadline: float) -> str:
+        """The id of the connection, from ``push:open``. Empty if the stream has ended.
+
+        :raises TimeoutError: If the stream has not begun in time.
+        """
+        with _in_time("The stream has not begun with push:open in time."):
+            while not self._connection:
+                event = self._take(deadline)
+                if event is None:
+                    break
+                self._ahead.append(event)
+        return self._connection
+
+    def read_ahead(self, marker: str | None, deadline: float) -> None:
+        """Get all events before the one with this data, or all of the stream, for later.
+
+        :raises TimeoutError: If it has not come in time.
+        """
+        if marker is not None:
+            self._markers.add(marker)
+        with _in_time("The stream has not got so far in time. Is it written to slowly?"):
+            while (event := self._take(deadline)) is not None:
+                if event.data == marker:
+                    break
+                if event.data not in self._markers:
+                    self._ahead.append(event)
+
+    def ends(self, deadline: float) -> bool:
+        """Get all events until the stream ends, for later. Returns whether it does."""
+        with contextlib.suppress(TimeoutError):
+            self.read_ahead(None, deadline)
+            return True
+        return False
+
+    def unread(self) -> list[Event]:
+        """Those that :meth:`read_ahead` got and that tell what the app has done."""
+        return [event for event in self._ahead if _counts(event)]
+
     def _next(self, deadline: float) -> Event | None:
         """The next event; ``None`` from the end of the stream on.
 
         :raises queue.Empty: If none comes in time.
         """
+        if self._ahead:
+            return self._ahead.popleft()
+        event = self._take(deadline)
+        while event is not None and event.data in self._markers:
+            event = self._take(deadline)
+        return event
+
+    def _take(self, deadline: float) -> Event | None:
         left = deadline - time.monotonic()
         # A stream that never pauses has not ended in time, either.
         event = self._events.get(timeout=left) if left > 0 else self._events.get_nowait()
         if event is None:
             self._events.put(None)
+        elif event.type == "push:open":
+            self._connection = json.loads(event.data)["connection"]
         return event
+
+
+@contextlib.contextmanager
+def _in_time(text: str) -> cabc.Iterator[None]:
+    try:
+        yield
+    except queue.Empty:
+        raise TimeoutError(text) from None
 
 
 def _counts(event: Event) -> bool:
@@ -148,4 +212,4 @@ def _pump(chunks: cabc.Iterable[bytes], events: queue.SimpleQueue[Event | None])
 
 
 # By the id of a response, for as long as it is there.
-_readers: dict[int, _Reader] = {}
+_readers: dict[int, Reader] = {}
