@@ -8,6 +8,7 @@ import typing as t  # noqa: E402
 
 import gevent  # noqa: E402
 
+from flask_push._system import turns  # noqa: E402
 from flask_push._system import unpatched  # noqa: E402
 from flask_push._system.turns import Places  # noqa: E402
 from flask_push._system.turns import shared_lock  # noqa: E402
@@ -96,6 +97,28 @@ second.kill()
 places.give_back(place)
 first.kill()
 assert third.get(timeout=5)
+
+# A thread of the system that waits for a place is woken by a greenlet. The greenlet behind
+# it finds out by itself.
+look_seconds, turns._LOOK = turns._LOOK, 1000.0
+assert places.take(place, 0)
+taken = list[bool]()
+
+
+def take_in_thread() -> None:
+    taken.append(wait_for_place())
+
+
+thread = unpatched.start_thread(take_in_thread)
+while not places.turns:
+    gevent.sleep(0.001)
+turns._LOOK = look_seconds
+waiting = gevent.spawn(wait_for_place)
+gevent.sleep(0)
+places.give_back(place)
+while thread.is_alive():
+    gevent.sleep(0.001)
+assert taken == [True] and waiting.get(timeout=5)
 
 # A process that is busy for longer than the wait lasts gives those a chance who have to do
 # what is waited for.

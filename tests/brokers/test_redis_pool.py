@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from redis.connection import Connection
+from support.interrupts import interrupted
 from support.redis_log import broker as broker
 from support.redis_log import heard
 from support.redis_log import lines
@@ -80,6 +81,22 @@ def test_calls_share_a_few_connections(redis: Redis, broker: RedisBroker) -> Non
     # The test has some of its own.
     assert 0 < opened <= pool.MAX_CONNECTIONS + 5
     assert len(heard(broker)) == 3 * pool.MAX_CONNECTIONS
+
+
+def test_an_exception_at_any_moment_of_a_call_leaves_its_place_free(
+    broker: RedisBroker,
+) -> None:
+    """As that of a signal's handler, which Celery uses for a task that takes too long."""
+    places = broker._pool.places
+    for call in lambda: broker.read([]), lambda: say(broker, "x"):
+        moments = 0
+        while interrupted(call, moments + 1):
+            moments += 1
+            assert len(places.free) == pool.MAX_CONNECTIONS
+            # Nothing reads the answer of the call that was interrupted.
+            position = say(broker, str(moments))
+            assert broker.read([]).end == position.number
+        assert moments > 20, call
 
 
 @pytest.mark.parametrize("what", ["answer", "connect", "turn", "occupied"])

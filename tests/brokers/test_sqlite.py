@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import os
 import sqlite3
-import sys
 import time
-import types
 from pathlib import Path
 from pathlib import PurePath
 from pathlib import PurePosixPath
@@ -15,6 +12,7 @@ from pathlib import PureWindowsPath
 from urllib.parse import urlsplit
 
 import pytest
+from support.interrupts import interrupted
 from support.sqlite_files import broker as broker
 from support.sqlite_files import heard
 from support.sqlite_files import path as path
@@ -81,31 +79,6 @@ def test_an_exception_just_when_a_transaction_has_begun_leaves_none(
     say(broker, "3")
     assert heard(other) == [b"0", b"2", b"3"]
     other.close()
-
-
-def interrupted(call: cabc.Callable[[], object], at: int) -> bool:
-    """Make a call, and raise an exception where Python may call the handler of a signal
-    for the `at`-th time: where a function begins, or one in C returns.
-
-    :return: Whether there were so many such places.
-    """
-    left = at
-
-    def profile(frame: types.FrameType, event: str, _: object) -> None:
-        nonlocal left
-        if event in ("call", "c_return") and "/flask_push/" in frame.f_code.co_filename:
-            left -= 1
-            if left == 0:
-                raise KeyboardInterrupt
-
-    sys.setprofile(profile)
-    try:
-        call()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.setprofile(None)
-    return False
 
 
 def test_an_exception_at_any_moment_of_a_transaction_leaves_no_lock_held(

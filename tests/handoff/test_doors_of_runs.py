@@ -51,6 +51,19 @@ class Hub:
         self._thread.join(20)
 
 
+class LateEvent(threading.Event):
+    """What happened is noticed too late, as in a process that was busy."""
+
+    _is_late = True
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if self._is_late:
+            self._is_late = False
+            assert super().wait(20)
+            return False
+        return super().wait(timeout)
+
+
 Start = cabc.Callable[[dict[str, t.Any]], tuple[ProcessDoor, Hub]]
 
 
@@ -79,6 +92,19 @@ def test_a_stream_of_a_run_is_a_message_of_its_own_kind(start: Start) -> None:
     kinds = [next(iter(message)) for message in hub.received]
     assert kinds == ["hello", "follow", "adopt", "expect_follow", "expect"]
     assert hub.received[3]["ticket"] == token
+
+
+@pytest.mark.parametrize("how", ["adopt", "token", "token of a run"])
+def test_a_busy_worker_notices_late_that_the_hub_has_answered(
+    start: Start, how: str
+) -> None:
+    worker, hub = start({"follows": True})
+    worker._welcomed = LateEvent()
+    if how == "adopt":
+        adopt(worker, FOLLOW).close()
+    else:
+        assert worker.token(STREAM if how == "token" else FOLLOW)
+    until(lambda: len(hub.received) == 2)
 
 
 def test_a_hub_that_knows_no_runs_gets_none(start: Start) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import signal
 import subprocess
 import sys
@@ -20,26 +21,56 @@ from flask_push._system.turns import shared_lock
 from flask_push._system.turns import wait_again
 
 
+@pytest.fixture
+def never_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that waits goes on only if it is woken."""
+    monkeypatch.setattr(turns, "_LOOK", 1000.0)
+
+
+def wait_in_threads(
+    count: int, places: Places[str], use: cabc.Callable[[int], object]
+) -> list[threading.Thread]:
+    """Callers that wait for a place, one behind the other."""
+
+    def wait(number: int) -> None:
+        place = list[t.Any]()
+        assert places.take(place, 60)
+        use(number)
+        places.give_back(place)
+
+    threads = [threading.Thread(target=wait, args=(n,)) for n in range(count)]
+    for thread in threads:
+        before = len(places.turns._waiting)
+        thread.start()
+        until(lambda: len(places.turns._waiting) > before)  # noqa: B023
+    return threads
+
+
+@pytest.mark.usefixtures("never_looks")
 def test_callers_have_a_place_in_the_order_in_which_they_came() -> None:
     places, order = Places[str](1), list[int]()
     first = list[t.Any]()
     assert places.take_now(first)
 
-    def use(number: int) -> None:
-        place = list[t.Any]()
-        assert places.take(place, 60)
-        order.append(number)
-        places.give_back(place)
-
-    threads = [threading.Thread(target=use, args=(n,)) for n in range(20)]
-    for thread in threads:
-        before = len(places.turns._waiting)
-        thread.start()
-        until(lambda: len(places.turns._waiting) > before)  # noqa: B023
+    threads = wait_in_threads(20, places, order.append)
     places.give_back(first)
     for thread in threads:
         thread.join()
     assert order == list(range(20)) and len(places.free) == 1 and not places.turns
+
+
+@pytest.mark.usefixtures("never_looks")
+def test_a_caller_that_was_woken_wakes_the_next_one_if_there_are_more_places() -> None:
+    places = Places[str](2)
+    assert places.take_now([]) and places.take_now([])
+    both = threading.Barrier(2)
+    threads = wait_in_threads(2, places, lambda _: both.wait(60))
+    # As if both were given back before the first caller runs.
+    places.free.extend([None, None])
+    places.turns.wake()
+    for thread in threads:
+        thread.join()
+    assert not both.broken and not places.turns
 
 
 def test_a_caller_that_comes_later_passes_none_that_waits() -> None:
@@ -89,9 +120,8 @@ def test_a_thing_that_could_not_be_dropped_leaves_its_place_empty() -> None:
     assert [*places.free] == [None]
 
 
-def test_no_more_have_a_place_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Without being woken, those who wait would not end in time.
-    monkeypatch.setattr(turns, "_LOOK", 1000.0)
+@pytest.mark.usefixtures("never_looks")
+def test_no_more_have_a_place_than_there_are() -> None:
     places, used, most = Places[str](3), list[int](), list[int]()
 
     def use() -> None:
@@ -126,6 +156,19 @@ def test_one_who_was_torn_from_waiting_keeps_nobody_waiting(
     places.give_back(place)
     assert places.take([], 10)
     assert not places.turns
+
+
+def test_a_thread_wakes_no_greenlet_of_another_one() -> None:
+    """gevent's locks are for the greenlets of one thread."""
+    places = Places[str](1)
+    me = turns._Waiting(time.monotonic() + 1000)
+    places.turns._waiting.append(me)
+    me.thread = 1
+    places.turns.wake()
+    assert me.bell.locked()
+    me.thread = None
+    places.turns.wake()
+    assert not me.bell.locked()
 
 
 def test_a_wait_that_ends_late_goes_on_for_as_long_as_it_was_late() -> None:
