@@ -50,6 +50,15 @@ def text(data: str, channel: str = "a") -> str:
     [
         *("no json", "[]", "{}", '{"channel": "a"}', '{"x": 1}', "[" * 10_000),
         '{"disconnect": {}}',
+        # Written by hand, or by another version.
+        *("null", '{"channel": "a", "data": 5}', '{"channel": ["a"], "data": "1"}'),
+        *('{"channel": "a", "data": "1", "%s": 7}' % n for n in ("type", "key", "store")),
+        *('{"channel": "a", "data": "1", "%s": 7}' % n for n in ("exclude", "id", "ttl")),
+        '{"channel": "a", "data": "1", "type": "a\\nb"}',
+        '{"channel": "a", "data": "\\ud800"}',
+        '{"channel": "a", "item": "i", "data": "1", "expect": "1-1"}',
+        '{"channel": "a", "item": "i", "data": "1", "ttl": "soon"}',
+        '{"channel": "a", "item": "i", "data": null, "version": "1"}',
         # The store refuses it.
         '{"channel": "a", "item": "", "data": "1"}',
         '{"channel": "a", "item": "i", "data": "1", "ttl": -1}',

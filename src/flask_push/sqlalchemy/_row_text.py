@@ -4,10 +4,13 @@ which the encoding of the database does not matter."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from .._changes import Change
 from .._delivery.disconnect import Disconnect
 from .._event import Event
+from .._event_checks import EventChecks
+from .._event_checks import unset_change
 from ..brokers import ItemChange
 
 _EVENT = ("type", "key", "store", "exclude")
@@ -32,16 +35,34 @@ def to_text(change: Change) -> str:
     return json.dumps(values, separators=(",", ":"))
 
 
-def from_text(text: str) -> Change:
+def from_text(text: str, checks: EventChecks) -> Change:
     """
-    :raises ValueError: If it can't be read: it was changed, or a newer version wrote it.
+    :raises ValueError: If it can't be published: a newer version wrote it, or it was written
+        by hand.
     """
     try:
         values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("it is no object")
         if "disconnect" in values:
             return Disconnect.from_bytes(json.dumps(values["disconnect"]).encode())
-        if "item" in values:
-            return ItemChange(**values)
-        return Event(**values)
-    except (TypeError, ValueError, RecursionError) as error:
+        names = _ITEM if "item" in values else _EVENT
+        if unknown := values.keys() - {"channel", "item", "data", *names}:
+            raise ValueError(f"it has {', '.join(sorted(unknown))}")
+        if "item" in values and values["data"] is None:
+            version = values.get("version")
+            return unset_change(values["channel"], values["item"], version)
+        if not isinstance(values["data"], str):
+            raise ValueError("its data is no text")
+        if values.get("item") == "":
+            raise ValueError("its item has no name")
+        # It is the public part already.
+        exclude = values.pop("exclude", None)
+        change = checks.check(Event(**values))
+        if exclude is None or isinstance(change, ItemChange):
+            return change
+        if not isinstance(exclude, str):
+            raise ValueError(f"its exclude is {exclude!r:.80}")
+        return replace(change, exclude=exclude)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"The row can't be read: {error}") from error

@@ -228,7 +228,7 @@ class Turns:
         batch: _Batch = []
         for row in rows:
             try:
-                change = from_text(row.text)
+                change = from_text(row.text, self._publisher._checks)
             except ValueError as error:
                 # Those before it come first, so that the log has the order of the rows.
                 self._publish_batch(batch)
