@@ -55,42 +55,43 @@ def test_each_write_expects_the_one_before() -> None:
     beat = mine.beat()
     assert beat.expect == id_of(1)
     mine.stored(id_of(2), 6.0)
-    batch = mine.batch(1, [3, 4, 6])
+    batch = mine.batch(1, [3, 4, 6], 5)
     assert batch.expect == id_of(2)
     record = mine.stored(id_of(3), 7.0)
-    assert record == (id_of(3), "me", 1, ((3, 4), (6, 6)), "", 0)
+    assert record == (id_of(3), "me", 1, ((3, 4), (6, 6)), "", 0, 5)
     assert LeaseRecord.read(row(batch, 3)) == record
 
 
 def test_rows_stay_in_it_until_they_are_deleted() -> None:
     mine = held()
     for number, id in (2, 7), (3, 8), (4, 10):
-        mine.batch(number - 1, [id])
+        mine.batch(number - 1, [id], id)
         record = mine.stored(id_of(number), 7.0)
     assert (record.batch, record.rows) == (3, ((7, 8), (10, 10)))
+    assert record.check == 7 ^ 8 ^ 10
     mine.beat()
     assert mine.stored(id_of(5), 8.0).rows == ((7, 8), (10, 10))
     mine.deleted()
     mine.beat()
     record = mine.stored(id_of(6), 9.0)
-    assert (record.batch, record.rows) == (3, ())
+    assert (record.batch, record.rows, record.check) == (3, (), 0)
 
 
 def test_who_takes_it_has_the_rows_and_the_number_of_the_last_holder() -> None:
     first, second = held("first"), lease("second")
-    batch = first.batch(1, [7])
+    batch = first.batch(1, [7], 5)
     first.stored(id_of(2), 7.0)
     second.read([row(batch, 2)], 0.0)
     assert not second.may_take()
     taken = second.take()
     record = second.stored(id_of(3), 20.0)
-    assert record == (id_of(3), "second", 1, ((7, 7),), "first", 1)
+    assert record == (id_of(3), "second", 1, ((7, 7),), "first", 1, 5)
     assert taken.expect == id_of(2)
 
 
 def test_a_lease_that_was_given_back_is_free() -> None:
     first, second = held("first"), lease("second")
-    first.batch(1, [7])
+    first.batch(1, [7], 5)
     first.stored(id_of(2), 7.0)
     first.deleted()
     free = first.free()
@@ -98,7 +99,7 @@ def test_a_lease_that_was_given_back_is_free() -> None:
     second.read([row(free, 3)], 0.0)
     assert second.may_take()
     second.take()
-    assert second.stored(id_of(4), 7.0) == (id_of(4), "second", 1, (), "first", 1)
+    assert second.stored(id_of(4), 7.0) == (id_of(4), "second", 1, (), "first", 1, 0)
 
 
 def look(other: Lease, changes: list[Change], start: float = 0.0) -> list[bool]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 from support.outboxes import direct as direct
 from support.outboxes import Shop
+from support.servers import until
 
 from flask_push import Event
 from flask_push import Publisher
@@ -52,8 +53,10 @@ def text(data: str, channel: str = "a") -> str:
         '{"disconnect": {}}',
         # Written by hand, or by another version.
         *("null", '{"channel": "a", "data": 5}', '{"channel": ["a"], "data": "1"}'),
-        *('{"channel": "a", "data": "1", "%s": 7}' % n for n in ("type", "key", "store")),
-        *('{"channel": "a", "data": "1", "%s": 7}' % n for n in ("exclude", "id", "ttl")),
+        *(
+            json.dumps({"channel": "a", "data": "1", name: 7})
+            for name in ("type", "key", "store", "exclude", "id", "ttl")
+        ),
         '{"channel": "a", "data": "1", "type": "a\\nb"}',
         '{"channel": "a", "data": "\\ud800"}',
         '{"channel": "a", "item": "i", "data": "1", "expect": "1-1"}',
@@ -78,6 +81,27 @@ def test_a_row_that_can_not_be_published_is_skipped_and_the_log_says_so(
     caplog.clear()
     go(turns)
     assert caplog.records == [] and turns.relayed == 3
+
+
+def test_new_rows_with_the_numbers_of_published_ones_are_published(
+    direct: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    def turns() -> Turns:
+        rows = OutboxRows(direct.engine, direct.outbox.table)
+        return Turns("push_outbox", rows, direct.publisher, lost_after=0.5)
+
+    insert(direct, text("1"), text("2"))
+    # It is killed before it deletes them.
+    turns().turn()
+    assert direct.sent() == ["1", "2"] and len(direct.rows()) == 2
+    direct.outbox.table.metadata.drop_all(direct.engine)
+    direct.outbox.table.metadata.create_all(direct.engine)
+    insert(direct, text("3"), text("4"))
+    other = turns()
+    until(lambda: not other.turn() and other.lease.holds)
+    assert direct.sent() == ["1", "2", "3", "4"] and direct.rows() == []
+    (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert "was emptied or changed by hand: 2 of its rows" in line
 
 
 def test_a_full_channel_keeps_others_from_nothing() -> None:

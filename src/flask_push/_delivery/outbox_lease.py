@@ -5,7 +5,8 @@ batch of the outbox's rows is published in one transaction with the lease, which
 these rows. Only afterwards they are deleted in the app's database. So whoever holds the
 lease next knows from it which rows are published, though they may still be there:
 
-- It deletes those that the lease names, before it reads any.
+- It deletes those that the lease names, before it reads any. The lease has a checksum of
+  them: if the app's table was made again meanwhile, these numbers are those of other rows.
 - Two processes can't both publish a row, for the second one expects another lease.
 - If the store does not say whether it has a batch, the lease says so.
 
@@ -55,6 +56,8 @@ class LeaseRecord(t.NamedTuple):
     #: The holder before this one, and its last batch.
     prior: str = ""
     prior_batch: int = 0
+    #: :func:`.check_of` these rows.
+    check: int = 0
 
     @classmethod
     def read(cls, row: ItemRow) -> LeaseRecord:
@@ -66,12 +69,13 @@ class LeaseRecord(t.NamedTuple):
             holder, batch = values["holder"], values["batch"]
             prior, prior_batch = values["prior"]
             rows = check_ranges(values["rows"])
+            check = int(values.get("check", 0))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(
                 f"The lease of the outbox {row.channel!r} can't be read:"
                 f" {row.data[:80]!r}. Update Flask-Push here."
             ) from error
-        return cls(str(row.position), holder, batch, rows, prior, prior_batch)
+        return cls(str(row.position), holder, batch, rows, prior, prior_batch, check)
 
     def to_json(self) -> str:
         values = {
@@ -79,6 +83,7 @@ class LeaseRecord(t.NamedTuple):
             "batch": self.batch,
             "rows": self.rows,
             "prior": [self.prior, self.prior_batch],
+            "check": self.check,
         }
         return json.dumps(values, separators=(",", ":"))
 
@@ -99,6 +104,8 @@ class Lease:
         self.record: LeaseRecord | None = None
         #: When a write of it that was stored has begun.
         self.at = -math.inf
+        #: Whether the store said which rows it names, and not this process.
+        self.was_read = False
         self._others = Holders(lost_after)
         self._lost_after = lost_after
         self._is_silent = False
@@ -127,6 +134,7 @@ class Lease:
         """
         self._is_silent = bool(self._others.take(rows, now))
         self.record = LeaseRecord.read(rows[0]) if rows else _NONE
+        self.was_read = True
         return self.record
 
     def forget(self) -> None:
@@ -156,14 +164,16 @@ class Lease:
         """Say that this process lives."""
         return self._change(self._known())
 
-    def batch(self, number: int, ids: cabc.Sequence[int]) -> Change:
+    def batch(self, number: int, ids: cabc.Sequence[int], check: int) -> Change:
         """Say that these rows are published. It is stored with their events.
 
         :param number: The batch's, greater than that of the last one.
+        :param check: :func:`.check_of` the rows.
         """
         known = self._known()
         rows = ranges_of([*ids_in(known.rows), *ids])
-        return self._change(known._replace(batch=number, rows=rows))
+        check ^= known.check
+        return self._change(known._replace(batch=number, rows=rows, check=check))
 
     def free(self) -> Change:
         """Hold it no more."""
@@ -181,8 +191,9 @@ class Lease:
         return self.record
 
     def deleted(self) -> None:
-        """The rows that it names are deleted. The next write says so."""
-        self.record = self._known()._replace(rows=())
+        """The rows that it names are not in the table any more. The next write says so."""
+        self.record = self._known()._replace(rows=(), check=0)
+        self.was_read = False
 
     def _known(self) -> LeaseRecord:
         assert self.record is not None

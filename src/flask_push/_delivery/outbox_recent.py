@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import typing as t
+import zlib
 
 #: For so many seconds rows are remembered, and so many bytes of them.
 RECENT_SECONDS, RECENT_BYTES = 60.0, 16 * 2**20
@@ -26,6 +27,15 @@ class OutboxRow(t.NamedTuple):
 
     id: int
     text: str
+
+
+def check_of(rows: cabc.Iterable[OutboxRow]) -> int:
+    """A number by which these rows are told from others that have the same numbers, because
+    the app's table was emptied or made again. That of two lists is ``a ^ b``."""
+    check = 0
+    for id, text in rows:
+        check ^= zlib.crc32(f"{id} {text}".encode())
+    return check
 
 
 class _Batch(t.NamedTuple):

@@ -31,7 +31,7 @@ class OutboxRows:
         self._large = sa.select(data).where(id == sa.bindparam("row"))
         ids = sa.bindparam("ids", expanding=True, literal_execute=True, type_=id.type)
         self._delete = sa.delete(table).where(id.in_(ids))
-        self._there = sa.select(id).where(id.in_(ids))
+        self._there = sa.select(id, data).where(id.in_(ids))
         self._count = sa.select(sa.func.count()).where(refused.is_(None))
         self._refuse = (
             sa.update(table)
@@ -80,6 +80,12 @@ class OutboxRows:
                 size += len(text)
                 rows.append(OutboxRow(id, text))
         return rows
+
+    def read(self, ranges: Ranges) -> list[OutboxRow]:
+        """Those of these rows that are there."""
+        with self._connect() as connection:
+            found = connection.execute(self._there, {"ids": ids_in(ranges)})
+            return [OutboxRow(*row) for row in found]
 
     def count(self) -> int:
         """How many rows wait."""

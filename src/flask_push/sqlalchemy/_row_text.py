@@ -37,8 +37,7 @@ def to_text(change: Change) -> str:
 
 def from_text(text: str, checks: EventChecks) -> Change:
     """
-    :raises ValueError: If it can't be published: a newer version wrote it, or it was written
-        by hand.
+    :raises ValueError: If a newer version wrote it, or if it was changed by hand.
     """
     try:
         values = json.loads(text)

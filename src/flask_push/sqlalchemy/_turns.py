@@ -21,6 +21,7 @@ from .._delivery.outbox_ids import ranges_of
 from .._delivery.outbox_lease import Lease
 from .._delivery.outbox_lease import LeaseRecord
 from .._delivery.outbox_lease import OUTBOX
+from .._delivery.outbox_recent import check_of
 from .._delivery.outbox_recent import OutboxRow
 from .._delivery.outbox_recent import RecentRows
 from .._delivery.run_rows import Change as RowChange
@@ -107,8 +108,7 @@ class Turns:
             self.recent.trim(lease.at)
         if lease.record is None:
             return True
-        rows = self.rows.next(lease.record.rows)
-        lease.deleted()
+        rows = self._next(lease.record)
         self._warn(len(rows))
         self._publish(rows)
         return bool(rows)
@@ -117,8 +117,7 @@ class Turns:
         """Give the lease to any other process. As :meth:`turn`."""
         if self.lease.record is not None and self.lease.holds:
             if self.lease.record.rows:
-                self.rows.next(self.lease.record.rows)
-                self.lease.deleted()
+                self._next(self.lease.record)
             self._write(self.lease.free())
             self.lease.forget()
             self.recent.begin(0)
@@ -224,6 +223,23 @@ class Turns:
 
     # The rows.
 
+    def _next(self, record: LeaseRecord) -> list[OutboxRow]:
+        """Delete the rows that are published, and read those that are next."""
+        done = record.rows
+        if done and self.lease.was_read:
+            there = self.rows.read(done)
+            if there and check_of(there) != record.check:
+                logger.warning(
+                    "The table of the outbox %r was emptied or changed by hand: %d of its"
+                    " rows have the numbers of rows that were published before, and are"
+                    " published now.",
+                    *(self.lease.outbox, len(there)),
+                )
+                done = ()
+        rows = self.rows.next(done)
+        self.lease.deleted()
+        return rows
+
     def _publish(self, rows: list[OutboxRow]) -> None:
         batch: _Batch = []
         for row in rows:
@@ -248,7 +264,7 @@ class Turns:
         rows = [row for row, _ in batch]
         changes = [each for _, each in batch if not isinstance(each, Disconnect)]
         number = self.recent.add(rows, time.monotonic())
-        change = self.lease.batch(number, [row.id for row in rows])
+        change = self.lease.batch(number, [row.id for row in rows], check_of(rows))
         try:
             if isinstance(batch[0][1], Disconnect):
                 # If the row is not deleted afterwards, it is done once more.
