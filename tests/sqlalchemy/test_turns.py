@@ -18,8 +18,8 @@ from flask_push.brokers import ItemChange
 from flask_push.brokers import KeepsOwnLogs
 from flask_push.brokers import Retention
 from flask_push.brokers.memory import MemoryBroker
+from flask_push.sqlalchemy import _backlog
 from flask_push.sqlalchemy import _database
-from flask_push.sqlalchemy import _turns
 from flask_push.sqlalchemy._database import OutboxRows
 from flask_push.sqlalchemy._table import outbox_table
 from flask_push.sqlalchemy._turns import Turns
@@ -280,8 +280,8 @@ def test_many_waiting_rows_are_a_warning(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_turns, "_MANY", 1000)
-    monkeypatch.setattr(_turns, "_COUNT_SECONDS", 0.0)
+    monkeypatch.setattr(_backlog, "_MANY", 1000)
+    monkeypatch.setattr(_backlog, "_SECONDS", 0.0)
     insert(direct, *[text("x")] * 2000)
     go(turns)
     assert "2000 rows of the outbox 'push_outbox' wait" in caplog.text

@@ -32,6 +32,7 @@ class OutboxRows:
         ids = sa.bindparam("ids", expanding=True, literal_execute=True, type_=id.type)
         self._delete = sa.delete(table).where(id.in_(ids))
         self._there = sa.select(id, data).where(id.in_(ids))
+        self._first = sa.select(sa.func.min(id)).where(refused.is_(None))
         self._count = sa.select(sa.func.count()).where(refused.is_(None))
         self._refuse = (
             sa.update(table)
@@ -86,6 +87,12 @@ class OutboxRows:
         with self._connect() as connection:
             found = connection.execute(self._there, {"ids": ids_in(ranges)})
             return [OutboxRow(*row) for row in found]
+
+    def first(self) -> int | None:
+        """The number of the row that waits for longest."""
+        with self._connect() as connection:
+            found: int | None = connection.scalar(self._first)
+            return found
 
     def count(self) -> int:
         """How many rows wait."""

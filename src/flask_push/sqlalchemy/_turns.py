@@ -8,7 +8,6 @@ exception or by the end of the process: the next one, of any process, goes on.
 from __future__ import annotations
 
 import collections.abc as cabc
-import contextlib
 import logging
 import secrets
 import string
@@ -35,7 +34,7 @@ from ..brokers import ItemChange
 from ..brokers import ItemsFull
 from ..brokers import NotPublished
 from ..brokers.base import TROUBLE
-from ._database import MAX_ROWS
+from ._backlog import Backlog
 from ._database import OutboxRows
 from ._row_text import from_text
 
@@ -45,9 +44,6 @@ _LETTERS = string.ascii_letters + string.digits
 _NAME_LENGTH = 12
 # A row that is published alone and still refused with one of these can't be published.
 _REFUSALS = ItemsFull, ValueError, TypeError
-# More waiting rows than this are worth a line in the log, once a minute.
-_MANY = 10_000
-_COUNT_SECONDS = 60.0
 
 _Batch = list[tuple[OutboxRow, Change]]
 
@@ -76,7 +72,7 @@ class Turns:
         self.lease = Lease(name, holder, lost_after or outbox_lease.LOST_AFTER)
         self.recent = RecentRows()
         self._quiet = QuietLogger()
-        self._full_since = self._counted = time.monotonic()
+        self._backlog = Backlog(name, rows)
         #: How many rows this process has published.
         self.relayed = 0
 
@@ -101,6 +97,7 @@ class Turns:
     def _turn(self) -> bool:
         lease = self.lease
         if not lease.holds and not self._hold():
+            self._backlog.others()
             return False
         if time.monotonic() >= lease.at + lease.pause:
             # Before the database is asked, which may be away.
@@ -109,7 +106,7 @@ class Turns:
         if lease.record is None:
             return True
         rows = self._next(lease.record)
-        self._warn(len(rows))
+        self._backlog.read(len(rows))
         self._publish(rows)
         return bool(rows)
 
@@ -302,18 +299,3 @@ class Turns:
             " set its column 'refused' to NULL; or delete it.",
             *(row.id, self.lease.outbox, error),
         )
-
-    def _warn(self, found: int) -> None:
-        """Say how many rows wait, if there are many."""
-        now = time.monotonic()
-        if found < MAX_ROWS:
-            self._full_since = now
-        elif now >= max(self._full_since, self._counted) + _COUNT_SECONDS:
-            self._counted = now
-            with contextlib.suppress(Exception):
-                if (waiting := self.rows.count()) > _MANY:
-                    logger.warning(
-                        "%d rows of the outbox %r wait to be published. Find out what"
-                        " keeps the store or the database busy.",
-                        *(waiting, self.lease.outbox),
-                    )
