@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import contextlib
 import json
 import threading
 import typing as t
-from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -15,6 +15,7 @@ from support.apps import app as app
 from support.apps import client as client
 from support.apps import make_app
 from support.apps import push as push
+from support.each_store import url as url
 from support.servers import until
 
 from flask_push import Event
@@ -26,10 +27,10 @@ from flask_push.testing import captured
 from flask_push.testing import read_events
 
 
-@pytest.fixture(params=["memory:", "sqlite:"])
-def publisher(request: pytest.FixtureRequest, tmp_path: Path) -> Publisher:
-    where = f"//{tmp_path}/push.db" if request.param == "sqlite:" else ""
-    return Publisher(request.param + where)
+@pytest.fixture
+def publisher(url: str) -> cabc.Iterator[Publisher]:
+    with contextlib.closing(Publisher(url)) as publisher:
+        yield publisher
 
 
 def test_a_test_sees_what_is_published_and_its_streams_get_it(
@@ -75,7 +76,6 @@ def test_only_what_is_stored_anew_is_captured(publisher: Publisher) -> None:
         publisher.publish("a", "typing", store=False)
         publisher.set("a", "x", 3, version=6)
     assert [e.data for e in events] == ["2", "typing", "3"]
-    publisher.close()
 
 
 def test_an_item_whose_time_is_over_is_not_captured_as_an_unset() -> None:
@@ -105,7 +105,6 @@ def test_events_are_captured_in_the_order_of_the_store_from_all_threads(
     assert len(events) == 400
     ids = [e.id.partition(".")[0] for e in events]
     assert ids == sorted(set(ids))
-    publisher.close()
 
 
 def test_blocks_that_capture_are_independent(publisher: Publisher) -> None:
@@ -119,7 +118,6 @@ def test_blocks_that_capture_are_independent(publisher: Publisher) -> None:
     publisher.publish("a", "3")
     assert [e.data for e in one] == ["1"]
     assert [e.data for e in two] == ["1", "2"]
-    publisher.close()
 
 
 def test_nothing_is_left_of_a_block_that_captured(publisher: Publisher) -> None:
@@ -131,7 +129,6 @@ def test_nothing_is_left_of_a_block_that_captured(publisher: Publisher) -> None:
         1 / 0  # noqa: B018
     assert publisher._broker is broker and publisher._keeper() is broker
     assert publisher._runs()[0].store.broker is broker
-    publisher.close()
 
 
 def test_only_this_push_is_captured() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
+
 import pytest
 from support.plain_broker import Plain
 
+from flask_push import Event
+from flask_push import Position
 from flask_push import Publisher
 from flask_push.brokers import Broker
 from flask_push.brokers import KeepsItems
@@ -33,6 +37,23 @@ def test_a_broker_without_items_is_captured_too() -> None:
     assert [e.data for e in events] == ["1"]
     with pytest.raises(RuntimeError, match="Plain keeps no items"):
         publisher.set("a", "x", 1)
+
+
+def test_events_that_a_broker_does_not_store_need_no_number() -> None:
+    class Numberless(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.publish = self._publish
+
+        def _publish(self, events: cabc.Sequence[Event]) -> list[Position]:
+            page = self.read([], after=0)
+            return [Position(page.epoch, page.end) for _ in events]
+
+    publisher = Publisher(Numberless())
+    with captured(publisher) as events:
+        publisher.publish("a", "1", store=False)
+        publisher.publish("a", "2", store=False)
+    assert [e.data for e in events] == ["1", "2"]
 
 
 def test_blocks_share_the_seam_and_the_last_removes_it() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections.abc as cabc
 import threading
 import typing as t
-from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -17,6 +16,7 @@ from support.apps import client as client
 from support.apps import hub_of
 from support.apps import make_app
 from support.apps import push as push
+from support.each_store import url as url
 
 from flask_push import Push
 from flask_push import sse
@@ -60,12 +60,10 @@ def test_events_of_flask_push_are_no_noise_and_can_still_be_read(
         assert_silent(response)
 
 
-@pytest.mark.parametrize("url", ["memory:", "sqlite:"])
-def test_whatever_was_published_before_is_noise(url: str, tmp_path: Path) -> None:
+def test_whatever_was_published_before_is_noise(url: str) -> None:
     """Each time, though it is on its way for a while."""
     push = Push()
-    where = f"//{tmp_path}/push.db" if url == "sqlite:" else ""
-    app = make_app(push, PUSH_BROKER_URL=url + where)
+    app = make_app(push, PUSH_BROKER_URL=url)
     with app.app_context(), app.test_client().get("/stream") as response:
         read_events(response, 1, own=True)
         for n in range(100):
