@@ -83,6 +83,24 @@ def test_calls_share_a_few_connections(redis: Redis, broker: RedisBroker) -> Non
     assert len(heard(broker)) == 3 * pool.MAX_CONNECTIONS
 
 
+def test_a_child_of_a_fork_has_connections_of_its_own(broker: RedisBroker) -> None:
+    def ports() -> set[int]:
+        say(broker, "x")
+        idle = [one for one in broker._pool.places.free if one is not None]
+        return {one._sock.getsockname()[1] for one in idle}
+
+    of_parent = ports()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            status = int(bool(ports() & of_parent))
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert ports() == of_parent
+
+
 def test_an_exception_at_any_moment_of_a_call_leaves_its_place_free(
     broker: RedisBroker,
 ) -> None:
