@@ -6,6 +6,7 @@ import collections.abc as cabc
 import contextlib
 import json
 import queue
+import secrets
 import threading
 import time
 import typing as t
@@ -13,6 +14,7 @@ import weakref
 from collections import deque
 
 from .. import sse
+from .._delivery import wire
 from .._delivery.presence_wire import COUNTED
 from .._delivery.presence_wire import JOINED
 from .._delivery.presence_wire import LEFT
@@ -24,6 +26,9 @@ _STREAM = "text/event-stream"
 
 # The events of Flask-Push's own that tell what an app has done.
 _COUNTED = frozenset({UNSET, JOINED, LEFT, COUNTED})
+
+_MARKS = "silence-"
+_MARKER = wire.probe("", _MARKS)
 
 
 class StreamResponse(t.Protocol):
@@ -93,8 +98,6 @@ class Reader:
         # Those that came before others were looked for.
         self._ahead: deque[Event] = deque()
         self._connection = ""
-        # The data of events that only mark a place, and that no test reads.
-        self._markers: set[str] = set()
         args = (chunks, self._events)
         start_apart(threading.Thread(target=_pump, args=args, daemon=True))
 
@@ -141,18 +144,16 @@ class Reader:
         return self._connection
 
     def read_ahead(self, marker: str | None, deadline: float) -> None:
-        """Get all events before the one with this data, or all of the stream, for later.
+        """Get all events before the marker with this data, or all of the stream, for later.
 
         :raises TimeoutError: If it has not come in time.
         """
-        if marker is not None:
-            self._markers.add(marker)
         with _in_time("The stream has not got so far in time. Is it written to slowly?"):
             while (event := self._take(deadline)) is not None:
-                if event.data == marker:
-                    break
-                if event.data not in self._markers:
+                if not _marks(event):
                     self._ahead.append(event)
+                elif event.data == marker:
+                    break
 
     def ends(self, deadline: float) -> bool:
         """Get all events until the stream ends, for later. Returns whether it does."""
@@ -173,14 +174,12 @@ class Reader:
         if self._ahead:
             return self._ahead.popleft()
         event = self._take(deadline)
-        while event is not None and event.data in self._markers:
+        while event is not None and _marks(event):
             event = self._take(deadline)
         return event
 
     def _take(self, deadline: float) -> Event | None:
-        left = deadline - time.monotonic()
-        # A stream that never pauses has not ended in time, either.
-        event = self._events.get(timeout=left) if left > 0 else self._events.get_nowait()
+        event = self._events.get(timeout=max(0, deadline - time.monotonic()))
         if event is None:
             self._events.put(None)
         elif event.type == "push:open":
@@ -194,6 +193,15 @@ def _in_time(text: str) -> cabc.Iterator[None]:
         yield
     except queue.Empty:
         raise TimeoutError(text) from None
+
+
+def new_marker() -> Event:
+    """An event that only marks a place in a stream, and that no test reads."""
+    return wire.probe("", _MARKS + secrets.token_hex(8))
+
+
+def _marks(event: Event) -> bool:
+    return event.type == _MARKER.type and event.data.startswith(_MARKER.data[:-2])
 
 
 def _counts(event: Event) -> bool:

@@ -8,14 +8,12 @@ what the test reads before the marker is all there is.
 from __future__ import annotations
 
 import contextlib
-import secrets
 import threading
 import time
 import typing as t
 from contextvars import Context
 
 from .. import sse
-from .._delivery import wire
 from .._event import Event
 from .._event import Position
 from .._hub import thread
@@ -23,6 +21,7 @@ from .._hub.connection import Connection
 from .._hub.loop import HubLoop
 from .._hub.thread import ThreadDoor
 from .._system.fork import all_of
+from ._reader import new_marker
 from ._reader import Reader
 from ._reader import reader_of
 from ._reader import StreamResponse
@@ -37,8 +36,9 @@ def assert_silent(response: StreamResponse) -> None:
     """Assert that a stream has no event that you have not read.
 
     It does not wait for some time. Whatever the stream gets of all that was published
-    before the call has been looked at when it returns. Events of Flask-Push's own count as
-    in :func:`read_events`. All events can still be read. The end of a stream is no event.
+    before the call has been looked at when it returns. Only with Redis, events with
+    ``store=False`` may still be on their way. Events of Flask-Push's own count as in
+    :func:`read_events`. All events can still be read. The end of a stream is no event.
 
     :raises AssertionError: If there are such events. They are in its message.
     :raises TimeoutError: If the stream has not got so far in five seconds.
@@ -65,7 +65,7 @@ def _read_all(reader: Reader, until: float) -> None:
                 " app.testing is true."
             )
         return
-    marker = wire.probe("", secrets.token_hex(8))
+    marker = new_marker()
     # The hub may still store who has left.
     door.settle()
     if (hub := door._hub) is not None:
