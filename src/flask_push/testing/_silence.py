@@ -69,7 +69,7 @@ def _read_all(reader: Reader, until: float) -> None:
     # The hub may still store who has left.
     door.settle()
     if (hub := door._hub) is not None:
-        _Look(hub, connection, marker, until).wait()
+        _Look(hub, connection, marker, until, _end(door, hub)).wait()
     reader.read_ahead(marker.data, until)
 
 
@@ -81,6 +81,18 @@ def _door_of(connection: str) -> ThreadDoor | None:
     return None
 
 
+def _end(door: ThreadDoor, hub: HubLoop) -> Position:
+    """The position of the store."""
+    # The hub's own connections are for its thread.
+    broker = door._broker()
+    try:
+        page = broker.read([], after=0)
+    finally:
+        if broker is not hub.broker:
+            broker.close()
+    return Position(page.epoch, page.end)
+
+
 def _streams(hub: HubLoop, connection: str) -> list[Connection]:
     streams = list(hub.hub._streams.connections.values())
     return [stream for stream in streams if stream.connection_id == connection]
@@ -89,11 +101,12 @@ def _streams(hub: HubLoop, connection: str) -> list[Connection]:
 class _Look:
     """What the hub's thread looks at until it can write the marker."""
 
-    def __init__(self, hub: HubLoop, connection: str, marker: Event, until: float) -> None:
+    def __init__(
+        self, hub: HubLoop, connection: str, marker: Event, until: float, end: Position
+    ) -> None:
         self._hub, self._connection, self._until = hub, connection, until
         self._marker = sse.encode(marker.data, type=marker.type)
-        page = hub.broker.read([], after=0)
-        self._end = Position(page.epoch, page.end)
+        self._end = end
         self._done = threading.Event()
 
     def wait(self) -> None:
