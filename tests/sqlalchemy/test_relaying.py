@@ -331,3 +331,9 @@ def test_the_end_of_a_process_gives_back_the_lease(tmp_path: Path) -> None:
         values = json.loads(row.data)
         assert (values["holder"], values["rows"], values["batch"]) == ("", [], n)
         publisher.close()
+
+
+def test_trouble_is_shown_on_one_line(one: Shop) -> None:
+    relay = relay_of(one)
+    relay._note(NotPublished("It is full.\nDETAIL: of what"))
+    assert repr(relay).endswith(", trouble: NotPublished: It is full.]>")

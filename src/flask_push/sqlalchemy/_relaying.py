@@ -69,7 +69,8 @@ class Relay(PerProcess):
 
     def __repr__(self) -> str:
         held = "holds the lease" if self._turns.lease.holds else "does not hold the lease"
-        trouble = f", trouble: {self._trouble:.80}" if self._trouble else ""
+        trouble = self._trouble.partition("\n")[0]
+        trouble = f", trouble: {trouble:.80}" if trouble else ""
         return f"<Relay {self.name!r} [{held}, {self.relayed:,} relayed{trouble}]>"
 
     @property
