@@ -6,7 +6,9 @@ import collections.abc as cabc
 import json
 import subprocess
 import sys
+import threading
 import time
+import typing as t
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -226,6 +228,33 @@ def test_a_process_that_is_forked_relays_with_connections_of_its_own(
         say(shop, "3")
         until(lambda: shop.sent() == ["1", "2", "3"])
     shop.engine.dispose()
+
+
+def test_a_fork_waits_until_the_database_is_not_in_use(one: Shop) -> None:
+    # SQLite notes in memory what a process has locked. So in a child that was forked
+    # meanwhile, the database would stay locked.
+    say(one, "1")
+    until(lambda: one.sent() == ["1"] and not one.rows())
+    deleting, goes_on = threading.Event(), threading.Event()
+
+    @sa.event.listens_for(one.engine, "after_cursor_execute")
+    def stand_still(*args: t.Any) -> None:
+        if args[2].startswith("DELETE"):
+            deleting.set()
+            goes_on.wait()
+
+    say(one, "2")
+    deleting.wait()
+    timer = threading.Timer(0.2, goes_on.set)
+    timer.start()
+
+    def child() -> bool:
+        say(one, "3")
+        return True
+
+    assert run_in_child(child)
+    timer.join()
+    until(lambda: one.sent() == ["1", "2", "3"])
 
 
 def test_where_no_thread_can_run_the_log_names_the_command(
