@@ -19,6 +19,7 @@ from support.threads import together
 
 from flask_push import Push
 from flask_push._system.fork import all_of
+from flask_push._system.fork import ForkLock
 from flask_push._system.fork import run_in_child
 
 
@@ -90,6 +91,35 @@ def test_work_in_a_child_has_a_result(
     assert run_in_child(fail) is False
     monkeypatch.delattr(os, "fork")
     assert run_in_child(fail) is None
+
+
+def test_a_fork_waits_for_a_lock_that_is_free_in_the_child() -> None:
+    lock = ForkLock()
+    taken, goes_on = threading.Event(), threading.Event()
+    done: list[int] = []
+
+    def work() -> None:
+        with lock:
+            taken.set()
+            goes_on.wait()
+            done.append(1)
+
+    def child() -> bool:
+        with lock:
+            return done == [1]
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    taken.wait()
+    timer = threading.Timer(0.1, goes_on.set)
+    timer.start()
+    assert run_in_child(child)
+    thread.join()
+    timer.join()
+    with lock:
+        # A fork in such a moment waits no longer than it may.
+        assert not lock.hold(0.01)
+        assert run_in_child(child)
 
 
 class Thing:

@@ -81,6 +81,30 @@ def register(thing: HeldInForks) -> None:
     _held_in_forks.add(thing)
 
 
+class ForkLock:
+    """A lock for which a fork waits, for a second at most. In the child, it is free."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        register(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+    def hold(self, timeout: float) -> bool:
+        return self._lock.acquire(timeout=timeout)
+
+    def let_go(self) -> None:
+        self._lock.release()
+
+    def abandon(self, clean: bool) -> None:
+        # A thread that is not in this process may have held it.
+        self._lock = threading.Lock()
+
+
 def _before() -> None:
     _held.things = [thing for thing in all_of(_held_in_forks) if thing.hold(timeout=1)]
 

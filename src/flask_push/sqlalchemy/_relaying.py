@@ -20,8 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from .._publisher import Publisher
 from .._system import unpatched
 from .._system.fork import all_of
+from .._system.fork import ForkLock
 from .._system.fork import PerProcess
-from .._system.fork import register
 from .._system.logs import QuietLogger
 from ..brokers import NotPublished
 from ..brokers.base import TROUBLE
@@ -67,8 +67,6 @@ class Relay(PerProcess):
         self._begin()
         super().__init__()
         _relays.add(self)
-        self._in_forks = _InForks(self)
-        register(self._in_forks)
 
     def __repr__(self) -> str:
         held = "holds the lease" if self._turns.lease.holds else "does not hold the lease"
@@ -82,7 +80,9 @@ class Relay(PerProcess):
         return self._turns.relayed
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        # A fork waits until no thread relays: SQLite notes in memory what a process has
+        # locked, so in a child the app's database would stay locked.
+        self._lock = ForkLock()
         self._turns = Turns(
             *(self.name, self.rows, self._publisher),
             is_quiet=self.is_direct,
@@ -293,33 +293,6 @@ class Relay(PerProcess):
                 "Could not relay the outbox %r to the store, and try again: %s",
                 *(self.name, error),
             )
-
-
-class _InForks:
-    """A fork waits until no thread relays. For SQLite notes in memory what a process has
-    locked: in the child of a fork in the middle of a turn, the app's database would stay
-    locked.
-    """
-
-    def __init__(self, relay: Relay) -> None:
-        self._relay = weakref.ref(relay)
-        self._held: threading.Lock | None = None
-
-    def hold(self, timeout: float) -> bool:
-        relay = self._relay()
-        if relay is None or not relay._lock.acquire(timeout=timeout):
-            return False
-        self._held = relay._lock
-        return True
-
-    def let_go(self) -> None:
-        if self._held is not None:
-            self._held.release()
-            self._held = None
-
-    def abandon(self, clean: bool) -> None:
-        # The relay of the child has a lock of its own.
-        self._held = None
 
 
 _relays: weakref.WeakSet[Relay] = weakref.WeakSet()
