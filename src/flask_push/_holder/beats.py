@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import secrets
-import string
 import time
 import typing as t
 
 from .._delivery.run_rows import Change
 from .._delivery.run_rows import HOLDERS
+from .._system.names import new_name
 from ..brokers import Conflict
 from ..brokers import ItemRow
 from .store import RunStore
-
-_LETTERS = string.ascii_letters + string.digits
-_NAME_LENGTH = 12
 
 
 class Beats:
@@ -26,7 +22,7 @@ class Beats:
     """
 
     def __init__(self) -> None:
-        self.name = "".join(secrets.choice(_LETTERS) for _ in range(_NAME_LENGTH))
+        self.name = new_name()
         self.number = 0
         #: The id of the row. Empty if there is none.
         self.id = ""

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
-import secrets
-import string
 
 from .._delivery.hub_record import HubRecord
 from .._delivery.members import MAX_LISTED
@@ -20,6 +18,7 @@ from .._delivery.presence_plan import Found
 from .._delivery.presence_plan import HUBS
 from .._delivery.presence_plan import Plan
 from .._delivery.presence_plan import PresenceState
+from .._system.names import new_name
 from ..brokers import Broker
 from ..brokers import ItemChange
 from ..brokers import KeepsItems
@@ -42,8 +41,6 @@ _POLL_SECONDS = 2 * 30.0
 # Seconds for which a hub that ends waits until its record has that.
 _END_SECONDS = 1.0
 
-_LETTERS = string.digits + string.ascii_letters
-
 
 class HubPresence(Planned):
     """All but :meth:`missing` is called on the loop.
@@ -62,7 +59,7 @@ class HubPresence(Planned):
         watches = [RECORDS] if isinstance(broker, KeepsItems) else []
         super().__init__(watches, writer, loop, guard)
         self._members = Members(grace, self._report)
-        self._record = HubRecord(self._members, _new_name)
+        self._record = HubRecord(self._members, new_name)
         self._entered: dict[Connection, None] = {}
         # What is being carried out, and what was read for it.
         self._plan: Plan | None = None
@@ -216,8 +213,3 @@ class HubPresence(Planned):
             self._members.restore(state.members, now)
             self._record.take_over(state.record, now)
             self._soon()
-
-
-def _new_name() -> str:
-    """One that no hub ever had."""
-    return "".join(secrets.choice(_LETTERS) for _ in range(12))

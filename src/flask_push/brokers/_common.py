@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import secrets
-import string
 import time
 import typing as t
 
 from .._event import Entry
 from .._event import Event
 from .._event import Page
+from .._system.names import random_text
 from .base import ENTRY_BYTES
 
 
@@ -66,5 +65,4 @@ def now() -> int:
 
 
 def new_epoch() -> str:
-    letters = string.ascii_letters + string.digits
-    return "".join(secrets.choice(letters) for _ in range(5))
+    return random_text(5)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import logging
-import secrets
-import string
 import time
 
 from .._changes import Change
@@ -29,6 +27,7 @@ from .._ipc.lost_runs import item_changes
 from .._item_publisher import change as store
 from .._publisher import Publisher
 from .._system.logs import QuietLogger
+from .._system.names import new_name
 from ..brokers import Conflict
 from ..brokers import ItemChange
 from ..brokers import ItemsFull
@@ -40,8 +39,6 @@ from ._row_text import from_text
 
 logger = logging.getLogger("flask_push")
 
-_LETTERS = string.ascii_letters + string.digits
-_NAME_LENGTH = 12
 # A row that is published alone and still refused with one of these can't be published.
 _REFUSALS = ItemsFull, ValueError, TypeError
 
@@ -68,8 +65,7 @@ class Turns:
     ) -> None:
         self.rows, self._publisher, self._is_quiet = rows, publisher, is_quiet
         self._keeper = publisher._keeper()
-        holder = "".join(secrets.choice(_LETTERS) for _ in range(_NAME_LENGTH))
-        self.lease = Lease(name, holder, lost_after or outbox_lease.LOST_AFTER)
+        self.lease = Lease(name, new_name(), lost_after or outbox_lease.LOST_AFTER)
         self.recent = RecentRows()
         self._quiet = QuietLogger()
         self._backlog = Backlog(name, rows)
