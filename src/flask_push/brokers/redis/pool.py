@@ -13,6 +13,7 @@ import time
 import typing as t
 from concurrent.futures import Future
 from concurrent.futures import wait
+from functools import partial
 
 from redis.backoff import NoBackoff
 from redis.connection import Connection
@@ -25,6 +26,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from ..._system.polling import is_quiet
+from ..._system.sockets import look_again
 from ..._system.turns import Places
 from ..._system.turns import wait_again
 from .calls import Names
@@ -40,8 +42,6 @@ _NO_RETRY = Retry(NoBackoff(), 0)
 # many calls while Redis answers one. If each of a thousand calls at once opened a
 # connection, all of them would be late.
 MAX_CONNECTIONS = 32
-# Seconds in which an answer arrives that was there before.
-_LOOK_SECONDS = 0.001
 
 #: Errors by which a server refuses a command.
 Refused = (ResponseError, BusyLoadingError)
@@ -240,13 +240,11 @@ class Pool:
         # hiredis crashes the process if the handler of a signal raises an exception while
         # it makes text of a number.
         connection.send_command(*[str(arg) if type(arg) is int else arg for arg in args])
+        read = connection.read_response
         try:
-            return connection.read_response(disconnect_on_error=False)
+            return read(disconnect_on_error=False)
         except RedisTimeout:
-            # If this process was busy, the answer may be there: gevent looks at its clock
-            # before it looks at its sockets.
-            sock.settimeout(_LOOK_SECONDS)
-            return connection.read_response()
+            return look_again(sock, partial(read, disconnect_on_error=False))
 
     def close(self) -> None:
         """Close the idle connections. Other threads may take connections meanwhile."""
