@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import typing as t
 
+from ._delivery import run_rows
 from ._delivery.disconnect import Disconnect
 from ._event import Event
 from ._event import Position
@@ -66,9 +67,7 @@ def check_room(count: int, size: int) -> None:
 def size_of(change: Change) -> int:
     """The bytes of its data."""
     data = change.reason if isinstance(change, Disconnect) else change.data
-    if not data:
-        return 0
-    return len(data) if data.isascii() else len(data.encode())
+    return run_rows.size_of(data or "")
 
 
 def deliver(sender: Sender, changes: list[Change]) -> tuple[str, list[Exception]]:
