@@ -26,7 +26,6 @@ from .._event import Event
 from .._ipc.lost_runs import item_changes
 from .._item_publisher import change as store
 from .._publisher import Publisher
-from .._system.logs import QuietLogger
 from .._system.names import new_name
 from ..brokers import Conflict
 from ..brokers import ItemChange
@@ -67,7 +66,6 @@ class Turns:
         self._keeper = publisher._keeper()
         self.lease = Lease(name, new_name(), lost_after or outbox_lease.LOST_AFTER)
         self.recent = RecentRows()
-        self._quiet = QuietLogger()
         self._backlog = Backlog(name, rows)
         #: How many rows this process has published.
         self.relayed = 0
