@@ -207,10 +207,7 @@ def log_committed(given: cabc.Iterable[Entry], reason: str) -> None:
 def _by_sender(given: cabc.Iterable[Entry]) -> dict[Sender, list[Change]]:
     found: dict[Sender, list[Change]] = {}
     for sender, change, _ in given:
-        if sender in found:
-            found[sender].append(change)
-        else:
-            found[sender] = [change]
+        found.setdefault(sender, []).append(change)
     return found
 
 

@@ -39,10 +39,7 @@ class Layers:
         """
         :param transaction: The innermost one: a savepoint, or the root.
         """
-        if transaction in self._layers:
-            self._layers[transaction] += entries
-        else:
-            self._layers[transaction] = [*entries]
+        self._layers.setdefault(transaction, []).extend(entries)
         for _, _, size in entries:
             self.count += 1
             self.bytes += size
