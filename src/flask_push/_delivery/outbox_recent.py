@@ -98,6 +98,9 @@ class RecentRows:
 
     def is_not_stored(self, number: int) -> None:
         """The store has refused the batch."""
+        self._forget(number)
+
+    def _forget(self, number: int) -> None:
         self._unsure.discard(number)
         batch = self._batches.pop(number, None)
         self._size -= batch.size if batch else 0
@@ -108,7 +111,7 @@ class RecentRows:
             number, batch = next(iter(self._batches.items()))
             if self._size <= RECENT_BYTES and batch.at >= now - RECENT_SECONDS:
                 break
-            self.is_not_stored(number)
+            self._forget(number)
             self._after = number
 
     def follows(self, batch: int) -> bool:
