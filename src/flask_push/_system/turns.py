@@ -1,7 +1,7 @@
 """Waiting in turn for something of which there is not enough for all.
 
-Those who wait are woken one after another, in the order in which they came. If a thousand
-greenlets polled instead, the loop of gevent would do nothing else.
+Callers that wait are woken one after another, in the order in which they came. If a
+thousand greenlets polled instead, the loop of gevent would do nothing else.
 
 A process may be so busy that a wait ends later than it should. What was waited for may
 have happened meanwhile, or could not happen, because it is the same process that has to do
@@ -22,8 +22,8 @@ from . import unpatched
 
 T = t.TypeVar("T")
 
-# Seconds between two looks of the one who is next, and of the others. They are woken,
-# unless a greenlet waits for another thread, which can't wake it.
+# Seconds between two looks of the caller that is next, and of the others. Callers are
+# woken, unless a greenlet waits for another thread, which can't wake it.
 _NEXT_LOOK, _LOOK = 0.002, 0.5
 # Seconds after the end of a wait when it is certain that it was left by an exception.
 _STALE = 10.0
@@ -64,11 +64,11 @@ class Turns:
         self._waiting: deque[_Waiting] = deque()
 
     def __bool__(self) -> bool:
-        """Whether somebody waits."""
+        """Whether a caller waits."""
         return bool(self._waiting)
 
     def wait(self, attempt: cabc.Callable[[], bool], seconds: float) -> bool:
-        """Wait until it is this one's turn, and an attempt succeeds.
+        """Wait until it is this caller's turn, and an attempt succeeds.
 
         :param attempt: Waits for nothing.
         :return: Whether it has succeeded.
@@ -109,7 +109,7 @@ class Turns:
         return False
 
     def wake(self) -> None:
-        """Wake the one who is next. Takes no lock, so that a finalizer may call it."""
+        """Wake the caller that is next. Takes no lock, so that a finalizer may call it."""
         with contextlib.suppress(IndexError, RuntimeError):
             first = self._waiting[0]
             if first.thread in (None, unpatched.thread()):
@@ -125,7 +125,7 @@ class Places(t.Generic[T]):
     """
 
     def __init__(self, count: int) -> None:
-        #: Those that nobody has: first the empty ones.
+        #: Those that no caller has: first the empty ones.
         self.free: deque[T | None] = deque([None] * count)
         self.turns = Turns(self.free.__len__)
 
@@ -159,7 +159,7 @@ class Places(t.Generic[T]):
                 self.turns.wake()
 
     def empty(self, drop: cabc.Callable[[T], object]) -> None:
-        """Empty the places that nobody has, even if callers wait for one."""
+        """Empty the places that no caller has, even if callers wait for one."""
         place: list[T | None] = []
         try:
             while self._attempt(place) and (thing := place[0]) is not None:
@@ -221,7 +221,8 @@ class _InTurn:
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         if not blocking or self._thread() in unpatched.native:
-            # A thread of the system may wait in the kernel.
+            # A thread of the system may wait in the kernel. If it waited in turn, it could
+            # not wake the greenlet behind it, which would not look for half a second.
             return bool(self._lock.acquire(blocking, timeout))
         if timeout >= 0:
             return self._turns.wait(self._attempt, timeout)

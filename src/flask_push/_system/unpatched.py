@@ -136,8 +136,8 @@ def thread() -> int | None:
 
 
 def bell() -> _thread.LockType:
-    """A lock that is held, until someone wakes the one that waits for it: a thread of the
-    system, or a greenlet, which only another greenlet of its thread may wake."""
+    """A lock that is held. The caller waits for it, until it is released. If the caller is
+    a greenlet, only another greenlet of its thread may release it."""
     held = _thread.allocate_lock() if is_green() else free_lock()
     held.acquire()
     return held
