@@ -132,7 +132,7 @@ def _delays(url: str, count: int) -> cabc.Iterator[float]:
         relay.start()
         notifies = other.dialect.name == "postgresql"
         statement = outbox._insert_and_notify if notifies else outbox._insert
-        while not relay._turns.lease.holds or (notifies and not relay._is_told()):
+        while not relay._turns.lease.holds or (notifies and not relay._is_notified()):
             time.sleep(0.01)
         commits = []
         for n in range(count):

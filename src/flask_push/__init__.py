@@ -30,7 +30,7 @@ __all__ = ["connect", "Event", "Held", "History", "Items", "ItemsFull", "Later",
 __all__ += ["Member", "NotPublished", "NotRead", "Position", "Presence", "Publisher"]
 __all__ += ["PublishUncertain", "Push", "Run", "RunBusy", "RunFailed", "RunOver"]
 
-# Only an app needs Flask, and only who listens needs HTTP. A hub needs neither.
+# Only an app needs Flask, and only a listener needs HTTP. A hub needs neither.
 _LATER = {"Push": "._extension", "connect": ".client", "Listener": "._handoff.listener"}
 
 

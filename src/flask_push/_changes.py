@@ -48,7 +48,7 @@ class Sender(t.Protocol):
     def _disconnect(self, selected: Disconnect) -> Position: ...
 
 
-#: A change of a transaction, who sends it, and the bytes of its data.
+#: The sender of a change, the change, and the bytes of its data.
 Entry = tuple[Sender, Change, int]
 
 

@@ -2,8 +2,8 @@
 
 The lease is a row of the store, and each write of its holder expects the row as it is. A
 batch of the outbox's rows is published in one transaction with the lease, which then names
-these rows. Only afterwards they are deleted in the app's database. So whoever holds the
-lease next knows from it which rows are published, though they may still be there:
+these rows. Only afterwards they are deleted in the app's database. So the next holder of
+the lease knows from it which rows are published, though they may still be there:
 
 - It deletes those that the lease names, before it reads any. The lease has a checksum of
   them: if the app's table was made again meanwhile, these numbers are those of other rows.
@@ -176,7 +176,7 @@ class Lease:
         return self._change(known._replace(batch=number, rows=rows, check=check))
 
     def free(self) -> Change:
-        """Hold it no more."""
+        """Give the lease back. Any process may take it."""
         known = self._known()
         free = known._replace(holder="", prior=self.name, prior_batch=known.batch)
         return self._change(free)

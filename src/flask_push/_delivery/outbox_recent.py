@@ -30,8 +30,8 @@ class OutboxRow(t.NamedTuple):
 
 
 def check_of(rows: cabc.Iterable[OutboxRow]) -> int:
-    """A number by which these rows are told from others that have the same numbers, because
-    the app's table was emptied or made again. That of two lists is ``a ^ b``."""
+    """A checksum. If the app's table was emptied or made again, its new rows have the
+    numbers of old ones, and another checksum. That of two lists is ``a ^ b``."""
     check = 0
     for id, text in rows:
         check ^= zlib.crc32(f"{id} {text}".encode())
@@ -152,8 +152,8 @@ class RecentRows:
 
     def go_back(self, batch: int) -> None:
         """The store has this batch and those before it, and what it has lost was put back.
-        That is remembered as long as before, for it may come back with the master that has
-        it."""
+        That is remembered as long as before, because the master that has it may take over
+        again."""
         self._put_back |= {row.id for row in self.lost(batch)[0]}
         self._put_back -= {*self.there_again(batch)}
         self._unsure.discard(batch)

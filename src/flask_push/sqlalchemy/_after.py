@@ -3,7 +3,7 @@
 A session's changes lie in its ``info``, by transaction and savepoint. Listeners on the
 class ``Session`` move, drop and send them; in a session that holds none they look once.
 
-``after_commit`` is called for savepoints, too, and before the session has let go of its
+``after_commit`` is called for savepoints, too, and before the session has given back its
 connection. So it only marks the root as committed, and ``after_transaction_end`` sends: the
 connection is back in its pool then, and the session can be used again. If the session uses
 a connection whose own transaction goes on, that one decides: see ``_joined.py``.
@@ -161,7 +161,7 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
 
 
 def _end(session: Session, held: Layers) -> None:
-    # First: whoever is called below may begin the next transaction.
+    # First, because functions that are called below may begin the next transaction.
     del session.info[_HELD]
     if held.is_committed:
         held.is_committed = False

@@ -1,7 +1,8 @@
 """When rows that a transaction has inserted may be committed.
 
-SQLAlchemy says so just before the commit. So this waits until the connection is given back,
-or the session's transaction is over. If there was no commit, the relay finds no row.
+SQLAlchemy calls listeners just before the commit. So this waits until the connection is
+given back, or the session's transaction is over. If there was no commit, the relay finds no
+row.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What SQLAlchemy does not tell of a session's connections."""
+"""What SQLAlchemy has no function for: which connections a session was given, and whether
+PostgreSQL has aborted a transaction."""
 
 from __future__ import annotations
 

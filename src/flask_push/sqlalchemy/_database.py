@@ -124,7 +124,7 @@ class OutboxRows:
     def _connect(self) -> cabc.Iterator[sa.Connection]:
         try:
             with self.engine.connect() as connection:
-                # What an app echoes is not what is asked ten times a second.
+                # An engine with echo=True must not log what is read ten times a second.
                 connection._echo = False
                 try:
                     if connection.dialect.name in _MYSQL:

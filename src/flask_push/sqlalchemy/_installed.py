@@ -1,4 +1,4 @@
-"""Refuses to be imported without a SQLAlchemy that will do."""
+"""Importing this fails if SQLAlchemy is missing, or too old."""
 
 try:
     from sqlalchemy import __version__ as _version

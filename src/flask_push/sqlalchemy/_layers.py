@@ -32,7 +32,7 @@ class Layers:
 
     def __del__(self) -> None:
         if self.is_committed:
-            # An exception kept SQLAlchemy from telling us the end of the transaction.
+            # Because of an exception, no listener was called at the end of the transaction.
             log_committed(self.entries(), "the session was not used again")
 
     def add(self, transaction: object, entries: cabc.Collection[Entry]) -> None:

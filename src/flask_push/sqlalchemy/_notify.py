@@ -14,8 +14,8 @@ _MAX_NAME = 63
 
 
 def channel_of(table: sa.Table) -> str:
-    """The name by which PostgreSQL tells of the table's rows. If two tables have the same,
-    their relays only look too often."""
+    """The name under which PostgreSQL notifies of the table's rows. If two tables have the
+    same, their relays only look too often."""
     return f"push_{table.fullname}".encode()[:_MAX_NAME].decode(errors="ignore")
 
 
@@ -34,7 +34,7 @@ class Listening:
 
     def __init__(self, engine: sa.Engine, channel: str) -> None:
         self._is_new = engine.driver == "psycopg"
-        #: Whether it has heard anything. Behind some pools of connections, it never does.
+        #: Whether a notification has arrived. Behind some pools of connections, none does.
         self.works = False
         taken = engine.raw_connection()
         connection: t.Any = taken.driver_connection

@@ -2,8 +2,8 @@
 
 One of them holds the lease, and publishes. The others look at the lease once a second.
 
-It is a thread as the app's own are: a greenlet, if gevent has replaced threads. For the
-connections of the app's engine are made for those, and don't work elsewhere.
+It is a thread as the app's own are: a greenlet, if gevent has replaced threads, because the
+connections of the app's engine work only in those.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from ._turns import Turns
 
 logger = logging.getLogger("flask_push")
 
-# Seconds between two looks at the database if nothing tells of new rows.
+# Seconds between two looks at the database if nothing notifies of new rows.
 _POLL_SECONDS = 0.1
 # Seconds between two looks at the lease of another process, at least.
 _LOOK_SECONDS = 0.1
-# Seconds until PostgreSQL is asked again to tell of new rows.
+# Seconds until PostgreSQL is asked again to notify of new rows.
 _LISTEN_SECONDS = 5.0
 # Seconds between two tries in trouble.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
@@ -221,7 +221,7 @@ class Relay(PerProcess):
         if not turns.lease.holds:
             self._listen_no_more()
             return turns.lease.pause
-        return turns.lease.pause if self._is_told() else _POLL_SECONDS
+        return turns.lease.pause if self._is_notified() else _POLL_SECONDS
 
     def _wait(self, bell: Bell, seconds: float) -> None:
         began = time.monotonic()
@@ -241,8 +241,8 @@ class Relay(PerProcess):
             except Exception as error:
                 self._listening_failed(error)
 
-    def _is_told(self) -> bool:
-        """Whether PostgreSQL tells of new rows."""
+    def _is_notified(self) -> bool:
+        """Whether PostgreSQL notifies of new rows."""
         engine, now = self.rows.engine, time.monotonic()
         if self._listening is None and now >= self._listen_at and may_listen(engine):
             self._listen_at = now + _LISTEN_SECONDS

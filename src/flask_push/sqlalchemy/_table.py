@@ -20,8 +20,8 @@ def outbox_table(name: str, metadata: sa.MetaData) -> sa.Table:
             f"There is a table {name!r} already. Pass another name= to each Outbox of the"
             " same metadata."
         )
-    # SQLite gives each row a number of its own only if its type is INTEGER, and a number
-    # of a row that was deleted again unless it is told otherwise.
+    # SQLite numbers rows by itself only if the type is INTEGER. Only with AUTOINCREMENT, it
+    # never gives the number of a deleted row to another row.
     number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     # A TEXT of MySQL's has 64 KB.
     text = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")

@@ -66,7 +66,7 @@ def _read_all(reader: Reader, until: float) -> None:
             )
         return
     marker = new_marker()
-    # The hub may still store who has left.
+    # The hub may still have to store that users have left.
     door.settle()
     if (hub := door._hub) is not None:
         _Look(hub, connection, marker, until, _end(door, hub)).wait()

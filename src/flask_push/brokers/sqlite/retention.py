@@ -59,7 +59,7 @@ def may_be_full(error: BaseException) -> bool:
 
 
 class Head(t.NamedTuple):
-    """What those who add no events need of the store's row."""
+    """As much of the store's row as changes need that add no events."""
 
     epoch: str
     last: int
