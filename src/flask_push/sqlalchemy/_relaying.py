@@ -46,6 +46,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 _EXIT_SECONDS = 5.0
 # Seconds for which a call waits until another process has published all rows.
 _CALL_SECONDS = 20.0
+# What the store and the database raise.
+_TROUBLE = (*TROUBLE, SQLAlchemyError)
 
 
 class Relay(PerProcess):
@@ -173,8 +175,7 @@ class Relay(PerProcess):
                 time.sleep(_LOOK_SECONDS)
         finally:
             if self._thread is None:
-                with self._lock, contextlib.suppress(*TROUBLE, SQLAlchemyError):
-                    turns.release()
+                self._release()
 
     def relay_quietly(self) -> None:
         """As :meth:`relay`, after a commit, which no exception must hide."""
@@ -184,6 +185,11 @@ class Relay(PerProcess):
             self._note(error)
         else:
             self._note(None)
+
+    def _release(self) -> None:
+        """Give the lease back, unless the store or the database is in trouble."""
+        with self._lock, contextlib.suppress(*_TROUBLE):
+            self._turns.release()
 
     # The thread.
 
@@ -196,8 +202,7 @@ class Relay(PerProcess):
                 if seconds and not self._stops:
                     self._wait(bell, seconds)
         finally:
-            with self._lock, contextlib.suppress(*TROUBLE, SQLAlchemyError):
-                self._turns.release()
+            self._release()
             self._listen_no_more()
             self._thread = self._bell = None
             bell.close()
@@ -276,11 +281,10 @@ class Relay(PerProcess):
                 )
             self._trouble, self._is_logged = "", False
             return
-        if not self._trouble:
+        if is_first := not self._trouble:
             self._since = time.monotonic()
-        is_first = not self._trouble
         self._trouble = f"{type(error).__name__}: {error}"
-        if not isinstance(error, (*TROUBLE, SQLAlchemyError)):
+        if not isinstance(error, _TROUBLE):
             self._quiet.exception("A step of the relay of an outbox failed; it goes on.")
         elif is_first and isinstance(error, SQLAlchemyError):
             self._is_logged = self._quiet.error(
