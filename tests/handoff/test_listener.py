@@ -6,9 +6,11 @@ import collections.abc as cabc
 import gc
 import json
 import os
+import select
 import threading
 
 import pytest
+from support.late_sockets import LateSocket
 from support.listeners import data_of
 from support.listeners import in_thread
 from support.listeners import ListenScene
@@ -280,6 +282,20 @@ def test_a_hub_that_writes_nothing_is_asked_again(
     scene.say("a", "1")
     reader.join(20)
     assert found == ["1"]
+
+
+def test_a_listener_of_a_busy_process_reads_what_was_there_in_time(
+    scene: ListenScene,
+) -> None:
+    listener = scene.listen("a")
+    take(listener, 2)
+    sock = listener._socket
+    assert sock is not None
+    scene.say("a", "1")
+    assert select.select([sock], [], [], 20)[0]
+    listener._socket = LateSocket.of(sock)
+    assert data_of(listener, 1) == ["1"]
+    assert len(scene.threads[-1].streams) == 1, "its stream went on"
 
 
 def test_a_listener_that_is_dropped_ends_its_stream(scene: ListenScene) -> None:
