@@ -12,9 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 from support.databases import Database
-from support.databases import database_templates as database_templates
-from support.databases import postgresql as postgresql
-from support.databases import postgresql_server as postgresql_server
 from support.sessions import Base
 from support.sessions import publisher as publisher
 from support.sessions import Row

@@ -8,13 +8,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from support.databases import Database
-from support.databases import database as database
-from support.databases import database_templates as database_templates
-from support.databases import mariadb as mariadb
-from support.databases import mariadb_server as mariadb_server
-from support.databases import postgresql as postgresql
-from support.databases import postgresql_server as postgresql_server
-from support.databases import sqlite as sqlite
 
 from flask_push._delivery.outbox_ids import ranges_of
 from flask_push._delivery.outbox_recent import OutboxRow

@@ -8,12 +8,6 @@ import contextlib
 import pytest
 import sqlalchemy as sa
 from support.databases import Database
-from support.databases import database_templates as database_templates
-from support.databases import mariadb as mariadb
-from support.databases import mariadb_server as mariadb_server
-from support.databases import postgresql as postgresql
-from support.databases import postgresql_server as postgresql_server
-from support.databases import sqlite as sqlite
 from support.outboxes import opened
 from support.outboxes import Shop
 from support.servers import until

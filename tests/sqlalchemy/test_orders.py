@@ -11,11 +11,6 @@ from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import Engine
 from sqlalchemy.exc import SAWarning
 from support.databases import Database
-from support.databases import database_templates as database_templates
-from support.databases import mariadb as mariadb
-from support.databases import mariadb_server as mariadb_server
-from support.databases import postgresql as postgresql
-from support.databases import postgresql_server as postgresql_server
 from support.session_machine import JoinedMachine
 from support.session_machine import SessionMachine
 from support.sessions import Base

@@ -18,13 +18,6 @@ from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.asyncio import create_async_engine
 from support.apps import make_app
-from support.databases import database as database
-from support.databases import database_templates as database_templates
-from support.databases import mariadb as mariadb
-from support.databases import mariadb_server as mariadb_server
-from support.databases import postgresql as postgresql
-from support.databases import postgresql_server as postgresql_server
-from support.databases import sqlite as sqlite
 from support.outboxes import direct as direct
 from support.outboxes import opened
 from support.outboxes import Shop

@@ -15,13 +15,6 @@ from urllib.parse import urlencode
 import pytest
 import sqlalchemy as sa
 from support.databases import Database
-from support.databases import database as database
-from support.databases import database_templates as database_templates
-from support.databases import mariadb as mariadb
-from support.databases import mariadb_server as mariadb_server
-from support.databases import postgresql as postgresql
-from support.databases import postgresql_server as postgresql_server
-from support.databases import sqlite as sqlite
 from support.outboxes import opened
 from support.outboxes import Shop
 from support.outboxes import shop as shop

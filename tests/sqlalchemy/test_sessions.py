@@ -31,11 +31,6 @@ from sqlalchemy.orm import scoped_session
 from sqlalchemy.orm import Session
 from sqlalchemy.orm import sessionmaker
 from support.databases import Database
-from support.databases import database_templates as database_templates
-from support.databases import mariadb as mariadb
-from support.databases import mariadb_server as mariadb_server
-from support.databases import postgresql as postgresql
-from support.databases import postgresql_server as postgresql_server
 from support.sessions import Base
 from support.sessions import Child
 from support.sessions import engine as engine
