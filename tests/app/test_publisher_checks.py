@@ -30,7 +30,7 @@ def test_an_option_that_is_invalid_is_refused(
         Publisher("memory:", **options)
 
 
-def test_a_broker_without_logs_of_ours_disconnects_nobody_now_or_later() -> None:
+def test_a_broker_without_logs_of_ours_disconnects_neither_now_nor_later() -> None:
     publisher = Publisher(Plain())
     with pytest.raises(RuntimeError, match="does not keep disconnects"):
         publisher.disconnect(user=7)

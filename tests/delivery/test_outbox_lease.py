@@ -36,7 +36,7 @@ def held(name: str = "me") -> Lease:
     return mine
 
 
-def test_a_lease_that_nobody_has_is_taken_and_expects_that_there_is_none() -> None:
+def test_a_lease_that_is_not_there_is_taken_and_expects_that_there_is_none() -> None:
     mine = lease()
     assert (
         not mine.holds and not mine.may_take() and repr(mine) == "<Lease 'shop' [not held]>"
@@ -50,7 +50,7 @@ def test_a_lease_that_nobody_has_is_taken_and_expects_that_there_is_none() -> No
     assert mine.holds and mine.at == 5.0 and repr(mine) == "<Lease 'shop' [held]>"
 
 
-def test_each_write_expects_the_one_before() -> None:
+def test_each_write_of_a_lease_expects_the_one_before() -> None:
     mine = held()
     beat = mine.beat()
     assert beat.expect == id_of(1)
@@ -62,7 +62,7 @@ def test_each_write_expects_the_one_before() -> None:
     assert LeaseRecord.read(row(batch, 3)) == record
 
 
-def test_rows_stay_in_it_until_they_are_deleted() -> None:
+def test_rows_stay_in_the_lease_until_they_are_deleted() -> None:
     mine = held()
     for number, id in (2, 7), (3, 8), (4, 10):
         mine.batch(number - 1, [id], id)
@@ -77,7 +77,9 @@ def test_rows_stay_in_it_until_they_are_deleted() -> None:
     assert (record.batch, record.rows, record.check) == (3, (), 0)
 
 
-def test_who_takes_it_has_the_rows_and_the_number_of_the_last_holder() -> None:
+def test_a_process_that_takes_the_lease_has_the_rows_and_the_number_of_the_last_holder() -> (
+    None
+):
     first, second = held("first"), lease("second")
     batch = first.batch(1, [7], 5)
     first.stored(id_of(2), 7.0)
@@ -122,7 +124,9 @@ def test_a_lease_that_still_beats_is_never_taken() -> None:
     assert not any(look(other, beats))
 
 
-def test_time_in_which_the_store_was_away_or_nobody_looked_does_not_count() -> None:
+def test_time_in_which_the_store_was_away_or_the_process_did_not_look_does_not_count() -> (
+    None
+):
     change, other = held("first").beat(), lease()
     assert not any(look(other, [change] * 5))
     other.count_again()
@@ -159,5 +163,5 @@ def test_a_lease_that_can_not_be_read_is_an_error(data: str) -> None:
 
 
 @pytest.mark.parametrize("ids", [[], [1], [1, 2, 3, 5, 9, 10], [10, 9, 2, 2]])
-def test_numbers_become_ranges_and_back(ids: list[int]) -> None:
+def test_numbers_of_rows_become_ranges_and_back(ids: list[int]) -> None:
     assert ids_in(ranges_of(ids)) == sorted({*ids})

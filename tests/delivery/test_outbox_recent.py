@@ -78,7 +78,7 @@ def test_a_batch_that_was_refused_is_forgotten() -> None:
     assert publish(recent, 1) == 2
 
 
-def test_they_are_forgotten_after_a_while() -> None:
+def test_published_rows_are_forgotten_after_a_while() -> None:
     recent = RecentRows()
     publish(recent, 1)
     publish(recent, 2, now=5.0)
@@ -92,7 +92,7 @@ def test_they_are_forgotten_after_a_while() -> None:
     assert recent.lost(9) == ([], True) and recent.last == 9
 
 
-def test_no_more_bytes_are_remembered_than_the_bound() -> None:
+def test_no_more_bytes_of_rows_are_remembered_than_the_bound() -> None:
     recent = RecentRows()
     for id in range(1, 101):
         publish(recent, id, text="x" * 2**20)

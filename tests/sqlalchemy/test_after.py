@@ -60,7 +60,7 @@ def test_the_rollback_of_a_savepoint_drops_what_was_given_within_it(
 
 
 @pytest.mark.parametrize("before", [[], ["first"]])
-def test_a_listener_of_the_app_may_publish_when_it_hears_of_the_commit(
+def test_a_listener_of_the_app_may_publish_when_it_is_called_after_the_commit(
     session: Session, publisher: Publisher, before: list[str]
 ) -> None:
     @event.listens_for(session, "after_commit")

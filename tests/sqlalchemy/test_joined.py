@@ -24,7 +24,7 @@ MODES: list[Mode] = ["conditional_savepoint", "rollback_only", "create_savepoint
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_it_sends_when_the_connection_commits(
+def test_a_session_that_joined_a_connection_sends_when_that_commits(
     engine: Engine, publisher: Publisher, mode: Mode
 ) -> None:
     with engine.connect() as connection:

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from support.databases import Database
 from support.outboxes import opened
+from support.outboxes import relay_of
 from support.outboxes import Shop
 from support.servers import until
 
@@ -16,7 +17,6 @@ from flask_push.sqlalchemy import _relaying
 from flask_push.sqlalchemy._notify import channel_of
 from flask_push.sqlalchemy._notify import Listening
 from flask_push.sqlalchemy._notify import may_listen
-from flask_push.sqlalchemy._relaying import Relay
 
 DRIVERS = "postgresql+psycopg", "postgresql+psycopg2"
 
@@ -36,11 +36,6 @@ def shop(engine: sa.Engine) -> cabc.Iterator[Shop]:
         yield shop
 
 
-def relay_of(shop: Shop) -> Relay:
-    (relay,) = shop.outbox._relays
-    return relay
-
-
 def say(shop: Shop, *texts: str) -> None:
     """Another process does: nothing in this one rings."""
     engine = sa.create_engine(shop.engine.url)
@@ -56,7 +51,7 @@ def is_told(shop: Shop) -> bool:
     return listening is not None and listening.works
 
 
-def test_a_commit_of_another_process_wakes_it(
+def test_a_commit_of_another_process_wakes_the_relay(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_relaying, "_POLL_SECONDS", 1.0)
@@ -134,7 +129,7 @@ def test_a_connection_that_is_closed_is_opened_again(
     until(lambda: is_told(shop) and relay_of(shop)._listening is not listening)
 
 
-def test_where_no_notification_arrives_it_asks_the_database_often(
+def test_a_relay_that_gets_no_notification_asks_the_database_often(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a pool that gives each transaction another connection."""
@@ -155,13 +150,13 @@ def test_where_no_notification_arrives_it_asks_the_database_often(
     until(lambda: shop.sent() == ["1"])
 
 
-def test_other_databases_and_drivers_are_asked(
+def test_databases_other_than_postgresql_are_asked(
     sqlite: Database, mariadb: Database, postgresql: Database
 ) -> None:
     assert may_listen(postgresql.engine)
     assert not may_listen(sqlite.engine) and not may_listen(mariadb.engine)
 
 
-def test_the_name_of_postgresql_is_not_too_long() -> None:
+def test_the_name_by_which_postgresql_notifies_is_not_too_long() -> None:
     for name in "push_outbox", "ä" * 60, "x" * 200:
         assert len(channel_of(sa.Table(name, sa.MetaData())).encode()) <= 63

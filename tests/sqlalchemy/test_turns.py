@@ -104,7 +104,7 @@ def test_new_rows_with_the_numbers_of_published_ones_are_published(
     assert "was emptied or changed by hand: 2 of its rows" in line
 
 
-def test_a_full_channel_keeps_others_from_nothing() -> None:
+def test_rows_of_a_full_channel_are_skipped_and_those_of_others_published() -> None:
     publisher = Publisher(MemoryBroker(Retention(items=2)))
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     table = made_table(engine)
@@ -175,7 +175,7 @@ def test_batches_that_the_store_has_lost_are_published_again_in_order(
     assert "has lost 3 published rows" in caplog.text and "lost more" not in caplog.text
 
 
-def test_what_is_lost_and_not_remembered_is_told(
+def test_the_log_says_that_the_store_has_lost_rows_which_the_relay_has_forgotten(
     direct: Shop, turns: Turns, caplog: pytest.LogCaptureFixture
 ) -> None:
     insert(direct, text("1"))
@@ -192,7 +192,7 @@ def rename(shop: Shop, old: str, new: str) -> None:
         connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
 
 
-def test_what_is_lost_is_put_back_also_if_the_database_is_away_first(
+def test_rows_that_the_store_has_lost_are_put_back_even_if_the_database_is_away_first(
     direct: Shop, turns: Turns
 ) -> None:
     insert(direct, text("1"))

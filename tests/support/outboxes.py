@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from flask_push import Publisher
 from flask_push.sqlalchemy import Outbox
+from flask_push.sqlalchemy._relaying import Relay
 from support.databases import Database
 from support.sessions import begin_ourselves
 
@@ -30,6 +31,12 @@ class Shop(t.NamedTuple):
         with self.engine.connect() as connection:
             table = self.outbox.table
             return [*connection.execute(sa.select(table).order_by(table.c.id))]
+
+
+def relay_of(shop: Shop) -> Relay:
+    """Its only one, in this process."""
+    (relay,) = shop.outbox._relays
+    return relay
 
 
 @contextlib.contextmanager

@@ -121,7 +121,7 @@ def test_a_thing_that_could_not_be_dropped_leaves_its_place_empty() -> None:
 
 
 @pytest.mark.usefixtures("never_looks")
-def test_no_more_have_a_place_than_there_are() -> None:
+def test_no_more_callers_have_a_place_than_there_are_places() -> None:
     places, used, most = Places[str](3), list[int](), list[int]()
 
     def use() -> None:
@@ -147,7 +147,7 @@ def test_a_wait_for_a_place_ends() -> None:
     assert places.take([], 0)
 
 
-def test_one_who_was_torn_from_waiting_keeps_nobody_waiting(
+def test_a_caller_that_was_torn_from_waiting_holds_up_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     places, place = Places[str](1), list[t.Any]()
