@@ -77,9 +77,7 @@ def test_rows_stay_in_the_lease_until_they_are_deleted() -> None:
     assert (record.batch, record.rows, record.check) == (3, (), 0)
 
 
-def test_a_process_that_takes_the_lease_has_the_rows_and_the_number_of_the_last_holder() -> (
-    None
-):
+def test_a_process_that_takes_the_lease_has_the_rows_of_the_last_batch() -> None:
     first, second = held("first"), lease("second")
     batch = first.batch(1, [7], 5)
     first.stored(id_of(2), 7.0)
@@ -124,9 +122,7 @@ def test_a_lease_that_still_beats_is_never_taken() -> None:
     assert not any(look(other, beats))
 
 
-def test_time_in_which_the_store_was_away_or_the_process_did_not_look_does_not_count() -> (
-    None
-):
+def test_time_in_which_the_store_was_away_or_no_process_looked_does_not_count() -> None:
     change, other = held("first").beat(), lease()
     assert not any(look(other, [change] * 5))
     other.count_again()

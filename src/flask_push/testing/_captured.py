@@ -13,11 +13,11 @@ from ._seam import seam_of
 @contextlib.contextmanager
 def captured(push: Publishes) -> cabc.Iterator[list[Event]]:
     """All that is published in a ``with`` block, on any channel and in any thread, in the
-    order in which it is stored. It is stored and sent as ever.
+    order in which it is stored. It is stored and sent as usual.
 
     An item that is set is an event with an ``item``, and one that is unset has the type
-    ``push:unset``. What was refused, or changed nothing, is not in the list. Neither is
-    what runs write, and what other processes publish.
+    ``push:unset``. Changes that were refused, or changed nothing, are not in the list.
+    Neither are the events of runs and of other processes.
 
     :param push: A :class:`.Push`, of which the app is meant that is current when the block
         begins; or a :class:`.Publisher`.

@@ -1,4 +1,4 @@
-"""Whether a stream has nothing more, without waiting for some time.
+"""Whether a stream has nothing more, without a fixed wait.
 
 A marker is written to this one stream, after all that was published before. The hub writes
 it when it has reached the end of the store, and the stream has been written all of it. So
@@ -35,10 +35,10 @@ _PAUSE = 0.002
 def assert_silent(response: StreamResponse) -> None:
     """Assert that a stream has no event that you have not read.
 
-    It does not wait for some time. Whatever the stream gets of all that was published
-    before the call has been looked at when it returns. Only with Redis, events with
-    ``store=False`` may still be on their way. Events of Flask-Push's own count as in
-    :func:`read_events`. All events can still be read. The end of a stream is no event.
+    It needs no fixed wait: it looks at all events of the stream that were published before
+    the call. Only with Redis, events with ``store=False`` may still be on their way. Events
+    of Flask-Push's own count as in :func:`read_events`. All events can still be read. The
+    end of a stream does not count as an event.
 
     :raises AssertionError: If there are such events. They are in its message.
     :raises TimeoutError: If the stream has not got so far in five seconds.
