@@ -35,7 +35,7 @@ PAGE = DOCS["hub"]
 HUB_PAGE = [command for block in commands(PAGE) for command in block]
 SEE, STOP, INSTALL, RELOAD, RUN, MAKE, REPLACE = HUB_PAGE
 CLI_PAGE = [command for block in commands(DOCS["cli"]) for command in block]
-STATUS, _, STOP_IT, PUBLISH, DISCONNECT, PRESENT, TAIL, *TAILS, _, RUN_IT = CLI_PAGE
+STATUS, _, STOP_IT, PUBLISH, DISCONNECT, PRESENT, RELAY, TAIL, *TAILS, _, RUN_IT = CLI_PAGE
 TAIL_ITEMS, TAIL_PRESENCE = TAILS
 
 (CONFIG,) = blocks(PAGE, "python")
@@ -70,6 +70,8 @@ def test_the_hub_is_seen_and_stopped_as_the_page_says(tmp_path: Path) -> None:
         assert heard(reader, 1) == ["The shop closes in an hour"]
         assert Position.parse(said(DISCONNECT, tmp_path).strip()).epoch
         assert said(PRESENT, tmp_path) == "0 present.\n"
+        # It has no outbox. `tests/app/test_cli_relay.py` relays one.
+        assert sh(RELAY, tmp_path).returncode == 1
         assert said(STOP, tmp_path) == ""
         assert hubs(tmp_path) == []
         reader.read_to_end()

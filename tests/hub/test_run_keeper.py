@@ -439,4 +439,5 @@ def test_a_hub_that_fails_at_any_line_goes_on_to_end_runs() -> None:
     lines = [line for line in end_a_run().lines if line[0] in files]
     assert len(lines) > 15
     for line in lines:
-        assert end_a_run(line).raised
+        # Some are reached only if the hub is late, or is not.
+        assert any(end_a_run(line).raised for _ in range(10)), line

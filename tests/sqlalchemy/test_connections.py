@@ -35,6 +35,7 @@ def test_a_commit_that_postgresql_answers_with_a_rollback_sends_nothing(
         transaction = connection.begin()
         with Session(connection if joined else engine) as session:
             session.add(Row(id=1, text="x"))
+            session.flush()
             publisher.after(session).publish("a", "1")
             with pytest.raises(SQLAlchemyError):
                 session.execute(sa.text("SELECT * FROM nowhere"))

@@ -284,7 +284,8 @@ class JoinedMachine(SessionMachine):
         if not self.connection.in_transaction():
             self.outer = [self.connection.begin()]
         elif nested:
-            self.outer.append(self.connection.begin_nested())
+            with self.outside():
+                self.outer.append(self.connection.begin_nested())
 
     @rule(depth=st.integers(0, 2), commits=st.sampled_from([True, True, False]))
     def end_outside(self, depth: int, commits: bool) -> None:
