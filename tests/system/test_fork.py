@@ -20,6 +20,7 @@ from support.threads import together
 from flask_push import Push
 from flask_push._system.fork import all_of
 from flask_push._system.fork import ForkLock
+from flask_push._system.fork import register
 from flask_push._system.fork import run_in_child
 
 
@@ -120,6 +121,54 @@ def test_a_fork_waits_for_a_lock_that_is_free_in_the_child() -> None:
         # A fork in such a moment waits no longer than it may.
         assert not lock.hold(0.01)
         assert run_in_child(child)
+
+
+class NotedLock(ForkLock):
+    is_held = False
+
+    def hold(self, timeout: float) -> bool:
+        self.is_held = super().hold(5 * timeout)
+        return self.is_held
+
+
+class Store:
+    """As a store, one thread at a time uses it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        register(self)
+
+    def hold(self, timeout: float) -> bool:
+        return self.lock.acquire(timeout=timeout)
+
+    def let_go(self) -> None:
+        self.lock.release()
+
+    def abandon(self, clean: bool) -> None:
+        self.lock = threading.Lock()
+
+
+def test_a_fork_and_a_thread_with_a_lock_do_not_wait_for_each_other() -> None:
+    # Many, because the fork finds them in any order.
+    stores = [Store() for _ in range(50)]
+    lock = NotedLock()
+    taken = threading.Event()
+
+    def work() -> None:
+        with lock:
+            taken.set()
+            # Now the other thread forks.
+            time.sleep(0.2)
+            for store in stores:
+                with store.lock:
+                    pass
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    taken.wait()
+    assert run_in_child(lambda: True)
+    thread.join()
+    assert lock.is_held
 
 
 class Thing:

@@ -82,7 +82,10 @@ def register(thing: HeldInForks) -> None:
 
 
 class ForkLock:
-    """A lock for which a fork waits, for a second at most. In the child, it is free."""
+    """A lock for which a fork waits, for a second at most. In the child, it is free.
+
+    A thread that has it may use a store, but must not take it while it uses one.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -106,7 +109,11 @@ class ForkLock:
 
 
 def _before() -> None:
-    _held.things = [thing for thing in all_of(_held_in_forks) if thing.hold(timeout=1)]
+    # First the locks whose threads may wait for the other things. The other way round, the
+    # fork and such a thread would wait for each other.
+    things = all_of(_held_in_forks)
+    things.sort(key=lambda thing: not isinstance(thing, ForkLock))
+    _held.things = [thing for thing in things if thing.hold(timeout=1)]
 
 
 def _take_held() -> list[HeldInForks]:
