@@ -103,17 +103,21 @@ def test_a_user_is_there_once_and_until_the_last_window_is_closed(
 ) -> None:
     ann = window(server, windows, "ann")
     bens = [window(server, windows, "ben") for _ in range(2)]
-    for page in ann, *bens:
-        has(page, "ann", "ben")
+    dan = window(server, windows, "dan")
+    for page in ann, *bens, dan:
+        has(page, "ann", "ben", "dan")
     bens[0].close()
-    bens[1].evaluate("location.reload()")
-    bens[1].wait_for_load_state()
+    dan.close()
+    # Once Dan has left, so would Ben have, whose window was closed before.
+    has(ann, "ann", "ben")
     eve = window(server, windows, "eve")
-    has(ann, "ann", "ben", "eve")
+    for page in ann, bens[1], eve:
+        has(page, "ann", "ben", "eve")
     # Ben's window has no stream after it was loaded again.
-    has(ann, "ann", "eve")
-    assert ann.evaluate("calls.filter(([, , left]) => left.length).length") == 1
-    has(eve, "ann", "eve")
+    bens[1].reload()
+    for page in ann, eve:
+        has(page, "ann", "eve")
+    assert ann.evaluate("calls.flatMap(([, , left]) => left)") == ["dan", "ben"]
 
 
 def test_nobody_leaves_when_the_server_is_killed_and_restarted(
