@@ -8,6 +8,7 @@ import logging
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
+from sqlalchemy.exc import SQLAlchemyError
 from support.outboxes import direct as direct
 from support.outboxes import Shop
 from support.servers import until
@@ -102,6 +103,23 @@ def test_new_rows_with_the_numbers_of_published_ones_are_published(
     assert direct.sent() == ["1", "2", "3", "4"] and direct.rows() == []
     (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert "was emptied or changed by hand: 2 of its rows" in line
+
+
+def test_new_rows_are_published_if_the_table_was_made_again_before_the_old_were_deleted(
+    direct: Shop,
+) -> None:
+    rows = OutboxRows(direct.engine, direct.outbox.table)
+    turns = Turns("push_outbox", rows, direct.publisher)
+    insert(direct, text("1"))
+    turns.turn()
+    assert direct.sent() == ["1"] and len(direct.rows()) == 1
+    direct.outbox.table.drop(direct.engine)
+    with pytest.raises(SQLAlchemyError):
+        turns.turn()
+    direct.outbox.table.create(direct.engine)
+    insert(direct, text("2"))
+    go(turns)
+    assert direct.sent() == ["1", "2"] and direct.rows() == []
 
 
 def test_rows_of_a_full_channel_are_skipped_and_those_of_others_published() -> None:

@@ -104,8 +104,9 @@ class Lease:
         self.record: LeaseRecord | None = None
         #: When a write of it that was stored has begun.
         self.at = -math.inf
-        #: Whether the store said which rows it names, and not this process.
-        self.was_read = False
+        #: Whether rows with the numbers that it names may be others: it was read in the
+        #: store, or the table could not be used since this process published them.
+        self.is_doubtful = False
         self._others = Holders(lost_after)
         self._lost_after = lost_after
         self._is_silent = False
@@ -134,7 +135,7 @@ class Lease:
         """
         self._is_silent = bool(self._others.take(rows, now))
         self.record = LeaseRecord.read(rows[0]) if rows else _NONE
-        self.was_read = True
+        self.is_doubtful = True
         return self.record
 
     def forget(self) -> None:
@@ -193,7 +194,7 @@ class Lease:
     def deleted(self) -> None:
         """The rows that it names are not in the table any more. The next write says so."""
         self.record = self._known()._replace(rows=(), check=0)
-        self.was_read = False
+        self.is_doubtful = False
 
     def _known(self) -> LeaseRecord:
         assert self.record is not None

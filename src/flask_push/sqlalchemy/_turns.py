@@ -217,7 +217,7 @@ class Turns:
     def _next(self, record: LeaseRecord) -> list[OutboxRow]:
         """Delete the rows that are published, and read those that are next."""
         done = record.rows
-        if done and self.lease.was_read:
+        if done and self.lease.is_doubtful:
             there = self.rows.read(done)
             if there and check_of(there) != record.check:
                 logger.warning(
@@ -227,6 +227,8 @@ class Turns:
                     *(self.lease.outbox, len(there)),
                 )
                 done = ()
+        # If the table can't be used now, it may be another one when it can.
+        self.lease.is_doubtful = True
         rows = self.rows.next(done)
         self.lease.deleted()
         return rows
