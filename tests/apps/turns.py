@@ -70,7 +70,7 @@ while thread.is_alive():
     gevent.sleep(0.01)
 assert done == ["thread"] and not lock.locked()
 
-# Nobody is woken by a thread of the system, but everybody looks.
+# A thread of the system wakes no greenlet, but each greenlet looks by itself.
 lock.acquire()
 waiting = gevent.spawn(use, 1)
 gevent.sleep(0)
@@ -78,7 +78,7 @@ unpatched.start_thread(lock.release)
 waiting.join(10)
 assert waiting.dead
 
-# A greenlet that is killed while it waits, or when it is its turn, keeps nobody waiting.
+# The others go on if a greenlet is killed while it waits, or when it is its turn.
 places = Places[str](1)
 place = list[t.Any]()
 assert places.take(place, 0)

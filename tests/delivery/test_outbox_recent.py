@@ -64,7 +64,7 @@ def test_a_batch_that_the_store_may_have_or_not_is_not_lost() -> None:
     recent.go_back(1)
     publish(recent, 2)
     assert not recent.follows(number)
-    # A master that has it comes back, and has all of that.
+    # The master that has this batch is the master again, and has all of that.
     assert lost(recent, number) == ([], True)
     assert lost(recent, 1) == ([2], True)
 

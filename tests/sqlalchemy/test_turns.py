@@ -37,6 +37,12 @@ def go(turns: Turns) -> None:
         pass
 
 
+def empty_the_store(shop: Shop) -> None:
+    broker = shop.publisher._broker
+    assert isinstance(broker, MemoryBroker)
+    broker._begin()
+
+
 def insert(shop: Shop, *texts: str) -> None:
     with shop.engine.begin() as connection:
         rows = [{"data": text} for text in texts]
@@ -268,9 +274,7 @@ def test_an_emptied_store_gets_nothing_again(
     lose(direct, 5, [], "")
     insert(direct, text("1"))
     go(turns)
-    broker = direct.publisher._broker
-    assert isinstance(broker, MemoryBroker)
-    broker._begin()
+    empty_the_store(direct)
     insert(direct, text("2"))
     turns.lease.at = 0
     go(turns)
@@ -283,9 +287,7 @@ def test_a_store_that_lost_even_the_lease_gets_all_of_its_first_minute(
 ) -> None:
     insert(direct, text("1"))
     go(turns)
-    broker = direct.publisher._broker
-    assert isinstance(broker, MemoryBroker)
-    broker._begin()
+    empty_the_store(direct)
     insert(direct, text("2"))
     turns.lease.at = 0
     go(turns)

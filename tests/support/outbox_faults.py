@@ -181,7 +181,7 @@ class OutboxRun:
             log.write(f"{datetime.now()} {text}\n")
 
     def wait(self, seconds: float) -> None:
-        """Meanwhile, let go on what was frozen for long enough."""
+        """Wait, and continue each process that was frozen for long enough."""
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end:
             for each in [*self._later]:
