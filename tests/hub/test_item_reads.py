@@ -8,26 +8,14 @@ import pytest
 from support.held_reads import HeldBroker
 from support.item_hubs import ItemScene
 from support.item_hubs import run_with
+from support.item_reads import broker as broker
+from support.item_reads import FEW
+from support.item_reads import is_idle
 
 from flask_push._hub import shared_reads
-from flask_push._hub.item_reads import ItemReads
 from flask_push.testing._sink import until
 
-FEW = {f"i{n}": str(n) for n in range(3)}
 MANY = {f"i{n}": str(n) * 100 for n in range(10)}
-
-
-def reads(scene: ItemScene) -> ItemReads:
-    return scene.hub._streams.item_reads
-
-
-def is_idle(scene: ItemScene) -> bool:
-    return repr(reads(scene)) == "<ItemReads [0 reads, 0 readers queued]>"
-
-
-@pytest.fixture
-def broker() -> HeldBroker:
-    return HeldBroker()
 
 
 def test_a_read_goes_on_until_all_items_are_there(broker: HeldBroker) -> None:

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
 from support.held_reads import HeldBroker
 from support.item_hubs import ItemScene
 from support.item_hubs import run_with
+from support.item_reads import broker as broker
+from support.item_reads import FEW
+from support.item_reads import is_idle
+from support.item_reads import reads
 
 from flask_push._hub import shared_reads
-from flask_push._hub.item_reads import ItemReads
 from flask_push.testing._sink import until
-
-FEW = {f"i{n}": str(n) for n in range(3)}
-
-
-def reads(scene: ItemScene) -> ItemReads:
-    return scene.hub._streams.item_reads
-
-
-def is_idle(scene: ItemScene) -> bool:
-    return repr(reads(scene)) == "<ItemReads [0 reads, 0 readers queued]>"
-
-
-@pytest.fixture
-def broker() -> HeldBroker:
-    return HeldBroker()
 
 
 def test_readers_of_the_same_channels_share_a_read(broker: HeldBroker) -> None:
