@@ -132,6 +132,7 @@ class Config:
     disconnect: bool = _option("disconnect", _flag)
     presence_grace: float = _option("grace", _number(0, 3600, "seconds"))
     lost_after: float = _option("lost_after", _number(10, 3600, "seconds"))
+    metrics: bool = _option("metrics", _flag)
     gzip: bool = _key(False, _flag)
     max_streams: int = _option("max_streams", _number(1, 10_000_000, "streams", whole=True))
     max_streams_per_user: int = _option(

@@ -13,10 +13,10 @@ from ._checks import check_key
 from ._checks import check_seconds
 from ._delivery import wire
 from ._delivery.connection_id import public_id_of
-from ._event import escape
 from ._event import Event
 from ._event import MAX_NUMBER
 from ._names import channel_name
+from ._names import check_channel
 from ._names import item_name
 from ._names import plain
 from .brokers import ItemChange
@@ -48,7 +48,7 @@ class EventChecks:
                 f"publish_many takes events, not {event!r:.80}. Make each with"
                 " flask_push.Event(channel, data)."
             )
-        escape(event.channel)
+        check_channel(event.channel)
         if event.type != "message":
             wire.check_type(event.type)
         if event.key is not None:

@@ -6,6 +6,7 @@ import collections.abc as cabc
 from uuid import UUID
 
 from ._checks import check_key
+from ._delivery.wire import RESERVED
 from ._event import escape
 from ._event import escape_item
 
@@ -16,12 +17,25 @@ def plain(text: str) -> str:
     return text if type(text) is str else str.__str__(text)
 
 
+def check_channel(name: str) -> None:
+    """Refuse names that no channel of an app may have.
+
+    :raises ValueError: With the reason.
+    """
+    escape(name)
+    if name.startswith(RESERVED):
+        raise ValueError(
+            f"Channels that begin with {RESERVED!r} are Flask-Push's own, and {name!r:.80}"
+            " does. Choose another name."
+        )
+
+
 def channel_name(value: str) -> str:
     """The name of a channel as text.
 
     :raises ValueError: If it can't be one.
     """
-    escape(value)
+    check_channel(value)
     return plain(value)
 
 
@@ -41,7 +55,7 @@ def channel_names(what: str, given: object) -> tuple[str, ...]:
         if not isinstance(name, str):
             raise TypeError(f"{what} is a list of channels, and {name!r:.80} is none.")
         try:
-            escape(name)
+            check_channel(name)
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from None
     return tuple(dict.fromkeys(map(plain, names)))

@@ -17,8 +17,8 @@ from ._delivery.connection_id import new_connection_id
 from ._delivery.last_event_id import holds_of
 from ._delivery.last_event_id import position_of
 from ._delivery.stream import Stream
-from ._event import escape
 from ._event import Name
+from ._names import check_channel
 from ._names import name_of
 from ._names import plain
 
@@ -88,7 +88,7 @@ def channels(request: Request, most: int) -> tuple[str, ...]:
         raise BadRequest(f"{len(asked):,} channels are more than one stream may have.")
     for channel in asked:
         try:
-            escape(channel)
+            check_channel(channel)
         except ValueError as error:
             raise BadRequest(str(error)) from None
     return asked
@@ -132,7 +132,7 @@ def _check(
                 " several arguments: push.stream(*channels)."
             )
         try:
-            escape(channel)
+            check_channel(channel)
         except ValueError as error:
             # The view may have made the name from the request. Then the request is bad, and
             # not the app.

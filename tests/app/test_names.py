@@ -10,7 +10,9 @@ import pytest
 from flask import Flask
 from support.apps import app as app
 from support.apps import push as push
+from werkzeug.exceptions import BadRequest
 
+from flask_push import Event
 from flask_push import Push
 from flask_push._delivery.disconnect import Disconnect
 from flask_push._names import item_name
@@ -57,3 +59,33 @@ def test_a_member_of_an_enum_names_the_same_in_a_stream_and_in_a_disconnect(
     selected = disconnect_of(Word.RED, Word.RED, Word.RED, "")
     assert selected == Disconnect("red", "red", "red")
     assert type(selected.channel) is str
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda push: push.publish("push:hubs", "x"),
+        lambda push: push.publish_many([Event("push:hubs", "x", item="a")]),
+        lambda push: push.set("push:totals", "a", 1),
+        lambda push: push.unset("push:totals", "a"),
+        lambda push: push.items("push:hubs"),
+        lambda push: push.history("push:hubs", 1),
+        lambda push: push.presence("push:hubs"),
+        lambda push: push.disconnect(channel="push:hubs"),
+        lambda push: push.run("push:hubs"),
+        lambda push: push.listen("push:hubs"),
+        lambda push: push.stream("push:hubs"),
+        lambda push: push.stream("a", watch=["push:hubs"]),
+        lambda push: push.follow("push:hubs"),
+        lambda push: push.requested(),
+        lambda push: push.bridge("redis:a", channel="push:hubs"),
+    ],
+)
+def test_channels_of_flask_pushs_own_are_refused(
+    app: Flask, push: Push, use: t.Callable[[Push], object]
+) -> None:
+    with (
+        app.test_request_context("/?channel=push:hubs"),
+        pytest.raises((ValueError, BadRequest), match="are Flask-Push's own"),
+    ):
+        use(push)

@@ -42,6 +42,8 @@ class Options:
     grace: float = 10
     #: Seconds without a sign of life after which a process that holds runs is dead.
     lost_after: float = 30
+    #: Whether the hub stores what it measures.
+    metrics: bool = False
 
     @classmethod
     def from_json(cls, values: dict[str, t.Any]) -> Options:

@@ -24,7 +24,7 @@ from .._event import UNSET
 from .channel import ExcludingFrame
 from .channel import ItemFrame
 
-#: Types with this prefix belong to Flask-Push. ``publish`` refuses them.
+#: Types and channels with this prefix belong to Flask-Push. ``publish`` refuses them.
 RESERVED = "push:"
 
 HEADERS = {
