@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from ._config import Config
+from ._delivery.figure_rows import ReadFigures
 from ._event import Position
 from ._event_checks import Dumps
+from ._ipc.stored_figures import read_figures
 from ._publisher import KEEP_DISCONNECTS
 from ._publisher import Publisher
 from .brokers import Broker
@@ -36,9 +38,20 @@ class AppPublisher(Publisher):
             self._broker_of_thread = partial(open_broker, *about)
         self._run_times = config.lost_after, config.retention
         self._ends_streams = config.disconnect
+        self._measures = config.metrics
         self._keep_seconds = max(KEEP_DISCONNECTS, min(config.return_ticket, _MOST_KEPT))
         #: The newest position that a call has returned.
         self.known: Position | None = None
+
+    def figures(self) -> ReadFigures:
+        """What the hubs of all machines measure.
+
+        :raises RuntimeError: If they don't.
+        :raises NotRead: If the store can't be read now.
+        """
+        if not self._measures:
+            raise RuntimeError("Hubs measure nothing. Set PUSH_METRICS to True.")
+        return read_figures(self._broker)
 
     def _keeper_of_logs(self) -> KeepsOwnLogs:
         if not self._ends_streams:

@@ -12,6 +12,10 @@ from flask_push import Event
 from flask_push import Position
 from flask_push._app_publisher import AppPublisher
 from flask_push._config import Config
+from flask_push._delivery.figure_rows import FIGURES_OF_HUBS
+from flask_push._delivery.figure_rows import HubFigures
+from flask_push._delivery.figures import Figures
+from flask_push.brokers import ItemChange
 from flask_push.brokers.memory import MemoryBroker
 
 
@@ -63,3 +67,12 @@ def test_a_disconnect_is_kept_as_long_as_return_tickets_are_valid(
     """An hour at least, and a day at most."""
     AppPublisher(Noting(), Config(return_ticket=ticket), str).disconnect(user=7)
     assert Noting.kept.pop() == kept
+
+
+def test_figures_are_read_if_hubs_store_any() -> None:
+    broker = MemoryBroker()
+    with pytest.raises(RuntimeError, match="Set PUSH_METRICS to True"):
+        AppPublisher(broker, Config(), str).figures()
+    hub = HubFigures("a hub's name", Figures({"streams": 3}))
+    broker.change([ItemChange(FIGURES_OF_HUBS, hub.name, hub.to_json(), ttl=20)])
+    assert AppPublisher(broker, Config(metrics=True), str).figures().hubs == [hub]

@@ -17,9 +17,10 @@ import typing as t
 
 from .._event import ItemRow
 from .figures import Figures
+from .wire import RESERVED
 
-FIGURES_OF_HUBS = "push:hubs"
-FIGURES_IN_TOTAL = "push:totals"
+FIGURES_OF_HUBS = RESERVED + "hubs"
+FIGURES_IN_TOTAL = RESERVED + "totals"
 
 #: The item of the hubs that are gone. A hub's name is longer.
 PAST = "past"

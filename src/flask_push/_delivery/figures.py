@@ -7,10 +7,11 @@ and buckets from it. No label has other values than those in the list.
 exact: times are in microseconds. Figures add up, whoever counted them, and in any order.
 
 How to read them: :func:`flask_push._ipc.stored_figures.read_figures` reads the figures of
-all hubs of a store, at once. Its result has the sums. Get the values of a family with
-:meth:`Figures.value` and :meth:`Figures.histogram`, which return seconds for times::
+all hubs of a store, at once, and so does :meth:`.AppPublisher.figures`. The result has the
+sums, and each hub that runs. Get the values of a family with :meth:`Figures.value` and
+:meth:`Figures.histogram`, which return seconds for times::
 
-    read = read_figures(broker)
+    read = services.publisher.figures()
     for family in FAMILIES:
         figures = read.figures
         if family.kind == "histogram":
