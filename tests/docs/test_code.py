@@ -156,7 +156,8 @@ def test_the_reader_in_python_reads(server: Server) -> None:
 def test_the_tests_of_the_page_about_tests_pass(tmp_path: Path) -> None:
     """Each against the app that the docs have for it."""
     *code, contract = blocks(DOCS["testing"], "python")
-    tests = "\n".join(code)
+    (conftest,) = (block for block in code if "pytest_plugins" in block)
+    tests = "\n".join(block for block in code if block != conftest)
     most = tests.count("def test_") - 1
     for page, chosen, count in (
         ("start", "not strangers", most),
@@ -164,6 +165,7 @@ def test_the_tests_of_the_page_about_tests_pass(tmp_path: Path) -> None:
     ):
         (directory := tmp_path / page).mkdir()
         hello(directory, page)
+        (directory / "conftest.py").write_text(conftest)
         assert passed(directory, tests, chosen) == count
     assert passed(tmp_path, contract, "order_of_the_caller") == 1
 

@@ -33,6 +33,7 @@ import flask_push.client
 import flask_push.sqlalchemy
 import flask_push.sse
 import flask_push.testing
+import flask_push.testing.fixtures
 from flask_push import _changes
 from flask_push import _event
 from flask_push import _presence_checks
@@ -83,7 +84,7 @@ PUBLIC = (
         flask_push.sqlalchemy,
         flask_push.sse,
     ),
-    *(flask_push.brokers, flask_push.testing),
+    *(flask_push.brokers, flask_push.testing, flask_push.testing.fixtures),
 )
 
 

@@ -32,6 +32,7 @@ OPTIONAL = {
     "asgi": {"a2wsgi"},
     "brokers.redis.pool": {"redis"},
     "brokers.redis.connection": {"hiredis"},
+    "testing.fixtures": {"pytest"},
     "_pyinstaller.hook-flask_push": {"PyInstaller"},
 }
 
@@ -107,7 +108,7 @@ def test_there_are_no_circles() -> None:
 #: What an app or another program imports, beside what is in `__init__`.
 ENTRANCES = {
     *("__init__", "ag_ui", "ai_sdk", "asgi", "client", "sse", "sqlalchemy", "testing"),
-    *("_cli", "_run"),
+    *("_cli", "_run", "testing.fixtures"),
     *("_pyinstaller", "_pyinstaller.hook-flask_push"),
 }
 

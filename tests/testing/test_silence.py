@@ -238,7 +238,7 @@ def test_whether_a_stream_of_another_process_is_silent_is_not_known(
 
         return Response(body(), mimetype="text/event-stream")
 
-    monkeypatch.setattr(_silence, "_SECONDS", 0.1)
+    monkeypatch.setattr(_silence, "SECONDS", 0.1)
     with client.get("/elsewhere") as response:
         with pytest.raises(RuntimeError, match="needs a hub in a thread of the test"):
             assert_silent(response)

@@ -3,6 +3,7 @@
 from ._captured import captured
 from ._contract import BrokerContract
 from ._failing import failing
+from ._gap import make_gap
 from ._items_contract import ItemsContract
 from ._lose import lose
 from ._own_contract import OwnLogContract
@@ -18,6 +19,7 @@ __all__ = [
     "failing",
     "ItemsContract",
     "lose",
+    "make_gap",
     "OwnLogContract",
     "read_events",
     "read_to_end",
