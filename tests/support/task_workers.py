@@ -1,4 +1,5 @@
-"""Programs that use one Redis: workers of Celery and RQ, and those that give them tasks."""
+"""Programs that use one Redis: workers of Celery, RQ and others, and those that
+give them tasks."""
 
 from __future__ import annotations
 
@@ -37,17 +38,39 @@ def run(redis: Redis, *command: str) -> str:
 @contextlib.contextmanager
 def celery(redis: Redis, directory: Path, app: str) -> cabc.Iterator[Path]:
     """A worker of Celery with two processes, and its log."""
-    more = ["--concurrency=2", "--pool=prefork", "--without-gossip", "--without-mingle"]
+    more = [
+        "--concurrency=2",
+        "--pool=prefork",
+        "-lINFO",
+        "--without-gossip",
+        "--without-mingle",
+    ]
     command = ["-m", "celery", "-A", app, "worker", *more]
     with _worker(redis, directory / "celery.log", command) as log:
         yield log
 
 
 @contextlib.contextmanager
-def rq(redis: Redis, directory: Path) -> cabc.Iterator[Path]:
+def rq(redis: Redis, directory: Path, *more: str) -> cabc.Iterator[Path]:
     """A worker of RQ, and its log. It forks a process for each task."""
-    command = ["-m", "rq.cli", "worker", "--url", redis.url]
+    command = ["-m", "rq.cli", "worker", "--url", redis.url, *more]
     with _worker(redis, directory / "rq.log", command) as log:
+        yield log
+
+
+@contextlib.contextmanager
+def dramatiq(redis: Redis, directory: Path, module: str) -> cabc.Iterator[Path]:
+    """A worker of Dramatiq with a process and two threads, and its log."""
+    command = ["-m", "dramatiq", module, "--processes=1", "--threads=2"]
+    with _worker(redis, directory / "dramatiq.log", command) as log:
+        yield log
+
+
+@contextlib.contextmanager
+def huey(redis: Redis, directory: Path, instance: str) -> cabc.Iterator[Path]:
+    """A worker of Huey with two threads, and its log."""
+    command = ["-m", "huey.bin.huey_consumer", instance, "--workers=2"]
+    with _worker(redis, directory / "huey.log", command) as log:
         yield log
 
 
