@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import click
@@ -23,6 +24,7 @@ from support.pages import commands
 from support.pages import DOCS
 from support.pages import hello
 from support.servers import hubs
+from support.servers import ROOT
 from support.servers import until
 
 from flask_push import Position
@@ -96,20 +98,27 @@ def test_the_files_of_the_hub_are_those_of_the_page(tmp_path: Path) -> None:
     assert main._LOG_BYTES == 1_000_000
 
 
+def install(package: Path, version: str) -> None:
+    path = package / "_ipc" / "version.py"
+    text, count = re.subn('_VERSION = ".*"', f'_VERSION = "{version}"', path.read_text())
+    assert count == 1
+    path.write_text(text)
+
+
 def test_no_stream_ends_when_a_new_version_is_installed(tmp_path: Path) -> None:
     """The same code, which calls itself another version."""
     assert INSTALL == "pip install -U Flask-Push"
     hello(tmp_path)
-    metadata = tmp_path / "installed" / "flask_push-0.0.1.dist-info" / "METADATA"
-    metadata.parent.mkdir(parents=True)
-    metadata.write_text("Name: Flask-Push\nVersion: 0.0.1\n")
+    installed = tmp_path / "installed"
+    package = shutil.copytree(ROOT / "src" / "flask_push", installed / "flask_push")
+    install(package, "0.0.1")
     start = "gunicorn -w 2 -p gunicorn.pid hello:app"
-    with serve_hello(tmp_path, start, PYTHONPATH=str(tmp_path / "installed")) as server:
+    with serve_hello(tmp_path, start, PYTHONPATH=str(installed)) as server:
         reader = server.stream().opened()
         (old,) = hubs(tmp_path)
         assert re.search(r"^version +0\.0\.1$", said(SEE, tmp_path), re.M)
         say(server, "before")
-        metadata.write_text("Name: Flask-Push\nVersion: 99\n")
+        install(package, "99")
         said(RELOAD, tmp_path)
         until(lambda: server.log.count("Booting worker") == 4)
 

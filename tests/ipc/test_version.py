@@ -1,10 +1,19 @@
-"""Which of two versions is the newer one."""
+"""Which version this is, and which of two is the newer one."""
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
+from support.servers import ROOT
 
 from flask_push._ipc.version import is_newer
+from flask_push._ipc.version import version
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert version() == about["project"]["version"]
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from functools import cache
-from importlib import metadata
+
+# The one of pyproject.toml. To look it up in the metadata of the installed package takes a
+# hub as long as a quarter of its start. So it is that of the code that this process runs.
+_VERSION = "0.1.0.dev0"
 
 
-@cache
 def version() -> str:
-    """The version that was installed when this process first asked."""
-    try:
-        return metadata.version("Flask-Push")
-    except metadata.PackageNotFoundError:
-        return "0"
+    """The version of the code that this process runs."""
+    return _VERSION
 
 
 def is_newer(one: str, other: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from .._event import Entry
@@ -127,6 +126,9 @@ def open_broker(
     if colon and scheme in _OURS:
         make = _OURS[scheme]()
     else:
+        # Few need it, and it takes as long to import as the rest of this package.
+        from importlib.metadata import entry_points
+
         found = entry_points(group="flask_push.brokers", name=scheme) if colon else ()
         if not found:
             known = ", ".join(f"'{name}:'" for name in _OURS)
