@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import collections.abc as cabc
 
-from ._delivery import wire
+from ._delivery.wire import check_type
 from ._names import channel_name
 from ._names import plain
 from .brokers import Bridge
+from .brokers import BRIDGE_WIRES
 from .brokers import Bridging
 from .brokers import Broker
 from .brokers._urls import hide_password
@@ -47,9 +48,9 @@ class AppBridges:
         return found
 
 
-def make_bridge(source: str, channel: str, type: str) -> Bridge:
+def make_bridge(source: str, channel: str, type: str, wire: str | None = None) -> Bridge:
     """
-    :raises ValueError: If the source, the channel or the type is invalid.
+    :raises ValueError: If an argument is invalid.
     """
     kind, _, name = source.partition(":") if isinstance(source, str) else ("", "", "")
     if kind != "redis" or not name:
@@ -58,5 +59,8 @@ def make_bridge(source: str, channel: str, type: str) -> Bridge:
             f" 'redis:chat', not {source!r}."
         )
     channel = channel_name(channel)
-    wire.check_type(type)
-    return Bridge(plain(source), channel, plain(type))
+    check_type(type)
+    if wire is not None and wire not in BRIDGE_WIRES:
+        known = " or ".join(map(repr, BRIDGE_WIRES))
+        raise ValueError(f"The wire of a bridge is {known}, or None, not {wire!r:.80}.")
+    return Bridge(plain(source), channel, plain(type), wire or "")

@@ -91,6 +91,7 @@ class Push(PushPublisher):
         *,
         channel: str,
         type: str = "message",
+        wire: t.Literal["flask-sse"] | None = None,
         app: Flask | None = None,
     ) -> None:
         """Publish what other programs send with a bare ``PUBLISH`` in the Redis of
@@ -103,12 +104,14 @@ class Push(PushPublisher):
         :param source: ``redis:`` and the name of a Redis channel.
         :param channel: The channel on which it is published.
         :param type: The type of the events.
+        :param wire: The format of what is published. ``flask-sse`` takes the data and the
+            type out of what Flask-SSE publishes. By default, all of it is the data.
         :param app: Only for this app. The default is all apps of this Push.
-        :raises ValueError: If the source, the channel or the type is invalid.
+        :raises ValueError: If an argument is invalid.
         :raises RuntimeError: If the app is already in use. If the broker is not a Redis,
             the first use of the app raises it.
         """
-        bridge = make_bridge(source, channel, type)
+        bridge = make_bridge(source, channel, type, wire)
         if app is None:
             for state in self._states.values():
                 state.bridges.add(bridge)

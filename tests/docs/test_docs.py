@@ -30,6 +30,7 @@ import flask_push.ai_sdk
 import flask_push.asgi
 import flask_push.brokers
 import flask_push.client
+import flask_push.compat.flask_sse
 import flask_push.sqlalchemy
 import flask_push.sse
 import flask_push.testing
@@ -81,6 +82,7 @@ PUBLIC = (
         flask_push.ai_sdk,
         flask_push.asgi,
         flask_push.client,
+        flask_push.compat.flask_sse,
         flask_push.sqlalchemy,
         flask_push.sse,
     ),
@@ -257,6 +259,8 @@ def test_every_public_name_is_documented(documented: set[str]) -> None:
 
 
 CLASSES = [
+    flask_push.compat.flask_sse.Message,
+    flask_push.compat.flask_sse.ServerSentEventsBlueprint,
     flask_push.client.Source,
     *(flask_push.Push, flask_push.Publisher, flask_push.Position, flask_push.sse.Parser),
     *(flask_push.Run, flask_push.Later, flask_push.Held),

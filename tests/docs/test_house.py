@@ -108,7 +108,7 @@ def test_there_are_no_circles() -> None:
 #: What an app or another program imports, beside what is in `__init__`.
 ENTRANCES = {
     *("__init__", "ag_ui", "ai_sdk", "asgi", "client", "sse", "sqlalchemy", "testing"),
-    *("_cli", "_run", "testing.fixtures"),
+    *("_cli", "_run", "compat.flask_sse", "testing.fixtures"),
     *("_pyinstaller", "_pyinstaller.hook-flask_push"),
 }
 
@@ -155,7 +155,7 @@ def is_call_of_a_name(node: t.Any) -> t.TypeGuard[t.Any]:
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_only_files_beside_init_import_flask(name: str) -> None:
-    if room_of(name) not in ("app", "testing"):
+    if room_of(name) not in ("app", "compat", "testing"):
         assert not {other.partition(".")[0] for other in imports(name)} & {
             *("flask", "werkzeug", "click", "jinja2"),
         }
@@ -273,9 +273,10 @@ def test_the_face_is_complete() -> None:
     from flask_push import sqlalchemy
     from flask_push import sse
     from flask_push import testing
+    from flask_push.compat import flask_sse
 
     modules = flask_push, ag_ui, ai_sdk, asgi, brokers, client, sqlalchemy, sse, testing
-    for module in modules:
+    for module in *modules, flask_sse:
         assert module.__all__ == sorted(module.__all__, key=str.lower), module
         for name in module.__all__:
             assert getattr(module, name).__doc__ or name.isupper(), name

@@ -39,6 +39,7 @@ MAY_IMPORT = {
 EVERYTHING = {*MAY_IMPORT, "sqlalchemy", "app"}
 MAY_IMPORT["app"] = EVERYTHING - {"testing"}
 MAY_IMPORT["sqlalchemy"] = EVERYTHING - {"testing"}
+MAY_IMPORT["compat"] = EVERYTHING - {"testing"}
 MAY_IMPORT["testing"] = EVERYTHING
 MAY_IMPORT["_pyinstaller"] = set()
 

@@ -18,6 +18,7 @@ from .base import PublishUncertain
 from .base import Retention
 from .base import Sink
 from .bridging import Bridge
+from .bridging import BRIDGE_WIRES as BRIDGE_WIRES
 from .bridging import Bridging
 from .items import Conflict
 from .items import ItemChange

@@ -6,6 +6,9 @@ import asyncio
 import collections.abc as cabc
 import typing as t
 
+#: Formats that a bridge unwraps. Without one, all that was published is the data.
+BRIDGE_WIRES = ("flask-sse",)
+
 
 class Bridge(t.NamedTuple):
     """A source of other programs' messages, and the channel to publish them on. See
@@ -14,6 +17,7 @@ class Bridge(t.NamedTuple):
     source: str
     channel: str
     type: str = "message"
+    wire: str = ""
 
 
 @t.runtime_checkable

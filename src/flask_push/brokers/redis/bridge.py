@@ -61,6 +61,8 @@ class RedisBridge:
         self._source = source.encode()
         #: The lease, as all hubs name it.
         self._lease = f"{escape(bridge.channel)}:{len(bridge.type)}:{bridge.type}:{source}"
+        if bridge.wire:
+            self._lease = f"{bridge.wire}:{self._lease}"
         self._loop = loop
         self._me = secrets.token_urlsafe(12)
         #: The channel on which the script publishes that we have taken the lease.

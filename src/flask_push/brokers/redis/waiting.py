@@ -9,6 +9,7 @@ from ..._event import Event
 from ..._event import GAP
 from ..._system.logs import QuietLogger
 from ..bridging import Bridge
+from .unwrapping import unwrap
 
 # Events and bytes of one publish, and of all that wait.
 _BATCH, _BATCH_BYTES = 200, 256 * 1024
@@ -34,17 +35,17 @@ class WaitingEvents:
 
     def add(self, data: bytes) -> None:
         """Make an event of what another program has published."""
-        if (size := sse.sent_size(data)) > self._max_event:
-            self._miss(f"It has {size:,} bytes (PUSH_MAX_EVENT_BYTES).")
-        elif len(self._events) >= _MAX_WAITING or self._size > _MAX_WAITING_BYTES:
+        if len(self._events) >= _MAX_WAITING or self._size > _MAX_WAITING_BYTES:
             self._miss("It is published faster than it can be stored.")
+            return
+        try:
+            data, type = unwrap(data, self._bridge)
+            if (size := sse.sent_size(data)) > self._max_event:
+                raise ValueError(f"It has {size:,} bytes (PUSH_MAX_EVENT_BYTES).")
+            self._events.append(Event(self._bridge.channel, data.decode(), type))
+        except ValueError as error:
+            self._miss(str(error))
         else:
-            try:
-                text = data.decode()
-            except UnicodeDecodeError as error:
-                self._miss(str(error))
-                return
-            self._events.append(Event(self._bridge.channel, text, self._bridge.type))
             self._size += len(data)
 
     def take(self) -> list[Event]:

@@ -1,0 +1,1 @@
+"""The calls of other packages, for apps that move from them."""
