@@ -24,6 +24,7 @@ from support.pages import blocks
 from support.pages import commands
 from support.pages import DOCS
 from support.pages import hello
+from support.pages import write_templates
 from support.servers import flask_run
 from support.servers import program
 from support.servers import serve
@@ -56,6 +57,7 @@ def test_an_app_that_is_whole_does_what_it_says(
     code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "docs_app.py").write_text(code)
+    write_templates(tmp_path, "\n".join(DOCS.values()))
     monkeypatch.syspath_prepend(tmp_path)
     app: Flask = importlib.import_module("docs_app").app
     try:

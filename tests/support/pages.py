@@ -25,6 +25,18 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
+def templates(text: str) -> dict[str, str]:
+    """The templates of a page, each after a line that has only its path."""
+    pattern = r"^`templates/(\S+)`:\n\n```html\+jinja\n(.*?)^```$"
+    return dict(re.findall(pattern, text, re.MULTILINE | re.DOTALL))
+
+
+def write_templates(directory: Path, text: str) -> None:
+    (directory / "templates").mkdir()
+    for name, code in templates(text).items():
+        (directory / "templates" / name).write_text(code)
+
+
 def commands(text: str) -> list[list[str]]:
     """The commands of each block of a console."""
     return [re.findall(r"^\$ (.*)$", b, re.MULTILINE) for b in blocks(text, "console")]
