@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import typing as t
+import weakref
 from functools import partial
+
+from flask import Flask
+from flask import json
 
 from ._config import Config
 from ._delivery.figure_rows import ReadFigures
@@ -65,3 +70,14 @@ class AppPublisher(Publisher):
         known = self.known
         if known is None or known.epoch != position.epoch or known < position:
             self.known = position
+
+
+def dumps_of(app: Flask) -> Dumps:
+    """The app's own JSON."""
+    reference = weakref.ref(app)
+
+    def dumps(data: t.Any) -> str:
+        app = reference()
+        return json.dumps(data) if app is None else app.json.dumps(data)
+
+    return dumps

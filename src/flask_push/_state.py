@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from flask import Flask
-from flask import json
 
 from ._app_bridges import AppBridges
 from ._app_directory import Place
@@ -30,8 +29,10 @@ from ._app_hub import why_development
 from ._app_outboxes import AppOutboxes
 from ._app_outboxes import Opens
 from ._app_publisher import AppPublisher
+from ._app_publisher import dumps_of
 from ._config import Config
 from ._delivery.stream import Stream
+from ._handoff.container_end import ContainerEnd
 from ._handoff.door import Door
 from ._handoff.listeners_hub import ListenersHub
 from ._handoff.process_door import ProcessDoor
@@ -94,6 +95,7 @@ class AppState(PerProcess):
                 directories += self.place.others(config)
             self._place_ties(directories)
             self.hold_ties(make=False)
+            self._container_end = ContainerEnd(self.ties)
         weakref.finalize(app, _release, self.ties).atexit = False
         super().__init__()
 
@@ -210,7 +212,7 @@ class Services:
         )
         is_fake = app.testing and not config.broker_url
         self.bridges = bridges.take(self.broker, url, optional=is_fake)
-        self.publisher = AppPublisher(self.broker, config, _dumps(app))
+        self.publisher = AppPublisher(self.broker, config, dumps_of(app))
         self.outboxes = AppOutboxes(self.publisher, config.outbox_thread, app.testing)
         self.ticket_cookie: TicketCookie | None = None
         # With hubs in threads, nginx could reach only the hub of one process.
@@ -308,13 +310,3 @@ def _is_flask_run() -> bool:
 def _release(ties: cabc.Iterable[Tie]) -> None:
     for tie in ties:
         tie.release()
-
-
-def _dumps(app: Flask) -> t.Callable[[t.Any], str]:
-    reference = weakref.ref(app)
-
-    def dumps(data: t.Any) -> str:
-        app = reference()
-        return json.dumps(data) if app is None else app.json.dumps(data)
-
-    return dumps

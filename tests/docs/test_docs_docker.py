@@ -26,10 +26,12 @@ from support.pages import DOCS
 from support.servers import hubs
 from support.servers import serve
 
+from flask_push._handoff.container_end import MOST_SECONDS
+
 PAGE = DOCS["docker"]
 (FROM_ENV,) = blocks(PAGE, "python")
 (DOCKERFILE,) = blocks(PAGE, "dockerfile")
-FILES = [yaml.safe_load(text) for text in blocks(PAGE, "yaml")]
+POD, *FILES = [yaml.safe_load(text) for text in blocks(PAGE, "yaml")]
 (CONTAINER,) = map(json.loads, blocks(PAGE, "json"))
 LINES = re.findall(r"^([A-Z]+) (.*)$", DOCKERFILE, re.MULTILINE)
 
@@ -71,6 +73,14 @@ def test_a_file_of_compose_names_what_there_is(file: dict[str, t.Any]) -> None:
         assert set(stores) <= {DIRECTORY}
         if period := service.get("stop_grace_period"):
             assert int(period.rstrip("s")) > GracefulTimeout.default
+
+
+def test_a_pod_has_time_for_all_that_it_waits_for() -> None:
+    (container,) = POD["spec"]["containers"]
+    name, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
+    needed = int(seconds) + GracefulTimeout.default + MOST_SECONDS
+    assert name == "sleep"
+    assert POD["spec"]["terminationGracePeriodSeconds"] > needed
 
 
 def test_the_app_is_where_the_files_say() -> None:

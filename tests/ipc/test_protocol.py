@@ -82,6 +82,7 @@ MEANING: dict[tuple[str, str], Message] = {
     ),
     ("hub", "status"): protocol.StatusRequest(),
     ("hub", "stop"): protocol.Stop(),
+    ("hub", "container_ends"): protocol.ContainerEnds(4026532301),
     ("hub", "replace"): protocol.Replace("0.1.0.dev0", True),
     ("worker", "welcome"): protocol.Welcome("0.1.0.dev0"),
     ("worker", "status"): protocol.Status(STATUS),

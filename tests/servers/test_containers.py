@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import contextlib
-import functools
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from support.containers import namespaces
 from support.servers import end_hubs
 from support.servers import hubs
 from support.servers import program
@@ -38,19 +38,6 @@ for line in sys.stdin:
     print("x", flush=True)
 worker.stop()
 """
-
-
-@functools.cache
-def namespaces() -> list[str]:
-    """Before a command that is to run in a container. As much of one as this machine
-    allows; within another one, it may be nothing."""
-    command = ["unshare", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child"]
-    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    full = [*command, *user, "--mount-proc"]
-    with contextlib.suppress(FileNotFoundError):
-        if subprocess.run([*full, "true"], capture_output=True).returncode == 0:
-            return full
-    return []
 
 
 @pytest.fixture

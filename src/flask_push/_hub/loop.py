@@ -14,8 +14,12 @@ from pathlib import Path
 
 from .._delivery.options import Options
 from .._delivery.snapshot import HubState
+from .._delivery.stream import Stream
 from .._delivery.tickets import ReturnTickets
 from .._event import Position
+from .._ipc.protocol import Welcome
+from .._ipc.version import version
+from .._system import sockets
 from ..brokers import Bridge
 from ..brokers import Broker
 from .arrivals import Arrivals
@@ -121,3 +125,15 @@ class HubLoop:
             stack.callback(self._bridges.close)
             if self.nginx is not None:
                 stack.callback(self.nginx.close)
+
+
+def welcome(hub: HubLoop | None) -> Welcome:
+    """The answer to a worker's hello."""
+    return Welcome(version(), "" if hub is None else hub.no_nginx, follows=True)
+
+
+def refuse(stream: Stream, fd: int) -> None:
+    """Tell the browser at this socket when to reconnect."""
+    with contextlib.suppress(OSError):
+        sockets.set_blocking(fd, False)
+        sockets.write(fd, stream.refusal(Options().jittered_retry()))

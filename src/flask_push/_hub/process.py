@@ -8,19 +8,18 @@ last. The hub ends a while after the last process of the app has ended.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
 import time
 import typing as t
 
-from .._delivery.options import Options
 from .._delivery.snapshot import HubState
 from .._ipc.agreement import Agreement
 from .._ipc.client import Client
 from .._ipc.files import HubFiles
 from .._ipc.protocol import Adopt
+from .._ipc.protocol import ContainerEnds
 from .._ipc.protocol import Expect
 from .._ipc.protocol import ExpectFollow
 from .._ipc.protocol import Follow
@@ -30,19 +29,20 @@ from .._ipc.protocol import Replace
 from .._ipc.protocol import Status
 from .._ipc.protocol import StatusRequest
 from .._ipc.protocol import Stop
-from .._ipc.protocol import Welcome
 from .._ipc.version import is_newer
 from .._ipc.version import version
-from .._system import sockets
 from .._system.descriptors import is_scarce
 from .._system.descriptors import limit
 from .._system.logs import log_failures
 from .._system.logs import QuietLogger
+from .._system.namespace import namespace
 from .._system.process import call_on_signals
 from .._system.process import cpu_seconds
 from ..brokers import Broker
 from .holding import HeldFiles
 from .loop import HubLoop
+from .loop import refuse
+from .loop import welcome
 from .peer import Handlers
 from .peer import Peer
 from .peer import Peers
@@ -85,7 +85,8 @@ class HubProcess:
             Follow: self._adopt,
             ExpectFollow: self._expect,
             StatusRequest: self._send_status,
-            Stop: self._stop,
+            Stop: lambda *_: self.end("it was stopped"),
+            ContainerEnds: self._container_ends,
             Replace: self._be_replaced,
         }
         self.peers = Peers(self.loop, handlers, self._choose_keys, self._quiet)
@@ -149,7 +150,7 @@ class HubProcess:
         if reason := self._agree_with(hello, peer):
             peer.send(Refused(reason))
         else:
-            peer.send(_welcome(self.hub))
+            peer.send(welcome(self.hub))
 
     def _adopt(self, message: Adopt, peer: Peer, fds: list[int]) -> None:
         if len(fds) not in (1, 2):
@@ -160,9 +161,7 @@ class HubProcess:
             self.hub.hub.adopt(message.stream, client)
             return
         # The worker sent it before it knew that the hub refuses it.
-        with contextlib.suppress(OSError):
-            sockets.set_blocking(fds[0], False)
-            sockets.write(fds[0], message.stream.refusal(Options().jittered_retry()))
+        refuse(message.stream, fds[0])
 
     def _expect(self, message: Expect, peer: Peer, _: list[int]) -> None:
         if self.hub is None or self.hub.nginx is None or not peer.welcome:
@@ -177,8 +176,11 @@ class HubProcess:
     def _send_status(self, _: StatusRequest, peer: Peer, __: list[int]) -> None:
         peer.send(Status(self.status()))
 
-    def _stop(self, _: Stop, __: Peer, ___: list[int]) -> None:
-        self.end("it was stopped")
+    def _container_ends(self, message: ContainerEnds, peer: Peer, _: list[int]) -> None:
+        if message.namespace == namespace():
+            self.end("its container ends")
+        else:
+            peer.send(Refused("The hub is not in that container."))
 
     def _be_replaced(self, message: Replace, peer: Peer, _: list[int]) -> None:
         if message.forced or is_newer(message.version, version()):
@@ -289,12 +291,12 @@ class HubProcess:
     def take_over(self, things: Handover) -> None:
         """Go on with everything that another process had. Only this one writes now."""
         agreed = Agreement.of(things.hello, None) if things.hello else None
-        for messages, welcome in things.peers:
-            self.peers.connect(messages, agreed if welcome else None)
+        for messages, accepted in things.peers:
+            self.peers.connect(messages, agreed if accepted else None)
         if agreed is not None:
             nginx = [socket.socket(fileno=fd) for fd in things.fds[2:]]
             self._begin(agreed, agreed.open_broker(), things.state, nginx)
-        self.peers.greet(_welcome(self.hub))
+        self.peers.greet(welcome(self.hub))
 
     def _begin(
         self,
@@ -309,7 +311,3 @@ class HubProcess:
             for sock in nginx:
                 self.hub.try_to_listen(agreed.accel, sock)
         self._agree(self.hub, agreed)
-
-
-def _welcome(hub: HubLoop | None) -> Welcome:
-    return Welcome(version(), "" if hub is None else hub.no_nginx, follows=True)

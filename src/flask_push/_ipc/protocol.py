@@ -114,6 +114,14 @@ class Stop(Message):
 
 
 @dataclass(frozen=True)
+class ContainerEnds(Message):
+    """The hub has to end if it is in this PID namespace. If it is not, it refuses."""
+
+    key = "container_ends"
+    namespace: int
+
+
+@dataclass(frozen=True)
 class Replace(Message):
     """Another process wants to take the hub's place.
 
@@ -209,6 +217,7 @@ def _table(*kinds: type[Message]) -> dict[str, type[Message]]:
 KINDS: dict[str, dict[str, type[Message]]] = {
     "hub": _table(
         *(Hello, Adopt, Expect, Follow, ExpectFollow, StatusRequest, Stop, Replace),
+        ContainerEnds,
     ),
     "worker": _table(Welcome, Refused, Bye, LogLine, Status),
     "successor": _table(

@@ -55,6 +55,15 @@ def is_unix_socket(fd: int) -> bool:
         return sock.getsockopt(socket.SOL_SOCKET, option) == socket.AF_UNIX
 
 
+def is_listening(fd: int) -> bool:
+    """Whether connections to this socket can be accepted."""
+    try:
+        with borrowed(fd) as sock:
+            return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False
+
+
 def copy_blocking(fd: int, other: int) -> None:
     """Let a socket block if another does."""
     os.set_blocking(fd, os.get_blocking(other))
