@@ -16,18 +16,19 @@ from ._event_checks import Dumps
 from ._ipc.stored_figures import read_figures
 from ._publisher import KEEP_DISCONNECTS
 from ._publisher import Publisher
+from ._revoked import Revoked
 from .brokers import Broker
 from .brokers import KeepsOwnLogs
 from .brokers import open_broker
 
-# A ticket may be valid for longer than its stream's disconnect is kept. Then the view is
-# asked.
-_MOST_KEPT = 86400
+#: Seconds for which a disconnect is kept at most, and so the longest time for which a
+#: signed address is valid. A return ticket may be valid for longer. Then the view is asked.
+MOST_KEPT = 86400
 
 
 class AppPublisher(Publisher):
-    """It keeps disconnects for as long as the app's return tickets are valid, and knows a
-    position of the store from each call."""
+    """It keeps disconnects for as long as the app's return tickets and signed addresses are
+    valid, and knows a position of the store from each call."""
 
     def __init__(self, broker: Broker, config: Config, dumps: Dumps) -> None:
         super().__init__(
@@ -44,7 +45,10 @@ class AppPublisher(Publisher):
         self._run_times = config.lost_after, config.retention
         self._ends_streams = config.disconnect
         self._measures = config.metrics
-        self._keep_seconds = max(KEEP_DISCONNECTS, min(config.return_ticket, _MOST_KEPT))
+        longest = MOST_KEPT if config.stream_url else config.return_ticket
+        self._keep_seconds = max(KEEP_DISCONNECTS, min(longest, MOST_KEPT))
+        #: What has been disconnected, for the addresses that this process gets back.
+        self.revoked = Revoked(self._keeper_of_logs)
         #: The newest position that a call has returned.
         self.known: Position | None = None
 

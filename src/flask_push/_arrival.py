@@ -43,6 +43,10 @@ class Arrival:
 
         return arrive
 
+    def known_at(self, request: Request | None) -> Known | None:
+        """What was known when the request arrived; ``None`` if it did not arrive here."""
+        return None if request is None else request.environ.get(self._key)
+
     def add_seen(self, stream: Stream, request: Request, services: Services) -> Stream:
         """The stream, with the position that the process knew when the request arrived.
 
@@ -50,7 +54,7 @@ class Arrival:
         """
         if services.known is None:
             return stream
-        known: Known | None = request.environ.get(self._key)
+        known = self.known_at(request)
         if known is None:
             if not services.testing:
                 raise RuntimeError(

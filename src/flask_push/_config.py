@@ -146,6 +146,7 @@ class Config:
     max_run_bytes: int = _key(MAX_RUN_BYTES, _number(*RUN_BYTES_RANGE, "bytes", whole=True))
     log_bytes: int = _option("log_bytes", _number(0, 64 * _GIGABYTE, "bytes", whole=True))
     url_prefix: str | None = _key("/push", _prefix)
+    stream_url: str | None = _key(None, _prefix)
     accel: str | None = _key(None, _location)
     return_ticket: float = _key(0, _number(0, _YEAR, "seconds"))
     relay_max: int = _key(4, _number(0, 10_000, "streams", whole=True))

@@ -29,12 +29,14 @@ from ._response import respond
 from ._response import StreamResponse
 from ._runs import Run
 from ._scripts import serve_scripts
+from ._signed import serve_addresses
+from ._signed import SignsAddresses
 from ._state import AppState
 from ._state import Services
 from .brokers import Bridge
 
 
-class Push(PushPublisher):
+class Push(SignsAddresses, PushPublisher):
     """Server push for one app or several.
 
     :param app: Passed to :meth:`init_app`.
@@ -75,6 +77,7 @@ class Push(PushPublisher):
         state = AppState(app, AppBridges(self._bridges), self._outboxes)
         if state.url_prefix:
             serve_scripts(app, state.url_prefix)
+        serve_addresses(app, app.config.get("PUSH_STREAM_URL"))
         app.extensions["push"] = self
         add_default_handler()
         self._states[app] = state
@@ -181,14 +184,12 @@ class Push(PushPublisher):
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
         services = self._services_of(app)
         grant = _request.Grant(channels, last, user, session, lifetime, replay, every)
-        stream = grant.stream(asked, services.config)
+        stream = grant.stream(services.config, asked)
         if not (present is None and watch == () and counted == ()):
             granted = PresenceGrant(present, watch, counted)
             stream = granted.grant(stream, services)
+        stream = _request.asked(stream, replay, asked, services)
         stream = self._arrivals[app].add_seen(stream, asked, services)
-        if services.testing and not stream.position and not last:
-            # So that a test may publish as soon as it has the response.
-            stream = stream._replace(position=services.publisher.position())
         # A ticket is for an address. The body of a POST may ask for more.
         may_return = replay and not stream.poll and asked.method == "GET"
         return respond(app.response_class, services, stream, may_return)
@@ -247,6 +248,9 @@ class Push(PushPublisher):
                 " 'with app.app_context():', or a Publisher."
             )
         return states[0].services()
+
+    def _arrival(self, app: Flask) -> Arrival:
+        return self._arrivals[app]
 
     def _services_of(self, app: Flask) -> Services:
         state = self._states.get(app)

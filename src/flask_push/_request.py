@@ -21,6 +21,7 @@ from ._event import Name
 from ._names import check_channel
 from ._names import name_of
 from ._names import plain
+from ._state import Services
 
 
 class BadChannels(BadRequest, ValueError):
@@ -40,9 +41,10 @@ class Grant(t.NamedTuple):
     replay: bool
     every: float
 
-    def stream(self, request: Request, config: Config) -> Stream:
-        """The stream that the request asks for, as far as it is granted.
+    def stream(self, config: Config, request: Request | None = None) -> Stream:
+        """The stream, without what only a request says.
 
+        :param request: That which asks for it.
         :raises ValueError: If there can't be such a stream.
         :raises TypeError: If an argument has the wrong type.
         """
@@ -51,31 +53,43 @@ class Grant(t.NamedTuple):
         if not isinstance(self.replay, bool):
             raise TypeError(f"replay is True or False, not {self.replay!r:.80}.")
         _check(request, self.channels, config.max_channels, self.lifetime)
-        # Most of these parameters are missing, and a missing one costs Werkzeug's get() an
-        # exception.
-        words = request.args.to_dict() if request.query_string else {}
-        last_id = request.environ.get("HTTP_LAST_EVENT_ID", "")
-        position = position_of(last_id, words.get) if self.replay else ""
-        poll = words.get("poll") == "1"
         return Stream(
             channels=tuple(dict.fromkeys(map(plain, self.channels))),
-            # A browser that reconnects sends the id that it had.
-            connection=new_connection_id(words.get("connection", "")),
-            position=position,
+            connection="",
             last=last if self.replay else 0,
             user=None if self.user is None else name_of("user", self.user),
-            address=request.remote_addr if config.max_streams_per_address else None,
             lifetime=config.lifetime if self.lifetime is None else self.lifetime,
-            poll=poll,
-            visible=words.get("visible") == "1",
             session="" if self.session is None else name_of("session", self.session),
-            items=words.get("items") == "1",
-            # The page has the items as they were at its position, and may lack what has
-            # changed since.
-            holds=holds_of(words.get) if position else "",
-            # A poll ends as soon as it has all events.
-            every=0 if poll else every,
+            every=every,
         )
+
+
+def asked(stream: Stream, replay: bool, request: Request, services: Services) -> Stream:
+    """The stream that the request asks for, as far as it is granted."""
+    # Most of these parameters are missing, and a missing one costs Werkzeug's get() an
+    # exception.
+    words = request.args.to_dict() if request.query_string else {}
+    last_id = request.environ.get("HTTP_LAST_EVENT_ID", "")
+    position = position_of(last_id, words.get) if replay else ""
+    if services.testing and not position and not stream.last:
+        # So that a test may publish as soon as it has the response.
+        position = str(services.publisher.position())
+    poll = words.get("poll") == "1"
+    limits_addresses = services.config.max_streams_per_address
+    return stream._replace(
+        # A browser that reconnects sends the id that it had.
+        connection=new_connection_id(words.get("connection", "")),
+        position=position,
+        address=request.remote_addr if limits_addresses else None,
+        poll=poll,
+        visible=words.get("visible") == "1",
+        items=words.get("items") == "1",
+        # The page has the items as they were at its position, and may lack what has
+        # changed since.
+        holds=holds_of(words.get) if position else "",
+        # A poll ends as soon as it has all events.
+        every=0 if poll else stream.every,
+    )
 
 
 def channels(request: Request, most: int) -> tuple[str, ...]:
@@ -110,7 +124,10 @@ def _channels(request: Request) -> list[str]:
 
 
 def _check(
-    request: Request, granted: cabc.Collection[str], most: int, lifetime: float | None
+    request: Request | None,
+    granted: cabc.Collection[str],
+    most: int,
+    lifetime: float | None,
 ) -> None:
     """Check what the view grants.
 
@@ -120,7 +137,7 @@ def _check(
     if not granted:
         _refuse(request)
     if len(granted) > most:
-        of_request = len(request.args.getlist("channel")) > most
+        of_request = request and len(request.args.getlist("channel")) > most
         raise (BadChannels if of_request else ValueError)(
             f"A stream of {len(granted):,} channels is more than {most:,}"
             " (PUSH_MAX_CHANNELS). Publish to fewer channels that more readers share."
@@ -141,7 +158,7 @@ def _check(
         raise ValueError(f"lifetime = {lifetime!r}: {problem} 0 means never.")
 
 
-def _refuse(request: Request) -> t.NoReturn:
-    if _channels(request):
+def _refuse(request: Request | None) -> t.NoReturn:
+    if request and _channels(request):
         raise Forbidden("You may listen to none of these channels.")
     raise BadChannels("A stream needs at least one channel.")

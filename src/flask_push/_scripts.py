@@ -66,7 +66,7 @@ def script_url(name: str = "push.js") -> str:
     """
     if name not in SCRIPTS:
         raise ValueError(f"{name!r} is none of the scripts {', '.join(SCRIPTS)}.")
-    values: t.Any = {"name": name, "v": version(), **_here(current_app)}
+    values: t.Any = {"name": name, "v": version(), **here(current_app)}
     return url_for("flask_push.script", **values)
 
 
@@ -76,21 +76,21 @@ def serve_scripts(app: Flask, prefix: str) -> None:
         return
     blueprint = Blueprint("flask_push", __name__, url_prefix=prefix)
     for name in SCRIPTS:
-        for place in _places(app):
+        for place in places(app):
             options: t.Any = {"defaults": {"name": name}, **place}
             blueprint.add_url_rule(f"/{name}", "script", _serve, **options)
     app.register_blueprint(blueprint)
     app.jinja_env.globals.setdefault("push_script_url", script_url)
 
 
-def _places(app: Flask) -> list[dict[str, str]]:
+def places(app: Flask) -> list[dict[str, str]]:
     """Options of rules that match each host on which the app may have routes."""
     if app.url_map.host_matching:
         return [{"host": f"<{_HOST}>"}]
     return [{}, {"subdomain": f"<{_HOST}>"}] if app.subdomain_matching else [{}]
 
 
-def _here(app: Flask) -> dict[str, str]:
+def here(app: Flask) -> dict[str, str]:
     """The host of the page, so that it loads scripts from its own origin."""
     server = app.config["SERVER_NAME"] or ""
     host = request.host if has_request_context() else server

@@ -40,6 +40,7 @@ from flask_push import _event
 from flask_push import _presence_checks
 from flask_push import _run_publisher
 from flask_push import _run_writing
+from flask_push import _signed
 from flask_push import Position
 from flask_push import sse
 from flask_push._config import Config
@@ -162,6 +163,7 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
         [run_rows.MAX_PACKED, run_rows.MAX_PACKED_BYTES],
     ),
     ("Runs of a store that are queued", "100,000 runs", [OWN_BOUNDS[0]]),
+    ("A signed address", "3,500 characters", [_signed._MOST]),
     ("Users whom a channel", "1,000 users", [roster.MAX_MEMBERS]),
     ("Events of which slow browsers", "16 MiB", [streams._MAX_PARTIAL_BYTES]),
     (
@@ -300,7 +302,7 @@ def own_events() -> dict[str, dict[str, t.Any]]:
     position = Position("aaaaa", 1)
     data = wire.opening("x", ["a"], position) + wire.gap(["a"], "unknown", 1, position)
     data += wire.first_bytes(500, visible=True) + wire.heartbeat(15, visible=True)
-    data += wire.disconnect("logged out")
+    data += wire.disconnect("logged out") + wire.expired()
     data += wire.all_items(["a"]) + wire.whole(["a"], position)
     tails = [wire.unset_tail("a", "i", 1), presence_wire.count_tail("a", 5, 1)]
     tails.append(presence_wire.joined_tail("a", "ada", b"{}", 1))

@@ -77,7 +77,7 @@ def test_no_event_follows_a_disconnect_and_who_is_allowed_returns(
     play(story)
 
 
-TAKE, LATE = (DisconnectList, "take"), (Disconnects, "_is_late")
+TAKE, LATE = (DisconnectList, "take"), (DisconnectList, "is_late")
 
 BEGIN: list[Operation] = [("turn", 0, 9), ("turn", 1, 9)]
 #: A view that decides, and then its user is disconnected.
@@ -96,11 +96,11 @@ ADOPT: list[Operation] = [("adopt", 0), TURN, PUBLISH, TURN, TURN]
 #: For each rule, a story that ends badly without it.
 MUTANTS: dict[str, tuple[Mutant, list[Operation]]] = {
     "late views are not noticed": (
-        Mutant(Disconnects, "admits", "if self._is_late(stream):", "if False:"),
+        Mutant(Disconnects, "admits", "if self._list.is_late(stream):", "if False:"),
         [*LATE_VIEW, ("hand", 0), TURN, *ADOPT],
     ),
     "return tickets are not checked": (
-        Mutant(Disconnects, "refuses", "or self._is_late(stream)", ""),
+        Mutant(Disconnects, "refuses", "or self._list.is_late(stream)", ""),
         [*BEGIN, *OTHER, *LATE_VIEW, ("hand", 0), TURN, ("redeem", 0, 0)],
     ),
     "a late view is not noticed after its page was read": (
@@ -114,11 +114,11 @@ MUTANTS: dict[str, tuple[Mutant, list[Operation]]] = {
         [*BEGIN, *OTHER, *OTHER, *LATE_VIEW, TURN, ("hand", 0)] + [("takeover", 0), *ADOPT],
     ),
     "the epoch of a request does not matter": (
-        Mutant(*LATE, "epoch != self._list.epoch or", ""),
+        Mutant(*LATE, "epoch != self.epoch or", ""),
         [*LATE_VIEW, ("hand", 0), ("epoch", 1), TURN, *ADOPT],
     ),
     "the beginning of the list does not matter": (
-        Mutant(*LATE, "or number < self._list.since", ""),
+        Mutant(*LATE, "or number < self.since", ""),
         [*LATE_VIEW, ("hand", 0), ("forget", 1), TURN, *ADOPT],
     ),
     "a new epoch sends no stream back": (

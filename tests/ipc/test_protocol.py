@@ -51,6 +51,7 @@ NEWER = STREAM._replace(
     holds="5f0a31be7cc92d04",
     every=0.5,
     presence=StreamPresence((("chat", '{"name":"Ann"}'),), ("chat",), ("hall",)),
+    expires=1796000000,
 )
 RUN = Follow("chat", "12.1", "openai", "e", 31, 0, "chunked")
 FOLLOWING = STREAM._replace(channels=("chat",), visible=False, follow=RUN)
@@ -233,7 +234,7 @@ def test_a_stream_with_a_field_of_a_wrong_type_is_refused(
     message = {kind.key: stream_to_json(NEWER), "ticket": "t"}
     read = Reader("hub").read(message)
     assert isinstance(read, (protocol.Adopt, protocol.Expect)) and read.stream == NEWER
-    numbers = "last", "lifetime", "poll", "visible", "gzip", "every"
+    numbers = "last", "lifetime", "poll", "visible", "gzip", "every", "expires"
     wrong = "7" if field in numbers else 7
     message[kind.key] = {**stream_to_json(NEWER), field: wrong}
     with pytest.raises((ValueError, TypeError, AttributeError), match=f"'{field}'|int"):
@@ -244,6 +245,13 @@ def test_a_stream_with_a_field_of_a_wrong_type_is_refused(
 def test_a_stream_with_a_pause_that_the_hub_does_not_keep_is_refused(every: float) -> None:
     message = {"adopt": {**stream_to_json(STREAM), "every": every}}
     with pytest.raises(ValueError, match="'every' of a stream is"):
+        Reader("hub").read(message)
+
+
+@pytest.mark.parametrize("expires", [-1, float("nan"), float("inf")])
+def test_a_stream_that_expires_at_no_time_is_refused(expires: float) -> None:
+    message = {"adopt": {**stream_to_json(STREAM), "expires": expires}}
+    with pytest.raises(ValueError, match="'expires' of a stream is"):
         Reader("hub").read(message)
 
 

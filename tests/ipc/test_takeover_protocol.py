@@ -17,7 +17,7 @@ from flask_push._delivery.stream_presence import StreamPresence
 def test_what_is_sent_comes_back_the_same() -> None:
     stream = Stream(("a", "é"), "c", b"HEAD\xff", "p", 3, "ann", lifetime=7.5, poll=True)
     stream = stream._replace(
-        session="s", seen="epoch-1", items=True, holds="5f0a", every=2.5
+        session="s", seen="epoch-1", items=True, holds="5f0a", every=2.5, expires=9.5
     )
     stream = stream._replace(presence=StreamPresence((("a", "1"),), ("a", "b"), ("c",)))
     assert stream_from_json(stream_to_json(stream)) == stream
@@ -37,6 +37,7 @@ def test_added_fields_are_ignored_and_missing_fields_have_defaults() -> None:
     values = {**stream_to_json(stream), "new": 1}
     del values["user"]
     added = {"session", "seen", "items", "holds", "every", "presence", "follow"}
+    added.add("expires")
     assert not added & values.keys(), "no older version has them"
     assert stream_from_json(values) == stream
     place = ReaderState(stream, False, "", 0, b"", 0, 1.0, 0, items=[1, 2, 0])

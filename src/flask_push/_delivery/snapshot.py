@@ -29,7 +29,7 @@ from .stream import Stream
 from .stream_presence import StreamPresence
 
 # Fields of a stream that some older version does not know.
-_ADDED = ("session", "seen", "items", "holds", "every", "presence", "follow")
+_ADDED = ("session", "seen", "items", "holds", "every", "presence", "follow", "expires")
 
 
 class LogState(t.NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing as t
 from itertools import repeat
 
@@ -74,6 +75,9 @@ class Stream(t.NamedTuple):
     presence: StreamPresence = NOTHING
     #: The run that it follows.
     follow: Follow = NOT_FOLLOWING
+    #: When the signed address expires by which it was asked for, in seconds since 1970; 0
+    #: if a view has granted it. It ends then.
+    expires: float = 0
 
     @property
     def is_listener(self) -> bool:
@@ -123,6 +127,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **{"lifetime": (int, float), "poll": (bool,), "visible": (bool,), "gzip": (bool,)},
     **{"session": (str, type(None)), "seen": (str,), "items": (bool,), "holds": (str,)},
     **{"every": (int, float), "presence": (StreamPresence,), "follow": (Follow,)},
+    "expires": (int, float),
 }
 _KINDS_IN_ORDER = tuple(_KINDS[name] for name in Stream._fields)
 
@@ -138,6 +143,8 @@ def check_stream(stream: Stream) -> Stream:
         raise ValueError("{!r} of a stream is {!r}".format(*wrong))
     if not 0 <= stream.every <= MAX_EVERY:
         raise ValueError(f"'every' of a stream is {stream.every!r}")
+    if not 0 <= stream.expires < math.inf:
+        raise ValueError(f"'expires' of a stream is {stream.expires!r}")
     if not stream.channels or not all(map(isinstance, stream.channels, repeat(str))):
         raise ValueError(f"'channels' of a stream is {stream.channels!r}")
     if stream.follow is not NOT_FOLLOWING:

@@ -187,6 +187,12 @@ def disconnect(reason: str) -> bytes:
     return _own("push:disconnect", {"reason": reason}, None)
 
 
+def expired() -> bytes:
+    """``push:expired``: the signed address of this stream is no longer valid. It has no
+    position, so that the browser resumes with another address where it was."""
+    return _own("push:expired", {}, None)
+
+
 def probe(channel: str, word: str) -> Event:
     """``push:doctor``, which is not stored. The doctor looks how it arrives."""
     data = json.dumps({"probe": word}, separators=(",", ":"))

@@ -42,6 +42,9 @@ _MAX_SHARED_CHANNELS = 16
 #: Stands for a rest that is not known, so that nothing is written after it.
 UNKNOWN = b"?"
 
+# The clock may be adjusted a little while a stream lasts.
+_CLOCK_SECONDS = 1.0
+
 
 class Connection(Subscription):
     """One browser's connection. It is a :class:`Subscription`, and not two objects, because
@@ -102,6 +105,11 @@ class Connection(Subscription):
     def follow(self) -> Follow:
         return self.stream.follow
 
+    @property
+    def has_expired(self) -> bool:
+        """Whether the signed address has expired by which it was asked for."""
+        return 0 < self.stream.expires <= time.time() + _CLOCK_SECONDS
+
     def open(self, opening: bytes, page: Page | None) -> None:
         if page is not None and self.stream.visible and self.stream.position:
             number = newest(self, page)
@@ -154,13 +162,15 @@ class Connection(Subscription):
         presence = stream.presence
         if presence is not NOTHING:
             text += "".join(["".join(pair) for pair in presence.present])
-        # A long one would stay in the cache when no connection has it.
+        # A long one would stay in the cache when no connection has it. Those that expire
+        # are hardly ever alike.
         short = len(text) <= _MAX_SHARED_TEXT and len(names) <= _MAX_SHARED_CHANNELS
+        short = short and not stream.expires
         rest_of = _shared_rest_of if short else _rest_of
         self.stream = rest_of(
             *(names, user, address, stream.poll, stream.visible, stream.gzip, session),
             # By name, they would cost the cache half as much again.
-            *(stream.items, stream.every, presence, stream.follow),
+            *(stream.items, stream.every, presence, stream.follow, stream.expires),
         )
 
     def enter_live(self) -> None:
@@ -271,6 +281,7 @@ def _rest_of(
     every: float,
     presence: StreamPresence,
     follow: Follow,
+    expires: float,
 ) -> Stream:
     """What is kept of a stream that has begun. Its place says which items it has, and no
     longer what it ``holds``."""
@@ -288,6 +299,7 @@ def _rest_of(
         every=every,
         presence=presence,
         follow=follow,
+        expires=expires,
     )
 
 

@@ -153,6 +153,16 @@ class DisconnectList:
         since, end = (Position(self.epoch, number) for number in (self.since, self.end))
         return f"<DisconnectList from {since} to {end} [{len(self.index)} disconnects]>"
 
+    def is_late(self, stream: Stream) -> bool:
+        """Whether the stream may have been disconnected after its request came, or after
+        its address was signed."""
+        if not stream.seen:
+            return self.index.find(stream) is not None
+        epoch, number = Position.parse(stream.seen)
+        if epoch != self.epoch or number < self.since:
+            return True
+        return self.index.find(stream, number) is not None
+
     def take(self, page: OwnPage) -> Change:
         """Take a page of the store's log."""
         doubt = ""

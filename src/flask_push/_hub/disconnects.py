@@ -151,9 +151,11 @@ class Disconnects:
         if found := self._list.index.session_of(stream):
             self._disconnect(connection, found, self._count_late())
             return False
-        if self._is_late(stream):
+        if self._list.is_late(stream):
             self.sent_back += 1
-            self._streams.end(connection, self._count_late())
+            # A signed address does not become valid again.
+            own = wire.expired() if stream.expires else b""
+            self._streams.end(connection, self._count_late(), own)
             return False
         seen = Position.parse(stream.seen).number
         if seen > self.position.number:
@@ -168,7 +170,7 @@ class Disconnects:
             return False
         if not self._list.known or not stream.seen:
             return True
-        return bool(self._list.index.session_of(stream)) or self._is_late(stream)
+        return bool(self._list.index.session_of(stream)) or self._list.is_late(stream)
 
     def tick(self) -> None:
         """Once a second: forget what no longer matters, and note the position."""
@@ -194,15 +196,6 @@ class Disconnects:
                 )
         else:
             self._noted, self._failing = position, ""
-
-    def _is_late(self, stream: Stream) -> bool:
-        """Whether the stream may have been disconnected after its request came."""
-        if not stream.seen:
-            return self._list.index.find(stream) is not None
-        epoch, number = Position.parse(stream.seen)
-        if epoch != self._list.epoch or number < self._list.since:
-            return True
-        return self._list.index.find(stream, number) is not None
 
     def _begun(self) -> list[Connection]:
         """Those that have not begun are checked when they begin."""

@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
+import math
 import random
+import time
 from functools import partial
 
+from .._delivery import wire
 from .._delivery.all_items import LivingPieces
 from .._delivery.channel import join
 from .._delivery.followed import RunPieces
 from .._delivery.following import OVER
 from .._delivery.options import Options
 from .._delivery.readers import Readers
+from .._delivery.stream import Stream
 from .._event import Page
 from .._system.logs import QuietLogger
 from .._system.polling import GONE
@@ -84,8 +88,7 @@ class Streams(StreamEnds):
         if drain is not None:
             self.poller.add_drain(drain)
         stream, now = connection.stream, self._loop.time()
-        if stream.lifetime and not stream.is_plain:
-            connection.ends = now + stream.lifetime * random.uniform(0.9, 1.1)
+        connection.ends = now + _seconds_of(stream)
         connection.prepare()
         # A connection that left while a page is read for it counts until the page is there.
         streams = max(len(self.connections), self._feed.asked)
@@ -110,6 +113,10 @@ class Streams(StreamEnds):
         self._torn = False
         if new:
             self._feed.watch(new)
+        if stream.expires and connection.ends <= now:
+            # On its way here, its address has expired.
+            self.end(connection, own=wire.expired())
+            return
         self.starts.start_if_whole(connection)
         if not connection.begun and connection.fd >= 0:
             self._send_rest(connection)
@@ -282,6 +289,16 @@ class Streams(StreamEnds):
             assert isinstance(stuck, Connection)
             self.drop(stuck)
             _log_costliest(self._quiet, limit)
+
+
+def _seconds_of(stream: Stream) -> float:
+    """After how many seconds the stream ends."""
+    left = stream.expires - time.time() if stream.expires else math.inf
+    # The lifetime of a stream that expires is never longer. That is for hubs of older
+    # versions, which only know the lifetime.
+    if not stream.lifetime or stream.is_plain or stream.lifetime >= left:
+        return left
+    return min(stream.lifetime * random.uniform(0.9, 1.1), left)
 
 
 def _log_costliest(quiet: QuietLogger, limit: int) -> None:

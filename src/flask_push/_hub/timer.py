@@ -52,11 +52,11 @@ class Timer:
         silent = now - self._streams.limits.options.heartbeat
         for connection in list(self._streams.connections.values()):
             ends = connection.ends
-            if connection.items is not None:
+            if connection.items is not None and not connection.stream.expires:
                 # The page might never have all items (law 34).
                 ends += MAX_ITEMS_SECONDS
             if ends <= now:
-                self._alone(connection, self._streams.end)
+                self._alone(connection, self._end)
             elif connection.since <= silent and not connection.blocked:
                 if connection.fd not in connection.group.live:
                     self._alone(connection, self._beat)
@@ -67,6 +67,10 @@ class Timer:
             sub.leave_live(self._readers.log.end)
             self._readers.reopen(sub, sub.connection_id)
             self._streams.pump(sub)
+
+    def _end(self, connection: Connection) -> None:
+        own = wire.expired() if connection.has_expired else b""
+        self._streams.end(connection, own=own)
 
     def _beat(self, connection: Connection) -> None:
         connection.since = self._loop.time()
