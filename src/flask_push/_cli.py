@@ -9,7 +9,6 @@ import os
 import socket
 import sys
 import time
-import typing as t
 from pathlib import Path
 
 import click
@@ -17,9 +16,13 @@ from flask import Flask
 
 from ._app_hub import choose
 from ._app_hub import files_of
-from ._app_hub import why_development
+from ._cli_hubs import ask
+from ._cli_hubs import find_hubs
+from ._cli_hubs import no_hub
+from ._cli_hubs import of_socket
 from ._cli_presence import presence
 from ._cli_relay import relay
+from ._cli_streams import streams
 from ._cli_url import doctor
 from ._cli_url import tail
 from ._command import check_reach
@@ -41,13 +44,6 @@ from ._system.terminal import shown
 # Seconds that a hub may take to end.
 _END_SECONDS = 10.0
 
-_socket = click.option(
-    "--socket",
-    "path",
-    type=click.Path(path_type=Path, resolve_path=True),
-    help="The hub's socket. Without it, the app is asked where its hub is.",
-)
-
 
 @click.group(cls=Commands)
 def push() -> None:
@@ -57,6 +53,7 @@ def push() -> None:
 push.add_command(doctor)
 push.add_command(presence)
 push.add_command(relay)
+push.add_command(streams)
 push.add_command(tail)
 
 
@@ -118,7 +115,7 @@ def _listener(files: HubFiles) -> socket.socket:
 
 
 @push.command()
-@_socket
+@of_socket
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one line of JSON for each hub."
 )
@@ -128,8 +125,8 @@ def status(context: click.Context, path: Path | None, as_json: bool) -> None:
 
     The status of the command is 1 if no hub is running.
     """
-    for number, files in enumerate(_find(context, path)):
-        found = _ask(files)
+    for number, files in enumerate(find_hubs(context, path)):
+        found = ask(files)
         if as_json:
             click.echo(json.dumps(found))
             continue
@@ -141,7 +138,7 @@ def status(context: click.Context, path: Path | None, as_json: bool) -> None:
 
 
 @push.command()
-@_socket
+@of_socket
 @click.pass_context
 def stop(context: click.Context, path: Path | None) -> None:
     """End the hub of this app. The workers then start the next one.
@@ -149,15 +146,15 @@ def stop(context: click.Context, path: Path | None) -> None:
     Browsers reconnect. The status of the command is 1 if no hub is running, or if it
     does not end.
     """
-    for files in _find(context, path):
-        _stop(files, _ask(files)["pid"])
+    for files in find_hubs(context, path):
+        _stop(files, ask(files)["pid"])
 
 
 def _stop(files: HubFiles, pid: int) -> None:
     try:
         messages = Messages(files.connect())
     except OSError as error:
-        raise failure(_no_hub(files, error)) from error
+        raise failure(no_hub(files, error)) from error
     with contextlib.suppress(EOFError, OSError), contextlib.closing(messages):
         messages.send(Stop().to_json())
         while True:
@@ -250,45 +247,3 @@ def _read_input() -> str:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
         raise failure("The standard input is not text in UTF-8.") from error
-
-
-def _find(context: click.Context, path: Path | None) -> list[HubFiles]:
-    """The files of the app's hubs, those that have one; if none has, the first."""
-    if path is not None:
-        return [HubFiles(path)]
-    app, _ = load(context)
-    config = Config.read(app.config)
-    all_files = files_of(app, config)
-    if reason := why_development(app, config):
-        raise failure(
-            "This app's hub is a thread of each of its processes, for development, because"
-            f" {reason}. 'flask push doctor' examines it with the URL of a"
-            " stream."
-        )
-    if not all_files:
-        raise failure(
-            "This app's hub is a thread of each of its processes: PUSH_HUB is 'thread',"
-            " or its store is 'memory:'."
-        )
-    return [files for files in all_files if files.is_open()] or all_files[:1]
-
-
-def _ask(files: HubFiles) -> dict[str, t.Any]:
-    try:
-        return status_of(files)
-    except OSError as error:
-        raise failure(_no_hub(files, error)) from error
-
-
-def _no_hub(files: HubFiles, error: OSError) -> str:
-    if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
-        return (
-            f"No hub is running at {files.sock}. The app's first stream starts one, unless"
-            " PUSH_HUB names a hub that you run yourself."
-        )
-    if isinstance(error, PermissionError) and error.errno is not None:
-        return (
-            f"The hub at {files.sock} may not be used: {why(error)} Run this command as the"
-            " user who runs the app."
-        )
-    return f"The hub at {files.sock} does not answer: {why(error)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
@@ -105,15 +104,6 @@ def test_a_program_that_is_not_a_hub_is_reported_with_its_socket(
         with FakeHub(files, answer):
             said = failed(run("status", "--socket", files.sock))
             assert "does not answer: " in said
-
-
-def test_a_socket_without_permission_is_named() -> None:
-    error = PermissionError(errno.EACCES, "Permission denied")
-    said = _cli._no_hub(HubFiles(Path("/x.sock")), error)
-    assert said == (
-        "The hub at /x.sock may not be used: Permission denied. Run this command as the"
-        " user who runs the app."
-    )
 
 
 def test_a_hub_that_does_not_end_is_an_error(

@@ -19,6 +19,7 @@ from flask_push._delivery.snapshot import ReaderState
 from flask_push._delivery.snapshot import stream_to_json
 from flask_push._delivery.stream import Stream
 from flask_push._delivery.stream_presence import StreamPresence
+from flask_push._ipc import listing_protocol
 from flask_push._ipc import protocol
 from flask_push._ipc import takeover_protocol
 from flask_push._ipc.agreement import Agreement
@@ -72,6 +73,12 @@ STATUS = {
 HELLO = json.loads(OLDER[0]["bytes"][5:])["hello"]
 BEHIND = ReaderState(STREAM, True, "e", 31, b"\x00\xffhalf", 30, 12.5, 7, 3, 400)
 
+LISTED: dict[str, t.Any] = {
+    **{"id": "kq3vR0c1", "user": "ann", "session": None, "channels": ["chat"], "more": 0},
+    **{"cut": False, "seconds": 31, "place": "live", "held": "socket", "poll": False},
+    "follows": False,
+}
+
 #: What the bytes mean, by receiver and kind.
 MEANING: dict[tuple[str, str], Message] = {
     ("hub", "hello"): protocol.Hello(HELLO, "0.1.0.dev0"),
@@ -82,6 +89,10 @@ MEANING: dict[tuple[str, str], Message] = {
         FOLLOWING, "al8dTEBpAMh75QamBpqYWgEvqwwxm1r_"
     ),
     ("hub", "status"): protocol.StatusRequest(),
+    ("hub", "list_streams"): listing_protocol.ListStreams(7, 100, "ann", None, "chat"),
+    ("hub", "list_channels"): listing_protocol.ListChannels(0, 20),
+    ("worker", "stream_page"): listing_protocol.StreamPage([LISTED], 1, 7),
+    ("worker", "channel_page"): listing_protocol.ChannelPage([("chat", 3)], None),
     ("hub", "stop"): protocol.Stop(),
     ("hub", "container_ends"): protocol.ContainerEnds(4026532301),
     ("hub", "replace"): protocol.Replace("0.1.0.dev0", True),

@@ -40,9 +40,10 @@ def test_added_fields_are_ignored_and_missing_fields_have_defaults() -> None:
     added.add("expires")
     assert not added & values.keys(), "no older version has them"
     assert stream_from_json(values) == stream
-    place = ReaderState(stream, False, "", 0, b"", 0, 1.0, 0, items=[1, 2, 0])
+    place = ReaderState(stream, False, "", 0, b"", 0, 1.0, 0, items=[1, 2, 0], age=5)
     assert ReaderState.from_json([*place.to_json(), "new"]) == place
-    place = place._replace(items=None)
-    assert len(place.to_json()) == 10, "no older version has the last one"
+    assert ReaderState.from_json(place._replace(items=None).to_json()).age == 5
+    place = place._replace(items=None, age=None)
+    assert len(place.to_json()) == 10, "no older version has the last ones"
     assert ReaderState.from_json(place.to_json()[:8]) == place
     assert Options.from_json({"retry": 5, "new": 1}) == Options(retry=5)

@@ -110,6 +110,8 @@ class ReaderState(t.NamedTuple):
     #: the cursor above is the position at which it continues after them, so that an older
     #: version, which sends no items, continues there.
     items: list[int] | None = None
+    #: For how many seconds it is open. ``None`` from an older version.
+    age: int | None = None
 
     def to_json(self, numbers: cabc.Mapping[int, int] | None = None) -> list[t.Any]:
         """
@@ -123,8 +125,10 @@ class ReaderState(t.NamedTuple):
         else:
             rest = bytes(self.rest).decode("latin-1")
         row = [stream, *self[1:4], rest, *self[5:]]
-        # As an older version has sent it, which does not know the last field.
-        return row if self.items is not None else row[:-1]
+        # As an older version has sent it, which does not know the last fields.
+        while row[-1] is None:
+            row.pop()
+        return row
 
     @classmethod
     def from_json(

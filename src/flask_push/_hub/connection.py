@@ -55,6 +55,7 @@ class Connection(Subscription):
         "stream",
         "connection_id",
         "since",
+        "opened",
         "ends",
         "received",
         "begun",
@@ -69,6 +70,8 @@ class Connection(Subscription):
         self.connection_id = stream.connection
         #: When it was last sent something of its own.
         self.since = now
+        #: In which second it was opened.
+        self.opened = _shared_second(int(now))
         #: When its lifetime is over.
         self.ends = ends
         #: How many bytes the browser has sent.
@@ -123,6 +126,8 @@ class Connection(Subscription):
             self.begin()
         if place.left is not None:
             self.ends = now + place.left
+        if place.age is not None:
+            self.opened = _shared_second(int(now) - place.age)
         self.received = place.received
         self.epoch, self.cursor = place.epoch, place.cursor
         if place.items is not None:
@@ -151,7 +156,12 @@ class Connection(Subscription):
             left=left,
             received=self.received,
             items=items,
+            age=self.age(now),
         )
+
+    def age(self, now: float) -> int:
+        """For how many seconds it is open."""
+        return max(0, int(now) - self.opened)
 
     def begin(self) -> None:
         """Note that it has a place in the log, and drop what was needed to find it."""
@@ -303,5 +313,7 @@ def _rest_of(
     )
 
 
+# One object for all streams that are opened in one second.
+_shared_second = lru_cache(1024)(int)
 # One object for all streams that are equal. It saves a fifth of a stream's memory.
 _shared_rest_of = lru_cache(1024)(_rest_of)

@@ -42,6 +42,7 @@ from .filling import Filling
 from .handover import freeze
 from .handover import restore
 from .hub_presence import HubPresence
+from .listing import Listing
 from .numbers import numbers
 from .pacing import Pacing
 from .roster_reads import RosterReads
@@ -119,6 +120,8 @@ class Hub:
         self._deadlines = Deadlines(self._writer, loop, self._guard)
         self.disconnects.begin(self._log, after)
         streams.begin(self._readers, feed, self.disconnects)
+        #: What a command or the admin page sees of the streams.
+        self.listing = Listing(streams.connections, self._log, loop.time)
         self._roster_reads = RosterReads(self._readers, feed, streams)
         pacing = self._fanout.pacing = Pacing(loop, streams, feed, self._fanout.send_paced)
         self._timer = Timer(loop, streams, self._readers, feed, self.disconnects, pacing)

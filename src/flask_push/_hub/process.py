@@ -40,6 +40,7 @@ from .._system.process import call_on_signals
 from .._system.process import cpu_seconds
 from ..brokers import Broker
 from .holding import HeldFiles
+from .listing import lists
 from .loop import HubLoop
 from .loop import refuse
 from .loop import welcome
@@ -87,6 +88,7 @@ class HubProcess:
             StatusRequest: self._send_status,
             Stop: lambda *_: self.end("it was stopped"),
             ContainerEnds: self._container_ends,
+            **lists(lambda: None if self.hub is None else self.hub.hub.listing),
             Replace: self._be_replaced,
         }
         self.peers = Peers(self.loop, handlers, self._choose_keys, self._quiet)

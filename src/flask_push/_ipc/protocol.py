@@ -26,6 +26,10 @@ from .._delivery.snapshot import stream_to_json
 from .._delivery.stream import check_stream
 from .._delivery.stream import Stream
 from .kind import Message
+from .listing_protocol import ChannelPage
+from .listing_protocol import ListChannels
+from .listing_protocol import ListStreams
+from .listing_protocol import StreamPage
 from .takeover_protocol import Begin
 from .takeover_protocol import Commit
 from .takeover_protocol import Complete
@@ -217,9 +221,11 @@ def _table(*kinds: type[Message]) -> dict[str, type[Message]]:
 KINDS: dict[str, dict[str, type[Message]]] = {
     "hub": _table(
         *(Hello, Adopt, Expect, Follow, ExpectFollow, StatusRequest, Stop, Replace),
-        ContainerEnds,
+        *(ContainerEnds, ListStreams, ListChannels),
     ),
-    "worker": _table(Welcome, Refused, Bye, LogLine, Status),
+    "worker": _table(
+        *(Welcome, Refused, Bye, LogLine, Status, StreamPage, ChannelPage),
+    ),
     "successor": _table(
         *(Refused, Begin, PeerState, Frames, Readers, Followers, Drains, Rosters),
         *(Presence, Complete, Commit),

@@ -64,6 +64,12 @@ def is_listening(fd: int) -> bool:
         return False
 
 
+def has_name(fd: int) -> bool:
+    """Whether the socket has an address of its own. One of a pair has none."""
+    with borrowed(fd) as sock:
+        return bool(sock.getsockname())
+
+
 def copy_blocking(fd: int, other: int) -> None:
     """Let a socket block if another does."""
     os.set_blocking(fd, os.get_blocking(other))
