@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
 import contextlib
 import json
 import re
 import typing as t
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page
 from support.browser import Windows
 from support.push_js import receives
+from support.push_js import running as running
 from support.push_js import say
+from support.push_js import server as server
 from support.servers import gunicorn
 from support.servers import ROOT
 from support.servers import serve
@@ -28,18 +28,9 @@ from flask_push._scripts import script
 from flask_push._scripts import version
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> cabc.Iterator[Server]:
-    # Streams end soon after their server.
-    config: dict[str, t.Any] = {"PUSH_RETRY": 0.5, "PUSH_HUB_LINGER": 0.5}
-    # The app is imported once, and not by each worker.
-    with serve(gunicorn, tmp_path, "-w", "2", "--preload", **config) as server:
-        yield server
-
-
-def publisher(directory: Path) -> contextlib.closing[Publisher]:
+def publisher(server: Server) -> contextlib.closing[Publisher]:
     """A publisher as in any process that is not the app."""
-    (path,) = directory.glob("push-basic/push.db")
+    (path,) = server.directory.glob("push-basic/push.db")
     return contextlib.closing(Publisher(f"sqlite://{path}"))
 
 
@@ -88,7 +79,7 @@ def test_the_element_dispatches_the_events_that_it_receives(
 
 
 def test_no_event_is_missed_when_the_channels_of_the_element_change(
-    server: Server, windows: Windows, tmp_path: Path
+    server: Server, windows: Windows
 ) -> None:
     page = element(windows.open(f"{server.url}/ping"), channels="a b", parse="text")
     page.evaluate("element.setAttribute('channels', 'b c'); window.before = element.push")
@@ -102,7 +93,7 @@ def test_no_event_is_missed_when_the_channels_of_the_element_change(
     receives(page, ["message", "b", "b"], ["message", "c", "c"], ["message", "b", "moved"])
     assert page.evaluate("element.push == before")
     page.evaluate("element.remove()")
-    until(lambda: status(tmp_path)["streams"] == 0)
+    until(lambda: status(server.directory)["streams"] == 0)
     assert page.evaluate("[element.push, element.getAttribute('state')]") == [
         None,
         "closed",
@@ -193,9 +184,7 @@ def test_a_channel_has_several_callbacks(server: Server, windows: Windows) -> No
     assert page.evaluate(said) == "Must provide a channel"
 
 
-def test_unsubscribe_drops_all_callbacks_for_good(
-    server: Server, windows: Windows, tmp_path: Path
-) -> None:
+def test_unsubscribe_drops_all_callbacks_for_good(server: Server, windows: Windows) -> None:
     page = subscribed(juggernaut(server, windows), "a", "b")
     page.evaluate("jug.subscribe('a', note('again')); jug.unsubscribe('a')")
     server.kill_without_readers()
@@ -241,9 +230,7 @@ def test_a_message_is_converted_to_json_and_back(server: Server, windows: Window
     }""") == [True, "a", '{"channel":"a","data":[1]}']
 
 
-def test_nothing_is_missed_after_a_reconnect(
-    server: Server, windows: Windows, tmp_path: Path
-) -> None:
+def test_nothing_is_missed_after_a_reconnect(server: Server, windows: Windows) -> None:
     page = subscribed(juggernaut(server, windows), "a")
     # This includes channels that were subscribed to while it was connected.
     page.evaluate("jug.subscribe('later', note('later'))")
@@ -252,7 +239,7 @@ def test_nothing_is_missed_after_a_reconnect(
     called = page.evaluate("jug.sessionID")
     server.kill_without_readers()
     page.wait_for_function("received.length == 2")
-    with publisher(tmp_path) as other:
+    with publisher(server) as other:
         other.publish("a", 1)
         other.publish("later", 2)
     server.start()
@@ -286,25 +273,23 @@ def test_the_script_also_exists_as_a_classic_script(
     assert page.evaluate("typeof FlaskPush.follow") == "function"
 
 
-def test_any_process_can_publish_to_many_channels(
-    server: Server, windows: Windows, tmp_path: Path
-) -> None:
+def test_any_process_can_publish_to_many_channels(server: Server, windows: Windows) -> None:
     page = subscribed(juggernaut(server, windows), "a", "b")
     page.evaluate("void jug.on('message', message => received.push({...message, id: ''}))")
-    with publisher(tmp_path) as other:
+    with publisher(server) as other:
         other.publish_many([Event(name, '{"n":1}') for name in ("a", "b", "c")])
     first, second = ({"channel": name, "data": {"n": 1}, "id": ""} for name in "ab")
     receives(page, first, ["a", {"n": 1}], second, ["b", {"n": 1}])
 
 
 def test_the_sender_is_excluded_and_browsers_do_not_see_it(
-    server: Server, windows: Windows, tmp_path: Path
+    server: Server, windows: Windows
 ) -> None:
     pages = [subscribed(juggernaut(server, windows), "a") for _ in range(2)]
     pages[1].evaluate(
         "void jug.on('message', message => received.push(Object.keys(message)))"
     )
-    with publisher(tmp_path) as other:
+    with publisher(server) as other:
         other.publish("a", 1, exclude=pages[0].evaluate("jug.sessionID"))
         other.publish("a", 2)
     receives(pages[0], ["a", 2])

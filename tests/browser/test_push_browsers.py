@@ -39,7 +39,7 @@ def windows(browser: Browser) -> cabc.Iterator[Tabs]:
 
 @pytest.mark.parametrize("share", push_js.WAYS)
 def test_leaving_a_page_ends_its_stream_and_a_cached_page_misses_nothing(
-    share: bool | str, server: Server, browser: Browser, windows: Tabs, tmp_path: Path
+    share: bool | str, server: Server, browser: Browser, windows: Tabs
 ) -> None:
     page = windows.open(f"{server.url}/ping")
     push_js.listen(page, "a", share=share)
@@ -49,7 +49,7 @@ def test_leaving_a_page_ends_its_stream_and_a_cached_page_misses_nothing(
     page.goto(f"{server.url}/pid")
     # WebKit suspends the worker with its last page, before it can notice the page's end.
     if not (isinstance(browser, WebKit) and share is True):
-        until(lambda: status(tmp_path)["streams"] == 0)
+        until(lambda: status(server.directory)["streams"] == 0)
     push_js.say(server, "a", 2, 3)
     page.go_back()
     if isinstance(browser, Firefox):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import typing as t
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
@@ -93,7 +92,7 @@ def test_a_page_that_was_frozen_misses_nothing(
 
 @pytest.mark.parametrize("share", WAYS)
 def test_a_page_that_crashes_costs_the_others_nothing(
-    share: bool | str, server: Server, windows: Windows, tmp_path: Path
+    share: bool | str, server: Server, windows: Windows
 ) -> None:
     pages = open_pages(windows, server.url, 3)
     for n, page in enumerate(pages):
@@ -106,20 +105,20 @@ def test_a_page_that_crashes_costs_the_others_nothing(
         say(server, "a", n)
     for page in pages[1:]:
         receives(page, *range(1, 12))
-    until(lambda: status(tmp_path)["streams"] == (1 if share else 2))
+    until(lambda: status(server.directory)["streams"] == (1 if share else 2))
 
 
 def test_channels_of_a_crashed_page_are_no_longer_requested(
-    server: Server, windows: Windows, tmp_path: Path
+    server: Server, windows: Windows
 ) -> None:
     pages = open_pages(windows, server.url, 2)
     for n, page in enumerate(pages):
         is_open(listen(page, "a", f"of {n}"))
-    until(lambda: status(tmp_path)["channels"] == 3)
+    until(lambda: status(server.directory)["channels"] == 3)
     # Not the page in whose process the worker runs.
     crash(pages[1])
-    kill_hubs(tmp_path)
-    until(lambda: status(tmp_path).get("channels") == 2)
+    kill_hubs(server.directory)
+    until(lambda: status(server.directory).get("channels") == 2)
 
 
 @pytest.mark.parametrize("share", WAYS)
@@ -144,7 +143,11 @@ def test_push_js_waits_while_offline_and_reconnects_at_once_when_online(
 ) -> None:
     profile = windows.profile()
     page = listen(
-        windows.open(f"{server.url}/ping", profile), "a", share=False, base=10**9, cap=10**9
+        windows.open(f"{server.url}/ping", profile),
+        "a",
+        share=False,
+        base=10**9,
+        cap=10**9,
     )
     is_open(page)
     say(server, "a", 1)

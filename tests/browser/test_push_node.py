@@ -16,12 +16,11 @@ import typing as t
 from pathlib import Path
 
 from support import push_js_pages as pages
+from support.push_js import running as running
 from support.push_js import server as server
 from support.servers import program
 from support.servers import Server
 from support.servers import TESTS
-
-running = pages.running
 
 NODE = Path(sys.executable).parent / "node"
 KINDS = ["as it is", "as it was", "with an EventSource", "with nothing else"]
@@ -63,7 +62,7 @@ def listen(kind: str, url: str, *channels: str) -> cabc.Iterator[Listener]:
             listener.thread.join()
 
 
-def test_push_js_runs_in_node_resumes_and_ends(server: Server, tmp_path: Path) -> None:
+def test_push_js_runs_in_node_resumes_and_ends(server: Server) -> None:
     with contextlib.ExitStack() as stack:
         url = f"{server.url}/stream"
         listeners = [stack.enter_context(listen(kind, url, "a", "b")) for kind in KINDS]
@@ -72,7 +71,7 @@ def test_push_js_runs_in_node_resumes_and_ends(server: Server, tmp_path: Path) -
         server.publish("a", '{"n": 1}')
         for listener in listeners:
             listener.until("data", "a", {"n": 1})
-        pages.stop(server, tmp_path)
+        pages.stop(server)
         server.start()
         server.publish("b", "2")
         for listener in listeners:
@@ -84,15 +83,15 @@ def test_push_js_runs_in_node_resumes_and_ends(server: Server, tmp_path: Path) -
             assert listener.process.wait(30) == 0
 
 
-def test_a_refusal_in_node_is_final_and_named(running: Server) -> None:
-    with listen("as it was", f"{running.url}/stream?status=403", "a") as listener:
+def test_a_refusal_in_node_is_final_and_named(server: Server) -> None:
+    with listen("as it was", f"{server.url}/stream?status=403", "a") as listener:
         listener.until("state", "closed", 403)
 
 
-def test_many_channels_are_requested_by_post_in_node(running: Server) -> None:
-    with listen("as it is", f"{running.url}/choose", *pages.NAMES) as listener:
+def test_many_channels_are_requested_by_post_in_node(server: Server) -> None:
+    with listen("as it is", f"{server.url}/choose", *pages.NAMES) as listener:
         listener.until("state", "open", None)
-        running.publish(pages.NAMES[-1], "1")
+        server.publish(pages.NAMES[-1], "1")
         listener.until("data", pages.NAMES[-1], 1)
 
 

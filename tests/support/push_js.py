@@ -9,7 +9,6 @@ import select
 import socket
 import threading
 import typing as t
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
@@ -24,6 +23,7 @@ from support.servers import until
 
 #: The tests and fixtures that a module of tests imports.
 __all__ = [
+    "running",
     "server",
     "way",
     "test_no_event_is_lost_when_the_network_is_cut",
@@ -63,14 +63,25 @@ LISTEN = """async ({channels, url, ...options}) => {
 }"""
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> cabc.Iterator[Server]:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> cabc.Iterator[Server]:
     # A browser opens connections on which it requests nothing yet.
     config: dict[str, t.Any] = {"PUSH_RETRY": 0.5, "PUSH_HUB_LINGER": 0.5}
     config["PUSH_HEARTBEAT"] = 1
+    directory = tmp_path_factory.mktemp("running")
     # The app is imported once, and not by each worker.
-    with serve(gunicorn, tmp_path, "-w", "3", "--preload", **config) as server:
+    with serve(gunicorn, directory, "-w", "3", "--preload", **config) as server:
         yield server
+
+
+@pytest.fixture
+def server(running: Server) -> Server:
+    """A server for all tests of a module. Those that stop it start it again. No stream of
+    an earlier test is left."""
+    if running.process.poll() is not None:
+        running.start()
+    until(lambda: not status(running.directory).get("streams"), what="no stream is left")
+    return running
 
 
 def listen(page: Page, *channels: str, **options: t.Any) -> Page:
@@ -118,13 +129,13 @@ def receives(page: Page, *expected: t.Any) -> None:
 
 @pytest.mark.parametrize("share", WAYS)
 def test_each_page_receives_each_event_once(
-    share: bool | str, server: Server, windows: Windows, tmp_path: Path
+    share: bool | str, server: Server, windows: Windows
 ) -> None:
     pages = open_pages(windows, server.url, 3)
     for n, page in enumerate(pages):
         is_open(listen(page, "all", f"user:{n}", share=share))
     streams = 1 if share else 3
-    until(lambda: status(tmp_path)["streams"] == streams)
+    until(lambda: status(server.directory)["streams"] == streams)
     say(server, "all", "for all", {"number": 1})
     say(server, "user:1", [None, "ü"])
     receives(pages[0], "for all", {"number": 1})
@@ -135,7 +146,7 @@ def test_each_page_receives_each_event_once(
     receives(pages[2], "for all", {"number": 1}, "later")
     pages[1].close()
     pages[2].close()
-    until(lambda: status(tmp_path)["streams"] == 0)
+    until(lambda: status(server.directory)["streams"] == 0)
 
 
 def test_events_can_be_iterated(server: Server, windows: Windows) -> None:
@@ -155,11 +166,11 @@ def test_events_can_be_iterated(server: Server, windows: Windows) -> None:
     assert page.evaluate("done") == [1, 2, 3]
 
 
-def test_close_ends_the_stream(server: Server, windows: Windows, tmp_path: Path) -> None:
+def test_close_ends_the_stream(server: Server, windows: Windows) -> None:
     for share in WAYS:
         page = is_open(listen(windows.open(f"{server.url}/ping"), "a", share=share))
         page.evaluate("push.close()")
-        until(lambda: status(tmp_path)["streams"] == 0)
+        until(lambda: status(server.directory)["streams"] == 0)
         assert page.evaluate("push.state") == "closed"
         page.close()
 
@@ -175,14 +186,14 @@ def test_a_page_gets_an_error_if_the_view_grants_fewer_channels(
 @pytest.mark.parametrize("share", WAYS)
 @pytest.mark.parametrize("transport", ["eventsource", "fetch"])
 def test_nothing_is_lost_when_the_server_is_killed(
-    share: bool | str, transport: str, server: Server, windows: Windows, tmp_path: Path
+    share: bool | str, transport: str, server: Server, windows: Windows
 ) -> None:
     page = listen(windows.open(f"{server.url}/ping"), "a", share=share, transport=transport)
     is_open(page)
     say(server, "a", 1, 2)
     receives(page, 1, 2)
     server.kill_without_readers()
-    kill_hubs(tmp_path)
+    kill_hubs(server.directory)
     page.wait_for_function("push.state == 'waiting' && push.reason.retryAt > 0")
     server.start()
     say(server, "a", 3)
@@ -209,7 +220,7 @@ def test_a_transport_that_failed_to_load_is_loaded_later(
 
 @pytest.mark.parametrize("share", [True, "lock"])
 def test_pages_share_a_transport_that_was_loaded(
-    share: bool | str, server: Server, windows: Windows, tmp_path: Path
+    share: bool | str, server: Server, windows: Windows
 ) -> None:
     pages = open_pages(windows, server.url, 3)
     for page in pages:
@@ -217,7 +228,7 @@ def test_pages_share_a_transport_that_was_loaded(
     say(server, "a", 1)
     for page in pages:
         receives(page, 1)
-    assert status(tmp_path)["streams"] == 1
+    assert status(server.directory)["streams"] == 1
 
 
 @pytest.mark.parametrize("transport", ["eventsource", "fetch"])
@@ -355,9 +366,7 @@ def test_a_stream_that_falls_silent_is_reconnected(
     receives(page, 1)
 
 
-def test_after_sleep_a_page_resumes_where_it_was(
-    server: Server, windows: Windows, tmp_path: Path
-) -> None:
+def test_after_sleep_a_page_resumes_where_it_was(server: Server, windows: Windows) -> None:
     page = is_open(listen(windows.open(f"{server.url}/ping"), "a", share=False))
     say(server, "a", 1)
     receives(page, 1)
@@ -372,19 +381,19 @@ def test_after_sleep_a_page_resumes_where_it_was(
     is_open(page)
     say(server, "a", 2)
     receives(page, 1, 2)
-    assert status(tmp_path)["streams"] == 1
+    assert status(server.directory)["streams"] == 1
 
 
 @pytest.mark.parametrize("share", WAYS)
 def test_a_page_in_the_back_forward_cache_has_no_stream_and_misses_nothing(
-    share: bool | str, server: Server, windows: Windows, tmp_path: Path
+    share: bool | str, server: Server, windows: Windows
 ) -> None:
     profile = windows.profile()
     page = is_open(listen(windows.open(f"{server.url}/ping", profile), "a", share=share))
     say(server, "a", 1)
     receives(page, 1)
     page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
-    until(lambda: status(tmp_path)["streams"] == 0)
+    until(lambda: status(server.directory)["streams"] == 0)
     say(server, "a", 2, 3)
     page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
     receives(page, 1, 2, 3)
@@ -416,12 +425,12 @@ def test_a_page_restored_from_the_cache_gets_the_events_that_others_had(
 
 @pytest.mark.parametrize("share", [True, "lock"])
 def test_ten_tabs_have_one_stream_and_requests_go_on(
-    share: bool | str, server: Server, windows: Windows, tmp_path: Path
+    share: bool | str, server: Server, windows: Windows
 ) -> None:
     pages = open_pages(windows, server.url, 10)
     for n, page in enumerate(pages):
         is_open(listen(page, "a", f"of {n}", share=share))
-    until(lambda: status(tmp_path)["streams"] == 1)
+    until(lambda: status(server.directory)["streams"] == 1)
     for page in pages:
         assert page.evaluate("fetch('/ping').then(r => r.text())") == "pong"
     say(server, "a", "x")
@@ -431,12 +440,12 @@ def test_ten_tabs_have_one_stream_and_requests_go_on(
 
 
 def test_a_page_gets_a_gap_for_events_that_the_store_has_lost(
-    server: Server, windows: Windows, tmp_path: Path
+    server: Server, windows: Windows
 ) -> None:
     page = is_open(listen(windows.open(f"{server.url}/ping"), "a"))
     say(server, "a", 1)
     receives(page, 1)
-    for path in (tmp_path / "push-basic").glob("push.db*"):
+    for path in (server.directory / "push-basic").glob("push.db*"):
         if path.is_file():
             path.unlink()
     say(server, "a", 2)

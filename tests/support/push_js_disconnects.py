@@ -76,7 +76,9 @@ def note_disconnects(page: Page) -> None:
 @pytest.fixture
 def logins(tmp_path: Path) -> cabc.Iterator[Logins]:
     config: dict[str, t.Any] = {"PUSH_RETRY": 0.5, "PUSH_HEARTBEAT": 1}
-    with serve(gunicorn, tmp_path, "-w", "3", app="apps.logins", **config) as server:
+    # The app is imported once, and not by each worker.
+    more = "-w", "3", "--preload"
+    with serve(gunicorn, tmp_path, *more, app="apps.logins", **config) as server:
         yield Logins(server, tmp_path)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -15,15 +13,12 @@ from support.push_js import listen
 from support.push_js import receives
 from support.push_js import say
 from support.push_js import server as server
-from support.servers import gunicorn
 from support.servers import kill_hubs
-from support.servers import serve
 from support.servers import Server
 from support.servers import until
 
 #: The tests and fixtures that a module of tests imports.
 __all__ = [
-    "running",
     "test_a_redirect_to_a_page_is_final_and_named",
     "test_a_request_that_can_never_succeed_is_not_repeated",
     "test_behind_a_service_worker_that_passes_all_on_nothing_is_lost",
@@ -35,23 +30,13 @@ __all__ = [
 TRANSPORTS = ["eventsource", "fetch"]
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> cabc.Iterator[Server]:
-    """A server for tests that do not stop it."""
-    directory = tmp_path_factory.mktemp("running")
-    with serve(
-        gunicorn, directory, "-w", "3", "--preload", PUSH_RETRY=0.5, PUSH_HEARTBEAT=1
-    ) as server:
-        yield server
-
-
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_redirect_to_a_page_is_final_and_named(
-    transport: str, running: Server, windows: Windows
+    transport: str, server: Server, windows: Windows
 ) -> None:
-    page = windows.open(f"{running.url}/ping")
-    elsewhere = f"http://localhost:{running.port}/ping"
-    for to, said in ("/ping", f"to {running.url}/ping"), (elsewhere, ""):
+    page = windows.open(f"{server.url}/ping")
+    elsewhere = f"http://localhost:{server.port}/ping"
+    for to, said in ("/ping", f"to {server.url}/ping"), (elsewhere, ""):
         url = f"/stream?redirect={quote(to)}"
         listen(page, "a", url=url, transport=transport, share=False)
         page.wait_for_function("push.state == 'closed' && push.reason.message")
@@ -63,9 +48,9 @@ def test_a_redirect_to_a_page_is_final_and_named(
 
 
 def test_a_request_that_can_never_succeed_is_not_repeated(
-    running: Server, windows: Windows
+    server: Server, windows: Windows
 ) -> None:
-    page = windows.open(f"{running.url}/ping")
+    page = windows.open(f"{server.url}/ping")
     for transport in TRANSPORTS:
         for code in 400, 414, 431:
             url = f"/stream?status={code}"
@@ -77,15 +62,15 @@ def test_a_request_that_can_never_succeed_is_not_repeated(
 NAMES = [f"a channel with a long name {n}" for n in range(90)]
 
 
-def stop(server: Server, directory: Path) -> None:
+def stop(server: Server) -> None:
     server.kill_without_readers()
-    kill_hubs(directory)
+    kill_hubs(server.directory)
 
 
 def test_a_frame_that_may_not_share_has_its_own_connection(
-    running: Server, windows: Windows
+    server: Server, windows: Windows
 ) -> None:
-    page = windows.open(f"{running.url}/ping")
+    page = windows.open(f"{server.url}/ping")
     page.evaluate(
         """url => {
             window.received = [];
@@ -100,10 +85,10 @@ def test_a_frame_that_may_not_share_has_its_own_connection(
             <\\/script>`;
             document.body.append(frame);
         }""",
-        running.url,
+        server.url,
     )
     receives(page, "open")
-    say(running, "a", 1)
+    say(server, "a", 1)
     receives(page, "open", 1)
 
 
@@ -159,7 +144,7 @@ def works(kind: str, server: Server, windows: Windows, script: str, url: str) ->
     return page
 
 
-def test_push_js_runs_in_a_worker(server: Server, windows: Windows, tmp_path: Path) -> None:
+def test_push_js_runs_in_a_worker(server: Server, windows: Windows) -> None:
     kinds = ["Worker", "SharedWorker"]
     pages = [works(kind, server, windows, "push.js", "/stream") for kind in kinds]
     for page in pages:
@@ -167,7 +152,7 @@ def test_push_js_runs_in_a_worker(server: Server, windows: Windows, tmp_path: Pa
     say(server, "a", 1)
     for page in pages:
         receives(page, "open", 1)
-    stop(server, tmp_path)
+    stop(server)
     server.start()
     say(server, "a", 2)
     for page in pages:
@@ -175,10 +160,10 @@ def test_push_js_runs_in_a_worker(server: Server, windows: Windows, tmp_path: Pa
 
 
 def test_behind_a_service_worker_that_passes_all_on_nothing_is_lost(
-    running: Server, windows: Windows
+    server: Server, windows: Windows
 ) -> None:
     # All later pages of this origin have the worker, so other tests use another origin.
-    page = windows.open(f"http://localhost:{running.port}/ping")
+    page = windows.open(f"http://localhost:{server.port}/ping")
     text = """
         onactivate = event => event.waitUntil(clients.claim());
         onfetch = event => event.respondWith(fetch(event.request));
@@ -198,7 +183,7 @@ def test_behind_a_service_worker_that_passes_all_on_nothing_is_lost(
 
     def go_on() -> bool:
         nonlocal count
-        say(running, "a", count)
+        say(server, "a", count)
         count += 1
         ends: int = page.evaluate("states.filter(([state]) => state == 'waiting').length")
         return ends >= 2

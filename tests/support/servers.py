@@ -110,6 +110,8 @@ class Server:
         env: dict[str, str],
         cwd: Path = TESTS,
     ) -> None:
+        #: Where its files are, and those of its app.
+        self.directory = log.parent
         self.command = command
         self.port = port
         self.url = f"http://127.0.0.1:{port}"

@@ -41,6 +41,9 @@ _PREFS = [
     '"browser.newtabpage.enabled", false',
     '"browser.startup.page", 0',
     '"ui.prefersReducedMotion", 1',
+    # It would start a process for each tab, and one more for the next tab.
+    '"dom.ipc.processCount.webIsolated", 1',
+    '"dom.ipc.processPrelaunch.enabled", false',
 ]
 _NOTE_ERRORS = """() => {
     if (window.errors) return;
