@@ -22,7 +22,16 @@ _STATIC = resources.files(__package__ or "") / "static"
 _YEAR = 365 * 86400
 # The variable of a rule that stands for any host, if the app's routes have hosts.
 _HOST = "flask_push_host"
-_NAMES = ("push", "extras", "items", "presence", "element", "juggernaut", "follow")
+_NAMES = (
+    "push",
+    "extras",
+    "items",
+    "presence",
+    "element",
+    "juggernaut",
+    "follow",
+    "signed",
+)
 #: The name of each script, and its file. `make scripts` makes the minified files.
 SCRIPTS = {
     **{f"{name}.d.ts": f"{name}.d.ts" for name in _NAMES},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import typing as t
 from pathlib import Path
 
 from flask import abort
@@ -52,12 +53,31 @@ def hold(file: Path) -> None:
     abort(503)
 
 
+@app.get("/address")
+def address() -> str:
+    """A signed address."""
+    rules()
+    args = request.args
+    return push.stream_url(
+        *args.getlist("channel"),
+        expires=args.get("expires", 60.0, float),
+        user=args.get("user"),
+        session=args.get("session"),
+        last=args.get("last", 0, int),
+        _external="external" in args,
+    )
+
+
+def rules() -> dict[str, t.Any]:
+    found: dict[str, t.Any] = json.loads(refused.read_text()) if refused.exists() else {}
+    if found.get("status"):
+        abort(found["status"])
+    return found
+
+
 @app.get("/stream")
 def stream() -> BaseResponse:
-    rules = json.loads(refused.read_text()) if refused.exists() else {}
-    if rules.get("status"):
-        abort(rules["status"])
-    channels = [c for c in push.requested() if c not in rules.get("channels", [])]
+    channels = [c for c in push.requested() if c not in rules().get("channels", [])]
     args = request.args
     if "held" in args:
         hold(Path(args["held"]))

@@ -47,20 +47,21 @@ def test_everything_that_the_package_exports_exists_and_has_types(tmp_path: Path
     import * as element from "flask-push/element";
     import * as juggernaut from "flask-push/juggernaut";
     import * as follow from "flask-push/follow";
-    const all = [push, extras, items, presence, element, juggernaut, follow];
+    import * as signed from "flask-push/signed";
+    const all = [push, extras, items, presence, element, juggernaut, follow, signed];
     console.log(JSON.stringify(all.map(Object.keys)));"""
     (tmp_path / "read.mjs").write_text(code)
     found = json.loads(run(str(BIN / "node"), "read.mjs", cwd=tmp_path))
-    push, extras, items, presence, element, juggernaut, follow = found
+    push, extras, items, presence, element, juggernaut, follow, signed = found
     assert push == ["Listeners", "Push", "compare", "connect", "soon"]
     assert extras == ["PushEventSource", "connect"]
     assert items == ["connect", "keep"]
-    assert presence == element == ["connect"]
+    assert presence == element == signed == ["connect"]
     assert juggernaut == ["Juggernaut", "connect"]
     assert follow == ["follow"]
     typed = {"push": ["connect"], "extras": extras, "juggernaut": juggernaut}
     typed |= {"items": ["connect"], "presence": presence, "element": element}
-    typed |= {"follow": follow}
+    typed |= {"follow": follow, "signed": signed}
     for name, names in typed.items():
         text = (STATIC / f"{name}.d.ts").read_text()
         found = re.findall(r"^export .*?\b(\w+)(?= \}|[:<(]| \{)", text, re.M)

@@ -21,7 +21,7 @@ const minified = async (text, module) => {
 
 mkdirSync(target, { recursive: true });
 const read = (name) => readFileSync(new URL(`${name}.js`, STATIC), "utf8");
-for (const name of ["push", "extras", "items", "presence", "element", "juggernaut", "follow"]) {
+for (const name of ["push", "extras", "items", "presence", "element", "juggernaut", "follow", "signed"]) {
   writeFileSync(`${target}/${name}.js`, await minified(read(name), true));
   writeFileSync(`${target}/${name}.classic.js`, await minified(classic(read(name)), false));
 }

@@ -6,6 +6,7 @@ import { connect as withItems } from "flask-push/items";
 import { connect as withPresence, type Member } from "flask-push/presence";
 import { follow, type End } from "flask-push/follow";
 import { Juggernaut } from "flask-push/juggernaut";
+import { connect as withSigned } from "flask-push/signed";
 
 interface Said {
   text: string;
@@ -97,3 +98,13 @@ answer.ended.then((end) => end?.status == "running");
 follow("/jobs/7/follow", null, { since: "aaaaa-1" });
 // @ts-expect-error Its end is a promise.
 answer.on("end", () => {});
+
+const signed = withSigned("/push/stream?signed=…");
+const noMore: () => void = signed.on("expired", () => fetch("/address"));
+signed.on("expired", async () => "/push/stream?signed=…");
+signed.on("gap", ({ wait }) => setTimeout(noMore, wait));
+signed.subscribe("chat");
+// @ts-expect-error A number is no address.
+signed.on("expired", () => 7);
+// @ts-expect-error Only signed.js has it.
+push.on("expired", () => "");

@@ -6,7 +6,7 @@ import { soon } from "./push.js";
 export { connect };
 
 const words = (text) => text.match(/\S+/g) || [];
-const ATTRIBUTES = words("src channels types since parse key items presence");
+const ATTRIBUTES = words("src channels types since parse key items presence renew");
 
 const { customElements: elements } = globalThis;
 const define = () => elements.define("push-source", class extends HTMLElement {
@@ -44,6 +44,8 @@ const define = () => elements.define("push-source", class extends HTMLElement {
       });
       push?.on("gap", (gap) => this.#tell("push:gap", gap));
       push?.on("disconnect", (said) => this.#tell("push:disconnect", said));
+      // With signed.js.
+      if (this.hasAttribute("renew")) push?.on("expired", () => fetch(this.getAttribute("renew")));
       push?.on("error", (error, data) => this.#tell("push:error", { error, data }));
     }
     const [all, present] = ["items", "presence"].map((name) => this.hasAttribute(name));

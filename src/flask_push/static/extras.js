@@ -50,7 +50,7 @@ export class PushEventSource extends EventTarget {
     // Without arguments, this throws the right TypeError.
     arguments.length || new URL();
     try {
-      this.#asked = this.#url = new URL(url, globalThis.document?.baseURI || globalThis.location?.href).href;
+      this.#asked = this.#url = new URL(url, globalThis.document?.baseURI || globalThis.location).href;
     } catch {
       throw new DOMException(url, "SyntaxError");
     }

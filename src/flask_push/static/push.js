@@ -15,11 +15,11 @@ export const compare = (one, other) =>
 const parsed = JSON.parse;
 const PARSE = { json: parsed, text: String };
 const OWN = [
-  "message", "push:open", "push:gap", "push:items", "push:whole", "push:disconnect", "push:retry",
-  "push:heartbeat",
+  "message", "push:open", "push:gap", "push:items", "push:whole", "push:disconnect", "push:expired",
+  "push:retry", "push:heartbeat",
 ];
 // After these statuses a retry can't help.
-const FINAL = /^(204|40[01345]|41[34]|431)$/;
+const FINAL = /^(204|40[01345]|41[034]|431)$/;
 // Some servers refuse a longer address.
 const LONGEST = 2e3;
 
@@ -191,7 +191,7 @@ const makeLine = (address, given, tell) => {
 };
 
 // In the SharedWorker, which has one line.
-if (/^flask-push 3/.test(globalThis.name)) {
+if (/^flask-push 4/.test(globalThis.name)) {
   let line;
   globalThis.onconnect ||= ({ ports: [port] }) => {
     port.onmessage = ({ data }) => {
@@ -528,7 +528,7 @@ const makeLink = (push, ways, ...given) => {
     if (asks) start();
     else if (opened) view._open(opened);
     else if (type == "push:gap") view._gap(parsed(data), id);
-    else if (type == "push:disconnect") push._call("disconnect", parsed(data));
+    else if (/^push:[de]/.test(type)) push._call(type.slice(5), parsed(data));
     else if (type) view._event(type, data, id);
     else {
       if (state == "closed") view._reset("");
@@ -537,6 +537,7 @@ const makeLink = (push, ways, ...given) => {
   };
 
   return {
+    _given: given, // signed.js goes on at another address.
     _view: view,
     _changed: changed,
     _wake({ type, persisted }) {
@@ -545,8 +546,7 @@ const makeLink = (push, ways, ...given) => {
       else if (persisted) rejoin(0);
     },
     _end() {
-      ways.length = 0;
-      sleep();
+      rejoin(9);
     },
   };
 };
@@ -573,13 +573,13 @@ export class Push extends Listeners {
     this._since = since;
     this._refuse(rest);
     const how = { withCredentials, transport, headers, method, body, base, cap, silence };
-    const full = new URL(url, globalThis.document?.baseURI || globalThis.location?.href).href;
-    const name = `flask-push 3 ${full} ${key} ${JSON.stringify(how)}`;
+    const full = new URL(url, globalThis.document?.baseURI || globalThis.location).href;
+    const name = `flask-push 4 ${JSON.stringify([full, key, how])}`;
     const ways = [byWorker, byLock, alone].slice(share ? share == "lock" : 2);
     const link = this._link = makeLink(this, ways, full, how, name);
     const { signal } = this.#gone, listen = globalThis.addEventListener;
     // Some of these are events of the document, which don't bubble.
-    for (const name of ["pagehide", "pageshow", "online", "focus", "visibilitychange", "resume"])
+    for (const name of "pagehide pageshow online focus visibilitychange resume".split(" "))
       listen?.(name, link._wake, { signal, capture: true });
   }
 
@@ -625,12 +625,12 @@ export class Push extends Listeners {
 
   /** Calls the callbacks, or writes to the console if there are none. */
   _tell(name, ...args) {
-    this._call(name, ...args) || console[name == "error" ? name : "warn"](name, ...args);
+    this._call(name, ...args) || (console[name] || console.warn)(name, ...args);
   }
 
   _refuse(unknown) {
     for (const name in unknown)
-      queueMicrotask(() => this._tell("error", new TypeError(`there is no ${name}`)));
+      queueMicrotask(() => this._tell("error", TypeError(`there is no ${name}`)));
   }
 }
 
