@@ -33,6 +33,8 @@ class Scale:
     small: int = 1000
     large: int = 10_000
     fleet: int = 50_000
+    #: Streams of the largest size of the workload "scale".
+    streams: int = 100_000
     #: The names of the servers to measure, if not all, and of those to leave out.
     servers: cabc.Collection[str] = ()
     without: cabc.Collection[str] = ()

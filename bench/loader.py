@@ -39,12 +39,14 @@ class Answer(t.NamedTuple):
     lost: int
     missing: int
     disordered: int
+    #: Gaps that readers got, if each resumes at its own last event.
+    gaps: int
     p50: float
     p99: float
     p999: float
 
     def faults(self) -> str:
-        names = "refused", "dropped", "lost", "missing", "disordered"
+        names = "refused", "dropped", "lost", "missing", "disordered", "gaps"
         found = {name: getattr(self, name) for name in names}
         return ", ".join(f"{count} {name}" for name, count in found.items() if count)
 
@@ -61,6 +63,10 @@ class Loader:
             text=True,
             preexec_fn=lambda: os.sched_setaffinity(0, cpu),
         )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def send(self, *words: str | float) -> None:
         """Start a command. :meth:`answer` waits for its result."""

@@ -37,6 +37,23 @@ def table(rows: cabc.Sequence[Row]) -> str:
     return "\n".join([*lines, ""])
 
 
+def wide(rows: cabc.Sequence[Row]) -> str:
+    """Rows in Markdown, in one table with a column for each server."""
+    servers = list(dict.fromkeys(row.server for row in rows))
+    lines = [
+        "",
+        f"| | {' | '.join(servers)} | | |",
+        f"|---|{'---:|' * len(servers)}---|---|",
+    ]
+    for name, group in groupby(rows, key=lambda row: row.workload):
+        found = {row.server: row for row in group}
+        values = [figure(row.value) if row.values else "" for row in found.values()]
+        faults = ", ".join(filter(None, (row.faults for row in found.values())))
+        unit = next(iter(found.values())).unit
+        lines.append(f"| {name} | {' | '.join(values)} | {unit} | {faults} |")
+    return "\n".join([*lines, ""])
+
+
 _SVG = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 {height}" \
 font-family="sans-serif" font-size="13">

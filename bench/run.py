@@ -4,6 +4,7 @@
     python bench/run.py --quick      the most important rows, in two minutes
     python bench/run.py fan_out --servers nchan node
     python bench/run.py redis_publish gzip_time    what parts of Flask-Push cost
+    python bench/run.py scale --streams 100000     many streams on six hubs, in six minutes
 
 It prints the results, and writes them to docs/bench with --write.
 """
@@ -48,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, help="of a server's turn")
     parser.add_argument("--small", type=int, help="readers, instead of 1,000")
     parser.add_argument("--large", type=int, help="readers, instead of 10,000")
+    parser.add_argument("--streams", type=int, help="of scale, instead of 100,000")
     parser.add_argument("--servers", nargs="*", help="beside the server in C")
     parser.add_argument("--without", nargs="*", help="servers to leave out")
     parser.add_argument("--before", help="the src of another version to compare with")
@@ -69,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
         found = known[name](scale)
         print(f" {time.monotonic() - begun:.0f} s", file=sys.stderr)
         rows += found
-        print(report.table(found), flush=True)
+        print((report.wide if name == "scale" else report.table)(found), flush=True)
         if given.write:
             # After each workload, so that an interrupted run leaves results.
             report.write(given.write, about(time.monotonic() - started), rows)
@@ -81,9 +83,9 @@ def scale_of(given: argparse.Namespace) -> Scale:
     if given.quick:
         scale.update(rounds=3, seconds=0.4, servers=_QUICK_SERVERS)
     if given.tiny:
-        scale.update(rounds=1, seconds=0.1, small=20, large=50, fleet=50)
+        scale.update(rounds=1, seconds=0.1, small=20, large=50, fleet=50, streams=60)
         scale["servers"] = ("Flask-Push, hub alone", "Flask-Push")
-    for name in "rounds", "seconds", "small", "large", "before", "without":
+    for name in "rounds", "seconds", "small", "large", "streams", "before", "without":
         if getattr(given, name) is not None:
             scale[name] = getattr(given, name)
     if given.servers or given.ours:

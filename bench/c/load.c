@@ -37,6 +37,7 @@ struct reader {
     int *last;            /* the last number received, for each of its channels */
     int retry, begun;     /* milliseconds until it reconnects; bytes of this stream */
     long long due;
+    char id[48];          /* of its last event, if each reader resumes at its own */
 };
 
 struct publisher {
@@ -47,6 +48,7 @@ struct publisher {
 static struct {
     int port, publish_port, channels, per, size, publishers, batch;
     const char *request, *join, *publish, *reply;
+    int own_ids, present; /* see `keep`; how many readers are users who are present */
 } options;
 
 static struct reader *readers;
@@ -56,7 +58,7 @@ static int *sent;         /* events published, by channel */
 static int *listening;    /* readers that are open and not paused, by channel */
 static int poller, next_channel;
 static char buffer[BUFFER + RECORD], latest_id[200], last_id[200], ticket[4096];
-static long long expected, events, bytes, reads, lost, disordered, last_opened;
+static long long expected, events, bytes, reads, lost, disordered, gaps, last_opened;
 static long long histogram[64 * 32], samples;
 
 static long long now(void) {
@@ -115,11 +117,14 @@ static void watch(int fd, uint32_t mask, int operation, uint64_t key) {
 }
 
 /* Fill in a template: %C is the channels; %D is the data, in a batch a line with channel
-   and data for each event; %I is the position to resume at, and the ticket. */
-static int fill_in(char *to, const char *from, int channel, int per, const char *data) {
+   and data for each event; %I is the position to resume at, and the ticket; %P makes the
+   reader a user of its own, who is present on a channel with a few hundred others. */
+static int fill_in(char *to, const char *from, int channel, int per, const char *data,
+                   const struct reader *r) {
     char *start = to;
+    const char *id = r && options.own_ids ? r->id : last_id;
     for (; *from; from++) {
-        if (*from != '%' || !strchr("CDI", from[1])) {
+        if (*from != '%' || !strchr("CDIP", from[1])) {
             *to++ = *from;
             continue;
         }
@@ -129,8 +134,12 @@ static int fill_in(char *to, const char *from, int channel, int per, const char 
                               (channel + i) % options.channels);
         else if (*from == 'D')
             to = stpcpy(to, data);
-        else if (*last_id)
-            to += sprintf(to, "Last-Event-ID: %s\r\n%s", last_id, ticket);
+        else if (*from == 'P') {
+            if (r && r - readers < options.present)
+                to += sprintf(to, "&user=u%d-%ld&present=r%d-%ld", getpid(), r - readers,
+                              getpid(), (r - readers) / 500);
+        } else if (*id)
+            to += sprintf(to, "Last-Event-ID: %s\r\n%s", id, ticket);
     }
     return to - start;
 }
@@ -158,20 +167,20 @@ static void check_record(struct reader *r, const char *record, long long when) {
         disordered++;
         return;
     }
-    if (*last) lost += number - *last - 1;
+    if (*last || options.own_ids) lost += number - *last - 1;
     *last = number;
     events++;
     count_latency(when - stamp);
 }
 
-/* Keep the last id. It is the same for all readers at the same position. */
-static void keep_id(const char *from, const char *end) {
+/* Keep the last id, at most 47 bytes. It is the same for all readers at the same position. */
+static void keep_id(char *to, const char *from, const char *end) {
     const char *id = NULL, *line = from;
     while ((line = memmem(line, end - line, "id: ", 4))) id = line += 4;
     const char *stop = id ? memchr(id, '\n', end - id) : NULL;
-    if (stop && stop - id < (int)sizeof latest_id) {
-        memcpy(latest_id, id, stop - id);
-        latest_id[stop - id - (stop[-1] == '\r')] = 0;
+    if (stop && stop - id < (int)sizeof readers->id) {
+        memcpy(to, id, stop - id);
+        to[stop - id - (stop[-1] == '\r')] = 0;
     }
 }
 
@@ -226,7 +235,11 @@ static void receive(struct reader *r) {
         count_listeners(r, 1);
         if (r == readers) keep_ticket(p, end);
     }
-    if (r == readers) keep_id(p, end);
+    if (r == readers) keep_id(latest_id, p, end);
+    if (options.own_ids) {
+        keep_id(r->id, p, end);
+        gaps += !!memmem(p, end - p, "push:gap", 8);
+    }
     if (r->begun < 1000 || n < 40) keep_retry(r, p, end);
     while ((p = memchr(p, '@', end - p))) {
         if (end - p < RECORD) {
@@ -250,7 +263,7 @@ static void open_reader(int i) {
 
 static void send_request(int i) {
     static char request[BUFFER];
-    int size = fill_in(request, options.request, readers[i].first, options.per, "");
+    int size = fill_in(request, options.request, readers[i].first, options.per, "", readers + i);
     if (write(readers[i].fd, request, size) != size) lost_reader(readers + i);
     else watch(readers[i].fd, EPOLLIN, EPOLL_CTL_MOD, i);
 }
@@ -313,7 +326,8 @@ static int publish_event(void) {
         if (options.batch > 1) data[n++] = '\n';
     }
     data[n] = 0;
-    int size = fill_in(message, options.publish, (next_channel - 1) % options.channels, 1, data);
+    int size = fill_in(message, options.publish, (next_channel - 1) % options.channels, 1, data,
+                       NULL);
     for (int done = 0; done < size;) {
         ssize_t written = write(p->fd, message + done, size - done);
         if (written > 0) done += written;
@@ -344,7 +358,7 @@ static void step(int milliseconds) {
 /* Commands. */
 
 static void reset(void) {
-    expected = events = bytes = reads = lost = disordered = samples = 0;
+    expected = events = bytes = reads = lost = disordered = gaps = samples = 0;
     refused = dropped = retried = 0;
     memset(histogram, 0, sizeof histogram);
 }
@@ -352,11 +366,11 @@ static void reset(void) {
 static void answer(long long start, double before, int messages) {
     printf("{\"seconds\": %.6f, \"cpu\": %.6f, \"open\": %d, \"refused\": %d, \"dropped\": %d,"
            " \"retried\": %d, \"messages\": %d, \"events\": %lld, \"bytes\": %lld, \"reads\": %lld,"
-           " \"lost\": %lld, \"missing\": %lld, \"disordered\": %lld,"
+           " \"lost\": %lld, \"missing\": %lld, \"disordered\": %lld, \"gaps\": %lld,"
            " \"p50\": %.4f, \"p99\": %.4f, \"p999\": %.4f}\n",
            (now() - start) / 1e9, cpu() - before, opened, refused, dropped, retried, messages,
            events, bytes, reads, lost, expected > events + lost ? expected - events - lost : 0,
-           disordered, quantile(.5), quantile(.99), quantile(.999));
+           disordered, gaps, quantile(.5), quantile(.99), quantile(.999));
     fflush(stdout);
 }
 
@@ -396,6 +410,36 @@ static void reconnect(int number, double seconds) {
     }
     refused = number - opened, dropped = 0;
     answer(start + (now() - last_opened), before, 0);
+}
+
+/* Reconnect each reader that loses its stream, as a browser does: after its `retry`, and
+   with the id of its own last event. Return when each has received as many events on each
+   of its channels, from the first one on. The answer has the number of streams that ended,
+   and the time until the last one was open again. */
+static void keep(int messages, double seconds) {
+    long long start = now(), end = start + seconds * 1e9, time = start, behind = 1;
+    double before = cpu();
+    reset();
+    last_opened = start;
+    for (; time < end && behind; time = now()) {
+        behind = 0;
+        for (int i = 0; i < count; i++) {
+            struct reader *r = readers + i;
+            if (r->state == REFUSED) {
+                r->state = CLOSED;
+                r->due = time + r->retry * 1000000LL;
+                retried++;
+            }
+            if (r->state == CLOSED && r->due <= time) open_reader(i);
+            if (r->state != OPEN) behind++;
+            for (int j = 0; j < options.per; j++) behind += messages - r->last[j];
+        }
+        for (long long next = now() + 20000000; behind && now() < next;) step(5);
+    }
+    int ended = dropped;
+    refused = dropped = 0;
+    expected = events + lost + behind;
+    answer(start + (now() - last_opened), before, ended);
 }
 
 /* Receive the events that another loader publishes: `messages` on each channel. */
@@ -527,7 +571,7 @@ static void wait_for_end(double seconds) {
 static void requests(int number, int most, double seconds, double rate) {
     struct flight { int fd, got; long long since; } *flights = calloc(most, sizeof *flights);
     static char request[BUFFER];
-    int size = fill_in(request, options.request, 0, 1, ""), begun = 0, done = 0;
+    int size = fill_in(request, options.request, 0, 1, "", NULL), begun = 0, done = 0;
     long long start = now(), end = start + seconds * 1e9;
     double before = cpu();
     struct epoll_event found[256];
@@ -578,9 +622,9 @@ static void requests(int number, int most, double seconds, double rate) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 13) {
+    if (argc != 13 && argc != 14) {
         fprintf(stderr, "load PORT REQUEST JOIN PUBLISH_PORT PUBLISH REPLY"
-                        " READERS CHANNELS PER_READER SIZE PUBLISHERS BATCH\n");
+                        " READERS CHANNELS PER_READER SIZE PUBLISHERS BATCH [PRESENT]\n");
         return 2;
     }
     options.port = atoi(argv[1]), options.request = argv[2], options.join = argv[3];
@@ -588,6 +632,7 @@ int main(int argc, char **argv) {
     count = atoi(argv[7]), options.channels = atoi(argv[8]), options.per = atoi(argv[9]);
     options.size = atoi(argv[10]), options.publishers = atoi(argv[11]);
     options.batch = atoi(argv[12]);
+    options.own_ids = argc == 14, options.present = argc == 14 ? atoi(argv[13]) : 0;
     if (options.size < RECORD || options.size > 65536 || options.publishers > PUBLISHERS
         || options.batch < 1 || options.batch * (options.size + 7) > BUFFER / 2
         || options.channels < 1 || options.channels > 9999
@@ -627,6 +672,7 @@ int main(int argc, char **argv) {
         else if (sscanf(line, "wait_for_end %lf", &seconds) == 1) wait_for_end(seconds);
         else if (sscanf(line, "reconnect %d %lf", &number, &seconds) == 2)
             reconnect(number < count ? number : count, seconds);
+        else if (sscanf(line, "keep %d %lf", &number, &seconds) == 2) keep(number, seconds);
         else if (sscanf(line, "receive %d %lf", &number, &seconds) == 2)
             receive_published(number, seconds);
         else if (sscanf(line, "requests %d %d %lf %lf", &number, &most, &seconds, &rate) >= 3)

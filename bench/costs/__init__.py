@@ -22,6 +22,7 @@ from costs import redis_feed
 from costs import redis_scripts
 from costs import run_words
 from costs import run_writes
+from costs import scale
 from costs import set_items
 
 COSTS: dict[str, cabc.Callable[[Scale], list[Row]]] = {
@@ -44,5 +45,6 @@ COSTS: dict[str, cabc.Callable[[Scale], list[Row]]] = {
     "redis_feed": redis_feed.redis_feed,
     "run_words": run_words.run_words,
     "run_writes": run_writes.run_writes,
+    "scale": scale.scale,
     "set_cost": set_items.set_cost,
 }

@@ -14,7 +14,7 @@ from support.servers import ROOT
 # The workloads of the other tests here.
 _MEASURED = {
     *("fan_out", "many_channels", "latency"),
-    *("requests_while_reconnecting", "reconnect"),
+    *("requests_while_reconnecting", "reconnect", "scale"),
 }
 
 
@@ -141,3 +141,19 @@ def test_the_cost_of_each_part_is_measured(tmp_path: Path) -> None:
     }
     for row in rows:
         assert row["value"] > 0 and not row["faults"], row
+
+
+def test_streams_of_a_hub_that_is_killed_resume_and_each_event_is_checked(
+    tmp_path: Path,
+) -> None:
+    done = bench("scale", "--seconds", "0.05", "--write", str(tmp_path))
+    assert done.returncode == 0, done.stderr + done.stdout
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    found = {row["workload"].removeprefix("scale: "): row for row in rows}
+    assert not [row for row in rows if row["faults"]]
+    assert {row["server"] for row in rows} == {"60 streams"}
+    assert found["streams of the hub that was killed"]["value"] > 0
+    assert found["seconds until they were open again"]["value"] > 0
+    assert found["events that were lost, doubled or not known"]["value"] == 0
+    assert found["users who are present"]["value"] == 12
+    assert "| scale: hubs' memory | " in done.stdout
