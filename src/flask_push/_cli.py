@@ -23,6 +23,7 @@ from ._cli_hubs import of_socket
 from ._cli_presence import presence
 from ._cli_relay import relay
 from ._cli_streams import streams
+from ._cli_top import top
 from ._cli_url import doctor
 from ._cli_url import tail
 from ._command import check_reach
@@ -55,6 +56,7 @@ push.add_command(presence)
 push.add_command(relay)
 push.add_command(streams)
 push.add_command(tail)
+push.add_command(top)
 
 
 @push.command()

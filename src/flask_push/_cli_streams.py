@@ -18,6 +18,7 @@ from ._ipc.files import HubFiles
 from ._ipc.listing_protocol import ListStreams
 from ._ipc.status import streams_of
 from ._system.terminal import shown
+from ._top_screen import span
 
 _COLUMNS = "id", "user", "session", "open", "place", "held", "channels"
 # Characters of a session that are shown. It may be what proves a login.
@@ -108,12 +109,3 @@ def _cells(row: dict[str, t.Any]) -> tuple[str, ...]:
     held = f"{row['held']}, poll" if row["poll"] else row["held"]
     about = row["id"], row["user"] or "-", short, span(row["seconds"]), row["place"], held
     return *map(str, about), ", ".join(names)
-
-
-def span(seconds: float) -> str:
-    """A time in its two largest units, such as ``2h 5m``."""
-    left = round(seconds)
-    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60)):
-        if left >= size:
-            return f"{left // size}{unit} {left % size // part}{smaller}"
-    return f"{left // 60}m {left % 60}s" if left >= 60 else f"{left}s"

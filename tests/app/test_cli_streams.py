@@ -12,8 +12,6 @@ from support.servers import gunicorn
 from support.servers import serve
 from support.servers import until
 
-from flask_push._cli_streams import span
-
 
 def test_streams_are_listed_with_user_channels_and_how_they_are_held(
     run: Run, tmp_path: Path
@@ -48,8 +46,3 @@ def test_streams_beyond_the_limit_are_counted(run: Run, tmp_path: Path) -> None:
         assert len(rows) == 4 and last == "and 4 more. --limit shows more of them."
         done = run("streams", "--limit", 0, "--json", **config)
         assert done.stdout == "" and done.stderr.startswith("and 7 more.")
-
-
-def test_times_are_shown_in_their_two_largest_units() -> None:
-    times = 59, 61, 3600, 7500, 90_000
-    assert [span(time) for time in times] == ["59s", "1m 1s", "1h 0m", "2h 5m", "1d 1h"]
