@@ -410,8 +410,12 @@ def test_every_law_that_the_source_names_stands_on_its_page() -> None:
             named |= {int(n) for n in found if n}
     assert named and named <= set(numbers)
     text = " ".join(" ".join(SOURCE.values()).split())
-    of_runs = re.findall(r"\blaws? R(\d+)(?:(?: and|,| to) R(\d+))?", text)
-    assert of_runs and {int(n) for pair in of_runs for n in pair if n} <= set(runs)
+    waiting = [int(number) for number in re.findall(r"^\*\*T(\d+)\.\*\*", laws, re.M)]
+    assert waiting == [*range(1, 15)]
+    for letter, known in ("R", runs), ("T", waiting):
+        said = rf"\blaws? {letter}(\d+)(?:(?: and|,| to) {letter}(\d+))?"
+        pairs = re.findall(said, text)
+        assert pairs and {int(n) for pair in pairs for n in pair if n} <= set(known)
 
 
 def test_every_page_that_the_source_names_is_there() -> None:

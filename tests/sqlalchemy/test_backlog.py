@@ -11,7 +11,7 @@ from support.outboxes import Shop
 
 from flask_push.sqlalchemy import _backlog
 from flask_push.sqlalchemy._database import OutboxRows
-from flask_push.sqlalchemy._turns import Turns
+from flask_push.sqlalchemy._turns import RelayTurns
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -27,11 +27,13 @@ def test_rows_that_the_process_with_the_lease_leaves_are_said_to_wait(
     # The relay of another app, which has an outbox of the same name in its own database.
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     direct.outbox.table.metadata.create_all(engine)
-    theirs = Turns("push_outbox", OutboxRows(engine, direct.outbox.table), direct.publisher)
+    theirs = RelayTurns(
+        "push_outbox", OutboxRows(engine, direct.outbox.table), direct.publisher
+    )
     theirs.turn()
     assert theirs.lease.holds
     ours = OutboxRows(direct.engine, direct.outbox.table)
-    turns = Turns("push_outbox", ours, direct.publisher)
+    turns = RelayTurns("push_outbox", ours, direct.publisher)
     turns.turn()
     turns.turn()
     assert lines(caplog) == []

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 import typing as t
 from pathlib import Path
 from urllib.parse import urlencode
@@ -267,9 +266,15 @@ def test_writers_of_a_sqlite_database_are_not_refused(one: Shop) -> None:
 def test_a_relay_goes_on_after_a_long_transaction_of_the_app(one: Shop) -> None:
     say(one, "1")
     until(lambda: one.sent() == ["1"] and not one.rows())
+    looks: list[str] = []
+
+    @sa.event.listens_for(one.engine, "after_cursor_execute")
+    def look(*args: t.Any) -> None:
+        looks.append(threading.current_thread().name)
+
     with one.engine.connect() as connection:
         connection.execute(sa.insert(one.orders), {"text": "x"})
-        time.sleep(0.5)
+        until(lambda: looks.count("flask-push-outbox") >= 5, what="the relay has looked")
         connection.commit()
     say(one, "2")
     until(lambda: one.sent() == ["1", "2"])

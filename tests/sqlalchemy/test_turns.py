@@ -23,16 +23,16 @@ from flask_push.sqlalchemy import _backlog
 from flask_push.sqlalchemy import _database
 from flask_push.sqlalchemy._database import OutboxRows
 from flask_push.sqlalchemy._table import outbox_table
-from flask_push.sqlalchemy._turns import Turns
+from flask_push.sqlalchemy._turns import RelayTurns
 
 
 @pytest.fixture
-def turns(direct: Shop) -> Turns:
+def turns(direct: Shop) -> RelayTurns:
     rows = OutboxRows(direct.engine, direct.outbox.table)
-    return Turns("push_outbox", rows, direct.publisher)
+    return RelayTurns("push_outbox", rows, direct.publisher)
 
 
-def go(turns: Turns) -> None:
+def go(turns: RelayTurns) -> None:
     while turns.turn():
         pass
 
@@ -75,7 +75,7 @@ def text(data: str, channel: str = "a") -> str:
     ],
 )
 def test_a_row_that_can_not_be_published_is_skipped_and_the_log_says_so(
-    bad: str, direct: Shop, turns: Turns, caplog: pytest.LogCaptureFixture
+    bad: str, direct: Shop, turns: RelayTurns, caplog: pytest.LogCaptureFixture
 ) -> None:
     insert(direct, text("1"), bad, text("2"), text("3"))
     go(turns)
@@ -93,9 +93,9 @@ def test_a_row_that_can_not_be_published_is_skipped_and_the_log_says_so(
 def test_new_rows_with_the_numbers_of_published_ones_are_published(
     direct: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def turns() -> Turns:
+    def turns() -> RelayTurns:
         rows = OutboxRows(direct.engine, direct.outbox.table)
-        return Turns("push_outbox", rows, direct.publisher, lost_after=0.5)
+        return RelayTurns("push_outbox", rows, direct.publisher, lost_after=0.5)
 
     insert(direct, text("1"), text("2"))
     # It is killed before it deletes them.
@@ -115,7 +115,7 @@ def test_new_rows_are_published_if_the_table_was_made_again_before_the_old_were_
     direct: Shop,
 ) -> None:
     rows = OutboxRows(direct.engine, direct.outbox.table)
-    turns = Turns("push_outbox", rows, direct.publisher)
+    turns = RelayTurns("push_outbox", rows, direct.publisher)
     insert(direct, text("1"))
     turns.turn()
     assert direct.sent() == ["1"] and len(direct.rows()) == 1
@@ -132,7 +132,7 @@ def test_rows_of_a_full_channel_are_skipped_and_those_of_others_published() -> N
     publisher = Publisher(MemoryBroker(Retention(items=2)))
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     table = made_table(engine)
-    turns = Turns("push_outbox", OutboxRows(engine, table), publisher)
+    turns = RelayTurns("push_outbox", OutboxRows(engine, table), publisher)
     rows = [{"channel": "a", "item": str(n), "data": "x"} for n in range(5)]
     rows.insert(3, {"channel": "b", "item": "1", "data": "x"})
     with engine.begin() as connection:
@@ -155,7 +155,7 @@ def made_table(engine: sa.Engine) -> sa.Table:
 
 
 def test_a_disconnect_stands_between_the_events_around_it(
-    direct: Shop, turns: Turns
+    direct: Shop, turns: RelayTurns
 ) -> None:
     insert(direct, text("1"), '{"disconnect":{"user":"u"}}', text("2"))
     go(turns)
@@ -186,7 +186,7 @@ def test_batches_that_the_store_has_lost_are_published_again_in_order(
     small: None, direct: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = OutboxRows(direct.engine, direct.outbox.table)
-    turns = Turns("push_outbox", rows, direct.publisher)
+    turns = RelayTurns("push_outbox", rows, direct.publisher)
     insert(direct, *(text(str(n)) for n in range(1, 8)))
     go(turns)
     assert turns.lease.record and turns.lease.record.batch == 4
@@ -200,7 +200,7 @@ def test_batches_that_the_store_has_lost_are_published_again_in_order(
 
 
 def test_the_log_says_that_the_store_has_lost_rows_which_the_relay_has_forgotten(
-    direct: Shop, turns: Turns, caplog: pytest.LogCaptureFixture
+    direct: Shop, turns: RelayTurns, caplog: pytest.LogCaptureFixture
 ) -> None:
     insert(direct, text("1"))
     go(turns)
@@ -217,7 +217,7 @@ def rename(shop: Shop, old: str, new: str) -> None:
 
 
 def test_rows_that_the_store_has_lost_are_put_back_even_if_the_database_is_away_first(
-    direct: Shop, turns: Turns
+    direct: Shop, turns: RelayTurns
 ) -> None:
     insert(direct, text("1"))
     go(turns)
@@ -235,7 +235,7 @@ def test_of_two_masters_that_each_stored_rows_the_one_that_stays_has_all(
     small: None, direct: Shop
 ) -> None:
     rows = OutboxRows(direct.engine, direct.outbox.table)
-    turns = Turns("push_outbox", rows, direct.publisher)
+    turns = RelayTurns("push_outbox", rows, direct.publisher)
     insert(direct, *(text(str(n)) for n in range(1, 5)))
     go(turns)
     # The other master has only the first two.
@@ -252,12 +252,12 @@ def test_of_two_masters_that_each_stored_rows_the_one_that_stays_has_all(
 
 
 def test_a_holder_that_was_replaced_puts_back_what_a_failover_has_lost(
-    direct: Shop, turns: Turns
+    direct: Shop, turns: RelayTurns
 ) -> None:
     insert(direct, text("1"), text("2"))
     go(turns)
     lose(direct, 0, [], turns.lease.name)
-    other = Turns("push_outbox", turns.rows, direct.publisher)
+    other = RelayTurns("push_outbox", turns.rows, direct.publisher)
     other._hold()
     other.lease._is_silent = True
     other._write(other.lease.take())
@@ -269,7 +269,7 @@ def test_a_holder_that_was_replaced_puts_back_what_a_failover_has_lost(
 
 
 def test_an_emptied_store_gets_nothing_again(
-    direct: Shop, turns: Turns, caplog: pytest.LogCaptureFixture
+    direct: Shop, turns: RelayTurns, caplog: pytest.LogCaptureFixture
 ) -> None:
     lose(direct, 5, [], "")
     insert(direct, text("1"))
@@ -283,7 +283,7 @@ def test_an_emptied_store_gets_nothing_again(
 
 
 def test_a_store_that_lost_even_the_lease_gets_all_of_its_first_minute(
-    direct: Shop, turns: Turns
+    direct: Shop, turns: RelayTurns
 ) -> None:
     insert(direct, text("1"))
     go(turns)
@@ -296,7 +296,7 @@ def test_a_store_that_lost_even_the_lease_gets_all_of_its_first_minute(
 
 def test_many_waiting_rows_are_a_warning(
     direct: Shop,
-    turns: Turns,
+    turns: RelayTurns,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -307,21 +307,23 @@ def test_many_waiting_rows_are_a_warning(
     assert "2000 rows of the outbox 'push_outbox' wait" in caplog.text
 
 
-def test_the_lease_is_given_back_without_rows(direct: Shop, turns: Turns) -> None:
+def test_the_lease_is_given_back_without_rows(direct: Shop, turns: RelayTurns) -> None:
     insert(direct, text("1"))
     assert turns.turn()
     assert direct.rows() and repr(turns) == (
-        "<Turns 'push_outbox' [holds the lease, 1 relayed]>"
+        "<RelayTurns 'push_outbox' [holds the lease, 1 relayed]>"
     )
     turns.release()
     assert not direct.rows() and not turns.lease.holds
-    other = Turns("push_outbox", turns.rows, direct.publisher)
+    other = RelayTurns("push_outbox", turns.rows, direct.publisher)
     insert(direct, text("2"))
     go(other)
     assert direct.sent() == ["1", "2"]
 
 
-def test_events_are_published_with_all_that_they_have(direct: Shop, turns: Turns) -> None:
+def test_events_are_published_with_all_that_they_have(
+    direct: Shop, turns: RelayTurns
+) -> None:
     with orm.Session(direct.engine) as session:
         direct.outbox.publish_many(session, [Event("a", "1", "t", "k"), Event("a", "2")])
         session.commit()

@@ -30,7 +30,7 @@ from flask_push.sqlalchemy import _turns
 from flask_push.sqlalchemy._database import OutboxRows
 from flask_push.sqlalchemy._row_text import to_text
 from flask_push.sqlalchemy._table import outbox_table
-from flask_push.sqlalchemy._turns import Turns
+from flask_push.sqlalchemy._turns import RelayTurns
 
 CHANNELS = "a", "b"
 
@@ -167,7 +167,7 @@ class Process(greenlet):  # type: ignore[misc]
         self.fate = ""
         #: How many turns have found nothing to do.
         self.idle = 0
-        self.turns = Turns(
+        self.turns = RelayTurns(
             "push_outbox", _Rows(world.engine, world.table, world), world.publisher
         )
 

@@ -3,7 +3,8 @@
 The lease is a row of the store, and each write of its holder expects the row as it is. A
 batch of the outbox's rows is published in one transaction with the lease, which then names
 these rows. Only afterwards they are deleted in the app's database. So the next holder of
-the lease knows from it which rows are published, though they may still be there:
+the lease knows from it which rows are published, though they may still be there (laws T8
+to T11):
 
 - It deletes those that the lease names, before it reads any. The lease has a checksum of
   them: if the app's table was made again meanwhile, these numbers are those of other rows.

@@ -3,7 +3,7 @@
 A store with replicas says that it has a batch before its replicas have it. If one of them
 takes over then, the batch is lost, and so is the lease that names it: the lease has the
 number of an older batch. The rows are deleted in the app's database by then. So their relay
-remembers them for a while, and puts them back.
+remembers them for a while, and puts them back (law T12).
 
 If two replicas take each other for dead, one after the other, the store may have again what
 was lost, and lose what was published meanwhile. So batches are remembered as a tree: each

@@ -30,7 +30,7 @@ from ._database import OutboxRows
 from ._notify import channel_of
 from ._notify import Listening
 from ._notify import may_listen
-from ._turns import Turns
+from ._turns import RelayTurns
 
 logger = logging.getLogger("flask_push")
 
@@ -85,7 +85,7 @@ class Relay(PerProcess):
         # A fork waits until no thread relays: SQLite notes in memory what a process has
         # locked, so in a child the app's database would stay locked.
         self._lock = ForkLock()
-        self._turns = Turns(
+        self._turns = RelayTurns(
             *(self.name, self.rows, self._publisher),
             is_quiet=self.is_direct,
         )

@@ -44,7 +44,7 @@ _REFUSALS = ItemsFull, ValueError, TypeError
 _Batch = list[tuple[OutboxRow, Change]]
 
 
-class Turns:
+class RelayTurns:
     """One thread at a time.
 
     :param name: The outbox's.
@@ -72,7 +72,7 @@ class Turns:
 
     def __repr__(self) -> str:
         held = "holds the lease" if self.lease.holds else "does not hold the lease"
-        return f"<Turns {self.lease.outbox!r} [{held}, {self.relayed:,} relayed]>"
+        return f"<RelayTurns {self.lease.outbox!r} [{held}, {self.relayed:,} relayed]>"
 
     def turn(self) -> bool:
         """
