@@ -48,7 +48,7 @@ bench: .venv/test
 .venv/test: .venv/bin/pip pyproject.toml requirements.txt tests/install tests/clients/package.json
 	tests/install apache2-bin caddy curl haproxy libfaketime nginx openssl redis-tools \
 	  chromium-headless-shell firefox-esr fonts-dejavu-core tini webkit2gtk-driver xvfb mariadb-server \
-	  postgresql
+	  postgresql prometheus
 	$(PIP) -r requirements.txt -e .
 	PATH=$(CURDIR)/$(BIN):$$PATH npm --prefix tests/clients install --no-package-lock --no-audit --no-fund --ignore-scripts
 	touch $@

@@ -23,6 +23,7 @@ from ._arrival import Arrival
 from ._event import Name
 from ._follower import Follower
 from ._follower import WireName
+from ._monitoring import Monitored
 from ._presence_checks import PresenceGrant
 from ._push_publisher import PushPublisher
 from ._response import respond
@@ -36,7 +37,7 @@ from ._state import Services
 from .brokers import Bridge
 
 
-class Push(SignsAddresses, PushPublisher):
+class Push(SignsAddresses, PushPublisher, Monitored):
     """Server push for one app or several.
 
     :param app: Passed to :meth:`init_app`.

@@ -39,6 +39,9 @@ class Hubs:
     def token(self, stream: Stream) -> str:
         return ""
 
+    def answers(self, until: float) -> bool:
+        return False
+
     def stop(self) -> None: ...
 
     def here(self) -> None: ...

@@ -31,6 +31,7 @@ import flask_push.asgi
 import flask_push.brokers
 import flask_push.client
 import flask_push.compat.flask_sse
+import flask_push.metrics
 import flask_push.sqlalchemy
 import flask_push.sse
 import flask_push.testing
@@ -83,6 +84,7 @@ PUBLIC = (
         flask_push.ai_sdk,
         flask_push.asgi,
         flask_push.client,
+        flask_push.metrics,
         flask_push.compat.flask_sse,
         flask_push.sqlalchemy,
         flask_push.sse,

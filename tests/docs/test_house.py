@@ -32,6 +32,7 @@ OPTIONAL = {
     "asgi": {"a2wsgi"},
     "brokers.redis.pool": {"redis"},
     "brokers.redis.connection": {"hiredis"},
+    "metrics": {"prometheus_client"},
     "testing.fixtures": {"pytest"},
     "_pyinstaller.hook-flask_push": {"PyInstaller"},
 }
@@ -108,7 +109,7 @@ def test_there_are_no_circles() -> None:
 #: What an app or another program imports, beside what is in `__init__`.
 ENTRANCES = {
     *("__init__", "ag_ui", "ai_sdk", "asgi", "client", "sse", "sqlalchemy", "testing"),
-    *("_cli", "_run", "compat.flask_sse", "testing.fixtures"),
+    *("metrics", "_cli", "_run", "compat.flask_sse", "testing.fixtures"),
     *("_pyinstaller", "_pyinstaller.hook-flask_push"),
 }
 
@@ -270,13 +271,14 @@ def test_the_face_is_complete() -> None:
     from flask_push import asgi
     from flask_push import brokers
     from flask_push import client
+    from flask_push import metrics
     from flask_push import sqlalchemy
     from flask_push import sse
     from flask_push import testing
     from flask_push.compat import flask_sse
 
     modules = flask_push, ag_ui, ai_sdk, asgi, brokers, client, sqlalchemy, sse, testing
-    for module in *modules, flask_sse:
+    for module in *modules, flask_sse, metrics:
         assert module.__all__ == sorted(module.__all__, key=str.lower), module
         for name in module.__all__:
             assert getattr(module, name).__doc__ or name.isupper(), name

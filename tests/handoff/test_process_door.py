@@ -386,6 +386,12 @@ def test_a_stream_that_is_too_large_disturbs_no_other(
             sock.recv(1)
 
 
+def test_a_probe_expects_a_hub_that_is_run_by_hand(tmp_path: Path) -> None:
+    door = make(tmp_path, starts=False)
+    with pytest.raises(FileNotFoundError, match="No hub is running at"):
+        door.answers(time.monotonic() + 20)
+
+
 def test_a_worker_that_starts_no_hub_says_how_to_start_one(tmp_path: Path) -> None:
     worker = make(tmp_path, starts=False)
     cure = f"PUSH_HUB names {tmp_path}.*, where no hub answers .*'flask push hub --socket "

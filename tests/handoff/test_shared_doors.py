@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 
+import pytest
+from support.servers import hubs
 from support.sockets import read_until
 from support.workers import adopt
 from support.workers import make
@@ -48,5 +53,29 @@ def test_a_hub_that_runs_goes_before_one_that_has_only_left_a_file(tmp_path: Pat
             for stream in USERS:
                 first, *others = shared.positions(stream)
                 assert first == live and stale in others
+    finally:
+        shared.stop()
+
+
+def test_a_probe_asks_each_hub_that_runs(tmp_path: Path) -> None:
+    doors: list[ProcessDoor] = []
+    for number in range(3):
+        (directory := tmp_path / str(number)).mkdir(0o700)
+        doors.append(make(directory))
+    shared = SharedDoors(doors)
+    later = time.monotonic() + 20
+    try:
+        assert not shared.answers(later), "a probe starts none"
+        with adopt(doors[1]) as sock:
+            read_until(sock, b"push:open")
+            assert shared.answers(later)
+            assert [door.answers(later) for door in doors] == [False, True, False]
+            (pid,) = hubs(tmp_path)
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                with pytest.raises(TimeoutError):
+                    shared.answers(time.monotonic() + 0.1)
+            finally:
+                os.kill(pid, signal.SIGCONT)
     finally:
         shared.stop()

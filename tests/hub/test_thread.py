@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import typing as t
 from pathlib import Path
 
@@ -56,6 +57,24 @@ def test_a_process_knows_the_position_of_its_own_hub(
         assert hub.known is not None and hub.known >= position
     hub.stop()
     assert hub.known is None
+
+
+def test_a_probe_waits_for_the_hub_and_starts_none(hub: ThreadDoor) -> None:
+    later = time.monotonic() + 20
+    assert not hub.answers(later) and "flask-push" not in threads()
+    with connect(hub):
+        assert hub.answers(later)
+        ended = threading.Event()
+        assert hub._hub is not None
+        hub._hub.loop.call_soon_threadsafe(ended.wait, 20)
+        try:
+            with pytest.raises(TimeoutError, match="does not answer"):
+                hub.answers(time.monotonic() + 0.1)
+        finally:
+            ended.set()
+        assert hub.answers(later)
+    hub.stop()
+    assert not hub.answers(later)
 
 
 def test_many_threads_start_one_hub(hub: ThreadDoor) -> None:

@@ -48,6 +48,9 @@ class Recorder:
     def positions(self, stream: Stream | None = None) -> list[t.Any]:
         return self.door.positions(stream)
 
+    def answers(self, until: float) -> bool:
+        return self.door.answers(until)
+
     def stop(self) -> None:
         self.door.stop()
 
@@ -81,6 +84,9 @@ class ScriptedDoor:
 
     def positions(self, stream: Stream | None = None) -> list[t.Any]:
         return []
+
+    def answers(self, until: float) -> bool:
+        return True
 
     def stop(self) -> None:
         while self._last:

@@ -39,6 +39,10 @@ class Door(t.Protocol):
         :param stream: That of the hub that would hold this stream is the first.
         """
 
+    def answers(self, until: float) -> bool:
+        """Whether a hub runs. An OSError, if one does not answer until then, by the
+        monotonic clock, or has to run and does not."""
+
     def stop(self) -> None:
         """Take no more clients."""
 

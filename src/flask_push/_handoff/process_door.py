@@ -83,7 +83,6 @@ class ProcessDoor(PerProcess):
         self._stand_in = StandIn(instead)
         self._quiet = QuietLogger()
         self._reader = Reader("worker")
-        self._stopped = False
         self._reset()
         super().__init__()
 
@@ -96,8 +95,9 @@ class ProcessDoor(PerProcess):
         self._lock = threading.Lock()
         self._connection: HubConnection | None = None
         self._welcomed = threading.Event()
-        self._started, self._no_nginx, self._follows = False, "", False
-        self._refused, self._refused_until, self._busy_until = "", 0.0, 0.0
+        self._stopped = self._started = self._follows = False
+        self._no_nginx = self._refused = ""
+        self._refused_until = self._busy_until = 0.0
 
     def adopt(self, stream: Stream, client: Client) -> None:
         """As :meth:`.Door.adopt`."""
@@ -105,11 +105,10 @@ class ProcessDoor(PerProcess):
         if stream.follow is not NOT_FOLLOWING:
             self._wait_for_hub_that_follows()
             message = Follow(stream)
-        thread = self._send_or_stand_in(message, client.fds)
-        if thread is not None:
+        if (thread := self._send_or_stand_in(message, client.fds)) is not None:
             thread.adopt(stream, client)
-            return
-        client.close()
+        else:
+            client.close()
 
     def token(self, stream: Stream) -> str:
         """As :meth:`.Door.token`."""
@@ -118,8 +117,7 @@ class ProcessDoor(PerProcess):
         if stream.follow is not NOT_FOLLOWING:
             self._wait_for_hub_that_follows()
             message = ExpectFollow(stream, token)
-        thread = self._send_or_stand_in(message, [])
-        if thread is not None:
+        if (thread := self._send_or_stand_in(message, [])) is not None:
             return thread.token(stream)
         # Nginx reports a failure of the server if the hub does not listen yet.
         if not wait_again(self._welcomed.wait, SEND_SECONDS):
@@ -154,6 +152,10 @@ class ProcessDoor(PerProcess):
         found = [] if thread is None else thread.positions()
         return found if written is None else [*found, written]
 
+    def answers(self, until: float) -> bool:
+        """As :meth:`.Door.answers`."""
+        return self._stand_in.answers(self.files, until, has_to_run=not self._starts)
+
     def _send_or_stand_in(self, message: Message | None, fds: list[int]) -> Door | None:
         """Send a message to the hub, or only connect to it. If no hub process can be had,
         return the thread that stands in for it."""
@@ -182,8 +184,7 @@ class ProcessDoor(PerProcess):
     def _send(self, message: Message | None, fds: list[int]) -> None:
         if self._stopped:
             raise NotNow("This process is ending, and takes no new streams.")
-        now = time.monotonic()
-        if now < self._refused_until:
+        if (now := time.monotonic()) < self._refused_until:
             raise NoHub(self._refused)
         if now < self._busy_until:
             raise NotNow(_BUSY)
@@ -308,7 +309,6 @@ class ProcessDoor(PerProcess):
         self._stand_in.abandon()
         if self._connection is not None:
             self._connection.close()
-        self._stopped = False
         self._reset()
 
 

@@ -50,6 +50,11 @@ class SharedDoors:
         """As :meth:`.Door.token`."""
         return self._hubs[0].token(stream)
 
+    def answers(self, until: float) -> bool:
+        """As :meth:`.Door.answers`."""
+        # Each is asked. One that does not answer leaves no time for those after it.
+        return any([hub.answers(until) for hub in self._hubs])
+
     def here(self) -> None:
         """As :meth:`.Door.here`."""
         for hub in self._hubs:

@@ -7,6 +7,7 @@ import logging
 import time
 
 from .._ipc.files import HubFiles
+from .._ipc.probe import answers
 from .door import Door
 
 logger = logging.getLogger("flask_push")
@@ -63,6 +64,22 @@ class StandIn:
     def process_works(self) -> None:
         """Stand in for a short time again, the next time."""
         self.seconds = _FIRST_SECONDS
+
+    def answers(self, files: HubFiles, until: float, has_to_run: bool) -> bool:
+        """As :meth:`.Door.answers`, of the thread or of the hub. Any thread.
+
+        It connects to the hub again, because a connection that is there only shows that
+        the hub did answer once.
+
+        :param has_to_run: Whether no process of the app starts the hub.
+        """
+        thread = self.door
+        if thread is not None:
+            return thread.answers(until)
+        runs = answers(files, until)
+        if has_to_run and not runs:
+            raise FileNotFoundError(f"No hub is running at {files.sock}.")
+        return runs
 
     def stop(self) -> None:
         if self.door is not None:

@@ -102,6 +102,19 @@ class ThreadDoor(PerProcess):
         known = self.known
         return [] if known is None else [known]
 
+    def answers(self, until: float) -> bool:
+        """As :meth:`.Door.answers`."""
+        self.here()
+        hub, answered = self._hub, unpatched.lock()
+        if hub is None:
+            return False
+        with contextlib.suppress(RuntimeError):  # It may just have ended.
+            hub.loop.call_soon_threadsafe(answered.release, context=Context())
+            if not answered.acquire(timeout=max(0, until - time.monotonic())):
+                raise TimeoutError("The thread of the hub does not answer.")
+            return True
+        return False
+
     def settle(self) -> None:
         """Wait, but not for long, until the store has whom the streams show: all that were
         adopted, and none whose client has left. For an app that is tested."""

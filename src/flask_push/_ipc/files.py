@@ -84,18 +84,19 @@ class HubFiles(t.NamedTuple):
         here = listener.getsockname() != str(self.elsewhere)
         return self.sock if here else self.elsewhere
 
-    def connect(self) -> socket.socket:
+    def connect(self, seconds: float = SEND_SECONDS) -> socket.socket:
         """Connect to the hub.
 
+        :param seconds: How long it may take to accept, and the socket's timeout.
         :raises OSError: If there is no hub.
         :raises PermissionError: If the hub runs as another user.
         """
         try:
-            return _connect(self.sock)
+            return _connect(self.sock, seconds)
         except (FileNotFoundError, ConnectionRefusedError):
             if identity(self.elsewhere) is None:
                 raise
-            return _connect(self.elsewhere)
+            return _connect(self.elsewhere, seconds)
 
     def is_open(self) -> bool:
         """Whether a hub listens."""
@@ -216,10 +217,10 @@ class Ties:
         self._fds.clear()
 
 
-def _connect(path: Path) -> socket.socket:
+def _connect(path: Path, seconds: float) -> socket.socket:
     sock = unix_socket()
     try:
-        sock.settimeout(SEND_SECONDS)
+        sock.settimeout(seconds)
         with short_path(path) as short:
             sock.connect(short)
         uid = peer_uid(sock)

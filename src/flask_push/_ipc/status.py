@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing as t
 
 from .files import HubFiles
+from .files import SEND_SECONDS
 from .kind import Message
 from .listing_protocol import ChannelPage
 from .listing_protocol import ListChannels
@@ -23,11 +24,12 @@ class TooOld(ConnectionError):
     """The hub is of a version that does not know the question."""
 
 
-def status_of(files: HubFiles) -> dict[str, t.Any]:
+def status_of(files: HubFiles, seconds: float = SEND_SECONDS) -> dict[str, t.Any]:
     """
+    :param seconds: How long the hub may take to accept the connection, and to answer.
     :raises OSError: If no hub answers there.
     """
-    found = _ask(files, StatusRequest()).get(Status.key)
+    found = _ask(files, StatusRequest(), seconds=seconds).get(Status.key)
     if not isinstance(found, dict) or not all(
         isinstance({"streams": 0, "position": "", **found}.get(name), kind)
         for name, kind in _STATUS.items()
@@ -70,9 +72,11 @@ def _list(files: HubFiles, asked: Message, kind: type[A]) -> A:
     return found
 
 
-def _ask(files: HubFiles, *questions: Message) -> dict[str, t.Any]:
+def _ask(
+    files: HubFiles, *questions: Message, seconds: float = SEND_SECONDS
+) -> dict[str, t.Any]:
     """The first answer to these questions."""
-    messages = Messages(files.connect())
+    messages = Messages(files.connect(seconds))
     try:
         for question in questions[:-1]:
             messages.send(question.to_json())
