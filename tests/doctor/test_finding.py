@@ -45,3 +45,10 @@ def test_the_words_of_a_server_are_escaped_and_bounded() -> None:
 
 def test_what_is_well_has_no_cure() -> None:
     assert ok("name", "fine") == Finding("ok", "name", "fine", ())
+
+
+def test_what_is_signed_in_an_address_is_in_no_finding() -> None:
+    url = "http://h/s?signed=secret"
+    for found in ok("name", url), problem("both", "nginx", what=url):
+        for text in found.what, *found.cures:
+            assert "http://h/s?signed=…" in text and "secret" not in text

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_push._system.terminal import shown
+from flask_push._system.terminal import without_signed
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,17 @@ def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
     left = shown(text)
     assert not any(ord(c) < 32 or 126 < ord(c) < 160 for c in left)
     left.encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("http://h/s?signed=eyJ.x-Y_z", "http://h/s?signed=…"),
+        ("/s?a=1&signed=eyJ&b=2 and more", "/s?a=1&signed=…&b=2 and more"),
+        ("/login?next=%2Fs%3Fsigned%3DeyJ", "/login?next=%2Fs%3Fsigned%3D…"),
+        ("/s?designed=x&signed_by=me", "/s?designed=x&signed_by=me"),
+        ("a?signed=x b?signed=y", "a?signed=… b?signed=…"),
+    ],
+)
+def test_what_is_signed_in_an_address_is_left_out(text: str, left: str) -> None:
+    assert without_signed(text) == left

@@ -10,6 +10,7 @@ import collections.abc as cabc
 import typing as t
 
 from .._system.terminal import shown
+from .._system.terminal import without_signed
 from .app_problems import APP_PROBLEMS
 from .problem import ANY
 from .stream_problems import STREAM_PROBLEMS
@@ -34,7 +35,7 @@ Findings = cabc.Iterator[Finding]
 
 
 def ok(name: str, what: str) -> Finding:
-    return Finding(OK, name, shown(what, _LONGEST))
+    return Finding(OK, name, _text(what))
 
 
 def problem(name: str, proxy: str = ANY, /, **facts: t.Any) -> Finding:
@@ -48,5 +49,9 @@ def problem(name: str, proxy: str = ANY, /, **facts: t.Any) -> Finding:
         chosen = [f"{program}: {cure}" for program, cure in cures]
     elif proxy == ANY:
         chosen = [f"{program}: {cure}" if program else cure for program, cure in cures]
-    lines = tuple(shown(cure.format(**facts), _LONGEST) for cure in chosen)
-    return Finding(level, name, shown(what.format(**facts), _LONGEST), lines)
+    lines = tuple(_text(cure.format(**facts)) for cure in chosen)
+    return Finding(level, name, _text(what.format(**facts)), lines)
+
+
+def _text(text: str) -> str:
+    return shown(without_signed(text), _LONGEST)

@@ -10,6 +10,8 @@ _CANDIDATE = re.compile(r"[^ -~]")
 # Not printable to Python, and harmless: they join letters of Persian and parts of emoji.
 _JOINERS = "\u200c\u200d"
 _BREAKS = "\x85\u2028\u2029"
+# What is signed in an address. Whoever reads it may listen.
+_SIGNED = re.compile(r"((?:^|[?&;\s]|%3F|%26)signed(?:=|%3D))[\w.-]+", re.A | re.I)
 
 
 def shown(text: object, most: int | None = None) -> str:
@@ -22,6 +24,11 @@ def shown(text: object, most: int | None = None) -> str:
     if most is not None and len(found) > most:
         found = f"{found[:most]}…"
     return _CANDIDATE.sub(lambda match: _escape(match[0]), found)
+
+
+def without_signed(text: str) -> str:
+    """The text, in which a signed address has lost what is signed."""
+    return _SIGNED.sub(r"\1…", text)
 
 
 def _escape(character: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections.abc as cabc
 import contextlib
 import logging
-import re
 import socket
 import ssl
 import threading
@@ -23,8 +22,8 @@ from .._delivery.own_events import HeldItems
 from .._delivery.own_events import is_returned
 from .._event import Event
 from .._system.sockets import receive_in_time
-from .._system.terminal import shown
 from .address import Address
+from .address import check_id
 from .answer import Answer
 from .answer import BadAnswer
 from .answer import Head
@@ -43,8 +42,7 @@ logger = logging.getLogger("flask_push")
 _CONNECT_SECONDS = 10.0
 # Seconds before a reconnect, if the server sends no `retry`.
 _RETRY = 3.0
-# Seconds without a byte after which a connection counts as lost: three heartbeats.
-_SILENCE = 45.0
+_SILENCE = 45.0  # Three heartbeats.
 _REDIRECTS = 10
 # The headers of an ``EventSource``, but no compression.
 _HEADERS = {
@@ -71,6 +69,8 @@ class Source:
         last_id: str,
         heartbeat: float,
         context: ssl.SSLContext | None,
+        renew: cabc.Callable[[], str] | None = None,
+        query: str = "",
     ) -> None:
         #: The id of the last event that was returned. A later :func:`flask_push.connect`
         #: with this id continues after it.
@@ -78,7 +78,8 @@ class Source:
         #: The id of the connection, for ``exclude=`` of :meth:`.Push.publish`. It stays the
         #: same when the source reconnects. Empty before the first ``push:open``.
         self.connection = ""
-        self._address = address
+        self._address = address.adding(query)
+        self._renew, self._query = renew, query
         self._heartbeat = heartbeat
         self._context = context
         self._parser = sse.Parser()
@@ -95,7 +96,7 @@ class Source:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed.is_set() else "open" if self._answer else "away"
-        return f"<Source {shown(self._address.url, 200)}: {state}>"
+        return f"<Source {self._address.shown}: {state}>"
 
     def __enter__(self) -> Source:
         return self
@@ -209,25 +210,27 @@ class Source:
         self._parser.reset()
         self._items.connect()
         address, own = self._address, self._own_words()
+        renewed: Address | None = None
         for _ in range(_REDIRECTS):
             answer, head = self._ask(address, own)
+            if head.status == 410 and self._renew is not None:
+                self._disconnect()
+                if renewed:
+                    raise Lost("its new address is not valid either")
+                renewed = self._address.renewed(self._renew).adding(self._query)
+                self._address = address = renewed
+                continue
             if head.status not in (301, 302, 303, 307, 308):
                 judge(head, address.url)
                 self._answer = answer
                 return
             self._disconnect()
-            try:
-                # Servers redirect with the whole query.
-                moved = address.move(head.headers.get("location", "")).without(own)
-            except ValueError as error:
-                raise Refused(
-                    head.status, f"{shown(address.url, 200)} redirects: {error}"
-                ) from None
+            moved = address.target(head, own)
             if head.status in (301, 308) and address is self._address:
                 self._address = moved
             address = moved
-        url = shown(self._address.url, 200)
-        raise Refused(head.status, f"{url} redirects more than ten times.")
+        shown = self._address.shown
+        raise Refused(head.status, f"{shown} redirects more than ten times.")
 
     def _own_words(self) -> list[str]:
         """The parameters of this connection, and of no later one."""
@@ -290,6 +293,7 @@ def connect(
     last_id: str = "",
     heartbeat: float = _SILENCE,
     context: ssl.SSLContext | None = None,
+    renew: cabc.Callable[[], str] | None = None,
 ) -> Source:
     """Read a stream of an app with Flask-Push, or of any other server.
 
@@ -303,17 +307,14 @@ def connect(
     :param heartbeat: Seconds without a byte after which the connection counts as lost;
         ``0`` for never. Three times ``PUSH_HEARTBEAT`` is a good value.
     :param context: The certificates that are trusted; ``None`` for those of the system.
+    :param renew: Returns another URL when a signed address is no longer valid. It is called
+        again later if it raises an ``OSError``.
     :raises ValueError: If the URL, a header or the id could never be sent.
     """
     words = [("channel", name) for name in channels]
     query = parse.urlencode([*words, ("items", 1)] if items else words)
-    url, _, _ = url.partition("#")
-    if query:
-        url += ("&" if "?" in url else "?") + query
-    address = Address(url, dict(headers or {}))
-    if re.search(r"[\r\n\0]", last_id):
-        raise ValueError(f"The id {last_id!r} holds a line break or NUL.")
-    last_id.encode()
+    address = Address(url.partition("#")[0], dict(headers or {}))
+    check_id(last_id)
     if not 0 <= heartbeat <= threading.TIMEOUT_MAX:
         raise ValueError(f"heartbeat is a number of seconds, or 0, not {heartbeat!r}.")
-    return Source(address, last_id, heartbeat, context)
+    return Source(address, last_id, heartbeat, context, renew, query)

@@ -15,12 +15,27 @@ from dataclasses import field
 from dataclasses import replace
 from urllib import parse
 
+from .._system.terminal import shown
+from .._system.terminal import without_signed
+from .answer import Head
+from .outcome import Lost
+from .outcome import Refused
+
 # Characters of a path and a query that are not quoted.
 _SAFE = "/%:=&?~+!$,;'@()*[]"
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Headers are sent as Latin-1.
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")
 _PORTS = {"http": 80, "https": 443}
+
+
+def check_id(last_id: str) -> None:
+    """
+    :raises ValueError: If a request could not have this id.
+    """
+    if re.search(r"[\r\n\0]", last_id):
+        raise ValueError(f"The id {last_id!r} holds a line break or NUL.")
+    last_id.encode()
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,11 @@ class Address:
                     f"The header {name!r} can't be sent: its name or its value holds a"
                     " character that no header may have."
                 )
+
+    @property
+    def shown(self) -> str:
+        """The URL for a log or a terminal, without what is signed."""
+        return shown(without_signed(self.url), 200)
 
     @property
     def _parts(self) -> parse.SplitResult:
@@ -104,11 +124,44 @@ class Address:
         same = (self.is_secure, self.place) == (moved.is_secure, moved.place)
         return Address(url, self.headers) if same else moved
 
+    def target(self, head: Head, own: cabc.Container[str]) -> Address:
+        """Where a redirect leads.
+
+        :param own: Parameters that the target must not have, as ``name=value``. Servers
+            redirect with the whole query.
+        :raises Refused: If it leads nowhere.
+        """
+        try:
+            return self.move(head.headers.get("location", "")).without(own)
+        except ValueError as error:
+            raise Refused(head.status, f"{self.shown} redirects: {error}") from None
+
+    def renewed(self, renew: cabc.Callable[[], str]) -> Address:
+        """The address that takes the place of this one, which is no longer valid.
+
+        :param renew: Returns its URL.
+        :raises Refused: If it returns none.
+        :raises Lost: If it can't find out now.
+        :raises ValueError: If the URL is not a valid address.
+        """
+        try:
+            url = renew()
+        except OSError as error:
+            raise Lost(f"there is no new address yet: {error}") from error
+        if not url:
+            raise Refused(410, f"{self.shown} is no longer valid, and there is no other.")
+        return self.move(url)
+
     def without(self, words: cabc.Container[str]) -> Address:
         """The same address without these parameters, as ``name=value``."""
         url, _, query = self.url.partition("?")
         kept = [word for word in query.split("&") if word not in words]
         return replace(self, url="?".join(filter(None, [url, "&".join(kept)])))
+
+    def adding(self, query: str) -> Address:
+        """The same address with more parameters."""
+        between = "&" if "?" in self.url else "?"
+        return replace(self, url=self.url + between + query) if query else self
 
     def connect(
         self,

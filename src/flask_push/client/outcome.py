@@ -8,6 +8,7 @@ import re
 from .._delivery.own_events import word_of
 from .._event import Event
 from .._system.terminal import shown
+from .._system.terminal import without_signed
 from .answer import Head
 
 # The shortest and the longest `retry` that is obeyed, in seconds.
@@ -53,7 +54,7 @@ def judge(head: Head, url: str) -> None:
     :raises Refused: If to retry would not help.
     :raises Finished: If the server asks not to reconnect.
     """
-    status, url = head.status, shown(url, 200)
+    status, url = head.status, shown(without_signed(url), 200)
     if status == 204:
         raise Finished
     if status >= 500 or status in _TEMPORARY:
