@@ -327,7 +327,8 @@ def test_current_app_can_be_passed_as_the_app(push: Push) -> None:
     ("given", "words"),
     [({"source": source}, "'redis:chat'") for source in (None, "", "chat", "redis:", 5)]
     + [({"channel": channel}, words) for channel, _, words in CHANNELS]
-    + [({"type": type}, "[Tt]ype") for type in ("", None, 5, "open", "push:x", "a\nb")],
+    + [({"type": type}, "[Tt]ype") for type in ("", None, 5, "open", "push:x", "a\nb")]
+    + [({"wire": wire}, "'flask-sse', or None") for wire in ("", 5, "flask_sse", "push")],
 )
 def test_a_bridge_with_invalid_arguments_is_refused(
     given: dict[str, t.Any], words: str

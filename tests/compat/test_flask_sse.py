@@ -227,6 +227,15 @@ def test_the_store_is_the_redis_that_is_configured(
     assert app.config.get("PUSH_BROKER_URL") == url
 
 
+def test_a_redis_url_that_can_not_be_one_is_named_by_its_key() -> None:
+    app = make_app(REDIS_URL="redis://one?unknown=1")
+    with pytest.raises(ValueError, match="REDIS_URL, as PUSH_BROKER_URL = 'redis://one"):
+        app.register_blueprint(sse, url_prefix="/stream")
+    app = make_app(REDIS_URL="redis://one", PUSH_KEEPS=5)
+    with pytest.raises(ValueError, match="^PUSH_KEEPS is not a key"):
+        app.register_blueprint(sse, url_prefix="/stream")
+
+
 def test_a_redis_that_the_push_of_the_app_does_not_use_is_an_error() -> None:
     app = make_app(REDIS_URL="redis://one")
     Push(app)

@@ -168,7 +168,13 @@ def _prepare(app: Flask) -> str | None:
     elif url:
         app.config["PUSH_BROKER_URL"] = url
     if "push" not in app.extensions:
-        Push(app)
+        try:
+            Push(app)
+        except ValueError as error:
+            if url and str(error).startswith("PUSH_BROKER_URL"):
+                # The app has set another key than that which the error names.
+                raise ValueError(f"REDIS_URL, as {error}") from None
+            raise
     return url
 
 
