@@ -7,11 +7,11 @@ import json
 import pytest
 
 from flask_push._delivery.figure_rows import FIGURES_IN_TOTAL
-from flask_push._delivery.figure_rows import figures_of
 from flask_push._delivery.figure_rows import FIGURES_OF_HUBS
 from flask_push._delivery.figure_rows import HubFigures
 from flask_push._delivery.figure_rows import PAST
 from flask_push._delivery.figure_rows import ReadFigures
+from flask_push._delivery.figure_rows import Total
 from flask_push._delivery.figures import Figures
 from flask_push._event import ItemRow
 from flask_push._event import Position
@@ -55,7 +55,7 @@ def test_gauges_are_of_hubs_that_run_and_counters_of_all() -> None:
 def test_a_row_that_cannot_be_read_has_no_figures(data: str) -> None:
     strange = row(FIGURES_OF_HUBS, "x", data)
     assert HubFigures.of(strange) == HubFigures("x", Figures())
-    assert figures_of(strange) == {}
+    assert Total.of(strange) == Total()
 
 
 def test_a_row_of_another_version_does_no_harm() -> None:

@@ -50,6 +50,41 @@ class HubFigures(t.NamedTuple):
         return cls(row.item, Figures.from_json(values.get("figures")), version, host, pid)
 
 
+class Total(t.NamedTuple):
+    """What a row of the totals says."""
+
+    figures: Figures = Figures()
+    #: How often the hub has stored it.
+    beat: int = 0
+    #: Of the row :data:`PAST`: the last beat of each hub that was added to it lately.
+    kept: dict[str, int] = {}
+
+    def to_json(self) -> str:
+        about = {"kept": self.kept} if self.kept else {"beat": self.beat}
+        return _text({**about, "figures": self.figures.to_json()})
+
+    @classmethod
+    def of(cls, row: ItemRow) -> Total:
+        """Never raises. A row that can't be read has no figures."""
+        values = _values(row)
+        beat, kept = values.get("beat"), values.get("kept")
+        pairs = kept.items() if isinstance(kept, dict) else ()
+        return cls(
+            Figures.from_json(values.get("figures")),
+            beat if type(beat) is int else 0,
+            {name: number for name, number in pairs if type(number) is int},
+        )
+
+    def with_dead(self, row: ItemRow, most: int) -> Total:
+        """This row, with that of a dead hub added.
+
+        :param most: Of how many hubs the last beat is kept.
+        """
+        dead = Total.of(row)
+        kept = [*self.kept.items(), (row.item, dead.beat)]
+        return Total(self.figures + dead.figures, 0, dict(kept[-most:]))
+
+
 class ReadFigures(t.NamedTuple):
     """The figures of a store."""
 
@@ -66,14 +101,9 @@ class ReadFigures(t.NamedTuple):
             if row.channel == FIGURES_OF_HUBS:
                 hubs.append(HubFigures.of(row))
             elif row.channel == FIGURES_IN_TOTAL:
-                totals += figures_of(row)
+                totals += Total.of(row).figures
         gauges = Figures.sum(hub.figures.gauges for hub in hubs)
         return cls(sorted(hubs), gauges + totals.counted)
-
-
-def figures_of(row: ItemRow) -> Figures:
-    """What a row of the totals has counted."""
-    return Figures.from_json(_values(row).get("figures"))
 
 
 def _text(values: dict[str, t.Any]) -> str:
