@@ -116,7 +116,7 @@ MUTANTS: dict[str, tuple[Mutant, list[Operation]]] = {
         + [("outage", False), ("tick", 20), ("resume", 0)],
     ),
     "the last beat stores nothing": (
-        Mutant(FigureRecord, "plan", "self._store(FigureStep.LAST, hub)", "None"),
+        Mutant(FigureRecord, "plan", "self._store(FigureStep.LAST, measure())", "None"),
         [*STORED, ("count", 0, 4), ("end", 0)],
     ),
     "nobody looks for dead hubs": (
@@ -151,8 +151,8 @@ def record(now: float = 0) -> FigureRecord:
 def test_a_hub_has_two_rows_of_which_one_goes() -> None:
     of = record()
     assert of.next(0) == FIRST_SECONDS
-    assert of.plan(0, hub()) is None
-    plan = of.plan(FIRST_SECONDS, hub(events=3, streams=2))
+    assert of.plan(0, lambda: hub()) is None
+    plan = of.plan(FIRST_SECONDS, lambda: hub(events=3, streams=2))
     assert plan is not None
     total, row = plan.changes
     assert (total.channel, total.item, total.expect) == (FIGURES_IN_TOTAL, "first", "")
@@ -161,7 +161,7 @@ def test_a_hub_has_two_rows_of_which_one_goes() -> None:
     assert '"streams":2' in str(row.data)
     of.answered(plan, [], [Position("epoch", 7)] * 2, None)
     assert of.next(1.5) == 2 * FIRST_SECONDS, "it looks for dead hubs soon"
-    look = of.plan(2, hub())
+    look = of.plan(2, lambda: hub())
     assert look == FigurePlan(FigureStep.LOOK)
     of.answered(look, [], [], None)
     assert of.next(2.5) == FIRST_SECONDS + BEAT_SECONDS
@@ -171,13 +171,13 @@ def test_a_hub_that_ends_stores_all_and_is_gone_at_once() -> None:
     of = record()
     of.end()
     assert of.next(0) == 0
-    plan = of.plan(0, hub(events=3))
+    plan = of.plan(0, lambda: hub(events=3))
     assert plan is not None
     assert [change.data is None for change in plan.changes] == [False, True]
     assert not of.has_ended
     of.answered(plan, [], [Position("epoch", 7)] * 2, None)
     assert of.has_ended
-    assert of.next(9) is of.plan(9, hub()) is None
+    assert of.next(9) is of.plan(9, lambda: hub()) is None
 
 
 def test_the_rows_of_dead_hubs_and_their_sum_are_expected() -> None:
@@ -189,7 +189,7 @@ def test_the_rows_of_dead_hubs_and_their_sum_are_expected() -> None:
         ItemRow(Position("epoch", 7), FIGURES_OF_HUBS, "lives", "message", b"{}"),
     ]
     of.answered(FigurePlan(FigureStep.LOOK), rows, [], None)
-    plan = of.plan(0, hub())
+    plan = of.plan(0, lambda: hub())
     assert plan is not None and plan.step is FigureStep.ADD
     about = [(each.item, each.data is None, each.expect) for each in plan.changes]
     assert about == [
@@ -201,7 +201,7 @@ def test_the_rows_of_dead_hubs_and_their_sum_are_expected() -> None:
 def test_a_record_says_how_certain_it_is() -> None:
     of = record()
     assert repr(of) == "<FigureRecord first: beat 0, certain>"
-    plan = of.plan(1, hub())
+    plan = of.plan(1, lambda: hub())
     assert plan is not None
     of.answered(plan, [], [], Failure.UNCERTAIN)
     assert repr(of) == "<FigureRecord first: beat 1, unsure>"

@@ -11,6 +11,7 @@ import typing as t
 import pytest
 from support.servers import ROOT
 
+from flask_push._delivery.figure_record import FigureState
 from flask_push._delivery.follow import Follow
 from flask_push._delivery.options import Options
 from flask_push._delivery.presence_plan import RecordState
@@ -119,6 +120,13 @@ MEANING: dict[tuple[str, str], Message] = {
     ("successor", "present"): takeover_protocol.Presence(
         RecordState("Ab3dE9xQ", "vUEiS-8DzQCPV1f", 7, 25.5),
         [["chat", "ann", '{"name":"Ann"}', False, -2.5], ["hall", "bob", "", True, 0]],
+    ),
+    ("successor", "figures"): takeover_protocol.Counted(
+        FigureState(
+            *("Ab3dE9xQ01gH", "vUEiS-8DzQCPV1f", {"events": 5}),
+            *([[7, {"events": 31, "gaps:trimmed": 1}]], {"events": 40, "gaps:trimmed": 1}),
+            7,
+        )
     ),
     ("successor", "all"): takeover_protocol.Complete(),
     ("successor", "commit"): takeover_protocol.Commit(),

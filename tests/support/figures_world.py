@@ -118,7 +118,7 @@ class Site:
         """Carry out the next plan. Its answer comes later. Whether there is a plan."""
         if self.answer is not None:
             return True
-        plan = self.record.plan(self.world.seconds, self.hub)
+        plan = self.record.plan(self.world.seconds, lambda: self.hub)
         if plan is None:
             return False
         rows, positions, error = self.carry_out(Plan(plan, self.account.counted))

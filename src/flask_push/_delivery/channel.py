@@ -222,6 +222,11 @@ class Budget:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory, about."""
+        return self._size
+
     def clear(self) -> None:
         self._size = self._count = 0
         # The channel of each piece, the oldest first, and of some that were dropped.

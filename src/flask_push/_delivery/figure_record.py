@@ -160,27 +160,28 @@ class FigureRecord:
 
     # What is to be done.
 
-    def plan(self, now: float, hub: HubFigures) -> FigurePlan | None:
+    def plan(self, now: float, measure: cabc.Callable[[], HubFigures]) -> FigurePlan | None:
         """What is to be read or stored next. ``None`` if there is nothing to do now.
 
         The answer to it comes before the next plan is made.
 
-        :param hub: What the hub measures now. Its name does not matter.
+        :param measure: Returns what the hub measures now. Its name does not matter.
         """
         if self._ended:
             return None
         if self._unsure:
             return FigurePlan(FigureStep.LOOK)
         if self._ends:
-            return self._store(FigureStep.LAST, hub)
-        if now >= self._timed + BEAT_SECONDS:
-            self._timed = now
-            return self._store(FigureStep.BEAT, hub)
+            return self._store(FigureStep.LAST, measure())
+        # Both come seldom, so they can't put a beat off for long.
         if self._dead:
             return self._add()
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS * (0.5 + self._spread())
             return FigurePlan(FigureStep.LOOK)
+        if now >= self._timed + BEAT_SECONDS:
+            self._timed = now
+            return self._store(FigureStep.BEAT, measure())
         return None
 
     def _store(self, step: FigureStep, hub: HubFigures) -> FigurePlan:

@@ -42,11 +42,18 @@ OVER: list[Frame] = []
 class Following:
     """
     :param wait: See :class:`.Readers`.
+    :param note: The same.
     """
 
-    def __init__(self, log: Log, wait: cabc.Callable[[], float]) -> None:
+    def __init__(
+        self,
+        log: Log,
+        wait: cabc.Callable[[], float],
+        note: cabc.Callable[[str], None] = lambda reason: None,
+    ) -> None:
         self._log = log
         self._wait = wait
+        self._note = note
 
     def begin(self, sub: Subscription, group: RunGroup, connection_id: str) -> None:
         """Put a reader where its view says. The feed watches its channel."""
@@ -142,6 +149,7 @@ class Following:
     def _send_gap(
         self, sub: Subscription, group: RunGroup, number: int, reason: str
     ) -> list[Frame]:
+        self._note(reason)
         if group.wire.is_plain:
             sub.cursor, sub.rest = ALL, group.broken("gap")
         else:
@@ -152,6 +160,7 @@ class Following:
 
     def _break_off(self, sub: Subscription, group: RunGroup) -> None:
         """End a reader whose run is not in the store's epoch."""
+        self._note("restarted")
         if group.wire.is_plain:
             last = group.broken("restarted")
         else:

@@ -125,6 +125,11 @@ class ItemBudget:
         self.torn = False
         self.clear()
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory, about."""
+        return self._size
+
     def clear(self) -> None:
         self._size = 0
         self._order: dict[ItemLog, None] = {}

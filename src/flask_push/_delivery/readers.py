@@ -47,14 +47,21 @@ class Readers:
 
     :param wait: Returns how many seconds the page should wait, after a gap, before it
         fetches its data again.
+    :param note: Is called with the reason of each gap that is sent.
     """
 
-    def __init__(self, log: Log, wait: cabc.Callable[[], float]) -> None:
+    def __init__(
+        self,
+        log: Log,
+        wait: cabc.Callable[[], float],
+        note: cabc.Callable[[str], None] = lambda reason: None,
+    ) -> None:
         self.log = log
         self._wait = wait
+        self._note = note
         self._runs = RunCache(self._render)
         #: Of those that follow a run.
-        self.following = Following(log, wait)
+        self.following = Following(log, wait, note)
 
     def join(
         self,
@@ -278,6 +285,7 @@ class Readers:
     def _render(self, number: int, pieces: list[bytes | Gap]) -> bytes:
         if isinstance(pieces[0], bytes):
             return pieces[0]
+        self._note(pieces[0].reason)
         return gap_frame(pieces, self._wait(), Position(self.log.epoch, number))
 
     def _send_gap(self, sub: Subscription, reason: str, number: int) -> None:

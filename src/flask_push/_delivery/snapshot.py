@@ -15,6 +15,7 @@ from .._event import OwnChannel
 from .._event import Position
 from .channel import Chunk
 from .channel import frame_of
+from .figure_record import FigureState
 from .follow import Follow
 from .item_log import ItemLog
 from .known import known
@@ -188,6 +189,8 @@ class HubState(t.NamedTuple):
     rosters: list[RosterState] = []
     #: Who is present. ``None`` from an older version.
     presence: PresenceState | None = None
+    #: What was counted. ``None`` from an older version, and if nothing is stored.
+    figures: FigureState | None = None
 
     @property
     def watched(self) -> list[str]:

@@ -50,7 +50,7 @@ class Ending(t.Protocol):
     presence: HubPresence
     connections: dict[int, Connection]
 
-    def end(self, connection: Connection, streams: int = 0, own: bytes = b"") -> None: ...
+    def end(self, connection: Connection, streams: int, own: bytes, why: str) -> None: ...
 
     def wait_for_turn(self, connection: Connection) -> None: ...
 
@@ -155,7 +155,7 @@ class Disconnects:
             self.sent_back += 1
             # A signed address does not become valid again.
             own = wire.expired() if stream.expires else b""
-            self._streams.end(connection, self._count_late(), own)
+            self._streams.end(connection, self._count_late(), own, "sent_back")
             return False
         seen = Position.parse(stream.seen).number
         if seen > self.position.number:
@@ -204,13 +204,14 @@ class Disconnects:
 
     def _disconnect(self, connection: Connection, found: Found, streams: int) -> None:
         self.disconnected += 1
-        self._streams.end(connection, streams, wire.disconnect(found.reason))
+        word = wire.disconnect(found.reason)
+        self._streams.end(connection, streams, word, "disconnected")
 
     def _send_all_back(self, why: str) -> None:
         begun = self._begun()
         self._will_leave(len(begun))
         for connection in begun:
-            self._streams.end(connection, len(begun))
+            self._streams.end(connection, len(begun), b"", "sent_back")
         self.sent_back += len(begun)
         if begun:
             self._quiet.warning(

@@ -32,7 +32,7 @@ class Guarded(t.Protocol):
     def cut(self, connection: Connection) -> None:
         """Close its socket, and do nothing else."""
 
-    def drop(self, connection: Connection) -> None:
+    def drop(self, connection: Connection, retry: float, why: str) -> None:
         """Close its socket, and forget it."""
 
     def is_torn(self) -> bool:
@@ -87,14 +87,16 @@ class FailStop:
                 self._streams.cut(connection)
                 raise
             # An OSError means that the browser has left.
+            why = "left"
             if not isinstance(error, OSError):
+                why = "failed"
                 self.failures += 1
                 self._quiet.error(
                     "A stream failed and was ended; its browser resumes: %r",
                     connection,
                     exc_info=error,
                 )
-            self._streams.drop(connection)
+            self._streams.drop(connection, 0, why)
 
     def fail(self, error: BaseException) -> None:
         """End all streams, because any of them may have missed something."""

@@ -71,8 +71,13 @@ class FanOut:
         self._streams.doubtful = ()
 
     def _write(self, turns: list[Turn], start: int) -> None:
-        now = self._loop.time()
-        for (_, _, packed, _, _), connection, written in _write_all(turns):
+        now, counts = self._loop.time(), self._streams.counts
+        if counts.on:
+            for group, frames, _, chunk, _ in turns:
+                counts.send(len(group.live), len(frames), len(chunk))
+        for (_, frames, packed, chunk, _), connection, written in _write_all(turns):
+            if counts.on:
+                counts.send_less(frames, packed, len(chunk), written)
             if written < 0:
                 self._streams.drop(connection)
             else:
@@ -122,6 +127,8 @@ class FanOut:
             except OSError:
                 self._streams.drop(connection)
                 continue
+            if self._streams.counts.on:
+                self._streams.counts.replay(left, packed, written, False)
             connection.advance(packed, written)
             if written < len(chunk):
                 self._streams.block(connection)

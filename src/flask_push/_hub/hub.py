@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
+import time
 import typing as t
 from functools import partial
 from math import inf
 
+from .._delivery.figures import Figures
+from .._delivery.figures import START
 from .._delivery.log import Log
 from .._delivery.options import Options
 from .._delivery.presence_plan import HUBS
@@ -38,11 +41,13 @@ from .deadlines import Deadlines
 from .disconnects import Disconnects
 from .fanout import FanOut
 from .feeding import Feeding
+from .figure_keeper import FigureKeeper
 from .filling import Filling
 from .handover import freeze
 from .handover import restore
 from .hub_presence import HubPresence
 from .listing import Listing
+from .numbers import gauges
 from .numbers import numbers
 from .pacing import Pacing
 from .roster_reads import RosterReads
@@ -87,6 +92,9 @@ class Hub:
             *(broker, self._writer, loop, self._guard),
             *(self._retention, options.lost_after),
         )
+        #: Stores what the hub measures.
+        self.figures = FigureKeeper(broker, self._writer, loop, self._guard, self._measure)
+        self._cpu, self._began = time.thread_time_ns(), time.time_ns()
         after = None if frozen is None else frozen.log.position
         self._begin(after)
         try:
@@ -101,6 +109,8 @@ class Hub:
         if frozen is not None:
             now = loop.time()
             self._guard(restore, frozen, self._streams, self._readers, self._feed, now)
+            self.figures.take_over(frozen.figures)
+        self._turn_metrics(options.metrics)
 
     def _begin(self, after: Position | None = None) -> None:
         """Begin with an empty log, and a feed that is not open yet.
@@ -114,7 +124,7 @@ class Hub:
             max_bytes=self.options.log_bytes,
             notices={HUBS: self.presence.look, HOLDERS: self.run_keeper.look},
         )
-        self._readers = Readers(self._log, streams.refetch_after)
+        self._readers = Readers(self._log, streams.refetch_after, streams.counts.gap)
         feed = self._feed = Feeding(loop, self, self._guard)
         self._filling = Filling(loop, self._log, feed, self._guard, self._send)
         self._deadlines = Deadlines(self._writer, loop, self._guard)
@@ -160,6 +170,11 @@ class Hub:
         self._log.item_budget.max_bytes = options.log_bytes
         if not before.disconnect:
             self.disconnects.turn_on()
+        self._turn_metrics(options.metrics)
+
+    def _turn_metrics(self, on: bool) -> None:
+        self._streams.counts.on = on
+        self.figures.turn(on)
 
     @property
     def failures(self) -> int:
@@ -168,11 +183,15 @@ class Hub:
 
     # For workers.
 
-    def adopt(self, stream: Stream, client: Client) -> None:
-        """Hold a client, and close it when its stream ends."""
+    def adopt(self, stream: Stream, client: Client, kind: str = "") -> None:
+        """Hold a client, and close it when its stream ends.
+
+        :param kind: As the metric ``streams_opened`` has it, if that has to be said.
+        """
         connection = Connection(client.fd, stream, self._loop.time(), inf)
         streams = self._streams
-        self._guard(streams.failstop.alone, connection, streams.admit, client.drain)
+        admit = streams.admit, client.drain, kind
+        self._guard(streams.failstop.alone, connection, *admit)
         if streams.connections.get(connection.fd) is not connection:
             connection.close()
 
@@ -180,9 +199,10 @@ class Hub:
         """End all streams. Each browser gets a ``retry``, unless it is in the middle of a
         frame."""
         self._closed = True
-        self._guard(self._streams.end_all)
+        self._guard(self._streams.end_all, "shutdown")
         # After the streams have ended, because a broken store may make it wait.
         self.presence.finish()
+        self.figures.finish()
         self._close()
         self._streams.poller.close()
 
@@ -198,7 +218,23 @@ class Hub:
     def freeze(self) -> HubState:
         """Give away all streams. This hub no longer writes to any of them (law 10)."""
         self._guard(self._fanout.pacing.flush)
-        return freeze(self._streams, self._log, self._loop.time(), self._close)
+        frozen = freeze(self._streams, self._log, self._loop.time(), self._close)
+        return frozen._replace(figures=self.figures.state())
+
+    def _measure(self) -> Figures:
+        """What the hub stores for metrics."""
+        streams = self._streams
+        refused = streams.limits.refused.items()
+        cpu = time.thread_time_ns() - self._cpu
+        return streams.counts.figures() + Figures(
+            {
+                **gauges(self._log, streams),
+                **{f"streams_refused:{limit}": count for limit, count in refused},
+                START.name: self._began // 1000,
+                "hub_cpu_seconds": cpu // 1000,
+                "hub_failures": self.failures,
+            }
+        )
 
     def _close(self) -> None:
         self._closed = True
@@ -208,6 +244,7 @@ class Hub:
         self._streams.poller.stop(self._loop)
         self.presence.close()
         self.run_keeper.close()
+        self.figures.close()
         self._writer.close()
 
     def descriptors(self) -> list[int]:
@@ -236,8 +273,11 @@ class Hub:
     # For the feed.
 
     def deliver(self, epoch: str, entries: cabc.Sequence[Entry], end: int | None) -> None:
-        start = self._log.end
+        start, counts = self._log.end, self._streams.counts
+        oldest = counts.receive(entries) if counts.on and entries else 0
         self._fanout.send(self._log.turn(epoch, entries, end), start)
+        if oldest:
+            counts.write(oldest)
         if self._log.hole:
             self._filling.fill()
         if self._log.rosters.partial:

@@ -29,6 +29,8 @@ class Limits:
         # By configuration key: how many streams were refused since the last log line, and
         # when that was.
         self._refused: dict[str, tuple[int, float]] = {}
+        #: How many streams were refused so far, as the metric ``streams_refused`` has it.
+        self.refused: Counter[str] = Counter()
 
     def admit(self, stream: Stream, streams: int, now: float, fd: int, polled: int) -> bool:
         """Whether another stream is allowed beside so many.
@@ -42,15 +44,19 @@ class Limits:
                 "Refused a stream beside %d, because %s; its browser will reconnect later.",
                 *(streams, why_scarce()),
             )
+            self.refused["descriptors"] += 1
             return False
         if stream.is_listener:
             return True
         if streams - self.listeners >= options.max_streams:
+            self.refused["streams"] += 1
             return self._refuse("PUSH_MAX_STREAMS", options.max_streams, now)
         if user and 0 < options.max_per_user <= self._users[user]:
+            self.refused["user"] += 1
             return self._refuse("PUSH_MAX_STREAMS_PER_USER", options.max_per_user, now)
         if address and 0 < options.max_per_address <= self._addresses[address]:
             most = options.max_per_address
+            self.refused["address"] += 1
             return self._refuse("PUSH_MAX_STREAMS_PER_ADDRESS", most, now)
         return True
 
@@ -64,6 +70,11 @@ class Limits:
     def users(self) -> int:
         """How many streams have a user."""
         return self._users.total()
+
+    @property
+    def different_users(self) -> int:
+        """How many users have streams."""
+        return len(self._users)
 
     def forget(self) -> None:
         """Note that there are no streams."""

@@ -10,6 +10,7 @@ import asyncio
 import collections.abc as cabc
 import contextlib
 import socket
+from functools import partial
 from pathlib import Path
 
 from .._delivery.options import Options
@@ -87,6 +88,7 @@ class HubLoop:
             hub = self.hub
             self.nginx = NginxListener(self.loop, path, hub.adopt, hub.options, sock)
             self.nginx.refuses = hub.disconnects.refuses
+            self.nginx.adopt_returned = partial(hub.adopt, kind="ticket")
         return self.nginx
 
     def try_to_listen(self, path: Path, sock: socket.socket | None = None) -> None:

@@ -81,7 +81,7 @@ class NginxListener:
         self.returns = ReturnTickets([])
         self._loop = loop
         self._path = path
-        self.adopt = adopt
+        self.adopt = self.adopt_returned = adopt
         #: Whether the view decides about a stream that a return ticket allows.
         self.refuses: cabc.Callable[[Stream], bool] = lambda stream: False
         self._options = options
@@ -237,22 +237,24 @@ class NginxRequest:
     def _return(self, asked: TicketRequest) -> None:
         stream = self._listener.stream_of(asked)
         if stream is not None:
-            self._hand_over(stream)
+            self._hand_over(stream, self._listener.adopt_returned)
             return
         with contextlib.suppress(OSError):
             self._socket.send(_ASK_THE_APP)
         self.close()
 
-    def _hand_over(self, stream: Stream) -> None:
+    def _hand_over(
+        self, stream: Stream, adopt: cabc.Callable[[Stream, Client], None]
+    ) -> None:
         self._end()
-        self._listener.adopt(stream, Client(self._socket.fileno()))
+        adopt(stream, Client(self._socket.fileno()))
         self._socket.detach()
 
     def _redeem(self, token: str, until: float) -> None:
         self._timer.cancel()
         stream = self._listener.tokens.redeem(token)
         if stream is not None:
-            self._hand_over(stream)
+            self._hand_over(stream, self._listener.adopt)
         elif self._loop.time() < until:
             # Another process sends it, so the hub may read it after the request.
             self._timer = self._loop.call_later(_RETRY_SECONDS, self._redeem, token, until)

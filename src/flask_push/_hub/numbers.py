@@ -10,6 +10,20 @@ from .disconnects import Disconnects
 from .streams import Streams
 
 
+def gauges(log: Log, streams: Streams) -> dict[str, int]:
+    """What a hub stores of what there is now, as :class:`.Figures`."""
+    count, groups = len(streams.connections), [*log.groups.values(), *log.runs.groups()]
+    return {
+        "hubs": 1,
+        "streams": count,
+        "streams_behind": count - sum(group.up_to_date() for group in groups),
+        "users": streams.limits.different_users,
+        "channels": len(log.channels),
+        "present": streams.presence.users,
+        "log_bytes": log.budget.size + log.item_budget.size + log.passing.size,
+    }
+
+
 def numbers(log: Log, streams: Streams, disconnects: Disconnects) -> dict[str, t.Any]:
     """What ``flask push status`` shows of a hub."""
     count, limits = len(streams.connections), streams.limits

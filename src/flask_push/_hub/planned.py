@@ -35,12 +35,17 @@ class Planned:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
+    @property
+    def _plans(self) -> bool:
+        """Whether anything is planned."""
+        return bool(self.watches)
+
     def _plan_at(self, when: float) -> None:
         """Ask at this time, or before if that is planned already."""
         timer = self._timer
         # One that is late is about to run. If it were planned again, a busy loop might put
         # it off without end.
-        if self._closed or not self.watches or (timer and timer.when() <= when):
+        if self._closed or not self._plans or (timer and timer.when() <= when):
             return
         self._drop_timer()
         self._timer = self._loop.call_at(when, self._guard, self._ask)

@@ -80,10 +80,11 @@ class Streams(StreamEnds):
         # True while one stream changes something that all streams share.
         self._torn = False
 
-    def admit(self, connection: Connection, drain: int | None) -> None:
+    def admit(self, connection: Connection, drain: int | None, kind: str = "") -> None:
         """Begin with a connection, or refuse it, so that its browser reconnects later.
 
         :param drain: See :meth:`Hub.adopt`.
+        :param kind: The same.
         """
         if drain is not None:
             self.poller.add_drain(drain)
@@ -106,6 +107,8 @@ class Streams(StreamEnds):
         self.poller.add(connection.fd)
         self._torn = True
         self.connections[connection.fd] = connection
+        kind = kind or ("resumed" if stream.position else "new")
+        self.counts.add(f"streams_opened:{kind}")
         new = self._readers.join(connection, *stream.group)
         # Most connections begin at once. Then one write has all.
         connection.rest = stream.first_bytes(retry)
@@ -115,7 +118,7 @@ class Streams(StreamEnds):
             self._feed.watch(new)
         if stream.expires and connection.ends <= now:
             # On its way here, its address has expired.
-            self.end(connection, own=wire.expired())
+            self.end(connection, own=wire.expired(), why="lifetime")
             return
         self.starts.start_if_whole(connection)
         if not connection.begun and connection.fd >= 0:
@@ -159,6 +162,9 @@ class Streams(StreamEnds):
             packed = connection.pack(frames)
             data = join(packed)
             written = connection.write(data)
+            if self.counts.on and not connection.rest:
+                is_stored = page is not None or rows is not None
+                self.counts.replay(frames, packed, written, is_stored)
             connection.since = self._loop.time()
             if written == len(data):
                 connection.advance_all(packed)
@@ -230,8 +236,7 @@ class Streams(StreamEnds):
         else:
             self.drop(connection)
 
-    def drop(self, connection: Connection, retry: float = 0) -> None:
-        """Close a connection. Its browser has left, or reconnects after so many seconds."""
+    def drop(self, connection: Connection, retry: float = 0, why: str = "left") -> None:
         fd = connection.fd
         if self.connections.get(fd) is not connection:
             connection.close()
@@ -240,6 +245,7 @@ class Streams(StreamEnds):
         self.poller.remove(fd)
         connection.close()
         del self.connections[fd]
+        self.counts.add(f"streams_ended:{why}")
         self.limits.leave(connection.stream)
         self._partial_frames.forget(connection)
         self._waiting.pop(connection, None)
@@ -287,7 +293,7 @@ class Streams(StreamEnds):
         limit = max(self.limits.options.log_bytes, _MAX_PARTIAL_BYTES)
         for stuck in self._partial_frames.stuck(limit):
             assert isinstance(stuck, Connection)
-            self.drop(stuck)
+            self.drop(stuck, why="slow")
             _log_costliest(self._quiet, limit)
 
 

@@ -16,6 +16,7 @@ import socket
 import typing as t
 
 from .._delivery.channel import frame_of
+from .._delivery.figure_record import FigureState
 from .._delivery.known import known_of_row
 from .._delivery.presence_plan import PresenceState
 from .._delivery.snapshot import HubState
@@ -35,6 +36,7 @@ from .._ipc.protocol import Replace
 from .._ipc.takeover_protocol import Begin
 from .._ipc.takeover_protocol import Commit
 from .._ipc.takeover_protocol import Complete
+from .._ipc.takeover_protocol import Counted
 from .._ipc.takeover_protocol import Drains
 from .._ipc.takeover_protocol import Followers
 from .._ipc.takeover_protocol import Frames
@@ -99,6 +101,8 @@ def give(messages: Messages, things: Handover) -> bool:
             for start in range(0, max(1, len(members)), _MOST_MEMBERS):
                 part = members[start : start + _MOST_MEMBERS]
                 messages.send(Presence(record, part).to_json())
+        if things.state.figures is not None:
+            messages.send(Counted(things.state.figures).to_json())
         messages.send(Complete().to_json())
         _wait_for(Ready, Reader("predecessor"), messages)
     except Exception:
@@ -167,6 +171,7 @@ class _Collector:
         self._rosters: dict[str, RosterState] = {}
         self._peers: list[tuple[Messages, bool]] = []
         self._presence: PresenceState | None = None
+        self._figures: FigureState | None = None
         self.handlers: dict[type, cabc.Callable[[t.Any, list[int]], None]] = {
             Refused: self._fail,
             Begin: self._begin,
@@ -177,11 +182,15 @@ class _Collector:
             Drains: self._add_drains,
             Rosters: self._add_rosters,
             Presence: self._add_presence,
+            Counted: self._add_figures,
         }
 
     def handover(self) -> Handover:
         rosters = list(self._rosters.values())
-        state = HubState(self._log, self._readers, self._drains, rosters, self._presence)
+        state = HubState(
+            *(self._log, self._readers, self._drains, rosters),
+            *(self._presence, self._figures),
+        )
         return Handover(self._hello, state, self._fds, self._peers)
 
     def _fail(self, message: Refused, _: list[int]) -> t.NoReturn:
@@ -206,6 +215,9 @@ class _Collector:
     def _add_presence(self, message: Presence, _: list[int]) -> None:
         before = [] if self._presence is None else self._presence.members
         self._presence = PresenceState(message.record, before + message.members)
+
+    def _add_figures(self, message: Counted, _: list[int]) -> None:
+        self._figures = message.figures
 
     def _add_drains(self, _: Drains, fds: list[int]) -> None:
         self._drains += fds

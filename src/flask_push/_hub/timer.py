@@ -70,7 +70,7 @@ class Timer:
 
     def _end(self, connection: Connection) -> None:
         own = wire.expired() if connection.has_expired else b""
-        self._streams.end(connection, own=own)
+        self._streams.end(connection, own=own, why="lifetime")
 
     def _beat(self, connection: Connection) -> None:
         connection.since = self._loop.time()

@@ -33,6 +33,7 @@ from .listing_protocol import StreamPage
 from .takeover_protocol import Begin
 from .takeover_protocol import Commit
 from .takeover_protocol import Complete
+from .takeover_protocol import Counted
 from .takeover_protocol import Drains
 from .takeover_protocol import Followers
 from .takeover_protocol import Frames
@@ -228,7 +229,7 @@ KINDS: dict[str, dict[str, type[Message]]] = {
     ),
     "successor": _table(
         *(Refused, Begin, PeerState, Frames, Readers, Followers, Drains, Rosters),
-        *(Presence, Complete, Commit),
+        *(Presence, Counted, Complete, Commit),
     ),
     "predecessor": _table(Ready, Taken),
 }

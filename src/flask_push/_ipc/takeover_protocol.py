@@ -6,6 +6,7 @@ import base64
 import typing as t
 from dataclasses import dataclass
 
+from .._delivery.figure_record import FigureState
 from .._delivery.known import known
 from .._delivery.presence_plan import RecordState
 from .._delivery.snapshot import LogState
@@ -111,6 +112,21 @@ class Presence(Message):
     @classmethod
     def from_json(cls, message: dict[str, t.Any]) -> Presence:
         return cls(RecordState(**known(RecordState, message)), message[cls.key])
+
+
+@dataclass(frozen=True)
+class Counted(Message):
+    """What the hub has counted, and what of it is stored. An older version ignores it."""
+
+    key = "figures"
+    figures: FigureState
+
+    def to_json(self) -> dict[str, t.Any]:
+        return {self.key: self.figures._asdict()}
+
+    @classmethod
+    def from_json(cls, message: dict[str, t.Any]) -> Counted:
+        return cls(FigureState(**known(FigureState, message[cls.key])))
 
 
 class Drains(Message):
