@@ -157,10 +157,14 @@ def test_a_hub_that_is_taken_for_dead_goes_on_under_another_name(url: str) -> No
         await scene.open("a")
         await until(lambda: figures(scene).get("streams") == 1)
         (name,) = totals(scene)
-        # As if it had stood still for 20 seconds.
-        scene.broker.change([ItemChange(FIGURES_OF_HUBS, name, None)])
         other = scene.make_hub()
-        await until(lambda: PAST in totals(scene))
+
+        def is_added() -> bool:
+            # As if it had stood still for 20 seconds.
+            scene.broker.change([ItemChange(FIGURES_OF_HUBS, name, None)])
+            return PAST in totals(scene)
+
+        await until(is_added)
         await until(lambda: figures(scene).get("hubs") == 2)
         assert name not in totals(scene)
         await scene.open("a")
