@@ -23,9 +23,9 @@ from flask_push._delivery.figure_rows import HubFigures
 from flask_push._delivery.figures import Figures
 from flask_push._delivery.presence_plan import Failure
 from flask_push._hub.figure_store import changes
-from flask_push._hub.figure_store import read
 from flask_push._hub.presence_store import failure
 from flask_push._ipc.stored_figures import read_figures
+from flask_push._ipc.stored_figures import read_rows
 from flask_push.brokers import ItemRow
 from flask_push.brokers import NotPublished
 from flask_push.brokers import PublishUncertain
@@ -137,7 +137,7 @@ class Site:
         if world.is_down:
             return [], [], OSError("the store can't be reached")
         if plan.step is FigureStep.LOOK:
-            return read(world.store), [], None
+            return read_rows(world.store), [], None
         uncertain = ""
         if plan.step in self.of:
             uncertain, self.uncertain = self.uncertain, ""

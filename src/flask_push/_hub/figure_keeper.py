@@ -18,6 +18,7 @@ from .._delivery.figure_record import FigureState
 from .._delivery.figure_record import FigureStep
 from .._delivery.figure_rows import HubFigures
 from .._delivery.figures import Figures
+from .._ipc.stored_figures import read_rows
 from .._ipc.version import version
 from .._system.names import new_name
 from ..brokers import Broker
@@ -25,7 +26,6 @@ from ..brokers import ItemChange
 from ..brokers import ItemRow
 from ..brokers import KeepsItems
 from .figure_store import changes
-from .figure_store import read
 from .planned import Planned
 from .presence_store import failure
 from .writer import Answer
@@ -103,7 +103,7 @@ class FigureKeeper(Planned):
         plan = self._plan
         assert plan is not None
         if plan.step is FigureStep.LOOK:
-            self._rows = read(broker)
+            self._rows = read_rows(broker)
         return changes(plan)
 
     def answered(self, answer: Answer) -> None:
