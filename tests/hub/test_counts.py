@@ -33,7 +33,7 @@ FRAMES = st.lists(st.binary(max_size=5), min_size=1, max_size=6).map(
 
 
 def counted(scene: HubScene) -> Figures:
-    return scene.hub._measure()
+    return scene.hub.figures._measure()
 
 
 def of(scene: HubScene, name: str) -> dict[str, int]:

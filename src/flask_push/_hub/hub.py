@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
-import time
 import typing as t
 from functools import partial
 from math import inf
 
-from .._delivery.figures import Figures
-from .._delivery.figures import START
 from .._delivery.log import Log
 from .._delivery.options import Options
 from .._delivery.presence_plan import HUBS
@@ -47,7 +44,7 @@ from .handover import freeze
 from .handover import restore
 from .hub_presence import HubPresence
 from .listing import Listing
-from .numbers import gauges
+from .numbers import Measure
 from .numbers import numbers
 from .pacing import Pacing
 from .roster_reads import RosterReads
@@ -93,8 +90,8 @@ class Hub:
             *(self._retention, options.lost_after),
         )
         #: Stores what the hub measures.
-        self.figures = FigureKeeper(broker, self._writer, loop, self._guard, self._measure)
-        self._cpu, self._began = time.thread_time_ns(), time.time_ns()
+        measure = Measure(self._streams, lambda: self._log)
+        self.figures = FigureKeeper(broker, self._writer, loop, self._guard, measure)
         after = None if frozen is None else frozen.log.position
         self._begin(after)
         try:
@@ -220,21 +217,6 @@ class Hub:
         self._guard(self._fanout.pacing.flush)
         frozen = freeze(self._streams, self._log, self._loop.time(), self._close)
         return frozen._replace(figures=self.figures.state())
-
-    def _measure(self) -> Figures:
-        """What the hub stores for metrics."""
-        streams = self._streams
-        refused = streams.limits.refused.items()
-        cpu = time.thread_time_ns() - self._cpu
-        return streams.counts.figures() + Figures(
-            {
-                **gauges(self._log, streams),
-                **{f"streams_refused:{limit}": count for limit, count in refused},
-                START.name: self._began // 1000,
-                "hub_cpu_seconds": cpu // 1000,
-                "hub_failures": self.failures,
-            }
-        )
 
     def _close(self) -> None:
         self._closed = True
