@@ -11,6 +11,7 @@ import collections.abc as cabc
 import os
 import random
 import socket
+import time
 
 from .._delivery.figure_record import FigurePlan
 from .._delivery.figure_record import FigureRecord
@@ -18,6 +19,8 @@ from .._delivery.figure_record import FigureState
 from .._delivery.figure_record import FigureStep
 from .._delivery.figure_rows import HubFigures
 from .._delivery.figures import Figures
+from .._delivery.figures import START
+from .._delivery.log import Log
 from .._ipc.stored_figures import read_rows
 from .._ipc.version import version
 from .._system.names import new_name
@@ -28,6 +31,7 @@ from ..brokers import KeepsItems
 from .figure_store import changes
 from .planned import Planned
 from .presence_store import failure
+from .streams import Streams
 from .writer import Answer
 from .writer import Writer
 
@@ -134,3 +138,37 @@ class FigureKeeper(Planned):
         if state is not None:
             self._carried = Figures.from_json(state.counted)
             self._record.take_over(state)
+
+
+class Measure:
+    """Measures a hub for metrics. It is made, and called, on the hub's thread.
+
+    :param log: Returns the hub's log.
+    """
+
+    def __init__(self, streams: Streams, log: cabc.Callable[[], Log]) -> None:
+        self._streams = streams
+        self._log = log
+        self._cpu, self._began = time.thread_time_ns(), time.time_ns()
+
+    def __call__(self) -> Figures:
+        """What there is now, and what the hub has counted since it began."""
+        streams, log = self._streams, self._log()
+        count, limits = len(streams.connections), streams.limits
+        groups = *log.groups.values(), *log.runs.groups()
+        refused = limits.refused.items()
+        return streams.counts.figures() + Figures(
+            {
+                "hubs": 1,
+                START.name: self._began // 1000,
+                "streams": count,
+                "streams_behind": count - sum(group.up_to_date() for group in groups),
+                "users": limits.different_users,
+                "channels": len(log.channels),
+                "present": streams.presence.users,
+                "log_bytes": log.budget.size + log.item_budget.size + log.passing.size,
+                "hub_cpu_seconds": (time.thread_time_ns() - self._cpu) // 1000,
+                "hub_failures": streams.failstop.failures,
+                **{f"streams_refused:{limit}": number for limit, number in refused},
+            }
+        )

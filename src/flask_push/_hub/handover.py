@@ -7,6 +7,8 @@ Every stream keeps its place: the other hub sends what this one would have sent 
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
+import socket
 from math import inf
 
 from .._delivery.log import Log
@@ -45,6 +47,13 @@ def freeze(
         raise
     streams.connections.clear()
     return frozen
+
+
+def end_all(state: HubState) -> None:
+    """Close all streams, even if another process has their descriptors too."""
+    for _, fd in state.readers:
+        with contextlib.suppress(OSError), socket.socket(fileno=fd) as sock:
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def restore(

@@ -39,12 +39,12 @@ from .disconnects import Disconnects
 from .fanout import FanOut
 from .feeding import Feeding
 from .figure_keeper import FigureKeeper
+from .figure_keeper import Measure
 from .filling import Filling
 from .handover import freeze
 from .handover import restore
 from .hub_presence import HubPresence
 from .listing import Listing
-from .numbers import Measure
 from .numbers import numbers
 from .pacing import Pacing
 from .roster_reads import RosterReads

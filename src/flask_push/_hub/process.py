@@ -39,6 +39,7 @@ from .._system.namespace import namespace
 from .._system.process import call_on_signals
 from .._system.process import cpu_seconds
 from ..brokers import Broker
+from .handover import end_all
 from .holding import HeldFiles
 from .listing import lists
 from .loop import HubLoop
@@ -48,7 +49,6 @@ from .peer import Handlers
 from .peer import Peer
 from .peer import Peers
 from .peer import SCARCE
-from .takeover import end_all
 from .takeover import give
 from .takeover import Handover
 

@@ -47,6 +47,7 @@ from .._ipc.takeover_protocol import Ready
 from .._ipc.takeover_protocol import Rosters
 from .._ipc.takeover_protocol import Taken
 from .._ipc.version import version
+from .handover import end_all
 
 # Seconds for each step, during which no stream receives anything.
 _STEP_SECONDS = 5.0
@@ -117,13 +118,6 @@ def give(messages: Messages, things: Handover) -> bool:
     return True
 
 
-def end_all(state: HubState) -> None:
-    """Close all streams, even if another process has their descriptors too."""
-    for _, fd in state.readers:
-        with contextlib.suppress(OSError), socket.socket(fileno=fd) as sock:
-            sock.shutdown(socket.SHUT_RDWR)
-
-
 def take(messages: Messages, forced: bool) -> Handover:
     """Receive everything from the hub that is to be replaced, and the right to write.
 
@@ -187,10 +181,8 @@ class _Collector:
 
     def handover(self) -> Handover:
         rosters = list(self._rosters.values())
-        state = HubState(
-            *(self._log, self._readers, self._drains, rosters),
-            *(self._presence, self._figures),
-        )
+        known = self._log, self._readers, self._drains, rosters, self._presence
+        state = HubState(*known, self._figures)
         return Handover(self._hello, state, self._fds, self._peers)
 
     def _fail(self, message: Refused, _: list[int]) -> t.NoReturn:
