@@ -9,6 +9,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from support.browser import Windows
+from support.pages import blocks
+from support.pages import DOCS
 from support.redises import Redis
 from support.runs import events_of
 from support.runs import record_now
@@ -80,35 +83,27 @@ def listed(publisher: Publisher, name: str) -> t.Any:
 
 
 @pytest.mark.parametrize("name", WORKERS)
-def test_a_task_shows_its_progress_and_is_done_once(
+def test_a_task_shows_its_progress_and_is_cancelled_or_done_once(
     name: str, redis: Redis, publisher: Publisher, tmp_path: Path
 ) -> None:
     worker, give = WORKERS[name]
+    slow = ["job, files = '4', ['slow'] * 600", "make()", give]
     stopped = ["job, files = '2', ['never']", "make()", "push.stop('job:2')", give]
     # It is delivered twice.
     twice = ["job, files = '1', ['a', 'broken', 'b']", "make()", give, give]
     last = ["job, files = '3', ['c']", "make()", give]
     with worker(redis, tmp_path) as log:
-        start(redis, *stopped, *twice, *last)
+        start(redis, *slow, *stopped, *twice, *last)
+        until(lambda: listed(publisher, "job:4")["done"], 60)
+        assert publisher.stop("job:4")
+        ends(publisher, log, "queued", "running", "stopping", "stopped", job="4")
         ends(publisher, log, "queued", "running", "failed", "running", "done")
         ends(publisher, log, "queued", "running", "done", job="3")
+    assert listed(publisher, "job:4")["done"] < 600
     found = listed(publisher, "job:1")
     assert (found["done"], found["total"], found["text"]) == (3, 3, "b")
     ends(publisher, log, "queued", "running", "failed", "running", "done")
     ends(publisher, log, "queued", "stopped", job="2")
-
-
-@pytest.mark.parametrize("name", ["celery", "rq"])
-def test_a_task_is_cancelled_while_it_runs(
-    name: str, redis: Redis, publisher: Publisher, tmp_path: Path
-) -> None:
-    worker, give = WORKERS[name]
-    with worker(redis, tmp_path) as log:
-        start(redis, "job, files = '1', ['slow'] * 600", "make()", give)
-        until(lambda: listed(publisher, "job:1")["done"], 60)
-        assert publisher.stop("job:1")
-        ends(publisher, log, "queued", "running", "stopping", "stopped")
-    assert listed(publisher, "job:1")["done"] < 600
 
 
 @pytest.mark.parametrize("name", ["celery", "rq"])
@@ -166,3 +161,19 @@ def test_steps_end_when_they_are_cancelled(redis: Redis) -> None:
         "module.shrink_in_steps(push.run('job:1'), ['a'])\n"
     )
     assert run(redis, "-c", code) == "['a']\n"
+
+
+def test_a_page_draws_each_job_that_has_changed(windows: Windows) -> None:
+    """Its items come from a stream, and here from a fake of items.js."""
+    (code,) = blocks(DOCS["celery-rq"], "js")
+    fake = """const connect = () => ({items: (channel, callback) => {
+        const running = {status: "running", done: 2, total: 5, text: "cat.png"};
+        callback(new Map([["job:1", running]]), new Set(["job:1", "job:2"]));
+    }});
+    window.drawn = [];
+    window.draw = (...job) => drawn.push(job.join());
+    """
+    page = windows.open("about:blank")
+    _, _, body = code.partition("\n")
+    page.evaluate(f"() => {{ {fake} {body} }}")
+    assert page.evaluate("drawn") == ["job:1,running,0.4,cat.png", "job:2,,NaN,"]
