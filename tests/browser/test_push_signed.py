@@ -23,11 +23,11 @@ from support.servers import until
 SHORT = "/address?channel=a&channel=b&user=7&expires=1"
 LONG = "/address?channel=a&channel=b&user=7&expires=600"
 
-CONNECT = """async ({url, channels, ...options}) => {
+CONNECT = """async ({url, next, channels, ...options}) => {
     const {connect} = await import("/push/signed.js");
     window.received = [];
     window.asked = [];
-    window.next = "";
+    window.next = next;
     window.push = connect(url, {base: 100, ...options});
     push.on("gap", gap => received.push("gap " + gap.reason));
     push.on("error", error => received.push(String(error)));
@@ -52,8 +52,8 @@ def connect(
 ) -> Page:
     """Connect by a signed address. The page asks there for the next one."""
     url = logins.server.get(address)
-    page.evaluate(CONNECT, {"url": url, "channels": channels or ("a",), **options})
-    page.evaluate("next => { window.next = next }", next)
+    given = {"url": url, "next": next, "channels": channels or ("a",)}
+    page.evaluate(CONNECT, {**given, **options})
     return page
 
 
@@ -91,8 +91,7 @@ def test_a_page_that_slept_for_longer_than_its_address_was_valid_misses_nothing(
     page = windows.open(f"{logins.server.url}/ping")
     position, url = logins.server.get("/position"), expired(logins)
     say(logins.server, "a", 1, 2)
-    page.evaluate(CONNECT, {"url": url, "channels": ["a"], "since": position})
-    page.evaluate("next => { window.next = next }", LONG)
+    page.evaluate(CONNECT, {"url": url, "next": LONG, "channels": ["a"], "since": position})
     receives(page, 1, 2)
     assert page.evaluate("asked") == [410]
 
@@ -103,8 +102,7 @@ def test_a_page_that_gets_no_other_address_is_closed(
     page = windows.open(f"{logins.server.url}/ping")
     url = logins.server.get(SHORT)
     logins.refuse(status=401)
-    page.evaluate(CONNECT, {"url": url, "channels": ["a"]})
-    page.evaluate("next => { window.next = next }", LONG)
+    page.evaluate(CONNECT, {"url": url, "next": LONG, "channels": ["a"]})
     page.wait_for_function("push.state == 'closed' && push.reason.status == 410")
     page.wait_for_function("asked.length")
     page.wait_for_timeout(1000)
@@ -120,8 +118,7 @@ def test_a_page_asks_again_if_the_app_is_out_of_reach(
     page = windows.open(f"{logins.server.url}/ping")
     logins.refuse(status=503)
     url = "/push/stream?signed=x"
-    page.evaluate(CONNECT, {"url": url, "channels": ["a"]})
-    page.evaluate("next => { window.next = next }", LONG)
+    page.evaluate(CONNECT, {"url": url, "next": LONG, "channels": ["a"]})
     page.wait_for_function("asked.length > 2")
     logins.refuse()
     is_open(page)
@@ -138,8 +135,8 @@ def test_an_address_that_is_refused_each_time_is_asked_for_less_and_less_often(
 ) -> None:
     page = windows.open(f"{logins.server.url}/ping")
     url = expired(logins)
-    page.evaluate(CONNECT, {"url": url, "channels": ["a"], "base": 1000})
     page.evaluate("url => { window.fetch = async () => url }", url)
+    page.evaluate(CONNECT, {"url": url, "next": "", "channels": ["a"], "base": 1000})
     page.wait_for_function("asked.length > 1")
     page.wait_for_timeout(1000)
     assert page.evaluate("asked.length") < 10
@@ -148,6 +145,33 @@ def test_an_address_that_is_refused_each_time_is_asked_for_less_and_less_often(
     page.wait_for_timeout(500)
     assert page.evaluate("asked.length") - asked <= 1, "it has ended"
     assert page.evaluate("push.state") == "closed"
+
+
+def test_a_page_that_was_closed_asks_no_more(logins: Logins, windows: Windows) -> None:
+    page = windows.open(f"{logins.server.url}/ping")
+    logins.refuse(status=503)
+    url = "/push/stream?signed=x"
+    page.evaluate(CONNECT, {"url": url, "next": LONG, "channels": ["a"], "cap": 100})
+    page.wait_for_function("asked.length > 2")
+    page.evaluate("push.close()")
+    asked = page.evaluate("asked.length")
+    page.wait_for_timeout(1500)
+    assert page.evaluate("asked.length") - asked <= 1
+
+
+def test_a_redirect_to_another_page_is_no_address(logins: Logins, windows: Windows) -> None:
+    page = windows.open(f"{logins.server.url}/ping")
+    page.evaluate("""() => {
+        const answer = new Response("Log in!");
+        Object.defineProperty(answer, "redirected", {value: true});
+        window.fetch = async () => answer;
+    }""")
+    # push.js asks with the browser's own fetch why an EventSource was refused.
+    page.evaluate(
+        CONNECT, {"url": logins.server.get(SHORT), "next": LONG, "channels": ["a"]}
+    )
+    page.wait_for_function("received.length")
+    assert page.evaluate("received") == ["Error: there is no new address"]
 
 
 def test_a_page_that_was_disconnected_resumes_if_it_gets_another_address(
@@ -171,7 +195,8 @@ def test_a_callback_that_was_removed_is_not_called(
     page = windows.open(f"{logins.server.url}/ping")
     url = logins.server.get(SHORT)
     page.evaluate(
-        f"given => ({CONNECT})(given).then(() => end())", {"url": url, "channels": ["a"]}
+        f"given => ({CONNECT})(given).then(() => end())",
+        {"url": url, "next": LONG, "channels": ["a"]},
     )
     page.wait_for_function("push.state == 'closed'")
     assert page.evaluate("[push.reason.status, asked.length]") == [410, 0]

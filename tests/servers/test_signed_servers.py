@@ -21,6 +21,7 @@ from support.nginx import granian
 from support.nginx import nginx
 from support.pages import DOCS
 from support.reader import HttpReader
+from support.redises import Redis
 from support.servers import flask_run
 from support.servers import gunicorn
 from support.servers import kill_hubs
@@ -49,8 +50,19 @@ def behind_nginx(path: Path) -> cabc.Iterator[Server]:
             front.kill()
 
 
-def started(command: t.Any, *more: str, app: str = "apps.logins") -> t.Any:
-    return lambda path: serve(command, path, *more, app=app, **CONFIG)
+@contextlib.contextmanager
+def on_redis(path: Path) -> cabc.Iterator[Server]:
+    redis = Redis(path)
+    config = {**CONFIG, "PUSH_BROKER_URL": redis.url}
+    try:
+        with serve(gunicorn, path, "-w", "2", app="apps.logins", **config) as server:
+            yield server
+    finally:
+        redis.kill()
+
+
+def started(command: t.Any, *more: str, app: str = "apps.logins", **config: t.Any) -> t.Any:
+    return lambda path: serve(command, path, *more, app=app, **{**CONFIG, **config})
 
 
 STARTS: dict[str, t.Any] = {
@@ -58,6 +70,9 @@ STARTS: dict[str, t.Any] = {
         *(gunicorn, "-w", "2", "--access-logfile", "-"),
         *("--access-logformat", GUNICORN_FORMAT),
     ),
+    "several hubs": started(gunicorn, "-w", "4", PUSH_HUB_PROCESSES=2),
+    "threads": started(gunicorn, "-w", "2", PUSH_HUB="thread"),
+    "redis": on_redis,
     "relays": started(granian),
     "flask run": started(flask_run),
     "asgi": started(
