@@ -120,6 +120,25 @@ while thread.is_alive():
     gevent.sleep(0.001)
 assert taken == [True] and waiting.get(timeout=5)
 
+# That is also so if other greenlets were before both. No greenlet looks by itself before it
+# is woken.
+turns._LOOK = 1000.0
+assert places.take(place, 0)
+waiting = gevent.spawn(wait_for_place)
+gevent.sleep(0)
+taken.clear()
+thread = unpatched.start_thread(take_in_thread)
+while len(places.turns._waiting) < 2:
+    gevent.sleep(0.001)
+last = gevent.spawn(wait_for_place)
+gevent.sleep(0)
+places.give_back(place)
+assert waiting.get(timeout=5) and last.get(timeout=5)
+while thread.is_alive():
+    gevent.sleep(0.001)
+assert taken == [True]
+turns._LOOK = look_seconds
+
 # A process that is busy for longer than the wait lasts gives those a chance who have to do
 # what is waited for.
 assert places.take(place, 0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from flask_push._delivery.run_record import end
 from flask_push._delivery.run_record import Record
 from flask_push._delivery.run_record import Refusal
 from flask_push._delivery.run_rows import Change
 from flask_push._delivery.run_rows import HOLDERS
+from flask_push._event import Position
 from flask_push._holder.entering import begin
 from flask_push._holder.entering import Refused
 from flask_push._holder.store import RunStore
@@ -55,7 +57,34 @@ def test_a_run_that_was_read_before_the_store_was_emptied_is_over(store: RunStor
     with pytest.raises(Refused) as refused:
         begin(store, "b", run, "p", beat())
     assert (refused.value.refusal, refused.value.record) == (Refusal.OVER, None)
-    other = run._replace(run="two")
+    other = run._replace(run="two", position=Position("00000", 1))
     with pytest.raises(Refused) as refused:
         begin(store, "a", other, "p", beat())
     assert refused.value.refusal is Refusal.BUSY
+
+
+def test_a_queued_run_is_entered_by_one_call_of_the_store(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make(store, "one")
+    with monkeypatch.context() as patch:
+        patch.setattr(store.broker, "find", None)
+        holder, _ = begin(store, "a", run, "p", beat())
+    assert store.record("a") == holder.record
+
+
+def test_what_has_happened_to_a_run_since_it_was_read_counts(store: RunStore) -> None:
+    run = make(store, "one")
+    begin(store, "a", run, "other", beat())
+    with pytest.raises(Refused) as refused:
+        begin(store, "a", run, "p", beat("none"))
+    assert refused.value.refusal is Refusal.BUSY
+    record = store.record("a")
+    assert record is not None and record == refused.value.record
+    assert (record.process, record.attempt) == ("other", 1)
+    ended = end("a", record, "failed", "broken")
+    assert ended is not None
+    store.commit("a", ended)
+    # As it was read when it was queued, it is entered once more.
+    holder, _ = begin(store, "a", run, "p", Change(HOLDERS, HOLDERS, "p", "{}"))
+    assert (holder.record.process, holder.record.attempt) == ("p", 2)

@@ -95,6 +95,24 @@ def test_a_process_has_a_row_while_it_holds_runs_and_never_otherwise(
     assert run.key == ""
 
 
+def test_leaving_a_run_that_has_ended_waits_for_no_other_that_is_entered(
+    publisher: Publisher,
+) -> None:
+    lock = process_of(publisher)._lock
+    with publisher.run("a"):
+        run = publisher.run("b")
+        run.__enter__()
+        leaving = threading.Thread(target=run.__exit__, args=(None, None, None))
+        # As while the store does not answer another one.
+        with lock:
+            leaving.start()
+            leaving.join(10)
+            assert not leaving.is_alive()
+        assert events_of(publisher, "b")[-1] == "[done]"
+        assert len(holders_of(publisher)) == 1
+    assert holders_of(publisher) == {}
+
+
 def test_a_run_is_entered_together_with_a_beat(unsure: Publisher, broker: Unsure) -> None:
     run = unsure.run("a")
     with run:

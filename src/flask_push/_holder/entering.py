@@ -34,7 +34,10 @@ def begin(
     :raises Refused: If the run can't be entered.
     :raises Conflict: If an expectation of the beat is not met.
     """
-    record = store.record(channel)
+    # If a queued run is not as it was read, the store refuses the change. So it is read
+    # again only then: those who enter runs of one process wait for each other.
+    is_queued = run.status == "queued" and run.position.number
+    record = run if is_queued else store.record(channel)
     while True:
         if record is None:
             raise Refused(Refusal.OVER, None)

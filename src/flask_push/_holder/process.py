@@ -134,8 +134,13 @@ class RunProcess(PerProcess):
         self.here()
         if self._held.get(id(held)) is None:
             return
-        with self._lock:
+        if held.has_ended:
             self._held.pop(id(held))
+            if self._held:
+                # There is nothing to do. So it does not wait for those who enter runs.
+                return
+        with self._lock:
+            self._held.pop(id(held), None)
             if not held.has_ended:
                 self._compares = True
             elif not self._held and not self._compares:

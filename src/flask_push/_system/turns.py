@@ -23,7 +23,8 @@ from . import unpatched
 T = t.TypeVar("T")
 
 # Seconds between two looks of the caller that is next, and of the others. Callers are
-# woken, unless a greenlet waits for another thread, which can't wake it.
+# woken, unless a greenlet waits for another thread, which can't wake it. Then it looks as
+# often as if it were next.
 _NEXT_LOOK, _LOOK = 0.002, 0.5
 # Seconds after the end of a wait when it is certain that it was left by an exception.
 _STALE = 10.0
@@ -90,7 +91,8 @@ class Turns:
                     if is_late or not left:
                         return False
                     is_late, deadline = True, time.monotonic() + left
-                me.bell.acquire(True, min(left, me.look if is_next else _LOOK))
+                look = me.look if is_next or self._is_first_of_thread(me) else _LOOK
+                me.bell.acquire(True, min(left, look))
         finally:
             with contextlib.suppress(ValueError):
                 self._waiting.remove(me)
@@ -108,12 +110,30 @@ class Turns:
             return True
         return False
 
+    def _is_first_of_thread(self, me: _Waiting) -> bool:
+        """Whether all callers before this greenlet belong to other threads. They can't
+        wake it."""
+        with contextlib.suppress(RuntimeError):
+            for each in self._waiting:
+                if each.thread == me.thread:
+                    return each is me
+        return False
+
     def wake(self) -> None:
-        """Wake the caller that is next. Takes no lock, so that a finalizer may call it."""
-        with contextlib.suppress(IndexError, RuntimeError):
-            first = self._waiting[0]
-            if first.thread in (None, unpatched.thread()):
-                first.bell.release()
+        """Wake the caller that is next; and, if that is in another thread, the first
+        greenlet of this one, which then looks by itself. Takes no lock, so that a finalizer
+        may call it."""
+        thread = unpatched.thread()
+        is_first = True
+        with contextlib.suppress(RuntimeError):
+            for each in self._waiting:
+                if each.thread == thread or (is_first and each.thread is None):
+                    # It may have been woken already.
+                    with contextlib.suppress(RuntimeError):
+                        each.bell.release()
+                if each.thread == thread:
+                    return
+                is_first = False
 
 
 class Places(t.Generic[T]):
