@@ -31,6 +31,7 @@ def test_each_kind_of_refusal_has_its_own_problem(tmp_path: Path, ask: Ask) -> N
             "/stream?redirect=/ping": "denied",
             "/stream?status=500": "failed",
             "/stream?status=503": "away",
+            "/stream?status=410": "gone",
             "/nowhere": "missing",
             "/ping": "type",
         }.items():

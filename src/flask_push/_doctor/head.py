@@ -84,4 +84,6 @@ def _refusal(status: int, headers: cabc.Mapping[str, str], proxy: str) -> Findin
         return problem("denied", status=status, more=f", to {to}" if to else "")
     if status in (502, 503, 504):
         return problem("away", proxy, status=status)
-    return problem("missing" if status in (404, 405, 410) else "failed", status=status)
+    if status == 410:
+        return problem("gone")
+    return problem("missing" if status in (404, 405) else "failed", status=status)

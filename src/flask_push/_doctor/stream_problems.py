@@ -70,6 +70,12 @@ STREAM_PROBLEMS: dict[str, Problem] = {
         "The answer is {status}: no view answers GET requests at this URL.",
         ((ANY, "flask routes  # shows where the stream's view is"),),
     ),
+    "gone": Problem(
+        ERROR,
+        "The answer is 410. If this is a signed address, it is no longer valid: it has"
+        " expired, the app has disconnected its streams, or another key has signed it.",
+        ((ANY, "push.stream_url(…, expires=300)  # makes another address"),),
+    ),
     "failed": Problem(
         ERROR,
         "The answer is {status}. An EventSource does not retry after this status. The"
