@@ -28,7 +28,6 @@ from ._app_hub import introduce
 from ._app_hub import why_development
 from ._app_outboxes import AppOutboxes
 from ._app_outboxes import Opens
-from ._app_publisher import AppPublisher
 from ._app_publisher import dumps_of
 from ._config import Config
 from ._delivery.stream import Stream
@@ -43,6 +42,8 @@ from ._ipc.files import HubFiles
 from ._ipc.files import Tie
 from ._known_positions import Known
 from ._known_positions import KnownPositions
+from ._measured_publisher import counts_of
+from ._measured_publisher import publisher_of
 from ._system.fork import PerProcess
 from ._system.logs import QuietLogger
 from ._system.rundir import claim
@@ -212,7 +213,8 @@ class Services:
         )
         is_fake = app.testing and not config.broker_url
         self.bridges = bridges.take(self.broker, url, optional=is_fake)
-        self.publisher = AppPublisher(self.broker, config, dumps_of(app))
+        counts = self._counts = counts_of(config, kind, directory)
+        self.publisher = publisher_of(self.broker, config, dumps_of(app), counts)
         self.outboxes = AppOutboxes(self.publisher, config.outbox_thread, app.testing)
         self.ticket_cookie: TicketCookie | None = None
         # With hubs in threads, nginx could reach only the hub of one process.
@@ -226,7 +228,10 @@ class Services:
         if config.disconnect and isinstance(self.broker, KeepsOwnLogs):
             self.known = KnownPositions(self.hub, self.publisher)
         most_follows = _MOST_IN_DEVELOPMENT if app.testing or _is_flask_run() else None
-        self.relays = Relays(most, config.relay_lifetime, most_follows, config.heartbeat)
+        self.relays = Relays(
+            *(most, config.relay_lifetime, most_follows, config.heartbeat),
+            None if counts is None else counts.count,
+        )
         #: The hub of the app's own listeners.
         self.listeners = ListenersHub(
             self._doors, self._thread, self.publisher.position, self._seen, config.heartbeat
@@ -246,7 +251,8 @@ class Services:
             return self.publisher._broker_of_thread()
 
         def thread() -> ThreadDoor:
-            return ThreadDoor(opened, config.options, accel, self.bridges)
+            take = self._counts.take if self._counts and kind == "thread" else None
+            return ThreadDoor(opened, config.options, accel, self.bridges, take)
 
         self._thread: cabc.Callable[[], Door] = thread
         if kind == "thread":

@@ -101,6 +101,7 @@ class Relays:
     :param most_follows: How many of these there may be beside the others. Without it, each
         counts as one of all.
     :param heartbeat: Seconds after which the hub sends something.
+    :param count: Counts relays, by the names of metrics.
     """
 
     def __init__(
@@ -109,7 +110,9 @@ class Relays:
         seconds: float,
         most_follows: int | None = None,
         heartbeat: float = 15,
+        count: cabc.Callable[[str, int], None] | None = None,
     ) -> None:
+        self._count = count
         self._free = self._free_follows = threading.Semaphore(most)
         if most_follows is not None:
             self._free_follows = threading.Semaphore(most_follows)
@@ -144,11 +147,29 @@ class Relays:
         except BaseException:
             free.release()
             raise
+        closed = self._counted(free.release)
         if follows:
             kind = ChunkRelay if stream.is_plain else Relay
-            return kind(ours, free.release, self._silence, endless=True)
+            return kind(ours, closed, self._silence, endless=True)
         # The hub ends it at most a tenth later.
-        return Relay(ours, free.release, lifetime * 1.1 + _HUB_LATE_SECONDS)
+        return Relay(ours, closed, lifetime * 1.1 + _HUB_LATE_SECONDS)
+
+    def _counted(self, closed: cabc.Callable[[], None]) -> cabc.Callable[[], None]:
+        """Count a relay that begins.
+
+        :return: To call when it has ended, instead of `closed`.
+        """
+        count = self._count
+        if count is None:
+            return closed
+        count("relayed_streams", 1)
+        count("relays", 1)
+
+        def end() -> None:
+            count("relays", -1)
+            closed()
+
+        return end
 
 
 class Relay:

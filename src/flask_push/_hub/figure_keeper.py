@@ -35,6 +35,9 @@ from .streams import Streams
 from .writer import Answer
 from .writer import Writer
 
+#: What processes of the app have counted since the last call, and their gauges.
+Take = cabc.Callable[[], tuple[Figures, Figures]]
+
 # Seconds for which a hub that ends waits until its last figures are stored.
 _END_SECONDS = 1.0
 
@@ -144,11 +147,15 @@ class Measure:
     """Measures a hub for metrics. It is made, and called, on the hub's thread.
 
     :param log: Returns the hub's log.
+    :param take: Returns what processes of the app have counted.
     """
 
-    def __init__(self, streams: Streams, log: cabc.Callable[[], Log]) -> None:
+    def __init__(
+        self, streams: Streams, log: cabc.Callable[[], Log], take: Take | None = None
+    ) -> None:
         self._streams = streams
         self._log = log
+        self._take, self._taken = take, Figures()
         self._cpu, self._began = time.thread_time_ns(), time.time_ns()
 
     def __call__(self) -> Figures:
@@ -156,19 +163,27 @@ class Measure:
         streams, log = self._streams, self._log()
         count, limits = len(streams.connections), streams.limits
         groups = *log.groups.values(), *log.runs.groups()
-        refused = limits.refused.items()
-        return streams.counts.figures() + Figures(
-            {
-                "hubs": 1,
-                START.name: self._began // 1000,
-                "streams": count,
-                "streams_behind": count - sum(group.up_to_date() for group in groups),
-                "users": limits.different_users,
-                "channels": len(log.channels),
-                "present": streams.presence.users,
-                "log_bytes": log.budget.size + log.item_budget.size + log.passing.size,
-                "hub_cpu_seconds": (time.thread_time_ns() - self._cpu) // 1000,
-                "hub_failures": streams.failstop.failures,
-                **{f"streams_refused:{limit}": number for limit, number in refused},
-            }
+        refused, gauges = limits.refused.items(), Figures()
+        if self._take is not None:
+            since, gauges = self._take()
+            self._taken += since
+        return (
+            streams.counts.figures()
+            + self._taken
+            + gauges
+            + Figures(
+                {
+                    "hubs": 1,
+                    START.name: self._began // 1000,
+                    "streams": count,
+                    "streams_behind": count - sum(group.up_to_date() for group in groups),
+                    "users": limits.different_users,
+                    "channels": len(log.channels),
+                    "present": streams.presence.users,
+                    "log_bytes": log.budget.size + log.item_budget.size + log.passing.size,
+                    "hub_cpu_seconds": (time.thread_time_ns() - self._cpu) // 1000,
+                    "hub_failures": streams.failstop.failures,
+                    **{f"streams_refused:{limit}": number for limit, number in refused},
+                }
+            )
         )

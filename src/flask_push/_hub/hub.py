@@ -40,6 +40,7 @@ from .fanout import FanOut
 from .feeding import Feeding
 from .figure_keeper import FigureKeeper
 from .figure_keeper import Measure
+from .figure_keeper import Take
 from .filling import Filling
 from .handover import freeze
 from .handover import restore
@@ -59,6 +60,7 @@ class Hub:
     :param frozen: The streams of another hub. This one takes them over.
     :param note: Writes the hub's position for processes of the app. See
         :class:`.Disconnects`.
+    :param take: Returns what processes of the app have counted. See :class:`.Measure`.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Hub:
         loop: asyncio.AbstractEventLoop,
         frozen: HubState | None = None,
         note: cabc.Callable[[Position], None] = lambda position: None,
+        take: Take | None = None,
     ) -> None:
         self._broker = broker
         self._loop = loop
@@ -90,7 +93,7 @@ class Hub:
             *(self._retention, options.lost_after),
         )
         #: Stores what the hub measures.
-        measure = Measure(self._streams, lambda: self._log)
+        measure = Measure(self._streams, lambda: self._log, take)
         self.figures = FigureKeeper(broker, self._writer, loop, self._guard, measure)
         after = None if frozen is None else frozen.log.position
         self._begin(after)

@@ -25,6 +25,7 @@ from ..brokers import Bridge
 from ..brokers import Broker
 from .arrivals import Arrivals
 from .bridges import Bridges
+from .figure_keeper import Take
 from .hub import Hub
 from .nginx import NginxListener
 
@@ -33,6 +34,7 @@ class HubLoop:
     """
     :param state: The state of another hub, with which this one goes on.
     :param note: Writes the hub's position for other processes (:class:`.Hub`).
+    :param take: Returns what processes of the app have counted (:class:`.Measure`).
     """
 
     def __init__(
@@ -43,12 +45,13 @@ class HubLoop:
         bridges: cabc.Collection[Bridge] = (),
         state: HubState | None = None,
         note: cabc.Callable[[Position], None] | None = None,
+        take: Take | None = None,
     ) -> None:
         self.loop = loop
         self.broker = broker
         #: The hub's position in the store, for a hub in a thread. From any thread.
         self.known: Position | None = None
-        self.hub = Hub(broker, options, loop, state, note or self._note)
+        self.hub = Hub(broker, options, loop, state, note or self._note, take)
         #: For a hub in a thread.
         self.arrivals = Arrivals(loop, self.hub.adopt)
         self.nginx: NginxListener | None = None

@@ -14,10 +14,12 @@ import socket
 import time
 import typing as t
 
+from .._delivery.options import Options
 from .._delivery.snapshot import HubState
 from .._ipc.agreement import Agreement
 from .._ipc.client import Client
 from .._ipc.files import HubFiles
+from .._ipc.process_figures import ProcessFiles
 from .._ipc.protocol import Adopt
 from .._ipc.protocol import ContainerEnds
 from .._ipc.protocol import Expect
@@ -209,9 +211,7 @@ class HubProcess:
             return "The hub ends, because the app uses another store now."
         if self.hub is None:
             try:
-                broker = wanted.open_broker()
-                note = self._held.seen.write
-                self.hub = HubLoop(self.loop, broker, wanted.options, note=note)
+                self.hub = self._open(wanted.open_broker(), wanted.options)
             except Exception as error:
                 return f"Its store can't be opened: {error}"
         peer.agreement = wanted
@@ -300,6 +300,12 @@ class HubProcess:
             self._begin(agreed, agreed.open_broker(), things.state, nginx)
         self.peers.greet(welcome(self.hub))
 
+    def _open(
+        self, broker: Broker, options: Options, state: HubState | None = None
+    ) -> HubLoop:
+        note, take = self._held.seen.write, ProcessFiles(self.files.figures).take
+        return HubLoop(self.loop, broker, options, (), state, note, take)
+
     def _begin(
         self,
         agreed: Agreement,
@@ -307,8 +313,7 @@ class HubProcess:
         state: HubState,
         nginx: list[socket.socket],
     ) -> None:
-        note = self._held.seen.write
-        self.hub = HubLoop(self.loop, broker, agreed.options, (), state, note)
+        self.hub = self._open(broker, agreed.options, state)
         if agreed.accel is not None:
             for sock in nginx:
                 self.hub.try_to_listen(agreed.accel, sock)

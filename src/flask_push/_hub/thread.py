@@ -28,6 +28,7 @@ from .._system.logs import QuietLogger
 from .._system.polling import new_loop
 from ..brokers import Bridge
 from ..brokers import Broker
+from .figure_keeper import Take
 from .loop import HubLoop
 from .nginx import NginxListener
 
@@ -43,6 +44,7 @@ class ThreadDoor(PerProcess):
     :param broker: Called on the hub's thread when it starts.
     :param accel: The path of the socket on which the hub listens for nginx.
     :param bridges: The bridges that the hub runs.
+    :param take: Returns what this process has counted.
     """
 
     def __init__(
@@ -51,8 +53,10 @@ class ThreadDoor(PerProcess):
         options: Options,
         accel: Path | None = None,
         bridges: cabc.Collection[Bridge] = (),
+        take: Take | None = None,
     ) -> None:
         self._broker = broker
+        self._take = take
         self._options = options
         self._nginx_path = accel
         self._bridges = bridges
@@ -202,7 +206,9 @@ class ThreadDoor(PerProcess):
         loop = new_loop()
         log_failures(loop, self._quiet)
         try:
-            return HubLoop(loop, self._broker(), self._options, self._bridges)
+            return HubLoop(
+                *(loop, self._broker(), self._options, self._bridges), take=self._take
+            )
         except BaseException:
             loop.close()
             raise

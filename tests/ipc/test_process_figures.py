@@ -1,0 +1,221 @@
+"""What processes of the app count, and how the hub gets it: each count once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import typing as t
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_push._delivery.figures import BY_NAME
+from flask_push._delivery.figures import Figures
+from flask_push._ipc import process_figures
+from flask_push._ipc.process_figures import ProcessFigures
+from flask_push._ipc.process_figures import ProcessFiles
+
+SECONDS = BY_NAME["publish_seconds"]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "hub.figures"
+
+
+def only(directory: Path) -> Path:
+    (path,) = directory.iterdir()
+    return path
+
+
+def close(*all: ProcessFigures) -> None:
+    for each in all:
+        each.abandon()
+
+
+def test_the_hub_gets_what_a_process_counts_at_once_and_once(directory: Path) -> None:
+    process, hub = ProcessFigures(directory), ProcessFiles(directory)
+    assert hub.take() == (Figures(), Figures())
+    assert not directory.exists(), "a process that counts nothing has no file"
+    process.published(3, 400)
+    process.count("publish_failures:uncertain")
+    process.count("relays")
+    since, gauges = hub.take()
+    assert since["published_events"] == 3
+    assert since["publish_failures:uncertain"] == 1
+    assert since.histogram(SECONDS)[0][-1] == 1
+    assert since.histogram(SECONDS)[1] == 0.0004
+    assert gauges == {"relays": 1, "processes": 1}
+    process.count("relays", -1)
+    assert hub.take() == (Figures(), Figures({"processes": 1}))
+    process.published(1, 400)
+    assert hub.take()[0]["published_events"] == 1
+    close(process)
+
+
+def test_another_hub_goes_on_where_one_has_ended(directory: Path) -> None:
+    process = ProcessFigures(directory)
+    process.published(3, 1)
+    ProcessFiles(directory).take()
+    process.published(2, 1)
+    assert ProcessFiles(directory).take()[0]["published_events"] == 2
+    assert ProcessFiles(directory).take()[0] == {}
+    close(process)
+
+
+def test_the_file_of_a_process_that_was_killed_is_counted_and_removed(
+    directory: Path,
+) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path;"
+        "from flask_push._ipc.process_figures import ProcessFigures;"
+        "ProcessFigures(Path(sys.argv[1])).published(7, 1);"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(directory)], timeout=30)
+    hub = ProcessFiles(directory)
+    assert only(directory).name.partition("-")[0].isdecimal()
+    since, gauges = hub.take()
+    assert since["published_events"] == 7 and not gauges
+    assert not [*directory.iterdir()]
+    assert hub.take() == (Figures(), Figures())
+
+
+def test_a_child_of_a_fork_has_a_file_of_its_own(directory: Path) -> None:
+    process, hub = ProcessFigures(directory), ProcessFiles(directory)
+    process.published(1, 1)
+    ready, end = os.pipe(), os.pipe()
+    if (child := os.fork()) == 0:
+        process.published(10, 1)
+        os.write(ready[1], b".")
+        os.read(end[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    since, gauges = hub.take()
+    assert (since["published_events"], gauges["processes"]) == (11, 2)
+    os.write(end[1], b".")
+    os.waitpid(child, 0)
+    assert hub.take()[1]["processes"] == 1
+    assert len([*directory.iterdir()]) == 1
+    for fd in (*ready, *end):
+        os.close(fd)
+    close(process)
+
+
+def test_a_process_whose_parent_has_a_file_does_not_keep_that(directory: Path) -> None:
+    """A child that counts nothing lives on when its parent has ended."""
+    code = (
+        "import os, sys, time; from pathlib import Path;"
+        "from flask_push._ipc.process_figures import ProcessFigures;"
+        "process = ProcessFigures(Path(sys.argv[1])); process.published(7, 1);"
+        "child = os.fork(); os.close(0) if child else sys.stdin.read();"
+        "print(child, flush=True) if child else None"
+    )
+    command = [sys.executable, "-c", code, str(directory)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdin is not None and parent.stdout is not None
+        assert int(parent.stdout.readline())
+        parent.wait(30)
+        assert ProcessFiles(directory).take()[1] == {}
+        assert not [*directory.iterdir()]
+        parent.stdin.close()
+
+
+@given(st.data())
+def test_a_file_that_is_damaged_counts_nothing_and_is_left(data: t.Any) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name) / "figures"
+        process, hub = ProcessFigures(directory), ProcessFiles(directory)
+        process.published(2, 1)
+        path = only(directory)
+        content = bytearray(path.read_bytes())
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] ^= data.draw(st.integers(1, 255))
+        if data.draw(st.booleans()):
+            del content[place:]
+        path.write_bytes(bytes(content))
+        since, _ = hub.take()
+        assert since.get("published_events", 0) in (0, 2)
+        close(process)
+
+
+def test_other_files_do_no_harm(directory: Path) -> None:
+    process, hub = ProcessFigures(directory), ProcessFiles(directory)
+    process.published(2, 1)
+    (directory / "notes.txt").write_text("x")
+    (directory / "empty").write_text("")
+    (directory / "nested").mkdir()
+    (directory / "link").symlink_to(directory / "empty")
+    (directory / ".hidden").write_text("x")
+    assert hub.take()[0]["published_events"] == 2
+    assert (directory / ".hidden").exists()
+    close(process)
+
+
+def test_values_of_another_version_are_kept(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ("published_events", *process_figures._KEYS[1:], "newer")
+    process = ProcessFigures(directory)
+    with monkeypatch.context() as newer:
+        newer.setattr(process_figures, "_KEYS", keys)
+        file = process._make()
+        assert file is not None
+    file.write([5] + [0] * (len(keys) - 2) + [9])
+    assert ProcessFiles(directory).take()[0] == {"published_events": 5, "newer": 9}
+    assert ProcessFiles(directory).take()[0] == {}
+    file.close()
+
+
+def test_further_processes_count_nothing(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_figures, "MAX_FILES", 1)
+    one, other = ProcessFigures(directory), ProcessFigures(directory)
+    one.published(1, 1)
+    other.published(1, 1)
+    assert len([*directory.iterdir()]) == 1
+    close(one, other)
+
+
+def test_a_directory_that_cannot_be_made_keeps_nobody_from_publishing(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("")
+    process = ProcessFigures(tmp_path / "file" / "figures")
+    process.published(1, 1)
+    assert process.figures["published_events"] == 1
+
+
+def test_threads_count_together(directory: Path) -> None:
+    process = ProcessFigures(directory)
+
+    def count() -> None:
+        for _ in range(200):
+            process.published(1, 5)
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ProcessFiles(directory).take()[0]["published_events"] == 800
+    close(process)
+
+
+def test_a_hub_in_a_thread_needs_no_file() -> None:
+    process = ProcessFigures(None)
+    process.published(2, 1)
+    process.count("relays")
+    since, gauges = process.take()
+    assert since["published_events"] == 2 and gauges == {"relays": 1}
+    assert process.take() == (Figures(), Figures({"relays": 1}))
+    assert repr(process).startswith("<ProcessFigures {'published_events': 2")
+    assert repr(ProcessFiles(Path("x"))) == "<ProcessFiles x>"
