@@ -223,19 +223,21 @@ class Services:
         #: The ways to hubs that start no process, for listeners.
         self._doors: list[Door] = []
         self.hub = self._choose_hub(kind, directory, why_development(app, config))
-        most = _MOST_IN_DEVELOPMENT if app.testing else config.relay_max
         self.known: KnownPositions | None = None
         if config.disconnect and isinstance(self.broker, KeepsOwnLogs):
             self.known = KnownPositions(self.hub, self.publisher)
-        most_follows = _MOST_IN_DEVELOPMENT if app.testing or _is_flask_run() else None
-        self.relays = Relays(
-            *(most, config.relay_lifetime, most_follows, config.heartbeat),
-            None if counts is None else counts.count,
-        )
+        self.relays = self._relays()
         #: The hub of the app's own listeners.
         self.listeners = ListenersHub(
             self._doors, self._thread, self.publisher.position, self._seen, config.heartbeat
         )
+
+    def _relays(self) -> Relays:
+        config, testing, counts = self.config, self.testing, self._counts
+        most = _MOST_IN_DEVELOPMENT if testing else config.relay_max
+        follows = _MOST_IN_DEVELOPMENT if testing or _is_flask_run() else None
+        count = None if counts is None else counts.count
+        return Relays(most, config.relay_lifetime, follows, config.heartbeat, count)
 
     def _choose_hub(self, kind: str, directory: Path | None, development: str) -> Door:
         config, accel = self.config, None

@@ -8,20 +8,26 @@ hub, and this one changes none of them.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
 import socket
 from pathlib import Path
 
+from .._delivery.snapshot import HubState
+from .._ipc.agreement import Agreement
 from .._ipc.files import HubFiles
 from .._ipc.files import Ties
+from .._ipc.process_figures import ProcessFiles
 from .._ipc.seen import SeenFile
 from .._system.descriptors import open_directory
 from .._system.inodes import identity
 from .._system.inodes import identity_of
 from .._system.lock import lock_shared
 from .._system.rundir import claim
+from ..brokers import Broker
+from .loop import HubLoop
 
 logger = logging.getLogger("flask_push")
 
@@ -132,6 +138,23 @@ class HeldFiles:
             if fd is not None:
                 os.close(fd)
             lock_shared(self._directory, seconds=0)
+
+
+def open_hub(
+    loop: asyncio.AbstractEventLoop,
+    held: HeldFiles,
+    agreed: Agreement,
+    broker: Broker | None = None,
+    state: HubState | None = None,
+) -> HubLoop:
+    """The hub of a process that has these files.
+
+    :param broker: Its store, if it is open already.
+    :param state: As for :class:`.HubLoop`.
+    """
+    note, take = held.seen.write, ProcessFiles(held.files.figures).take
+    about = broker or agreed.open_broker(), agreed.options, (), state
+    return HubLoop(loop, *about, note, take)
 
 
 def _log_removed(path: Path) -> None:

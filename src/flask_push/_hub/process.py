@@ -14,12 +14,10 @@ import socket
 import time
 import typing as t
 
-from .._delivery.options import Options
 from .._delivery.snapshot import HubState
 from .._ipc.agreement import Agreement
 from .._ipc.client import Client
 from .._ipc.files import HubFiles
-from .._ipc.process_figures import ProcessFiles
 from .._ipc.protocol import Adopt
 from .._ipc.protocol import ContainerEnds
 from .._ipc.protocol import Expect
@@ -43,6 +41,7 @@ from .._system.process import cpu_seconds
 from ..brokers import Broker
 from .handover import end_all
 from .holding import HeldFiles
+from .holding import open_hub
 from .listing import lists
 from .loop import HubLoop
 from .loop import refuse
@@ -211,7 +210,7 @@ class HubProcess:
             return "The hub ends, because the app uses another store now."
         if self.hub is None:
             try:
-                self.hub = self._open(wanted.open_broker(), wanted.options)
+                self.hub = open_hub(self.loop, self._held, wanted)
             except Exception as error:
                 return f"Its store can't be opened: {error}"
         peer.agreement = wanted
@@ -300,12 +299,6 @@ class HubProcess:
             self._begin(agreed, agreed.open_broker(), things.state, nginx)
         self.peers.greet(welcome(self.hub))
 
-    def _open(
-        self, broker: Broker, options: Options, state: HubState | None = None
-    ) -> HubLoop:
-        note, take = self._held.seen.write, ProcessFiles(self.files.figures).take
-        return HubLoop(self.loop, broker, options, (), state, note, take)
-
     def _begin(
         self,
         agreed: Agreement,
@@ -313,7 +306,7 @@ class HubProcess:
         state: HubState,
         nginx: list[socket.socket],
     ) -> None:
-        self.hub = self._open(broker, agreed.options, state)
+        self.hub = open_hub(self.loop, self._held, agreed, broker, state)
         if agreed.accel is not None:
             for sock in nginx:
                 self.hub.try_to_listen(agreed.accel, sock)
