@@ -10,6 +10,7 @@ import collections.abc as cabc
 import contextlib
 import os
 
+from flask_push._delivery import figure_record
 from flask_push._delivery import hub_record
 from flask_push._delivery import other_hubs
 from flask_push._delivery import presence_plan
@@ -44,6 +45,8 @@ def here() -> None:
     """Shorten the beats of the hub of this process."""
     seconds, usual = float(os.environ["BEAT_SECONDS"]), presence_plan.BEAT_SECONDS
     hub_record._LATE_SECONDS *= seconds / usual
-    for module in presence_plan, hub_record, other_hubs:
+    figure_record.GONE_SECONDS *= seconds / usual
+    figure_record.LOOK_SECONDS *= seconds / usual
+    for module in presence_plan, hub_record, other_hubs, figure_record:
         assert vars(module)["BEAT_SECONDS"] == usual
         vars(module)["BEAT_SECONDS"] = seconds
