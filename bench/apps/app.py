@@ -57,6 +57,11 @@ def empty() -> str:
     return ""
 
 
+@app.get("/metrics")
+def metrics() -> Response:
+    return push.metrics()
+
+
 @app.get("/compute")
 def compute() -> str:
     """Compute without pause, as a view that makes a report."""

@@ -15,6 +15,7 @@ from costs import disconnects
 from costs import gzip_blocks
 from costs import item_newcomers
 from costs import item_streams
+from costs import metrics_scrape
 from costs import outbox_relay
 from costs import paced_items
 from costs import presence_joins
@@ -34,6 +35,7 @@ COSTS: dict[str, cabc.Callable[[Scale], list[Row]]] = {
     "item_newcomers": item_newcomers.item_newcomers,
     "item_slow_reader": item_streams.item_slow_reader,
     "item_fan_out": item_streams.item_fan_out,
+    "metrics_scrape": metrics_scrape.metrics_scrape,
     "outbox_delay": outbox_relay.outbox_delay,
     "outbox_rate": outbox_relay.outbox_rate,
     "paced_items": paced_items.paced_items,

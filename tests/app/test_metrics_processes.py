@@ -1,5 +1,5 @@
-"""The metrics of a real server with four hub processes: what is shown is what happened, also
-after a hub was replaced, and after one was killed."""
+"""The metrics of a real server with four hub processes: what is shown is what happened,
+also after a hub was replaced, and after one was killed."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ assert len({crc32(user.encode()) % HUBS for user in USERS}) == HUBS
 
 
 def shown(server: Server) -> dict[str, float]:
-    """Of each sample, its value: ``gaps_total{reason="trimmed"}`` is ``gaps_total.trimmed``,
-    of histograms only the counts and the sums."""
-    accept = {"Accept": "application/openmetrics-text"}
+    """Of each sample, its value. That of ``gaps_total{reason="trimmed"}`` is named
+    ``gaps_total.trimmed``. Of histograms it has the counts and the sums."""
+    accept: t.Any = {"Accept": "application/openmetrics-text"}
     code, _, body = server.request("GET", "/metrics", **accept)
     assert code == 200, body
     parse: t.Any = text_string_to_metric_families
     return {
-        ".".join([sample.name.removeprefix("flask_push_"), *sample.labels.values()]):
-        sample.value
+        ".".join(
+            [sample.name.removeprefix("flask_push_"), *sample.labels.values()]
+        ): sample.value
         for family in parse(body.decode())
         for sample in family.samples
         if not sample.name.endswith("_bucket")

@@ -24,7 +24,7 @@ _COSTS = {
     *("item_newcomers", "item_slow_reader", "item_fan_out", "disconnect", "paced_items"),
     "after_commit",
     *("presence_joins", "presence_newcomers", "run_words", "run_writes"),
-    *("outbox_delay", "outbox_rate"),
+    *("outbox_delay", "outbox_rate", "metrics_scrape"),
 }
 
 

@@ -373,8 +373,16 @@ class Prometheus(Server):
         return found[0][1] if found else None
 
 
+STREAM = """
+
+@app.get("/stream")
+def stream():
+    return push.stream(*push.requested())
+"""
+
+
 def test_prometheus_reads_a_real_server(tmp_path: Path) -> None:
-    (tmp_path / "hello.py").write_text(VIEW)
+    (tmp_path / "hello.py").write_text(VIEW + STREAM)
     env = {"FLASK_METRICS_TOKEN": "secret"}
     with serve(gunicorn, tmp_path, "-w", "2", app="hello", cwd=tmp_path, env=env) as server:
         prometheus = Prometheus(tmp_path, server.port)
@@ -383,8 +391,13 @@ def test_prometheus_reads_a_real_server(tmp_path: Path) -> None:
             assert prometheus.value("flask_push_up") == 1
             counted = prometheus.query('{__name__=~"flask_push_.*_total"}')
             assert counted and all(value == 0 for _, value in counted)
+            for _ in range(2):
+                server.open_stream("a")
+            until(lambda: prometheus.value("flask_push_streams") == 2)
+            opened = prometheus.value('flask_push_streams_opened_total{kind="new"}')
+            assert opened == 2
             for query in QUERIES:
-                prometheus.query(filled(query))
+                assert prometheus.query(filled(query)), query
             about = json.loads(prometheus.get("/api/v1/targets/metadata"))["data"]
             kinds = {row["metric"]: row["type"] for row in about}
             for family in SHOWN:
