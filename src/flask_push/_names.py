@@ -10,6 +10,10 @@ from ._delivery.wire import RESERVED
 from ._event import escape
 from ._event import escape_item
 
+#: Channels that were checked: most are published to again and again.
+CHECKED: set[str] = set()
+_MOST = 4096
+
 
 def plain(text: str) -> str:
     """The text itself. A member of an enum that is text is written as another text by some
@@ -22,12 +26,17 @@ def check_channel(name: str) -> None:
 
     :raises ValueError: With the reason.
     """
+    if type(name) is str and name in CHECKED:
+        return
     escape(name)
     if name.startswith(RESERVED):
         raise ValueError(
             f"Channels that begin with {RESERVED!r} are Flask-Push's own, and {name!r:.80}"
             " does. Choose another name."
         )
+    if len(CHECKED) >= _MOST:
+        CHECKED.clear()
+    CHECKED.add(plain(name))
 
 
 def channel_name(value: str) -> str:

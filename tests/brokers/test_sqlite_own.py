@@ -161,7 +161,7 @@ def test_publishing_runs_no_statement_for_own_logs(broker: SqliteBroker) -> None
     with traced(broker._writing) as found:
         say(broker)
     assert found == [
-        *("BEGIN IMMEDIATE", "SELECT epoch, last,", "SELECT number, nth"),
+        *("BEGIN IMMEDIATE", "SELECT epoch, last,"),
         *("INSERT INTO event", "UPDATE store SET", "COMMIT"),
     ]
 

@@ -242,7 +242,9 @@ class Log:
                 frame = None
             else:
                 frame = self.encode(entry, self.epoch, number)
-            self._put(channel, (number, frame or Gap((name,), "unknown")), touched)
+            piece = number, frame or Gap((name,), "unknown")
+            self.budget.put(channel, piece)
+            _show(channel, piece, touched)
         elif type(name) is not str:
             self._take_row(entry, touched)
         self.end = number

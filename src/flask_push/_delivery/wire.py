@@ -23,6 +23,7 @@ from .._event import Position
 from .._event import UNSET
 from .channel import ExcludingFrame
 from .channel import ItemFrame
+from .event_head import event_head
 
 #: Types and channels with this prefix belong to Flask-Push. ``publish`` refuses them.
 RESERVED = "push:"
@@ -207,8 +208,8 @@ def event(entry: Entry, epoch: str, number: int, max_bytes: int = MAX_NUMBER) ->
     """
     if len(entry.data) * 7 > max_bytes:
         _check_size(entry.data, max_bytes)
-    id_line = f"id: {epoch}-{base62(number)}.{escape(entry.channel)}\n".encode()
-    frame = sse.frame(id_line + sse.type_line(entry.type), entry.data)
+    head = event_head(entry.channel, entry.type, epoch, number)
+    frame = sse.frame(head, entry.data)
     return ExcludingFrame.of(frame, entry.exclude) if entry.exclude else frame
 
 

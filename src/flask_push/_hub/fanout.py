@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
-import typing as t
 
 from .._delivery.channel import Chunk
 from .._delivery.channel import Frame
@@ -57,10 +56,11 @@ class FanOut:
                 else:
                     self._send_gap(group, start)
                 continue
-            frames = t.cast("list[Frame]", pieces)
+            frames: list[Frame] = pieces  # type: ignore[assignment]
             packed = group.pack(frames)
             excluded = self._send_rest(group, frames, start) if group.excluded else ()
-            chunk = join(packed)
+            # A single frame is not copied.
+            chunk = packed[0][1] if len(packed) == 1 else join(packed)
             turns.append((group, frames, packed, chunk, excluded))
             size += len(chunk)
             if size >= _MAX_BYTES or len(turns) >= _MAX_GROUPS:

@@ -12,6 +12,7 @@ import collections.abc as cabc
 import sqlite3
 import time
 import typing as t
+from functools import partial
 from pathlib import Path
 from pathlib import PurePath
 from urllib.parse import quote
@@ -49,6 +50,7 @@ from .doorbell import bells
 from .doorbell import Doorbells
 from .errors import Trouble
 from .feed import SqliteFeed
+from .newest import KnownNewest
 from .statements import Stored
 
 T = t.TypeVar("T")
@@ -131,12 +133,14 @@ class SqliteBroker:
         self._claims = claims
         self._writing = Database(path, retention)
         self._reading = Database(path, retention)
+        self._newest = KnownNewest()
+        self._store = partial(statements.store, of_this=self._newest)
         self._doorbells = Doorbells(bells(path))
         self._busy_until = 0.0
 
     def publish(self, events: cabc.Sequence[Event]) -> list[Position]:
         data = [event.data.encode() for event in events]
-        return self._write(statements.store, statements.again, events, data)
+        return self._write(self._store, statements.again, events, data)
 
     def append(self, log: str, data: bytes, keep: float) -> Position:
         check_own(log, data, keep)
@@ -189,6 +193,7 @@ class SqliteBroker:
                             return found
                     stored = store(connection, what, data, writing.now, writing.noted)
                     writing.commit(stored.last, stored.size)
+                    self._newest.note(stored.epoch, stored.last, stored.newest)
                 writing.seen = Position(stored.epoch, stored.last)
                 return stored.positions
             except (Replaced, sqlite3.Error, OSError) as error:

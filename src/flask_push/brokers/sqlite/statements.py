@@ -21,6 +21,8 @@ from ..base import Retention
 from ..base import ROW
 from . import item_tables
 from . import own
+from .newest import KnownNewest
+from .newest import Newest
 from .retention import broken
 from .retention import forget
 from .retention import forget_of_channel
@@ -192,6 +194,8 @@ class Stored(t.NamedTuple):
     added: list[tuple[int, str]]
     #: By kind, channel and item, the number of each row of an item.
     items: cabc.Mapping[tuple[str, str, str], int] = {}
+    #: What was known of channels' newest events, and what is new: :class:`.KnownNewest`.
+    newest: tuple[Newest, Newest] | None = None
 
 
 def store(
@@ -200,18 +204,19 @@ def store(
     data: cabc.Sequence[bytes],
     time: cabc.Callable[[int], int],
     noted: int,
+    of_this: KnownNewest | None = None,
 ) -> Stored:
     """Add events.
 
     :param time: The time, in numbers, given the last number.
     :param noted: The last number that is known to have been committed.
+    :param of_this: What this process knows, if the caller notes what is new.
     """
     execute = connection.execute
     state = State.checked(connection, noted)
-    # Of each channel, its newest event, and how many were held then.
-    newest: dict[str, tuple[int, int]] = {}
-    positions, rows, size = [], [], 0
+    newest, positions, rows, size = dict[str, tuple[int, int]](), [], [], 0
     epoch, floor = state.epoch, state.floor
+    known = of_this.known(epoch, state.last) if of_this else {}
     number = max(time(state.last), state.last + 1)
     for event, bytes in zip(events, data, strict=True):
         if event.key is not None:
@@ -226,9 +231,10 @@ def store(
         beside = ROW + len(event.channel) + len(type)
         cost = len(bytes) + (beside if beside > EVENT else EVENT)
         if event.store:
-            prev, nth = newest.get(event.channel) or _newest(
-                connection, event.channel, floor
-            )
+            before = newest.get(event.channel) or known.get(event.channel, _UNKNOWN)
+            if before[0] <= floor:
+                before = _newest(connection, event.channel, floor)
+            prev, nth = before
             newest[event.channel] = number, nth + 1
         else:
             state.passing += cost
@@ -244,7 +250,12 @@ def store(
         if nth > state.count:
             forget_of_channel(connection, state, name, nth, len(events))
     state.write(connection)
-    return Stored(epoch, positions, state.last, size, [row[:2] for row in rows])
+    added = [row[:2] for row in rows]
+    return Stored(epoch, positions, state.last, size, added, {}, (known, newest))
+
+
+# Of an event that may have been forgotten.
+_UNKNOWN = 0, 0
 
 
 def _newest(connection: sqlite3.Connection, channel: str, floor: int) -> tuple[int, int]:
