@@ -124,7 +124,8 @@ def test_the_metadata_is_complete(built: Built) -> None:
     assert str(about.get_payload()).rstrip() == README.rstrip()
     needed = about.get_all("Requires-Dist") or []
     assert [n for n in needed if "extra ==" not in n] == ["flask>=3.0"]
-    assert sorted(about.get_all("Provides-Extra") or []) == ["asgi", "redis", "sqlalchemy"]
+    extras = sorted(about.get_all("Provides-Extra") or [])
+    assert extras == ["asgi", "metrics", "redis", "sqlalchemy"]
     systems = [c for c in about.get_all("Classifier") or [] if "Operating System" in c]
     assert [name.split(" :: ")[-1] for name in systems] == ["MacOS", "Windows", "Linux"]
     # The newest changes are those of this version.
@@ -140,7 +141,8 @@ def test_the_oldest_versions_that_are_allowed_are_those_that_the_texts_name() ->
     assert f"needs {redis}: " in (ROOT / PACKAGE / "brokers/redis/__init__.py").read_text()
     # The servers run with it.
     assert f"\n| Flask | {versions['flask']}.0 | " in DOCS["servers"]
-    assert sorted(versions) == ["a2wsgi", "flask", "hiredis", "redis", "sqlalchemy"]
+    names = ["a2wsgi", "flask", "hiredis", "prometheus-client", "redis", "sqlalchemy"]
+    assert sorted(versions) == names
 
 
 # That the wheel works where nothing else is.
