@@ -45,7 +45,13 @@ LONG = (
 )
 
 #: Files whose tests share nothing, so that each of them can run in another process.
-ALONE = ("hub/test_failstop.py", "elsewhere/")
+ALONE = (
+    *("hub/test_failstop.py", "hub/test_process.py", "servers/test_servers.py"),
+    *("faults/test_faults.py", "faults/test_redis_faults.py", "docs/test_bench.py"),
+    "elsewhere/",
+)
+#: The tests of one can run in another process than those of the other.
+ENGINES = ("firefox", "webkit")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -57,8 +63,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: t.Any) -> t.Any:
 
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            is_alone = any(name in nodeid for name in ALONE)
-            return nodeid if is_alone else super()._split_scope(nodeid)
+            if any(name in nodeid for name in ALONE):
+                return nodeid
+            engines = [name for name in ENGINES if f"[{name}" in nodeid]
+            return " ".join([super()._split_scope(nodeid), *engines])
 
     return Scheduling(config, log)
 
