@@ -109,9 +109,11 @@ class ProcessFigures(PerProcess):
             self._file = self._make()
             if self._file is None:
                 return
-        # A disk that is full must not keep the app from publishing.
-        with contextlib.suppress(OSError):
+        try:
             self._file.write(self._values)
+        except OSError:
+            # A disk that is full must not keep the app from publishing.
+            return
 
     def _make(self) -> _File | None:
         if self._directory is None or self._tried:
