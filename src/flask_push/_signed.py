@@ -38,6 +38,7 @@ from ._presence_checks import PresenceGrant
 from ._response import respond
 from ._scripts import here
 from ._scripts import places
+from ._secret_keys import secret_keys
 from ._state import Services
 
 #: The parameter with what is signed. Logs of this package leave out its value.
@@ -211,17 +212,17 @@ def _check_expires(value: float) -> float:
 
 def _serializer(app: Flask) -> URLSafeSerializer:
     """
-    :raises RuntimeError: If the app has no key.
+    :raises RuntimeError: If the app has no key, or no list of old ones.
     """
-    if not app.secret_key:
+    keys = secret_keys(app)
+    if not keys:
         raise RuntimeError(
             "Signed addresses need a SECRET_KEY. Set it to a long random text, the same in"
             " every process."
         )
-    # The newest key is the last one, and signs.
-    keys = [*(app.config.get("SECRET_KEY_FALLBACKS") or []), app.secret_key]
     return URLSafeSerializer(
-        [key for key in keys if key],
+        # The newest key is the last one, and signs.
+        keys[::-1],
         salt=f"flask-push signed address\0{app.name}",
         signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
     )

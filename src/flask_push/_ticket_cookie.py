@@ -22,6 +22,7 @@ from ._delivery.tickets import COOKIE
 from ._delivery.tickets import derive_key
 from ._delivery.tickets import ReturnTickets
 from ._delivery.tickets import TicketRequest
+from ._secret_keys import secret_keys
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -74,13 +75,13 @@ class TicketCookie:
 
 def _keys(app: Flask, store: str) -> list[bytes]:
     """The keys that sign return tickets, and nothing else."""
-    if not app.secret_key:
+    keys = secret_keys(app)
+    if not keys:
         raise RuntimeError(
             "PUSH_RETURN_TICKET needs a SECRET_KEY, to sign tickets with. Set it to a long"
             " random text, the same in every process."
         )
-    secrets = [app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or [])]
-    given = [key.encode() if isinstance(key, str) else key for key in secrets if key]
+    given = [key.encode() if isinstance(key, str) else key for key in keys]
     return [derive_key(key, app.name, store) for key in given]
 
 

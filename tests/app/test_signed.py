@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import collections.abc as cabc
+import hashlib
 import json
 import secrets
 import time
@@ -204,6 +205,22 @@ def test_addresses_of_an_old_key_are_valid_while_it_is_a_fallback(
     new = sign(app)
     app.config["SECRET_KEY_FALLBACKS"] = []
     assert status(client, new) == 200, "the new key signs"
+
+
+def test_a_fallback_that_is_no_list_is_not_taken_for_keys_of_one_character(
+    app: Flask, client: FlaskClient
+) -> None:
+    says = {"v": 1, "channels": ["a"], "expires": time.time() + 60}
+    salt = f"flask-push signed address\0{app.name}"
+    options: t.Any = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+    forged = URLSafeSerializer("o", salt=salt, signer_kwargs=options).dumps(says)
+    app.config["SECRET_KEY_FALLBACKS"] = ["o"]
+    assert status(client, f"{PATH}?signed={forged}") == 200
+    app.config["SECRET_KEY_FALLBACKS"] = "old"
+    with pytest.raises(RuntimeError, match="SECRET_KEY_FALLBACKS"):
+        sign(app)
+    with pytest.raises(RuntimeError, match="SECRET_KEY_FALLBACKS"):
+        status(client, f"{PATH}?signed={forged}")
 
 
 # Disconnected.

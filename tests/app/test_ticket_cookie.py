@@ -32,6 +32,17 @@ def test_without_a_secret_key_it_says_what_to_do(tmp_path: Path) -> None:
         Push(app)
 
 
+def test_old_keys_that_are_no_list_are_not_taken_for_keys_of_one_character(
+    tmp_path: Path,
+) -> None:
+    app = Flask(__name__)
+    app.config.update(PUSH_RETURN_TICKET=60, PUSH_RUN_DIR=tmp_path, SECRET_KEY="tests")
+    app.config["SECRET_KEY_FALLBACKS"] = "old"
+    push = Push(app)
+    with pytest.raises(RuntimeError, match="SECRET_KEY_FALLBACKS is a list"):
+        push.publish("a", "b")
+
+
 def cookie_of(
     directory: Path,
     path: str = "/stream",
