@@ -147,6 +147,7 @@ class Config:
     log_bytes: int = _option("log_bytes", _number(0, 64 * _GIGABYTE, "bytes", whole=True))
     url_prefix: str | None = _key("/push", _prefix)
     stream_url: str | None = _key(None, _prefix)
+    admin_url_prefix: str | None = _key(None, _prefix)
     accel: str | None = _key(None, _location)
     return_ticket: float = _key(0, _number(0, _YEAR, "seconds"))
     relay_max: int = _key(4, _number(0, 10_000, "streams", whole=True))
@@ -175,6 +176,9 @@ class Config:
                 raise ValueError(f"{key} = {shown!r}: {problem}")
             given[key.removeprefix("PUSH_").lower()] = value
         config = cls(**given)
+        if config.admin_url_prefix is not None:
+            # The page shows what hubs measure.
+            config = replace(config, metrics=True)
         if config.return_ticket and config.hub_processes > 1:
             raise ValueError(
                 "PUSH_RETURN_TICKET works with one hub process, and PUSH_HUB_PROCESSES is"

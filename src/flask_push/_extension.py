@@ -15,6 +15,8 @@ from flask import request
 from flask import Response
 
 from . import _request
+from ._admin import Guard
+from ._admin import serve_admin
 from ._app_bridges import AppBridges
 from ._app_bridges import make_bridge
 from ._app_log import add_default_handler
@@ -41,9 +43,14 @@ class Push(SignsAddresses, PushPublisher, Monitored):
     """Server push for one app or several.
 
     :param app: Passed to :meth:`init_app`.
+    :param admin: Called without arguments before each request to the admin page, which is
+        at ``PUSH_ADMIN_URL_PREFIX``. It returns ``True`` for those who may see the page and
+        end streams there; ``False``, and the answer is 404; or a response, such as a
+        redirect to a login.
     """
 
-    def __init__(self, app: Flask | None = None) -> None:
+    def __init__(self, app: Flask | None = None, *, admin: Guard | None = None) -> None:
+        self._admin = admin
         self._states: weakref.WeakKeyDictionary[Flask, AppState] = (
             weakref.WeakKeyDictionary()
         )
@@ -72,13 +79,16 @@ class Push(SignsAddresses, PushPublisher, Monitored):
 
         :raises ValueError: If the configuration is invalid.
         :raises TypeError: If `app` is not a Flask app.
-        :raises RuntimeError: If the configuration needs something that only Linux has.
+        :raises RuntimeError: If the configuration needs something that only Linux has, or
+            if the app has an admin page, and this Push was made without ``admin=``.
         """
         app = _app(app)
         state = AppState(app, AppBridges(self._bridges), self._outboxes)
         if state.url_prefix:
             serve_scripts(app, state.url_prefix)
         serve_addresses(app, app.config.get("PUSH_STREAM_URL"))
+        if prefix := app.config.get("PUSH_ADMIN_URL_PREFIX"):
+            serve_admin(app, prefix, self._admin, self)
         app.extensions["push"] = self
         add_default_handler()
         self._states[app] = state

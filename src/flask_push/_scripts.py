@@ -50,20 +50,21 @@ class Script(t.NamedTuple):
 def version() -> str:
     """One version for all scripts, because they import each other. It changes with each
     change of a script."""
-    texts = "\0".join(_read(path) for path in SCRIPTS.values())
+    texts = "\0".join(read(path) for path in SCRIPTS.values())
     return hashlib.sha256(texts.encode()).hexdigest()[:8]
 
 
 @cache
 def script(name: str) -> Script:
-    text = _read(SCRIPTS[name])
+    text = read(SCRIPTS[name])
     if name.endswith(".js"):
         # A script that browsers cache for ever has to import the same version.
         text = re.sub(r'"(\./\w+\.js)"', rf'"\1?v={version()}"', text)
     return Script(text, _TYPES[Path(name).suffix])
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
+    """A file of the package."""
     return (_STATIC / path).read_text(encoding="utf-8")
 
 
@@ -87,7 +88,7 @@ def serve_scripts(app: Flask, prefix: str) -> None:
     for name in SCRIPTS:
         for place in places(app):
             options: t.Any = {"defaults": {"name": name}, **place}
-            blueprint.add_url_rule(f"/{name}", "script", _serve, **options)
+            blueprint.add_url_rule(f"/{name}", "script", serve, **options)
     app.register_blueprint(blueprint)
     app.jinja_env.globals.setdefault("push_script_url", script_url)
 
@@ -110,7 +111,8 @@ def here(app: Flask) -> dict[str, str]:
     return {}
 
 
-def _serve(name: str, **host: str) -> Response:
+def serve(name: str, **host: str) -> Response:
+    """The view of a script."""
     text, type = script(name)
     response = Response(text, content_type=f"{type}; charset=utf-8")
     response.cache_control.public = True

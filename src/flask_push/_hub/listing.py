@@ -26,6 +26,7 @@ from .connection import Connection
 from .peer import Handlers
 from .peer import Peer
 
+Asked: t.TypeAlias = ListStreams | ListChannels
 #: Descriptors, channels, and groups of readers that are looked at for one page.
 LOOK = 2000
 #: Bytes of a page, about. A socket that nobody reads takes more than that at once.
@@ -100,15 +101,16 @@ def lists(found: cabc.Callable[[], Listing | None]) -> Handlers:
     :param found: Returns ``None`` if the hub has had no hello, and so has no streams.
     """
 
-    def streams(asked: ListStreams, peer: Peer, _: list[int]) -> None:
-        listing = found()
-        peer.send(StreamPage([], 0, None) if listing is None else listing.streams(asked))
+    def send(asked: Asked, peer: Peer, _: list[int]) -> None:
+        peer.send(answer(found(), asked))
 
-    def channels(asked: ListChannels, peer: Peer, _: list[int]) -> None:
-        listing = found()
-        peer.send(ChannelPage([], None) if listing is None else listing.channels(asked))
+    return {ListStreams: send, ListChannels: send}
 
-    return {ListStreams: streams, ListChannels: channels}
+
+def answer(listing: Listing | None, asked: Asked) -> StreamPage | ChannelPage:
+    if isinstance(asked, ListStreams):
+        return StreamPage([], 0, None) if listing is None else listing.streams(asked)
+    return ChannelPage([], None) if listing is None else listing.channels(asked)
 
 
 def _matches(connection: Connection, asked: ListStreams) -> bool:

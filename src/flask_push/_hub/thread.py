@@ -18,6 +18,8 @@ from .._delivery.options import Options
 from .._delivery.stream import Stream
 from .._event import Position
 from .._ipc.client import Client
+from .._ipc.listing_protocol import ChannelPage
+from .._ipc.listing_protocol import StreamPage
 from .._system import sockets
 from .._system import unpatched
 from .._system.descriptors import raise_limit
@@ -29,6 +31,8 @@ from .._system.polling import new_loop
 from ..brokers import Bridge
 from ..brokers import Broker
 from .figure_keeper import Take
+from .listing import answer
+from .listing import Asked
 from .loop import HubLoop
 from .nginx import NginxListener
 
@@ -118,6 +122,21 @@ class ThreadDoor(PerProcess):
                 raise TimeoutError("The thread of the hub does not answer.")
             return True
         return False
+
+    def listed(self, asked: Asked) -> StreamPage | ChannelPage:
+        """A page of the streams or channels of this process.
+
+        :raises TimeoutError: If the thread does not answer.
+        """
+        hub = self._hub
+        if hub is None:
+            return answer(None, asked)
+        page: Future[StreamPage | ChannelPage] = Future()
+        try:
+            hub.loop.call_soon_threadsafe(_list, hub, asked, page, context=Context())
+        except RuntimeError:
+            return answer(None, asked)  # It has just ended.
+        return page.result(STOP_SECONDS)
 
     def settle(self) -> None:
         """Wait, but not for long, until the store has whom the streams show: all that were
@@ -222,6 +241,10 @@ class ThreadDoor(PerProcess):
             _parents.append(self._hub)
         self._stopped = False
         self._reset()
+
+
+def _list(hub: HubLoop, asked: Asked, page: Future[StreamPage | ChannelPage]) -> None:
+    page.set_result(answer(hub.hub.listing, asked))
 
 
 def _look(hub: HubLoop, settled: threading.Event, until: float) -> None:
