@@ -37,8 +37,16 @@ PAGE = DOCS["hub"]
 HUB_PAGE = [command for block in commands(PAGE) for command in block]
 SEE, STOP, INSTALL, RELOAD, RUN, MAKE, REPLACE = HUB_PAGE
 CLI_PAGE = [command for block in commands(DOCS["cli"]) for command in block]
-STATUS, _, STOP_IT, PUBLISH, DISCONNECT, PRESENT, RELAY, TAIL, *TAILS, _, RUN_IT = CLI_PAGE
-TAIL_ITEMS, TAIL_PRESENCE = TAILS
+
+
+def typed(name: str) -> str:
+    """The first line on the page of commands that types this one."""
+    return next(line for line in CLI_PAGE if f" push {name}" in line)
+
+
+STATUS, STOP_IT, PUBLISH = typed("status"), typed("stop"), typed("publish")
+DISCONNECT, PRESENT, RELAY = typed("disconnect"), typed("presence"), typed("relay")
+RUN_IT = typed("hub")
 
 (CONFIG,) = blocks(PAGE, "python")
 (COMPOSE,) = [text for text in blocks(DOCS["docker"], "yaml") if "  hub:\n" in text]
