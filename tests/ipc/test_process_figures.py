@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -105,6 +106,52 @@ def test_a_child_of_a_fork_has_a_file_of_its_own(directory: Path) -> None:
     for fd in (*ready, *end):
         os.close(fd)
     close(process)
+
+
+def test_what_the_parent_of_a_fork_began_may_end_in_the_child(directory: Path) -> None:
+    process = ProcessFigures(directory)
+    process.count("relays")
+    process.abandon()  # as in the child
+    process.count("relays", -1)
+    process.published(2, 1)
+    since, gauges = ProcessFiles(directory).take()
+    assert since["published_events"] == 2
+    assert "relays" not in gauges
+    close(process)
+
+
+def test_a_relay_that_is_collected_while_the_thread_counts_does_not_block_it(
+    directory: Path,
+) -> None:
+    class Ends:
+        def __init__(self, process: ProcessFigures) -> None:
+            self.itself, self.process = self, process
+
+        def __del__(self) -> None:
+            self.process.count("relayed_streams")
+
+    def count() -> None:
+        # At each place where it may be collected.
+        for threshold in range(1, 60):
+            process = ProcessFigures(directory)
+            gc.collect()
+            Ends(process)
+            gc.set_threshold(threshold)
+            process.published(1, 1)
+            gc.set_threshold(*before)
+            gc.collect()
+            assert process.figures["published_events"] == 1
+            close(process)
+        done.append(True)
+
+    before, done = gc.get_threshold(), list[bool]()
+    thread = threading.Thread(target=count, daemon=True)
+    thread.start()
+    try:
+        thread.join(30)
+    finally:
+        gc.set_threshold(*before)
+    assert done
 
 
 def test_a_process_whose_parent_has_a_file_does_not_keep_that(directory: Path) -> None:

@@ -72,7 +72,8 @@ class ProcessFigures(PerProcess):
         return f"<ProcessFigures {self.figures.to_json()}>"
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        # A relay may be collected, and so end, while this thread counts.
+        self._lock = threading.RLock()
         self._values = [0] * len(_KEYS)
         self._taken = Figures()
         self._file: _File | None = None
@@ -101,7 +102,9 @@ class ProcessFigures(PerProcess):
         """Count something else, or change a gauge."""
         self.here()
         with self._lock:
-            self._values[_AT[key]] += change
+            # A relay that ends in the child of a fork may have begun in the parent.
+            at = _AT[key]
+            self._values[at] = max(0, self._values[at] + change)
             self._write()
 
     def _write(self) -> None:
