@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import typing as t
+import zlib
 from pathlib import Path
 
 import pytest
@@ -203,6 +205,16 @@ def test_other_files_do_no_harm(directory: Path) -> None:
     (directory / ".hidden").write_text("x")
     assert hub.take()[0]["published_events"] == 2
     assert (directory / ".hidden").exists()
+    close(process)
+
+
+@pytest.mark.parametrize("names", [b"5", b"null", b'{"a": 1}', b"[" * 20_000])
+def test_names_that_are_no_list_do_no_harm(directory: Path, names: bytes) -> None:
+    process = ProcessFigures(directory)
+    process.published(1, 1)
+    head = struct.pack("<II", len(names), zlib.crc32(names))
+    only(directory).write_bytes(head + names + bytes(100))
+    assert ProcessFiles(directory).take() == (Figures(), Figures())
     close(process)
 
 

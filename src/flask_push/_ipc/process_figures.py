@@ -180,7 +180,7 @@ def _take(path: Path) -> tuple[Figures, Figures]:
             file.remove()
             return since, nothing
         return since, counted.gauges + Figures({"processes": 1})
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return nothing, nothing
     finally:
         file.close()
@@ -250,7 +250,7 @@ class _File:
         size, checksum = _HEAD.unpack(self._part(_HEAD.size, 0))
         names = self._part(min(size, _MAX_NAMES), _HEAD.size)
         keys = json.loads(names) if crc32(names) == checksum else []
-        if not 0 < len(keys) <= MAX_VALUES:
+        if not (isinstance(keys, list) and 0 < len(keys) <= MAX_VALUES):
             raise ValueError(f"{self._path} has no names")
         self._names, self._keys = names, tuple(map(str, keys))
         self._numbers = struct.Struct(f"<{len(keys)}Q")
