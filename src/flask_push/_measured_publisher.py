@@ -23,6 +23,7 @@ class MeasuredPublisher(AppPublisher):
     ) -> None:
         super().__init__(broker, config, dumps)
         self._counts = counts
+        self._count_run = counts.run_ended
 
     def _store(self, changes: list[Event | ItemChange]) -> str:
         start = time.perf_counter_ns()

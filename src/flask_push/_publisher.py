@@ -25,6 +25,8 @@ from ._holder.process import LOST_AFTER
 from ._holder.process import RunProcess
 from ._holder.store import keeper_of_runs
 from ._holder.store import RunStore
+from ._ipc.lost_runs import Count
+from ._ipc.lost_runs import count_none
 from ._item_publisher import change
 from ._item_publisher import keeper_of
 from ._later_publisher import AfterCommitError
@@ -103,6 +105,7 @@ class Publisher(RunPublisher, Listens, SendsLater):
         self._broker = broker
         self._max_event_bytes, self._max_run_bytes = max_event_bytes, max_run_bytes
         self._run_times: tuple[float, ...] = (lost_after,)
+        self._count_run: Count = count_none
         # Opens the same store for a thread. It has connections of its own if possible: one
         # that gevent has opened in a thread works in no other. A broker that was given may
         # have been made in another way than another broker at its URL.
@@ -281,7 +284,8 @@ class Publisher(RunPublisher, Listens, SendsLater):
             # Its thread must not keep this publisher alive.
             note = weakref.WeakMethod(self._note)
             broker, most = keeper_of_runs(self._broker), self._max_run_bytes
-            store = RunStore(broker, lambda position: _call(note, position), most)
+            count = self._count_run
+            store = RunStore(broker, lambda position: _call(note, position), most, count)
             process = RunProcess(store, self._broker_of_thread, *self._run_times)
             weakref.finalize(self, process.stop).atexit = False
             # Another thread may have made one meanwhile.

@@ -165,7 +165,7 @@ FAMILIES: tuple[Family, ...] = (
     _times("publish_seconds", "Time that publishing took the app.", least=(100, 250, 500)),
     _counter("relayed_streams", "Streams that processes of the app have relayed."),
     _counter(
-        *("runs_ended", "Runs that have ended.", "status"),
+        *("runs_ended", "Ends of runs, one for each attempt.", "status"),
         ("done", "failed", "stopped", "lost"),
     ),
 )

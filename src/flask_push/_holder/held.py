@@ -171,6 +171,7 @@ class HeldRun:
                 self._look_for_the_end(error, patience)
                 if self.status == status != "lost":
                     # It was this one. Only the holder ends a run in this way.
+                    self.store.count(status)
                     return
             except TROUBLE as error:
                 patience.wait(error)

@@ -17,6 +17,8 @@ from .._delivery.run_rows import HOLDERS
 from .._delivery.run_rows import RUN
 from .._delivery.run_rows import WAITS
 from .._ipc.ended_runs import forget_ended
+from .._ipc.lost_runs import Count
+from .._ipc.lost_runs import count_none
 from .._ipc.lost_runs import end_run
 from .._ipc.lost_runs import end_waiting
 from .._ipc.lost_runs import mark_dead
@@ -59,11 +61,17 @@ class RunLook:
         """
         record = store.record(channel)
         if record is not None and record.is_active:
-            if self.look(store.broker, channel, record):
+            if self.look(store.broker, channel, record, store.count):
                 return store.record(channel)
         return record
 
-    def look(self, broker: KeepsRuns, channel: str, record: Record) -> bool:
+    def look(
+        self,
+        broker: KeepsRuns,
+        channel: str,
+        record: Record,
+        count: Count = count_none,
+    ) -> bool:
         """End the run of a record, if no process holds it, and nothing else ends it.
 
         :return: Whether the record has changed.
@@ -72,9 +80,9 @@ class RunLook:
         try:
             if record.status in ("queued", "stopping"):
                 if self._has_waited(broker, channel, record):
-                    return end_waiting(broker, channel)
+                    return end_waiting(broker, channel, count)
             if record.process and self._is_dead(broker, record.process):
-                return end_run(broker, channel, record)
+                return end_run(broker, channel, record, count=count)
         except (NotPublished, PublishUncertain):
             # The next look tries again.
             pass

@@ -59,7 +59,7 @@ def end_unheld(
     for row in rows:
         record = Record.read(row.data, row.version, row.position)
         if (row.channel, record.tag) not in tags:
-            end_run(store.broker, row.channel, record)
+            end_run(store.broker, row.channel, record, count=store.count)
 
 
 def _learn(store: RunStore, held: HeldRun) -> None:

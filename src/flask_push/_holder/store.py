@@ -16,6 +16,8 @@ from .._delivery.run_rows import RUN
 from .._delivery.run_size import MAX_RUN_BYTES
 from .._event import Position
 from .._ipc.ended_runs import free_space
+from .._ipc.lost_runs import Count
+from .._ipc.lost_runs import count_none
 from .._ipc.lost_runs import item_changes
 from .._system.logs import QuietLogger
 from ..brokers import Broker
@@ -60,6 +62,7 @@ class RunStore:
 
     :param note: Is called with positions that the store certainly has.
     :param max_run_bytes: ``PUSH_MAX_RUN_BYTES``.
+    :param count: Counts the runs that this process ends.
     """
 
     def __init__(
@@ -67,12 +70,14 @@ class RunStore:
         broker: KeepsRuns,
         note: cabc.Callable[[Position], object],
         max_run_bytes: int = MAX_RUN_BYTES,
+        count: Count = count_none,
     ) -> None:
         self.broker, self._note, self.max_run_bytes = broker, note, max_run_bytes
+        self.count = count
 
     def by(self, broker: KeepsRuns) -> RunStore:
         """The same by another broker."""
-        return RunStore(broker, self._note, self.max_run_bytes)
+        return RunStore(broker, self._note, self.max_run_bytes, self.count)
 
     def change(self, changes: cabc.Iterable[Change]) -> list[Position]:
         """As :meth:`.KeepsItems.change`. If the store is full, runs that have ended make
@@ -133,7 +138,7 @@ class RunStore:
     def commit(
         self, channel: str, transition: Transition, more: cabc.Iterable[Change] = ()
     ) -> Stored:
-        """Store a transition.
+        """Store a transition, and count it if it ends the run.
 
         If the store may have it or not, it is tried again, and the rows show what became of
         it (law R47).
@@ -144,6 +149,14 @@ class RunStore:
         :raises NotPublished: If nothing was stored.
         :raises PublishUncertain: If it may have been stored or not.
         """
+        stored = self._commit(channel, transition, more)
+        if not stored.record.is_active:
+            self.count(stored.record.status)
+        return stored
+
+    def _commit(
+        self, channel: str, transition: Transition, more: cabc.Iterable[Change]
+    ) -> Stored:
         uncertain: PublishUncertain | None = None
         for _ in range(_TRIES):
             try:

@@ -1,4 +1,5 @@
-"""What a hub counts, in whole numbers that only its loop changes.
+"""What a hub counts, in whole numbers that only its loop changes, or only its writer's
+thread.
 
 The hub adds to these numbers where it sends events. Every five seconds, and not before,
 they become :class:`.Figures`.
@@ -18,6 +19,7 @@ from .._event import Entry
 
 _LAG = BY_NAME["feed_lag_seconds"]
 _WRITTEN = BY_NAME["publish_to_write_seconds"]
+_ENDS = [f"runs_ended:{status}" for status in BY_NAME["runs_ended"].values]
 
 
 class Counts:
@@ -28,6 +30,9 @@ class Counts:
         self._seldom: Counter[str] = Counter()
         self._events = self._sends = self._bytes = self._from_log = self._from_store = 0
         self._lag, self._written = Times(_LAG), Times(_WRITTEN)
+
+        # Each has its place from the beginning, because another thread reads them.
+        self._ended = dict.fromkeys(_ENDS, 0)
 
     def __repr__(self) -> str:
         return f"<Counts {'on' if self.on else 'off'}: {self._sends} events sent>"
@@ -42,6 +47,10 @@ class Counts:
     def gap(self, reason: str) -> None:
         """Count a gap that a reader is sent."""
         self._seldom[f"gaps:{reason}"] += 1
+
+    def run_ended(self, status: str) -> None:
+        """Count that the hub has ended a run. Only the writer's thread calls this."""
+        self._ended[f"runs_ended:{status}"] += 1
 
     def receive(self, entries: cabc.Sequence[Entry]) -> int:
         """Count the events of a turn.
@@ -108,6 +117,7 @@ class Counts:
         return Figures(
             {
                 **self._seldom,
+                **self._ended,
                 "events": self._events,
                 "sends": self._sends,
                 "sent_bytes": self._bytes,

@@ -14,6 +14,7 @@ import asyncio
 import collections.abc as cabc
 import random
 
+from .._ipc.lost_runs import Count
 from .._ipc.lost_runs import end_due
 from ..brokers import ItemChange
 from ..brokers import KeepsItems
@@ -28,6 +29,7 @@ _PAUSES_SECONDS = 0.75, 1.25
 class Deadlines:
     """
     :param guard: Calls a function, and handles its exceptions.
+    :param count: As for :class:`.RunKeeper`.
     """
 
     goes_on = True
@@ -37,10 +39,12 @@ class Deadlines:
         writer: Writer,
         loop: asyncio.AbstractEventLoop,
         guard: cabc.Callable[..., None],
+        count: Count,
     ) -> None:
         self._writer = writer
         self._loop = loop
         self._guard = guard
+        self._count = count
         self._some = False
         # Whether a look is asked for, or will be.
         self._looks = False
@@ -61,7 +65,7 @@ class Deadlines:
             self._writer.want(self)
 
     def missing(self, broker: KeepsItems) -> list[ItemChange]:
-        return end_due(broker, broker.due(MAX_CHANGES))
+        return end_due(broker, broker.due(MAX_CHANGES), self._count)
 
     def answered(self, answer: Answer) -> None:
         if not answer.goes_on:

@@ -90,7 +90,7 @@ class Hub:
         #: Ends the runs of processes that are dead.
         self.run_keeper = RunKeeper(
             *(broker, self._writer, loop, self._guard),
-            *(self._retention, options.lost_after),
+            *(self._retention, options.lost_after, self._streams.counts.run_ended),
         )
         #: Stores what the hub measures.
         measure = Measure(self._streams, lambda: self._log, take)
@@ -127,7 +127,9 @@ class Hub:
         self._readers = Readers(self._log, streams.refetch_after, streams.counts.gap)
         feed = self._feed = Feeding(loop, self, self._guard)
         self._filling = Filling(loop, self._log, feed, self._guard, self._send)
-        self._deadlines = Deadlines(self._writer, loop, self._guard)
+        self._deadlines = Deadlines(
+            self._writer, loop, self._guard, streams.counts.run_ended
+        )
         self.disconnects.begin(self._log, after)
         streams.begin(self._readers, feed, self.disconnects)
         #: What a command or the admin page sees of the streams.

@@ -19,6 +19,7 @@ from .._delivery.holders import Holders
 from .._delivery.run_rows import HOLDERS
 from .._ipc.ended_runs import forget_ended
 from .._ipc.ended_runs import free_space
+from .._ipc.lost_runs import Count
 from .._ipc.lost_runs import end_forgotten
 from .._ipc.lost_runs import end_runs_of
 from .._ipc.lost_runs import mark_dead
@@ -46,6 +47,7 @@ class RunKeeper(Planned):
 
     :param guard: As for :class:`Planned`.
     :param retention: For how many microseconds the store keeps events.
+    :param count: Counts the runs that it ends. The thread calls it.
     """
 
     def __init__(
@@ -56,10 +58,11 @@ class RunKeeper(Planned):
         guard: cabc.Callable[..., None],
         retention: cabc.Callable[[], int],
         lost_after: float,
+        count: Count,
     ) -> None:
         watches = [PROCESSES] if isinstance(broker, KeepsRuns) else []
         super().__init__(watches, writer, loop, guard)
-        self._retention = retention
+        self._retention, self._count = retention, count
         # Whether the thread is asked to look, or does; whether a row was noticed since.
         self._asked = self._noticed = False
         # For the thread. Whether it has to look for queued runs that nothing ends; whether
@@ -140,7 +143,7 @@ class RunKeeper(Planned):
         for dead in self._holders.dead:
             self._end(broker, dead)
         if self._checks:
-            end_forgotten(broker)
+            end_forgotten(broker, self._count)
             self._checks = False
         if now >= self._swept + _SWEEP_SECONDS:
             old, self._some = forget_ended(broker, page.end, self._retention())
@@ -165,7 +168,7 @@ class RunKeeper(Planned):
         )
 
     def _end(self, broker: KeepsRuns, dead: Holder) -> None:
-        count, forgotten = end_runs_of(broker, dead)
+        count, forgotten = end_runs_of(broker, dead, count=self._count)
         if forgotten:
             self._holders.drop(dead)
         # Otherwise there is one that can't be ended now.

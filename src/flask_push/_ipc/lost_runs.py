@@ -16,6 +16,7 @@ import typing as t
 from .._delivery.holders import Holder
 from .._delivery.run_record import end
 from .._delivery.run_record import Record
+from .._delivery.run_record import Status
 from .._delivery.run_rows import Change
 from .._delivery.run_rows import HOLDERS
 from .._delivery.run_rows import NOW
@@ -38,7 +39,15 @@ MAX_RUNS = 100
 # More queued runs than this are not looked through at once, and how many are read at once.
 _MAX_QUEUED, _AT_ONCE = 10_000, 100
 
+#: Is called with the status of each end, after it is stored. If the store does not say
+#: whether it has an end, that one is not counted.
+Count = cabc.Callable[[Status], object]
+
 _quiet = QuietLogger()
+
+
+def count_none(status: Status) -> None:
+    """Count no ends, because nobody wants metrics."""
 
 
 def item_changes(changes: cabc.Iterable[Change]) -> list[ItemChange]:
@@ -85,7 +94,9 @@ def mark_dead(broker: KeepsRuns, holder: Holder) -> Holder | None:
     return holder.marked(str(position))
 
 
-def end_runs_of(broker: KeepsRuns, dead: Holder, limit: int = MAX_RUNS) -> tuple[int, bool]:
+def end_runs_of(
+    broker: KeepsRuns, dead: Holder, limit: int = MAX_RUNS, count: Count = count_none
+) -> tuple[int, bool]:
     """End the runs of a process that was marked as dead, and at last forget the process.
 
     :return: How many were ended, and whether the process was forgotten. If not, call this
@@ -95,9 +106,9 @@ def end_runs_of(broker: KeepsRuns, dead: Holder, limit: int = MAX_RUNS) -> tuple
     :raises PublishUncertain: If it is not certain that it was changed.
     """
     rows = broker.owned(dead.process, kind=RUN, limit=limit)
-    count = sum(_end_row(broker, row) for row in rows)
+    ended = sum(_end_row(broker, row, count) for row in rows)
     if rows:
-        return count, False
+        return ended, False
     try:
         broker.change(item_changes([dead.forget()]))
     except Conflict:
@@ -106,10 +117,10 @@ def end_runs_of(broker: KeepsRuns, dead: Holder, limit: int = MAX_RUNS) -> tuple
     return 0, True
 
 
-def _end_row(broker: KeepsRuns, row: ItemRow) -> bool:
+def _end_row(broker: KeepsRuns, row: ItemRow, count: Count) -> bool:
     record = _read(row)
     try:
-        return record is not None and end_run(broker, row.channel, record)
+        return record is not None and end_run(broker, row.channel, record, count=count)
     except ItemsFull as full:
         _log_full(row.channel, full)
         return False
@@ -136,7 +147,11 @@ def _read(row: ItemRow) -> Record | None:
 
 
 def end_run(
-    broker: KeepsRuns, channel: str, record: Record, more: cabc.Sequence[Change] = ()
+    broker: KeepsRuns,
+    channel: str,
+    record: Record,
+    more: cabc.Sequence[Change] = (),
+    count: Count = count_none,
 ) -> bool:
     """End a run as lost, or as stopped if it was stopped.
 
@@ -158,6 +173,7 @@ def end_run(
             _end_in_a_full_store(broker, channel, record, changes, full)
     except Conflict:
         return False
+    count(ending.record.status)
     return True
 
 
@@ -207,7 +223,7 @@ def last_progress(
 # A run that waits.
 
 
-def end_waiting(broker: KeepsRuns, channel: str) -> bool:
+def end_waiting(broker: KeepsRuns, channel: str, count: Count = count_none) -> bool:
     """End the run on a channel that has waited for too long: for a process that enters it,
     or for its holder to end it. This does nothing if its time is not over.
 
@@ -218,14 +234,16 @@ def end_waiting(broker: KeepsRuns, channel: str) -> bool:
     record = find_record(broker, channel)
     if record is not None and record.status in ("queued", "stopping"):
         try:
-            return end_run(broker, channel, record, [over])
+            return end_run(broker, channel, record, [over], count)
         except ItemsFull as full:
             _log_full(channel, full)
     broker.change(item_changes([over._replace(expect=None)]))
     return False
 
 
-def end_due(broker: KeepsItems, due: list[ItemChange]) -> list[ItemChange]:
+def end_due(
+    broker: KeepsItems, due: list[ItemChange], count: Count = count_none
+) -> list[ItemChange]:
     """End the runs among rows that are due.
 
     :return: The other rows, which are only unset.
@@ -235,24 +253,25 @@ def end_due(broker: KeepsItems, due: list[ItemChange]) -> list[ItemChange]:
     others = []
     for change in due:
         if change.kind == WAITS:
-            end_waiting(broker, change.item)
+            end_waiting(broker, change.item, count)
         else:
             others.append(change)
     return others
 
 
-def end_forgotten(broker: KeepsRuns) -> int:
+def end_forgotten(broker: KeepsRuns, count: Count = count_none) -> int:
     """End queued runs that nothing would end, because no row says until when they wait. A
     hub of an older version has unset it, or the store has lost it.
 
     :return: How many were ended.
     """
     rows = broker.owned(QUEUED, kind=RUN, limit=_MAX_QUEUED)
-    count = 0
+    ended = 0
     for start in range(0, len(rows), _AT_ONCE):
         some = rows[start : start + _AT_ONCE]
         channels = [row.channel for row in some]
         waiting = {row.item for row in broker.find(WAITS, channels, kind=WAITS).rows}
         for row in some:
-            count += row.channel not in waiting and end_waiting(broker, row.channel)
-    return count
+            if row.channel not in waiting:
+                ended += end_waiting(broker, row.channel, count)
+    return ended

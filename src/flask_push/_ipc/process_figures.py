@@ -27,6 +27,7 @@ from zlib import crc32
 from .._delivery.figures import BY_NAME
 from .._delivery.figures import Figures
 from .._delivery.figures import MAX_VALUES
+from .._system import unpatched
 from .._system.fork import PerProcess
 from .._system.inodes import identity
 from .._system.inodes import identity_of
@@ -46,6 +47,7 @@ _KEYS = (
     *("published_events", "publish_failures:not_published", "publish_failures:uncertain"),
     *("relayed_streams", "relays", f"{_SECONDS.name}:sum"),
     *(f"{_SECONDS.name}:{bound}" for bound in (*_SECONDS.buckets, "inf")),
+    *(f"runs_ended:{status}" for status in BY_NAME["runs_ended"].values),
 )
 _AT = {key: number for number, key in enumerate(_KEYS)}
 _SUM_AT = _AT[f"{_SECONDS.name}:sum"]
@@ -72,8 +74,9 @@ class ProcessFigures(PerProcess):
         return f"<ProcessFigures {self.figures.to_json()}>"
 
     def _reset(self) -> None:
-        # A relay may be collected, and so end, while this thread counts.
-        self._lock = threading.RLock()
+        # A relay may be collected, and so end, while this thread counts. The thread of runs
+        # is one of the system, even with gevent, whose locks may never wake it.
+        self._lock: threading.RLock = unpatched.original("_thread", "RLock")()
         self._values = [0] * len(_KEYS)
         self._taken = Figures()
         self._file: _File | None = None
@@ -106,6 +109,10 @@ class ProcessFigures(PerProcess):
             at = _AT[key]
             self._values[at] = max(0, self._values[at] + change)
             self._write()
+
+    def run_ended(self, status: str) -> None:
+        """Count that this process has ended a run."""
+        self.count(f"runs_ended:{status}")
 
     def _write(self) -> None:
         if self._file is None:

@@ -14,10 +14,10 @@ def lose(run: Run) -> None:
 
     :raises ValueError: If the run is not active.
     """
-    broker = run._process.store.broker
+    store = run._process.store
     while True:
-        record = find_record(broker, run.channel)
+        record = find_record(store.broker, run.channel)
         if record is None or record.run != run.id or not record.is_active:
             raise ValueError(f"{run!r} is not active, so it can't be lost.")
-        if end_run(broker, run.channel, record):
+        if end_run(store.broker, run.channel, record, count=store.count):
             return
