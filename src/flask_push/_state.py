@@ -34,6 +34,7 @@ from ._delivery.stream import Stream
 from ._handoff.container_end import ContainerEnd
 from ._handoff.door import Door
 from ._handoff.listeners_hub import ListenersHub
+from ._handoff.other_store import OtherStore
 from ._handoff.process_door import ProcessDoor
 from ._handoff.relay import Relays
 from ._handoff.shared_doors import SharedDoors
@@ -123,6 +124,7 @@ class AppState(PerProcess):
             elif self._services.directory is not None:
                 claim(self._services.directory)
             self.hold_ties(make=True)
+            self._services.other_store.look()
             self._services.outboxes.open(app, self._outboxes)
             self._look_at = time.monotonic() + 1
             return self._services
@@ -223,6 +225,7 @@ class Services:
         #: The ways to hubs that start no process, for listeners.
         self._doors: list[Door] = []
         self.hub = self._choose_hub(kind, directory, why_development(app, config))
+        self.other_store = OtherStore(self._doors)
         self.known: KnownPositions | None = None
         if config.disconnect and isinstance(self.broker, KeepsOwnLogs):
             self.known = KnownPositions(self.hub, self.publisher)
@@ -234,8 +237,9 @@ class Services:
 
     def _relays(self) -> Relays:
         config, testing, counts = self.config, self.testing, self._counts
+        is_flask_run = os.environ.get("FLASK_RUN_FROM_CLI") == "true"
         most = _MOST_IN_DEVELOPMENT if testing else config.relay_max
-        follows = _MOST_IN_DEVELOPMENT if testing or _is_flask_run() else None
+        follows = _MOST_IN_DEVELOPMENT if testing or is_flask_run else None
         count = None if counts is None else counts.count
         return Relays(most, config.relay_lifetime, follows, config.heartbeat, count)
 
@@ -309,10 +313,6 @@ class Services:
         """The body of a stream that ends at once and tells the browser when to reconnect.
         After any status but 200, the browser would not reconnect."""
         return [stream.first_bytes(self.config.options.jittered_retry())]
-
-
-def _is_flask_run() -> bool:
-    return os.environ.get("FLASK_RUN_FROM_CLI") == "true"
 
 
 def _release(ties: cabc.Iterable[Tie]) -> None:

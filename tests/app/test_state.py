@@ -162,7 +162,7 @@ def test_a_hello_names_the_bounds_of_items_apart_from_those_of_events(
     app.config |= {"PUSH_RETENTION": 60, "PUSH_KEEP": 5, "PUSH_STORE_BYTES": 2**20}
     app.config |= {"PUSH_MAX_ITEMS": 7, "PUSH_ITEMS_BYTES": 2000}
     push.init_app(app)
-    values = hub_of(push)._hello.to_json()["hello"]
+    values = hub_of(push).hello.to_json()["hello"]
     assert values["retention"] == (60, 5, 2**20)
     assert values["items"] == (7, 2000)
     push._services().close()

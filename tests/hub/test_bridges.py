@@ -59,7 +59,7 @@ def test_an_older_worker_ends_no_bridge_and_one_without_any_does(
         app = make_app(PUSH_BROKER_URL=redis.url, PUSH_RUN_DIR=str(tmp_path / "run"))
         hub = Push(app)._states[app].services().hub
         assert isinstance(hub, ProcessDoor)
-        hello = t.cast(dict[str, t.Any], hub._hello.values)
+        hello = t.cast(dict[str, t.Any], hub.hello.values)
         older = {name: value for name, value in hello.items() if name != "bridges"}
         door = Messages(HubFiles.of(tmp_path / "one" / "push-basic").connect())
         try:

@@ -117,7 +117,7 @@ def odd_hellos(url: str) -> cabc.Iterator[t.Any]:
 def test_invalid_messages_disturb_no_stream(agreed: bool, scene: Scene) -> None:
     peer = scene.connect()
     if agreed:
-        assert "welcome" in peer.ask(scene.worker._hello.to_json())
+        assert "welcome" in peer.ask(scene.worker.hello.to_json())
     # So that it has been accepted.
     assert "status" in peer.ask({"status": 1})
     before = scene.descriptors()
@@ -146,7 +146,7 @@ def test_invalid_messages_disturb_no_stream(agreed: bool, scene: Scene) -> None:
 def test_a_hub_that_takes_over_says_again_what_it_is_able_to_do(scene: Scene) -> None:
     peer = scene.connect()
     peer.sock.settimeout(20)
-    first = peer.ask(scene.worker._hello.to_json())
+    first = peer.ask(scene.worker.hello.to_json())
     assert "welcome" in first and first["follows"] is True
     start_process(HubFiles.of(scene.directory), "--replace", "--force")
     ((second, _),) = peer.receive()
@@ -159,7 +159,7 @@ def test_a_run_is_followed_over_several_hub_processes(scene: Scene) -> None:
     run = StoredRun(t.cast(MemoryBroker, scene.broker), "a").enter()
     follow = Follow("a", run.tag, "openai", run.epoch, run.start, framing="chunked")
     peer = scene.connect()
-    assert "welcome" in peer.ask(scene.worker._hello.to_json())
+    assert "welcome" in peer.ask(scene.worker.hello.to_json())
     client, theirs = socket.socketpair()
     with client, theirs:
         client.settimeout(20)
@@ -181,7 +181,7 @@ def test_a_run_is_followed_over_several_hub_processes(scene: Scene) -> None:
 
 def test_a_server_that_writes_without_end_disturbs_no_stream(scene: Scene) -> None:
     peer = scene.connect()
-    assert "welcome" in peer.ask(scene.worker._hello.to_json())
+    assert "welcome" in peer.ask(scene.worker.hello.to_json())
     before = scene.descriptors()
     browser, theirs = socket.socketpair()
     with browser, theirs, open("/dev/random", "rb") as endless:

@@ -241,3 +241,31 @@ def test_a_hub_may_be_run_by_hand(tmp_path: Path) -> None:
             process.wait()
         log.close()
         end_hubs(tmp_path)
+
+
+def test_a_hub_of_another_store_ends_though_its_pages_ask_for_nothing(
+    tmp_path: Path,
+) -> None:
+    """A page that stays connected would receive nothing of what the app publishes."""
+    url = f"sqlite://{tmp_path}/other.db"
+    with serve(gunicorn, tmp_path) as before:
+        reader = before.stream("a").opened()
+        before.stop()
+        with serve(gunicorn, tmp_path, PUSH_BROKER_URL=url) as after:
+            after.publish("a", "x")
+            reader.read_to_end()
+            until(lambda: opened(after))
+
+
+def test_an_app_that_only_publishes_says_that_the_hub_reads_another_store(
+    tmp_path: Path,
+) -> None:
+    with serve(gunicorn, tmp_path) as server:
+        reader = server.stream("a").opened()
+        url = f"sqlite://{tmp_path}/other.db"
+        with serve(gunicorn, tmp_path, PUSH_BROKER_URL=url) as other:
+            other.publish("a", "elsewhere")
+            until(lambda: "another store" in other.log)
+            server.publish("a", "x")
+            assert reader.read_data(1) == ["x"]
+            other.kill()

@@ -78,7 +78,7 @@ class ProcessDoor(PerProcess):
     ) -> None:
         self.files = files
         self._seen = SeenFile(files.seen)
-        self._hello = Hello({"began": time.monotonic(), **hello}, version())
+        self.hello = Hello({"began": time.monotonic(), **hello}, version())
         self._starts = starts
         self._stand_in = StandIn(instead)
         self._quiet = QuietLogger()
@@ -220,7 +220,7 @@ class ProcessDoor(PerProcess):
             connection.close()
             raise NotNow(str(error)) from error
         try:
-            connection.send(self._hello.to_json())
+            connection.send(self.hello.to_json())
         except OSError:
             # Before a hello, the hub accepts nothing else.
             self._disconnect()

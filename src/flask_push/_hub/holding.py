@@ -19,6 +19,7 @@ from .._delivery.snapshot import HubState
 from .._ipc.agreement import Agreement
 from .._ipc.files import HubFiles
 from .._ipc.files import Ties
+from .._ipc.hub_store import note_store
 from .._ipc.process_figures import ProcessFiles
 from .._ipc.seen import SeenFile
 from .._system.descriptors import open_directory
@@ -152,6 +153,7 @@ def open_hub(
     :param broker: Its store, if it is open already.
     :param state: As for :class:`.HubLoop`.
     """
+    note_store(held.files, agreed.url)
     note, take = held.seen.write, ProcessFiles(held.files.figures).take
     about = broker or agreed.open_broker(), agreed.options, (), state
     return HubLoop(loop, *about, note, take)

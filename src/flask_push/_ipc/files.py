@@ -7,6 +7,7 @@
   processes that it forks. The kernel counts them: when the hub can get this lock for
   itself, no process needs the hub any more.
 - ``hub.seen``: its position in the store, which each process reads (:mod:`.seen`).
+- ``hub.store``: which store it reads (:mod:`.hub_store`).
 - ``hub.figures``: a directory with a file of each process of the app, in which it counts
   what it publishes (:mod:`.process_figures`).
 - ``hub.log``: its log, at most two files of a megabyte.
@@ -69,6 +70,10 @@ class HubFiles(t.NamedTuple):
     @property
     def seen(self) -> Path:
         return self.sock.with_suffix(".seen")
+
+    @property
+    def store(self) -> Path:
+        return self.sock.with_suffix(".store")
 
     @property
     def figures(self) -> Path:
