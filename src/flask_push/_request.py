@@ -70,7 +70,7 @@ def asked(stream: Stream, replay: bool, request: Request, services: Services) ->
     # exception.
     words = request.args.to_dict() if request.query_string else {}
     last_id = request.environ.get("HTTP_LAST_EVENT_ID", "")
-    position = position_of(last_id, words.get) if replay else ""
+    sent = position = position_of(last_id, words.get) if replay else ""
     if services.testing and not position and not stream.last:
         # So that a test may publish as soon as it has the response.
         position = str(services.publisher.position())
@@ -86,7 +86,7 @@ def asked(stream: Stream, replay: bool, request: Request, services: Services) ->
         items=words.get("items") == "1",
         # The page has the items as they were at its position, and may lack what has
         # changed since.
-        holds=holds_of(words.get) if position else "",
+        holds=holds_of(words.get) if sent else "",
         # A poll ends as soon as it has all events.
         every=0 if poll else stream.every,
     )

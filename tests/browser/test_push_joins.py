@@ -185,7 +185,7 @@ MUTANTS = [
     ),
     Mutant(
         "what has no callback is in the console",
-        ' || console[name == "error" ? name : "warn"](name, ...args)',
+        " || (console[name] || console.warn)(name, ...args)",
         "",
         "events_without_a_listener_are_in_the_console",
     ),
@@ -261,9 +261,7 @@ MUTANTS = [
         "",
         "what_is_closed_stays_closed",
     ),
-    Mutant(
-        "and joins nothing", "      ways.length = 0;\n", "", "what_is_closed_stays_closed"
-    ),
+    Mutant("and joins nothing", "rejoin(9);", "sleep();", "what_is_closed_stays_closed"),
 ]
 
 

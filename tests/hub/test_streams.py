@@ -351,11 +351,14 @@ def test_an_event_from_elsewhere_that_cannot_be_sent_is_a_gap(tmp_path: Path) ->
         reader = server.stream("a", "b").opened()
         server.publish("a", "1")
         store = sqlite3.connect(tmp_path / "push-basic" / "push.db", isolation_level=None)
+        # In one transaction: the hub may just be reading.
+        store.execute("BEGIN IMMEDIATE")
         store.execute("UPDATE store SET last = last + 1")
         store.execute(
             "INSERT INTO event (number, channel, prev, nth, size, type, data)"
             " SELECT last, 'a', max(number), 9, 9, 'a' || char(10), x'78' FROM store, event"
         )
+        store.execute("COMMIT")
         store.close()
         server.publish("b", "2")
         server.publish("a", "3")
