@@ -14,7 +14,7 @@ test: .venv/test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest -n 6 --dist loadscope
+	$(BIN)/pytest -n 4 --dist loadscope
 	$(BIN)/sphinx-build -qW docs docs/_build
 
 soak: .venv/test
@@ -29,7 +29,7 @@ wine: .venv/bin/pip
 oldest: .venv/test
 	$(PYTHON) -m venv --clear .venv/oldest
 	.venv/oldest/bin/python tests/support/oldest.py
-	.venv/oldest/bin/pytest -n 6 --dist loadscope $(addprefix tests/,app brokers client \
+	.venv/oldest/bin/pytest -n 4 --dist loadscope $(addprefix tests/,app brokers client \
 	  delivery doctor handoff ipc sqlalchemy testing)
 
 # Beside the servers that can be had: half an hour.
