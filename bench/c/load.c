@@ -388,6 +388,17 @@ static void connect_readers(int number, int most, double seconds) {
     answer(start, before, 0);
 }
 
+/* Open a reader again after its `retry`, from the moment at which it was refused. */
+static void open_if_due(int i, long long time) {
+    struct reader *r = readers + i;
+    if (r->state == REFUSED) {
+        r->state = CLOSED;
+        r->due = time + r->retry * 1000000LL;
+        retried++;
+    }
+    if (r->state == CLOSED && r->due <= time) open_reader(i);
+}
+
 /* Reconnect `number` readers as browsers do: each after its `retry`, and once more if it
    is refused. The time in the answer ends when the last reader is open. */
 static void reconnect(int number, double seconds) {
@@ -397,15 +408,7 @@ static void reconnect(int number, double seconds) {
     last_opened = start;
     for (int i = 0; i < number; i++) readers[i].due = start + readers[i].retry * 1000000LL;
     for (; time < end && (opened < number || time - last_opened < 300000000); time = now()) {
-        for (int i = 0; i < number; i++) {
-            struct reader *r = readers + i;
-            if (r->state == REFUSED) {
-                r->state = CLOSED;
-                r->due = time + r->retry * 1000000LL;
-                retried++;
-            }
-            if (r->state == CLOSED && r->due <= time) open_reader(i);
-        }
+        for (int i = 0; i < number; i++) open_if_due(i, time);
         step(5);
     }
     refused = number - opened, dropped = 0;
@@ -425,12 +428,7 @@ static void keep(int messages, double seconds) {
         behind = 0;
         for (int i = 0; i < count; i++) {
             struct reader *r = readers + i;
-            if (r->state == REFUSED) {
-                r->state = CLOSED;
-                r->due = time + r->retry * 1000000LL;
-                retried++;
-            }
-            if (r->state == CLOSED && r->due <= time) open_reader(i);
+            open_if_due(i, time);
             if (r->state != OPEN) behind++;
             for (int j = 0; j < options.per; j++) behind += messages - r->last[j];
         }

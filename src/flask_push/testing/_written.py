@@ -49,7 +49,7 @@ def _all(hub: HubLoop) -> list[Connection]:
 
 def doors(find: Find) -> list[ThreadDoor]:
     """The doors to the hubs that have such streams now."""
-    found = (door for door in all_of(thread._threads) if door._hub is not None)
+    found = all_of(thread._threads)
     return [door for door in found if door._hub is not None and find(door._hub)]
 
 
