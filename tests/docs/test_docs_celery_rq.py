@@ -20,6 +20,8 @@ from support.servers import until
 from support.task_workers import celery
 from support.task_workers import dramatiq
 from support.task_workers import huey
+from support.task_workers import publisher as publisher
+from support.task_workers import redis as redis
 from support.task_workers import rq
 from support.task_workers import run
 
@@ -45,19 +47,6 @@ WORKERS: dict[str, tuple[Worker, str]] = {
     ),
     "huey": (lambda redis, at: huey(redis, at, f"{APP}.huey"), "with_huey(job, files)"),
 }
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> cabc.Iterator[Redis]:
-    with Redis.started(tmp_path) as redis:
-        yield redis
-
-
-@pytest.fixture
-def publisher(redis: Redis) -> cabc.Iterator[Publisher]:
-    publisher = Publisher(redis.url, timeout=20)
-    yield publisher
-    publisher.close()
 
 
 def start(redis: Redis, *lines: str) -> None:

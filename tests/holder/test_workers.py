@@ -3,10 +3,8 @@ each attempt, and the same key is the same run."""
 
 from __future__ import annotations
 
-import collections.abc as cabc
 from pathlib import Path
 
-import pytest
 from support.redises import Redis
 from support.runs import events_of
 from support.runs import holders_of
@@ -15,6 +13,8 @@ from support.runs import rows_of
 from support.runs import take_for_dead
 from support.servers import until
 from support.task_workers import celery
+from support.task_workers import publisher as publisher
+from support.task_workers import redis as redis
 from support.task_workers import rq
 from support.task_workers import run
 
@@ -22,19 +22,6 @@ from flask_push import Publisher
 
 FIRST = ["[queued]", "[running]", "attempt ", "1"]
 SECOND = ["[running]", "attempt ", "2", "[done]"]
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> cabc.Iterator[Redis]:
-    with Redis.started(tmp_path) as redis:
-        yield redis
-
-
-@pytest.fixture
-def publisher(redis: Redis) -> cabc.Iterator[Publisher]:
-    publisher = Publisher(redis.url, timeout=20)
-    yield publisher
-    publisher.close()
 
 
 def wait(publisher: Publisher, way: str, events: list[str], log: Path) -> None:

@@ -10,8 +10,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from flask_push import Publisher
 from support.redises import Redis
 from support.servers import TESTS
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> cabc.Iterator[Redis]:
+    with Redis.started(tmp_path) as redis:
+        yield redis
+
+
+@pytest.fixture
+def publisher(redis: Redis) -> cabc.Iterator[Publisher]:
+    publisher = Publisher(redis.url, timeout=20)
+    yield publisher
+    publisher.close()
 
 
 def environment(redis: Redis) -> dict[str, str]:
