@@ -198,6 +198,31 @@ def test_the_rows_of_dead_hubs_and_their_sum_are_expected() -> None:
     ]
 
 
+def test_the_rows_of_very_many_dead_hubs_go_at_once_and_beats_go_on() -> None:
+    record = FigureRecord(lambda: "hub", lambda: 0.5)
+    record.start(0)
+    dead = {
+        name: ItemRow(Position("e", 7), FIGURES_IN_TOTAL, name, "message", b"{}")
+        for name in (f"gone{number}" for number in range(1000))
+    }
+    now, steps = record.next(0) or 0, list[FigureStep]()
+    while dead:
+        assert (plan := record.plan(now, lambda: HubFigures("hub", Figures()))) is not None
+        steps.append(plan.step)
+        for change in plan.changes:
+            if change.channel == FIGURES_IN_TOTAL and change.data is None:
+                del dead[change.item]
+        rows = [*dead.values()] if plan.step is FigureStep.LOOK else []
+        positions = [Position("e", 2000 + len(steps))] * len(plan.changes)
+        record.answered(plan, rows, positions, None)
+        # The writer's pause.
+        now = max(now + 1, record.next(now) or 0)
+    assert now < 60
+    assert steps.count(FigureStep.ADD) == 10
+    beats = "".join("b" if step is FigureStep.BEAT else "." for step in steps)
+    assert "." * 6 not in beats, beats
+
+
 def test_a_record_says_how_certain_it_is() -> None:
     of = record()
     assert repr(of) == "<FigureRecord first: beat 0, certain>"

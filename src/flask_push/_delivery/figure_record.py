@@ -115,6 +115,8 @@ class FigureRecord:
         # What is to be added: the rows of dead hubs, and that of those that are gone.
         self._dead: list[ItemRow] = []
         self._past: ItemRow | None = None
+        # Whether there are more dead hubs than were added. Each makes a scrape slower.
+        self._more = False
         # Whether the hub stores its last beat; and whether it has.
         self._ends, self._ended = False, True
         self._begin(Figures())
@@ -154,7 +156,7 @@ class FigureRecord:
         """When there is something to do. ``None`` if there is nothing."""
         if self._ended:
             return None
-        if self._unsure or self._dead or self._ends:
+        if self._unsure or self._dead or self._more or self._ends:
             return now
         return max(now, min(self._timed + BEAT_SECONDS, self._look_at))
 
@@ -182,6 +184,10 @@ class FigureRecord:
         if now >= self._timed + BEAT_SECONDS:
             self._timed = now
             return self._store(FigureStep.BEAT, measure())
+        # After a beat, so that thousands of dead hubs don't put it off.
+        if self._more:
+            self._more = False
+            return FigurePlan(FigureStep.LOOK)
         return None
 
     def _store(self, step: FigureStep, hub: HubFigures) -> FigurePlan:
@@ -233,7 +239,8 @@ class FigureRecord:
         """
         step = plan.step
         if step is FigureStep.ADD:
-            # If it failed, or there are more, the next look finds them.
+            # If it failed, the next look finds them.
+            self._more = failure is None and len(self._dead) > _MAX_ADDED
             self._dead = []
         elif failure is None and step is FigureStep.LOOK:
             self._look(rows)

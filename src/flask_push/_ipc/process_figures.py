@@ -6,40 +6,42 @@ hub reads all files every five seconds. It notes in each file how much of it is 
 hub's own figures by now. So another hub, which has none of them, goes on from there.
 
 A process shares a lock on its file as long as it lives. The hub removes the file of a
-process that is dead.
+process that is dead. If the file can't be made, because the disk is full or there are too
+many, or if something has removed it, the process makes another one later, with the same
+numbers. So nothing is lost then, either.
 
-In the file there are the names of the values, which differ between versions, and then two
-blocks of numbers with checksums: what was counted, and what the hub has noted. Who reads a
-block while it is written finds a wrong checksum, and reads it again later.
+What is in a file is in :mod:`.figures_file`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import math
 import os
-import struct
+import re
+import stat
 import threading
+import time
 from bisect import bisect_left
 from pathlib import Path
-from zlib import crc32
 
 from .._delivery.figures import BY_NAME
 from .._delivery.figures import Figures
-from .._delivery.figures import MAX_VALUES
 from .._system import unpatched
 from .._system.fork import PerProcess
-from .._system.inodes import identity
-from .._system.inodes import identity_of
 from .._system.inodes import open_own
-from .._system.inodes import read_at
-from .._system.inodes import write_at
 from .._system.lock import is_shared
-from .._system.lock import lock_shared
 from .._system.names import new_name
+from .figures_file import FiguresFile
 
-#: How many processes may have a file. Others count nothing.
+#: How many processes may have a file. What others count is not shown, until they have one.
 MAX_FILES = 1000
+# The name of a file that a process has made, or is making. No other file is touched.
+_NAME = re.compile(r"\.?\d+-[0-9A-Za-z]+")
+# Seconds after which a process looks whether it has a file.
+_LOOK_SECONDS = 5.0
+# Seconds after which a process has made its file, if it lives.
+_MAKING_SECONDS = 60.0
 
 _SECONDS = BY_NAME["publish_seconds"]
 #: What a process counts.
@@ -52,10 +54,6 @@ _KEYS = (
 _AT = {key: number for number, key in enumerate(_KEYS)}
 _SUM_AT = _AT[f"{_SECONDS.name}:sum"]
 _FIRST_BUCKET = _AT[f"{_SECONDS.name}:{_SECONDS.buckets[0]}"]
-# The length of the names, and its checksum. The names follow.
-_HEAD = struct.Struct("<II")
-_SUM = struct.Struct("<I4x")
-_MAX_NAMES = 32_768
 
 
 class ProcessFigures(PerProcess):
@@ -79,8 +77,8 @@ class ProcessFigures(PerProcess):
         self._lock: threading.RLock = unpatched.original("_thread", "RLock")()
         self._values = [0] * len(_KEYS)
         self._taken = Figures()
-        self._file: _File | None = None
-        self._tried = False
+        self._file: FiguresFile | None = None
+        self._look_at = -math.inf
 
     def abandon(self) -> None:
         if self._file is not None:
@@ -115,25 +113,31 @@ class ProcessFigures(PerProcess):
         self.count(f"runs_ended:{status}")
 
     def _write(self) -> None:
+        if self._directory is not None and (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + _LOOK_SECONDS
+            self._look(self._directory)
         if self._file is None:
-            self._file = self._make()
-            if self._file is None:
-                return
-        try:
-            self._file.write(self._values)
-        except OSError:
-            # A disk that is full must not keep the app from publishing.
             return
-
-    def _make(self) -> _File | None:
-        if self._directory is None or self._tried:
-            return None
-        self._tried = True
+        # A disk that is full must not keep the app from publishing.
         with contextlib.suppress(OSError):
-            self._directory.mkdir(mode=0o700, exist_ok=True)
-            if len(os.listdir(self._directory)) < MAX_FILES:
-                return _File.make(self._directory, f"{os.getpid()}-{new_name()}")
-        return None
+            self._file.write(self._values)
+
+    def _look(self, directory: Path) -> None:
+        """Make a file, if this process has none, or if something has removed it."""
+        old = self._file
+        if old is not None and not old.is_removed:
+            return
+        with contextlib.suppress(OSError):
+            self._file = _make(directory, Figures() if old is None else self._noted(old))
+            if old is not None:
+                old.close()
+
+    def _noted(self, old: FiguresFile) -> Figures:
+        """What the hub has of a file that was removed, and so must not count again."""
+        try:
+            return old.read()[1]
+        except (RecursionError, ValueError):
+            return self.figures.counted
 
     # For a hub in a thread.
 
@@ -160,19 +164,53 @@ class ProcessFiles:
         gauges. Never raises."""
         since, gauges = Figures(), Figures()
         with contextlib.suppress(OSError):
-            for name in sorted(os.listdir(self._directory))[: 2 * MAX_FILES]:
-                # Others are not whole yet.
-                if not name.startswith("."):
-                    more, now = _take(self._directory / name)
-                    since += more
-                    gauges += now
+            for name in sorted(_names(self._directory))[: 2 * MAX_FILES]:
+                if name.startswith("."):
+                    # It is not whole yet.
+                    _remove_old(self._directory / name)
+                    continue
+                more, now = _take(self._directory / name)
+                since += more
+                gauges += now
         return since, gauges
 
 
+def _make(directory: Path, noted: Figures) -> FiguresFile:
+    """
+    :raises OSError: If it can't be made, or if there are too many.
+    """
+    directory.mkdir(mode=0o700, exist_ok=True)
+    if len(_names(directory)) >= MAX_FILES:
+        raise OSError(f"{directory} has {MAX_FILES:,} files")
+    return FiguresFile.make(directory, f"{os.getpid()}-{new_name()}", _KEYS, noted)
+
+
+def _names(directory: Path) -> list[str]:
+    """The names of all files of processes, whole or not.
+
+    :raises OSError: If the directory can't be read.
+    """
+    return [name for name in os.listdir(directory) if _NAME.fullmatch(name)]
+
+
+def _remove_old(path: Path) -> None:
+    """Remove a file that no process will use any more. Never raises."""
+    with contextlib.suppress(OSError):
+        found = os.lstat(path)
+        is_old = abs(time.time() - found.st_mtime) > _MAKING_SECONDS
+        if is_old and not stat.S_ISDIR(found.st_mode):
+            path.unlink(missing_ok=True)
+
+
 def _take(path: Path) -> tuple[Figures, Figures]:
-    nothing = Figures()
+    nothing, is_dead = Figures(), False
     try:
-        file = _File(open_own(path, os.O_RDWR), path)
+        file = FiguresFile(open_own(path, os.O_RDWR), path)
+    except PermissionError:
+        # It is none that a process could make. A process that has lost its file this way
+        # makes another one.
+        _remove_old(path)
+        return nothing, nothing
     except OSError:
         return nothing, nothing
     try:
@@ -187,100 +225,13 @@ def _take(path: Path) -> tuple[Figures, Figures]:
             file.remove()
             return since, nothing
         return since, counted.gauges + Figures({"processes": 1})
-    except (OSError, RecursionError, ValueError):
+    except (RecursionError, ValueError):
+        if is_dead:
+            # It is damaged, and will be for ever.
+            with contextlib.suppress(OSError):
+                file.remove()
+        return nothing, nothing
+    except OSError:
         return nothing, nothing
     finally:
         file.close()
-
-
-class _File:
-    """An open file of a process.
-
-    :param keys: The names of the values, if the file is new.
-    """
-
-    def __init__(self, fd: int, path: Path, keys: tuple[str, ...] = ()) -> None:
-        self.fd = fd
-        self._path = path
-        self._keys = keys
-        self._names = json.dumps(keys).encode() if keys else b""
-        self._numbers = struct.Struct(f"<{len(keys)}Q")
-
-    @classmethod
-    def make(cls, directory: Path, name: str) -> _File:
-        """Make the file of this process.
-
-        :raises OSError: If it can't be made.
-        """
-        hidden = directory / f".{name}"
-        file = cls(open_own(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL), hidden, _KEYS)
-        try:
-            if not lock_shared(file.fd, 0):
-                raise OSError("a new file is locked")
-            names = file._names
-            write_at(file.fd, _HEAD.pack(len(names), crc32(names)) + names, 0)
-            file.write([0] * len(_KEYS))
-            file._write([0] * len(_KEYS), file._noted_at)
-            file._path = directory / name
-            os.rename(hidden, file._path)
-        except BaseException:
-            file.remove()
-            file.close()
-            raise
-        return file
-
-    @property
-    def _counted_at(self) -> int:
-        return _HEAD.size + len(self._names)
-
-    @property
-    def _noted_at(self) -> int:
-        return self._counted_at + _SUM.size + self._numbers.size
-
-    def write(self, values: list[int]) -> None:
-        """Write what was counted."""
-        self._write(values, self._counted_at)
-
-    def _write(self, values: list[int], at: int) -> None:
-        body = self._numbers.pack(*values)
-        write_at(self.fd, _SUM.pack(crc32(body)) + body, at)
-
-    def note(self, figures: Figures) -> None:
-        """Write what the hub has."""
-        self._write([figures.get(key, 0) for key in self._keys], self._noted_at)
-
-    def read(self) -> tuple[Figures, Figures]:
-        """What was counted, and what the hub has.
-
-        :raises ValueError: If it is not that now.
-        """
-        size, checksum = _HEAD.unpack(self._part(_HEAD.size, 0))
-        names = self._part(min(size, _MAX_NAMES), _HEAD.size)
-        keys = json.loads(names) if crc32(names) == checksum else []
-        if not (isinstance(keys, list) and 0 < len(keys) <= MAX_VALUES):
-            raise ValueError(f"{self._path} has no names")
-        self._names, self._keys = names, tuple(map(str, keys))
-        self._numbers = struct.Struct(f"<{len(keys)}Q")
-        return self._figures(self._counted_at), self._figures(self._noted_at).counted
-
-    def _figures(self, at: int) -> Figures:
-        data = self._part(_SUM.size + self._numbers.size, at)
-        body, (checksum,) = data[_SUM.size :], _SUM.unpack(data[: _SUM.size])
-        if crc32(body) != checksum:
-            raise ValueError(f"{self._path} is being written")
-        values = zip(self._keys, self._numbers.unpack(body), strict=True)
-        return Figures.from_json(dict(values))
-
-    def _part(self, size: int, at: int) -> bytes:
-        data = read_at(self.fd, size, at)
-        if len(data) != size:
-            raise ValueError(f"{self._path} is too short")
-        return data
-
-    def remove(self) -> None:
-        """Remove the file, unless another one has its path."""
-        if identity(self._path) == identity_of(self.fd):
-            self._path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        os.close(self.fd)
