@@ -132,7 +132,7 @@ class FiguresFile:
 
 def _write_whole(fd: int, data: bytes, offset: int) -> None:
     """
-    :raises OSError: If the disk has no room for all of it.
+    :raises OSError: If the disk is full.
     """
     if write_at(fd, data, offset) != len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
