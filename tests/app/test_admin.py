@@ -212,6 +212,7 @@ def test_what_names_nothing_or_too_much_ends_nothing(make: Make) -> None:
         {**OURS, "Sec-Fetch-Site": "same-site"},
         {**OURS, "Origin": "https://evil.example"},
         {**OURS, "Origin": "null"},
+        {**OURS, "Origin": "http://[bad"},
         {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"},
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from flask import abort
 from flask import Flask
 from flask import redirect
 from flask import request
@@ -23,6 +24,15 @@ def is_admin() -> t.Any:
 
 
 push = Push(app, admin=is_admin)
+
+
+@app.before_request
+def check_referer() -> None:
+    """As Flask-WTF does over TLS."""
+    if request.method == "POST" and not request.headers.get("Referer", "").startswith(
+        request.host_url
+    ):
+        abort(400, "The referrer header is missing.")
 
 
 @app.get("/login")
