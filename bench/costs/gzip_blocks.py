@@ -25,7 +25,7 @@ from costs.reading_process import ReadHub
 from flask_push import Event
 from flask_push import Position
 from flask_push._delivery import gzip
-from flask_push._delivery import wire
+from flask_push._delivery.event_frame import event_frame
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._event import Entry
@@ -101,7 +101,7 @@ def _frames(make: cabc.Callable[[], str], count: int) -> _Frames:
     entries = (
         Entry(10**15 + n, 0, "chat", "message", make().encode()) for n in range(count)
     )
-    return [wire.event(entry, "kQ3fZ", entry.number) for entry in entries]
+    return [event_frame(entry, "kQ3fZ", entry.number) for entry in entries]
 
 
 def _sizes(

@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 from support.world import fail
 
-from flask_push._delivery import wire
+from flask_push._delivery import encoder
+from flask_push._delivery.event_frame import event_frame
 from flask_push._delivery.log import Log
 from flask_push._delivery.readers import Readers
 from flask_push._delivery.subscription import Subscription
@@ -21,13 +22,13 @@ from flask_push._event import Proof
 def test_frames_that_many_readers_missed_are_made_once(
     max_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, event = Counter[int](), wire.event
+    made, event = Counter[int](), event_frame
 
     def count(entry: Entry, epoch: str, number: int, limit: int) -> bytes:
         made[number] += 1
         return event(entry, epoch, number, limit)
 
-    monkeypatch.setattr(wire, "event", count)
+    monkeypatch.setattr(encoder, "event_frame", count)
 
     log = Log(report=fail, max_bytes=max_bytes)
     readers = Readers(log, lambda: 0.5)

@@ -10,6 +10,7 @@ from .._event import Position
 from .._event import UNSET
 from . import presence_wire
 from . import wire
+from .event_frame import event_frame
 from .item_log import ItemPiece
 from .roster import Change
 from .roster import COUNT
@@ -33,7 +34,7 @@ class Encoder:
         if entry.type == GAP:
             return None
         try:
-            return wire.event(entry, epoch, number, self.max_event)
+            return event_frame(entry, epoch, number, self.max_event)
         except MemoryError:
             # The event is right, and its readers resume before it.
             raise

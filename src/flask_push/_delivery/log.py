@@ -218,7 +218,7 @@ class Log:
 
     def _take(self, entry: Entry, touched: _Touched, final: bool = False) -> bool:
         """Take one event of the feed. False if events before it have to be read first."""
-        number, prev, name = entry.number, entry.prev, entry.channel
+        number, prev, name, _, _, _, item = entry
         channel = self.channels.get(name)
         if channel is not None and not channel.held:
             channel = None
@@ -230,7 +230,7 @@ class Log:
             return True
         if number <= self.end:
             return True
-        if channel is not None and entry.item:
+        if channel is not None and item:
             self._take_item(channel, entry, touched, final)
         elif channel is not None:
             if prev > channel.last and prev > self.proved:

@@ -13,7 +13,6 @@ import typing as t
 
 from .. import sse
 from .._event import base62
-from .._event import Entry
 from .._event import escape
 from .._event import escape_item
 from .._event import Event
@@ -21,9 +20,8 @@ from .._event import GAP
 from .._event import MAX_NUMBER
 from .._event import Position
 from .._event import UNSET
-from .channel import ExcludingFrame
 from .channel import ItemFrame
-from .event_head import event_head
+from .event_frame import check_size
 
 #: Types and channels with this prefix belong to Flask-Push. ``publish`` refuses them.
 RESERVED = "push:"
@@ -200,24 +198,6 @@ def probe(channel: str, word: str) -> Event:
     return Event(channel, data, "push:doctor", store=False)
 
 
-def event(entry: Entry, epoch: str, number: int, max_bytes: int = MAX_NUMBER) -> bytes:
-    """The frame of an event, the same for every reader.
-
-    :param max_bytes: How many bytes of data it may have, as they are sent.
-    :raises ValueError: If the event breaks the rules: another program has stored it.
-    """
-    if len(entry.data) * 7 > max_bytes:
-        _check_size(entry.data, max_bytes)
-    head = event_head(entry.channel, entry.type, epoch, number)
-    frame = sse.frame(head, entry.data)
-    return ExcludingFrame.of(frame, entry.exclude) if entry.exclude else frame
-
-
-def _check_size(data: bytes, most: int) -> None:
-    if (size := sse.sent_size(data)) > most:
-        raise ValueError(f"{size} bytes of data are more than PUSH_MAX_EVENT_BYTES")
-
-
 def all_items(channels: cabc.Iterable[str], watch: cabc.Sequence[str] = ()) -> bytes:
     """``push:items``: all items of these channels follow, and all members of these rosters.
     A page forgets those that it has.
@@ -262,7 +242,7 @@ def item_tail(
     :raises ValueError: If the item breaks the rules: another program has stored it.
     """
     if len(data) * 7 > max_bytes:
-        _check_size(data, max_bytes)
+        check_size(data, max_bytes)
     about = f".{escape(channel)}.{escape_item(item)}.{base62(number)}\n".encode()
     return sse.frame(about + sse.type_line(type), data)
 

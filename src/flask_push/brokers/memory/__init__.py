@@ -10,8 +10,7 @@ from collections import deque
 from collections import OrderedDict
 from heapq import merge
 from itertools import islice
-from itertools import takewhile
-from operator import attrgetter
+from operator import itemgetter
 from pathlib import Path
 
 from ..._event import Entry
@@ -39,7 +38,12 @@ from .item_calls import ItemCalls
 from .items import Items
 from .own import OwnLog
 
-_number = attrgetter("number")
+#: An :class:`.Entry` as it is kept: the garbage collector does not have to look at it.
+_Row = tuple[int, int | None, str, str, bytes, str, str]
+
+_number = itemgetter(0)
+# The class's own way takes twice as long.
+_entry: cabc.Callable[[type[Entry], _Row], Entry] = tuple.__new__
 
 
 def from_url(
@@ -68,9 +72,9 @@ class MemoryBroker(ItemCalls):
         self._clock = Clock(0, self._birth)
         # All stored events, by number and in order; the same by channel; and events that
         # are not stored, and wait for the feeds.
-        self._log: OrderedDict[int, Entry] = OrderedDict()
-        self._channels: dict[str, list[Entry]] = {}
-        self._passing: deque[Entry] = deque()
+        self._log: OrderedDict[int, _Row] = OrderedDict()
+        self._channels: dict[str, list[_Row]] = {}
+        self._passing: deque[_Row] = deque()
         # By channel and key, in the order of numbers.
         self._keys: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._own: dict[str, OwnLog] = {}
@@ -81,11 +85,12 @@ class MemoryBroker(ItemCalls):
         data = [event.data.encode() for event in events]
         self._notice_fork()
         with self._lock:
-            numbers = [self._store(*pair) for pair in zip(events, data, strict=True)]
+            now, store = self._now(), self._store
+            numbers = [store(*pair, now) for pair in zip(events, data, strict=True)]
             self._forget()
-            positions = [Position(self._epoch, number) for number in numbers]
+            epoch = self._epoch
         self._ring()
-        return positions
+        return [Position(epoch, number) for number in numbers]
 
     def append(self, log: str, data: bytes, keep: float) -> Position:
         check_own(log, data, keep)
@@ -120,19 +125,17 @@ class MemoryBroker(ItemCalls):
         with self._lock:
             held = {name: self._channels.get(name, []) for name in channels}
             proofs = {
-                name: Proof(entries[0].prev or 0)
-                if entries
-                else Proof(self._floor, "unknown")
-                for name, entries in held.items()
+                name: Proof(rows[0][1] or 0) if rows else Proof(self._floor, "unknown")
+                for name, rows in held.items()
             }
             if after is None:
-                newest = merge(*map(reversed, held.values()), key=lambda e: -e.number)
-                numbers = [entry.number - 1 for entry in islice(newest, last)]
+                newest = merge(*map(reversed, held.values()), key=lambda row: -row[0])
+                numbers = [row[0] - 1 for row in islice(newest, last)]
                 since = max((proof.since for proof in proofs.values()), default=0)
                 after = max(min(numbers), since) if numbers else self._last
             tails: list[cabc.Iterable[Entry]] = [
-                islice(entries, bisect_right(entries, after, key=_number), None)
-                for entries in held.values()
+                map(Entry._make, rows[bisect_right(rows, after, key=_number) :])
+                for rows in held.values()
             ]
             if items:
                 tails += [self._items.entries(name, after) for name in held]
@@ -170,37 +173,42 @@ class MemoryBroker(ItemCalls):
         for feed in list(self._feeds):
             feed.ring()
 
-    def _store(self, event: Event, data: bytes) -> int:
-        key = (event.channel, event.key) if event.key is not None else None
-        if key is not None and key in self._keys:
-            return self._keys[key]
-        number = self._last = max(self._clock.now(self._last), self._last + 1)
-        if key is not None:
+    def _store(self, event: Event, data: bytes, now: int) -> int:
+        channel = event.channel
+        number = now if now > self._last else self._last + 1
+        if event.key is not None:
+            key = channel, event.key
+            if key in self._keys:
+                return self._keys[key]
             self._keys[key] = number
             self._bytes += _key_size(key)
-        about = event.channel, event.type, data, event.exclude or ""
+        self._last = number
+        rest = event.type, data, event.exclude or "", ""
         if not event.store:
-            self._passing.append(Entry(number, None, *about))
-            self._passing_bytes += _size(self._passing[-1])
+            row: _Row = number, None, channel, *rest
+            self._passing.append(row)
+            self._passing_bytes += _size(row)
             return number
-        held = self._channels.setdefault(event.channel, [])
-        prev = held[-1].number if held else self._floor
-        entry = Entry(number, prev, *about)
-        self._log[number] = entry
-        self._bytes += _size(entry)
-        held.append(entry)
+        held = self._channels.get(channel)
+        if held is None:
+            held = self._channels[channel] = []
+        prev = held[-1][0] if held else self._floor
+        row = number, prev, channel, *rest
+        self._log[number] = row
+        self._bytes += _size(row)
+        held.append(row)
         if len(held) > self._retention.count:
-            entry = held.pop(0)
-            del self._log[entry.number]
-            self._bytes -= _size(entry)
+            row = held.pop(0)
+            del self._log[row[0]]
+            self._bytes -= _size(row)
         return number
 
     def _forget(self) -> None:
         """Remove events and keys that are too old, or too many bytes."""
         recent, passing = self._last - PASSING, self._passing
         most = self._retention.bytes // PASSING_PART
-        while passing and (passing[0].number < recent or self._passing_bytes > most):
-            if passing[0].number == self._last:
+        while passing and (passing[0][0] < recent or self._passing_bytes > most):
+            if passing[0][0] == self._last:
                 break
             self._passing_bytes -= _size(passing.popleft())
         oldest = self._last - round(self._retention.age * 1_000_000)
@@ -217,23 +225,25 @@ class MemoryBroker(ItemCalls):
                 self._drop()
 
     def _drop(self) -> None:
-        _, entry = self._log.popitem(last=False)
-        self._bytes -= _size(entry)
-        self._floor = entry.number
-        self._channels[entry.channel].pop(0)
-        if not self._channels[entry.channel]:
-            del self._channels[entry.channel]
+        number, row = self._log.popitem(last=False)
+        self._bytes -= _size(row)
+        self._floor = number
+        held = self._channels[row[2]]
+        held.pop(0)
+        if not held:
+            del self._channels[row[2]]
 
     def unread(self, after: int) -> tuple[str, list[Entry], int, bool]:
         """What a feed has not delivered yet: the epoch, events after a number, the end,
         and whether some of them are forgotten."""
         with self._lock:
-            newest = [
-                [*takewhile(lambda e: e.number > after, reversed(entries))][::-1]
-                for entries in (self._log.values(), self._passing)
-            ]
-            entries = list(merge(*newest, key=_number))
-            return self._epoch, entries, self._last, self._floor > after
+            rows = _newest(reversed(self._log.values()), after)
+            if self._passing:
+                passing = _newest(reversed(self._passing), after)
+                rows = list(merge(rows, passing, key=_number))
+            forgotten = self._floor > after
+            epoch, end = self._epoch, self._last
+        return epoch, [_entry(Entry, row) for row in rows], end, forgotten
 
     def leave(self, feed: MemoryFeed) -> None:
         with self._lock:
@@ -246,9 +256,21 @@ class MemoryBroker(ItemCalls):
         return age if self._floor == self._birth else min(age, self._last - self._floor)
 
 
-def _size(entry: Entry) -> int:
-    names = len(entry.channel) + len(entry.type) + len(entry.exclude)
-    return len(entry.data) + max(EVENT, ROW + names)
+def _newest(backwards: cabc.Iterable[_Row], after: int) -> list[_Row]:
+    """Those after the number, in the order of their numbers."""
+    found = []
+    for row in backwards:
+        if row[0] <= after:
+            break
+        found.append(row)
+    found.reverse()
+    return found
+
+
+def _size(row: _Row) -> int:
+    _, _, channel, type, data, exclude, _ = row
+    about = ROW + len(channel) + len(type) + len(exclude)
+    return len(data) + (about if about > EVENT else EVENT)
 
 
 def _key_size(key: tuple[str, str]) -> int:

@@ -48,7 +48,7 @@ class ItemCalls:
     ) -> Position:
         if step is None:
             assert isinstance(change, Event)
-            return Position(self._epoch, self._store(change, change.data.encode()))
+            return Position(self._epoch, self._store(change, change.data.encode(), now))
         found = self._items.apply(step, now, self._next)
         return found or Position(self._epoch, self._last)
 
@@ -115,7 +115,7 @@ class ItemCalls:
 
     # The rest of the broker.
 
-    def _store(self, event: Event, data: bytes) -> int:
+    def _store(self, event: Event, data: bytes, now: int) -> int:
         raise NotImplementedError
 
     def _forget(self) -> None:
