@@ -9,6 +9,7 @@ import json
 import re
 import typing as t
 from dataclasses import dataclass
+from dataclasses import fields
 from functools import lru_cache
 from uuid import UUID
 
@@ -38,7 +39,7 @@ _OWN = "\udcff"
 Name: t.TypeAlias = str | int | UUID
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Event:
     """One thing that happened, on its way in (:meth:`Push.publish_many`) or out
     (:meth:`Push.history`, :meth:`Push.items`, :class:`sse.Parser`).
@@ -70,10 +71,41 @@ class Event:
     ttl: float | None = None
     version: int | None = None
 
+    def __init__(
+        self,
+        channel: str,
+        data: t.Any,
+        type: str = "message",
+        key: str | None = None,
+        store: bool = True,
+        id: str = "",
+        exclude: str | None = None,
+        item: Name = "",
+        ttl: float | None = None,
+        version: int | None = None,
+    ) -> None:
+        # It is called for each event that is published. The method that a frozen dataclass
+        # gets takes twice as long.
+        _set_channel(self, channel)
+        _set_data(self, data)
+        _set_type(self, type)
+        _set_key(self, key)
+        _set_store(self, store)
+        _set_id(self, id)
+        _set_exclude(self, exclude)
+        _set_item(self, item)
+        _set_ttl(self, ttl)
+        _set_version(self, version)
+
     @property
     def json(self) -> t.Any:
         """What the data says, if it is JSON. For events on their way out."""
         return json.loads(self.data)
+
+
+_set = [getattr(Event, each.name).__set__ for each in fields(Event)]
+_set_channel, _set_data, _set_type, _set_key, _set_store, *_rest = _set
+_set_id, _set_exclude, _set_item, _set_ttl, _set_version = _rest
 
 
 class Position(t.NamedTuple):
