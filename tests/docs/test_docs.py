@@ -57,6 +57,7 @@ from flask_push._delivery import run_wires
 from flask_push._delivery import tickets
 from flask_push._delivery import wire
 from flask_push._delivery.last_event_id import POSITIONS
+from flask_push._event import ids
 from flask_push._hub import connection
 from flask_push._hub import fanout
 from flask_push._hub import main
@@ -188,7 +189,7 @@ BOUNDS: list[tuple[str, str, list[int]]] = [
         "4,096 names, 1,024 types and 1,024 streams",
         [
             cached.cache_parameters()["maxsize"]
-            for cached in (_event._escape, sse.type_line, connection._shared_rest_of)
+            for cached in (ids._escape, sse.type_line, connection._shared_rest_of)
         ],
     ),
     ("What the kernel buffers", "256 KiB", [2 * connection._SEND_BUFFER]),

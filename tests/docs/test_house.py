@@ -24,7 +24,7 @@ from support.without_linux.taking import matching
 from support.without_linux.taking import read
 
 # What lies beside ``__init__`` and is not Flask's: files that are rooms of their own.
-ALONE = {"_event", "sse", "_config", "asgi"}
+ALONE = {"sse", "_config", "asgi"}
 
 #: Packages that may be missing, and the only file or folder that imports each.
 OPTIONAL = {

@@ -8,13 +8,13 @@ import contextlib
 import gc
 import typing as t
 
-from flask_push import _event
 from flask_push import Event
 from flask_push import Position
 from flask_push import sse
 from flask_push._delivery.options import Options
 from flask_push._delivery.stream import Stream
 from flask_push._event import Entry
+from flask_push._event import ids
 from flask_push._ipc.client import Client
 from flask_push._system.polling import new_loop
 from flask_push.brokers import Retention
@@ -184,7 +184,7 @@ def play(
             scene.close()
 
     # So that everything runs again as the first time.
-    _event._escape.cache_clear()
+    ids._escape.cache_clear()
     sse.type_line.cache_clear()
     # Otherwise, objects of an earlier test could be collected meanwhile.
     gc.collect()

@@ -1,4 +1,4 @@
-"""The values that all other modules use: events, positions, and pages of history.
+"""Events, positions, and pages of history.
 
 Nothing here does I/O or knows a clock, a thread, a loop or Flask.
 """
@@ -10,19 +10,17 @@ import re
 import typing as t
 from dataclasses import dataclass
 from dataclasses import fields
-from functools import lru_cache
 from uuid import UUID
 
-# Sorted as ASCII sorts, so that ids of equal length sort as their numbers do.
-_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
-_VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
+from .ids import base62
+from .ids import DIGITS
+from .ids import escape
+from .ids import escape_item
+from .ids import unescape
+
 _POSITION = re.compile(r"([0-9A-Za-z]{5})-([0-9A-Za-z]{1,11})\Z")
-_UNSAFE = re.compile(rb"[^0-9A-Za-z_-]")
-_ESCAPED = re.compile(r"(?:[0-9A-Za-z_-]|~[0-9a-f]{2})+\Z")
 
 MAX_NUMBER = 2**63 - 1
-MAX_CHANNEL = MAX_ITEM = 64
 #: Bytes of UTF-8. The store keeps both with each event, and looks events up by them.
 MAX_TYPE = MAX_KEY = 256
 
@@ -132,7 +130,7 @@ class Position(t.NamedTuple):
         if match is not None:
             number = 0
             for digit in match[2]:
-                number = number * 62 + _VALUES[digit]
+                number = number * 62 + DIGITS[digit]
             if number <= MAX_NUMBER:
                 return cls(match[1], number)
         return cls("", 0)
@@ -256,73 +254,6 @@ class ItemsPage(t.NamedTuple):
     rows: t.Sequence[ItemRow]
     #: One for each channel.
     horizons: t.Mapping[str, int]
-
-
-def base62(number: int) -> str:
-    # It is called for every event, and the first digits seldom change.
-    high, low = divmod(number, 62**2)
-    return _leading(high) + _PAIRS[low] if high else _PAIRS[low].lstrip("0") or "0"
-
-
-@lru_cache(16)
-def _leading(number: int) -> str:
-    return base62(number)
-
-
-def escape(channel: str) -> str:
-    """The channel's name as part of an id: ASCII, and at most 64 bytes.
-
-    :raises ValueError: If the name is empty, too long, or not text.
-    """
-    if not isinstance(channel, str) or not channel:
-        raise ValueError(f"A channel's name is a non-empty string, not {channel!r:.80}.")
-    if len(channel) > MAX_CHANNEL:
-        raise _too_long("channel", channel, len(channel))
-    return _escape(channel)
-
-
-def escape_item(item: str) -> str:
-    """The item's name as part of an id, as :func:`escape`.
-
-    :raises ValueError: If the name is empty, too long, or not text.
-    """
-    if not isinstance(item, str) or not item:
-        raise ValueError(f"An item's name is a non-empty string, not {item!r:.80}.")
-    if len(item) > MAX_ITEM:
-        raise _too_long("item", item, len(item))
-    return _escape(item, "item")
-
-
-@lru_cache(4096)
-def _escape(name: str, what: str = "channel") -> str:
-    try:
-        encoded = name.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"The {what} {name!r} holds a lone surrogate.") from None
-    tag = _UNSAFE.sub(lambda match: b"~%02x" % match[0][0], encoded).decode()
-    if len(tag) > MAX_CHANNEL:
-        raise _too_long(what, name, len(tag))
-    return tag
-
-
-def _too_long(what: str, name: str, size: int) -> ValueError:
-    return ValueError(
-        f"The {what} {name[:80]!r} takes {size:,} bytes of an event's id or more,"
-        f" {MAX_CHANNEL} at most: letters, digits, '_' and '-' count one, any"
-        " other byte three. Use a shorter name, or a hash of it."
-    )
-
-
-def unescape(tag: str) -> str:
-    """The channel that the part of an id after the dot names, or an empty string."""
-    if _ESCAPED.match(tag) is None:
-        return ""
-    try:
-        return re.sub(
-            rb"~(..)", lambda match: bytes([int(match[1], 16)]), tag.encode()
-        ).decode()
-    except UnicodeDecodeError:
-        return ""
 
 
 def event_id(position: Position, channel: str, item: str = "") -> str:
