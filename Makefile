@@ -30,7 +30,7 @@ oldest: .venv/test
 	$(PYTHON) -m venv --clear .venv/oldest
 	.venv/oldest/bin/python tests/support/oldest.py
 	.venv/oldest/bin/pytest -n 4 --dist loadscope $(addprefix tests/,app brokers client \
-	  delivery doctor handoff ipc sqlalchemy testing)
+	  delivery doctor event handoff ipc sqlalchemy testing)
 
 # Beside the servers that can be had: half an hour.
 bench: .venv/test
