@@ -20,6 +20,12 @@ def test_a_hub_is_shown_by_what_it_is(tmp_path: Path) -> None:
         assert os.fsdecode(shown) == f"flask-push hub: {door}"
 
 
+def test_a_hub_does_not_interrupt_a_worker_for_each_message(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path) as server:
+        server.stream("a").opened()
+        assert os.sched_getscheduler(the_hub(tmp_path)) == os.SCHED_BATCH
+
+
 def test_each_line_of_the_hubs_log_has_its_time_and_level(tmp_path: Path) -> None:
     with serve(gunicorn, tmp_path, PUSH_MAX_STREAMS=1) as server:
         server.stream("a").opened()

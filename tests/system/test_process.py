@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+from flask_push._system import fork
 from flask_push._system import process
 
 
@@ -40,6 +41,23 @@ def test_the_time_that_a_process_computes_grows() -> None:
     while process.cpu_seconds() == before:
         pass
     assert process.cpu_seconds() > before
+
+
+def test_a_process_interrupts_no_others() -> None:
+    def is_changed() -> bool:
+        process.interrupt_no_others()
+        return os.sched_getscheduler(0) == os.SCHED_BATCH
+
+    assert fork.run_in_child(is_changed)
+
+
+def test_a_process_that_was_started_with_another_policy_keeps_it() -> None:
+    def is_kept() -> bool:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        process.interrupt_no_others()
+        return os.sched_getscheduler(0) == os.SCHED_IDLE
+
+    assert fork.run_in_child(is_kept)
 
 
 def test_a_process_has_the_name_and_the_title_that_it_is_given() -> None:

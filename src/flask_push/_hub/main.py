@@ -21,6 +21,7 @@ from .._system.descriptors import raise_limit
 from .._system.inodes import identity
 from .._system.inodes import identity_of
 from .._system.inodes import open_own
+from .._system.process import interrupt_no_others
 from .._system.process import set_name
 from .._system.process import set_title
 from .._system.process import unblock_signals
@@ -93,6 +94,7 @@ def set_up(files: HubFiles, log: logging.Handler | None = None) -> None:
     unblock_signals()
     os.umask(0o077)
     raise_limit()
+    interrupt_no_others()
     logging.raiseExceptions = False
     logger.setLevel(logging.INFO)
     with contextlib.suppress(OSError):

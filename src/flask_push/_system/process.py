@@ -23,6 +23,19 @@ def call_on_signals(
         loop.add_signal_handler(number, callback, reason)
 
 
+def interrupt_no_others() -> None:
+    """While another process computes on the same processor, let it finish its turn, also
+    if this one has been sent something. Threads that start later do the same.
+
+    Otherwise the system switches to and fro for each thing that is sent, and each time the
+    processor's caches have to be filled again.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        # If it was started with another policy, it keeps that.
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 def cpu_seconds() -> float:
     """How long this process has computed."""
     used = os.times()
