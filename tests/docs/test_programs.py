@@ -30,22 +30,24 @@ def programs(path: Path) -> t.Iterator[ast.Module]:
                 continue
 
 
-FILES = sorted(
-    path
-    for path in TESTS.rglob("*.py")
-    if "node_modules" not in path.parts and any(programs(path))
-)
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(TESTS)))
-def test_a_program_in_a_test_imports_what_there_is(path: Path) -> None:
+def imports(path: Path) -> t.Iterator[tuple[str, str]]:
+    """The modules of ours, and names in them, that programs in a file import."""
     for program in programs(path):
         for node in ast.walk(program):
             if isinstance(node, ast.ImportFrom) and not node.level:
                 module = node.module or ""
                 if module.partition(".")[0] in OURS:
-                    found = importlib.import_module(module)
-                    for alias in node.names:
-                        there = hasattr(found, alias.name)
-                        if not there:
-                            importlib.import_module(f"{module}.{alias.name}")
+                    yield from ((module, alias.name) for alias in node.names)
+
+
+# One test for all files: each process of pytest-xdist would read them to name the tests.
+def test_a_program_in_a_test_imports_what_there_is() -> None:
+    paths = [path for path in TESTS.rglob("*.py") if "node_modules" not in path.parts]
+    found = [(path, *what) for path in paths for what in imports(path)]
+    assert len(found) > 20
+    for path, module, name in found:
+        try:
+            if not hasattr(importlib.import_module(module), name):
+                importlib.import_module(f"{module}.{name}")
+        except ImportError as error:
+            pytest.fail(f"{path}: {error}")

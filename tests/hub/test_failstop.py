@@ -17,12 +17,16 @@ from support.failing import MODULES
 from support.failing import Store
 from support.failing import Tracer
 from support.hub_failures import FailureScene
-from support.hub_failures import play
+from support.hub_failures import play as play_story
 from support.hub_failures import Scenario
 from support.sockets import noise
 
 from flask_push import Event
 from flask_push import Position
+
+
+def play(scenario: Scenario, tracer: Tracer) -> FailureScene:
+    return play_story(scenario, tracer, heartbeat=0.03, log_bytes=37_500)
 
 
 async def live(scene: FailureScene) -> None:
@@ -45,7 +49,7 @@ async def live(scene: FailureScene) -> None:
         Event("a", "passing", store=False),
         Event("b", "not for me", exclude="me"),
         Event("a", "\n".join(["lines"] * 5)),
-        *(Event("a", noise(100_000)) for _ in range(5)),
+        *(Event("a", noise(25_000)) for _ in range(5)),
         Event("a", "also not for me", exclude="me"),
     )
     await scene.turn()
@@ -64,6 +68,7 @@ async def live(scene: FailureScene) -> None:
     (ahead,) = scene.say("c", "7")
     scene.add("c", position=ahead)
     await scene.turn()
+    await scene.until(lambda: any(e.type == "push:heartbeat" for e in idle.events))
     opened = len(idle.judged)
     await scene.until(lambda: scene.say("e", "more") and len(idle.judged) > opened)
     await scene.come_to_the_end()
@@ -79,7 +84,7 @@ async def in_trouble(scene: FailureScene) -> None:
     slow = scene.add("a")
     await scene.until(lambda: all(reader.events for reader in scene.returning))
     slow.patient = False
-    scene.say("a", *(noise(100_000) for _ in range(5)))
+    scene.say("a", *(noise(25_000) for _ in range(5)))
     await scene.turn()
     scene.say("a", *(f"new {n}" for n in range(40)))
     scene.add("a", "b", position=old)
@@ -106,7 +111,7 @@ async def taken_over(scene: FailureScene) -> None:
     await scene.until(lambda: all(reader.events for reader in scene.returning))
     for reader in slow:
         reader.patient = False
-    scene.say("a", *(noise(100_000) for _ in range(5)))
+    scene.say("a", *(noise(25_000) for _ in range(5)))
     await scene.turn(20)
     scene.add("a", "b", position=old)
     scene.replace_hub()
@@ -135,7 +140,7 @@ async def paced(scene: FailureScene) -> None:
     scene.publish(
         Event("a", "passing", store=False),
         Event("b", "not for me", exclude="me"),
-        *(Event("a", noise(100_000)) for _ in range(2)),
+        *(Event("a", noise(25_000)) for _ in range(2)),
         Event("c", "more"),
         Event("c", "passing", store=False),
     )
@@ -144,7 +149,7 @@ async def paced(scene: FailureScene) -> None:
     scene.remove(leaver)
     scene.say("a", "2")
     await scene.turn(20)
-    scene.say("a", *(noise(60_000) for _ in range(4)))
+    scene.say("a", *(noise(15_000) for _ in range(4)))
     await scene.turn()
     scene.replace_hub()
     scene.say("b", "3")
@@ -156,6 +161,12 @@ async def paced(scene: FailureScene) -> None:
 
 
 STORIES = [live, in_trouble, taken_over, paced]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sockets hold little, so that readers are behind soon: a story is told 1,000 times."""
+    monkeypatch.setattr("flask_push._hub.connection._SEND_BUFFER", 32 * 1024)
 
 
 @pytest.mark.parametrize("scenario", STORIES)
