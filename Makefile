@@ -15,7 +15,6 @@ test: .venv/test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pytest -n 4 --dist loadscope
-	$(BIN)/sphinx-build -qW docs docs/_build
 
 soak: .venv/test
 	$(BIN)/pytest --soak --timeout 3600
@@ -48,9 +47,10 @@ bench: .venv/test
 .venv/test: .venv/bin/pip pyproject.toml requirements.txt tests/install tests/clients/package.json
 	tests/install apache2-bin caddy curl haproxy libfaketime nginx openssl redis-tools \
 	  chromium-headless-shell firefox-esr fonts-dejavu-core tini webkit2gtk-driver xvfb mariadb-server \
-	  postgresql prometheus
-	$(PIP) -r requirements.txt -e .
-	PATH=$(CURDIR)/$(BIN):$$PATH npm --prefix tests/clients install --no-package-lock --no-audit --no-fund --ignore-scripts
+	  postgresql prometheus & debian=$$!; \
+	$(PIP) -r requirements.txt -e . && \
+	PATH=$(CURDIR)/$(BIN):$$PATH npm --prefix tests/clients install --no-package-lock --no-audit --no-fund --ignore-scripts; \
+	others=$$?; wait $$debian && exit $$others
 	touch $@
 
 # What is served to browsers, of what is read.

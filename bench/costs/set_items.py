@@ -73,7 +73,7 @@ def _measured(
         keeper.change([ItemChange(channel, next(items), next(data)) for _ in range(count)])
 
     # Fill the logs and the items first, so that each call replaces what is there.
-    for _ in range(CHANNELS * max(KEEP, ITEMS)):
+    for _ in range(CHANNELS * min(max(KEEP, ITEMS), scale.small)):
         publish()
         set()
     kinds = {"publish": publish, "set": set}

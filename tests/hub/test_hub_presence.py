@@ -280,8 +280,12 @@ def test_a_hub_that_another_marked_as_dead_goes_on_under_another_name() -> None:
     run(test)
 
 
-def test_a_hub_without_members_unsets_the_rows_of_a_dead_one(url: str) -> None:
+def test_a_hub_without_members_unsets_the_rows_of_a_dead_one(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The feed tells it of the record; or a feed that starts finds it."""
+    # It looks at the record three times before it takes the hub for dead.
+    monkeypatch.setattr(hub_record, "BEAT_SECONDS", 0.9)
 
     async def test(scene: HubScene) -> None:
         for name in ("x", "y"):
