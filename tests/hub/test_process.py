@@ -115,7 +115,8 @@ def test_no_stream_ends_when_workers_are_recycled(act: Act) -> None:
         while len(seen) < 6:
             seen.add(server.get("/pid"))
 
-    act(befall, "-w", "2", "--max-requests", "10")
+    # The app is imported once, and not by each of the many workers.
+    act(befall, "-w", "2", "--preload", "--max-requests", "10")
 
 
 def test_no_stream_ends_when_every_worker_is_killed(act: Act) -> None:
@@ -136,12 +137,12 @@ def test_no_stream_ends_when_the_server_stops_and_starts(act: Act, tmp_path: Pat
         server.start()
         # No request arrives for longer than a hub lingers.
         before = the_hub(tmp_path)
-        deadline = time.monotonic() + 12
+        deadline = time.monotonic() + 4
         while time.monotonic() < deadline:
             assert hubs(tmp_path) == [before]
             time.sleep(0.1)
 
-    act(befall, "-w", "2", PUSH_HUB_LINGER=10)
+    act(befall, "-w", "2", PUSH_HUB_LINGER=3)
 
 
 def test_no_stream_ends_when_a_hub_is_replaced_again_and_again(
