@@ -394,7 +394,7 @@ def lines_of_the_log() -> set[str]:
 
 def test_every_line_of_the_log_says_what_to_do() -> None:
     levels = "|".join(LEVELS)
-    rows = re.findall(rf"^(\| (?:{levels}) \| .*? \|)", DOCS["deploy"], re.MULTILINE)
+    rows = re.findall(rf"^(\| (?:{levels}) \| .*? \|)", DOCS["log-lines"], re.MULTILINE)
     assert set(rows) == lines_of_the_log()
 
 
