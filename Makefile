@@ -34,6 +34,7 @@ oldest: .venv/test
 # Beside the servers that can be had: half an hour.
 bench: .venv/test
 	tests/install gcc golang-go libnginx-mod-nchan pushpin redis-server
+	$(PIP) pyuwsgi==2.0.30.post1
 	$(BIN)/python bench/run.py --write
 
 .venv/bin/pip:

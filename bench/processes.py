@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import typing as t
 from dataclasses import dataclass
@@ -25,9 +26,12 @@ _MARK = "BENCH_MARK"
 
 
 def find_program(name: str) -> str | None:
-    """The path of a program. Debian's redis-tools has redis-server under another name."""
+    """The path of a program. Debian's redis-tools has redis-server under another name. Some
+    are installed beside this Python."""
     also = {"redis-server": "redis-check-rdb"}
-    return shutil.which(name) or shutil.which(also.get(name, name))
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which(name) or shutil.which(also.get(name, name))
+    return found or shutil.which(name, path=beside)
 
 
 def free_port() -> int:

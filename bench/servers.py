@@ -55,6 +55,13 @@ IN_MEMORY = replace(
     name="Flask-Push in memory, 100 a request",
     start=flask_push.app_in_memory,
 )
+IN_MEMORY_OF_UWSGI = replace(
+    IN_BATCHES,
+    name="Flask-Push in memory on uWSGI, 100 a request",
+    start=flask_push.app_in_memory_of_uwsgi,
+    package="pyuwsgi",
+    program="pyuwsgi",
+)
 
 # Other servers.
 

@@ -34,8 +34,7 @@ def _version(running: Running) -> dict[str, str]:
 
 def app(running: Running) -> None:
     """The app on gunicorn, with the default store."""
-    env = {f"FLASK_{key}": json.dumps(value) for key, value in running.config.items()}
-    env |= {"INSTANCE": str(running.directory), **_version(running)}
+    env = _environment(running)
     command = [sys.executable, "-m", "gunicorn", "--no-control-socket"]
     command += ["--backlog", "4096", "--keep-alive", "600", *running.workers, "app:app"]
     if not running.separate_publisher:
@@ -48,10 +47,25 @@ def app(running: Running) -> None:
         running.processes.start(bound, port, _APPS, env, cpus)
 
 
+def _environment(running: Running) -> dict[str, str]:
+    env = {f"FLASK_{key}": json.dumps(value) for key, value in running.config.items()}
+    return {**env, "INSTANCE": str(running.directory), **_version(running)}
+
+
 def app_in_memory(running: Running) -> None:
     """One worker with the store in its memory, as nchan, Go and node have it."""
     running.config["PUSH_BROKER_URL"] = "memory:"
     app(running)
+
+
+def app_in_memory_of_uwsgi(running: Running) -> None:
+    """The same on uWSGI, which reads and answers requests in C."""
+    running.config["PUSH_BROKER_URL"] = "memory:"
+    running.publish_port = running.port
+    words = ["pyuwsgi", "--http11-socket", f"127.0.0.1:{running.port}", "--so-keepalive"]
+    words += ["--master", "--threads", "4", "--listen", "4096", "--disable-logging"]
+    env = _environment(running)
+    running.processes.start([*words, "-w", "app:app"], running.port, _APPS, env)
 
 
 def app_on_redis(running: Running) -> None:
