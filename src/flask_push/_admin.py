@@ -206,7 +206,10 @@ class _Pages:
         reason = body.pop("reason", "")
         selected = {k: v for k, v in body.items() if k in ("user", "channel")}
         if "session_of" in body:
-            session = Lists(self._hubs(services)).session_of(str(body["session_of"]))
+            lists = Lists(self._hubs(services))
+            session = lists.session_of(str(body["session_of"]))
+            if session is None and lists.problems:
+                return {"problem": lists.problems[0]}, 503
             if session is None:
                 return {"problem": "This stream has ended, or it has no session."}, 410
             selected = {"session": session}

@@ -47,16 +47,16 @@ class Lists:
     """Lists of these hubs. What can't be listed is a sentence in ``problems``."""
 
     def __init__(self, hubs: cabc.Sequence[Hub]) -> None:
-        self._hubs = hubs
+        self._hubs = [*hubs]
         self.problems: list[str] = []
 
     def streams(self, user: str | None, channel: str | None) -> dict[str, t.Any]:
         """The streams that match, without their sessions: one may be what proves a login.
         A page needs only to know whether there is one."""
         rows, matching = list[dict[str, t.Any]](), 0
-        for hub in self._hubs:
+        for hub in [*self._hubs]:
             asked = ListStreams(user=user, channel=channel)
-            for page in self._pages(hub.streams, asked, lambda: MOST - len(rows)):
+            for page in self._pages(hub, hub.streams, asked, lambda: MOST - len(rows)):
                 matching += page.matching
                 for row in page.streams:
                     rows.append({**row, "session": row.get("session") is not None})
@@ -65,16 +65,16 @@ class Lists:
     def channels(self) -> list[tuple[str, int]]:
         """The channels that have the most readers."""
         found: dict[str, int] = {}
-        for hub in self._hubs:
-            for page in self._pages(hub.channels, ListChannels(), lambda: MOST):
+        for hub in [*self._hubs]:
+            for page in self._pages(hub, hub.channels, ListChannels(), lambda: MOST):
                 for name, readers in page.channels:
                     found[name] = found.get(name, 0) + readers
         return heapq.nlargest(MOST, found.items(), key=lambda pair: pair[1])
 
     def session_of(self, id: str) -> str | None:
         """The session of the stream with this public id."""
-        for hub in self._hubs:
-            for page in self._pages(hub.streams, ListStreams(id=id), lambda: MOST):
+        for hub in [*self._hubs]:
+            for page in self._pages(hub, hub.streams, ListStreams(id=id), lambda: MOST):
                 for row in page.streams:
                     # A longer name is not whole.
                     return None if row.get("cut") else row.get("session")
@@ -82,6 +82,7 @@ class Lists:
 
     def _pages(
         self,
+        hub: Hub,
         ask: cabc.Callable[[t.Any], t.Any],
         asked: ListStreams | ListChannels,
         most: cabc.Callable[[], int],
@@ -96,6 +97,8 @@ class Lists:
                 after = page.next
         except OSError as error:
             self._note(f"A hub of this machine could not be asked: {error}.")
+            # A request waits for it once.
+            self._hubs.remove(hub)
         else:
             self._note("There are more streams than this page looks at.")
 

@@ -17,7 +17,9 @@ from ._command import failure
 from ._ipc.files import HubFiles
 from ._ipc.listing_protocol import ListStreams
 from ._ipc.status import streams_of
+from ._system.terminal import padded
 from ._system.terminal import shown
+from ._system.terminal import width_of
 from ._top_screen import span
 
 _COLUMNS = "id", "user", "session", "open", "place", "held", "channels"
@@ -57,8 +59,9 @@ def streams(
     asked = ListStreams(user=user, session=session, channel=channel)
     rows: list[dict[str, t.Any]] = []
     more = 0
+    problems: list[str] = []
     for files in find_hubs(context, path):
-        for page, matching in _pages(files, asked, limit, rows):
+        for page, matching in _pages(files, asked, limit, rows, problems):
             more += matching - len(page)
             if as_json:
                 for row in page:
@@ -66,18 +69,26 @@ def streams(
     if not as_json:
         for line in _table(rows):
             click.echo(shown(line))
-        if not rows and not more:
+        if not rows and not more and not problems:
             click.echo("No stream is open here, or none that matches.")
     if more:
         click.echo(f"and {more:,} more. --limit shows more of them.", err=as_json)
+    if problems:
+        raise failure(" ".join(problems))
 
 
 def _pages(
-    files: HubFiles, asked: ListStreams, limit: int, rows: list[dict[str, t.Any]]
+    files: HubFiles,
+    asked: ListStreams,
+    limit: int,
+    rows: list[dict[str, t.Any]],
+    problems: list[str],
 ) -> cabc.Iterator[tuple[list[dict[str, t.Any]], int]]:
     """Each page of a hub's streams, and how many match there.
 
     :param rows: Those that were found so far, to which this adds.
+    :param problems: To which this adds a sentence if the hub does not answer. It must not
+        hide the streams of the others.
     """
     after: int | None = asked.after
     while after is not None:
@@ -85,7 +96,8 @@ def _pages(
             asked = replace(asked, after=after, most=limit - len(rows))
             page = streams_of(files, asked)
         except OSError as error:
-            raise failure(no_hub(files, error)) from error
+            problems.append(no_hub(files, error))
+            return
         rows += page.streams
         yield page.streams, page.matching
         after = page.next
@@ -96,10 +108,11 @@ def _table(rows: list[dict[str, t.Any]]) -> cabc.Iterator[str]:
     if not rows:
         return
     cells = [_COLUMNS, *map(_cells, rows)]
-    widths = [max(len(shown(row[n])) for row in cells) for n in range(len(_COLUMNS) - 1)]
+    columns = range(len(_COLUMNS) - 1)
+    widths = [max(width_of(shown(row[n])) for row in cells) for n in columns]
     for row in cells:
-        columns = zip(row, widths, strict=False)
-        yield "  ".join([*(f"{shown(c):{width}}" for c, width in columns), row[-1]])
+        pairs = zip(row, widths, strict=False)
+        yield "  ".join([*(padded(shown(c), width) for c, width in pairs), row[-1]])
 
 
 def _cells(row: dict[str, t.Any]) -> tuple[str, ...]:

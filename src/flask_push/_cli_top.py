@@ -7,6 +7,7 @@ import contextlib
 import heapq
 import socket
 import time
+import typing as t
 from functools import partial
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from ._cli_hubs import ask
 from ._cli_hubs import find_hubs
 from ._cli_hubs import of_socket
 from ._command import load
+from ._command import why
 from ._delivery.figure_rows import FIGURES_OF_HUBS
 from ._delivery.figure_rows import HubFigures
 from ._ipc.files import HubFiles
 from ._ipc.listing_protocol import ListChannels
 from ._ipc.status import channels_of
+from ._ipc.status import status_of
 from ._ipc.status import TooOld
 from ._system.screen import full_screen
 from ._system.screen import is_terminal
@@ -52,9 +55,11 @@ def top(context: click.Context, path: Path | None) -> None:
         app, extension = load(context)
         services = extension._states[app].services()
         broker = services.broker if services.config.metrics else None
-    hubs = find_hubs(context, path)
-    look = partial(_look, hubs, broker)
+    look = partial(_look, context, path, broker)
     now, measures = look(), broker is not None
+    if not now.hubs:
+        # It raises an error with the remedy.
+        ask(find_hubs(context, path)[0])
     if not is_terminal():
         for line in lines(now, None, {}, 1000, measures):
             click.echo(line)
@@ -73,8 +78,15 @@ def top(context: click.Context, path: Path | None) -> None:
                 base, rates = now, found
 
 
-def _look(hubs: cabc.Sequence[HubFiles], broker: Broker | None) -> Look:
-    found = [ask(files) for files in hubs]
+def _look(context: click.Context, path: Path | None, broker: Broker | None) -> Look:
+    hubs, found, problems = list[HubFiles](), list[dict[str, t.Any]](), list[str]()
+    # Hubs come and go, as at a deploy. One that does not answer must not hide the others.
+    for files in find_hubs(context, path):
+        try:
+            found.append(status_of(files))
+            hubs.append(files)
+        except OSError as error:
+            problems.append(f"{files.sock.name} does not answer: {why(error)}")
     channels: dict[str, int] = {}
     for files in hubs:
         for name, readers in _channels(files):
@@ -83,7 +95,7 @@ def _look(hubs: cabc.Sequence[HubFiles], broker: Broker | None) -> Look:
     stored = _stored(broker) if broker is not None else {}
     pids = {hub["pid"] for hub in found}
     mine = {pid: each for pid, each in stored.items() if pid in pids}
-    return Look(found, most, mine, time.monotonic())
+    return Look(found, most, mine, time.monotonic(), problems)
 
 
 def _channels(files: HubFiles) -> cabc.Iterator[tuple[str, int]]:

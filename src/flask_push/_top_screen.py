@@ -7,7 +7,10 @@ import typing as t
 
 from ._delivery.figures import BY_NAME
 from ._delivery.figures import Figures
+from ._system.terminal import cut
+from ._system.terminal import padded
 from ._system.terminal import shown
+from ._system.terminal import width_of
 
 #: By what is shown, the counters of which it is the rate.
 RATES = {
@@ -38,6 +41,8 @@ class Look(t.NamedTuple):
     stored: cabc.Mapping[int, Stored] = {}
     #: By the monotonic clock.
     time: float = 0
+    #: A sentence for each hub that does not answer.
+    problems: cabc.Sequence[str] = ()
 
 
 def lines(
@@ -71,11 +76,12 @@ def lines(
         found += [_row(*_by_label("gaps", figures)), _row(*_by_label("refused", figures))]
     else:
         found.append("With PUSH_METRICS = True, this shows rates, gaps and refusals, too.")
+    found += map(shown, now.problems)
     found += ["", *_table(("hub", "streams", "behind", "cpu", "open"), _hubs(now, before))]
     if now.channels:
         readers = [(name, f"{count:,}") for name, count in now.channels]
         found += ["", *_table(("channel", "readers"), readers)]
-    return [_cut(line, width) for line in found]
+    return [cut(line, width) for line in found]
 
 
 def rates_of(now: Look, before: Look) -> dict[str, float]:
@@ -148,15 +154,11 @@ def _table(
 ) -> cabc.Iterator[str]:
     """Lines of equal columns. The first is text, and the others are numbers."""
     cells = [head, *((shown(row[0], 60), *row[1:]) for row in rows)]
-    widths = [max(len(row[n]) for row in cells) for n in range(len(head))]
+    widths = [max(width_of(row[n]) for row in cells) for n in range(len(head))]
     for first, *others in cells:
         numbers = zip(others, widths[1:], strict=True)
-        columns = [f"{first:{widths[0]}}", *(f"{text:>{size}}" for text, size in numbers)]
+        columns = [padded(first, widths[0]), *(f"{text:>{size}}" for text, size in numbers)]
         yield "  ".join(columns)
-
-
-def _cut(line: str, width: int) -> str:
-    return line if len(line) <= width else f"{line[: max(0, width - 1)]}…"
 
 
 def span(seconds: float) -> str:

@@ -16,6 +16,8 @@ from flask import Response
 from flask import session
 from flask.testing import FlaskClient
 
+from flask_push import _admin
+from flask_push import _admin_lists
 from flask_push import Push
 from flask_push.testing import read_events
 from flask_push.testing import read_to_end
@@ -233,6 +235,20 @@ def test_no_other_site_can_end_streams(headers: dict[str, str], make: Make) -> N
 def test_the_page_itself_can(more: dict[str, str], make: Make) -> None:
     """Behind a proxy the host may be another one, and what the browser says counts."""
     assert make().end({**OURS, **more}, user="ann").status_code == 200
+
+
+def test_a_hub_that_does_not_answer_is_not_taken_for_a_stream_that_has_ended(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(asked: t.Any) -> t.NoReturn:
+        raise TimeoutError("no answer")
+
+    site = make()
+    broken = _admin_lists.Hub(fail, fail)
+    monkeypatch.setattr(_admin, "hubs_of", lambda services, files: [broken])
+    answer = site.end(session_of="stream")
+    assert answer.status_code == 503
+    assert "could not be asked: no answer" in answer.get_json()["problem"]
 
 
 def test_an_app_that_never_ends_streams_says_so(make: Make) -> None:

@@ -77,12 +77,15 @@ def test_a_hub_that_never_ends_its_list_is_left(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_hub_that_can_not_be_asked_is_a_problem_that_is_said(tmp_path: Path) -> None:
     def fail(asked: t.Any) -> t.NoReturn:
+        calls.append(asked)
         raise ConnectionRefusedError("nobody there")
 
+    calls: list[t.Any] = []
     lists = Lists([Hub(fail, fail), hub(StreamPage([row("b")], 1, None))])
     assert [each["id"] for each in lists.streams(None, None)["streams"]] == ["b"]
     lists.channels()
     assert lists.problems == ["A hub of this machine could not be asked: nobody there."]
+    assert len(calls) == 1, "a request waits for it once"
 
 
 def test_all_hub_processes_of_the_machine_are_asked(tmp_path: Path) -> None:

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_push._system.terminal import cut
+from flask_push._system.terminal import padded
 from flask_push._system.terminal import shown
+from flask_push._system.terminal import width_of
 from flask_push._system.terminal import without_signed
 
 
@@ -54,3 +57,20 @@ def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
 )
 def test_what_is_signed_in_an_address_is_left_out(text: str, left: str) -> None:
     assert without_signed(text) == left
+
+
+@pytest.mark.parametrize(
+    ("text", "width"),
+    [("", 0), ("abc", 3), ("日本", 4), ("e\u0301", 1), ("\u200d", 0), ("ｱ", 1), ("👍", 2)],
+)
+def test_a_text_takes_the_columns_that_a_terminal_gives_it(text: str, width: int) -> None:
+    assert width_of(text) == width
+    assert padded(text, width + 2) == text + "  "
+
+
+def test_no_text_is_wider_than_what_it_is_cut_to() -> None:
+    assert cut("日本語", 6) == "日本語"
+    assert cut("日本語", 5) == "日本…"
+    assert cut("日本語", 4) == "日…"
+    assert cut("abc", 2) == "a…"
+    assert [cut("日本語", width) for width in (3, 2, 1, 0)] == ["日…", "…", "…", ""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 # Characters that could be what a terminal obeys (escape sequences), what hides or turns
 # other text (directions), or what starts a line that looks like one of ours.
@@ -24,6 +25,35 @@ def shown(text: object, most: int | None = None) -> str:
     if most is not None and len(found) > most:
         found = f"{found[:most]}…"
     return _CANDIDATE.sub(lambda match: _escape(match[0]), found)
+
+
+def width_of(text: str) -> int:
+    """The columns of a terminal that a text takes. Most characters of Chinese, Japanese and
+    Korean take two, and accents that follow a letter none."""
+    if text.isascii():
+        return len(text)
+    return sum(map(_width, text))
+
+
+def padded(text: str, width: int) -> str:
+    """The text, with spaces up to so many columns."""
+    return text + " " * (width - width_of(text))
+
+
+def cut(text: str, width: int) -> str:
+    """As much of the text as so many columns have, with ``…`` in the place of the rest."""
+    if width_of(text) <= width:
+        return text
+    end, left = 0, width - 1
+    while (left := left - _width(text[end])) >= 0:
+        end += 1
+    return f"{text[:end]}…"[: max(0, width)]
+
+
+def _width(character: str) -> int:
+    if unicodedata.combining(character) or character in _JOINERS:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def without_signed(text: str) -> str:
