@@ -76,8 +76,11 @@ def test_a_run_of_a_process_that_is_dead_is_lost_at_once(store: AllThree) -> Non
     process = RunLook(30)
     assert not look_at(process, store) and statuses(store)[-1] == "running"
     kill(store)
-    assert look_at(process, store) and statuses(store)[-1] == "lost"
-    assert not look_at(process, store)
+    ends: list[str] = []
+    for is_changed in (True, False):
+        record = record_of(store)
+        assert process.look(store, "a", record, ends.append) == is_changed
+    assert statuses(store)[-1] == "lost" and ends == ["lost"]
 
 
 def test_a_run_of_a_process_without_a_row_is_lost_at_once(store: AllThree) -> None:

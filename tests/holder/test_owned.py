@@ -72,6 +72,8 @@ def test_a_run_that_ended_meanwhile_stays_as_it_is(publisher: Publisher) -> None
 def test_a_run_that_nothing_holds_is_lost(publisher: Publisher) -> None:
     with publisher.run("a") as a, contextlib.suppress(RunOver):
         assert a._held
+        ends: list[str] = []
+        publisher._runs()[0].store.count = ends.append
         with publisher.run("b", listed="runs") as b:
             b.progress(1, 2)
             compare(publisher, [], [a._held])
@@ -80,3 +82,4 @@ def test_a_run_that_nothing_holds_is_lost(publisher: Publisher) -> None:
     item = publisher.items("runs").events["b"].json
     assert (item["status"], item["done"]) == ("lost", 1)
     assert b.status == "lost"
+    assert ends == ["lost", "done"], "each end is counted once"

@@ -380,6 +380,10 @@ def test_a_hub_ends_queued_runs_after_a_hub_of_an_older_version(url: str) -> Non
         store.change([ItemChange(WAITS, "a", None, kind=WAITS)])
         scene.hub = scene.make_hub()
         await until(lambda: statuses(store)[-1] == "lost")
+        counts = scene.hub._streams.counts
+        # The other one is lost with its process.
+        await until(lambda: statuses(store, "b")[-1] == "lost")
+        await until(lambda: counts._ended["runs_ended:lost"] == 2)
 
     run_at(url, test, lost_after=0.6)
 
