@@ -198,7 +198,7 @@ def test_a_callback_that_was_removed_is_not_called(
         f"given => ({CONNECT})(given).then(() => end())",
         {"url": url, "next": LONG, "channels": ["a"]},
     )
-    page.wait_for_function("push.state == 'closed'")
+    page.wait_for_function("push.state == 'closed' && push.reason.status")
     assert page.evaluate("[push.reason.status, asked.length]") == [410, 0]
 
 
