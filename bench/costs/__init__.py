@@ -13,6 +13,7 @@ from compare import Scale
 from costs import after_commit
 from costs import disconnects
 from costs import gzip_blocks
+from costs import hand_over
 from costs import item_newcomers
 from costs import item_streams
 from costs import metrics_scrape
@@ -32,6 +33,7 @@ COSTS: dict[str, cabc.Callable[[Scale], list[Row]]] = {
     "gzip_bytes": gzip_blocks.gzip_bytes,
     "gzip_time": gzip_blocks.gzip_time,
     "gzip_connect": gzip_blocks.gzip_connect,
+    "hand_over": hand_over.hand_over,
     "item_newcomers": item_newcomers.item_newcomers,
     "item_slow_reader": item_streams.item_slow_reader,
     "item_fan_out": item_streams.item_fan_out,
