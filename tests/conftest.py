@@ -43,12 +43,9 @@ LONG = (
     *("hub/test_takeover.py", "delivery/test_log.py", "brokers/test_brokers.py"),
     *("brokers/test_redis_bridge.py", "app/test_asgi.py", "system/test_unpatched.py"),
     *("docs/test_examples.py", "hub/test_counted_processes.py", "hub/test_hub_presence.py"),
-    *(
-        "docs/test_docs_celery_rq.py",
-        "hub/test_figure_keeper.py",
-        "hub/test_items_failing.py",
-    ),
-    *("docs/test_docs.py", "sqlalchemy/test_outbox_orders.py", "sqlalchemy/test_orders.py"),
+    *("docs/test_docs_celery_rq.py", "hub/test_figure_keeper.py"),
+    *("hub/test_items_failing.py", "docs/test_docs.py"),
+    *("sqlalchemy/test_outbox_orders.py", "sqlalchemy/test_orders.py"),
 )
 
 #: Files whose tests share nothing, so that each of them can run in another process.

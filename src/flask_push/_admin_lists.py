@@ -54,53 +54,53 @@ class Lists:
         """The streams that match, without their sessions: one may be what proves a login.
         A page needs only to know whether there is one."""
         rows, matching = list[dict[str, t.Any]](), 0
-        for hub in [*self._hubs]:
-            asked = ListStreams(user=user, channel=channel)
-            for page in self._pages(hub, hub.streams, asked, lambda: MOST - len(rows)):
-                matching += page.matching
-                for row in page.streams:
-                    rows.append({**row, "session": row.get("session") is not None})
+        asked = ListStreams(user=user, channel=channel)
+        for page in self._pages(asked, lambda: MOST - len(rows)):
+            matching += page.matching
+            for row in page.streams:
+                rows.append({**row, "session": row.get("session") is not None})
         return {"streams": rows, "more": matching - len(rows)}
 
     def channels(self) -> list[tuple[str, int]]:
         """The channels that have the most readers."""
         found: dict[str, int] = {}
-        for hub in [*self._hubs]:
-            for page in self._pages(hub, hub.channels, ListChannels(), lambda: MOST):
-                for name, readers in page.channels:
-                    found[name] = found.get(name, 0) + readers
+        for page in self._pages(ListChannels(), lambda: MOST):
+            for name, readers in page.channels:
+                found[name] = found.get(name, 0) + readers
         return heapq.nlargest(MOST, found.items(), key=lambda pair: pair[1])
 
     def session_of(self, id: str) -> str | None:
         """The session of the stream with this public id."""
-        for hub in [*self._hubs]:
-            for page in self._pages(hub, hub.streams, ListStreams(id=id), lambda: MOST):
-                for row in page.streams:
-                    # A longer name is not whole.
-                    return None if row.get("cut") else row.get("session")
+        for page in self._pages(ListStreams(id=id), lambda: MOST):
+            for row in page.streams:
+                # A longer name is not whole.
+                return None if row.get("cut") else row.get("session")
         return None
 
     def _pages(
-        self,
-        hub: Hub,
-        ask: cabc.Callable[[t.Any], t.Any],
-        asked: ListStreams | ListChannels,
-        most: cabc.Callable[[], int],
+        self, asked: ListStreams | ListChannels, most: cabc.Callable[[], int]
     ) -> cabc.Iterator[t.Any]:
+        """The pages of all hubs. One that does not answer is asked no more, so that a
+        request waits for it once."""
+        for hub in [*self._hubs]:
+            try:
+                yield from self._pages_of(hub, asked, most)
+            except OSError as error:
+                self._note(f"A hub of this machine could not be asked: {error}.")
+                self._hubs.remove(hub)
+
+    def _pages_of(
+        self, hub: Hub, asked: ListStreams | ListChannels, most: cabc.Callable[[], int]
+    ) -> cabc.Iterator[t.Any]:
+        ask: t.Any = hub.streams if isinstance(asked, ListStreams) else hub.channels
         after = asked.after
-        try:
-            for _ in range(_MOST_PAGES):
-                page = ask(replace(asked, after=after, most=most()))
-                yield page
-                if page.next is None:
-                    return
-                after = page.next
-        except OSError as error:
-            self._note(f"A hub of this machine could not be asked: {error}.")
-            # A request waits for it once.
-            self._hubs.remove(hub)
-        else:
-            self._note("There are more streams than this page looks at.")
+        for _ in range(_MOST_PAGES):
+            page = ask(replace(asked, after=after, most=most()))
+            yield page
+            if page.next is None:
+                return
+            after = page.next
+        self._note("There are more streams than this page looks at.")
 
     def _note(self, problem: str) -> None:
         if problem not in self.problems:

@@ -165,7 +165,8 @@ STORIES = [live, in_trouble, taken_over, paced]
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sockets hold little, so that readers are behind soon: a story is told 1,000 times."""
+    """Each story runs 1,000 times. Sockets have small buffers, so that a few events are
+    enough for a reader to be behind."""
     monkeypatch.setattr("flask_push._hub.connection._SEND_BUFFER", 32 * 1024)
 
 

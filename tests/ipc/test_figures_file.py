@@ -13,26 +13,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.figures_files import close
+from support.figures_files import directory as directory
+from support.figures_files import only
 
 from flask_push._delivery.figures import Figures
 from flask_push._ipc.figures_file import FiguresFile
 from flask_push._ipc.process_figures import ProcessFigures
 from flask_push._ipc.process_figures import ProcessFiles
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "hub.figures"
-
-
-def only(directory: Path) -> Path:
-    (path,) = directory.iterdir()
-    return path
-
-
-def close(*all: ProcessFigures) -> None:
-    for each in all:
-        each.abandon()
 
 
 def test_it_keeps_what_was_counted_and_what_the_hub_has(tmp_path: Path) -> None:

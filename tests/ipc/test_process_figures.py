@@ -10,6 +10,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.figures_files import close
+from support.figures_files import directory as directory
+from support.figures_files import only
 
 from flask_push._delivery.figures import BY_NAME
 from flask_push._delivery.figures import Figures
@@ -18,21 +21,6 @@ from flask_push._ipc.process_figures import ProcessFigures
 from flask_push._ipc.process_figures import ProcessFiles
 
 SECONDS = BY_NAME["publish_seconds"]
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "hub.figures"
-
-
-def only(directory: Path) -> Path:
-    (path,) = directory.iterdir()
-    return path
-
-
-def close(*all: ProcessFigures) -> None:
-    for each in all:
-        each.abandon()
 
 
 def test_the_hub_gets_what_a_process_counts_at_once_and_once(directory: Path) -> None:

@@ -30,7 +30,8 @@ class _Numbered(t.Protocol):
 
 
 T = t.TypeVar("T", bound=_Numbered)
-_new: cabc.Callable[..., Entry] = tuple.__new__
+#: Makes an entry of a tuple of its values. The class's own way takes at least twice as long.
+new_entry: cabc.Callable[[type[Entry], tuple[t.Any, ...]], Entry] = tuple.__new__
 
 
 def take(entries: cabc.Iterable[T], limit: int, end: int) -> tuple[list[T], int]:
@@ -56,8 +57,7 @@ def stored_entry(
 ) -> Entry:
     """The entry that was stored with such a type."""
     if "\0" not in type:
-        # For each event that a hub reads: a third of the time of the class's own way.
-        return _new(Entry, (number, prev, channel, type, data, "", ""))
+        return new_entry(Entry, (number, prev, channel, type, data, "", ""))
     type, _, exclude = type.partition("\0")
     return Entry(number, prev, channel, type, data, exclude)
 
