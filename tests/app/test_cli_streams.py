@@ -12,6 +12,8 @@ from support.servers import gunicorn
 from support.servers import serve
 from support.servers import until
 
+from flask_push._system.terminal import width_of
+
 
 def test_streams_are_listed_with_user_channels_and_how_they_are_held(
     run: Run, tmp_path: Path
@@ -33,6 +35,18 @@ def test_streams_are_listed_with_user_channels_and_how_they_are_held(
         (row,) = map(json.loads, said.splitlines())
         assert row["user"] == "ann\x1b[2J" and row["channels"] == ["chat", "news\x1b[2J"]
         assert run("streams", "--user", "ben").stdout.startswith("No stream is open here")
+
+
+def test_the_columns_are_straight_beside_characters_that_take_two(
+    run: Run, tmp_path: Path
+) -> None:
+    with serve(gunicorn, tmp_path) as server:
+        for user in "日本語", "ann":
+            server.stream("chat", user=user).opened()
+        until(lambda: run("streams").stdout.count("live") == 2)
+        first, *lines = run("streams").stdout.splitlines()
+        places = [width_of(line.partition("chat")[0]) for line in lines]
+        assert places == [first.index("channels")] * 2, lines
 
 
 def test_streams_beyond_the_limit_are_counted(run: Run, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing as t
 
 from flask_push._delivery.figures import Figures
+from flask_push._system.terminal import width_of
 from flask_push._top_screen import lines
 from flask_push._top_screen import Look
 from flask_push._top_screen import rates_of
@@ -52,6 +53,12 @@ def test_no_line_is_wider_than_the_terminal_or_controls_it() -> None:
     for width in 1, 20, 80:
         for line in lines(now, None, {}, width):
             assert len(line) <= width and "\x1b" not in line
+
+
+def test_the_columns_are_straight_beside_characters_that_take_two() -> None:
+    now = Look([HUB], [("日本語日本語", 3), ("news", 1200)])
+    assert len({*map(width_of, lines(now, None, {}, 200)[-3:])}) == 1
+    assert max(map(width_of, lines(now, None, {}, 8))) == 8
 
 
 def test_times_are_shown_in_their_two_largest_units() -> None:

@@ -37,19 +37,28 @@ def test_it_keeps_what_was_counted_and_what_the_hub_has(tmp_path: Path) -> None:
     file.close()
 
 
-def test_a_disk_that_is_full_leaves_no_part_of_a_file(directory: Path) -> None:
+@pytest.mark.parametrize("left", [100, -4])
+def test_a_disk_that_is_full_leaves_no_part_of_a_file(directory: Path, left: int) -> None:
+    """It has room for the first bytes of a file, or for all but the last."""
+    process = ProcessFigures(directory)
+    process.published(1, 1)
+    room = left % only(directory).stat().st_size
+    only(directory).unlink()
+    close(process)
     code = (
         "import resource, signal, sys; from pathlib import Path;"
         "from flask_push._ipc.process_figures import ProcessFigures;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY));"
+        "limits = int(sys.argv[2]), resource.RLIM_INFINITY;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, limits);"
         "process = ProcessFigures(Path(sys.argv[1])); process.published(7, 1);"
         "assert not [*Path(sys.argv[1]).iterdir()];"
         "limit = resource.RLIM_INFINITY, resource.RLIM_INFINITY;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, limit);"
         "process._look_at = 0; process.published(1, 1)"
     )
-    subprocess.run([sys.executable, "-c", code, str(directory)], timeout=30, check=True)
+    words = [sys.executable, "-c", code, str(directory), str(room)]
+    subprocess.run(words, timeout=30, check=True)
     assert ProcessFiles(directory).take()[0]["published_events"] == 8
 
 

@@ -30,7 +30,7 @@ class _Numbered(t.Protocol):
 
 
 T = t.TypeVar("T", bound=_Numbered)
-#: Makes an entry of a tuple of its values. The class's own way takes at least twice as long.
+#: Makes an entry of a tuple of its values, in at most half of the time of ``Entry(…)``.
 new_entry: cabc.Callable[[type[Entry], tuple[t.Any, ...]], Entry] = tuple.__new__
 
 
