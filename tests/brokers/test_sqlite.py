@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
+import typing as t
 from pathlib import Path
 from pathlib import PurePath
 from pathlib import PurePosixPath
@@ -29,6 +29,7 @@ from flask_push.brokers.sqlite import database
 from flask_push.brokers.sqlite import path_of
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.brokers.sqlite import url_of
+from flask_push.brokers.sqlite.access import if_busy_again
 from flask_push.testing import BrokerContract
 from flask_push.testing import ItemsContract
 from flask_push.testing import OwnLogContract
@@ -64,15 +65,14 @@ def test_an_exception_just_when_a_transaction_has_begun_leaves_none(
     path: Path, broker: SqliteBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As that of Ctrl-C, or of a task of Celery that takes too long."""
-    begin = database._begin
 
-    def interrupted(connection: sqlite3.Connection, deadline: float) -> None:
-        begin(connection, deadline)
+    def interrupted(work: t.Callable[[], object], deadline: float) -> None:
+        if_busy_again(work, deadline)
         raise KeyboardInterrupt
 
     say(broker, "0")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(database, "_begin", interrupted)
+        patch.setattr(database, "if_busy_again", interrupted)
         say(broker, "1")
     other = SqliteBroker(path)
     say(other, "2")

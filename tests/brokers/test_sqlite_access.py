@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -79,6 +80,27 @@ def test_another_program_that_writes_holds_nobody_up(
         other.close()
     say(broker, "2")
     assert heard(broker) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_to_open_a_store_waits_for_those_who_have_it_locked(
+    path: Path, replaced: bool
+) -> None:
+    """As the child of a fork, which closes what it has inherited, without our lock."""
+    broker = SqliteBroker(path, timeout=60)
+    if replaced:
+        say(broker, "0")
+        os.unlink(f"{path}-shm")
+    with contextlib.closing(sqlite3.connect(path, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE" if replaced else "BEGIN EXCLUSIVE")
+        timer = threading.Timer(0.3, other.rollback)
+        timer.start()
+        try:
+            say(broker, "1")
+        finally:
+            timer.join()
+    assert heard(broker)[-1] == b"1"
+    broker.close()
 
 
 def test_a_process_that_dies_with_the_lock_leaves_it(path: Path) -> None:

@@ -13,7 +13,9 @@ import ctypes
 import os
 import sqlite3
 import time
+import typing as t
 import weakref
+from functools import partial
 from pathlib import Path
 
 from ..._event import Position
@@ -24,9 +26,29 @@ from . import watch
 from .lock import FileLock
 from .opening import Opened
 from .retention import is_broken
+from .retention import is_busy
 from .watch import Files
 from .watch import Stamp
 from .watch import Watch
+
+# Seconds between two attempts while others have a lock of SQLite's.
+_PAUSE = 0.005
+
+
+def if_busy_again(work: t.Callable[[], object], deadline: float) -> None:
+    """Do it, and as long as SQLite is locked, again. This process has our own lock, so the
+    other one does not know it, or it is the child of a fork, and closes what it inherited.
+
+    :raises sqlite3.OperationalError: If it is still locked at the deadline.
+    """
+    while True:
+        try:
+            work()
+            return
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() >= deadline:
+                raise
+            time.sleep(_PAUSE)
 
 
 class Access:
@@ -65,9 +87,9 @@ class Access:
             if self.opened is not None and self.lock.noted() is None:
                 self.lock.note(0, self.opened.files.inodes)
         if self.opened is not None and not self._holds(stamp):
-            self._leave(self.opened)
+            if_busy_again(partial(self._leave, self.opened), deadline)
         if self.opened is None:
-            self._open(seen)
+            if_busy_again(partial(self._open, seen), deadline)
         assert self.opened is not None
         return self.opened.connection
 

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import typing as t
+from functools import partial
 from pathlib import Path
 
 from ..._event import Position
@@ -29,13 +30,13 @@ from . import retention as _forget
 from . import runs
 from . import watch
 from .access import Access
+from .access import if_busy_again
+from .retention import is_busy
 from .transaction import Transaction
 
 logger = logging.getLogger("flask_push")
 _quiet = QuietLogger()
 
-# Seconds between two attempts while a program writes that does not know our lock.
-_FOREIGN = 0.005
 # Bytes after which a process that has written them looks how long the log (-wal) is, and
 # those that a transaction writes beside its events, about.
 _LOOK, _BESIDE = 2**20, 2**15
@@ -199,7 +200,7 @@ class Database:
         try:
             access.acquire(deadline)
             connection = access.ready(deadline, self.seen)
-            _begin(connection, deadline)
+            if_busy_again(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
         except BaseException as error:
             # It may be of a signal's handler, and the lock is held, or the transaction has
             # begun.
@@ -264,7 +265,7 @@ class Database:
             opened.connection.execute("ROLLBACK")
 
     def _explain(self, error: BaseException | None) -> None:
-        if error is not None and _is_busy(error):
+        if error is not None and is_busy(error):
             raise TimeoutError(f"Another program keeps {self.path} busy.") from error
 
     def close(self) -> None:
@@ -297,19 +298,3 @@ class Database:
         """
         self._access.abandon(clean)
         self._start()
-
-
-def _begin(connection: sqlite3.Connection, deadline: float) -> None:
-    while True:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            return
-        except sqlite3.OperationalError as error:
-            # We hold our lock, so this is a program that does not know it.
-            if not _is_busy(error) or time.monotonic() >= deadline:
-                raise
-            time.sleep(_FOREIGN)
-
-
-def _is_busy(error: BaseException) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY

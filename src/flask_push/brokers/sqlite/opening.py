@@ -27,6 +27,7 @@ from . import watch
 from .lock import FileLock
 from .lock import Note
 from .retention import is_broken
+from .retention import is_busy
 from .watch import Files
 
 logger = logging.getLogger("flask_push")
@@ -34,7 +35,7 @@ _quiet = QuietLogger()
 
 # Attempts to open a file that is replaced meanwhile.
 _ATTEMPTS = 5
-# Seconds that SQLite waits for a program that does not know our lock.
+# Seconds that SQLite waits for those who have no lock of ours, before the caller waits.
 _BUSY = 0.05
 
 
@@ -159,7 +160,7 @@ def replace(connection: sqlite3.Connection, path: str, note: Note | None) -> Non
     try:
         copied = _copy(connection, new, note)
     except (sqlite3.Error, OSError) as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+        if is_busy(error):
             raise
         copied = False
     # First the companions: the new database must never stand beside them.
