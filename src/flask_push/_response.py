@@ -14,6 +14,7 @@ from . import _compression
 from ._delivery import wire
 from ._delivery.follow import NOT_FOLLOWING
 from ._delivery.stream import Stream
+from ._handoff.sockets import closes_after_head
 from ._handoff.sockets import find_socket
 from ._handoff.sockets import NoSocket
 from ._handoff.sockets import OneThread
@@ -80,7 +81,8 @@ class StreamResponse(Response):
                 found = find_socket(environ)
             except NoSocket as reason:
                 return self._without_socket(headers, reason)
-            transplant(found, self._with_head(headers, environ, found), hub.adopt)
+            later = self.call_on_close if closes_after_head(environ) else None
+            transplant(found, self._with_head(headers, environ, found), hub.adopt, later)
         except (OSError, RuntimeError) as error:
             # The exception refers to the request, and some logs keep what they get.
             self._log_failure(str(error))

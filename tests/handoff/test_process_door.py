@@ -372,6 +372,19 @@ def test_a_worker_without_descriptors_does_not_blame_the_hub(
     assert not thread_instead(caplog)
 
 
+def test_what_is_the_servers_stays_open(worker: ProcessDoor) -> None:
+    ours, theirs = socket.socketpair()
+    server, drain = socket.socketpair()
+    with ours, theirs, server:
+        ours.settimeout(20)
+        number = drain.detach()
+        worker.adopt(STREAM, Client(theirs.fileno(), number, borrowed=True))
+        with pytest.raises(OSError):
+            os.fstat(number)
+        theirs.send(b"written by the server")
+        read_until(ours, b"written by the server")
+
+
 def test_a_stream_that_is_too_large_disturbs_no_other(
     worker: ProcessDoor, tmp_path: Path
 ) -> None:

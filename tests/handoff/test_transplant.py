@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
 import fcntl
 import os
 import socket
+import typing as t
 
 import pytest
 from support.servers import descriptors_left
@@ -64,6 +66,35 @@ def test_a_client_moves_and_its_server_does_not_notice(pair: Pair, adopt: Adopte
     assert client.recv(100) == b"", "the hub's end is the client's"
 
 
+def test_nothing_reads_the_head_of_a_server_that_says_when_it_is_written(
+    pair: Pair, adopt: Adopted
+) -> None:
+    client, server = pair
+    written: list[cabc.Callable[[], object]] = []
+    before = descriptors()
+    transplant(server.fileno(), STREAM, adopt, written.append)
+    (moved,) = adopt.fds
+    server.sendall(b"h" * 16_384)
+    assert server.recv(100) == b"", "and there is no other request"
+    (close,) = written
+    close()
+    assert descriptors() == before + 1
+    # What gunicorn does then.
+    server.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(ConnectionResetError):
+        assert server.recv(100) == b""
+    server.close()
+    os.write(moved, b"from the hub")
+    assert client.recv(100) == b"from the hub"
+
+
+def test_a_large_head_is_drained_always(pair: Pair, adopt: Adopted) -> None:
+    written: list[object] = []
+    large = STREAM._replace(head=b"h" * 16_385)
+    transplant(pair[1].fileno(), large, adopt, written.append)
+    assert len(adopt.fds) == 2 and written == []
+
+
 @pytest.mark.parametrize("blocking", [True, False])
 def test_the_servers_flags_stay_as_they_were(
     blocking: bool, pair: Pair, adopt: Adopted
@@ -88,12 +119,13 @@ def test_clients_are_moved_out_of_the_way_of_select(pair: Pair, adopt: Adopted) 
     assert adopt.fds[0] >= 1024
 
 
-def test_a_hub_that_refuses_leaves_everything_as_it_was(pair: Pair) -> None:
+@pytest.mark.parametrize("later", [None, pytest.fail])
+def test_a_hub_that_refuses_leaves_everything_as_it_was(later: t.Any, pair: Pair) -> None:
     client, server = pair
     before = descriptors()
     for _ in range(5):
         with pytest.raises(RuntimeError, match="no"):
-            transplant(server.fileno(), STREAM, Adopted(RuntimeError("no")))
+            transplant(server.fileno(), STREAM, Adopted(RuntimeError("no")), later)
     assert descriptors() == before
     server.sendall(b"an ordinary answer")
     assert client.recv(100) == b"an ordinary answer"

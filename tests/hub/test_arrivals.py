@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
+import os
 import socket
 
 import pytest
@@ -67,3 +68,16 @@ def test_after_the_end_they_remain_the_callers(
         arrivals.add(STREAM, Client(theirs.fileno()))
     theirs.send(b"x")
     assert ours.recv(9) == b"x"
+
+
+def test_a_borrowed_one_is_copied_because_its_server_closes_it(
+    loop: asyncio.AbstractEventLoop, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    arrivals = Arrivals(loop, lambda *_: None)
+    arrivals.add(STREAM, Client(theirs.fileno(), borrowed=True))
+    theirs.close()
+    (fd,) = arrivals.descriptors()
+    os.write(fd, b"x")
+    assert ours.recv(9) == b"x"
+    arrivals.end()

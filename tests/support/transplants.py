@@ -26,7 +26,7 @@ class Adopted:
         if self.error is not None:
             raise self.error
         self.streams.append(stream)
-        self.fds += client.fds
+        self.fds += client.owned().fds
 
     def close(self) -> None:
         for fd in self.fds:

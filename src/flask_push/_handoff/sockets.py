@@ -66,6 +66,15 @@ def find_socket(environ: WSGIEnvironment) -> int | socket.socket:
     raise NoSocket("the server's socket is closed or not a socket")
 
 
+def closes_after_head(environ: WSGIEnvironment) -> bool:
+    """Whether the server calls the response's ``close()`` when it has written the head.
+
+    If a middleware calls it earlier, the server can't write the head, and takes its client
+    for gone.
+    """
+    return "gunicorn.socket" in environ
+
+
 # Returns a socket of an environ, or its number.
 Find = cabc.Callable[["WSGIEnvironment"], t.Any]
 

@@ -36,7 +36,7 @@ class Arrivals:
         with self._lock:
             if self._ended:
                 raise RuntimeError("The hub has just ended.")
-            self._waiting.append((stream, client))
+            self._waiting.append((stream, client.owned()))
             self._loop.call_soon_threadsafe(self._take, context=Context())
 
     def _take(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
+import math
 import socket
 import typing as t
 
@@ -32,6 +33,10 @@ Handlers = cabc.Mapping[type[Message], cabc.Callable[[t.Any, "Peer", list[int]],
 SCARCE = "It may have only %d file descriptors (ulimit -n), and has none left for this."
 # Seconds before the hub tries again to accept a connection, after that has failed.
 _ACCEPT_AGAIN_SECONDS = 1
+# Seconds: clients that come sooner after each other are collected for so long.
+_COLLECT_SECONDS = 0.01
+# How many messages are read together, before the loop does other things.
+_MOST_TOGETHER = 16
 
 
 class Peer:
@@ -41,11 +46,20 @@ class Peer:
     """
 
     def __init__(
-        self, peers: Peers, messages: Messages, agreement: Agreement | None = None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        peers: Peers,
+        messages: Messages,
+        agreement: Agreement | None,
     ) -> None:
         self.messages = messages
         self.agreement = agreement
+        self._loop = loop
         self._peers = peers
+        self._listens = False
+        # When the last client came, and when those that have come since are read.
+        self._last_client = -math.inf
+        self._reads: asyncio.Handle | None = None
         messages.sock.setblocking(False)
         messages.most = MOST_SAID
 
@@ -53,16 +67,61 @@ class Peer:
     def welcome(self) -> bool:
         return self.agreement is not None
 
-    def read(self) -> None:
+    def listen(self) -> None:
+        """Read what the process sends, as soon as it arrives."""
+        self._listens = True
+        self._loop.add_reader(self.messages, self._arrive)
+
+    def pause(self) -> None:
+        """Read nothing, so that another process can read on."""
+        self._listens = False
+        self._loop.remove_reader(self.messages)
+        if self._reads is not None:
+            self._reads.cancel()
+            self._reads = None
+
+    def _arrive(self) -> None:
+        before = self._last_client
+        self._read()
+        if self._listens and before < self._last_client < before + _COLLECT_SECONDS:
+            self._collect()
+
+    def _collect(self) -> None:
+        """Read what arrives soon all at once. When many clients come, it would be the
+        greater part of the work to be woken for each of them."""
+        self._loop.remove_reader(self.messages)
+        self._reads = self._loop.call_later(_COLLECT_SECONDS, self._read_collected)
+
+    def _read_collected(self) -> None:
+        count = 0
+        while count < _MOST_TOGETHER and self._read():
+            count += 1
+        if not self._listens:
+            return
+        if count == _MOST_TOGETHER:
+            self._reads = self._loop.call_soon(self._read_collected)
+        elif count > 1:
+            self._collect()
+        else:
+            self._reads = None
+            self.listen()
+
+    def _read(self) -> bool:
+        """
+        :return: Whether there may be more to read.
+        """
         try:
             received = self.messages.receive()
         except BlockingIOError:
-            return
+            return False
         except (OSError, EOFError):
             self.close()
-            return
+            return False
         for message, fds in received:
+            if fds:
+                self._last_client = self._loop.time()
             self._peers.handle(self, message, fds)
+        return self._listens
 
     def send(self, message: Message) -> bool:
         """
@@ -142,12 +201,12 @@ class Peers(set[Peer]):
             self.listen(listener)
 
     def connect(self, messages: Messages, agreement: Agreement | None = None) -> None:
-        peer = Peer(self, messages, agreement)
+        peer = Peer(self._loop, self, messages, agreement)
         self.add(peer)
-        self._loop.add_reader(messages, peer.read)
+        peer.listen()
 
     def disconnect(self, peer: Peer) -> None:
-        self._loop.remove_reader(peer.messages)
+        peer.pause()
         self.discard(peer)
         if peer.welcome:
             self._worker_left()
@@ -155,11 +214,11 @@ class Peers(set[Peer]):
     def pause(self) -> None:
         """Read nothing, so that another process can read on."""
         for peer in self:
-            self._loop.remove_reader(peer.messages)
+            peer.pause()
 
     def resume(self) -> None:
         for peer in self:
-            self._loop.add_reader(peer.messages, peer.read)
+            peer.listen()
 
     def handle(self, peer: Peer, received: dict[str, t.Any], fds: list[int]) -> None:
         """Call the handler of a message."""

@@ -159,8 +159,9 @@ class HubProcess:
         if len(fds) not in (1, 2):
             raise ValueError(f"A stream has one or two descriptors, not {len(fds)}.")
         if self.hub is not None and peer.welcome:
-            client = Client(*fds)
+            fd, *drain = fds
             fds.clear()
+            client = Client(fd, drain[0] if drain else None)
             self.hub.hub.adopt(message.stream, client)
             return
         # The worker sent it before it knew that the hub refuses it.

@@ -19,6 +19,9 @@ except ModuleNotFoundError:  # Windows.
 # that it is about to close. A small limit is shared.
 _RESERVE = 128
 _SHARE = 4
+# Duplicates get numbers from here on, where possible. The low numbers are left to the app,
+# because it may use select(), which knows no number above 1,023.
+_HIGH = 1024
 # How many sockets select() takes on Windows, where Python has nothing else.
 _SELECTED = 512
 # macOS has no hard limit, and takes no soft limit above this one (OPEN_MAX).
@@ -92,10 +95,17 @@ def limit_of(pid: int) -> int:
     return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
-def duplicate(fd: int, lowest: int) -> int:
-    """Duplicate a descriptor. The new one has at least this number, and no program that
-    this process runs inherits it."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+def duplicate(fd: int) -> int:
+    """Duplicate a descriptor. The new one has a high number, if possible, and no program
+    that this process runs inherits it.
+
+    :raises OSError: If none is left.
+    """
+    # Where the limit is low, low numbers are needed as well.
+    if limit() > 4 * _HIGH:
+        with contextlib.suppress(OSError):
+            return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
 def open_directory(path: Path) -> int:
