@@ -40,15 +40,13 @@ def _give(listener: socket.socket, link: socket.socket, clients: int) -> float:
         client = socket.create_connection(listener.getsockname())
         accepted, _address = listener.accept()
         start = time.process_time()
-        copy = os.dup(accepted.fileno())
         left, drain = socket.socketpair()
         drain.shutdown(socket.SHUT_WR)
-        socket.send_fds(link, [_MESSAGE], [copy, drain.fileno()])
-        os.close(copy)
-        drain.close()
+        socket.send_fds(link, [_MESSAGE], [accepted.fileno()])
         # What the server still writes goes to the drain.
         os.dup2(left.fileno(), accepted.fileno(), inheritable=False)
         left.close()
+        drain.close()
         accepted.close()
         spent += time.process_time() - start
         client.recv(4096)
@@ -64,7 +62,7 @@ def _take(link: socket.socket, clients: int) -> float:
     start = time.process_time()
     for _ in range(clients):
         loop.poll()
-        _data, (fd, drain), _flags, _address = socket.recv_fds(link, 65536, 2)
+        _data, (fd,), _flags, _address = socket.recv_fds(link, 65536, 1)
         os.set_blocking(fd, False)
         client = socket.socket(fileno=fd)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 131072)
@@ -72,7 +70,6 @@ def _take(link: socket.socket, clients: int) -> float:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30000)
         streams.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
         client.send(_HEAD)
-        os.close(drain)
         client.close()
     return 1e6 * (time.process_time() - start) / clients
 
