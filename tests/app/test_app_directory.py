@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from flask import Flask
 from support.public_directories import public as public
 from support.servers import gunicorn
 from support.servers import hubs
+from support.servers import is_tied
 from support.servers import serve
 from support.servers import TESTS
 from support.servers import the_hub
@@ -401,18 +401,16 @@ def test_gunicorn_started_by_root_may_run_workers_as_another_user(public: Path) 
     def command(app: str, port: int, *more: str) -> list[str]:
         return [*before, *gunicorn(app, port, *more)]
 
-    with serve(command, instance, *words, PUSH_HUB_LINGER=10) as server:
+    with serve(command, instance, *words, PUSH_HUB_LINGER=60) as server:
         reader = server.stream("a").opened()
         server.publish("a", "x")
         assert reader.read_data(1) == ["x"]
+        pid = the_hub(instance)
         # Another run of the server, before anything of the app's was used in it.
         server.stop()
         server.start()
-        pid = the_hub(instance)
-        deadline = time.monotonic() + 12
-        while time.monotonic() < deadline:
-            assert hubs(instance) == [pid]
-            time.sleep(0.1)
+        until(lambda: is_tied(instance))
+        assert hubs(instance) == [pid]
         server.publish("a", "y")
         assert reader.read_data(2) == ["x", "y"]
         assert "PermissionError" not in server.log and "Traceback" not in server.log

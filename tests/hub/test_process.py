@@ -22,6 +22,7 @@ from support.hub_stores import store
 from support.servers import flask_run
 from support.servers import gunicorn
 from support.servers import hubs
+from support.servers import is_tied
 from support.servers import serve
 from support.servers import Server
 from support.servers import status
@@ -29,6 +30,8 @@ from support.servers import the_hub
 from support.servers import until
 
 from flask_push import Publisher
+from flask_push._ipc.files import HubFiles
+from flask_push._ipc.files import Tie
 
 # However long a busy machine takes, the store remembers all that was said.
 KEEP = 1_000_000
@@ -133,16 +136,29 @@ def test_no_stream_ends_when_every_worker_is_killed(act: Act) -> None:
 
 def test_no_stream_ends_when_the_server_stops_and_starts(act: Act, tmp_path: Path) -> None:
     def befall(server: Server) -> None:
+        before = the_hub(tmp_path)
         server.stop()
         server.start()
-        # No request arrives for longer than a hub lingers.
-        before = the_hub(tmp_path)
-        deadline = time.monotonic() + 4
-        while time.monotonic() < deadline:
-            assert hubs(tmp_path) == [before]
-            time.sleep(0.1)
+        # Though no request arrives.
+        until(lambda: is_tied(tmp_path))
+        assert hubs(tmp_path) == [before]
 
-    act(befall, "-w", "2", PUSH_HUB_LINGER=3)
+    act(befall, "-w", "2", PUSH_HUB_LINGER=60)
+
+
+def test_a_hub_to_which_a_process_is_tied_does_not_end(tmp_path: Path) -> None:
+    with serve(gunicorn, tmp_path, PUSH_HUB_LINGER=0.1) as server:
+        reader = server.stream("a").opened()
+        before = the_hub(tmp_path)
+        tie = Tie(HubFiles.of(tmp_path / "push-basic"))
+        tie.renew(False)
+        server.kill_without_readers()
+        # It looks every second whether it is needed.
+        time.sleep(2.5)
+        assert hubs(tmp_path) == [before]
+        tie.release()
+        reader.read_to_end()
+        until(lambda: not hubs(tmp_path))
 
 
 def test_no_stream_ends_when_a_hub_is_replaced_again_and_again(

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from flask_push._ipc.files import HubFiles
 from flask_push._ipc.messages import Messages
+from flask_push._system.lock import is_shared
 from support.reader import HttpReader
 from support.without_linux.real import resource
 
@@ -219,6 +220,12 @@ def hubs(directory: Path) -> list[int]:
             if path.read_text() == "flask-push hub\n" and os.fsencode(directory) in words:
                 found.append(int(path.parent.name))
     return found
+
+
+def is_tied(directory: Path, name: str = "push-basic") -> bool:
+    """Whether a process of the basic app is tied to its hub, which then does not end."""
+    with open(HubFiles.of(directory / name).ties) as file:
+        return is_shared(file.fileno())
 
 
 def the_hub(directory: Path, but: int = 0) -> int:
