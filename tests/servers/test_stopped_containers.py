@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import os
+import shlex
+import shutil
 import signal
 import typing as t
 from pathlib import Path
@@ -12,12 +14,17 @@ import pytest
 from support.containers import children
 from support.containers import first_process
 from support.containers import namespaces
+from support.packages import environment
+from support.packages import install
+from support.pages import blocks
+from support.pages import DOCS
 from support.reader import HttpReader
 from support.servers import free_port
 from support.servers import gunicorn
 from support.servers import hubs
 from support.servers import serve
 from support.servers import Server
+from support.servers import TESTS
 from support.servers import until
 
 pytestmark = pytest.mark.skipif(
@@ -101,6 +108,48 @@ def test_each_stream_is_told_when_to_reconnect_before_its_container_ends(
         assert max(retries) > ALONE
         assert not hubs(tmp_path)
         assert "its container ends" in (tmp_path / "push-basic/hub.log").read_text()
+
+
+def uwsgi(directory: Path, port: int) -> str:
+    options = f"http11-socket = 127.0.0.1:{port}", "enable-threads = true"
+    lines = "[uwsgi]", *options, "master = true", "processes = 2", "module = hello:app"
+    (directory / "uwsgi.ini").write_text("\n".join(lines))
+    return "uwsgi --ini uwsgi.ini --die-on-term"
+
+
+def supervisord(directory: Path, port: int) -> str:
+    command = shlex.join(gunicorn("hello", port, "-w", "2"))
+    lines = "[supervisord]", "nodaemon = true", "[program:app]", f"command = {command}"
+    (directory / "supervisord.conf").write_text("\n".join(lines))
+    return "supervisord -c supervisord.conf"
+
+
+@pytest.mark.parametrize(
+    ("first", "package"),
+    [(uwsgi, "pyuwsgi==2.0.30.post1"), (supervisord, "supervisor==4.3.0")],
+)
+def test_the_script_for_other_first_processes_ends_the_hub_first(
+    first: cabc.Callable[[Path, int], str],
+    package: str,
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+) -> None:
+    (script,) = [code for code in blocks(DOCS["docker"], "sh") if "trap" in code]
+    shutil.copy(TESTS / "apps/basic.py", tmp_path / "hello.py")
+
+    def command(_: str, port: int) -> list[str]:
+        ours = script.replace(uwsgi(tmp_path, port), first(tmp_path, port))
+        (tmp_path / "app.sh").write_text(ours)
+        return [*namespaces(network=False), "sh", "app.sh"]
+
+    env = environment(install(pytestconfig, package), tmp_path, TESTS)
+    config: dict[str, t.Any] = {"PUSH_RETRY": 1, "PUSH_RETURN_RATE": 0.02}
+    with serve(command, tmp_path, env=env, cwd=tmp_path, **config) as server:
+        readers = open_streams(server)
+        stop_container(server)
+        retries = last_retries(readers)
+        assert 0 not in retries and max(retries) > ALONE
+        assert not hubs(tmp_path)
 
 
 def test_all_hubs_of_a_container_end_their_streams_in_time(tmp_path: Path) -> None:
