@@ -38,6 +38,7 @@ from ._ipc.files import HubFiles
 from ._ipc.messages import Messages
 from ._ipc.protocol import Stop
 from ._ipc.status import status_of
+from ._ipc.status import trouble_in
 from ._system.abilities import why_no_hub_process
 from ._system.inodes import check_socket
 from ._system.terminal import shown
@@ -121,14 +122,22 @@ def _listener(files: HubFiles) -> socket.socket:
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one line of JSON for each hub."
 )
+@click.option(
+    "--store",
+    is_flag=True,
+    help="Fail, too, if a hub can't read its store. Not for a probe that restarts the hub.",
+)
 @click.pass_context
-def status(context: click.Context, path: Path | None, as_json: bool) -> None:
+def status(context: click.Context, path: Path | None, as_json: bool, store: bool) -> None:
     """Show the hub of this app, or each of its hubs.
 
     The status of the command is 1 if no hub is running.
     """
+    waiting = []
     for number, files in enumerate(find_hubs(context, path)):
         found = ask(files)
+        if trouble := trouble_in(found):
+            waiting.append(f"The hub at {files.sock} waits for its store: {shown(trouble)}")
         if as_json:
             click.echo(json.dumps(found))
             continue
@@ -137,6 +146,8 @@ def status(context: click.Context, path: Path | None, as_json: bool) -> None:
         width = max(map(len, found))
         for name, value in found.items():
             click.echo(f"{shown(name).replace('_', ' '):{width}}  {shown(value)}")
+    if store and waiting:
+        raise failure("\n".join(waiting))
 
 
 @push.command()

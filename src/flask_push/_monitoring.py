@@ -52,15 +52,17 @@ class Monitored:
         """Answer a probe: 200 if the hub and the store answer, else 503. Return it from a
         view.
 
-        The body is JSON. ``hub`` is ``"ok"``, ``"none"`` or ``"broken"``, and ``store`` is
-        ``"ok"`` or ``"broken"``; the log has the reason. No hub is fine: the first stream
-        starts one. But a hub that you run yourself has to be there.
+        The body is JSON. ``hub`` is ``"ok"``, ``"none"``, ``"waiting"`` if it answers and
+        can't read the store, or ``"broken"`` if it does not answer. ``store`` is ``"ok"``
+        or ``"broken"``: whether this process can read it. The log has the reason. No hub is
+        fine: the first stream starts one. But a hub that you run yourself has to be there.
 
         It starts nothing, and stores nothing. The hubs of this machine have two seconds to
         answer, and the store has ``PUSH_PUBLISH_TIMEOUT``.
 
-        :param store: Whether to ask the store, too. A probe that restarts the app must
-            not, because that does not mend a store.
+        :param store: Whether to ask the store, too, and the hub whether it can read it. A
+            probe that restarts the app must not, because that does not mend a store. Then
+            a hub that waits for its store is ``"ok"``.
         """
         services = self._services()
         found = {}
@@ -68,21 +70,26 @@ class Monitored:
             # First, because the call in which each request asks for the store's position
             # may just have waited in vain. Then this one does not wait again.
             found["store"] = _store(services)
-        found["hub"] = _hub(services)
-        status = 503 if "broken" in found.values() else 200
+        found["hub"] = _hub(services, store)
+        status = 200 if {*found.values()} <= {"ok", "none"} else 503
         return _respond(json.dumps(found) + "\n", status, "application/json")
 
     def _services(self) -> Services:
         raise NotImplementedError
 
 
-def _hub(services: Services) -> str:
+def _hub(services: Services, store: bool) -> str:
     try:
-        runs = services.hub.answers(time.monotonic() + _HUB_SECONDS)
+        trouble = services.hub.answers(time.monotonic() + _HUB_SECONDS)
     except OSError as error:
         services.quiet.error("The hub does not answer a probe: %s", error)
         return "broken"
-    return "ok" if runs else "none"
+    if trouble and store:
+        services.quiet.error(
+            "The hub answers a probe, and waits for its store: %s", trouble
+        )
+        return "waiting"
+    return "none" if trouble is None else "ok"
 
 
 def _store(services: Services) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import subprocess
-import threading
 import typing as t
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from support.commands import flask
 from support.commands import Run
 from support.commands import run as run
 from support.commands import started
+from support.hub_files import FakeHub
 from support.servers import gunicorn
 from support.servers import serve
 from support.servers import TESTS
@@ -25,40 +24,7 @@ from flask_push import _cli
 from flask_push import NotPublished
 from flask_push import Position
 from flask_push._ipc.files import HubFiles
-from flask_push._ipc.messages import Messages
 from flask_push.brokers.sqlite import SqliteBroker
-
-
-class FakeHub:
-    """Answers each message with the next of its answers."""
-
-    def __init__(self, files: HubFiles, *answers: dict[str, t.Any]) -> None:
-        self.files, self.answers = files, answers
-        self.door = files.listen()
-        self.thread = threading.Thread(target=self.run)
-
-    def run(self) -> None:
-        with contextlib.suppress(OSError):
-            for answer in self.answers:
-                sock, _ = self.door.accept()
-                with contextlib.closing(Messages(sock)) as messages:
-                    # Some only look whether anybody is there.
-                    with contextlib.suppress(EOFError):
-                        messages.receive()
-                        if answer:
-                            messages.send(answer)
-
-    def __enter__(self) -> FakeHub:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # Wake its accept(), if it waits.
-        with contextlib.suppress(OSError):
-            self.door.shutdown(2)
-        self.thread.join()
-        self.door.close()
-
 
 # The hub.
 

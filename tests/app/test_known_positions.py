@@ -39,8 +39,8 @@ class Hubs:
     def token(self, stream: Stream) -> str:
         return ""
 
-    def answers(self, until: float) -> bool:
-        return False
+    def answers(self, until: float) -> str | None:
+        return None
 
     def stop(self) -> None: ...
 

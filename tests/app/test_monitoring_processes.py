@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
@@ -28,6 +31,7 @@ def asked(server: Server, path: str = "/health") -> tuple[int, dict[str, t.Any]]
 
 
 OK = {"hub": "ok", "store": "ok"}
+WAITING = {"hub": "waiting", "store": "ok"}
 
 
 @pytest.mark.parametrize("processes", [1, 3])
@@ -72,9 +76,39 @@ def test_a_probe_tells_a_store_that_is_away_or_stands_still(tmp_path: Path) -> N
             assert server.request("GET", "/metrics")[0] == 200
             for trouble, mended in (redis.stop, redis.go_on), (redis.kill, redis.start):
                 trouble()
-                # The hub goes on without its store.
-                assert asked(server) == (503, {"hub": "ok", "store": "broken"})
+                # The hub goes on without its store, and notices that it stands still.
+                until(lambda: asked(server) == (503, WAITING | {"store": "broken"}))
                 assert asked(server, "/alive") == (200, {"hub": "ok"})
                 assert server.request("GET", "/metrics")[0] == 503
                 mended()
                 until(lambda: asked(server) == (200, OK))
+
+
+@pytest.mark.parametrize("hub", [None, "thread"])
+def test_a_probe_tells_a_hub_that_alone_can_not_read_the_store(
+    tmp_path: Path, hub: str | None
+) -> None:
+    """The user may still run scripts, and may subscribe to nothing, as only hubs do."""
+    with Redis.started(tmp_path) as redis:
+        config: t.Any = {"PUSH_BROKER_URL": redis.url, "PUSH_HUB": hub}
+        with serve(gunicorn, tmp_path, app=APP, **config) as server:
+            server.open_stream("a")
+            assert asked(server) == (200, OK)
+            redis.do("ACL", "SETUSER", "default", "resetchannels")
+            until(lambda: asked(server) == (503, WAITING))
+            assert asked(server, "/alive") == (200, {"hub": "ok"})
+            assert "The hub answers a probe, and waits for its store: " in server.log
+            if hub is None:
+                check_command(tmp_path)
+            redis.do("ACL", "SETUSER", "default", "allchannels")
+            until(lambda: asked(server) == (200, OK))
+
+
+def check_command(directory: Path) -> None:
+    (sock,) = directory.rglob("hub.sock")
+    command = [sys.executable, "-m", "flask", "push", "status", "--socket", str(sock)]
+    alive = subprocess.run(command, capture_output=True, text=True)
+    assert alive.returncode == 0 and re.search("^store +[^o]", alive.stdout, re.M), alive
+    ready = subprocess.run([*command, "--store"], capture_output=True, text=True)
+    assert ready.returncode == 1 and ready.stdout.startswith("pid"), ready
+    assert f"The hub at {sock} waits for its store: " in ready.stderr

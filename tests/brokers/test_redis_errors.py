@@ -140,10 +140,13 @@ def test_a_full_redis_that_should_begin_an_epoch_is_asked_again(
             )
             with pytest.raises(NotRead, match="is full"):
                 heard(broker)
+            feed = t.cast(RedisFeed, hub.feed)
+            assert "is full" in feed.trouble
             redis.do("CONFIG", "SET", "maxmemory", "0")
             await until_on_loop(lambda: hub.epoch != before.epoch)
             await proved(hub, say(broker, "2"))
             assert hub.received("a") == [b"1", b"2"]
+            assert not feed.trouble
 
     listen(broker, test)
     (line,) = refusals(caplog)

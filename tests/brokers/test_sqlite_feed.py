@@ -15,6 +15,7 @@ from support.sqlite_files import say
 from support.sqlite_files import store
 
 from flask_push import Event
+from flask_push.brokers import TellsTrouble
 from flask_push.brokers.sqlite import SqliteBroker
 from flask_push.testing._sink import RecordingSink
 from flask_push.testing._sink import until
@@ -60,10 +61,14 @@ def test_a_hub_goes_on_when_a_file_of_another_version_is_gone(
         remove(path)
         with store(path) as connection:
             connection.execute("PRAGMA user_version = 99")
+        assert isinstance(hub.feed, TellsTrouble)
+        assert not hub.feed.trouble
         await until(lambda: "another version" in caplog.text)
+        assert "another version" in hub.feed.trouble
         remove(path)
         before = hub.epoch
         await until(lambda: hub.epoch != before)
+        assert not hub.feed.trouble
         say(broker, "2")
         await until(lambda: hub.received("a") == [b"1", b"2"])
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.hub_files import FakeHub
 from support.servers import hubs
 from support.sockets import read_until
 from support.workers import adopt
@@ -65,11 +66,11 @@ def test_a_probe_asks_each_hub_that_runs(tmp_path: Path) -> None:
     shared = SharedDoors(doors)
     later = time.monotonic() + 20
     try:
-        assert not shared.answers(later), "a probe starts none"
+        assert shared.answers(later) is None, "a probe starts none"
         with adopt(doors[1]) as sock:
             read_until(sock, b"push:open")
-            assert shared.answers(later)
-            assert [door.answers(later) for door in doors] == [False, True, False]
+            assert shared.answers(later) == ""
+            assert [door.answers(later) for door in doors] == [None, "", None]
             (pid,) = hubs(tmp_path)
             os.kill(pid, signal.SIGSTOP)
             try:
@@ -79,3 +80,15 @@ def test_a_probe_asks_each_hub_that_runs(tmp_path: Path) -> None:
                 os.kill(pid, signal.SIGCONT)
     finally:
         shared.stop()
+
+
+def test_a_probe_finds_the_hub_that_alone_can_not_read_the_store(tmp_path: Path) -> None:
+    doors: list[ProcessDoor] = []
+    for number in range(2):
+        (directory := tmp_path / str(number)).mkdir(0o700)
+        doors.append(make(directory))
+    later, status = time.monotonic() + 20, {"pid": 1, "version": "1"}
+    fine, waiting = {"status": status}, {"status": {**status, "store": "It is away."}}
+    with FakeHub(doors[0].files, fine, waiting), FakeHub(doors[1].files, waiting, fine):
+        for _ in range(2):
+            assert SharedDoors(doors).answers(later) == "It is away."

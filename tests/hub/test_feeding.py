@@ -37,6 +37,8 @@ def test_a_hub_that_failed_begins_again_and_logs_it(
         await scene.come_to_the_end()
         assert repr(scene.hub) == "<Hub [1 channels, 3 connections, 0 behind, 1 failures]>"
         assert scene.hub.status()["failures"] == 1
+        # This feed does not say whether it can read the store.
+        assert scene.hub.status()["store"] == "ok"
 
     assert play(story, Tracer(), Nonsense()).judge() == []
     (line,) = caplog.records

@@ -70,19 +70,19 @@ def soon(seconds: float = 20) -> float:
 
 
 def test_no_hub_is_no_fault(files: HubFiles) -> None:
-    assert not answers(files, soon())
+    assert answers(files, soon()) is None
     assert not list(files.sock.parent.iterdir()), "it makes no file"
 
 
 def test_a_hub_that_was_killed_has_left_its_socket(files: HubFiles) -> None:
     files.listen().close()
     assert files.sock.exists()
-    assert not answers(files, soon())
+    assert answers(files, soon()) is None
 
 
 def test_a_hub_answers(files: HubFiles) -> None:
     with lives(files), listens(files, STATUS, STATUS):
-        assert answers(files, soon())
+        assert answers(files, soon()) == ""
         assert status_of(files) == STATUS["status"]
 
 
@@ -98,13 +98,22 @@ def test_a_hub_that_never_listens_is_a_fault(files: HubFiles) -> None:
 
 
 def test_a_hub_that_starts_is_waited_for(files: HubFiles) -> None:
-    found: list[bool] = []
+    found: list[str | None] = []
     asking = threading.Thread(target=lambda: found.append(answers(files, soon())))
     with lives(files):
         asking.start()
         with listens(files, None, STATUS):
             asking.join()
-    assert found == [True]
+    assert found == [""]
+
+
+@pytest.mark.parametrize(("store", "trouble"), [("ok", ""), ("It is away.",) * 2])
+def test_a_hub_says_whether_it_can_read_its_store(
+    files: HubFiles, store: str, trouble: str
+) -> None:
+    status = {"status": {**STATUS["status"], "store": store}}
+    with lives(files), listens(files, status):
+        assert answers(files, soon()) == trouble
 
 
 def test_what_is_not_a_hub_is_a_fault(files: HubFiles) -> None:

@@ -48,7 +48,7 @@ class Recorder:
     def positions(self, stream: Stream | None = None) -> list[t.Any]:
         return self.door.positions(stream)
 
-    def answers(self, until: float) -> bool:
+    def answers(self, until: float) -> str | None:
         return self.door.answers(until)
 
     def stop(self) -> None:
@@ -85,8 +85,8 @@ class ScriptedDoor:
     def positions(self, stream: Stream | None = None) -> list[t.Any]:
         return []
 
-    def answers(self, until: float) -> bool:
-        return True
+    def answers(self, until: float) -> str | None:
+        return ""
 
     def stop(self) -> None:
         while self._last:

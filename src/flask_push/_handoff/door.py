@@ -39,9 +39,9 @@ class Door(t.Protocol):
         :param stream: That of the hub that would hold this stream is the first.
         """
 
-    def answers(self, until: float) -> bool:
-        """Whether a hub runs. An OSError, if one does not answer until then, by the
-        monotonic clock, or has to run and does not."""
+    def answers(self, until: float) -> str | None:
+        """Why a hub can't read its store, or ``""``; ``None`` if none runs. An OSError if
+        one does not answer until then (monotonic clock), or has to run and does not."""
 
     def stop(self) -> None:
         """Take no more clients."""

@@ -152,7 +152,7 @@ class ProcessDoor(PerProcess):
         found = [] if thread is None else thread.positions()
         return found if written is None else [*found, written]
 
-    def answers(self, until: float) -> bool:
+    def answers(self, until: float) -> str | None:
         """As :meth:`.Door.answers`."""
         return self._stand_in.answers(self.files, until, has_to_run=not self._starts)
 

@@ -50,10 +50,12 @@ class SharedDoors:
         """As :meth:`.Door.token`."""
         return self._hubs[0].token(stream)
 
-    def answers(self, until: float) -> bool:
+    def answers(self, until: float) -> str | None:
         """As :meth:`.Door.answers`."""
         # Each is asked. One that does not answer leaves no time for those after it.
-        return any([hub.answers(until) for hub in self._hubs])
+        found = [hub.answers(until) for hub in self._hubs]
+        running = [trouble for trouble in found if trouble is not None]
+        return max(running, key=len, default=None)
 
     def here(self) -> None:
         """As :meth:`.Door.here`."""

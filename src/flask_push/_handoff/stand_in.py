@@ -65,7 +65,7 @@ class StandIn:
         """Stand in for a short time again, the next time."""
         self.seconds = _FIRST_SECONDS
 
-    def answers(self, files: HubFiles, until: float, has_to_run: bool) -> bool:
+    def answers(self, files: HubFiles, until: float, has_to_run: bool) -> str | None:
         """As :meth:`.Door.answers`, of the thread or of the hub. Any thread.
 
         It connects to the hub again, because a connection that is there only shows that
@@ -76,10 +76,10 @@ class StandIn:
         thread = self.door
         if thread is not None:
             return thread.answers(until)
-        runs = answers(files, until)
-        if has_to_run and not runs:
+        trouble = answers(files, until)
+        if has_to_run and trouble is None:
             raise FileNotFoundError(f"No hub is running at {files.sock}.")
-        return runs
+        return trouble
 
     def stop(self) -> None:
         if self.door is not None:

@@ -24,6 +24,7 @@ from ..brokers import ItemsPage
 from ..brokers import OwnPage
 from ..brokers import OwnSink
 from ..brokers import Sink
+from ..brokers import TellsTrouble
 from ..brokers import TimedSink
 
 
@@ -73,6 +74,13 @@ class Feeding:
         self._over = True
         if self._feed is not None:
             self._feed.close()
+
+    @property
+    def trouble(self) -> str:
+        """Why the store can't be read now, if the feed says so; empty if it can."""
+        if self._feed is None:
+            return "the hub has failed, and will open its feed again soon"
+        return self._feed.trouble if isinstance(self._feed, TellsTrouble) else ""
 
     # As a feed.
 

@@ -210,7 +210,7 @@ class Hub:
 
     def status(self) -> dict[str, t.Any]:
         """The hub in numbers."""
-        return numbers(self._log, self._streams, self.disconnects)
+        return numbers(self._log, self._streams, self.disconnects, self._feed)
 
     @property
     def whole(self) -> bool:

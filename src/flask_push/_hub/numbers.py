@@ -7,10 +7,13 @@ import typing as t
 from .._delivery.log import Log
 from .._event import Position
 from .disconnects import Disconnects
+from .feeding import Feeding
 from .streams import Streams
 
 
-def numbers(log: Log, streams: Streams, disconnects: Disconnects) -> dict[str, t.Any]:
+def numbers(
+    log: Log, streams: Streams, disconnects: Disconnects, feed: Feeding
+) -> dict[str, t.Any]:
     """What ``flask push status`` shows of a hub."""
     count, limits = len(streams.connections), streams.limits
     groups = *log.groups.values(), *log.runs.groups()
@@ -28,4 +31,5 @@ def numbers(log: Log, streams: Streams, disconnects: Disconnects) -> dict[str, t
         "followed": len(log.runs.by_name),
         "position": str(Position(log.epoch, log.end)),
         "failures": streams.failstop.failures,
+        "store": feed.trouble or "ok",
     }

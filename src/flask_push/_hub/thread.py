@@ -20,6 +20,7 @@ from .._event import Position
 from .._ipc.client import Client
 from .._ipc.listing_protocol import ChannelPage
 from .._ipc.listing_protocol import StreamPage
+from .._ipc.status import trouble_in
 from .._system import sockets
 from .._system import unpatched
 from .._system.descriptors import raise_limit
@@ -110,18 +111,24 @@ class ThreadDoor(PerProcess):
         known = self.known
         return [] if known is None else [known]
 
-    def answers(self, until: float) -> bool:
+    def answers(self, until: float) -> str | None:
         """As :meth:`.Door.answers`."""
         self.here()
         hub, answered = self._hub, unpatched.lock()
         if hub is None:
-            return False
+            return None
+        found: list[str] = []
+
+        def answer() -> None:
+            found.append(trouble_in(hub.hub.status()))
+            answered.release()
+
         with contextlib.suppress(RuntimeError):  # It may just have ended.
-            hub.loop.call_soon_threadsafe(answered.release, context=Context())
+            hub.loop.call_soon_threadsafe(answer, context=Context())
             if not answered.acquire(timeout=max(0, until - time.monotonic())):
                 raise TimeoutError("The thread of the hub does not answer.")
-            return True
-        return False
+            return found[0]
+        return None
 
     def listed(self, asked: Asked) -> StreamPage | ChannelPage:
         """A page of the streams or channels of this process.

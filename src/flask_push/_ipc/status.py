@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import typing as t
 
 from .files import HubFiles
@@ -36,6 +37,13 @@ def status_of(files: HubFiles, seconds: float = SEND_SECONDS) -> dict[str, t.Any
     ):
         raise ConnectionError("what answers there is not a hub of Flask-Push")
     return found
+
+
+def trouble_in(status: cabc.Mapping[str, t.Any]) -> str:
+    """Why the hub with this status can't read its store; empty if it can. A hub of an older
+    version does not say, and one before its first hello has no store yet."""
+    found = str(status.get("store", "ok"))
+    return "" if found == "ok" else found
 
 
 def streams_of(files: HubFiles, asked: ListStreams) -> StreamPage:

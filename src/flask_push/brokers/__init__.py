@@ -17,6 +17,7 @@ from .base import NotRead
 from .base import PublishUncertain
 from .base import Retention
 from .base import Sink
+from .base import TellsTrouble
 from .bridging import Bridge
 from .bridging import BRIDGE_WIRES as BRIDGE_WIRES
 from .bridging import Bridging
@@ -71,6 +72,7 @@ __all__ = [
     "PublishUncertain",
     "Retention",
     "Sink",
+    "TellsTrouble",
     "TimedSink",
 ]
 

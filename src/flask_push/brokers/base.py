@@ -176,6 +176,17 @@ class Feed(t.Protocol):
     def close(self) -> None: ...
 
 
+@t.runtime_checkable
+class TellsTrouble(t.Protocol):
+    """A feed that says when it can't read the store. The probes of a hub ask it. A feed
+    without this counts as one that can read."""
+
+    @property
+    def trouble(self) -> str:
+        """Why the store can't be read now; empty if it can, or if the first attempt has
+        not ended yet. On the loop."""
+
+
 # Numbers that our brokers share.
 
 #: The bytes, about, that an event or a key counts in a store besides its text; and those

@@ -61,6 +61,8 @@ class ConnectionPair:
         self.name = place.name
         #: Whether commands can be sent.
         self.ready = False
+        #: Why the server can't be asked now; empty if it can, or was never asked.
+        self.trouble = ""
         self._place = place
         self._loop = loop
         self._listener = listener
@@ -128,9 +130,10 @@ class ConnectionPair:
         if self._closed or self._timer is not None:
             return
         self._place.elsewhere(error)
+        self.trouble = explain(error)
         if (reason := code_of(error)) not in self._reasons:
             # A line that is suppressed is logged later, if the server is still away then.
-            why = self.name, explain(error)
+            why = self.name, self.trouble
             if self._quiet.error(
                 "Lost the connection to %s; streams wait: %s", *why, kind=reason
             ):
@@ -151,6 +154,7 @@ class ConnectionPair:
 
     def _answered(self, answer: Answer, refused: Refused, reply: t.Any) -> None:
         if not isinstance(reply, ReplyError):
+            self.trouble = ""
             answer(reply)
         elif ends_link(reply):
             self.fail(reply)
@@ -161,6 +165,7 @@ class ConnectionPair:
     def _log_refusal(self, error: ReplyError) -> None:
         why = self.name, explain(error)
         if passes(error):
+            self.trouble = explain(error)
             self._quiet.error(
                 "Redis refused a command, and will be asked again (%s): %s", *why
             )

@@ -83,6 +83,10 @@ class RedisFeed:
 
     # Called by the hub.
 
+    @property
+    def trouble(self) -> str:
+        return self._redis.trouble
+
     def watch(self, channels: cabc.Collection[str]) -> None:
         self._channels.watch(channels, self._question)
         self.go_on()
@@ -246,9 +250,8 @@ class RedisFeed:
         self._broken = False
         if entries is not None:
             # The hub may have unwatched a channel since it was asked.
-            entries = [
-                entry for entry in entries if entry.channel in self._channels.watched
-            ]
+            watched = self._channels.watched
+            entries = [entry for entry in entries if entry.channel in watched]
         self._answered(question, names, reply, entries)
 
     def _not_joined(self, error: ReplyError) -> None:

@@ -75,7 +75,9 @@ class SqliteFeed:
         self._channels = set(channels)
         self._wanted: set[str] = set()
         self._reads: deque[PageRequest | ItemsRequest] = deque()
-        self._due = self._failing = self._closed = False
+        self._due = self._closed = False
+        #: As the hub asks for it.
+        self.trouble = ""
         # Since when it has been waiting for the lock, or 0.
         self._since = 0.0
         self._bell: Doorbell | None = None
@@ -268,12 +270,12 @@ class SqliteFeed:
                 return
         else:
             self._due = False
-        if not self._failing:
-            self._failing = True
+        was, self.trouble = self.trouble, str(error) or repr(error)
+        if not was:
             logger.error("Could not read %s; streams wait: %s", self._path, error)
 
     def _recover(self) -> None:
         self._since = 0.0
-        if self._failing:
-            self._failing = False
+        if self.trouble:
+            self.trouble = ""
             logger.warning("Read %s again; streams continue.", self._path)
