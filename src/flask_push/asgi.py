@@ -7,8 +7,7 @@ faster than the server sends. So a slow browser fills the pair, and falls behind
 like any other. The server notifies the coroutine when a browser disconnects.
 
 A server that stops waits for open requests. So the streams end as soon as the server stops
-listening: the coroutine shuts its socket down for writing, the hub then sends the browser
-its last ``retry`` and closes the pair, and the coroutine forwards the rest.
+listening.
 """
 
 from __future__ import annotations
@@ -53,9 +52,8 @@ Send = cabc.Callable[[Message], cabc.Awaitable[None]]
 # The key in the scope, which a2wsgi puts into the environ, of the hand-over.
 _KEY = "flask_push"
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
-#: Seconds, when the server stops, to forward the last bytes of all streams. Hypercorn
-#: gives streams three by default.
-FORWARD_SECONDS = 2.0
+#: Seconds, when the server stops, to forward what the hub has sent.
+FORWARD_SECONDS = 0.5
 
 
 class PushASGI:
@@ -178,14 +176,9 @@ class _Answer:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if stop.done() and not disconnect.done():
-                # The hub ends the stream, and tells its browser when to reconnect. Then
-                # it closes the socket.
-                sock.shutdown(socket.SHUT_WR)
-                await asyncio.wait(
-                    {pump, disconnect},
-                    timeout=FORWARD_SECONDS,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+                # The hub ends the stream, and what it has already sent is forwarded.
+                sock.shutdown(socket.SHUT_RDWR)
+                await asyncio.wait({pump, disconnect}, timeout=FORWARD_SECONDS)
             for task in pump, disconnect:
                 if task.done():
                     await task

@@ -46,19 +46,3 @@ def test_a_browser_reconnects_within_bounds(retry: float, rate: float, others: i
     for _ in range(5):
         wait = options.jittered_retry(others)
         assert max(500, int(667 * retry)) <= wait <= round(1000 * longest)
-
-
-@given(st.floats(0.001, 100), st.floats(0, 1000))
-def test_a_browser_reconnects_in_its_turn(retry: float, turn: float) -> None:
-    options = Options(retry=retry)
-    longest = max(500, 1333 * retry) + 1000 * min(turn, 300)
-    for _ in range(5):
-        wait = options.retry_in_turn(turn)
-        if turn <= 300:
-            assert wait >= int(1000 * turn) + max(500, int(667 * retry))
-        assert wait <= longest + 2
-
-
-def test_turns_that_are_too_late_are_spread_again() -> None:
-    waits = {Options().retry_in_turn(1000) // 100_000 for _ in range(200)}
-    assert waits >= {0, 1, 2}

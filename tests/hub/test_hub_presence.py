@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import threading
 import typing as t
 
@@ -201,23 +200,6 @@ def test_all_streams_that_are_sent_back_are_in_the_record() -> None:
         assert rows(scene.broker).keys() == {"ann", "bob"}
 
     run(test)
-
-
-def test_the_users_of_a_worker_that_ends_are_in_the_record() -> None:
-    async def test(scene: HubScene) -> None:
-        readers = [await enter(scene, user) for user in ("ann", "bob")]
-        await becomes(scene, "ann", "bob")
-        for reader in readers:
-            # As a worker that relays.
-            reader.sock.shutdown(socket.SHUT_WR)
-        await until(lambda: not scene.connections)
-        await until(lambda: "leaving" in next(iter(records(scene.broker).values())))
-        (record,) = records(scene.broker).values()
-        # The second has its turn after 100 seconds, the first after 50.
-        assert 100 < record["leaving"] <= 115
-        assert rows(scene.broker).keys() == {"ann", "bob"}
-
-    run(test, return_rate=0.02)
 
 
 def test_a_hub_that_ends_unsets_no_user_and_stores_leaving(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import nullcontext
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -178,21 +177,6 @@ def test_a_unix_socket_is_known_by_its_number(monkeypatch: pytest.MonkeyPatch) -
         assert not sockets.is_unix_socket(other.fileno())
         monkeypatch.delattr(socket, "SO_DOMAIN")
         assert not sockets.is_unix_socket(ours.fileno()), "the system does not say"
-
-
-def test_one_of_a_pair_is_told_from_other_sockets(tmp_path: Path) -> None:
-    ours, theirs = socket.socketpair()
-    path, listener = str(tmp_path / "sock"), socket.socket(socket.AF_UNIX)
-    with ours, theirs, listener, socket.socket() as tcp:
-        listener.bind(path)
-        listener.listen()
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(path)
-            accepted, _ = listener.accept()
-            with accepted:
-                others = [sock.fileno() for sock in (listener, accepted, tcp)]
-                assert not any(map(sockets.is_paired, others))
-        assert sockets.is_paired(ours.fileno()) and sockets.is_paired(theirs.fileno())
 
 
 def test_a_socket_that_is_ready_too_late_is_read_all_the_same() -> None:

@@ -74,15 +74,6 @@ class Options:
             wait += random.uniform(0, spread)
         return round(1000 * max(0.5, wait))
 
-    def retry_in_turn(self, turn: float) -> int:
-        """Milliseconds after which one browser reconnects, if others do so before it.
-
-        :param turn: Seconds until it is its turn.
-        """
-        if turn > _MAX_SPREAD_SECONDS:
-            turn = random.uniform(0, _MAX_SPREAD_SECONDS)
-        return self.jittered_retry() + round(1000 * turn)
-
     def longest_retry(self, others: int = 0) -> float:
         """Seconds after which each browser has reconnected: :meth:`jittered_retry` is never
         longer."""

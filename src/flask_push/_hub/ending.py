@@ -14,22 +14,6 @@ from .limits import Limits
 from .poller import Poller
 
 
-class Turns:
-    """When browsers reconnect whose streams end one after another, without it being known
-    how many there will be."""
-
-    def __init__(self) -> None:
-        self._last = 0.0
-
-    def take(self, now: float, rate: float) -> float:
-        """Seconds until the next browser's turn.
-
-        :param rate: How many have theirs in a second; 0 for no limit.
-        """
-        self._last = max(self._last, now) + (1 / rate if rate else 0)
-        return self._last - now
-
-
 class StreamEnds:
     """What the end of a stream needs to know of all streams."""
 
@@ -41,7 +25,6 @@ class StreamEnds:
         self.counts = Counts()
         self.connections: dict[int, Connection] = {}
         self.poller = Poller()
-        self._turns = Turns()
         #: Groups of which a member may have got half a frame that is not noted yet.
         self.doubtful: cabc.Sequence[ReaderGroup] = ()
 
@@ -65,19 +48,8 @@ class StreamEnds:
         :param own: What it receives before its last word.
         :param why: As for :meth:`drop`.
         """
-        retry = self.limits.options.jittered_retry(streams)
-        self._end(connection, retry, own, why)
-
-    def end_in_turn(self, connection: Connection, now: float) -> None:
-        """End a stream whose worker ends. Those of its other streams, and of other workers,
-        end before and after it."""
-        options = self.limits.options
-        retry = options.retry_in_turn(self._turns.take(now, options.return_rate))
-        self.presence.will_leave(retry / 1000)
-        self._end(connection, retry, b"", "shutdown")
-
-    def _end(self, connection: Connection, retry: int, own: bytes, why: str) -> None:
         # Before it begins, a connection has no frame, but perhaps its first bytes.
+        retry = self.limits.options.jittered_retry(streams)
         if not connection.rest or not connection.begun:
             word = connection.last_word(retry, own)
             last = b"".join([connection.rest, word])

@@ -26,7 +26,6 @@ from .._delivery.options import Options
 from .._delivery.readers import Readers
 from .._delivery.stream import Stream
 from .._event import Page
-from .._system import sockets
 from .._system.logs import QuietLogger
 from .._system.polling import GONE
 from .._system.polling import LEFT
@@ -271,11 +270,7 @@ class Streams(StreamEnds):
     def _handle(self, connection: Connection, mask: int) -> None:
         polls = connection.stream.poll
         if mask & GONE or (mask & LEFT and not polls):
-            # A worker that relays, and ends, sends nothing more, and still reads.
-            if not mask & GONE and sockets.is_paired(connection.fd):
-                self.end_in_turn(connection, self._loop.time())
-            else:
-                self.drop(connection)
+            self.drop(connection)
         elif mask & READABLE and not connection.discard_input():
             self.drop(connection)
         elif not connection.mask & READABLE and mask & READABLE:

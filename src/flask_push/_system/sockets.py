@@ -70,11 +70,6 @@ def has_name(fd: int) -> bool:
         return bool(sock.getsockname())
 
 
-def is_paired(fd: int) -> bool:
-    """Whether this is one of a pair. False if the system does not say."""
-    return is_unix_socket(fd) and not has_name(fd)
-
-
 def copy_blocking(fd: int, other: int) -> None:
     """Let a socket block if another does."""
     os.set_blocking(fd, os.get_blocking(other))
